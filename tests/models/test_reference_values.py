@@ -1,0 +1,104 @@
+"""The networks give the values of the public MLD implementation."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors import safe_open
+from torch import Tensor
+
+from dimvida.diffusion.schedule import VPSchedule
+from dimvida.errors import InputError
+from dimvida.models.interop import mld_autoencoder, mld_score_network
+from dimvida.sampling import sample
+
+REFERENCE = Path(__file__).parents[1] / "data" / "reference"
+VIEWS, LATENT_DIM, GROUPS = 4, 16, 8
+
+
+def read(name: str) -> tuple[dict[str, Tensor], dict[str, str]]:
+    with safe_open(REFERENCE / name, "pt") as file:
+        return {key: file.get_tensor(key) for key in file.keys()}, file.metadata()  # noqa: SIM118
+
+
+def relative_error(value: Tensor, reference: Tensor) -> float:
+    return float((value - reference).abs().max() / reference.abs().max())
+
+
+@pytest.fixture(scope="module")
+def score() -> dict[str, Tensor]:
+    return read("mld_score.safetensors")[0]
+
+
+@pytest.fixture(scope="module")
+def network(score: dict[str, Tensor]):
+    weights = {name.removeprefix("weights."): t for name, t in score.items() if name.startswith("weights.")}
+    return mld_score_network(weights, VIEWS, GROUPS)
+
+
+@torch.no_grad()
+def test_raw_output_and_score(score, network):
+    out = network(score["x"].view(-1, VIEWS, LATENT_DIM), score["tau"]).flatten(1)
+    assert relative_error(out, score["raw_output"]) < 1e-5
+    assert relative_error(out / VPSchedule().sigma(score["t"]), score["score"]) < 1e-5
+
+
+def test_marginals(score):
+    schedule = VPSchedule()
+    assert relative_error(schedule.mean(score["marg_t"]), score["marg_mean"]) < 1e-5
+    assert relative_error(schedule.sigma(score["marg_t"].double()), score["marg_std"]) < 1e-5
+
+
+@pytest.mark.parametrize("backend", ["eager", "auto"])
+def test_masked_euler_maruyama(score, network, backend):
+    shape = (-1, VIEWS, LATENT_DIM)
+    known, noise = score["em_mask_known"].bool(), score["em_noise"]
+    final = sample(
+        network,
+        score["em_init"].view(shape),
+        known,
+        steps=len(noise),
+        noise=noise.view(len(noise), *shape),
+        backend=backend,
+    )
+    assert relative_error(final.flatten(1), score["em_final"]) < 1e-5
+    assert torch.equal(final[known], score["em_init"].view(shape)[known])
+
+
+def rule_weights(parameters: str, seed: int) -> dict[str, Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    weights = {}
+    for name, shape in sorted(json.loads(parameters)):
+        if len(shape) > 1:
+            tensor = torch.randn(shape, generator=generator)
+            weights[name] = tensor / tensor[0].numel() ** 0.5
+        else:
+            weights[name] = 0.1 * torch.randn(shape, generator=generator)
+            if "norm" in name and name.endswith("weight"):
+                weights[name] += 1
+    return weights
+
+
+@torch.no_grad()
+def test_autoencoder():
+    tensors, metadata = read("mld_autoencoder.safetensors")
+    encoder = rule_weights(metadata["encoder_params"], int(metadata["encoder_seed"]))
+    decoder = rule_weights(metadata["decoder_params"], int(metadata["decoder_seed"]))
+    autoencoder = mld_autoencoder(encoder, decoder)
+    latent = autoencoder.encode(tensors["image"])
+    assert relative_error(latent, tensors["latent"]) < 1e-5
+    assert relative_error(autoencoder.decode(tensors["latent"]), tensors["reconstruction"]) < 1e-5
+
+
+def test_foreign_weights_are_refused(score):
+    weights = {name.removeprefix("weights."): t for name, t in score.items() if name.startswith("weights.")}
+    with pytest.raises(InputError, match=r"unknown name 'conv1\.weight'"):
+        mld_score_network({**weights, "conv1.weight": torch.zeros(1)}, VIEWS, GROUPS)
+    del weights["mid_block1.block1.proj.weight"]
+    with pytest.raises(InputError, match=r"mid_blocks\.0\.linear1\.weight"):
+        mld_score_network(weights, VIEWS, GROUPS)
+    with pytest.raises(InputError, match="not a public MLD image autoencoder"):
+        mld_autoencoder({}, {})
