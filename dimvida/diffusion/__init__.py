@@ -1,0 +1,1 @@
+"""The masked multi-time diffusion: schedule, masks, loss and solvers."""

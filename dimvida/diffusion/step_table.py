@@ -1,0 +1,103 @@
+"""Every solver as rows of one step formula.
+
+For the missing views, with the data prediction x0 = (x + sigma out) / m, optionally clamped,
+
+    x <- a x + b x0 + c x0_prev + d z,    z ~ N(0, I).
+
+A solver is a function that turns a decreasing grid of times into such rows in float64.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from dimvida.diffusion.schedule import VPSchedule
+
+COLUMNS = 8  # of the float32 table that kernels read: sigma, m, a, b, c, d and two unused ones
+
+
+class StepRow(NamedTuple):
+    """One step's coefficients.
+
+    Attributes:
+        t: Time at which the network is evaluated.
+        sigma, m: Marginal standard deviation and mean factor at t.
+        a, b, c, d: Factors of x, of x0, of the previous step's x0 and of the noise.
+        evaluate: False for a row that only adds noise (b = c = 0), which needs no network evaluation.
+    """
+
+    t: float
+    sigma: float
+    m: float
+    a: float
+    b: float
+    c: float
+    d: float
+    evaluate: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Solver:
+    """A numerical solver of the reverse-time SDE or of its probability-flow ODE.
+
+    Attributes:
+        name: Public name.
+        order: Global order of convergence: strong for an ODE solver, of the mean and variance for an SDE one.
+        stochastic: Whether its steps draw noise.
+        spacing: Default spacing of the time grid, see ``time_grid``.
+        rows: Builds the rows for a decreasing float64 grid of times [n + 1].
+        intervals: Intervals of the grid that give the asked number of network evaluations.
+    """
+
+    name: str
+    order: int
+    stochastic: bool
+    spacing: str
+    rows: Callable[[VPSchedule, Tensor, int], list[StepRow]]
+    intervals: Callable[[int], int] = int
+
+
+@dataclass(frozen=True, slots=True)
+class StepTable:
+    """The rows of one trajectory.
+
+    Attributes:
+        rows: In order of execution.
+    """
+
+    rows: tuple[StepRow, ...]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def evaluations(self) -> int:
+        """Number of network evaluations (NFE)."""
+        return sum(row.evaluate for row in self.rows)
+
+    def tensor(self) -> Tensor:
+        """float32 [rows, 8] for the kernels: sigma, m, a, b, c, d, 0, 0."""
+        table = torch.zeros(len(self.rows), COLUMNS, dtype=torch.float64)
+        for index, row in enumerate(self.rows):
+            table[index, :6] = torch.tensor(row[1:7], dtype=torch.float64)
+        return table.float()
+
+
+class Moments(NamedTuple):
+    """Marginal quantities at the two ends of a step, as Python floats."""
+
+    t: float
+    m: float
+    sigma: float
+    log_snr: float
+
+
+def grid_moments(schedule: VPSchedule, times: Tensor) -> list[Moments]:
+    """Mean factor, standard deviation and log signal-to-noise ratio at each time of a float64 grid."""
+    columns = (times, schedule.mean(times), schedule.sigma(times), schedule.log_snr(times))
+    return [Moments(*values) for values in zip(*(column.tolist() for column in columns), strict=True)]
