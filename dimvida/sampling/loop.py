@@ -1,0 +1,174 @@
+"""The sampling loop: one page, with the network, the step and the noise injected."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from dimvida import ops
+from dimvida.diffusion.masking import multi_time
+from dimvida.diffusion.schedule import VPSchedule
+from dimvida.diffusion.solvers import step_table
+from dimvida.diffusion.step_table import StepTable
+from dimvida.errors import InputError
+from dimvida.sampling.noise import start_from_noise
+
+BACKENDS = ("auto", "eager", "fused")
+SEED_LIMIT = 2**63
+
+Network = Callable[[Tensor, Tensor], Tensor]
+
+
+@dataclass(frozen=True, slots=True)
+class Trajectory:
+    """What a trajectory needs besides its state, validated once and living on one device.
+
+    Attributes:
+        table: float32 [rows, 8], see ``StepTable.tensor``.
+        known: bool [B, V].
+        sample_ids: int64 [B].
+        seed: int64 [1].
+        noise: float32 [rows, B, V, D] in place of drawn noise, or None.
+        x0_clip: Clamp of the data prediction; infinity for none.
+    """
+
+    table: Tensor
+    known: Tensor
+    sample_ids: Tensor
+    seed: Tensor
+    noise: Tensor | None
+    x0_clip: float
+
+
+@torch.no_grad()
+def sample(
+    score_network: Network,
+    latents: Tensor,
+    known: Tensor,
+    *,
+    solver: str = "euler-maruyama",
+    steps: int = 250,
+    seed: int = 0,
+    sample_ids: Tensor | None = None,
+    backend: str = "auto",
+    noise: Tensor | None = None,
+    x0_clip: float = math.inf,
+    schedule: VPSchedule | None = None,
+    spacing: str | None = None,
+) -> Tensor:
+    """Draw the latents of the missing views given those of the known ones (DiMViDA eq. 5).
+
+    Args:
+        score_network: Maps (x [B, V, D], tau [B, V]) to minus the predicted noise [B, V, D].
+        latents: Standardised latents, float [B, V, D]. Entries of missing views are ignored, unless ``noise``
+            is given: then they are the start at t = 1.
+        known: bool [B, V]; each row may have its own set.
+        solver: One of ``dimvida.diffusion.solvers.SOLVERS``.
+        steps: Network evaluations, at least 1.
+        seed: From 0 to 2^63 - 1.
+        sample_ids: int64 [B], by default 0 .. B-1. A row's noise depends on its id and the seed alone.
+        backend: ``eager``: every step in plain PyTorch, the reference. ``fused``: native kernels. ``auto``:
+            ``fused`` where the native module serves the device, else ``eager``.
+        noise: float [rows, B, V, D], replaces the drawn noise. ``rows`` equals ``steps`` for every solver but
+            ``repaint``, which has extra rows that only add noise.
+        x0_clip: Clamp the predicted clean latents to +-x0_clip.
+        schedule: Noise schedule, by default the paper's.
+        spacing: Spacing of the time grid, by default the solver's own.
+
+    Returns:
+        float32 [B, V, D]; known views bit for bit as given.
+
+    Raises:
+        InputError: For an unknown solver or backend, or a number out of range.
+        ValueError: For tensors whose shape or dtype does not fit.
+    """
+    table = step_table(solver, steps, schedule, spacing)
+    known, sample_ids = _validate(latents, known, sample_ids, seed, noise, x0_clip, len(table))
+    trajectory = Trajectory(
+        table=table.tensor().to(latents.device),
+        known=known.contiguous(),
+        sample_ids=sample_ids,
+        seed=torch.tensor([seed], device=latents.device),
+        noise=noise if noise is None else noise.float().contiguous(),
+        x0_clip=x0_clip,
+    )
+    x = latents.float().clone(memory_format=torch.contiguous_format)
+    if noise is None:
+        x = start_from_noise(x, trajectory.known, sample_ids, trajectory.seed)
+    step = step_function(backend, latents.device)
+    return run_trajectory(score_network, x, table, trajectory, step)
+
+
+def run_trajectory(
+    network: Network, x: Tensor, table: StepTable, trajectory: Trajectory, step: Callable[..., None]
+) -> Tensor:
+    """Apply every row of the table to the state x [B, V, D], in place, and return it."""
+    x0_prev = torch.zeros_like(x)
+    out = torch.zeros_like(x)
+    index = torch.zeros(1, dtype=torch.int64, device=x.device)
+    for i, row in enumerate(table.rows):
+        if row.evaluate:
+            out = network(x, multi_time(row.t, trajectory.known)).contiguous()
+        noise = None if trajectory.noise is None else trajectory.noise[i]
+        step(
+            x,
+            x0_prev,
+            out,
+            trajectory.known,
+            trajectory.table,
+            index,
+            trajectory.sample_ids,
+            trajectory.seed,
+            noise=noise,
+            clip=trajectory.x0_clip,
+            low=None,
+        )
+        index += 1
+    return x
+
+
+def step_function(backend: str, device: torch.device) -> Callable[..., None]:
+    """The masked step of a backend on a device.
+
+    Raises:
+        InputError: For an unknown backend, or ``fused`` where the native module does not serve the device.
+    """
+    if backend not in BACKENDS:
+        raise InputError(f"unknown backend {backend!r}: choose from {', '.join(BACKENDS)}")
+    native = ops.native_available(device.type)
+    if backend == "fused" and not native:
+        raise InputError(
+            f"backend 'fused' has no native kernels for {device.type}; run `dimvida doctor`, or use 'eager'"
+        )
+    return ops.reference.masked_step_ if backend == "eager" or not native else ops.masked_step_
+
+
+def _validate(
+    latents: Tensor,
+    known: Tensor,
+    sample_ids: Tensor | None,
+    seed: int,
+    noise: Tensor | None,
+    x0_clip: float,
+    rows: int,
+) -> tuple[Tensor, Tensor]:
+    if latents.ndim != 3 or not latents.is_floating_point():
+        raise ValueError(f"latents must be float [B, V, D], not {latents.dtype} {list(latents.shape)}")
+    batch, views, _ = latents.shape
+    if known.dtype != torch.bool or known.shape != (batch, views):
+        raise ValueError(f"known must be bool [{batch}, {views}], not {known.dtype} {list(known.shape)}")
+    if not 0 <= seed < SEED_LIMIT:
+        raise InputError(f"seed must be between 0 and 2^63 - 1, not {seed}")
+    if not x0_clip > 0:
+        raise InputError(f"x0_clip must be above 0, not {x0_clip}")
+    if noise is not None and noise.shape != (rows, *latents.shape):
+        raise ValueError(f"noise must be [{rows}, {batch}, {views}, D], not {list(noise.shape)}")
+    if sample_ids is None:
+        sample_ids = torch.arange(batch)
+    if sample_ids.dtype != torch.int64 or sample_ids.shape != (batch,):
+        raise ValueError(f"sample_ids must be int64 [{batch}], not {sample_ids.dtype} {list(sample_ids.shape)}")
+    return known.to(latents.device), sample_ids.to(latents.device).contiguous()

@@ -1,0 +1,159 @@
+"""MultiViewModel: views in, missing views out."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from dimvida.diffusion.schedule import VPSchedule
+from dimvida.models.checkpoint import Checkpoint, load_checkpoint
+from dimvida.sampling.loop import sample
+
+
+class MultiViewModel(nn.Module):
+    """An autoencoder and a score network that together complete the views of an object.
+
+    Attributes:
+        config: The checkpoint's configuration.
+        checkpoint_hash: SHA-256 over the checkpoint's files, hex.
+    """
+
+    latent_mean: Tensor
+    latent_std: Tensor
+
+    def __init__(self, checkpoint: Checkpoint) -> None:
+        super().__init__()
+        self.config = checkpoint.config
+        self.checkpoint_hash = checkpoint.digest
+        self.autoencoder = checkpoint.autoencoder
+        self.score = checkpoint.score
+        self.register_buffer("latent_mean", checkpoint.latent_mean)
+        self.register_buffer("latent_std", checkpoint.latent_std)
+        self.eval()
+
+    @property
+    def view_names(self) -> tuple[str, ...]:
+        """Names of the V views, in the order of every [B, V, ...] tensor."""
+        return self.config.view_names
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes of the training data; may be empty."""
+        return self.config.classes
+
+    @property
+    def image_size(self) -> int:
+        """Height and width of an image in pixels."""
+        return self.config.autoencoder.image_size
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.latent_mean.device
+
+    @torch.no_grad()
+    def encode(self, images: Tensor) -> Tensor:
+        """Standardised latents of images.
+
+        Args:
+            images: [..., C, H, W], uint8 in 0..255 or float in [0, 1].
+
+        Returns:
+            float32 [..., D].
+        """
+        pixels = images.to(self.device)
+        pixels = pixels.float() / 255 if pixels.dtype == torch.uint8 else pixels.float()
+        latents = self.autoencoder.encode(pixels.flatten(0, -4))
+        return ((latents - self.latent_mean) / self.latent_std).unflatten(0, images.shape[:-3])
+
+    @torch.no_grad()
+    def decode(self, latents: Tensor) -> Tensor:
+        """Images of standardised latents.
+
+        Args:
+            latents: float [..., D].
+
+        Returns:
+            float32 [..., C, H, W] in [0, 1].
+        """
+        raw = latents.to(self.device).flatten(0, -2) * self.latent_std + self.latent_mean
+        return self.autoencoder.decode(raw).clamp(0, 1).unflatten(0, latents.shape[:-1])
+
+    @torch.no_grad()
+    def generate(
+        self,
+        views: Tensor,
+        known: Tensor,
+        *,
+        steps: int | None = None,
+        solver: str | None = None,
+        seed: int = 0,
+        sample_ids: Tensor | None = None,
+        backend: str = "auto",
+    ) -> Tensor:
+        """Complete the missing views.
+
+        Args:
+            views: uint8 [B, V, C, H, W] in 0..255; entries of missing views are ignored.
+            known: bool [B, V]; each row may have its own set of known views.
+            steps: Network evaluations, by default the checkpoint's.
+            solver: Solver name, by default the checkpoint's.
+            seed: From 0 to 2^63 - 1.
+            sample_ids: int64 [B], by default 0 .. B-1. A row's noise depends on its id and the seed alone.
+            backend: ``auto``, ``eager`` or ``fused``, see ``dimvida.sampling.sample``.
+
+        Returns:
+            uint8 [B, V, C, H, W] on the device of ``views``; known views bit for bit as given.
+
+        Raises:
+            ValueError: For tensors whose shape or dtype does not fit the model.
+            InputError: For an unknown solver or backend, or a number out of range.
+        """
+        self._validate(views, known)
+        defaults = self.config.sampling
+        known = known.to(self.device)
+        latents = torch.zeros(*known.shape, self.config.autoencoder.latent_dim, device=self.device)
+        given = views.to(self.device)
+        if known.any():
+            latents[known] = self.encode(given[known])
+        latents = sample(
+            self.score,
+            latents,
+            known,
+            solver=solver or defaults.solver,
+            steps=defaults.steps if steps is None else steps,
+            seed=seed,
+            sample_ids=sample_ids,
+            backend=backend,
+            x0_clip=defaults.x0_clip or math.inf,
+            schedule=VPSchedule(self.config.beta0, self.config.beta1),
+        )
+        completed = given.clone()
+        if not known.all():
+            completed[~known] = (self.decode(latents[~known]) * 255).round().to(torch.uint8)
+        return completed.to(views.device)
+
+    def _validate(self, views: Tensor, known: Tensor) -> None:
+        shape = (len(self.view_names), self.config.autoencoder.channels, self.image_size, self.image_size)
+        if views.dtype != torch.uint8 or views.ndim != 5 or tuple(views.shape[1:]) != shape:
+            raise ValueError(
+                f"views must be uint8 [B, {', '.join(map(str, shape))}], not {views.dtype} {list(views.shape)}"
+            )
+        if known.dtype != torch.bool or known.shape != views.shape[:2]:
+            raise ValueError(f"known must be bool {list(views.shape[:2])}, not {known.dtype} {list(known.shape)}")
+
+
+def load(path_or_name: str | Path, device: str | torch.device = "cpu") -> MultiViewModel:
+    """Load a model for generation.
+
+    Args:
+        path_or_name: A checkpoint folder, a training run, or ``"bundled"`` for the one in the package.
+        device: Where to put it.
+
+    Raises:
+        InputError: If it is not a usable checkpoint.
+    """
+    return MultiViewModel(load_checkpoint(path_or_name)).to(device)

@@ -1,0 +1,173 @@
+"""The sampling loop: moments, invariances, and what it refuses."""
+
+from __future__ import annotations
+
+import math
+
+import gaussian
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from dimvida.diffusion.solvers import SOLVERS, step_table
+from dimvida.errors import InputError
+from dimvida.models import ScoreNetwork
+from dimvida.sampling import sample
+from dimvida.sampling.noise import sample_id, sample_id_tensor
+
+DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
+BACKENDS = ["eager", "fused"]
+
+
+@pytest.fixture(params=DEVICES)
+def device(request) -> torch.device:
+    if request.param == "cuda" and not torch.cuda.is_available():
+        pytest.skip("no GPU here")
+    return torch.device(request.param)
+
+
+@pytest.fixture(scope="module")
+def network() -> ScoreNetwork:
+    torch.manual_seed(0)
+    network = ScoreNetwork(4, 6, width=32, time_dim=16, groups=4)
+    torch.nn.init.normal_(network.output.weight, std=0.05)
+    return network
+
+
+def masks(rows: int, views: int, seed: int = 0) -> Tensor:
+    return torch.rand(rows, views, generator=torch.Generator().manual_seed(seed)) < 0.4
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_moments_on_a_gaussian(solver: str, backend: str, device: torch.device):
+    rows, steps = 4000, 50
+    known = torch.zeros(rows, 2, dtype=torch.bool, device=device)
+    known[::2, 0] = True
+    latents = torch.full((rows, 2, 4), 9.0, device=device)
+    out = sample(gaussian.network, latents, known, solver=solver, steps=steps, backend=backend)
+    assert torch.equal(out[known], latents[known])
+    drawn = out[~known].double()
+    n = drawn.numel()
+    # What this solver gives at this many steps, its own error included; the margins are five standard errors.
+    mean, variance = gaussian.propagate(step_table(solver, steps).rows, 0.0, 1.0)
+    assert abs(float(drawn.mean()) - mean) < 5 * math.sqrt(variance / n)
+    assert abs(float(drawn.var()) - variance) < 5 * variance * math.sqrt(2 / n)
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_backends_agree_sample_by_sample(solver: str, network: ScoreNetwork, device: torch.device):
+    network = network.to(device)
+    latents, known = torch.randn(5, 4, 6, device=device), masks(5, 4).to(device)
+    eager, fused = (
+        sample(network, latents, known, solver=solver, steps=8, seed=3, backend=backend, x0_clip=3.0)
+        for backend in BACKENDS
+    )
+    torch.testing.assert_close(fused, eager, rtol=1e-4, atol=1e-4)
+
+
+@settings(max_examples=20, deadline=None)
+@given(data=st.data(), solver=st.sampled_from(sorted(SOLVERS)), seed=st.integers(0, 2**63 - 1))
+def test_rows_do_not_depend_on_their_batch(network: ScoreNetwork, data, solver: str, seed: int):
+    network = network.cpu()
+    rows = data.draw(st.integers(2, 7))
+    latents, known = torch.randn(rows, 4, 6), masks(rows, 4, seed % 2**32)
+    ids = sample_id_tensor(f"object {row}" for row in range(rows))
+    together = sample(network, latents, known, solver=solver, steps=4, seed=seed, sample_ids=ids, x0_clip=3.0)
+    order = torch.tensor(data.draw(st.permutations(range(rows))))
+    cut = data.draw(st.integers(1, rows - 1))
+    for part in (order[:cut], order[cut:]):
+        alone = sample(
+            network,
+            latents[part],
+            known[part],
+            solver=solver,
+            steps=4,
+            seed=seed,
+            sample_ids=ids[part],
+            x0_clip=3.0,
+        )
+        torch.testing.assert_close(alone, together[part], rtol=1e-4, atol=1e-4)
+        assert torch.equal(alone[known[part]], latents[part][known[part]])
+
+
+def test_a_known_view_influences_the_others(network: ScoreNetwork):
+    known = torch.tensor([[True, False, False, False]])
+    a, b = torch.zeros(1, 4, 6), torch.zeros(1, 4, 6)
+    b[0, 0] = 1
+    out_a, out_b = (sample(network.cpu(), x, known, steps=5, x0_clip=3.0) for x in (a, b))
+    assert not torch.allclose(out_a[0, 1:], out_b[0, 1:])
+
+
+def test_entries_of_missing_views_are_ignored(network: ScoreNetwork):
+    known = masks(3, 4)
+    latents = torch.randn(3, 4, 6)
+    changed = torch.where(known[..., None], latents, torch.full_like(latents, math.nan))
+    out = sample(network.cpu(), latents, known, steps=5, x0_clip=3.0)
+    assert torch.equal(sample(network, changed, known, steps=5, x0_clip=3.0), out)
+
+
+def test_seed_and_id_choose_the_noise(network: ScoreNetwork):
+    latents, known = torch.zeros(2, 4, 6), torch.zeros(2, 4, dtype=torch.bool)
+    same = torch.tensor([7, 7])
+    first = sample(network.cpu(), latents, known, steps=3, seed=1, sample_ids=same)
+    assert torch.equal(first[0], first[1])
+    assert not torch.allclose(first[:1], sample(network, latents[:1], known[:1], steps=3, seed=2, sample_ids=same[:1]))
+    other = sample(network, latents, known, steps=3, seed=1, sample_ids=torch.tensor([7, 8]))
+    assert not torch.allclose(other[0], other[1])
+
+
+def test_recorded_noise_replaces_drawn_noise(network: ScoreNetwork):
+    latents, known = torch.randn(2, 4, 6), masks(2, 4)
+    noise = torch.randn(5, 2, 4, 6)
+    first, second = (
+        sample(network.cpu(), latents, known, steps=5, seed=seed, noise=noise, x0_clip=3.0) for seed in (1, 2)
+    )
+    assert torch.equal(first, second)
+
+
+def test_nothing_missing_and_no_rows(network: ScoreNetwork):
+    latents = torch.randn(2, 4, 6)
+    out = sample(network.cpu(), latents, torch.ones(2, 4, dtype=torch.bool), steps=3)
+    assert torch.equal(out, latents)
+    assert sample(network, latents[:0], torch.ones(0, 4, dtype=torch.bool), steps=3).shape == (0, 4, 6)
+
+
+def test_sample_ids_are_stable_hashes():
+    assert sample_id("chair/0001") == sample_id("chair/0001", 0)
+    ids = {sample_id(f"object {number}", draw) for number in range(500) for draw in range(4)}
+    assert len(ids) == 2000
+    assert all(-(2**63) <= value < 2**63 for value in ids)
+    # A fixed value: changing the hash would change every data set generated so far.
+    assert sample_id("train/chair/chair_0001", 1) == -2860398325442221119
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"solver": "heun"}, "unknown solver"),
+        ({"steps": 0}, "steps must be at least 1"),
+        ({"backend": "cuda"}, "unknown backend"),
+        ({"seed": -1}, "seed must be between"),
+        ({"seed": 2**63}, "seed must be between"),
+        ({"x0_clip": 0.0}, "x0_clip must be above 0"),
+        ({"x0_clip": math.nan}, "x0_clip must be above 0"),
+        ({"known": torch.zeros(2, 3, dtype=torch.bool)}, "known must be bool"),
+        ({"known": torch.zeros(2, 4)}, "known must be bool"),
+        ({"latents": torch.zeros(2, 24)}, "latents must be float"),
+        ({"latents": torch.zeros(2, 4, 6, dtype=torch.int64)}, "latents must be float"),
+        ({"sample_ids": torch.zeros(3, dtype=torch.int64)}, "sample_ids must be int64"),
+        ({"sample_ids": torch.zeros(2)}, "sample_ids must be int64"),
+        ({"noise": torch.zeros(4, 2, 4, 6)}, "noise must be"),
+    ],
+)
+def test_bad_arguments(network: ScoreNetwork, changes, message: str):
+    arguments = {
+        "latents": torch.zeros(2, 4, 6),
+        "known": torch.zeros(2, 4, dtype=torch.bool),
+        "steps": 3,
+    } | changes
+    with pytest.raises((InputError, ValueError), match=message):
+        sample(network.cpu(), **arguments)
