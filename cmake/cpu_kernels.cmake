@@ -1,0 +1,32 @@
+# The CPU kernels, compiled once per instruction set and chosen between at run time: a wheel must run on any processor
+# of its architecture, so nothing is built for the machine at hand.
+
+find_package(OpenMP COMPONENTS CXX)
+
+function(dimvida_add_kernel_set target simd)
+  add_library(kernels_${simd} OBJECT csrc/cpu/masked_step.cpp csrc/cpu/philox_normal.cpp)
+  target_include_directories(kernels_${simd} PRIVATE csrc)
+  target_compile_definitions(kernels_${simd} PRIVATE DIMVIDA_SIMD=${simd})
+  target_compile_options(kernels_${simd} PRIVATE ${DIMVIDA_CXX_FLAGS} ${DIMVIDA_MATH_FLAGS} -O3 ${ARGN})
+  if(OpenMP_CXX_FOUND)
+    target_link_libraries(kernels_${simd} PRIVATE OpenMP::OpenMP_CXX)
+  else()
+    target_compile_options(kernels_${simd} PRIVATE -Wno-unknown-pragmas)
+  endif()
+  target_link_libraries(${target} PRIVATE kernels_${simd})
+endfunction()
+
+function(dimvida_add_cpu_kernels target)
+  target_sources(${target} PRIVATE csrc/cpu/dispatch.cpp)
+  dimvida_add_kernel_set(${target} baseline)
+  if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
+    dimvida_add_kernel_set(${target} avx2 -mavx2 -mfma)
+    dimvida_add_kernel_set(${target} avx512 -mavx512f -mavx512bw -mavx512dq -mavx512vl -mfma
+                           -mprefer-vector-width=512)
+    target_compile_definitions(${target} PRIVATE DIMVIDA_X86_SETS)
+  endif()
+  if(OpenMP_CXX_FOUND)
+    # PyTorch has loaded libgomp.so.1 by the time the module is imported, so both share one pool of threads.
+    target_link_libraries(${target} PRIVATE OpenMP::OpenMP_CXX)
+  endif()
+endfunction()

@@ -1,0 +1,49 @@
+#include "bindings/build_info.h"
+
+#include "cpu/kernels.h"
+
+namespace py = pybind11;
+
+namespace dimvida {
+
+#if defined(__clang__)
+static constexpr const char* kCompiler = "clang " __clang_version__;
+#elif defined(__GNUC__)
+static constexpr const char* kCompiler = "gcc " __VERSION__;
+#else
+static constexpr const char* kCompiler = "unknown";
+#endif
+
+py::dict build_info() {
+  py::dict info;
+  info["version"] = DIMVIDA_VERSION;
+  info["compiler"] = kCompiler;
+#if defined(DIMVIDA_WITH_CUDA)
+  info["cuda"] = true;
+  info["cuda_version"] = DIMVIDA_CUDA_VERSION;
+  info["cuda_archs"] = py::str(DIMVIDA_CUDA_ARCHS).attr("split")(" ");
+#else
+  info["cuda"] = false;
+  info["cuda_version"] = py::none();
+  info["cuda_archs"] = py::list();
+#endif
+
+  int count = 0;
+  const cpu::KernelSet* const* sets = cpu::compiled_kernel_sets(&count);
+  py::list compiled, supported;
+  for (int i = 0; i < count; ++i) {
+    compiled.append(sets[i]->name);
+    if (cpu::is_supported(*sets[i])) supported.append(sets[i]->name);
+  }
+  info["simd_compiled"] = compiled;
+  info["simd_supported"] = supported;
+  info["simd"] = cpu::best_kernel_set().name;
+#if defined(_OPENMP)
+  info["openmp"] = true;
+#else
+  info["openmp"] = false;
+#endif
+  return info;
+}
+
+}  // namespace dimvida

@@ -1,0 +1,132 @@
+// The masked step on the CPU.
+#include "core/masked_step.h"
+
+#include "cpu/kernels.h"
+#include "cpu/tiling.h"
+
+namespace dimvida::cpu::DIMVIDA_SIMD {
+
+static void load(float* DIMVIDA_RESTRICT to, const void* from, DType dtype, int64_t first, int64_t count) {
+  if (dtype == DType::kFloat32) {
+    const float* source = static_cast<const float*>(from) + first;
+    for (int64_t i = 0; i < count; ++i) to[i] = source[i];
+  } else if (dtype == DType::kBFloat16) {
+    const uint16_t* source = static_cast<const uint16_t*>(from) + first;
+    for (int64_t i = 0; i < count; ++i) to[i] = float_from_bfloat16(source[i]);
+  } else {
+    const uint16_t* source = static_cast<const uint16_t*>(from) + first;
+    for (int64_t i = 0; i < count; ++i) to[i] = float_from_float16(source[i]);
+  }
+}
+
+static void store(void* to, const float* DIMVIDA_RESTRICT from, DType dtype, int64_t first, int64_t count) {
+  if (dtype == DType::kFloat32) {
+    float* target = static_cast<float*>(to) + first;
+    for (int64_t i = 0; i < count; ++i) target[i] = from[i];
+  } else if (dtype == DType::kBFloat16) {
+    uint16_t* target = static_cast<uint16_t*>(to) + first;
+    for (int64_t i = 0; i < count; ++i) target[i] = bfloat16_from_float(from[i]);
+  } else {
+    uint16_t* target = static_cast<uint16_t*>(to) + first;
+    for (int64_t i = 0; i < count; ++i) target[i] = float16_from_float(from[i]);
+  }
+}
+
+// Which terms are in use is known per step; the template keeps the question out of the inner loop.
+template <bool kHistory, bool kNoise>
+static void predict_and_step(float* DIMVIDA_RESTRICT x, float* DIMVIDA_RESTRICT x0_prev,
+                             const float* DIMVIDA_RESTRICT out, const float* DIMVIDA_RESTRICT z, StepRow row,
+                             float clip, int64_t count) {
+  for (int64_t i = 0; i < count; ++i) {
+    const float x0 = data_prediction(row, clip, x[i], out[i]);
+    x[i] = next_state(row, x[i], x0, kHistory ? x0_prev[i] : 0.0f, kNoise ? z[i] : 0.0f, kHistory, kNoise);
+    x0_prev[i] = x0;
+  }
+}
+
+template <bool kNoise>
+static void renoise(float* DIMVIDA_RESTRICT x, const float* DIMVIDA_RESTRICT z, StepRow row, int64_t count) {
+  for (int64_t i = 0; i < count; ++i) x[i] = renoised_state(row, x[i], kNoise ? z[i] : 0.0f, kNoise);
+}
+
+// Everything of a step that does not depend on the tile.
+struct Step {
+  const MaskedStepParams& p;
+  StepRow row;
+  uint32_t draw;
+};
+
+// Elements [begin, end) of sample b, all in missing views, at most a tile.
+static void step_run(const Step& step, int64_t b, int64_t begin, int64_t end) {
+  const MaskedStepParams& p = step.p;
+  const StepRow& row = step.row;
+  const int64_t first = b * p.views * p.dim + begin;
+  const int64_t count = end - begin;
+  float drawn[kTile + 8], converted[kTile];
+
+  const float* z = nullptr;
+  if (row.uses_noise() && p.noise) {
+    z = p.noise + first;
+  } else if (row.uses_noise()) {
+    const int64_t quad = begin / 4;
+    draw_normals(drawn, quad, (end + 3) / 4 - quad, step.draw, p.sample_ids[b], *p.seed);
+    z = drawn + (begin - 4 * quad);
+  }
+
+  float* x = p.x + first;
+  if (!row.uses_prediction()) {
+    row.uses_noise() ? renoise<true>(x, z, row, count) : renoise<false>(x, z, row, count);
+    return;
+  }
+  const float* out = static_cast<const float*>(p.out) + first;
+  if (p.out_dtype != DType::kFloat32) {
+    load(converted, p.out, p.out_dtype, first, count);
+    out = converted;
+  }
+  float* x0_prev = p.x0_prev + first;
+  if (row.uses_history()) {
+    row.uses_noise() ? predict_and_step<true, true>(x, x0_prev, out, z, row, p.clip, count)
+                     : predict_and_step<true, false>(x, x0_prev, out, z, row, p.clip, count);
+  } else {
+    row.uses_noise() ? predict_and_step<false, true>(x, x0_prev, out, z, row, p.clip, count)
+                     : predict_and_step<false, false>(x, x0_prev, out, z, row, p.clip, count);
+  }
+}
+
+// Elements [begin, end) of sample b: runs of missing views are stepped, then the whole tile is copied.
+static void step_tile(const Step& step, int64_t b, int64_t begin, int64_t end) {
+  const MaskedStepParams& p = step.p;
+  const uint8_t* known = p.known + b * p.views;
+  for (int64_t e = begin; e < end;) {
+    int64_t view = e / p.dim;
+    const bool is_known = known[view] != 0;
+    while (view < p.views && view * p.dim < end && (known[view] != 0) == is_known) ++view;
+    const int64_t stop = view * p.dim < end ? view * p.dim : end;
+    if (!is_known) step_run(step, b, e, stop);
+    e = stop;
+  }
+  if (p.low) {
+    const int64_t first = b * p.views * p.dim + begin;
+    store(p.low, p.x + first, p.low_dtype, first, end - begin);
+  }
+}
+
+int masked_step(const MaskedStepParams& p, int threads) {
+  const int64_t count = p.views * p.dim;
+  const int64_t tiles = tiles_of(count);
+  const int64_t items = p.batch * tiles;
+  if (items == 0) return kOk;
+  const int64_t index = step_index(p);
+  if (index < 0 || index >= p.rows) return kStepOutOfRange;
+  const Step step = {p, step_row(p, index), step_draw(index)};
+  const int team = team_size(p.batch * count, threads);
+#pragma omp parallel for schedule(static) num_threads(team) if (team > 1)
+  for (int64_t item = 0; item < items; ++item) {
+    const int64_t begin = (item % tiles) * kTile;
+    const int64_t end = begin + kTile < count ? begin + kTile : count;
+    step_tile(step, item / tiles, begin, end);
+  }
+  return kOk;
+}
+
+}  // namespace dimvida::cpu::DIMVIDA_SIMD

@@ -1,0 +1,51 @@
+// Noise tensors and raw random words on the CPU.
+#include "core/philox_normal.h"
+
+#include "cpu/kernels.h"
+#include "cpu/tiling.h"
+
+namespace dimvida::cpu::DIMVIDA_SIMD {
+
+// Elements [begin, end) of sample b; begin is the start of a tile.
+static void fill_tile(const PhiloxNormalParams& p, int64_t b, int64_t begin, int64_t end) {
+  float* z = p.z + b * p.count;
+  const int64_t whole = (end - begin) / 4;
+  draw_normals(z + begin, begin / 4, whole, p.draw, p.sample_ids[b], *p.seed);
+  const int64_t done = begin + 4 * whole;
+  if (done == end) return;
+  float last[4];
+  draw_normals(last, done / 4, 1, p.draw, p.sample_ids[b], *p.seed);
+  for (int64_t e = done; e < end; ++e) z[e] = last[e - done];
+}
+
+int philox_normal(const PhiloxNormalParams& p, int threads) {
+  const int64_t tiles = tiles_of(p.count);
+  const int64_t items = p.batch * tiles;
+  if (items == 0) return kOk;
+  const int team = team_size(p.batch * p.count, threads);
+#pragma omp parallel for schedule(static) num_threads(team) if (team > 1)
+  for (int64_t item = 0; item < items; ++item) {
+    const int64_t begin = (item % tiles) * kTile;
+    const int64_t end = begin + kTile < p.count ? begin + kTile : p.count;
+    fill_tile(p, item / tiles, begin, end);
+  }
+  return kOk;
+}
+
+int philox_words(const PhiloxWordsParams& p, int threads) {
+  if (p.count == 0) return kOk;
+  const PhiloxKey key = {static_cast<uint32_t>(p.key[0]), static_cast<uint32_t>(p.key[1])};
+  const int team = team_size(4 * p.count, threads);
+#pragma omp parallel for schedule(static) num_threads(team) if (team > 1)
+  for (int64_t i = 0; i < p.count; ++i) {
+    const int64_t* counter = p.counters + 4 * i;
+    const Words4 words = philox4x32({static_cast<uint32_t>(counter[0]), static_cast<uint32_t>(counter[1]),
+                                     static_cast<uint32_t>(counter[2]), static_cast<uint32_t>(counter[3])},
+                                    key);
+    int64_t* result = p.words + 4 * i;
+    result[0] = words.w0, result[1] = words.w1, result[2] = words.w2, result[3] = words.w3;
+  }
+  return kOk;
+}
+
+}  // namespace dimvida::cpu::DIMVIDA_SIMD

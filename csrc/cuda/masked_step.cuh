@@ -1,0 +1,166 @@
+// The masked step on the GPU: one thread per four elements that share a Philox counter.
+//
+// Memory traffic, about 20 bytes an element, should bound the kernel, so the fast
+// path moves 16 bytes at a time, and types and terms are uniform branches rather than template instances.
+#pragma once
+
+#include "core/masked_step.h"
+#include "core/normal.h"
+#include "cuda/grid.h"
+
+namespace dimvida::cuda {
+
+struct alignas(8) Halves4 {
+  uint16_t h[4];
+};
+
+__device__ __forceinline__ float load_one(const void* from, DType dtype, int64_t i) {
+  if (dtype == DType::kFloat32) return static_cast<const float*>(from)[i];
+  const uint16_t half = static_cast<const uint16_t*>(from)[i];
+  return dtype == DType::kBFloat16 ? float_from_bfloat16(half) : float_from_float16(half);
+}
+
+__device__ __forceinline__ void store_one(void* to, DType dtype, int64_t i, float value) {
+  if (dtype == DType::kFloat32) {
+    static_cast<float*>(to)[i] = value;
+  } else {
+    static_cast<uint16_t*>(to)[i] =
+        dtype == DType::kBFloat16 ? bfloat16_from_float(value) : float16_from_float(value);
+  }
+}
+
+// Four elements from i; i is a multiple of 4 and the pointer aligned for it.
+__device__ __forceinline__ void load_four(float* values, const void* from, DType dtype, int64_t i) {
+  if (dtype == DType::kFloat32) {
+    const float4 four = *reinterpret_cast<const float4*>(static_cast<const float*>(from) + i);
+    values[0] = four.x, values[1] = four.y, values[2] = four.z, values[3] = four.w;
+  } else {
+    const Halves4 four = *reinterpret_cast<const Halves4*>(static_cast<const uint16_t*>(from) + i);
+    for (int j = 0; j < 4; ++j) {
+      values[j] = dtype == DType::kBFloat16 ? float_from_bfloat16(four.h[j]) : float_from_float16(four.h[j]);
+    }
+  }
+}
+
+__device__ __forceinline__ void store_four(void* to, DType dtype, int64_t i, const float* values) {
+  if (dtype == DType::kFloat32) {
+    *reinterpret_cast<float4*>(static_cast<float*>(to) + i) =
+        make_float4(values[0], values[1], values[2], values[3]);
+  } else {
+    Halves4 four;
+    for (int j = 0; j < 4; ++j) {
+      four.h[j] = dtype == DType::kBFloat16 ? bfloat16_from_float(values[j]) : float16_from_float(values[j]);
+    }
+    *reinterpret_cast<Halves4*>(static_cast<uint16_t*>(to) + i) = four;
+  }
+}
+
+// Four consecutive elements of one sample, those that share a Philox counter. Index is an unsigned 32-bit
+// integer where every offset fits, since dividing 64-bit integers is slow.
+template <class Index>
+struct Quad {
+  Index sample;  // b
+  Index number;  // of the quad within the sample: elements 4 * number .. 4 * number + 3
+  Index size;    // elements of the quad that exist, 1 to 4
+
+  __device__ __forceinline__ Index view(const MaskedStepParams& p, Index j) const {
+    return (4 * number + j) / static_cast<Index>(p.dim);
+  }
+  __device__ __forceinline__ bool is_known(const MaskedStepParams& p, Index j) const {
+    return p.known[sample * static_cast<Index>(p.views) + view(p, j)] != 0;
+  }
+  // Offset of its first element in a [batch, views, dim] tensor.
+  __device__ __forceinline__ Index offset(const MaskedStepParams& p) const {
+    return sample * static_cast<Index>(p.views) * static_cast<Index>(p.dim) + 4 * number;
+  }
+};
+
+// z of a quad's elements, given or drawn.
+template <class Index>
+__device__ __forceinline__ void quad_noise(float* z, const MaskedStepParams& p, const Quad<Index>& quad,
+                                           uint32_t draw) {
+  if (p.noise) {
+    for (Index j = 0; j < quad.size; ++j) z[j] = p.noise[quad.offset(p) + j];
+  } else {
+    const Words4 counter = noise_counter(static_cast<uint32_t>(quad.number), draw, p.sample_ids[quad.sample]);
+    const Normals4 normals = normals_of(philox4x32(counter, philox_key(*p.seed)));
+    z[0] = normals.z0, z[1] = normals.z1, z[2] = normals.z2, z[3] = normals.z3;
+  }
+}
+
+// A quad whose elements are of one view and lie aligned in memory: they move together.
+template <class Index>
+__device__ __forceinline__ void step_aligned_quad(const MaskedStepParams& p, const StepRow& row,
+                                                  const Quad<Index>& quad, uint32_t draw) {
+  const Index i = quad.offset(p);
+  float x[4];
+  load_four(x, p.x, DType::kFloat32, i);
+  if (!quad.is_known(p, 0)) {
+    float z[4] = {0.0f, 0.0f, 0.0f, 0.0f};
+    if (row.uses_noise()) quad_noise(z, p, quad, draw);
+    if (row.uses_prediction()) {
+      float out[4], previous[4] = {0.0f, 0.0f, 0.0f, 0.0f};
+      load_four(out, p.out, p.out_dtype, i);
+      if (row.uses_history()) load_four(previous, p.x0_prev, DType::kFloat32, i);
+      for (int j = 0; j < 4; ++j) {
+        const float x0 = data_prediction(row, p.clip, x[j], out[j]);
+        x[j] = next_state(row, x[j], x0, previous[j], z[j], row.uses_history(), row.uses_noise());
+        previous[j] = x0;
+      }
+      store_four(p.x0_prev, DType::kFloat32, i, previous);
+    } else {
+      for (int j = 0; j < 4; ++j) x[j] = renoised_state(row, x[j], z[j], row.uses_noise());
+    }
+    store_four(p.x, DType::kFloat32, i, x);
+  }
+  if (p.low) store_four(p.low, p.low_dtype, i, x);
+}
+
+// A quad of any shape and alignment; its elements may be of several views.
+template <class Index>
+__device__ __forceinline__ void step_quad(const MaskedStepParams& p, const StepRow& row,
+                                          const Quad<Index>& quad, uint32_t draw) {
+  float z[4] = {0.0f, 0.0f, 0.0f, 0.0f};
+  if (row.uses_noise()) quad_noise(z, p, quad, draw);
+  for (Index j = 0; j < quad.size; ++j) {
+    const Index i = quad.offset(p) + j;
+    float x = p.x[i];
+    if (!quad.is_known(p, j)) {
+      if (row.uses_prediction()) {
+        const float x0 = data_prediction(row, p.clip, x, load_one(p.out, p.out_dtype, i));
+        const float previous = row.uses_history() ? p.x0_prev[i] : 0.0f;
+        x = next_state(row, x, x0, previous, z[j], row.uses_history(), row.uses_noise());
+        p.x0_prev[i] = x0;
+      } else {
+        x = renoised_state(row, x, z[j], row.uses_noise());
+      }
+      p.x[i] = x;
+    }
+    if (p.low) store_one(p.low, p.low_dtype, i, x);
+  }
+}
+
+// kAligned: dim is a multiple of 4 and every pointer is aligned to four of its elements.
+template <bool kAligned, class Index>
+__global__ void __launch_bounds__(kBlockThreads) masked_step_kernel(const MaskedStepParams p) {
+  const int64_t index = step_index(p);
+  if (index < 0 || index >= p.rows) return;
+  const StepRow row = step_row(p, index);
+  const Index count = static_cast<Index>(p.views * p.dim);
+  const Index quads = (count + 3) / 4;
+  const Index items = static_cast<Index>(p.batch) * quads;
+  const Index stride = static_cast<Index>(gridDim.x) * blockDim.x;
+  for (Index item = static_cast<Index>(blockIdx.x) * blockDim.x + threadIdx.x; item < items; item += stride) {
+    const Index sample = item / quads;
+    const Index number = item - sample * quads;
+    const Index left = count - 4 * number;
+    const Quad<Index> quad = {sample, number, left < 4 ? left : Index{4}};
+    if constexpr (kAligned) {
+      step_aligned_quad(p, row, quad, step_draw(index));
+    } else {
+      step_quad(p, row, quad, step_draw(index));
+    }
+  }
+}
+
+}  // namespace dimvida::cuda

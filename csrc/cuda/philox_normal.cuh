@@ -1,0 +1,38 @@
+// Noise tensors and raw random words on the GPU: one thread per Philox counter.
+#pragma once
+
+#include "core/normal.h"
+#include "core/philox_normal.h"
+#include "cuda/grid.h"
+
+namespace dimvida::cuda {
+
+__global__ void __launch_bounds__(kBlockThreads) philox_normal_kernel(const PhiloxNormalParams p) {
+  const PhiloxKey key = philox_key(*p.seed);
+  const int64_t quads = (p.count + 3) / 4;
+  const int64_t stride = static_cast<int64_t>(gridDim.x) * blockDim.x;
+  for (int64_t item = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x; item < p.batch * quads;
+       item += stride) {
+    const int64_t b = item / quads;
+    const int64_t quad = item - b * quads;
+    const Normals4 normals =
+        normals_of(philox4x32(noise_counter(static_cast<uint32_t>(quad), p.draw, p.sample_ids[b]), key));
+    const float values[4] = {normals.z0, normals.z1, normals.z2, normals.z3};
+    for (int j = 0; j < 4 && 4 * quad + j < p.count; ++j) p.z[b * p.count + 4 * quad + j] = values[j];
+  }
+}
+
+__global__ void __launch_bounds__(kBlockThreads) philox_words_kernel(const PhiloxWordsParams p) {
+  const PhiloxKey key = {static_cast<uint32_t>(p.key[0]), static_cast<uint32_t>(p.key[1])};
+  const int64_t stride = static_cast<int64_t>(gridDim.x) * blockDim.x;
+  for (int64_t i = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x; i < p.count; i += stride) {
+    const int64_t* counter = p.counters + 4 * i;
+    const Words4 words = philox4x32({static_cast<uint32_t>(counter[0]), static_cast<uint32_t>(counter[1]),
+                                     static_cast<uint32_t>(counter[2]), static_cast<uint32_t>(counter[3])},
+                                    key);
+    int64_t* result = p.words + 4 * i;
+    result[0] = words.w0, result[1] = words.w1, result[2] = words.w2, result[3] = words.w3;
+  }
+}
+
+}  // namespace dimvida::cuda

@@ -1,0 +1,160 @@
+"""The ops on the native module: pointers are taken here and nowhere else, after the checks.
+
+A build without CUDA, or none at all, leaves the op to the PyTorch reference.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dimvida.ops import schemas
+
+# Imported after torch, which has loaded the OpenMP runtime that the module then shares.
+_native: ModuleType | None
+try:
+    from dimvida.ops import _native
+
+    import_error = ""
+except ImportError as error:
+    _native, import_error = None, str(error)
+
+_DTYPE_CODES = {torch.float32: 0, torch.bfloat16: 1, torch.float16: 2}
+
+
+def native_available(device: str = "cpu") -> bool:
+    """Whether the ops run natively on a device type, ``"cpu"`` or ``"cuda"``, in this installation."""
+    if _native is None:
+        return False
+    return device == "cpu" or (device == "cuda" and build_info()["cuda"])
+
+
+def build_info() -> dict[str, Any]:
+    """What the native module was built with; empty if there is none.
+
+    Returns:
+        version, compiler, cuda (bool), cuda_version, cuda_archs, simd_compiled, simd_supported and simd (instruction
+        sets in the module, usable on this processor, and in use), openmp (bool).
+    """
+    return {} if _native is None else _native.build_info()
+
+
+def _optional_pointer(tensor: Tensor | None) -> int:
+    if tensor is None:
+        return 0
+    pointer = tensor.data_ptr()
+    if not pointer and tensor.numel():
+        raise ValueError("a tensor has no storage")  # null means absent, so the module cannot tell
+    return pointer
+
+
+def _masked_step_params(
+    x: Tensor,
+    x0_prev: Tensor,
+    out: Tensor,
+    known: Tensor,
+    table: Tensor,
+    step: Tensor,
+    sample_ids: Tensor,
+    seed: Tensor,
+    noise: Tensor | None,
+    clip: float,
+    low: Tensor | None,
+) -> Any:
+    schemas.check_masked_step(x, x0_prev, out, known, table, step, sample_ids, seed, noise, clip, low)
+    return _native.MaskedStepParams(
+        x.data_ptr(),
+        x0_prev.data_ptr(),
+        out.data_ptr(),
+        known.data_ptr(),
+        table.data_ptr(),
+        step.data_ptr(),
+        sample_ids.data_ptr(),
+        seed.data_ptr(),
+        _optional_pointer(noise),
+        _optional_pointer(low),
+        *x.shape,
+        table.shape[0],
+        clip,
+        _DTYPE_CODES[out.dtype],
+        0 if low is None else _DTYPE_CODES[low.dtype],
+        step.dtype == torch.int64,
+    )
+
+
+def _philox_normal_params(z: Tensor, sample_ids: Tensor, seed: Tensor, draw: int) -> Any:
+    schemas.check_philox_normal(z, sample_ids, seed, draw)
+    batch, *rest = z.shape
+    return _native.PhiloxNormalParams(
+        z.data_ptr(), sample_ids.data_ptr(), seed.data_ptr(), batch, math.prod(rest), draw
+    )
+
+
+def _philox_words_params(counters: Tensor, key: Tensor, words: Tensor) -> Any:
+    return _native.PhiloxWordsParams(counters.data_ptr(), key.data_ptr(), words.data_ptr(), counters.shape[0])
+
+
+# The CPU kernels. The number of threads and the instruction set ("" for the best) change the speed and nothing else.
+
+
+def masked_step_cpu_(*arguments: Any, threads: int | None = None, simd: str = "") -> None:
+    """``masked_step_`` with a chosen number of threads and instruction set."""
+    params = _masked_step_params(*arguments)
+    status = _native.masked_step_cpu(params, threads or torch.get_num_threads(), simd)
+    if status == _native.STEP_OUT_OF_RANGE:
+        raise IndexError("masked_step_: step is no row of the table")
+
+
+def philox_normal_cpu_(*arguments: Any, threads: int | None = None, simd: str = "") -> None:
+    """``philox_normal_`` with a chosen number of threads and instruction set."""
+    params = _philox_normal_params(*arguments)
+    _native.philox_normal_cpu(params, threads or torch.get_num_threads(), simd)
+
+
+def philox4x32_cpu(counters: Tensor, key: Tensor, *, threads: int | None = None, simd: str = "") -> Tensor:
+    """``philox4x32`` with a chosen number of threads and instruction set."""
+    schemas.check_philox4x32(counters, key)
+    words = torch.empty_like(counters)
+    params = _philox_words_params(counters, key, words)
+    _native.philox_words_cpu(params, threads or torch.get_num_threads(), simd)
+    return words
+
+
+# The CUDA kernels, on torch's current stream of the tensors' device.
+
+
+def _launch(kernel: Callable[[Any, int], int], params: Any, device: torch.device) -> None:
+    with torch.cuda.device(device):
+        status = kernel(params, torch.cuda.current_stream().cuda_stream)
+    if status:
+        raise RuntimeError(f"{kernel.__name__}: {_native.cuda_error_string(status)}")
+
+
+def _masked_step_cuda_(*arguments: Any) -> None:
+    _launch(_native.masked_step_cuda, _masked_step_params(*arguments), arguments[0].device)
+
+
+def _philox_normal_cuda_(*arguments: Any) -> None:
+    _launch(_native.philox_normal_cuda, _philox_normal_params(*arguments), arguments[0].device)
+
+
+def _philox4x32_cuda(counters: Tensor, key: Tensor) -> Tensor:
+    schemas.check_philox4x32(counters, key)
+    words = torch.empty_like(counters)
+    _launch(_native.philox_words_cuda, _philox_words_params(counters, key, words), counters.device)
+    return words
+
+
+if native_available("cpu"):
+    schemas.LIBRARY.impl("masked_step_", masked_step_cpu_, "CPU")
+    schemas.LIBRARY.impl("philox_normal_", philox_normal_cpu_, "CPU")
+    schemas.LIBRARY.impl("philox4x32", philox4x32_cpu, "CPU")
+if native_available("cuda"):
+    schemas.LIBRARY.impl("masked_step_", _masked_step_cuda_, "CUDA")
+    schemas.LIBRARY.impl("philox_normal_", _philox_normal_cuda_, "CUDA")
+    schemas.LIBRARY.impl("philox4x32", _philox4x32_cuda, "CUDA")

@@ -1,0 +1,124 @@
+"""The ops in plain PyTorch: the specification that the kernels are tested against, and the backend where there is none.
+
+Runs on any device and never waits for it.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from dimvida.ops import schemas
+
+_MASK32 = 0xFFFFFFFF
+
+
+def _low32(words: Tensor) -> Tensor:
+    return words & _MASK32
+
+
+def _high32(words: Tensor) -> Tensor:
+    return (words >> 32) & _MASK32
+
+
+def philox4x32(counters: Tensor, key: Tensor) -> Tensor:
+    """Philox4x32-10 of counters ``[n, 4]`` under key ``[2]``; 32-bit words held in int64 (Salmon et al., SC 2011)."""
+    schemas.check_philox4x32(counters, key)
+    c0, c1, c2, c3 = _low32(counters).unbind(-1)
+    k0, k1 = _low32(key).unbind()
+    for _ in range(10):
+        product0 = c0 * 0xD2511F53  # wraps modulo 2^64, which leaves all the bits that are read
+        product1 = c2 * 0xCD9E8D57
+        c0, c1, c2, c3 = (
+            _high32(product1) ^ c1 ^ k0,
+            _low32(product1),
+            _high32(product0) ^ c3 ^ k1,
+            _low32(product0),
+        )
+        k0, k1 = _low32(k0 + 0x9E3779B9), _low32(k1 + 0xBB67AE85)
+    return torch.stack([c0, c1, c2, c3], dim=-1)
+
+
+def normals_of_words(words: Tensor) -> Tensor:
+    """Box-Muller on words ``[..., 4]``: pairs (0, 1) and (2, 3) give a radius and a direction each.
+
+    Computed in float64 and rounded once; only the uniform below the logarithm is float32 by definition, because its
+    rounding decides how normals near 0 look.
+    """
+    uniform = (words[..., 0::2].to(torch.float32).double() * 2.0**-32 + 2.0**-33).float()
+    radius = torch.sqrt(-2.0 * torch.log(uniform.double()))
+    angle = words[..., 1::2].double() * (2.0 * math.pi * 2.0**-32)
+    pairs = torch.stack([radius * torch.cos(angle), radius * torch.sin(angle)], dim=-1)  # [..., 2, 2]
+    return pairs.flatten(-2).float()
+
+
+def normals(sample_ids: Tensor, seed: Tensor, draw: Tensor, count: int) -> Tensor:
+    """Normals ``[B, count]``: element e of a sample is number e % 4 of counter (e / 4, draw, sample id)."""
+    batch, quads = sample_ids.shape[0], (count + 3) // 4
+    ids = sample_ids[:, None].expand(batch, quads)
+    counters = torch.stack(
+        [
+            torch.arange(quads, device=ids.device).expand(batch, quads),
+            draw.expand(batch, quads),
+            _low32(ids),
+            _high32(ids),
+        ],
+        dim=-1,
+    )
+    key = torch.cat([_low32(seed), _high32(seed)])
+    words = philox4x32(counters.reshape(-1, 4), key)
+    return normals_of_words(words).reshape(batch, 4 * quads)[:, :count]
+
+
+def philox_normal_(z: Tensor, sample_ids: Tensor, seed: Tensor, draw: int) -> None:
+    schemas.check_philox_normal(z, sample_ids, seed, draw)
+    count = z.shape[1:].numel()
+    z.copy_(normals(sample_ids, seed, torch.tensor(draw, device=z.device), count).reshape(z.shape))
+
+
+def masked_step_(
+    x: Tensor,  # [B, V, D]
+    x0_prev: Tensor,  # [B, V, D]
+    out: Tensor,  # [B, V, D]
+    known: Tensor,  # [B, V]
+    table: Tensor,  # [rows, 8]
+    step: Tensor,  # [1]
+    sample_ids: Tensor,  # [B]
+    seed: Tensor,  # [1]
+    noise: Tensor | None,  # [B, V, D]
+    clip: float,
+    low: Tensor | None,  # [B, V, D]
+) -> None:
+    schemas.check_masked_step(x, x0_prev, out, known, table, step, sample_ids, seed, noise, clip, low)
+    rows = table.shape[0]
+    valid = (step >= 0) & (step < rows)  # [1]
+    if x.device.type == "cpu" and x.numel() and not valid:
+        raise IndexError(f"step {int(step)} is no row of a table of {rows}")
+    if x.numel() == 0 or rows == 0:
+        return
+    missing = (~known & valid)[:, :, None]  # [B, V, 1]
+    sigma, m, a, b, c, d, _, _ = table[step.clamp(0, rows - 1)][0].unbind()
+    if noise is None:
+        draw = step.long() + 1
+        noise = normals(sample_ids, seed, draw, x.shape[1] * x.shape[2]).reshape(x.shape)
+
+    # A term whose coefficient is 0 is left out, not multiplied, so that what it would read may hold anything.
+    predicts = (b != 0) | (c != 0)
+    x0 = ((x + sigma * out.float()) / m).clamp(-clip, clip)
+    new = a * x
+    new = torch.where(predicts, new + b * x0, new)
+    new = torch.where(c != 0, new + c * x0_prev, new)
+    new = torch.where(d != 0, new + d * noise, new)
+
+    x0_prev.copy_(torch.where(missing & predicts, x0, x0_prev))
+    x.copy_(torch.where(missing, new, x))
+    if low is not None:
+        low.copy_(torch.where(valid, x.to(low.dtype), low))
+
+
+# Every device without a kernel of its own.
+schemas.LIBRARY.impl("philox4x32", philox4x32, "CompositeExplicitAutograd")
+schemas.LIBRARY.impl("philox_normal_", philox_normal_, "CompositeExplicitAutograd")
+schemas.LIBRARY.impl("masked_step_", masked_step_, "CompositeExplicitAutograd")

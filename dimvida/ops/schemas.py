@@ -1,0 +1,124 @@
+"""Op schemas, their checks and their fakes: what each op takes, whichever backend runs it.
+
+Every backend calls the check before it reads a pointer. A check costs a few microseconds, raises ``TypeError`` for a
+wrong dtype and ``ValueError`` for a wrong shape, device, layout or number, and names the argument.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+NAMESPACE = "dimvida"
+TABLE_COLUMNS = 8
+"""Columns of the step table: sigma, m, a, b, c, d, and two unused that round a row up to 32 bytes."""
+
+MAX_ELEMENTS = 2**34
+"""Normals that one sample can draw at once: a 32-bit counter of groups of four."""
+
+LIBRARY = torch.library.Library(NAMESPACE, "DEF")
+LIBRARY.define(
+    "masked_step_(Tensor(a!) x, Tensor(b!) x0_prev, Tensor out, Tensor known, Tensor table, Tensor step, "
+    "Tensor sample_ids, Tensor seed, Tensor? noise, float clip, Tensor(c!)? low) -> ()",
+    tags=(torch.Tag.pt2_compliant_tag,),
+)
+LIBRARY.define(
+    "philox_normal_(Tensor(a!) z, Tensor sample_ids, Tensor seed, int draw) -> ()",
+    tags=(torch.Tag.pt2_compliant_tag,),
+)
+LIBRARY.define("philox4x32(Tensor counters, Tensor key) -> Tensor", tags=(torch.Tag.pt2_compliant_tag,))
+
+FLOAT32 = (torch.float32,)
+FLOATING = (torch.float32, torch.bfloat16, torch.float16)
+INTEGER = (torch.int64, torch.int32)
+INT64 = (torch.int64,)
+BOOL = (torch.bool,)
+
+
+def _check(
+    tensor: Tensor, name: str, dtypes: tuple[torch.dtype, ...], shape: tuple[int, ...], device: torch.device
+) -> None:
+    if tensor.dtype not in dtypes:
+        wanted = " or ".join(str(dtype).removeprefix("torch.") for dtype in dtypes)
+        raise TypeError(f"{name} must be {wanted}, not {str(tensor.dtype).removeprefix('torch.')}")
+    if tensor.shape != shape:
+        raise ValueError(f"{name} must have shape {list(shape)}, not {list(tensor.shape)}")
+    if tensor.device != device:
+        raise ValueError(f"{name} is on {tensor.device}, but {device} is where the op runs")
+    if not tensor.is_contiguous():
+        raise ValueError(f"{name} must be contiguous")
+
+
+def _refuse_grad(op: str, *tensors: Tensor | None) -> None:
+    if not torch.is_grad_enabled():
+        return
+    if any(tensor is not None and tensor.requires_grad for tensor in tensors):
+        raise RuntimeError(f"{op} works in place and has no derivative: call it under torch.no_grad()")
+
+
+def check_masked_step(
+    x: Tensor,
+    x0_prev: Tensor,
+    out: Tensor,
+    known: Tensor,
+    table: Tensor,
+    step: Tensor,
+    sample_ids: Tensor,
+    seed: Tensor,
+    noise: Tensor | None,
+    clip: float,
+    low: Tensor | None,
+) -> None:
+    """Raises unless the arguments fit ``masked_step_``."""
+    if x.dim() != 3:
+        raise ValueError(f"x must have shape [B, V, D], not {list(x.shape)}")
+    shape, device = x.shape, x.device
+    _check(x, "x", FLOAT32, shape, device)
+    _check(x0_prev, "x0_prev", FLOAT32, shape, device)
+    _check(out, "out", FLOATING, shape, device)
+    _check(known, "known", BOOL, shape[:2], device)
+    _check(table, "table", FLOAT32, (table.shape[0] if table.dim() else 0, TABLE_COLUMNS), device)
+    _check(step, "step", INTEGER, (1,), device)
+    _check(sample_ids, "sample_ids", INT64, shape[:1], device)
+    _check(seed, "seed", INT64, (1,), device)
+    if noise is not None:
+        _check(noise, "noise", FLOAT32, shape, device)
+    if low is not None:
+        _check(low, "low", FLOATING, shape, device)
+    if not clip > 0:  # also refuses NaN
+        raise ValueError(f"clip must be positive, or infinity for none, not {clip}")
+    if shape[1] * shape[2] > MAX_ELEMENTS:
+        raise ValueError(f"V * D must be at most {MAX_ELEMENTS}, not {shape[1] * shape[2]}")
+    _refuse_grad("masked_step_", x, x0_prev, out, noise, low)
+
+
+def check_philox_normal(z: Tensor, sample_ids: Tensor, seed: Tensor, draw: int) -> None:
+    """Raises unless the arguments fit ``philox_normal_``."""
+    if z.dim() < 1:
+        raise ValueError("z must have shape [B, ...], not []")
+    shape, device = z.shape, z.device
+    _check(z, "z", FLOAT32, shape, device)
+    _check(sample_ids, "sample_ids", INT64, shape[:1], device)
+    _check(seed, "seed", INT64, (1,), device)
+    if not 0 <= draw < 2**32:
+        raise ValueError(f"draw must be in [0, 2^32), not {draw}")
+    if shape[1:].numel() > MAX_ELEMENTS:
+        raise ValueError(f"a sample of z must have at most {MAX_ELEMENTS} elements, not {shape[1:].numel()}")
+    _refuse_grad("philox_normal_", z)
+
+
+def check_philox4x32(counters: Tensor, key: Tensor) -> None:
+    """Raises unless the arguments fit ``philox4x32``."""
+    device = counters.device
+    _check(counters, "counters", INT64, (counters.shape[0] if counters.dim() else 0, 4), device)
+    _check(key, "key", INT64, (2,), device)
+
+
+torch.library.register_fake(f"{NAMESPACE}::masked_step_", check_masked_step, lib=LIBRARY)
+torch.library.register_fake(f"{NAMESPACE}::philox_normal_", check_philox_normal, lib=LIBRARY)
+
+
+@torch.library.register_fake(f"{NAMESPACE}::philox4x32", lib=LIBRARY)
+def _fake_philox4x32(counters: Tensor, key: Tensor) -> Tensor:
+    check_philox4x32(counters, key)
+    return torch.empty_like(counters)

@@ -1,0 +1,117 @@
+"""The house's rules that an import can break: what may include, import or own what."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "dimvida"
+NATIVE_SOURCES = sorted(p for p in (ROOT / "csrc").rglob("*") if p.suffix in {".h", ".cpp", ".cu", ".cuh"})
+
+# What each package may import besides itself and the modules beside it (errors, files, _version).
+ALLOWED = {
+    "data": set(),
+    "models": set(),
+    "diffusion": set(),
+    "ops": set(),
+    "sampling": {"diffusion", "ops", "models"},
+    "generation": {"sampling", "diffusion", "models", "data"},
+    "evaluation": {"sampling", "diffusion", "models", "data"},
+    "training": {"sampling", "diffusion", "models", "data"},
+    "cli": {"generation", "evaluation", "training", "sampling", "diffusion", "ops", "models", "data"},
+}
+
+
+def imports_of(source: str, package: str) -> list[str]:
+    """Dotted names of everything a module imports, at any depth, type-checking imports included."""
+    names: list[str] = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                parent = package.split(".")[: len(package.split(".")) - node.level + 1]
+                base = ".".join([*parent, base] if base else parent)
+            names += [base, *(f"{base}.{alias.name}" for alias in node.names)]
+    return names
+
+
+def module_imports(path: Path) -> list[str]:
+    package = ".".join(path.relative_to(ROOT).parent.parts)
+    return imports_of(path.read_text(), package)
+
+
+def test_imports_are_found_wherever_they_are():
+    source = "import a.b\ndef f():\n    from c import d\n    from . import e\n    from ..g import h\n"
+    assert imports_of(source, "dimvida.ops") == [
+        "a.b", "c", "c.d", "dimvida.ops", "dimvida.ops.e", "dimvida.g", "dimvida.g.h",
+    ]  # fmt: skip
+
+
+def packages() -> list[str]:
+    return sorted(p.name for p in PACKAGE.iterdir() if (p / "__init__.py").exists())
+
+
+def test_every_package_has_a_rule():
+    assert set(packages()) == set(ALLOWED)
+
+
+@pytest.mark.parametrize("package", sorted(ALLOWED))
+def test_imports_point_the_right_way(package):
+    offenders = []
+    for path in (PACKAGE / package).rglob("*.py"):
+        for name in module_imports(path):
+            parts = name.split(".")
+            if parts[0] != "dimvida" or len(parts) < 2 or parts[1] not in ALLOWED or parts[1] == package:
+                continue
+            if parts[1] not in ALLOWED[package]:
+                offenders.append(f"{path.relative_to(ROOT)} imports {name}")
+    assert not offenders
+
+
+def test_only_ops_imports_the_native_module():
+    importers = {
+        path.relative_to(PACKAGE).parts[0]
+        for path in PACKAGE.rglob("*.py")
+        if any(part == "_native" for name in module_imports(path) for part in name.split("."))
+    }
+    assert importers == {"ops"}
+
+
+def test_native_sources_are_found():
+    assert {p.parent.name for p in NATIVE_SOURCES} >= {"core", "cpu", "cuda", "bindings"}
+
+
+@pytest.mark.parametrize("path", NATIVE_SOURCES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_native_sources_include_no_torch_header(path):
+    for name in re.findall(r'^\s*#\s*include\s*[<"]([^>"]+)[>"]', path.read_text(), re.MULTILINE):
+        assert not name.startswith(("torch/", "ATen/", "c10/", "caffe2/")), name
+
+
+@pytest.mark.parametrize(
+    "path", [p for p in NATIVE_SOURCES if p.parent.name in ("core", "cpu")], ids=lambda p: str(p.relative_to(ROOT))
+)
+def test_shared_maths_and_cpu_kernels_know_neither_cuda_nor_python(path):
+    for name in re.findall(r'^\s*#\s*include\s*[<"]([^>"]+)[>"]', path.read_text(), re.MULTILINE):
+        assert not re.match(r"cuda|pybind11|Python|bindings", name), name
+
+
+@pytest.mark.parametrize(
+    "path", [p for p in NATIVE_SOURCES if p.parent.name == "cuda"], ids=lambda p: str(p.relative_to(ROOT))
+)
+def test_launchers_neither_wait_nor_allocate_nor_print_nor_exit(path):
+    forbidden = r"\b(cuda\w*Synchronize|cuda(Malloc|Free|HostAlloc)\w*|printf|std::c(out|err)|exit|abort)\b"
+    assert not re.search(forbidden, path.read_text())
+
+
+@pytest.mark.parametrize("name", ["setup.py", "CMakeLists.txt", "cmake", "pyproject.toml"])
+def test_nothing_is_built_for_the_machine_at_hand(name):
+    target = ROOT / name
+    files = [target] if target.is_file() else sorted(target.rglob("*.cmake"))
+    for file in files:
+        assert not re.search(r"-march=native|-mtune=native|-ffast-math|use_fast_math", file.read_text())
