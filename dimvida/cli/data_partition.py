@@ -1,0 +1,68 @@
+"""``dimvida data partition``."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from dimvida.errors import InputError
+
+if TYPE_CHECKING:
+    from dimvida.data.partitions import Partitions
+    from dimvida.data.source import MultiViewSource
+
+WIDTH = 80
+
+
+def partition(
+    path: Annotated[Path, typer.Argument(help="Folder or zip file: multi-view, single-view or NMR.")],
+    output: Annotated[Path, typer.Option(help="Partition file to write (JSON).")],
+    fractions: Annotated[str, typer.Option(help="Fractions of d, c and e.")] = "0.6,0.2,0.2",
+    seed: Annotated[int, typer.Option(help="Seed of the choice.")] = 0,
+    split: Annotated[str | None, typer.Option(help="Only objects of this split.")] = None,
+    view: Annotated[str | None, typer.Option(help="The view of all images of a single-view set.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing file.")] = False,
+) -> int:
+    """Divide the objects into d (generator), c (classifiers) and e (evaluation).
+
+    The parts are disjoint, every class is divided by the same fractions, and the same
+    data and seed give the same file.
+    """
+    from dimvida.data.opening import open_source
+    from dimvida.data.partitions import make_partitions, save_partitions
+
+    if output.exists() and not overwrite:
+        raise InputError(f"--output {output}: exists; choose another name or give --overwrite")
+    source = open_source(path, split=split, view=view)
+    parts = make_partitions(source.records, _parse(fractions), seed, path.resolve().name)
+    save_partitions(parts, output)
+    _print_table(source, parts)
+    print(f"partitions: {output}")
+    return 0
+
+
+def _parse(fractions: str) -> list[float]:
+    try:
+        return [float(part) for part in fractions.split(",")]
+    except ValueError:
+        raise InputError(f"--fractions {fractions}: give three numbers like 0.6,0.2,0.2") from None
+
+
+def _print_table(source: MultiViewSource, partitions: Partitions) -> None:
+    class_of = {record.id: record.class_name for record in source.records}
+    parts = ("d", "c", "e")
+    counts = {part: Counter(class_of[identity] for identity in partitions.part(part)) for part in parts}
+    table = Table("class", box=box.SIMPLE_HEAD, show_footer=True)
+    table.columns[0].footer = "all"
+    for part in parts:
+        table.add_column(part, justify="right", footer=str(counts[part].total()))
+    for name in sorted(set(class_of.values())):
+        table.add_row(escape(name or "(unlabeled)"), *(str(counts[part][name]) for part in parts))
+    Console(width=WIDTH, highlight=False).print(table)

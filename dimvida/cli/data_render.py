@@ -1,0 +1,51 @@
+"""``dimvida data render``: views of a folder of meshes."""
+
+from __future__ import annotations
+
+import sys
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dimvida.cli import view_options as opt
+from dimvida.data.meshes import find_meshes
+from dimvida.data.render import require_render_extra
+from dimvida.data.render_jobs import make_from_file
+from dimvida.errors import DimvidaError, InputError
+
+
+def render(
+    meshes: Annotated[
+        Path, typer.Argument(metavar="MESHES", help="<class>/*.{off,obj,ply,stl,glb} or <class>/<split>/*.")
+    ],
+    output: Annotated[Path, typer.Argument(metavar="OUTPUT", help="A new folder, or a .zip.")],
+    azimuths: opt.Azimuths = None,
+    views_count: opt.ViewsCount = None,
+    views: opt.ViewNames = None,
+    elevation: opt.Elevation = 30.0,
+    size: opt.Size = 64,
+    samples: opt.Samples = 3,
+    light: opt.LightDirection = "-0.4,0.5,0.8",
+    ambient: opt.Ambient = 0.44,
+    up: Annotated[str, typer.Option(metavar="AXIS", help="y, z or auto (y: obj, glb).")] = "auto",
+    split: Annotated[str, typer.Option(metavar="NAME", help="Of meshes right in a class folder.")] = "train",
+    color_seed: Annotated[int | None, typer.Option(metavar="S", help="A colour for each grey object.")] = None,
+    workers: opt.Workers = 0,
+    skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Exit with 0 in spite of bad meshes.")] = False,
+) -> None:
+    """Render meshes into multi-view data, <split>/<class>/<object>/<view>.png."""
+    if up not in ("auto", "y", "z"):
+        raise InputError(f"--up {up}: choose auto, y or z")
+    require_render_extra()
+    settings = opt.render_settings(azimuths, views_count, views, elevation, size, samples, light, ambient)
+    files = find_meshes(meshes, split=split)
+    make = partial(make_from_file, up=up, color_seed=color_seed)
+    failed = opt.render_to(output, files, make, settings, workers)
+    for result in failed:
+        print(f"skipped {result.item.path}: {result.problem}", file=sys.stderr)
+    done, views_each = len(files) - len(failed), len(settings.azimuths)
+    print(f"{output}: {done} objects, {views_each} views each, {len(failed)} skipped")
+    if failed and not skip_bad:
+        raise DimvidaError(f"{len(failed)} of {len(files)} meshes could not be rendered (--skip-bad accepts that)")

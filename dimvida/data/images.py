@@ -1,0 +1,203 @@
+"""Image files to RGB pixels, with everything a camera roll or a hostile archive may hold.
+
+Only the formats listed in ``IMAGE_SUFFIXES`` are decoded, whatever a file calls itself: each
+further decoder is more surface for damaged and hostile files.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from io import BytesIO
+
+import numpy as np
+from PIL import (
+    BmpImagePlugin,
+    GifImagePlugin,
+    Image,
+    ImageFile,
+    ImageOps,
+    JpegImagePlugin,
+    PngImagePlugin,
+    TiffImagePlugin,
+    WebPImagePlugin,
+)
+
+from dimvida.data.source import ViewImage
+from dimvida.errors import UnreadableImage
+
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
+
+PIXEL_LIMIT = 64_000_000
+"""Most pixels in one image; larger ones are refused from the header, before they are decoded."""
+
+BYTE_LIMIT = 256 * 2**20
+"""Most bytes in one image file."""
+
+ALPHA_NOTE = "transparency composited on white"
+
+_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+
+# The plugins are called directly: PIL.Image.open would try every format it knows, and would warn
+# on standard error about sizes that PIXEL_LIMIT refuses anyway.
+_DECODERS: tuple[tuple[tuple[bytes, ...], type[ImageFile.ImageFile]], ...] = (
+    ((_PNG_SIGNATURE,), PngImagePlugin.PngImageFile),
+    ((b"\xff\xd8\xff",), JpegImagePlugin.JpegImageFile),
+    ((b"RIFF",), WebPImagePlugin.WebPImageFile),
+    ((b"BM",), BmpImagePlugin.BmpImageFile),
+    ((b"GIF87a", b"GIF89a"), GifImagePlugin.GifImageFile),
+    ((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"), TiffImagePlugin.TiffImageFile),
+)
+
+
+def is_image_name(name: str) -> bool:
+    """Whether a file name has one of ``IMAGE_SUFFIXES``, in any case."""
+    return name.lower().endswith(IMAGE_SUFFIXES)
+
+
+def decode_image(
+    data: bytes, location: str, *, pixel_limit: int = PIXEL_LIMIT, byte_limit: int = BYTE_LIMIT
+) -> ViewImage:
+    """Decode an image file into RGB.
+
+    Grayscale, palette, 1-bit, 16-bit and CMYK images are converted, transparency is composited on
+    white, of an animation the first frame is taken, each with a note; EXIF orientation is applied.
+
+    Args:
+        data: The whole file.
+        location: What an error calls it.
+        pixel_limit: Most pixels that are decoded.
+        byte_limit: Most bytes that are looked at.
+
+    Raises:
+        UnreadableImage: Not an image, truncated or damaged, or larger than a limit.
+    """
+    if len(data) > byte_limit:
+        raise UnreadableImage(location, f"{len(data)} bytes, more than the limit of {byte_limit}")
+    try:
+        image = _open(data, location)
+        width, height = image.size
+        if width * height > pixel_limit:
+            reason = f"{width} x {height} pixels, more than the limit of {pixel_limit}; not decoded"
+            raise UnreadableImage(location, reason)
+        notes = ["first frame of several used"] if getattr(image, "is_animated", False) else []
+        image.load()
+        pixels = _to_rgb(_upright(image, notes), _stored_bits(image, data), location, notes)
+    except (UnreadableImage, MemoryError):
+        raise
+    except Exception as error:
+        # A damaged file makes the decoders raise almost anything: OSError, SyntaxError, struct.error,
+        # zlib.error, KeyError... All of them mean the same to the caller.
+        raise UnreadableImage(location, f"damaged or truncated image ({error})") from error
+    return ViewImage(pixels, hashlib.sha256(data).hexdigest(), "; ".join(notes) or None)
+
+
+def resize_image(pixels: np.ndarray, size: int) -> np.ndarray:
+    """Fit an image into ``size`` x ``size``: padded to a square, then resized with antialiasing.
+
+    The padding has the median colour of the image's outermost pixels, which is the background's in
+    a picture of one object; the aspect ratio stays.
+
+    Args:
+        pixels: uint8 ``[H, W, 3]``.
+        size: Edge in pixels.
+
+    Returns:
+        uint8 ``[size, size, 3]``; the input itself if it has that size.
+    """
+    height, width = pixels.shape[:2]
+    if height == width == size:
+        return pixels
+    image = Image.fromarray(pad_to_square(pixels))
+    # reducing_gap takes most of a large reduction in cheap whole steps before the exact one.
+    return np.asarray(image.resize((size, size), Image.Resampling.LANCZOS, reducing_gap=3.0))
+
+
+def pad_to_square(pixels: np.ndarray) -> np.ndarray:
+    """Centre ``[H, W, 3]`` in a square of its longer edge, filled with its border's median colour."""
+    height, width = pixels.shape[:2]
+    if height == width:
+        return pixels
+    edge = max(height, width)
+    border = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
+    square = np.empty((edge, edge, 3), np.uint8)
+    square[:] = np.median(border, axis=0).round().astype(np.uint8)
+    top, left = (edge - height) // 2, (edge - width) // 2
+    square[top : top + height, left : left + width] = pixels
+    return square
+
+
+def composite_on_white(rgba: np.ndarray) -> np.ndarray:
+    """Straight-alpha uint8 ``[..., 4]`` over white, rounded: uint8 ``[..., 3]``."""
+    rgb, alpha = rgba[..., :3].astype(np.uint16), rgba[..., 3:].astype(np.uint16)
+    # At most 255 * 255 + 127, which still fits 16 bits.
+    return ((rgb * alpha + 255 * (255 - alpha) + 127) // 255).astype(np.uint8)
+
+
+def _open(data: bytes, location: str) -> ImageFile.ImageFile:
+    if not data:
+        raise UnreadableImage(location, "empty file")
+    for signatures, decoder in _DECODERS:
+        if data.startswith(signatures):
+            return decoder(BytesIO(data))
+    raise UnreadableImage(location, "not an image (PNG, JPEG, WebP, BMP, GIF and TIFF are read)")
+
+
+def _upright(image: Image.Image, notes: list[str]) -> Image.Image:
+    # Looking for EXIF costs more than decoding a small PNG, and PNGs seldom have it.
+    if image.format == "PNG" and not {"exif", "Raw profile type exif", "XML:com.adobe.xmp"} & set(image.info):
+        return image
+    try:
+        return ImageOps.exif_transpose(image)
+    except Exception:
+        # The pixels are whole; only the orientation is lost.
+        notes.append("damaged EXIF ignored")
+        return image
+
+
+def _stored_bits(image: Image.Image, data: bytes) -> int:
+    """Bits per channel in the file, where more than 8 may be lost in decoding; otherwise 8."""
+    if image.format == "PNG":
+        return data[24]  # IHDR bit depth
+    if image.format == "TIFF":
+        return max(image.tag_v2.get(TiffImagePlugin.BITSPERSAMPLE, (8,)))
+    return 8
+
+
+def _to_rgb(image: Image.Image, bits: int, location: str, notes: list[str]) -> np.ndarray:
+    mode = image.mode
+    if mode == "F" or (mode == "I" and image.format != "PNG"):
+        kind = "floating-point" if mode == "F" else "32-bit integer"
+        raise UnreadableImage(location, f"{kind} pixels have no known range; save it with 8 or 16 bits")
+    if mode.startswith("I"):
+        notes.append("16-bit grayscale scaled to 8-bit RGB")
+        gray = (np.asarray(image).astype(np.uint32) * 255 + 32767) // 65535
+        return np.repeat(gray.astype(np.uint8)[..., None], 3, axis=2)
+    if bits > 8:
+        notes.append("16-bit channels reduced to 8 bits")
+    if mode in _CONVERSIONS:
+        notes.append(_CONVERSIONS[mode])
+    if mode in ("RGBA", "RGBa", "LA", "La", "PA") or "transparency" in image.info:
+        notes.append(ALPHA_NOTE)
+        return composite_on_white(np.asarray(_straight(image).convert("RGBA")))
+    # A copy, because Pillow lends its pixels read-only.
+    return np.array(image if mode == "RGB" else image.convert("RGB"))
+
+
+def _straight(image: Image.Image) -> Image.Image:
+    # Pillow converts premultiplied alpha only to its own straight counterpart.
+    counterpart = {"La": "LA", "RGBa": "RGBA"}.get(image.mode)
+    return image.convert(counterpart) if counterpart else image
+
+
+_CONVERSIONS = {
+    "1": "1-bit converted to RGB",
+    "L": "grayscale converted to RGB",
+    "LA": "grayscale converted to RGB",
+    "La": "grayscale converted to RGB",
+    "P": "palette converted to RGB",
+    "PA": "palette converted to RGB",
+    "CMYK": "CMYK converted to RGB",
+    "YCbCr": "YCbCr converted to RGB",
+    "LAB": "CIELAB converted to RGB",
+    "HSV": "HSV converted to RGB",
+}

@@ -1,0 +1,181 @@
+"""Partitions d, c and e of a data set: disjoint by object, stratified by class, seeded.
+
+d trains the autoencoder and the diffusion model, c the classifiers, e evaluates them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dimvida.data.source import MultiViewSource, ObjectRecord
+from dimvida.errors import InputError
+from dimvida.files import atomic_write
+
+SCHEMA = "dimvida-partitions/1"
+PARTS = ("d", "c", "e")
+
+
+@dataclass(frozen=True, slots=True)
+class Partitions:
+    """Object ids of each part, sorted, and how they were chosen.
+
+    Attributes:
+        d: For the autoencoder and the diffusion model.
+        c: For training classifiers.
+        e: For evaluation.
+        fractions: Of d, c and e in every class; they sum to 1.
+        seed: Of the choice.
+        source: Name of the data set, for people.
+    """
+
+    d: tuple[str, ...]
+    c: tuple[str, ...]
+    e: tuple[str, ...]
+    fractions: tuple[float, float, float]
+    seed: int
+    source: str = ""
+
+    def part(self, name: str) -> tuple[str, ...]:
+        """The ids of part "d", "c" or "e"; InputError for another name."""
+        if name not in PARTS:
+            raise InputError(f"partition {name!r}: choose {', '.join(PARTS)}")
+        return getattr(self, name)
+
+
+def make_partitions(
+    records: Sequence[ObjectRecord],
+    fractions: Sequence[float] = (0.6, 0.2, 0.2),
+    seed: int = 0,
+    source: str = "",
+) -> Partitions:
+    """Divide objects into d, c and e, each class by the same fractions to within one object.
+
+    Which part an object falls into depends on the ids and the seed, not on the order of the records.
+
+    Raises:
+        InputError: Not three fractions of at least 0 that sum to 1, or no objects.
+    """
+    fractions = _check_fractions(fractions)
+    if not records:
+        raise InputError("no objects to make partitions of")
+    by_class: defaultdict[str, list[str]] = defaultdict(list)
+    for record in records:
+        by_class[record.class_name].append(record.id)
+    parts: dict[str, list[str]] = {part: [] for part in PARTS}
+    for ids in by_class.values():
+        ids.sort(key=lambda identity: _draw(seed, identity))
+        start = 0
+        for part, size in zip(PARTS, _shares(len(ids), fractions), strict=True):
+            parts[part] += ids[start : start + size]
+            start += size
+    return Partitions(*(tuple(sorted(parts[part])) for part in PARTS), fractions, seed, source)
+
+
+def save_partitions(partitions: Partitions, path: str | Path) -> None:
+    """Write a partition file (JSON), atomically."""
+    content = {
+        "schema": SCHEMA,
+        "source": partitions.source,
+        "seed": partitions.seed,
+        "fractions": dict(zip(PARTS, partitions.fractions, strict=True)),
+        **{part: list(partitions.part(part)) for part in PARTS},
+    }
+    try:
+        atomic_write(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written ({error.strerror})") from error
+
+
+def load_partitions(path: str | Path) -> Partitions:
+    """Read a partition file.
+
+    Raises:
+        InputError: Not a partition file, of another schema, or an object is in two parts.
+    """
+    try:
+        content = json.loads(Path(path).read_bytes())
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path}: not a partition file ({error})") from error
+    schema = content.get("schema") if isinstance(content, dict) else None
+    if schema != SCHEMA:
+        raise InputError(
+            f"{path}: schema {schema!r} instead of {SCHEMA!r}; make it with 'dimvida data partition' of this version"
+        )
+    parts = [_ids(path, content, part) for part in PARTS]
+    _check_disjoint(path, parts)
+    try:
+        fractions = _check_fractions([content["fractions"][part] for part in PARTS])
+        return Partitions(*parts, fractions, int(content["seed"]), str(content.get("source", "")))
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{path}: not a partition file (seed or fractions: {error})") from error
+
+
+def select_partition(source: MultiViewSource, partitions: Partitions | str | Path, part: str) -> MultiViewSource:
+    """The objects of one part, in the source's order.
+
+    Args:
+        source: The data set the partitions were made of.
+        partitions: Partitions or the file that holds them.
+        part: "d", "c" or "e".
+
+    Raises:
+        InputError: The file is unusable, or names objects that the source does not have.
+    """
+    name = "the partitions" if isinstance(partitions, Partitions) else str(partitions)
+    if not isinstance(partitions, Partitions):
+        partitions = load_partitions(partitions)
+    wanted = set(partitions.part(part))
+    missing = wanted - {record.id for record in source.records}
+    if missing:
+        raise InputError(
+            f"{name}: {len(missing)} objects of part {part} are not in {source.path} "
+            f"(first: {min(missing)}); open the data and the split it was made of"
+        )
+    return source.select(index for index, record in enumerate(source.records) if record.id in wanted)
+
+
+def _draw(seed: int, identity: str) -> bytes:
+    # A hash instead of a shuffle: it does not depend on the other objects or on a library's generator.
+    return hashlib.sha256(f"{seed}\0{identity}".encode()).digest()
+
+
+def _shares(count: int, fractions: tuple[float, float, float]) -> list[int]:
+    """Whole numbers nearest to ``count * fractions`` that sum to ``count`` (largest remainders)."""
+    exact = [count * fraction for fraction in fractions]
+    shares = [int(share) for share in exact]
+    by_remainder = sorted(range(len(PARTS)), key=lambda part: shares[part] - exact[part])
+    for part in by_remainder[: count - sum(shares)]:
+        shares[part] += 1
+    return shares
+
+
+def _check_fractions(fractions: Sequence[float]) -> tuple[float, float, float]:
+    fractions = tuple(float(fraction) for fraction in fractions)
+    if len(fractions) != 3 or not all(f >= 0 for f in fractions) or abs(sum(fractions) - 1) > 1e-6:
+        given = ",".join(f"{fraction:g}" for fraction in fractions)
+        raise InputError(f"fractions {given}: give three of at least 0 that sum to 1, for d, c and e")
+    return fractions
+
+
+def _ids(path: str | Path, content: dict[str, Any], part: str) -> tuple[str, ...]:
+    ids = content.get(part)
+    if not isinstance(ids, list) or not all(isinstance(identity, str) for identity in ids):
+        raise InputError(f"{path}: not a partition file (part {part!r} is not a list of object ids)")
+    return tuple(ids)
+
+
+def _check_disjoint(path: str | Path, parts: Sequence[tuple[str, ...]]) -> None:
+    seen: dict[str, str] = {}
+    for part, ids in zip(PARTS, parts, strict=True):
+        for identity in ids:
+            if identity in seen:
+                raise InputError(f"{path}: object {identity} is in {seen[identity]} and in {part}; make it again")
+            seen[identity] = part

@@ -1,0 +1,170 @@
+"""Single images as ``<class>/<image>.png``, each with a known view.
+
+The view of an image comes from one of three places: an option for the whole set, a line of
+``metadata.jsonl``, or a ``__<view>`` suffix of the file name. Files of one class that differ in this
+suffix only are views of one object, so the output of ``dimvida generate`` reads back as objects.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import PurePosixPath
+from typing import NamedTuple
+
+from dimvida.data.images import decode_image
+from dimvida.data.metadata import METADATA_NAME, ImageEntry, check_view_name, read_metadata
+from dimvida.data.source import (
+    CANONICAL_VIEWS,
+    MultiViewSource,
+    ObjectRecord,
+    ViewImage,
+    check_split,
+    counted,
+    object_id,
+)
+from dimvida.data.tree import FileTree
+from dimvida.errors import InputError
+
+
+class SingleViewSource(MultiViewSource):
+    """Images of objects, most often one per object. ``view_names`` are the views that occur, sorted."""
+
+    def __init__(
+        self,
+        tree: FileTree,
+        names: Iterable[str],
+        *,
+        prefix: str = "",
+        split: str | None = None,
+        view: str | None = None,
+        notes: Sequence[str] = (),
+    ) -> None:
+        """Index the images.
+
+        Args:
+            tree: What holds them.
+            names: Their names in the tree: ``prefix``, then up to two folders (split and class, or class)
+                and the file. Where a ``metadata.jsonl`` is in ``prefix``, only those it lists count.
+            prefix: Folders around the whole set, with a final "/", or "".
+            split: Keep this split only.
+            view: The view of every image.
+            notes: What was found and left out.
+
+        Raises:
+            InputError: An image without a view or with two, two images of the same view of an object, a
+                malformed ``metadata.jsonl``, or no such split.
+        """
+        if view is not None:
+            check_view_name(view, "--view")
+        names, notes = list(names), list(notes)
+        entries = read_metadata(tree, prefix) if tree.exists(prefix + METADATA_NAME) else None
+        if entries is not None:
+            left_out = [name for name in names if name not in entries]
+            if left_out:
+                notes.append(f"{counted(len(left_out), 'image')} not listed in {METADATA_NAME} (first: {left_out[0]})")
+            names = list(entries)
+        images = [_describe(tree, name, prefix, view, (entries or {}).get(name)) for name in names]
+        objects = _group(tree, images)
+        check_split(tree.path, split, (parts[0] for parts in objects))
+
+        view_names = tuple(sorted({image.view for image in images}))
+        records, files = [], []
+        for (split_name, class_name, name), views in objects.items():
+            if split is not None and split_name != split:
+                continue
+            present = tuple(view_name for view_name in view_names if view_name in views)
+            identity = object_id(split_name, class_name, name)
+            records.append(ObjectRecord(identity, name, class_name, split_name, present))
+            files.append(tuple(views[view_name] for view_name in present))
+        classes = [parts[1] for parts in objects]
+        super().__init__(tree.path, "single-view", view_names, classes, records, files, notes)
+        self._tree = tree
+
+    def _read(self, file: _Image) -> ViewImage:
+        return decode_image(self._tree.read(file.file), self._tree.location(file.file))
+
+    def _locate(self, file: _Image) -> str:
+        return self._tree.location(file.file)
+
+    def _kind(self, file: _Image) -> str:
+        return file.kind
+
+
+class _Image(NamedTuple):
+    file: str
+    split: str
+    class_name: str
+    name: str
+    view: str
+    kind: str
+
+
+def _describe(tree: FileTree, file: str, prefix: str, option: str | None, entry: ImageEntry | None) -> _Image:
+    *folders, _ = file[len(prefix) :].split("/")
+    split_name = folders[-2] if len(folders) > 1 else ""
+    class_name = folders[-1] if folders else ""
+    stem = PurePosixPath(file).stem
+    name, view = _name_and_view(
+        tree.location(file), stem, {"--view": option, METADATA_NAME: entry.view if entry else None}
+    )
+    if entry is None:
+        return _Image(file, split_name, class_name, name, view, "real")
+    if entry.source is not None and name == stem:
+        name = entry.source.replace("/", "_")
+    if entry.class_name is not None:
+        class_name = entry.class_name
+    return _Image(file, split_name, class_name, name, view, entry.kind)
+
+
+def _name_and_view(location: str, stem: str, stated: dict[str, str | None]) -> tuple[str, str]:
+    """The object's name and the view, from a file's stem and from what is stated elsewhere."""
+    stated = {where: view for where, view in stated.items() if view is not None}
+    views = set(stated.values())
+    if len(views) > 1:
+        raise InputError(f"{location}: two views, {_sources(stated)}; {_ONE_WAY}")
+    name, separator, suffix = stem.rpartition("__")
+    if not (separator and name and suffix):
+        name, suffix = stem, ""
+    if not views:
+        if not suffix:
+            raise InputError(f"{location}: which view is it? {_hint(stem)}")
+        check_view_name(suffix, location)
+        return name, suffix
+    (view,) = views
+    if stem.endswith(f"__{view}") and len(stem) > len(view) + 2:
+        return stem[: -len(view) - 2], view
+    # A number behind "__" counts pictures (IMG__0012) unless nothing else says the view; a word there
+    # is taken as meant.
+    if suffix[:1].isalpha():
+        raise InputError(f"{location}: two views, {suffix!r} by its name and {_sources(stated)}; {_ONE_WAY}")
+    return stem, view
+
+
+_ONE_WAY = "say it in one way only: --view, metadata.jsonl or a file name in __<view>"
+
+
+def _sources(stated: dict[str, str]) -> str:
+    return " and ".join(f"{view!r} by {where}" for where, view in stated.items())
+
+
+def _hint(stem: str) -> str:
+    if stem in CANONICAL_VIEWS:
+        return f"Views of one object belong in a folder of their own, as <class>/<object>/{stem}.png"
+    return (
+        "Give --view NAME for all images, or a metadata.jsonl in the top folder with lines like "
+        '{"file_name": "<class>/<image>.png", "view": "front"}, or file names like <image>__front.png'
+    )
+
+
+def _group(tree: FileTree, images: Sequence[_Image]) -> dict[tuple[str, str, str], dict[str, _Image]]:
+    """``(split, class, object) -> view -> image``."""
+    objects: dict[tuple[str, str, str], dict[str, _Image]] = {}
+    for image in images:
+        views = objects.setdefault((image.split, image.class_name, image.name), {})
+        other = views.setdefault(image.view, image)
+        if other is not image:
+            raise InputError(
+                f"{tree.location(other.file)} and {tree.location(image.file)}: both are view "
+                f"{image.view!r} of object {image.name!r}; rename or remove one"
+            )
+    return objects

@@ -1,0 +1,279 @@
+from __future__ import annotations
+
+import hashlib
+import struct
+import zlib
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from dimvida.data.images import composite_on_white, decode_image, is_image_name, pad_to_square, resize_image
+from dimvida.errors import UnreadableImage
+
+
+def png_chunks(*chunks: tuple[bytes, bytes]) -> bytes:
+    """A PNG put together by hand, for kinds that Pillow does not write."""
+    parts = [
+        struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body)) for kind, body in chunks
+    ]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
+
+
+def png_16_bit_rgb(values: np.ndarray) -> bytes:
+    height, width, _ = values.shape
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
+    header = struct.pack(">IIBBBBB", width, height, 16, 2, 0, 0, 0)
+    return png_chunks((b"IHDR", header), (b"IDAT", zlib.compress(rows)), (b"IEND", b""))
+
+
+def test_rgb_png_is_decoded_unchanged(make):
+    pixels = make.pixels(3, 5, 7)
+    data = make.encode(pixels)
+    image = decode_image(data, "a.png")
+    assert np.array_equal(image.pixels, pixels)
+    assert image.pixels.dtype == np.uint8
+    assert image.pixels.flags.writeable
+    assert image.sha256 == hashlib.sha256(data).hexdigest()
+    assert image.note is None
+
+
+def test_content_counts_not_the_name(make):
+    pixels = np.full((8, 8, 3), 200, np.uint8)
+    for format in ("JPEG", "WEBP", "BMP", "GIF", "TIFF"):
+        image = decode_image(make.encode(pixels, format), "a.png")
+        assert np.abs(image.pixels.astype(int) - 200).max() <= 2, format
+
+
+def test_grayscale(make):
+    gray = make.pixels(1)[..., 0]
+    image = decode_image(make.encode(gray), "a.png")
+    assert np.array_equal(image.pixels, np.repeat(gray[..., None], 3, axis=2))
+    assert image.note == "grayscale converted to RGB"
+
+
+def test_palette(make):
+    picture = Image.new("P", (2, 1))
+    picture.putpalette([10, 20, 30, 200, 100, 50])
+    picture.putdata([1, 0])
+    image = decode_image(make.encode(picture), "a.png")
+    assert image.pixels.tolist() == [[[200, 100, 50], [10, 20, 30]]]
+    assert image.note == "palette converted to RGB"
+
+
+def test_palette_with_transparent_colour_shows_white(make):
+    picture = Image.new("P", (2, 1))
+    picture.putpalette([10, 20, 30, 200, 100, 50])
+    picture.putdata([1, 0])
+    image = decode_image(make.encode(picture, transparency=0), "a.png")
+    assert image.pixels.tolist() == [[[200, 100, 50], [255, 255, 255]]]
+    assert image.note == "palette converted to RGB; transparency composited on white"
+
+
+def test_alpha_is_composited_on_white(make):
+    rgba = np.array([[[100, 0, 255, 0], [100, 0, 255, 255], [100, 0, 255, 51]]], np.uint8)
+    image = decode_image(make.encode(rgba), "a.png")
+    # 51/255 = 0.2: 0.2 * colour + 0.8 * 255
+    assert image.pixels.tolist() == [[[255, 255, 255], [100, 0, 255], [224, 204, 255]]]
+    assert image.note == "transparency composited on white"
+
+
+def test_gray_alpha(make):
+    picture = Image.merge("LA", [Image.new("L", (1, 1), 100), Image.new("L", (1, 1), 51)])
+    image = decode_image(make.encode(picture), "a.png")
+    assert image.pixels.tolist() == [[[224, 224, 224]]]
+    assert image.note == "grayscale converted to RGB; transparency composited on white"
+
+
+def test_rgb_with_a_transparent_colour(make):
+    pixels = np.array([[[1, 2, 3], [4, 5, 6]]], np.uint8)
+    image = decode_image(make.encode(pixels, transparency=(1, 2, 3)), "a.png")
+    assert image.pixels.tolist() == [[[255, 255, 255], [4, 5, 6]]]
+
+
+def test_composite_matches_exact_arithmetic():
+    color, alpha = np.meshgrid(np.arange(256), np.arange(256))
+    rgba = np.stack([color, color, color, alpha], axis=-1).astype(np.uint8)
+    exact = np.floor((color * alpha + 255.0 * (255 - alpha)) / 255 + 0.5)
+    assert np.array_equal(composite_on_white(rgba)[..., 0], exact)
+
+
+def test_16_bit_grayscale_is_scaled_not_clipped(make):
+    values = np.array([[0, 128, 129, 257, 32768, 65535]], np.uint16)
+    image = decode_image(make.encode(Image.fromarray(values)), "a.png")
+    assert image.pixels[0, :, 0].tolist() == [0, 0, 1, 1, 128, 255]
+    assert image.note == "16-bit grayscale scaled to 8-bit RGB"
+
+
+def test_16_bit_tiff_grayscale(make):
+    values = np.array([[0, 257 * 40, 65535]], np.uint16)
+    image = decode_image(make.encode(Image.fromarray(values), "TIFF"), "a.tif")
+    assert image.pixels[0, :, 2].tolist() == [0, 40, 255]
+
+
+def test_16_bit_rgb(make):
+    values = np.array([[[0, 257 * 40, 65535], [257, 514, 771]]], np.uint16)
+    image = decode_image(png_16_bit_rgb(values), "a.png")
+    assert image.pixels.tolist() == [[[0, 40, 255], [1, 2, 3]]]
+    assert image.note == "16-bit channels reduced to 8 bits"
+
+
+def test_1_bit(make):
+    picture = Image.new("1", (2, 1))
+    picture.putdata([255, 0])
+    image = decode_image(make.encode(picture), "a.png")
+    assert image.pixels.tolist() == [[[255] * 3, [0] * 3]]
+    assert image.note == "1-bit converted to RGB"
+
+
+@pytest.mark.parametrize("format", ["JPEG", "TIFF"])
+def test_cmyk(make, format):
+    image = decode_image(make.encode(Image.new("CMYK", (8, 8), (255, 0, 0, 0)), format), "a")
+    assert np.abs(image.pixels.astype(int) - (0, 255, 255)).max() <= 3
+    assert image.note == "CMYK converted to RGB"
+
+
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "TIFF"])
+def test_exif_orientation_is_applied(make, format):
+    pixels = np.zeros((16, 32, 3), np.uint8)
+    pixels[:, 16:] = 255  # the right half is white
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned by 90 degrees clockwise: right becomes bottom
+    image = decode_image(make.encode(pixels, format, exif=exif), "a")
+    assert image.pixels.shape == (32, 16, 3)
+    assert image.pixels[:12].max() < 40
+    assert image.pixels[20:].min() > 215
+
+
+@pytest.mark.parametrize("format", ["GIF", "PNG", "WEBP"])
+def test_first_frame_of_an_animation(make, format):
+    frames = [Image.new("RGB", (8, 8), color) for color in ((255, 0, 0), (0, 0, 255))]
+    data = make.encode(frames[0], format, save_all=True, append_images=frames[1:])
+    image = decode_image(data, "a")
+    assert np.abs(image.pixels.astype(int) - (255, 0, 0)).max() <= 3
+    assert image.note.startswith("first frame of several used")
+
+
+@pytest.mark.parametrize("format", ["PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF"])
+def test_truncated(make, format):
+    data = make.encode(make.pixels(0, 64, 64), format)
+    with pytest.raises(UnreadableImage, match=r"^dir/a\.png: damaged or truncated image") as caught:
+        decode_image(data[: len(data) // 2], "dir/a.png")
+    assert caught.value.location == "dir/a.png"
+
+
+def test_wrong_checksum_is_damage(make):
+    data = bytearray(make.png())
+    data[data.index(b"IDAT") + 10] ^= 1
+    with pytest.raises(UnreadableImage, match="damaged"):
+        decode_image(bytes(data), "a.png")
+
+
+@pytest.mark.parametrize("data", [b"hello, this is text", b"%PDF-1.4", b"\x7fELF", b"PK\x03\x04"])
+def test_not_an_image(data):
+    with pytest.raises(UnreadableImage, match=r"a\.png: not an image \(PNG, JPEG"):
+        decode_image(data, "a.png")
+
+
+def test_empty_file():
+    with pytest.raises(UnreadableImage, match="empty file"):
+        decode_image(b"", "a.png")
+
+
+def test_postscript_is_not_run(make):
+    # Pillow would start an interpreter for it.
+    with pytest.raises(UnreadableImage, match="not an image"):
+        decode_image(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\nshowpage\n", "a.png")
+
+
+def test_decompression_bomb_is_refused_from_its_header(recwarn):
+    # 3.6 billion pixels, of which not one is stored: decoding it would fail in another way.
+    header = struct.pack(">IIBBBBB", 60000, 60000, 8, 2, 0, 0, 0)
+    bomb = png_chunks((b"IHDR", header), (b"IDAT", zlib.compress(b"")), (b"IEND", b""))
+    with pytest.raises(UnreadableImage, match="60000 x 60000 pixels, more than the limit of 64000000"):
+        decode_image(bomb, "bomb.png")
+    assert not recwarn.list
+
+
+@pytest.mark.parametrize("format", ["PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF"])
+def test_pixel_limit_holds_for_every_format(make, format):
+    data = make.encode(make.pixels(0, 20, 20), format)
+    assert decode_image(data, "a", pixel_limit=400).pixels.shape == (20, 20, 3)
+    with pytest.raises(UnreadableImage, match="20 x 20 pixels, more than the limit of 399"):
+        decode_image(data, "a", pixel_limit=399)
+
+
+def test_byte_limit(make):
+    data = make.png()
+    with pytest.raises(UnreadableImage, match=f"{len(data)} bytes, more than the limit"):
+        decode_image(data, "a", byte_limit=len(data) - 1)
+
+
+@pytest.mark.parametrize("mode", ["F", "I"])
+def test_pixels_without_a_range_are_refused(make, mode):
+    with pytest.raises(UnreadableImage, match="no known range; save it with 8 or 16 bits"):
+        decode_image(make.encode(Image.new(mode, (2, 2), 7), "TIFF"), "a.tif")
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    format=st.sampled_from(["PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF"]),
+    edits=st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), min_size=1, max_size=8),
+    cut=st.floats(0.1, 1),
+)
+def test_damage_never_raises_anything_else(make, format, edits, cut):
+    data = bytearray(make.encode(make.pixels(0, 16, 16), format))
+    for place, value in edits:
+        data[int(place * len(data))] = value
+    try:
+        image = decode_image(bytes(data[: int(cut * len(data))]), "a", pixel_limit=10**6)
+    except UnreadableImage as error:
+        assert error.location == "a"
+    else:
+        assert image.pixels.dtype == np.uint8
+        assert image.pixels.shape[2] == 3
+
+
+def test_image_names():
+    assert all(map(is_image_name, ["a.png", "a.PNG", "b/c.jpeg", "x.webp", "x.bmp", "x.TIFF"]))
+    assert not any(map(is_image_name, ["png", "a.txt", "a.npz", "a.png.txt"]))
+
+
+def test_resize_returns_the_right_size_unchanged(make):
+    pixels = make.pixels()
+    assert resize_image(pixels, 8) is pixels
+
+
+def test_resize_antialiases():
+    # One-pixel stripes alternate; without antialiasing they would come out black or white.
+    stripes = np.zeros((64, 64, 3), np.uint8)
+    stripes[:, ::2] = 255
+    small = resize_image(stripes, 16)
+    assert small.shape == (16, 16, 3)
+    assert np.abs(small[:, 2:-2].astype(int) - 128).max() <= 3
+
+
+def test_resize_pads_with_the_border_colour():
+    wide = np.full((10, 30, 3), (20, 120, 220), np.uint8)
+    wide[3:7, 10:20] = 0
+    square = pad_to_square(wide)
+    assert square.shape == (30, 30, 3)
+    assert np.array_equal(square[10:20], wide)
+    assert (square[:10] == (20, 120, 220)).all()
+    assert (square[20:] == (20, 120, 220)).all()
+
+
+def test_resize_keeps_the_aspect():
+    tall = np.full((40, 20, 3), 255, np.uint8)
+    tall[8:32, 4:16] = 0  # twice as high as wide
+    dark = resize_image(tall, 20)[..., 0] < 128
+    assert dark.any(axis=1).sum() == 12
+    assert dark.any(axis=0).sum() == 6
+
+
+@settings(max_examples=50, deadline=None)
+@given(height=st.integers(1, 70), width=st.integers(1, 70), size=st.integers(1, 64))
+def test_resize_gives_every_size(height, width, size):
+    assert resize_image(np.full((height, width, 3), 77, np.uint8), size).shape == (size, size, 3)

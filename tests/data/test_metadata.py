@@ -1,0 +1,134 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dimvida.data.metadata import ImageEntry, read_metadata
+from dimvida.data.tree import FileTree, open_tree
+from dimvida.errors import InputError
+
+
+class OneFile(FileTree):
+    """A tree that holds a metadata.jsonl and nothing else, so that hypothesis need not write files."""
+
+    def __init__(self, content: bytes) -> None:
+        self.content = content
+
+    def children(self, folder=""):
+        return (), ("metadata.jsonl",)
+
+    def exists(self, name):
+        return name == "metadata.jsonl"
+
+    def read(self, name, limit=2**20):
+        return self.content
+
+    def location(self, name):
+        return f"set/{name}"
+
+
+def test_fields(make, tmp_path):
+    line = {"file_name": "a/b.png", "view": "front", "label": "x", "source": "s", "kind": "generated", "seed": 3}
+    path = make.folder(tmp_path, {"sub/metadata.jsonl": "\ufeff" + json.dumps(line) + "\r\n\r\n"})
+    entries = read_metadata(open_tree(path), "sub/")
+    assert entries == {"sub/a/b.png": ImageEntry(1, "front", "x", "s", "generated")}
+
+
+@pytest.mark.parametrize(
+    ("fields", "class_name"),
+    [
+        ({}, None),
+        ({"label": 3}, None),
+        ({"label": "x"}, "x"),
+        ({"label": None}, ""),
+        ({"class": "y", "label": "x"}, "y"),
+    ],
+)
+def test_class_or_label(fields, class_name):
+    entries = read_metadata(OneFile(json.dumps({"file_name": "a.png", **fields}).encode()))
+    assert entries["a.png"].class_name == class_name
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        (b"{not json", "not JSON"),
+        (b"[1, 2]", "not a JSON object"),
+        (b'{"view": "front"}', 'no "file_name"'),
+        (b'{"file_name": 3}', '"file_name" is 3, not text'),
+        (b'{"file_name": "a.png", "view": ["front"]}', '"view" is .*not text'),
+        (b'{"file_name": "a.png", "view": "a/b"}', "cannot name a view"),
+        (b'{"file_name": "a.png", "label": 1.5}', '"label" is 1.5, not text'),
+        (b'{"file_name": "a.png", "kind": "fake"}', "kind 'fake'"),
+        (b'{"file_name": "/etc/passwd"}', "absolute"),
+        (b'{"file_name": "a/../../b.png"}', "leaves its folder"),
+        (b'{"file_name": "..\\\\b.png"}', "backslash"),
+        (b'{"file_name": "c:b.png"}', "absolute"),
+        (b'{"file_name": "a.png", "label": "../x"}', "class '../x' has a '/'"),
+        (b'{"file_name": "./ok.png"}', "same file as line 1"),
+        (b"[" * 100_000, "not JSON"),
+    ],
+)
+def test_malformed_line_is_named(line, reason):
+    with pytest.raises(InputError, match=rf"^set/metadata\.jsonl, line 3: .*{reason}") as caught:
+        read_metadata(OneFile(b'{"file_name": "ok.png"}\n\n' + line + b"\n"))
+    assert "\n" not in str(caught.value)
+
+
+def test_not_text():
+    with pytest.raises(InputError, match="not UTF-8 text"):
+        read_metadata(OneFile(b"\xff\xfe\0"))
+
+
+@pytest.mark.parametrize("content", [b"", b"\n \n"])
+def test_no_lines(content):
+    with pytest.raises(InputError, match="lists no images"):
+        read_metadata(OneFile(content))
+
+
+NAMES = st.text("abcxyz019_- é", min_size=1, max_size=8).map(str.strip).filter(bool)
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    entries=st.dictionaries(
+        st.lists(NAMES, min_size=1, max_size=3).map("/".join),
+        st.tuples(
+            st.sampled_from(["front", "view03", None]), NAMES | st.none(), st.sampled_from(["real", "generated"])
+        ),
+        min_size=1,
+    )
+)
+def test_what_is_written_is_read(entries):
+    content = "".join(
+        json.dumps({"file_name": name, "view": view, "class": class_name, "kind": kind}) + "\n"
+        for name, (view, class_name, kind) in entries.items()
+    )
+    read = read_metadata(OneFile(content.encode()))
+    assert {name: (entry.view, entry.class_name or None, entry.kind) for name, entry in read.items()} == entries
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=6,
+)
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    st.binary(max_size=60)
+    | st.dictionaries(st.sampled_from(["file_name", "view", "label", "class", "source", "kind"]), JSON).map(
+        lambda fields: json.dumps(fields).encode()
+    )
+)
+def test_anything_is_read_or_refused(content):
+    try:
+        entries = read_metadata(OneFile(content))
+    except InputError as error:
+        assert str(error).startswith("set/metadata.jsonl")
+    else:
+        assert all(".." not in name.split("/") and not name.startswith("/") for name in entries)
