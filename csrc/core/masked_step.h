@@ -1,7 +1,8 @@
 // One step of any of the solvers on the missing views of a batch.
 //
-//   x0     = clamp((x + sigma * out) / m, -clip, clip)        the network's prediction of the data, out =
-//   -eps x      = a * x + b * x0 + c * x0_prev + d * z x0_prev = x0
+//   x0      = clamp((x + sigma * out) / m, -clip, clip)    the data prediction; out is minus the noise
+//   x       = a * x + b * x0 + c * x0_prev + d * z
+//   x0_prev = x0
 //
 // The row (sigma, m, a, b, c, d) is what makes it Euler-Maruyama, DDIM, DPM-Solver++ or RePaint's re-noising.
 // Known views are never written. Every operation is rounded on its own, in the order written, so that the

@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from dimvida.errors import InputError
-
 from dimvida.data.render import require_render_extra
 from dimvida.data.surface import DEFAULT_COLOUR, mesh_colours
+from dimvida.errors import InputError
 
 if TYPE_CHECKING:
     import trimesh

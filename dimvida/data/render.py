@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from dimvida.errors import InputError
-
 from dimvida.data.surface import DEFAULT_COLOUR, Surface, normalised_surface
+from dimvida.errors import InputError
 
 if TYPE_CHECKING:
     import trimesh

@@ -9,13 +9,12 @@ from functools import lru_cache, partial
 from multiprocessing import get_context
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from dimvida.errors import DimvidaError, InputError
-
 from dimvida.data.meshes import MeshFile, UnreadableMesh, Up, load_mesh
 from dimvida.data.render import Renderer, RenderSettings
 from dimvida.data.shapes.palette import Dice, hsv
 from dimvida.data.surface import DEFAULT_COLOUR
 from dimvida.data.write import encode_png
+from dimvida.errors import DimvidaError, InputError
 
 if TYPE_CHECKING:
     import trimesh

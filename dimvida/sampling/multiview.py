@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from dimvida.diffusion.schedule import VPSchedule
+from dimvida.errors import InputError
 from dimvida.models.checkpoint import Checkpoint, load_checkpoint
 from dimvida.sampling.loop import sample
 
@@ -19,6 +20,7 @@ class MultiViewModel(nn.Module):
     Attributes:
         config: The checkpoint's configuration.
         checkpoint_hash: SHA-256 over the checkpoint's files, hex.
+        is_trained: False while only the autoencoder is: it encodes and decodes, but cannot generate.
     """
 
     latent_mean: Tensor
@@ -30,6 +32,8 @@ class MultiViewModel(nn.Module):
         self.checkpoint_hash = checkpoint.digest
         self.autoencoder = checkpoint.autoencoder
         self.score = checkpoint.score
+        # The last layer starts at zero and leaves it with the first training step.
+        self.is_trained = bool(checkpoint.score.output.weight.any())
         self.register_buffer("latent_mean", checkpoint.latent_mean)
         self.register_buffer("latent_std", checkpoint.latent_std)
         self.eval()
@@ -110,9 +114,12 @@ class MultiViewModel(nn.Module):
 
         Raises:
             ValueError: For tensors whose shape or dtype does not fit the model.
-            InputError: For an unknown solver or backend, or a number out of range.
+            InputError: For an unknown solver or backend, a number out of range, or a score network that was
+                never trained.
         """
         self._validate(views, known)
+        if not self.is_trained:
+            raise InputError("the score network of this checkpoint is untrained; train its diffusion stage first")
         defaults = self.config.sampling
         known = known.to(self.device)
         latents = torch.zeros(*known.shape, self.config.autoencoder.latent_dim, device=self.device)

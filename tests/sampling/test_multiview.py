@@ -1,0 +1,102 @@
+"""MultiViewModel: images in, images out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+import dimvida
+from dimvida.errors import InputError
+from dimvida.models.checkpoint import load_checkpoint
+from dimvida.sampling.multiview import MultiViewModel
+from dimvida.sampling.noise import sample_id_tensor
+
+
+@pytest.fixture(scope="module")
+def model(tiny_checkpoint: Path) -> MultiViewModel:
+    return dimvida.load(tiny_checkpoint)
+
+
+def pictures(rows: int, size: int = 16) -> Tensor:
+    generator = torch.Generator().manual_seed(0)
+    return torch.randint(0, 256, (rows, 4, 3, size, size), generator=generator, dtype=torch.uint8)
+
+
+def masks(rows: int) -> Tensor:
+    """Row r knows the views whose bit is set in r, so all sixteen sets occur, also none and all."""
+    return (torch.arange(rows)[:, None] >> torch.arange(4)) & 1 == 1
+
+
+def test_known_views_come_back_bit_for_bit(model: MultiViewModel):
+    views, known = pictures(16), masks(16)
+    before = views.clone()
+    out = model.generate(views, known, seed=5)
+    assert out.shape == views.shape and out.dtype == torch.uint8
+    assert torch.equal(out[known], views[known])
+    assert not torch.equal(out[~known], views[~known])
+    assert torch.equal(views, before)
+
+
+def test_mixed_masks_in_one_batch_equal_each_row_alone(model: MultiViewModel):
+    views, known = pictures(16), masks(16)
+    ids = sample_id_tensor(f"object {row}" for row in range(16))
+    together = model.generate(views, known, seed=5, sample_ids=ids)
+    for row in range(16):
+        one = slice(row, row + 1)
+        alone = model.generate(views[one], known[one], seed=5, sample_ids=ids[one])
+        assert int((alone.int() - together[one].int()).abs().max()) <= 1
+
+
+def test_pixels_of_missing_views_are_not_looked_at(model: MultiViewModel):
+    views, known = pictures(6), masks(6)
+    blanked = torch.where(known[:, :, None, None, None], views, 0).to(torch.uint8)
+    out = model.generate(views, known)
+    assert torch.equal(model.generate(blanked, known)[~known], out[~known])
+
+
+def test_encode_standardises_and_decode_undoes_it(model: MultiViewModel):
+    images = pictures(3)
+    latents = model.encode(images)
+    assert latents.shape == (3, 4, 8)
+    torch.testing.assert_close(model.encode(images.float() / 255), latents)
+    raw = model.autoencoder.encode(images.flatten(0, 1).float() / 255)
+    torch.testing.assert_close(latents.flatten(0, 1), (raw - model.latent_mean) / model.latent_std)
+    decoded = model.decode(latents)
+    assert decoded.shape == images.shape and decoded.min() >= 0 and decoded.max() <= 1
+    torch.testing.assert_close(decoded.flatten(0, 1), model.autoencoder.decode(raw).clamp(0, 1))
+
+
+def test_defaults_are_the_checkpoints(model: MultiViewModel):
+    views, known = pictures(2), masks(2)
+    defaults = model.config.sampling
+    named = model.generate(views, known, solver=defaults.solver, steps=defaults.steps)
+    assert torch.equal(model.generate(views, known), named)
+    assert not torch.equal(model.generate(views, known, steps=defaults.steps + 1), named)
+
+
+def test_an_untrained_score_network_is_refused(tiny_checkpoint: Path):
+    checkpoint = load_checkpoint(tiny_checkpoint)
+    torch.nn.init.zeros_(checkpoint.score.output.weight)
+    model = MultiViewModel(checkpoint)
+    assert model.encode(pictures(1)).shape == (1, 4, 8)
+    with pytest.raises(InputError, match="score network of this checkpoint is untrained"):
+        model.generate(pictures(1), masks(1))
+
+
+@pytest.mark.parametrize(
+    ("views", "known"),
+    [
+        (pictures(2).float(), masks(2)),
+        (pictures(2)[:, :3], masks(2)),
+        (pictures(2, size=8), masks(2)),
+        (pictures(2)[0], masks(2)),
+        (pictures(2), masks(3)),
+        (pictures(2), masks(2).float()),
+    ],
+)
+def test_tensors_that_do_not_fit(model: MultiViewModel, views: Tensor, known: Tensor):
+    with pytest.raises(ValueError, match="must be"):
+        model.generate(views, known)
