@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 
 @pytest.fixture(scope="session")
@@ -14,3 +17,70 @@ def modelnet_zip() -> Path:
     if not path.exists():
         pytest.skip(f"{path.name} is not beside this checkout")
     return path
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Tiny networks are faster in one thread, and much faster so on a busy machine."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+TINY_VIEWS = ("front", "right", "back", "left")
+TINY_SIZE = 16
+
+
+@pytest.fixture(scope="session")
+def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint of four views with random weights: everything works, the pictures mean nothing."""
+    import torch
+
+    from dimvida.models.checkpoint import Checkpoint, CheckpointConfig, SamplingDefaults, save_checkpoint
+    from dimvida.models.config import AutoencoderConfig, ScoreConfig
+
+    config = CheckpointConfig(
+        view_names=TINY_VIEWS,
+        classes=(),
+        autoencoder=AutoencoderConfig(image_size=TINY_SIZE, latent_dim=8, base=8),
+        score=ScoreConfig(width=32, time_dim=16, groups=8),
+        sampling=SamplingDefaults(solver="sde-dpmpp-2m", steps=4, x0_clip=4.0),
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        autoencoder, score = config.build()
+        torch.nn.init.normal_(score.output.weight, std=0.05)
+    # Latents of a wide spread, so that different latents decode to visibly different pictures.
+    checkpoint = Checkpoint(config, autoencoder, score, torch.zeros(8), torch.full((8,), 20.0))
+    folder = tmp_path_factory.mktemp("tiny") / "checkpoint"
+    save_checkpoint(folder, checkpoint)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_image() -> Callable[..., Image.Image]:
+    """Makes a picture that the tiny checkpoint takes as it is, a different one for each number."""
+
+    def make(number: int = 0, size: int = TINY_SIZE) -> Image.Image:
+        return Image.fromarray(np.random.default_rng(number).integers(0, 256, (size, size, 3), np.uint8))
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def write_objects(tiny_image: Callable[..., Image.Image]) -> Callable[..., Path]:
+    """Writes multi-view data: ``write(root, {"chair/a": ("front", "left"), ...})`` gives root/chair/a/front.png, ..."""
+
+    def write(root: Path, objects: dict[str, tuple[str, ...]]) -> Path:
+        number = 0
+        for name, views in objects.items():
+            (root / name).mkdir(parents=True)
+            for view in views:
+                tiny_image(number).save(root / name / f"{view}.png")
+                number += 1
+        return root
+
+    return write

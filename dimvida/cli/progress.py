@@ -1,0 +1,92 @@
+"""Progress of long work: a bar with rate and time left on a terminal, plain lines otherwise."""
+
+from __future__ import annotations
+
+import sys
+import time
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+PLAIN_INTERVAL = 10.0  # seconds between plain lines
+
+
+class ProgressBar:
+    """A context manager around one loop of known length; writes to standard error.
+
+    Args:
+        description: What is being done, a word or two.
+        total: Number of units.
+        unit: Plural name of a unit, for the rate.
+        start: Units done before this process, which do not count for the rate.
+    """
+
+    def __init__(self, description: str, total: int, unit: str, start: int = 0) -> None:
+        self.description, self.total, self.unit, self.start = description, total, unit, start
+        self._done = start
+        self._note = ""
+        self._console = Console(stderr=True)
+        self._bar: Progress | None = None
+        self._began = self._last_line = 0.0
+
+    def __enter__(self) -> ProgressBar:
+        self._began = self._last_line = time.monotonic()
+        if self._console.is_terminal:
+            self._bar = Progress(
+                TextColumn("{task.description}"),
+                BarColumn(bar_width=None),
+                MofNCompleteColumn(),
+                TextColumn("{task.fields[rate]}"),
+                TimeRemainingColumn(compact=True),
+                TextColumn("{task.fields[note]}"),
+                console=self._console,
+            )
+            self._task = self._bar.add_task(self.description, total=self.total, completed=self.start, rate="", note="")
+            self._bar.start()
+        return self
+
+    def update(self, done: int, note: str = "") -> None:
+        """Show that ``done`` of the units are finished, with a short note behind."""
+        self._done, self._note = done, note
+        if self._bar is not None:
+            self._bar.update(self._task, completed=done, rate=self._rate(), note=note)
+        elif time.monotonic() - self._last_line >= PLAIN_INTERVAL:
+            self._print_line()
+
+    def advance(self, units: int = 1, note: str = "") -> None:
+        """Show that ``units`` more are finished."""
+        self.update(self._done + units, note)
+
+    def message(self, text: str) -> None:
+        """A line of text that does not disturb the bar."""
+        if self._bar is not None:
+            self._bar.console.print(text, markup=False, highlight=False)
+        else:
+            print(text, file=sys.stderr, flush=True)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+        else:
+            self._print_line()
+
+    def _speed(self) -> float:
+        return (self._done - self.start) / max(time.monotonic() - self._began, 1e-9)
+
+    def _rate(self) -> str:
+        speed = self._speed()
+        return f"{speed:.0f} {self.unit}/s" if speed >= 10 else f"{speed:.2g} {self.unit}/s"
+
+    def _print_line(self) -> None:
+        self._last_line = time.monotonic()
+        speed = self._speed()
+        left = (self.total - self._done) / speed if speed > 0 else 0
+        note = f", {self._note}" if self._note else ""
+        print(
+            f"{self.description}: {self._done}/{self.total} {self.unit}, {self._rate()}, {left:.0f} s left{note}",
+            file=sys.stderr,
+            flush=True,
+        )

@@ -1,0 +1,96 @@
+"""``dimvida train``."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from dimvida.cli.device import resolve_device
+from dimvida.cli.progress import ProgressBar
+from dimvida.errors import InputError
+
+if TYPE_CHECKING:
+    from dimvida.training.config import TrainConfig
+    from dimvida.training.loop import Stage
+    from dimvida.training.run import TrainingData
+
+
+def train(
+    data: Annotated[Path, typer.Option(help="Multi-view data: a folder, a zip, or NMR.")],
+    out: Annotated[Path, typer.Option(help="Folder of the run: states, curves, samples, checkpoint.")],
+    preset: Annotated[str, typer.Option(help="paper, small or tiny.")] = "small",
+    stage: Annotated[str, typer.Option(help="all, autoencoder or diffusion.")] = "all",
+    resume: Annotated[bool, typer.Option("--resume", help="Continue this run where it stopped.")] = False,
+    split: Annotated[str | None, typer.Option(help="Split to train on; by default 'train' if there is one.")] = None,
+    partition: Annotated[Path | None, typer.Option(help="Partition file; trains on its part d.")] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="TABLE.OPTION=VALUE", help="Replace a preset's value."),
+    ] = None,
+    init: Annotated[
+        str | None, typer.Option(metavar="DIR", help="Start from this checkpoint's weights; 'bundled' works too.")
+    ] = None,
+    minutes: Annotated[float, typer.Option(help="Stop, resumably, after this long; 0: no limit.", min=0)] = 0,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")] = "auto",
+) -> int:
+    """Train an autoencoder, then the diffusion over its latents.
+
+    Ctrl-C saves the state and the checkpoint; the same command with --resume goes on exactly.
+    """
+    from dimvida.models.checkpoint import load_checkpoint
+    from dimvida.training.config import load_preset
+    from dimvida.training.interrupt import Interrupt
+    from dimvida.training.run import STAGES, Run
+
+    if stage not in ("all", *STAGES):
+        raise InputError(f"--stage {stage}: choose from all, {', '.join(STAGES)}")
+    config = load_preset(preset, set_ or [])
+    start = load_checkpoint(init) if init is not None else None
+    training_data = _load(data, split, partition, config)
+    torch_device = resolve_device(device)
+    with Interrupt(minutes) as interrupt, contextlib.ExitStack() as bars:
+        run = Run(out, config, training_data, torch_device, lambda s: _watch(s, bars), interrupt, start)
+        finished = run.train(stage, resume)
+    if finished:
+        print(f"checkpoint: {out / 'checkpoint'}")
+        return 0
+    print(f"stopped; the state is saved, continue with --resume; checkpoint so far: {out / 'checkpoint'}")
+    return 0
+
+
+def _load(path: Path, split: str | None, partition: Path | None, config: TrainConfig) -> TrainingData:
+    from dimvida.data.batch import load_all
+    from dimvida.data.opening import open_source
+    from dimvida.data.partitions import select_partition
+    from dimvida.training.run import prepare_data
+
+    source = open_source(path)
+    split = split or ("train" if "train" in source.splits else None)
+    if split is not None:
+        source = open_source(path, split=split)
+    if partition is not None:
+        source = select_partition(source, partition, "d")
+    with ProgressBar("reading", len(source), "objects") as bar:
+        batch, bad, notes = load_all(source, image_size=config.autoencoder.image_size, progress=bar.update)
+        for file in bad:
+            bar.message(f"skipped {file.location}: {file.reason}")
+        for note in notes:
+            bar.message(note)
+    description = {
+        "name": path.name,
+        "form": source.form,
+        "split": split,
+        "partition": partition and partition.name,
+    }
+    return prepare_data(batch, source.classes, config, description)
+
+
+def _watch(stage: Stage, bars: contextlib.ExitStack) -> Callable[[int, int, float], None]:
+    bars.close()  # the last stage's bar
+    name = stage.objective.name
+    bar = bars.enter_context(ProgressBar(name, stage.total, "steps", start=stage.step))
+    return lambda step, total, loss: bar.update(step, f"loss {loss:.4g}")

@@ -1,0 +1,1 @@
+"""Training: one loop, several objectives, exact resume."""

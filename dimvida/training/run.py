@@ -1,0 +1,300 @@
+"""A training run: autoencoder, then latents, then diffusion, in one folder.
+
+run.json                    the resolved configuration and what it was trained on
+autoencoder.state           training state of a stage, for --resume
+diffusion.state
+autoencoder.csv, diffusion.csv, curves.png
+samples/                    sample sheets
+checkpoint/                 the model; usable at any time after the autoencoder stage
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from dimvida._version import __version__
+from dimvida.data.batch import MultiViewBatch
+from dimvida.diffusion.schedule import VPSchedule
+from dimvida.errors import InputError
+from dimvida.files import atomic_write
+from dimvida.models.autoencoder import Autoencoder
+from dimvida.models.checkpoint import Checkpoint, CheckpointConfig, save_checkpoint
+from dimvida.models.score_network import ScoreNetwork
+from dimvida.sampling.multiview import MultiViewModel
+from dimvida.training import curves
+from dimvida.training.config import TrainConfig
+from dimvida.training.interrupt import Interrupt
+from dimvida.training.latents import encode_views, latent_statistics, object_variants
+from dimvida.training.loop import CurvePoint, Hooks, Stage, run_stage
+from dimvida.training.objectives import AutoencoderObjective, DiffusionObjective
+from dimvida.training.seeds import derived_generator, derived_seed
+from dimvida.training.sheets import completion_sheet, reconstruction_sheet
+
+STAGES = ("autoencoder", "diffusion")
+SHEET_OBJECTS = 8
+
+# Makes the callback that shows a stage's progress: called with (step, total, loss) after every step.
+Watcher = Callable[[Stage], Callable[[int, int, float], None]]
+
+
+@dataclass(slots=True)
+class TrainingData:
+    """Complete objects, split into training and validation.
+
+    Attributes:
+        images: uint8 [N, V, C, H, W].
+        held_out: uint8 [M, V, C, H, W].
+        view_names, classes: Names.
+        description: What the provenance says of the data.
+        digest: Hash of the ids and pixels.
+    """
+
+    images: Tensor
+    held_out: Tensor
+    view_names: tuple[str, ...]
+    classes: tuple[str, ...]
+    description: dict[str, Any]
+    digest: str
+
+
+def prepare_data(
+    batch: MultiViewBatch, classes: tuple[str, ...], config: TrainConfig, description: dict[str, Any]
+) -> TrainingData:
+    """Keep the objects that have all views and hold some out for validation.
+
+    Raises:
+        InputError: If fewer than two complete objects remain, or fewer than two views exist.
+    """
+    if len(batch.view_names) < 2:
+        raise InputError("training needs at least two views per object; this data has one")
+    complete = batch.known.all(1)
+    images = batch.images[complete]
+    if len(images) < 2:
+        raise InputError(f"training needs at least 2 objects with all {len(batch.view_names)} views, not {len(images)}")
+    held_out = min(max(1, round(config.validation * len(images))), len(images) - 1)
+    order = torch.randperm(len(images), generator=derived_generator(config.seed, "validation"))
+    digest = hashlib.sha256("\n".join(batch.ids).encode())
+    digest.update(images.numpy().tobytes())
+    described = {**description, "objects": len(images) - held_out, "validation_objects": held_out}
+    return TrainingData(
+        images=images[order[held_out:]],
+        held_out=images[order[:held_out]],
+        view_names=batch.view_names,
+        classes=classes,
+        description=described,
+        digest=digest.hexdigest(),
+    )
+
+
+@dataclass(slots=True)
+class Run:
+    """One run folder and the state of its training.
+
+    Attributes:
+        out: The folder.
+        config: The resolved configuration.
+        data: Images.
+        device: Where to compute.
+        watch: Makes the progress callback of a stage.
+        interrupt: Asked between steps whether to stop.
+        init: Start from these weights instead of random ones.
+
+    Raises:
+        InputError: If ``init`` is of other sizes or views.
+    """
+
+    out: Path
+    config: TrainConfig
+    data: TrainingData
+    device: torch.device
+    watch: Watcher
+    interrupt: Interrupt
+    init: Checkpoint | None = None
+    checkpoint: Checkpoint = field(init=False)
+    curves: dict[str, list[CurvePoint]] = field(init=False, default_factory=dict)
+
+    def __post_init__(self) -> None:
+        config = self.config
+        torch.manual_seed(derived_seed(config.seed, "initial weights"))
+        checkpoint_config = CheckpointConfig(
+            view_names=self.data.view_names,
+            classes=self.data.classes,
+            autoencoder=config.autoencoder,
+            score=config.score,
+            sampling=config.sampling,
+            provenance={
+                "package_version": __version__,
+                "data": self.data.description,
+                "configuration": config.to_dict(),
+                "configuration_sha256": config.digest(),
+            },
+        )
+        autoencoder, score = checkpoint_config.build()
+        if self.init is not None:
+            self._start_from(self.init, checkpoint_config)
+            autoencoder.load_state_dict(self.init.autoencoder.state_dict())
+            score.load_state_dict(self.init.score.state_dict())
+        ones = torch.ones(config.autoencoder.latent_dim)
+        self.checkpoint = Checkpoint(
+            checkpoint_config,
+            autoencoder.to(self.device),
+            score.to(self.device),
+            torch.zeros_like(ones),
+            ones,
+        )
+
+    def _start_from(self, init: Checkpoint, config: CheckpointConfig) -> None:
+        for name in ("autoencoder", "score", "view_names"):
+            theirs, ours = getattr(init.config, name), getattr(config, name)
+            if theirs != ours:
+                raise InputError(f"the initial checkpoint has {name} {theirs}, this run {ours}; they must be the same")
+        config.provenance["init"] = {"checkpoint_sha256": init.digest, **init.config.provenance}
+
+    def train(self, stage: str, resume: bool) -> bool:
+        """Run the stages asked for; True if all of them finished.
+
+        Args:
+            stage: ``all``, ``autoencoder`` or ``diffusion``.
+            resume: Continue from saved states.
+
+        Raises:
+            InputError: If the folder already holds what would be overwritten, or lacks what is needed.
+            DimvidaError: If the loss is no longer finite.
+        """
+        wanted = STAGES if stage == "all" else (stage,)
+        self._claim_folder(wanted, resume)
+        if "autoencoder" in wanted:
+            if not self._run_stage("autoencoder", resume):
+                return False
+        else:
+            self._adopt_saved_autoencoder()
+        return "diffusion" not in wanted or self._run_stage("diffusion", resume)
+
+    def _claim_folder(self, wanted: tuple[str, ...], resume: bool) -> None:
+        for name in wanted:
+            if self._state_path(name).exists() and not resume:
+                raise InputError(f"{self.out} already holds a {name} training; add --resume, or give another --out")
+        if "autoencoder" not in wanted and not self._state_path("autoencoder").exists():
+            raise InputError(f"{self.out} holds no trained autoencoder; run --stage autoencoder first")
+        self.out.mkdir(parents=True, exist_ok=True)
+        description = {"configuration": self.config.to_dict(), "data": self.data.description}
+        atomic_write(self.out / "run.json", json.dumps(description, indent=2) + "\n")
+
+    def _run_stage(self, name: str, resume: bool) -> bool:
+        stage = self._autoencoder_stage() if name == "autoencoder" else self._diffusion_stage()
+        if resume and stage.state_path.exists():
+            stage.restore()
+        hooks = Hooks(
+            progress=self.watch(stage),
+            point=lambda point, curve: curves.write_csv(self.out / f"{name}.csv", curve),
+            sheet=self._reconstruction_sheet if name == "autoencoder" else self._completion_sheet,
+            saved=lambda network, step: self._stage_saved(stage, network, step),
+        )
+        result = run_stage(stage, hooks, self.interrupt)
+        if name == "autoencoder":
+            self._adopt_autoencoder(result.network, stage)
+        return result.finished
+
+    def _standardised_latents(self, images: Tensor) -> Tensor:
+        checkpoint = self.checkpoint
+        latents = encode_views(checkpoint.autoencoder, images, self.device)
+        return (latents - checkpoint.latent_mean.cpu()) / checkpoint.latent_std.cpu()
+
+    def _stage_saved(self, stage: Stage, network: nn.Module, step: int) -> None:
+        name = stage.objective.name
+        self.curves[name] = stage.curve
+        curves.plot(self.out / "curves.png", self.curves)
+        if name == "diffusion":
+            self._record(stage)
+            save_checkpoint(self.out / "checkpoint", self._with_score(network), self._dtype)
+
+    def _adopt_saved_autoencoder(self) -> None:
+        stage = self._autoencoder_stage()
+        stage.restore()
+        self.curves["autoencoder"] = stage.curve
+        self._adopt_autoencoder(stage.averaged_network.eval(), stage)
+
+    def _autoencoder_stage(self) -> Stage:
+        config, images = self.config.autoencoder_stage, self.data.images
+        objective = AutoencoderObjective(
+            self.checkpoint.autoencoder,
+            images.flatten(0, 1),
+            self.data.held_out.flatten(0, 1),
+            config,
+            self.device,
+        )
+        digest = self._digest("seed", "validation", "autoencoder", "autoencoder_stage")
+        return Stage(objective, config, self.config.seed, self._state_path("autoencoder"), digest)
+
+    def _diffusion_stage(self) -> Stage:
+        config, checkpoint = self.config.diffusion_stage, self.checkpoint
+        variants = object_variants(self.data.images, mirror=config.mirror, recolour=config.recolour)
+        latents = torch.stack([self._standardised_latents(images) for images in variants])
+        held_out = self._standardised_latents(self.data.held_out)
+        objective = DiffusionObjective(
+            checkpoint.score,
+            latents,
+            held_out,
+            config,
+            VPSchedule(checkpoint.config.beta0, checkpoint.config.beta1),
+            self.device,
+        )
+        digest = self._digest("seed", "validation", "autoencoder", "autoencoder_stage", "score", "diffusion_stage")
+        return Stage(objective, config, self.config.seed, self._state_path("diffusion"), digest)
+
+    def _adopt_autoencoder(self, autoencoder: nn.Module, stage: Stage) -> None:
+        assert isinstance(autoencoder, Autoencoder)
+        self.checkpoint.autoencoder = autoencoder
+        latents = encode_views(autoencoder, self.data.images, self.device)
+        self.checkpoint.latent_mean, self.checkpoint.latent_std = (
+            statistic.to(self.device) for statistic in latent_statistics(latents)
+        )
+        self._record(stage)
+        if not self._state_path("diffusion").exists():
+            save_checkpoint(self.out / "checkpoint", self.checkpoint, self._dtype)
+
+    def _record(self, stage: Stage) -> None:
+        validation = stage.curve[-1].validation if stage.curve else {}
+        minutes = round(stage.seconds / 60, 1)
+        entry = {"steps": stage.step, "minutes": minutes, "validation": validation}
+        self.checkpoint.config.provenance[stage.objective.name] = entry
+
+    def _with_score(self, network: nn.Module) -> Checkpoint:
+        assert isinstance(network, ScoreNetwork)
+        checkpoint = copy.copy(self.checkpoint)
+        checkpoint.score = network
+        return checkpoint
+
+    def _reconstruction_sheet(self, network: nn.Module, step: int) -> None:
+        assert isinstance(network, Autoencoder)
+        path = self.out / "samples" / f"autoencoder-{step:06d}.png"
+        reconstruction_sheet(path, network, self.data.held_out[:SHEET_OBJECTS], self.data.view_names)
+
+    def _completion_sheet(self, network: nn.Module, step: int) -> None:
+        checkpoint = copy.deepcopy(self._with_score(network))
+        model = MultiViewModel(checkpoint).to(self.device)
+        path = self.out / "samples" / f"diffusion-{step:06d}.png"
+        completion_sheet(path, model, self.data.held_out[:SHEET_OBJECTS])
+
+    def _state_path(self, name: str) -> Path:
+        return self.out / f"{name}.state"
+
+    def _digest(self, *names: str) -> str:
+        values = self.config.to_dict()
+        relevant = {name: values[name] for name in names} | {"data": self.data.digest}
+        if self.init is not None:
+            relevant["init"] = self.init.digest
+        return hashlib.sha256(json.dumps(relevant, sort_keys=True).encode()).hexdigest()
+
+    @property
+    def _dtype(self) -> torch.dtype:
+        return getattr(torch, self.config.storage.dtype)

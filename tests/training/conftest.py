@@ -1,0 +1,29 @@
+"""A data set that trains in seconds."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from boxes import FAST, VIEWS, coloured_boxes
+
+from dimvida.data.batch import MultiViewBatch
+from dimvida.training.config import TrainConfig, load_preset
+from dimvida.training.run import TrainingData, prepare_data
+
+
+@pytest.fixture(scope="session")
+def fast_config() -> TrainConfig:
+    return load_preset("tiny", FAST)
+
+
+@pytest.fixture(scope="session")
+def data(fast_config: TrainConfig) -> TrainingData:
+    images = torch.from_numpy(coloured_boxes(40)).permute(0, 1, 4, 2, 3).contiguous()
+    batch = MultiViewBatch(
+        images=images,
+        known=torch.ones(40, 4, dtype=torch.bool),
+        labels=torch.zeros(40, dtype=torch.int64),
+        ids=tuple(f"box/{number}" for number in range(40)),
+        view_names=VIEWS,
+    )
+    return prepare_data(batch, ("box",), fast_config, {"name": "boxes"})

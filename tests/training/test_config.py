@@ -1,0 +1,97 @@
+"""Configurations: overrides, refusals, round trips."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dimvida.errors import InputError
+from dimvida.training.config import PRESETS, config_from_nested, load_preset
+from dimvida.training.loop import learning_rate
+from dimvida.training.seeds import BatchOrder
+
+
+@given(
+    preset=st.sampled_from(PRESETS),
+    batch=st.integers(1, 10_000),
+    lr=st.floats(1e-8, 1, allow_nan=False),
+    schedule=st.sampled_from(["constant", "cosine"]),
+    seed=st.integers(0, 2**40),
+)
+def test_overrides_and_round_trip(preset: str, batch: int, lr: float, schedule: str, seed: int):
+    config = load_preset(
+        preset,
+        [
+            f"diffusion_stage.batch={batch}",
+            f"diffusion_stage.lr={lr!r}",
+            f"autoencoder_stage.lr_schedule={schedule}",
+            f"seed={seed}",
+        ],
+    )
+    assert (config.diffusion_stage.batch, config.diffusion_stage.lr) == (batch, lr)
+    assert config.autoencoder_stage.lr_schedule == schedule
+    assert config_from_nested(config.to_dict(), "saved") == config
+    assert config_from_nested(config.to_dict(), "saved").digest() == config.digest()
+
+
+@given(st.text(max_size=30))
+def test_any_override_is_accepted_or_refused_cleanly(text: str):
+    try:
+        load_preset("tiny", [text])
+    except InputError as error:
+        assert str(error)
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("lr", "expected TABLE.OPTION=VALUE"),
+        ("optimiser.lr=1", "unknown table"),
+        ("diffusion_stage.lrr=1", "unknown option 'lrr'"),
+        ("diffusion_stage.lr=fast", "lr must be float"),
+        ("diffusion_stage.lr=0", "lr must be above 0"),
+        ("diffusion_stage.batch=0", "batch must be at least 1"),
+        ("diffusion_stage.drop=2", "drop must be in"),
+        ("diffusion_stage.ema=1.0", "ema must be in"),
+        ("diffusion_stage.times=cosine", "choose from uniform, importance"),
+        ("autoencoder_stage.augment=flip", "choose from none"),
+        ("score.groups=7", "not a multiple of groups 7"),
+        ("storage.dtype=int8", "choose from float32"),
+        ("validation=1.0", "validation must be between"),
+        ("seed=-1", "seed must not be negative"),
+    ],
+)
+def test_bad_overrides(override: str, message: str):
+    with pytest.raises(InputError, match=message):
+        load_preset("tiny", [override])
+
+
+def test_unknown_preset():
+    with pytest.raises(InputError, match="choose from paper, small, tiny"):
+        load_preset("huge")
+
+
+def test_learning_rate_warms_up_and_anneals():
+    stage = load_preset("tiny", ["diffusion_stage.lr=1.0"]).diffusion_stage
+    rates = [learning_rate(stage, step, 1000) for step in range(1000)]
+    assert rates[0] == pytest.approx(1 / 20, rel=1e-4)
+    assert max(rates) == pytest.approx(1, abs=1e-2)
+    assert rates[500] == pytest.approx(0.5)
+    assert rates[-1] < 1e-5
+
+
+@given(items=st.integers(1, 60), batch=st.integers(1, 70), seed=st.integers(0, 2**32))
+def test_each_epoch_covers_every_item_once(items: int, batch: int, seed: int):
+    order = BatchOrder(items, batch, seed, "test")
+    for epoch in range(2):
+        steps = range(epoch * order.batches_per_epoch, (epoch + 1) * order.batches_per_epoch)
+        seen = sorted(index for step in steps for index in order.indices(step).tolist())
+        assert seen == list(range(items))
+
+
+def test_a_batch_is_known_without_the_ones_before_it():
+    walked, jumped = BatchOrder(50, 8, 3, "test"), BatchOrder(50, 8, 3, "test")
+    batches = [walked.indices(step).tolist() for step in range(20)]
+    assert jumped.indices(17).tolist() == batches[17]
+    assert batches[:7] != batches[7:14]

@@ -1,0 +1,29 @@
+"""Latents and the variants of objects."""
+
+from __future__ import annotations
+
+import torch
+
+from dimvida.training.latents import latent_statistics, object_variants
+
+
+def test_variants_of_an_object():
+    images = torch.arange(2 * 4 * 3 * 2 * 2).view(2, 4, 3, 2, 2)
+    plain, mirrored, *others = object_variants(images, mirror=True, recolour=True)
+    assert torch.equal(plain, images)
+    assert len(others) == 10
+    front, right, back, left = mirrored.unbind(1)
+    assert torch.equal(front, images[:, 0].flip(-1))
+    assert torch.equal(right, images[:, 3].flip(-1))
+    assert torch.equal(back, images[:, 2].flip(-1))
+    assert torch.equal(left, images[:, 1].flip(-1))
+    seen = {tuple(variant[0, 0, :, 0, 0].tolist()) for variant in (plain, *others[::2])}
+    assert len(seen) == 6 and all(sorted(colour) == [0, 4, 8] for colour in seen)
+    assert [torch.equal(v, images) for v in object_variants(images, mirror=False, recolour=False)] == [True]
+
+
+def test_statistics_by_hand():
+    latents = torch.tensor([[[1.0, 5.0], [3.0, 5.0]]])
+    mean, std = latent_statistics(latents)
+    assert mean.tolist() == [2.0, 5.0]
+    assert std.tolist() == [1.0, torch.tensor(1e-6).item()]

@@ -1,0 +1,61 @@
+"""The objectives against hand-computed cases."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+import torch
+
+from dimvida.diffusion.schedule import VPSchedule
+from dimvida.models import ScoreNetwork
+from dimvida.training.config import AutoencoderStageConfig, DiffusionStageConfig
+from dimvida.training.objectives import DiffusionObjective, recoloured, reconstruction_loss
+from dimvida.training.seeds import derived_generator
+
+CPU = torch.device("cpu")
+
+
+def test_likelihoods_by_hand():
+    # One image of one pixel, error (0.3, 0, -0.15) per channel.
+    target = torch.zeros(1, 3, 1, 1)
+    output = torch.tensor([0.3, 0.0, -0.15]).view(1, 3, 1, 1)
+    laplace = AutoencoderStageConfig(scale=0.75)
+    assert float(reconstruction_loss(output, target, laplace)) == pytest.approx(0.45 / 0.75)
+    normal = dataclasses.replace(laplace, likelihood="normal")
+    squares = (0.3**2 + 0.15**2) / 0.75**2 / 2
+    assert float(reconstruction_loss(output, target, normal)) == pytest.approx(squares)
+    # Without its mean of 0.05 the error is (0.25, -0.05, -0.2).
+    coloured = dataclasses.replace(normal, chroma_weight=2.0)
+    chroma = (0.25**2 + 0.05**2 + 0.2**2) / 0.75**2 / 2
+    assert float(reconstruction_loss(output, target, coloured)) == pytest.approx(squares + 2 * chroma)
+
+
+def test_the_loss_is_a_mean_over_images():
+    config = AutoencoderStageConfig()
+    output, target = torch.rand(6, 3, 4, 4), torch.rand(6, 3, 4, 4)
+    halves = [reconstruction_loss(output[part], target[part], config) for part in (slice(0, 3), slice(3, 6))]
+    torch.testing.assert_close(reconstruction_loss(output, target, config), sum(halves) / 2)
+
+
+def test_recolouring_permutes_the_channels_of_each_image():
+    images = torch.tensor([10, 20, 30]).view(1, 3, 1, 1).expand(600, 3, 2, 2)
+    out = recoloured(images, derived_generator(0, "test"))
+    orders = [tuple(image[:, 0, 0].tolist()) for image in out]
+    assert all(sorted(order) == [10, 20, 30] for order in orders)
+    counts = {order: orders.count(order) for order in set(orders)}
+    assert len(counts) == 6 and min(counts.values()) > 60
+    assert torch.equal(out, recoloured(images, derived_generator(0, "test")))
+
+
+def test_every_variant_of_an_object_is_trained_on():
+    # Variant k of an object holds the number k everywhere; the network sees which ones are drawn.
+    latents = torch.arange(4.0).view(4, 1, 1, 1).expand(4, 5, 2, 3)
+    network = ScoreNetwork(2, 3, width=8, time_dim=4, groups=2)
+    seen = set()
+    network.register_forward_pre_hook(lambda module, inputs: seen.update(inputs[0][inputs[1] == 0].flatten().tolist()))
+    objective = DiffusionObjective(network, latents, latents[0], DiffusionStageConfig(drop=0.0), VPSchedule(), CPU)
+    assert objective.items == 5
+    for step in range(30):
+        objective.loss(torch.arange(5), seed=0, step=step)
+    assert seen == {0.0, 1.0, 2.0, 3.0}

@@ -1,0 +1,193 @@
+"""A run lowers both losses, resumes exactly, and guards its folder."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from dimvida.data.batch import MultiViewBatch
+from dimvida.errors import DimvidaError, InputError
+from dimvida.models.checkpoint import WEIGHT_FILES, load_checkpoint
+from dimvida.models.config import ScoreConfig
+from dimvida.sampling.multiview import load
+from dimvida.training.config import TrainConfig, load_preset
+from dimvida.training.run import Run, TrainingData, prepare_data
+
+
+class StopAfter:
+    """Asks the loop to stop once it has been asked that many times whether to."""
+
+    def __init__(self, questions: int) -> None:
+        self.left = questions
+
+    @property
+    def requested(self) -> bool:
+        self.left -= 1
+        return self.left < 0
+
+
+def run(
+    out: Path, config: TrainConfig, data: TrainingData, *, stop=10**9, stage="all", resume=False, init=None
+) -> bool:
+    watch = lambda stage: lambda step, total, loss: None  # noqa: E731
+    return Run(out, config, data, torch.device("cpu"), watch, StopAfter(stop), init).train(stage, resume)
+
+
+def curve(path: Path) -> list[dict[str, str]]:
+    with open(path) as file:
+        rows = list(csv.DictReader(file))
+    for row in rows:
+        del row["seconds"]
+    return rows
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory, fast_config: TrainConfig, data: TrainingData) -> Path:
+    out = tmp_path_factory.mktemp("runs") / "whole"
+    assert run(out, fast_config, data)
+    return out
+
+
+@pytest.mark.parametrize("stage", ["autoencoder", "diffusion"])
+def test_both_losses_fall(finished: Path, stage: str):
+    rows = curve(finished / f"{stage}.csv")
+    assert float(rows[-1]["loss"]) < 0.7 * float(rows[0]["loss"])
+    assert float(rows[-1]["validation_loss"]) < float(rows[0]["validation_loss"])
+
+
+def test_the_folder_holds_what_it_promises(finished: Path):
+    assert Image.open(finished / "curves.png").width > 600
+    for sheet in ("autoencoder-000060.png", "diffusion-000400.png"):
+        assert Image.open(finished / "samples" / sheet).width > 200
+    checkpoint = load_checkpoint(finished)
+    assert checkpoint.config.provenance["autoencoder"]["steps"] == 60
+    assert checkpoint.config.provenance["diffusion"]["steps"] == 400
+    assert checkpoint.config.provenance["data"]["name"] == "boxes"
+    assert str(finished.parent) not in (finished / "checkpoint" / "config.json").read_text()
+
+
+def test_latents_are_standardised(finished: Path, data: TrainingData):
+    latents = load(finished).encode(data.images).flatten(0, 1)
+    torch.testing.assert_close(latents.mean(0), torch.zeros(8), rtol=0, atol=1e-4)
+    torch.testing.assert_close(latents.std(0, correction=0), torch.ones(8), rtol=0, atol=1e-4)
+
+
+def test_the_model_generates(finished: Path, data: TrainingData):
+    model = load(finished)
+    known = torch.zeros(len(data.held_out), 4, dtype=torch.bool)
+    known[:, 0] = True
+    out = model.generate(data.held_out, known, seed=1)
+    assert out.dtype == torch.uint8 and out.shape == data.held_out.shape
+    assert torch.equal(out[:, 0], data.held_out[:, 0])
+
+
+@pytest.mark.parametrize("stops", [[30], [10, 20, 45], [61, 40], [60 + 7, 33, 33]])
+def test_resumed_runs_equal_the_uninterrupted_one(
+    finished: Path, tmp_path: Path, fast_config: TrainConfig, data: TrainingData, stops: list[int]
+):
+    for number, stop in enumerate(stops):
+        assert not run(tmp_path, fast_config, data, stop=stop, resume=number > 0)
+        load_checkpoint(tmp_path)  # an interrupted run has a usable checkpoint
+    assert run(tmp_path, fast_config, data, resume=True)
+    for stage in ("autoencoder", "diffusion"):
+        assert curve(tmp_path / f"{stage}.csv") == curve(finished / f"{stage}.csv")
+    for name in WEIGHT_FILES:
+        assert (tmp_path / "checkpoint" / name).read_bytes() == (finished / "checkpoint" / name).read_bytes()
+
+
+def test_stages_one_by_one(finished: Path, tmp_path: Path, fast_config: TrainConfig, data: TrainingData):
+    with pytest.raises(InputError, match="no trained autoencoder"):
+        run(tmp_path, fast_config, data, stage="diffusion")
+    assert run(tmp_path, fast_config, data, stage="autoencoder")
+    assert run(tmp_path, fast_config, data, stage="diffusion")
+    score = Path("checkpoint") / "score.safetensors"
+    assert (tmp_path / score).read_bytes() == (finished / score).read_bytes()
+
+
+def test_a_run_is_not_overwritten(finished: Path, fast_config: TrainConfig, data: TrainingData):
+    with pytest.raises(InputError, match="add --resume, or give another --out"):
+        run(finished, fast_config, data)
+
+
+def test_a_state_of_another_configuration_is_refused(finished: Path, fast_config: TrainConfig, data: TrainingData):
+    other = dataclasses.replace(fast_config, seed=1)
+    with pytest.raises(InputError, match="another configuration or other data"):
+        run(finished, other, data, resume=True)
+    with pytest.raises(InputError, match="another configuration or other data"):
+        run(finished, fast_config, dataclasses.replace(data, digest="other"), resume=True)
+
+
+def test_a_damaged_state_is_refused(finished: Path, tmp_path: Path, fast_config: TrainConfig, data: TrainingData):
+    state = (finished / "autoencoder.state").read_bytes()
+    (tmp_path / "autoencoder.state").write_bytes(state[: len(state) // 2])
+    with pytest.raises(InputError, match="not a training state"):
+        run(tmp_path, fast_config, data, resume=True)
+
+
+def test_a_diverging_run_stops_and_keeps_the_last_state(tmp_path: Path, fast_config: TrainConfig, data: TrainingData):
+    assert not run(tmp_path, fast_config, data, stop=5)
+    before = (tmp_path / "autoencoder.state").read_bytes()
+    data = dataclasses.replace(data, images=data.images.float() * float("nan"))
+    with pytest.raises(DimvidaError, match="the loss became nan at step 5"):
+        run(tmp_path, fast_config, data, resume=True)
+    assert (tmp_path / "autoencoder.state").read_bytes() == before
+
+
+def test_trivial_augment_resumes_exactly(tmp_path: Path, fast_config: TrainConfig, data: TrainingData):
+    stage = dataclasses.replace(fast_config.autoencoder_stage, augment="trivial-augment-wide", steps=15)
+    config = dataclasses.replace(fast_config, autoencoder_stage=stage)
+    assert run(tmp_path / "a", config, data, stage="autoencoder")
+    assert not run(tmp_path / "b", config, data, stage="autoencoder", stop=7)
+    assert run(tmp_path / "b", config, data, stage="autoencoder", resume=True)
+    assert curve(tmp_path / "a" / "autoencoder.csv") == curve(tmp_path / "b" / "autoencoder.csv")
+
+
+def test_incomplete_objects_are_left_out(fast_config: TrainConfig):
+    known = torch.ones(6, 2, dtype=torch.bool)
+    known[2, 1] = False
+    batch = MultiViewBatch(
+        images=torch.zeros(6, 2, 3, 16, 16, dtype=torch.uint8),
+        known=known,
+        labels=torch.zeros(6, dtype=torch.int64),
+        ids=tuple("abcdef"),
+        view_names=("front", "back"),
+    )
+    data = prepare_data(batch, (), fast_config, {})
+    assert len(data.images) + len(data.held_out) == 5
+    known[1:] = False
+    with pytest.raises(InputError, match="at least 2 objects with all 2 views"):
+        prepare_data(dataclasses.replace(batch, known=known), (), fast_config, {})
+
+
+def test_a_run_starts_from_another_checkpoint(
+    finished: Path, tmp_path: Path, fast_config: TrainConfig, data: TrainingData
+):
+    init = load_checkpoint(finished)
+    stages = {
+        name: dataclasses.replace(getattr(fast_config, name), steps=1, lr=1e-12, ema=0.0)
+        for name in ("autoencoder_stage", "diffusion_stage")
+    }
+    config = dataclasses.replace(fast_config, **stages)
+    assert run(tmp_path, config, data, init=init)
+    result = load_checkpoint(tmp_path)
+    for name, tensor in init.score.state_dict().items():
+        torch.testing.assert_close(result.score.state_dict()[name], tensor, rtol=0, atol=1e-6)
+    assert result.config.provenance["init"]["checkpoint_sha256"] == init.digest
+    wider = dataclasses.replace(config, score=ScoreConfig(width=64, time_dim=16, groups=4))
+    with pytest.raises(InputError, match="initial checkpoint has score"):
+        run(tmp_path / "wider", wider, data, init=init)
+
+
+def test_presets():
+    paper = load_preset("paper")
+    assert (paper.score.width, paper.score.time_dim, paper.autoencoder.latent_dim) == (1536, 512, 64)
+    assert (paper.diffusion_stage.epochs, paper.diffusion_stage.lr, paper.diffusion_stage.drop) == (1000, 1e-4, 0.2)
+    assert (paper.autoencoder_stage.augment, paper.autoencoder_stage.scale) == ("trivial-augment-wide", 0.75)
+    assert (paper.sampling.solver, paper.sampling.steps) == ("euler-maruyama", 250)
+    for name in ("small", "tiny"):
+        assert load_preset(name).digest() != paper.digest()
