@@ -1,0 +1,194 @@
+"""What a run generates: which objects, from which known views, which targets, how many draws of each.
+
+A plan is fixed before anything is read, so that a run can be cut into batches, stopped and continued.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from dimvida.data.opening import open_source
+from dimvida.data.source import MultiViewSource, ObjectRecord
+from dimvida.errors import InputError
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One object of the plan.
+
+    Attributes:
+        index: Its place in the source.
+        record: Its record there.
+        known: The views it is generated from, in the model's order; at least one.
+        targets: The views to generate, in the model's order; at least one, none of them known.
+    """
+
+    index: int
+    record: ObjectRecord
+    known: tuple[str, ...]
+    targets: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One trajectory: a draw of one object."""
+
+    task: Task
+    draw: int
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The whole run.
+
+    Attributes:
+        source: Where the known views are read from.
+        view_names: The model's views, in the order of its tensors.
+        tasks: Every object that something is generated for.
+        draws: Samples per object.
+        left_out: Why objects of the source are not in the plan: reason -> how many.
+    """
+
+    source: MultiViewSource
+    view_names: tuple[str, ...]
+    tasks: tuple[Task, ...]
+    draws: int
+    left_out: dict[str, int]
+
+    @property
+    def views(self) -> int:
+        """Number of views to generate, all draws counted."""
+        return self.draws * sum(len(task.targets) for task in self.tasks)
+
+    def __len__(self) -> int:
+        """Number of rows."""
+        return len(self.tasks) * self.draws
+
+    def row(self, place: int) -> Row:
+        """Row ``place`` of the plan; all draws of an object follow each other."""
+        return Row(self.tasks[place // self.draws], place % self.draws)
+
+    def batches(self, size: int) -> Iterator[tuple[Row, ...]]:
+        """The rows in order, ``size`` at a time."""
+        for start in range(0, len(self), size):
+            yield tuple(self.row(place) for place in range(start, min(start + size, len(self))))
+
+    def digest(self) -> str:
+        """Hex SHA-256 of everything but the pixels."""
+        digest = hashlib.sha256(json.dumps([self.view_names, self.draws]).encode())
+        for task in self.tasks:
+            digest.update(json.dumps([task.record.id, task.known, task.targets]).encode())
+        return digest.hexdigest()
+
+
+def open_input(
+    path: str | Path, view_names: Sequence[str], given: Sequence[str] | None = None, split: str | None = None
+) -> MultiViewSource:
+    """Open what is to be completed.
+
+    Images that name their views themselves (by folder, metadata or suffix) keep them. If they do not, a single
+    given view is the view of all images.
+
+    Args:
+        path: Folder or zip file.
+        view_names: The model's views.
+        given: The views that are said to be known.
+        split: Only the objects of this split.
+
+    Raises:
+        InputError: As ``open_source``.
+    """
+    problem = None
+    try:
+        source = open_source(path, split=split)
+        if set(source.view_names) & set(view_names):
+            return source
+    except InputError as error:
+        problem = error
+    if not given or len(given) > 1:
+        if problem is not None:
+            raise problem
+        return source
+    source = open_source(path, split=split, view=given[0])
+    if problem is not None and any(record.name in view_names for record in source.records):
+        raise problem  # files called front.png and the like are views, and what is wrong with them was said
+    return source
+
+
+def make_plan(
+    source: MultiViewSource,
+    view_names: Sequence[str],
+    *,
+    given: Sequence[str] | None = None,
+    targets: Sequence[str] | None = None,
+    draws: int = 1,
+) -> Plan:
+    """Decide what is known and what is generated, for every object on its own.
+
+    Args:
+        source: The input.
+        view_names: The model's views.
+        given: The known views; an object uses those of them that it has. By default every view that it has,
+            except ``targets``.
+        targets: The views to generate; by default every view that is not known. Views of the input that are
+            not given are generated all the same.
+        draws: Samples per object.
+
+    Raises:
+        InputError: An unknown view, a view both given and a target, or nothing to generate.
+    """
+    view_names = tuple(view_names)
+    _check_options(source, view_names, given, targets, draws)
+    wanted = view_names if targets is None else tuple(targets)
+    usable = (set(view_names) if given is None else set(given)) - set(targets or ())
+    tasks, left_out = [], {}
+    for index, record in enumerate(source.records):
+        known = tuple(view for view in view_names if view in record.views and view in usable)
+        missing = tuple(view for view in view_names if view in wanted and view not in known)
+        if known and missing:
+            tasks.append(Task(index, record, known, missing))
+        else:
+            reason = "nothing is missing" if known else f"has none of the views {', '.join(sorted(usable))}"
+            left_out[reason] = left_out.get(reason, 0) + 1
+    if not tasks:
+        _fail_empty(source, left_out)
+    return Plan(source, view_names, tuple(tasks), draws, left_out)
+
+
+def _check_options(
+    source: MultiViewSource,
+    view_names: tuple[str, ...],
+    given: Sequence[str] | None,
+    targets: Sequence[str] | None,
+    draws: int,
+) -> None:
+    for option, names in (("--view", given), ("--target", targets)):
+        for name in names or ():
+            if name not in view_names:
+                raise InputError(f"{option} {name}: the checkpoint has no such view; it has {', '.join(view_names)}")
+    for name in given or ():
+        if name not in source.view_names:
+            raise InputError(f"--view {name}: {source.path} has no such view; it has {', '.join(source.view_names)}")
+        if name in (targets or ()):
+            raise InputError(f"--view {name}: is also in --target; a known view is not generated")
+    if given is None:
+        for name in source.view_names:
+            if name not in view_names:
+                raise InputError(
+                    f"{source.path}: the checkpoint has no view {name!r}; choose known views of "
+                    f"{', '.join(view_names)} with --view"
+                )
+    if draws < 1:
+        raise InputError(f"--samples-per-view {draws}: must be at least 1")
+
+
+def _fail_empty(source: MultiViewSource, left_out: dict[str, int]) -> None:
+    if not left_out:
+        raise InputError(f"{source.path}: no objects")
+    if "nothing is missing" in left_out:
+        raise InputError(f"{source.path}: nothing is missing: every object has all views; give --view")
+    raise InputError(f"{source.path}: every object {next(iter(left_out))}")

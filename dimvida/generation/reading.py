@@ -1,0 +1,137 @@
+"""Reads the known views of a batch of rows, with what the output says about each file."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from dimvida.data.batch import load_batch
+from dimvida.data.source import MultiViewSource, ViewImage
+from dimvida.errors import UnreadableImage
+from dimvida.generation.plan import Plan, Row, Task
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """A file that could not be read; the object it belongs to is left out.
+
+    Attributes:
+        file: Its name within the input.
+        reason: What is wrong with it.
+        source: Id of the object.
+    """
+
+    file: str
+    reason: str
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class GivenBatch:
+    """The known views of those rows whose files could all be read.
+
+    Attributes:
+        rows: The rows, B of them.
+        views: uint8 [B, V, 3, H, W]; 0 where a view is not known.
+        known: bool [B, V].
+        hashes: For each row, view -> SHA-256 of the stored file.
+        skipped: The files that could not be read.
+        notes: How images were converted: text -> files.
+    """
+
+    rows: tuple[Row, ...]
+    views: Tensor
+    known: Tensor
+    hashes: tuple[dict[str, str], ...]
+    skipped: tuple[Skipped, ...]
+    notes: dict[str, list[str]]
+
+
+def read_given(plan: Plan, rows: Sequence[Row], image_size: int, *, strict: bool = False) -> GivenBatch:
+    """Read what the rows are generated from.
+
+    An object with an unreadable known view is left out altogether: from fewer views than asked for, its
+    pictures would be of another quality than the rest. Files are reported with the row of draw 0, once.
+
+    Raises:
+        InputError: An image has another size than ``image_size`` and ``strict`` is set.
+    """
+    tasks = list({row.task.index: row.task for row in rows}.values())
+    source = KnownViews(plan.source, tasks)
+    batch, _, _ = load_batch(
+        source, range(len(tasks)), image_size=image_size, view_names=plan.view_names, strict=strict
+    )
+    broken = {index for index, _ in source.failures}
+    places = {task.index: place for place, task in enumerate(tasks)}
+    readable = tuple(row for row in rows if row.task.index not in broken)
+    chosen = [places[row.task.index] for row in readable]
+    reported = {row.task.index: row.task for row in rows if row.draw == 0}
+    return GivenBatch(
+        rows=readable,
+        views=batch.images[chosen],
+        known=batch.known[chosen],
+        hashes=tuple({view: source.hashes[row.task.index, view] for view in row.task.known} for row in readable),
+        skipped=tuple(
+            Skipped(file_within(plan.source, index, view), reason, reported[index].record.id)
+            for (index, view), reason in source.failures.items()
+            if index in reported
+        ),
+        notes=_notes(plan.source, source, image_size, set(reported) - broken),
+    )
+
+
+def file_within(source: MultiViewSource, index: int, view: str) -> str:
+    """Name of a file of the source, relative to what was opened."""
+    return source.location(index, view).removeprefix(str(source.path)).lstrip("/!")
+
+
+class KnownViews(MultiViewSource):
+    """The known views of some tasks and no others; remembers what became of each file.
+
+    Attributes:
+        hashes: (index in the whole source, view) -> SHA-256 of a file that was read.
+        remarks: How such an image differs from its file: its size, and a note of the decoder or None.
+        failures: Why a file could not be read.
+    """
+
+    def __init__(self, source: MultiViewSource, tasks: Sequence[Task]) -> None:
+        views = {view for task in tasks for view in task.known}
+        super().__init__(
+            source.path,
+            source.form,
+            [view for view in source.view_names if view in views],
+            source.classes,
+            [dataclasses.replace(task.record, views=task.known) for task in tasks],
+            [tuple((task.index, view) for view in task.known) for task in tasks],
+        )
+        self._source = source
+        self.hashes: dict[tuple[int, str], str] = {}
+        self.remarks: dict[tuple[int, str], tuple[tuple[int, int], str | None]] = {}
+        self.failures: dict[tuple[int, str], str] = {}
+
+    def _read(self, file: tuple[int, str]) -> ViewImage:
+        try:
+            image = self._source.read_view(*file)
+        except UnreadableImage as error:
+            self.failures[file] = error.reason
+            raise
+        self.hashes[file] = image.sha256
+        self.remarks[file] = image.pixels.shape[:2], image.note
+        return image
+
+    def _locate(self, file: tuple[int, str]) -> str:
+        return self._source.location(*file)
+
+
+def _notes(source: MultiViewSource, read: KnownViews, image_size: int, indices: set[int]) -> dict[str, list[str]]:
+    notes: dict[str, list[str]] = {}
+    for (index, view), (shape, note) in read.remarks.items():
+        if index not in indices:
+            continue
+        resized = None if shape == (image_size, image_size) else f"resized to {image_size} x {image_size}"
+        for text in filter(None, (note, resized)):
+            notes.setdefault(text, []).append(file_within(source, index, view))
+    return notes

@@ -1,0 +1,83 @@
+"""What a run did and could not do, for people and for scripts."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from dimvida.errors import InputError
+from dimvida.generation.journal import BatchResult
+
+
+@dataclass(slots=True)
+class Report:
+    """Counts of a finished run.
+
+    Attributes:
+        objects: Objects that views were generated for.
+        views: Views generated, over all draws.
+        skipped: Files that could not be read: ``file``, ``reason`` and the ``source`` that was left out.
+        notes: How input images were converted: text -> (how many images, the first one's file).
+        left_out: Objects that nothing was to be generated for: reason -> how many.
+    """
+
+    objects: int = 0
+    views: int = 0
+    skipped: list[dict[str, str]] = field(default_factory=list)
+    notes: dict[str, tuple[int, str]] = field(default_factory=dict)
+    left_out: dict[str, int] = field(default_factory=dict)
+
+    def add(self, result: BatchResult) -> None:
+        """Count a batch in."""
+        self.objects += result.objects
+        self.views += result.views
+        self.skipped += result.skipped
+        for text, (count, first) in result.notes.items():
+            before = self.notes.get(text, (0, first))
+            self.notes[text] = before[0] + count, before[1]
+
+    def fail_empty(self) -> None:
+        """Raise InputError: nothing could be read."""
+        first = self.skipped[0]
+        raise InputError(
+            f"none of the {len(self.skipped)} input files can be read; the first: {first['file']}: {first['reason']}"
+        )
+
+    def summary(self) -> str:
+        """One line."""
+        text = f"{self.views} views of {self.objects} objects"
+        return f"{text}, {len(self.skipped)} files skipped" if self.skipped else text
+
+    def note_lines(self) -> list[str]:
+        """One line for each kind of conversion, and for each reason to leave objects out."""
+        lines = [f"{text}: {count} images (first: {first})" for text, (count, first) in self.notes.items()]
+        return lines + [f"{count} objects left out: {reason}" for reason, count in self.left_out.items()]
+
+    def to_json(self, configuration: str) -> str:
+        """The content of ``report.json``; ``configuration`` is the hash of the run's."""
+        content = {
+            "configuration": configuration,
+            "objects": self.objects,
+            "views_generated": self.views,
+            "objects_left_out": self.left_out,
+            "skipped_files": len(self.skipped),
+            "skipped": self.skipped,
+            "notes": [{"note": text, "images": count, "first": first} for text, (count, first) in self.notes.items()],
+        }
+        return json.dumps(content, indent=1, ensure_ascii=False) + "\n"
+
+    @classmethod
+    def from_json(cls, path: Path) -> Report:
+        """Read ``report.json``.
+
+        Raises:
+            InputError: It is missing or damaged.
+        """
+        try:
+            content = json.loads(path.read_bytes())
+            notes = {note["note"]: (note["images"], note["first"]) for note in content["notes"]}
+            counts = content["objects"], content["views_generated"]
+            return cls(*counts, content["skipped"], notes, content["objects_left_out"])
+        except (OSError, ValueError, KeyError, TypeError):
+            raise InputError(f"{path}: missing or damaged; give --overwrite to start again") from None

@@ -1,0 +1,100 @@
+"""How a run generates: everything that changes a pixel, resolved before the first one is made."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from dimvida._version import __version__
+from dimvida.diffusion.solvers import step_table
+from dimvida.errors import InputError
+from dimvida.generation.plan import Plan
+from dimvida.sampling.loop import SEED_LIMIT, step_function
+from dimvida.sampling.multiview import MultiViewModel
+
+AUTO_BATCH = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Options with nothing left open.
+
+    Attributes:
+        steps: Network evaluations.
+        solver: Solver name.
+        seed: Seed of the noise.
+        batch: Rows per batch. The last bit of a pixel may depend on it.
+        backend: ``eager`` or ``fused``.
+        device: Kind of device, such as ``cpu``.
+        dtype: What the networks compute in.
+        include_known: Write the known views too.
+    """
+
+    steps: int
+    solver: str
+    seed: int
+    batch: int
+    backend: str
+    device: str
+    dtype: str
+    include_known: bool
+
+
+def resolve_settings(
+    model: MultiViewModel,
+    *,
+    steps: int | None = None,
+    solver: str | None = None,
+    seed: int = 0,
+    batch: int | None = None,
+    backend: str = "auto",
+    include_known: bool = False,
+) -> Settings:
+    """Fill what is open from the checkpoint and the machine; ``batch`` None takes ``AUTO_BATCH``.
+
+    Raises:
+        InputError: For an unknown solver or backend, or a number out of range.
+    """
+    defaults = model.config.sampling
+    solver = solver or defaults.solver
+    steps = defaults.steps if steps is None else steps
+    step_table(solver, steps)  # raises for what it cannot do
+    if not 0 <= seed < SEED_LIMIT:
+        raise InputError(f"--seed {seed}: must be between 0 and 2^63 - 1")
+    batch = AUTO_BATCH if batch is None else batch
+    if batch < 1:
+        raise InputError(f"--batch {batch}: must be at least 1")
+    device = model.device
+    eager = step_function(backend, device) is step_function("eager", device)
+    return Settings(
+        steps=steps,
+        solver=solver,
+        seed=seed,
+        batch=batch,
+        backend="eager" if eager else "fused",
+        device=device.type,
+        dtype=str(next(model.parameters()).dtype).removeprefix("torch."),
+        include_known=include_known,
+    )
+
+
+def run_configuration(model: MultiViewModel, plan: Plan, settings: Settings) -> dict[str, Any]:
+    """What ``generation.json`` says: two runs with equal configurations write the same bytes."""
+    return {
+        "version": __version__,
+        "checkpoint": model.checkpoint_hash,
+        "view_names": list(plan.view_names),
+        "image_size": model.image_size,
+        "objects": len(plan.tasks),
+        "samples_per_view": plan.draws,
+        "plan": plan.digest(),
+        **dataclasses.asdict(settings),
+    }
+
+
+def configuration_hash(configuration: dict[str, Any]) -> str:
+    """Hex SHA-256 of the canonical form."""
+    return hashlib.sha256(json.dumps(configuration, sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,104 @@
+"""A contact sheet of an output: the given view marked, the generated ones, the true ones for comparison."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from dimvida.data.contact_sheet import SheetRow, Tile, draw_contact_sheet, save_contact_sheet
+from dimvida.data.images import decode_image, resize_image
+from dimvida.data.source import MultiViewSource
+from dimvida.errors import InputError, UnreadableImage
+from dimvida.generation.pipeline import Generation
+from dimvida.generation.plan import Row
+
+
+def write_sheet(path: str | Path, generation: Generation, truth: MultiViewSource, rows: int) -> None:
+    """Draw rows of a finished output, spread evenly over the plan, and save them.
+
+    Pictures are read from the output, so the sheet shows what is there.
+
+    Args:
+        path: Where to; the suffix chooses the format.
+        generation: The finished run.
+        truth: Multi-view data with the generated views of the same objects (by class and name), which may
+            be the input itself. Where it has none of them the sheet shows no true views.
+        rows: How many rows at most.
+
+    Raises:
+        InputError: The sheet cannot be written, or a picture of the output is damaged.
+    """
+    drawer = _Drawer(generation, truth)
+    drawn = [drawer.pictures(row) for row in _choose(generation, rows)]
+    compared = [view for view in generation.plan.view_names if any(view in true for _, _, true in drawn)]
+    sheet_rows = [SheetRow(_title(row), tiles + _true_tiles(true, compared)) for row, tiles, true in drawn]
+    sheet = draw_contact_sheet(sheet_rows, header=_header(generation))
+    try:
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written ({error.strerror})") from error
+    save_contact_sheet(sheet, path)
+
+
+def _choose(generation: Generation, count: int) -> Iterator[Row]:
+    """Rows at even distances; in place of one without pictures (its input was unreadable) the next."""
+    plan, folder = generation.plan, generation.output.folder
+    count, start = min(count, len(plan)), 0
+    for number in range(count):
+        for place in range(max(start, number * len(plan) // count), len(plan)):
+            row = plan.row(place)
+            if (folder / generation.names.path(row.task, row.draw, row.task.targets[0])).exists():
+                yield row
+                start = place + 1
+                break
+
+
+class _Drawer:
+    def __init__(self, generation: Generation, truth: MultiViewSource) -> None:
+        self._generation, self._truth = generation, truth
+        self._places = {(record.class_name, record.name): index for index, record in enumerate(truth.records)}
+
+    def pictures(self, row: Row) -> tuple[Row, list[Tile], dict[str, np.ndarray]]:
+        """The tiles of every view of the model, and the true pictures of the generated ones."""
+        task, source = row.task, self._generation.plan.source
+        tiles = []
+        for view in self._generation.plan.view_names:
+            if view in task.known:
+                tiles.append(Tile(self._read(source, task.index, view), view, "given"))
+            elif view in task.targets:
+                tiles.append(Tile(self._generated(row, view), view, "generated"))
+            else:
+                tiles.append(Tile(None, view, "missing"))
+        place = self._places.get((task.record.class_name, task.record.name))
+        true = {} if place is None else {view: self._read(self._truth, place, view) for view in task.targets}
+        return row, tiles, {view: image for view, image in true.items() if image is not None}
+
+    def _read(self, source: MultiViewSource, index: int, view: str) -> np.ndarray | None:
+        if view not in source.records[index].views:
+            return None
+        try:
+            return resize_image(source.read_view(index, view).pixels, self._generation.model.image_size)
+        except UnreadableImage:
+            return None  # of the truth; a known view was read before
+
+    def _generated(self, row: Row, view: str) -> np.ndarray:
+        path = self._generation.output.folder / self._generation.names.path(row.task, row.draw, view)
+        return decode_image(path.read_bytes(), str(path)).pixels
+
+
+def _true_tiles(true: dict[str, np.ndarray], views: list[str]) -> list[Tile]:
+    return [Tile(true.get(view), view, "true" if view in true else "missing") for view in views]
+
+
+def _title(row: Row) -> str:
+    name = row.task.record.name + (f", draw {row.draw}" if row.draw else "")
+    return "\n".join(filter(None, (name, row.task.record.class_name)))
+
+
+def _header(generation: Generation) -> str:
+    given = {" + ".join(task.known) for task in generation.plan.tasks}
+    views = given.pop() if len(given) == 1 else "different views"
+    settings = generation.settings
+    return f"Completed from {views} ({settings.solver}, {settings.steps} steps, seed {settings.seed})"
