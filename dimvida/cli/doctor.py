@@ -1,0 +1,197 @@
+"""``dimvida doctor``."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import importlib.util
+import json
+import os
+import platform
+import shutil
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from dimvida._version import __version__
+
+WIDTH = 80
+EXTRAS = {
+    "render": ("trimesh", "embreex"),
+    "fid": ("torch_fidelity",),
+    "webdataset": ("webdataset",),
+    "tracking": ("tensorboard",),
+}
+VARIABLES = {
+    "DIMVIDA_CUDA": "build: auto (when nvcc is found), on, off",
+    "DIMVIDA_CUDA_ARCHS": "build: GPU architectures, such as 80;90",
+    "CUDACXX": "build: path of nvcc if it is not on PATH",
+    "OMP_NUM_THREADS": "run: CPU threads",
+    "CUDA_VISIBLE_DEVICES": "run: GPUs to use",
+    "TORCH_HOME": "run: where torch keeps downloaded weights",
+}
+USUAL_NVCC = Path("/usr/local/cuda/bin/nvcc")
+REBUILD = "pip install --force-reinstall --no-deps ."
+
+
+def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> int:
+    """Print what is installed, what the native kernels can do here, and how to change it."""
+    facts = examine()
+    if as_json:
+        print(json.dumps(facts, indent=2))
+    else:
+        _print(facts)
+    return 0
+
+
+def examine() -> dict[str, Any]:
+    """Everything that the command prints, as JSON-ready values."""
+    torch, torch_error = _import("torch")
+    _, torchvision_error = _import("torchvision")
+    native = _native_facts()
+    gpus = _gpu_facts(torch)
+    facts: dict[str, Any] = {
+        "dimvida": __version__,
+        "python": platform.python_version(),
+        "platform": f"{platform.system()} {platform.machine()}",
+        "torch": {"version": _version("torch"), "error": torch_error},
+        "torchvision": {"version": _version("torchvision"), "error": torchvision_error},
+        "native": native,
+        "threads": None if torch is None else torch.get_num_threads(),
+        "gpus": gpus,
+        "extras": {extra: [m for m in modules if not _is_installed(m)] for extra, modules in EXTRAS.items()},
+        "environment": {name: os.environ.get(name) for name in VARIABLES},
+    }
+    facts["advice"] = _advice(facts)
+    return facts
+
+
+def _import(name: str) -> tuple[Any, str | None]:
+    try:
+        return importlib.import_module(name), None
+    except Exception as error:  # a mismatched pair of torch and torchvision fails in many ways
+        return None, f"{type(error).__name__}: {error}".splitlines()[0]
+
+
+def _version(name: str) -> str | None:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _is_installed(module: str) -> bool:
+    return importlib.util.find_spec(module) is not None
+
+
+def _native_facts() -> dict[str, Any]:
+    ops, error = _import("dimvida.ops")
+    if ops is None:
+        return {"available": False, "error": error}
+    return {"available": ops.native_available(), "error": ops.native.import_error or None, **ops.build_info()}
+
+
+def _gpu_facts(torch: Any) -> list[dict[str, Any]]:
+    if torch is None or not torch.cuda.is_available():
+        return []
+    gpus = [torch.cuda.get_device_properties(i) for i in range(torch.cuda.device_count())]
+    return [
+        {"name": gpu.name, "capability": f"{gpu.major}.{gpu.minor}", "memory_gib": round(gpu.total_memory / 2**30, 1)}
+        for gpu in gpus
+    ]
+
+
+def is_compiled_for(archs: list[str], capability: str) -> bool:
+    """Whether code for CMake's ``archs`` runs on a GPU of a capability such as ``9.0``.
+
+    Machine code runs on the same major version from its minor version on, PTX on everything newer.
+    """
+    major, minor = (int(part) for part in capability.split("."))
+    for arch in archs:
+        name, _, kind = arch.partition("-")
+        number = int(name.rstrip("af"))
+        exact = name.isdigit()  # 90a and 100f do not run elsewhere
+        if kind != "virtual" and number // 10 == major and (number % 10 <= minor if exact else number % 10 == minor):
+            return True
+        if kind != "real" and exact and number <= 10 * major + minor:
+            return True
+    return False
+
+
+def _advice(facts: dict[str, Any]) -> list[str]:
+    native, gpus = facts["native"], facts["gpus"]
+    advice = []
+    for name in ("torch", "torchvision"):
+        if facts[name]["error"]:
+            advice.append(f"{name} does not import: {facts[name]['error']}. Install matching versions of both.")
+    if not native["available"]:
+        reason = native["error"]
+        advice.append(f"The native module did not load ({reason}); PyTorch code runs instead. Build it: {REBUILD}")
+    elif not native["cuda"]:
+        advice.append(_how_to_build_cuda())
+    elif missed := [gpu for gpu in gpus if not is_compiled_for(native["cuda_archs"], gpu["capability"])]:
+        arch = missed[0]["capability"].replace(".", "")
+        advice.append(f"The CUDA kernels do not fit the {missed[0]['name']}: DIMVIDA_CUDA_ARCHS={arch} {REBUILD}")
+    return advice
+
+
+def _how_to_build_cuda() -> str:
+    text = "This build has no CUDA kernels: on a GPU, slower PyTorch code stands in for them. "
+    if shutil.which("nvcc"):
+        text += "nvcc is on PATH now. "
+    elif USUAL_NVCC.exists():
+        text += f"nvcc is in {USUAL_NVCC.parent}: put that on PATH. "
+    else:
+        text += "To change it, install the CUDA toolkit and put nvcc on PATH. "
+    return text + f"Then, in a checkout of dimvida: DIMVIDA_CUDA=on {REBUILD}"
+
+
+def _print(facts: dict[str, Any]) -> None:
+    table = Table(box=box.SIMPLE, show_header=False, width=WIDTH, padding=(0, 1), pad_edge=False)
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold", ratio=1)
+
+    def row(name: str, text: str) -> None:
+        table.add_row(name, Text(text))
+
+    row("dimvida", f"{facts['dimvida']} on Python {facts['python']}, {facts['platform']}")
+    for name in ("torch", "torchvision"):
+        row(name, (facts[name]["version"] or "not installed") + (" (broken)" if facts[name]["error"] else ""))
+    table.add_section()
+    for name, text in _native_rows(facts):
+        row(name, text)
+    table.add_section()
+    for extra, missing in facts["extras"].items():
+        row(f"extra {extra}", f"missing: pip install 'dimvida[{extra}]'" if missing else "installed")
+    table.add_section()
+    for name, value in facts["environment"].items():
+        row(name, f"{'not set' if value is None else repr(value)} ({VARIABLES[name]})")
+
+    console = Console(width=WIDTH, highlight=False)
+    console.print(table)
+    for text in facts["advice"] or ["Nothing to improve."]:
+        console.print(Text(text), soft_wrap=False)
+
+
+def _native_rows(facts: dict[str, Any]) -> list[tuple[str, str]]:
+    native = facts["native"]
+    gpus = [f"{g['name']}, {g['memory_gib']} GiB, capability {g['capability']}" for g in facts["gpus"]]
+    rows = [("GPU", "\n".join(gpus) or "none visible")]
+    if not native["available"]:
+        return [("native module", "missing"), *rows]
+    simd = ", ".join(f"{name} (in use)" if name == native["simd"] else name for name in native["simd_compiled"])
+    threads = f"{facts['threads']}" + ("" if native["openmp"] else ", but one in the kernels: built without OpenMP")
+    archs = ", ".join(arch.removesuffix("-real") for arch in native["cuda_archs"])
+    cuda = f"CUDA {native['cuda_version']} for {archs}" if native["cuda"] else "not built"
+    return [
+        ("native module", f"{native['version']}, {native['compiler']}"),
+        ("CPU kernels", simd),
+        ("CPU threads", threads),
+        ("CUDA kernels", cuda),
+        *rows,
+    ]

@@ -1,0 +1,52 @@
+"""The objects that a model can be evaluated on: those with every view it has."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+
+from dimvida.data.batch import BadFile, MultiViewBatch, load_batch
+from dimvida.data.source import MultiViewSource
+from dimvida.errors import InputError
+
+
+def load_complete(
+    source: MultiViewSource,
+    view_names: Sequence[str],
+    image_size: int,
+    *,
+    limit: int | None = None,
+    progress: Callable[[int], object] | None = None,
+) -> tuple[MultiViewBatch, list[BadFile], list[str]]:
+    """Read the complete objects of a source into memory.
+
+    Args:
+        source: Where from.
+        view_names: The views that count as complete, which are also the views of the batch, in this order.
+        image_size: Edge in pixels; other sizes are resized.
+        limit: Read only so many objects, spread evenly over the source.
+        progress: Called with the number of objects read so far.
+
+    Returns:
+        Objects of which all views were read; the files that could not be read; how images were converted.
+
+    Raises:
+        InputError: There is no complete object, or the source has views that the model does not know.
+    """
+    complete = [index for index, record in enumerate(source.records) if set(view_names) <= set(record.views)]
+    if not complete:
+        raise InputError(f"{source.path}: no object has all views of the checkpoint ({', '.join(view_names)})")
+    if limit is not None and limit < len(complete):
+        complete = [complete[place * len(complete) // limit] for place in range(limit)]
+    batch, bad, notes = load_batch(source, complete, image_size=image_size, view_names=view_names, progress=progress)
+    whole = batch.known.all(1)
+    if not whole.any():
+        raise InputError(f"{bad[0].location}: {bad[0].reason}; no object could be read whole")
+    kept = dataclasses.replace(
+        batch,
+        images=batch.images[whole],
+        known=batch.known[whole],
+        labels=batch.labels[whole],
+        ids=tuple(identity for identity, keep in zip(batch.ids, whole.tolist(), strict=True) if keep),
+    )
+    return kept, bad, notes

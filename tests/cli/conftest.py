@@ -1,0 +1,82 @@
+"""The command line as a user meets it: arguments in, exit code and two streams out."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from dimvida.cli.app import run
+
+VIEWS = ("front", "right", "back", "left")
+
+
+class Result(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+    @property
+    def errors(self) -> list[str]:
+        """Lines on standard error that report an error."""
+        return [line for line in self.err.splitlines() if line.startswith("error:")]
+
+
+@pytest.fixture(autouse=True)
+def in_one_thread(one_thread: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For every test of this folder, and the processes it starts."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+
+
+@pytest.fixture
+def dimvida(capsys: pytest.CaptureFixture[str]) -> Callable[..., Result]:
+    """Runs a command line in this process."""
+
+    def call(*arguments: object) -> Result:
+        capsys.readouterr()
+        code = run([str(argument) for argument in arguments])
+        return Result(code, *capsys.readouterr())
+
+    return call
+
+
+@pytest.fixture
+def dimvida_process(tmp_path: Path) -> Callable[..., Result]:
+    """Runs a command line in a process of its own, in ``tmp_path``."""
+
+    def call(*arguments: object) -> Result:
+        command = [sys.executable, "-m", "dimvida", *map(str, arguments)]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+        return Result(done.returncode, done.stdout, done.stderr)
+
+    return call
+
+
+@pytest.fixture
+def objects(tmp_path: Path, write_objects) -> Path:
+    """Three objects with all four views."""
+    return write_objects(tmp_path / "objects", {"chair/a": VIEWS, "chair/b": VIEWS, "table/c": VIEWS})
+
+
+@pytest.fixture
+def fronts(tmp_path: Path, tiny_image) -> Path:
+    """Four single images of which nothing says the view."""
+    folder = tmp_path / "fronts"
+    for number, name in enumerate(("chair/a", "chair/b", "table/c", "table/d")):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        tiny_image(number).save(folder / f"{name}.png")
+    return folder
+
+
+@pytest.fixture
+def tree() -> Callable[[Path], dict[str, bytes]]:
+    """Every file below a folder, by name, with its content."""
+
+    def read(folder: Path) -> dict[str, bytes]:
+        return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+    return read

@@ -1,0 +1,81 @@
+"""``dimvida doctor``: what it reports, on the terminal and as JSON."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from dimvida import __version__, ops
+from dimvida.cli import doctor
+from dimvida.cli.app import app
+
+
+@pytest.fixture(scope="module")
+def facts():
+    return doctor.examine()
+
+
+def test_table_fits_eighty_columns_and_names_what_matters():
+    result = CliRunner().invoke(app, ["doctor"], env={"OMP_NUM_THREADS": "3"})
+    assert result.exit_code == 0
+    assert max(len(line) for line in result.output.splitlines()) <= 80
+    for text in (__version__, torch.__version__.split("+")[0], "avx2" if ops.build_info()["simd"] == "avx2" else "CPU"):
+        assert text in result.output
+    for name in doctor.VARIABLES:
+        assert name in result.output
+    assert "'3'" in result.output
+
+
+def test_json_of_the_installed_command():
+    result = subprocess.run(
+        [sys.executable, "-m", "dimvida", "doctor", "--json"], capture_output=True, text=True, check=True
+    )
+    facts = json.loads(result.stdout)
+    assert facts["dimvida"] == __version__
+    assert facts["native"]["available"]
+    assert facts["native"]["cuda"] == ops.build_info()["cuda"]
+    assert facts["extras"]["render"] == []
+    assert facts["torch"]["error"] is None
+
+
+def test_a_build_without_cuda_says_how_to_change_it(facts):
+    native = {**facts["native"], "cuda": False, "cuda_archs": [], "cuda_version": None}
+    (advice,) = doctor._advice({**facts, "native": native})
+    assert "nvcc" in advice
+    assert "DIMVIDA_CUDA=on pip install --force-reinstall" in advice
+
+
+def test_a_missing_native_module_gives_its_reason(facts):
+    (advice,) = doctor._advice({**facts, "native": {"available": False, "error": "no such file"}})
+    assert "no such file" in advice and "pip install" in advice
+
+
+def test_a_gpu_without_code_for_it_gets_the_option_to_set(facts):
+    native = {**facts["native"], "cuda": True, "cuda_archs": ["80-real"]}
+    gpu = {"name": "H200", "capability": "9.0", "memory_gib": 139.0}
+    (advice,) = doctor._advice({**facts, "native": native, "gpus": [gpu]})
+    assert "H200" in advice and "DIMVIDA_CUDA_ARCHS=90" in advice
+
+
+@pytest.mark.parametrize(
+    "archs, capability, fits",
+    [
+        (["80-real"], "8.0", True),
+        (["80-real"], "8.9", True),
+        (["86-real"], "8.0", False),
+        (["80-real"], "9.0", False),
+        (["80"], "9.0", True),
+        (["80-virtual"], "12.0", True),
+        (["100-real", "120"], "9.0", False),
+        (["90a-real"], "9.0", True),
+        (["90a"], "10.0", False),
+        ([], "9.0", False),
+    ],
+)
+def test_architectures(archs, capability, fits):
+    assert doctor.is_compiled_for(archs, capability) is fits

@@ -1,0 +1,74 @@
+"""Every command explains itself on one screen."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+
+import pytest
+
+COMMANDS = [
+    (),
+    ("generate",),
+    ("train",),
+    ("evaluate",),
+    ("doctor",),
+    ("data",),
+    ("data", "inspect"),
+    ("data", "partition"),
+    ("data", "render"),
+    ("data", "shapes"),
+]
+
+
+@pytest.fixture(autouse=True)
+def narrow_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_help_fits_a_screen(dimvida, command: tuple[str, ...]):
+    result = dimvida(*command, "--help")
+    assert result.code == 0
+    lines = re.sub(r"\x1b\[[0-9;]*m", "", result.out).splitlines()
+    assert any("Usage:" in line for line in lines)
+    assert max(map(len, lines)) <= 80
+    assert len(lines) <= 45
+    assert "…" not in result.out  # nothing was cut to fit
+
+
+def test_every_command_is_tested_here(dimvida):
+    listed = set()
+    for group in ((), ("data",)):
+        text = dimvida(*group, "--help").out.split("Commands")[1]
+        listed |= {(*group, name) for name in re.findall(r"^│ (\w[\w-]*)", text, re.MULTILINE)}
+    assert listed | {()} == set(COMMANDS)
+
+
+def test_help_needs_no_torch():
+    code = "import sys; from dimvida.cli.app import run; run(['generate', '--help']); sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == 0
+
+
+def test_version(dimvida):
+    result = dimvida("--version")
+    assert result.code == 0
+    assert re.fullmatch(r"dimvida \d+\.\d+\.\d+\S*\n", result.out)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (("generate",), "--input"),
+        (("generate", "--nope"), "--nope"),
+        (("nope",), "nope"),
+        (("evaluate",), "--data"),
+        (("evaluate", "--data", "x", "--limit", "0"), "--limit"),
+    ],
+)
+def test_wrong_usage_is_one_line(dimvida, arguments, named):
+    result = dimvida(*arguments)
+    assert result.code == 2
+    assert len(result.err.splitlines()) == 1
+    assert named in result.errors[0]
