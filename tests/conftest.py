@@ -7,7 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import settings
 from PIL import Image
+
+# A busy machine makes single examples slow, which says nothing about the code.
+settings.register_profile("dimvida", deadline=None)
+settings.load_profile("dimvida")
 
 
 @pytest.fixture(scope="session")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -49,9 +50,10 @@ def train(
     if stage not in ("all", *STAGES):
         raise InputError(f"--stage {stage}: choose from all, {', '.join(STAGES)}")
     config = load_preset(preset, set_ or [])
+    torch_device = resolve_device(device)
+    _check_folder(out)
     start = load_checkpoint(init) if init is not None else None
     training_data = _load(data, split, partition, config)
-    torch_device = resolve_device(device)
     with Interrupt(minutes) as interrupt, contextlib.ExitStack() as bars:
         run = Run(out, config, training_data, torch_device, lambda s: _watch(s, bars), interrupt, start)
         finished = run.train(stage, resume)
@@ -62,6 +64,15 @@ def train(
     return 0
 
 
+def _check_folder(out: Path) -> None:
+    # Before the data are read, not after it.
+    place = next(path for path in (out, *out.absolute().parents) if path.exists())
+    if not place.is_dir():
+        raise InputError(f"--out {out}: {place} is a file; choose another folder")
+    if not os.access(place, os.W_OK | os.X_OK):
+        raise InputError(f"--out {out}: no permission to write in {place}; choose another folder")
+
+
 def _load(path: Path, split: str | None, partition: Path | None, config: TrainConfig) -> TrainingData:
     from dimvida.data.batch import load_all
     from dimvida.data.opening import open_source
@@ -69,7 +80,9 @@ def _load(path: Path, split: str | None, partition: Path | None, config: TrainCo
     from dimvida.training.run import prepare_data
 
     source = open_source(path)
-    split = split or ("train" if "train" in source.splits else None)
+    # A partition names its objects itself, of whatever split.
+    if split is None and partition is None and "train" in source.splits:
+        split = "train"
     if split is not None:
         source = open_source(path, split=split)
     if partition is not None:

@@ -31,7 +31,13 @@ def diffuse_missing(latents: Tensor, known: Tensor, t: Tensor, noise: Tensor, sc
 
 
 def denoising_loss(
-    network: Network, latents: Tensor, known: Tensor, t: Tensor, noise: Tensor, schedule: VPSchedule
+    network: Network,
+    latents: Tensor,
+    known: Tensor,
+    t: Tensor,
+    noise: Tensor,
+    schedule: VPSchedule,
+    prediction: str = "noise",
 ) -> Tensor:
     """lambda || M (out + eps) ||^2 with lambda = 1 + |C|/|M|, per latent entry, averaged over the batch.
 
@@ -39,12 +45,13 @@ def denoising_loss(
     an untrained network, which returns zeros, starts at 1.
 
     Args:
-        network: Maps (x [B, V, D], tau [B, V]) to minus the predicted noise [B, V, D].
+        network: Maps (x [B, V, D], tau [B, V]) to its prediction [B, V, D].
         latents: Standardised latents [B, V, D].
         known: bool [B, V], at least one view of each row missing.
         t: Times [B] in [0, 1].
         noise: Standard normal [B, V, D].
         schedule: Marginals of the forward SDE.
+        prediction: What the network predicts. For ``velocity`` the target is v instead of -eps.
 
     Returns:
         A scalar.
@@ -52,7 +59,11 @@ def denoising_loss(
     out = network(diffuse_missing(latents, known, t, noise, schedule), multi_time(t, known))
     missing = (~known).to(out)  # [B, V]
     weight = 1 + known.sum(1) / missing.sum(1)  # lambda = V / |M|
-    error = (missing[..., None] * (out + noise)).square().sum((1, 2))
+    target = -noise
+    if prediction == "velocity":
+        m, sigma = schedule.mean(t)[:, None, None], schedule.sigma(t)[:, None, None]
+        target = m * noise - sigma * latents
+    error = (missing[..., None] * (out - target)).square().sum((1, 2))
     return (weight * error).mean() / latents[0].numel()
 
 

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 from dimvida.errors import InputError
 
+PREDICTIONS = ("noise", "velocity")
 AUTOENCODER_KINDS = ("pooling", "patch")
 
 Config = TypeVar("Config")
@@ -38,6 +39,8 @@ class AutoencoderConfig:
         if self.kind not in AUTOENCODER_KINDS:
             raise InputError(f"autoencoder kind {self.kind!r}: choose from {', '.join(AUTOENCODER_KINDS)}")
         require_positive(self)
+        if self.kind == "patch" and self.base % 8:
+            raise InputError(f"base {self.base}: the patch autoencoder needs a multiple of 8")
         multiple = 4 if self.kind == "pooling" else 8
         if self.image_size % multiple:
             raise InputError(
@@ -53,14 +56,18 @@ class ScoreConfig:
         width: Hidden width W; a multiple of ``groups``.
         time_dim: Width T of the multi-time embedding.
         groups: Groups of every group norm.
+        prediction: What the network's output means, see ``dimvida.diffusion.prediction``.
     """
 
     width: int = 1536
     time_dim: int = 512
     groups: int = 32
+    prediction: str = "noise"
 
     def __post_init__(self) -> None:
         require_positive(self)
+        if self.prediction not in PREDICTIONS:
+            raise InputError(f"prediction {self.prediction!r}: choose from {', '.join(PREDICTIONS)}")
         if self.width % self.groups:
             raise InputError(f"width {self.width} is not a multiple of groups {self.groups}")
 

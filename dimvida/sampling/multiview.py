@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from dimvida.diffusion.prediction import noise_prediction
 from dimvida.diffusion.schedule import VPSchedule
 from dimvida.errors import InputError
 from dimvida.models.checkpoint import Checkpoint, load_checkpoint
@@ -126,8 +127,9 @@ class MultiViewModel(nn.Module):
         given = views.to(self.device)
         if known.any():
             latents[known] = self.encode(given[known])
+        schedule = VPSchedule(self.config.beta0, self.config.beta1)
         latents = sample(
-            self.score,
+            noise_prediction(self.score, self.config.score.prediction, schedule),
             latents,
             known,
             solver=solver or defaults.solver,
@@ -136,7 +138,7 @@ class MultiViewModel(nn.Module):
             sample_ids=sample_ids,
             backend=backend,
             x0_clip=defaults.x0_clip or math.inf,
-            schedule=VPSchedule(self.config.beta0, self.config.beta1),
+            schedule=schedule,
         )
         completed = given.clone()
         if not known.all():

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from importlib import resources
 from typing import Any
 
+from dimvida.diffusion.solvers import step_table
 from dimvida.errors import InputError
 from dimvida.models.checkpoint import SamplingDefaults
 from dimvida.models.config import AutoencoderConfig, ScoreConfig, config_from_dict
@@ -164,6 +165,11 @@ class TrainConfig:
             raise InputError(f"validation must be between 0 and 1, not {self.validation}")
         if self.seed < 0:
             raise InputError(f"seed must not be negative: {self.seed}")
+        if self.autoencoder.channels != 3:
+            raise InputError(f"channels {self.autoencoder.channels}: images are read as RGB; it must be 3")
+        step_table(self.sampling.solver, self.sampling.steps)  # raises where they do not fit
+        if not self.sampling.x0_clip >= 0:
+            raise InputError(f"x0_clip must not be negative: {self.sampling.x0_clip}")
 
     def to_dict(self) -> dict[str, Any]:
         """Plain nested dictionaries, for JSON."""

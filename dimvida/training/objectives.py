@@ -137,6 +137,7 @@ class DiffusionObjective:
         config: Conditioning dropout and time sampling.
         schedule: Forward SDE.
         device: Where to compute.
+        prediction: What the network predicts, ``noise`` or ``velocity``.
     """
 
     name = "diffusion"
@@ -149,8 +150,10 @@ class DiffusionObjective:
         config: DiffusionStageConfig,
         schedule: VPSchedule,
         device: torch.device,
+        prediction: str = "noise",
     ) -> None:
         self.network, self.config, self.schedule, self.device = network, config, schedule, device
+        self.prediction = prediction
         self.latents, self.held_out = latents, held_out
         self.items = latents.shape[1]
 
@@ -174,4 +177,4 @@ class DiffusionObjective:
         t = training_times(batch, self.schedule, self.config.times, generator)
         noise = torch.randn(latents.shape, generator=generator)
         moved = [tensor.to(self.device) for tensor in (latents, known, t, noise)]
-        return denoising_loss(network, *moved, self.schedule)
+        return denoising_loss(network, *moved, self.schedule, self.prediction)

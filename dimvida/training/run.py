@@ -13,6 +13,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -41,6 +42,7 @@ from dimvida.training.sheets import completion_sheet, reconstruction_sheet
 
 STAGES = ("autoencoder", "diffusion")
 SHEET_OBJECTS = 8
+PLOT_INTERVAL = 30.0  # seconds
 
 # Makes the callback that shows a stage's progress: called with (step, total, loss) after every step.
 Watcher = Callable[[Stage], Callable[[int, int, float], None]]
@@ -83,7 +85,7 @@ def prepare_data(
     held_out = min(max(1, round(config.validation * len(images))), len(images) - 1)
     order = torch.randperm(len(images), generator=derived_generator(config.seed, "validation"))
     digest = hashlib.sha256("\n".join(batch.ids).encode())
-    digest.update(images.numpy().tobytes())
+    digest.update(memoryview(images.contiguous().numpy()))
     described = {**description, "objects": len(images) - held_out, "validation_objects": held_out}
     return TrainingData(
         images=images[order[held_out:]],
@@ -106,7 +108,8 @@ class Run:
         device: Where to compute.
         watch: Makes the progress callback of a stage.
         interrupt: Asked between steps whether to stop.
-        init: Start from these weights instead of random ones.
+        init: Start from these weights instead of random ones: the autoencoder's, and the score network's if it
+            was trained.
 
     Raises:
         InputError: If ``init`` is of other sizes or views.
@@ -121,6 +124,8 @@ class Run:
     init: Checkpoint | None = None
     checkpoint: Checkpoint = field(init=False)
     curves: dict[str, list[CurvePoint]] = field(init=False, default_factory=dict)
+
+    _drawn: float = field(init=False, default_factory=time.monotonic)
 
     def __post_init__(self) -> None:
         config = self.config
@@ -142,7 +147,8 @@ class Run:
         if self.init is not None:
             self._start_from(self.init, checkpoint_config)
             autoencoder.load_state_dict(self.init.autoencoder.state_dict())
-            score.load_state_dict(self.init.score.state_dict())
+            if _is_trained(self.init.score):
+                score.load_state_dict(self.init.score.state_dict())
         ones = torch.ones(config.autoencoder.latent_dim)
         self.checkpoint = Checkpoint(
             checkpoint_config,
@@ -153,10 +159,11 @@ class Run:
         )
 
     def _start_from(self, init: Checkpoint, config: CheckpointConfig) -> None:
-        for name in ("autoencoder", "score", "view_names"):
+        names = ("view_names", "autoencoder", "score") if _is_trained(init.score) else ("view_names", "autoencoder")
+        for name in names:
             theirs, ours = getattr(init.config, name), getattr(config, name)
             if theirs != ours:
-                raise InputError(f"the initial checkpoint has {name} {theirs}, this run {ours}; they must be the same")
+                raise InputError(f"--init: that checkpoint has {name} {theirs}, this run {ours}; they must be the same")
         config.provenance["init"] = {"checkpoint_sha256": init.digest, **init.config.provenance}
 
     def train(self, stage: str, resume: bool) -> bool:
@@ -186,6 +193,8 @@ class Run:
         if "autoencoder" not in wanted and not self._state_path("autoencoder").exists():
             raise InputError(f"{self.out} holds no trained autoencoder; run --stage autoencoder first")
         self.out.mkdir(parents=True, exist_ok=True)
+
+    def _describe(self) -> None:
         description = {"configuration": self.config.to_dict(), "data": self.data.description}
         atomic_write(self.out / "run.json", json.dumps(description, indent=2) + "\n")
 
@@ -193,6 +202,7 @@ class Run:
         stage = self._autoencoder_stage() if name == "autoencoder" else self._diffusion_stage()
         if resume and stage.state_path.exists():
             stage.restore()
+        self._describe()  # only now: a refused --resume changes nothing
         hooks = Hooks(
             progress=self.watch(stage),
             point=lambda point, curve: curves.write_csv(self.out / f"{name}.csv", curve),
@@ -212,7 +222,10 @@ class Run:
     def _stage_saved(self, stage: Stage, network: nn.Module, step: int) -> None:
         name = stage.objective.name
         self.curves[name] = stage.curve
-        curves.plot(self.out / "curves.png", self.curves)
+        # Drawing takes longer than many steps of a small network.
+        if step == stage.total or self.interrupt.requested or time.monotonic() - self._drawn > PLOT_INTERVAL:
+            curves.plot(self.out / "curves.png", self.curves)
+            self._drawn = time.monotonic()
         if name == "diffusion":
             self._record(stage)
             save_checkpoint(self.out / "checkpoint", self._with_score(network), self._dtype)
@@ -220,6 +233,11 @@ class Run:
     def _adopt_saved_autoencoder(self) -> None:
         stage = self._autoencoder_stage()
         stage.restore()
+        if stage.step < stage.total:
+            raise InputError(
+                f"{self.out}: its autoencoder is unfinished (step {stage.step} of {stage.total}); "
+                "finish it with --stage all --resume"
+            )
         self.curves["autoencoder"] = stage.curve
         self._adopt_autoencoder(stage.averaged_network.eval(), stage)
 
@@ -247,6 +265,7 @@ class Run:
             config,
             VPSchedule(checkpoint.config.beta0, checkpoint.config.beta1),
             self.device,
+            self.config.score.prediction,
         )
         digest = self._digest("seed", "validation", "autoencoder", "autoencoder_stage", "score", "diffusion_stage")
         return Stage(objective, config, self.config.seed, self._state_path("diffusion"), digest)
@@ -298,3 +317,8 @@ class Run:
     @property
     def _dtype(self) -> torch.dtype:
         return getattr(torch, self.config.storage.dtype)
+
+
+def _is_trained(score: ScoreNetwork) -> bool:
+    # The last layer starts at zero and leaves it with the first step.
+    return bool(score.output.weight.any())

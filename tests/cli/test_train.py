@@ -39,7 +39,7 @@ LONG = (
     "diffusion_stage.save_every=200",
     "diffusion_stage.log_every=5",
 )
-PATIENCE = 300  # seconds after which a process hangs
+PATIENCE = 900  # seconds after which a process hangs
 
 
 @dataclass(frozen=True)
