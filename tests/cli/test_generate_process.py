@@ -63,7 +63,8 @@ def test_killed_and_repeated_it_ends_as_if_it_had_run_through(images, tmp_path: 
 
 
 def test_ctrl_c_says_how_to_continue(images, tmp_path: Path, tiny_checkpoint):
-    arguments = command(images, tmp_path / "out", tiny_checkpoint, "--batch", "1")
+    # So many draws that the run cannot end before the signal arrives.
+    arguments = command(images, tmp_path / "out", tiny_checkpoint, "--batch", "1", "--samples-per-view", "500")
     process = subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     while finished_batches(tmp_path / "out") < 1 and process.poll() is None:
         time.sleep(0.001)

@@ -179,7 +179,7 @@ def test_a_run_starts_from_another_checkpoint(
         torch.testing.assert_close(result.score.state_dict()[name], tensor, rtol=0, atol=1e-6)
     assert result.config.provenance["init"]["checkpoint_sha256"] == init.digest
     wider = dataclasses.replace(config, score=ScoreConfig(width=64, time_dim=16, groups=4))
-    with pytest.raises(InputError, match="initial checkpoint has score"):
+    with pytest.raises(InputError, match="that checkpoint has score"):
         run(tmp_path / "wider", wider, data, init=init)
 
 
