@@ -88,7 +88,7 @@ class Stage:
 
     def __post_init__(self) -> None:
         network = self.objective.network
-        self.optimizer = torch.optim.Adam(network.parameters(), lr=self.config.lr)
+        self.optimizer = torch.optim.Adam(network.parameters(), lr=self.config.lr, fused=True)
         if self.config.ema:
             self.average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(self.config.ema))
 

@@ -182,16 +182,20 @@ class Run:
         if "autoencoder" in wanted:
             if not self._run_stage("autoencoder", resume):
                 return False
-        else:
+        elif self._state_path("autoencoder").exists():
             self._adopt_saved_autoencoder()
+        else:
+            self._adopt_initial_autoencoder()
         return "diffusion" not in wanted or self._run_stage("diffusion", resume)
 
     def _claim_folder(self, wanted: tuple[str, ...], resume: bool) -> None:
         for name in wanted:
             if self._state_path(name).exists() and not resume:
                 raise InputError(f"{self.out} already holds a {name} training; add --resume, or give another --out")
-        if "autoencoder" not in wanted and not self._state_path("autoencoder").exists():
-            raise InputError(f"{self.out} holds no trained autoencoder; run --stage autoencoder first")
+        if "autoencoder" not in wanted and not self._state_path("autoencoder").exists() and self.init is None:
+            raise InputError(
+                f"{self.out} holds no trained autoencoder; run --stage autoencoder first, or give one with --init"
+            )
         self.out.mkdir(parents=True, exist_ok=True)
 
     def _describe(self) -> None:
@@ -240,6 +244,15 @@ class Run:
             )
         self.curves["autoencoder"] = stage.curve
         self._adopt_autoencoder(stage.averaged_network.eval(), stage)
+
+    def _adopt_initial_autoencoder(self) -> None:
+        """Keep the autoencoder of ``init`` as it is, with its statistics: its score network knows these latents."""
+        assert self.init is not None
+        checkpoint, init = self.checkpoint, self.init
+        checkpoint.autoencoder.eval()
+        checkpoint.latent_mean = init.latent_mean.to(self.device)
+        checkpoint.latent_std = init.latent_std.to(self.device)
+        checkpoint.config.provenance["autoencoder"] = init.config.provenance.get("autoencoder", {})
 
     def _autoencoder_stage(self) -> Stage:
         config, images = self.config.autoencoder_stage, self.data.images

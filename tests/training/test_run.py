@@ -183,6 +183,20 @@ def test_a_run_starts_from_another_checkpoint(
         run(tmp_path / "wider", wider, data, init=init)
 
 
+def test_the_diffusion_alone_starts_from_another_checkpoints_autoencoder(
+    finished: Path, tmp_path: Path, fast_config: TrainConfig, data: TrainingData
+):
+    init = load_checkpoint(finished)
+    assert run(tmp_path, fast_config, data, init=init, stage="diffusion")
+    result = load_checkpoint(tmp_path)
+    for name, tensor in init.autoencoder.state_dict().items():
+        assert torch.equal(result.autoencoder.state_dict()[name], tensor), name
+    assert torch.equal(result.latent_mean, init.latent_mean) and torch.equal(result.latent_std, init.latent_std)
+    assert not torch.equal(result.score.output.weight, init.score.output.weight)
+    assert result.config.provenance["autoencoder"] == init.config.provenance["autoencoder"]
+    assert not (tmp_path / "autoencoder.state").exists()
+
+
 def test_presets():
     paper = load_preset("paper")
     assert (paper.score.width, paper.score.time_dim, paper.autoencoder.latent_dim) == (1536, 512, 64)
