@@ -1,10 +1,14 @@
 # The CPU kernels, compiled once per instruction set and chosen between at run time: a wheel must run on any processor
 # of its architecture, so nothing is built for the machine at hand.
 
+set(DIMVIDA_CPU_SOURCES
+    csrc/cpu/masked_step.cpp
+    csrc/cpu/philox_normal.cpp)
+
 find_package(OpenMP COMPONENTS CXX)
 
 function(dimvida_add_kernel_set target simd)
-  add_library(kernels_${simd} OBJECT csrc/cpu/masked_step.cpp csrc/cpu/philox_normal.cpp)
+  add_library(kernels_${simd} OBJECT ${DIMVIDA_CPU_SOURCES})
   target_include_directories(kernels_${simd} PRIVATE csrc)
   target_compile_definitions(kernels_${simd} PRIVATE DIMVIDA_SIMD=${simd})
   target_compile_options(kernels_${simd} PRIVATE ${DIMVIDA_CXX_FLAGS} ${DIMVIDA_MATH_FLAGS} -O3 ${ARGN})

@@ -1,6 +1,10 @@
 # CUDA: found through CUDACXX or on PATH, compiled for a fixed list of architectures, its runtime linked statically so
 # that the module imports on a machine without a GPU.
 
+set(DIMVIDA_CUDA_SOURCES
+    csrc/cuda/masked_step.cu
+    csrc/cuda/philox_normal.cu)
+
 function(dimvida_find_cuda found)
   string(TOLOWER "${DIMVIDA_CUDA}" wanted)
   if(NOT wanted MATCHES "^(auto|on|off)$")
@@ -38,7 +42,7 @@ macro(dimvida_enable_cuda)
 endmacro()
 
 function(dimvida_add_cuda_kernels target)
-  add_library(kernels_cuda OBJECT csrc/cuda/masked_step.cu csrc/cuda/philox_normal.cu)
+  add_library(kernels_cuda OBJECT ${DIMVIDA_CUDA_SOURCES})
   target_include_directories(kernels_cuda PRIVATE csrc)
   set_target_properties(kernels_cuda PROPERTIES CUDA_STANDARD 17 CUDA_STANDARD_REQUIRED ON
                                                 POSITION_INDEPENDENT_CODE ON CUDA_VISIBILITY_PRESET hidden)

@@ -1,8 +1,7 @@
 // Launch of the masked step.
 #include "cuda/masked_step.cuh"
 
-#include <cuda_runtime_api.h>
-
+#include "cuda/launch.h"
 #include "cuda/launchers.h"
 
 namespace dimvida::cuda {
@@ -23,8 +22,7 @@ int masked_step(const MaskedStepParams& p, void* stream) {
   auto* const kernel =
       small ? (aligned ? masked_step_kernel<true, uint32_t> : masked_step_kernel<false, uint32_t>)
             : (aligned ? masked_step_kernel<true, int64_t> : masked_step_kernel<false, int64_t>);
-  kernel<<<blocks_for(items), kBlockThreads, 0, static_cast<cudaStream_t>(stream)>>>(p);
-  return cudaGetLastError();
+  return launch(kernel, blocks_for(items), kBlockThreads, 0, stream, p);
 }
 
 const char* error_string(int status) { return cudaGetErrorString(static_cast<cudaError_t>(status)); }

@@ -1,0 +1,30 @@
+// The one way in which launchers start a kernel.
+//
+// Plain C++ over the runtime's API, without <<<>>>, so that the same .cu files also compile for the host
+// against the stand-in for the CUDA runtime in tests/cuda_on_host.
+#pragma once
+
+#include <cuda_runtime.h>
+
+#include <cstddef>
+
+namespace dimvida::cuda {
+
+// Enqueues kernel(arguments...) on a stream, a cudaStream_t of the current device, and returns the
+// cudaError_t of the launch. Arguments are passed by value and may be gone by the time that the kernel runs.
+template <class... Parameters, class... Arguments>
+int launch(void (*kernel)(Parameters...), dim3 grid, dim3 block, std::size_t shared_bytes, void* stream,
+           const Arguments&... arguments) {
+  cudaLaunchConfig_t config = {};
+  config.gridDim = grid;
+  config.blockDim = block;
+  config.dynamicSmemBytes = shared_bytes;
+  config.stream = static_cast<cudaStream_t>(stream);
+  const cudaError_t status = cudaLaunchKernelEx(&config, kernel, arguments...);
+  // The runtime also keeps the error for the next who asks. It is reported here, so nobody else should meet
+  // it.
+  if (status != cudaSuccess) static_cast<void>(cudaGetLastError());
+  return status;
+}
+
+}  // namespace dimvida::cuda
