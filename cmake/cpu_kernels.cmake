@@ -2,7 +2,9 @@
 # of its architecture, so nothing is built for the machine at hand.
 
 set(DIMVIDA_CPU_SOURCES
+    csrc/cpu/group_norm_silu.cpp
     csrc/cpu/masked_step.cpp
+    csrc/cpu/pack_images.cpp
     csrc/cpu/philox_normal.cpp)
 
 find_package(OpenMP COMPONENTS CXX)

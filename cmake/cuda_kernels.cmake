@@ -2,7 +2,9 @@
 # that the module imports on a machine without a GPU.
 
 set(DIMVIDA_CUDA_SOURCES
+    csrc/cuda/group_norm_silu.cu
     csrc/cuda/masked_step.cu
+    csrc/cuda/pack_images.cu
     csrc/cuda/philox_normal.cu)
 
 function(dimvida_find_cuda found)

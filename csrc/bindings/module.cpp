@@ -7,6 +7,7 @@
 #include <string>
 
 #include "bindings/build_info.h"
+#include "bindings/network_params.h"
 #include "core/masked_step.h"
 #include "core/philox_normal.h"
 #include "cpu/kernels.h"
@@ -95,39 +96,42 @@ void bind_params(py::module_& m) {
   py::class_<MaskedStepParams>(m, "MaskedStepParams").def(py::init(&masked_step_params));
   py::class_<PhiloxNormalParams>(m, "PhiloxNormalParams").def(py::init(&philox_normal_params));
   py::class_<PhiloxWordsParams>(m, "PhiloxWordsParams").def(py::init(&philox_words_params));
+  bind_network_params(m);
 }
 
 // The CPU kernels take a number of threads and the name of an instruction set, "" for the best.
+template <class Params>
+void bind_cpu_kernel(py::module_& m, const char* name, int (*cpu::KernelSet::*kernel)(const Params&, int)) {
+  m.def(name, [kernel](const Params& params, int threads, const std::string& simd) {
+    const cpu::KernelSet& set = kernel_set(simd);
+    const py::gil_scoped_release unlocked;
+    return (set.*kernel)(params, threads);
+  });
+}
+
 void bind_cpu(py::module_& m) {
-  m.def("masked_step_cpu", [](const MaskedStepParams& params, int threads, const std::string& simd) {
-    const cpu::KernelSet& set = kernel_set(simd);
-    const py::gil_scoped_release unlocked;
-    return set.masked_step(params, threads);
-  });
-  m.def("philox_normal_cpu", [](const PhiloxNormalParams& params, int threads, const std::string& simd) {
-    const cpu::KernelSet& set = kernel_set(simd);
-    const py::gil_scoped_release unlocked;
-    return set.philox_normal(params, threads);
-  });
-  m.def("philox_words_cpu", [](const PhiloxWordsParams& params, int threads, const std::string& simd) {
-    const cpu::KernelSet& set = kernel_set(simd);
-    const py::gil_scoped_release unlocked;
-    return set.philox_words(params, threads);
-  });
+  bind_cpu_kernel(m, "group_norm_silu_cpu", &cpu::KernelSet::group_norm_silu);
+  bind_cpu_kernel(m, "masked_step_cpu", &cpu::KernelSet::masked_step);
+  bind_cpu_kernel(m, "pack_images_cpu", &cpu::KernelSet::pack_images);
+  bind_cpu_kernel(m, "philox_normal_cpu", &cpu::KernelSet::philox_normal);
+  bind_cpu_kernel(m, "philox_words_cpu", &cpu::KernelSet::philox_words);
 }
 
 #if defined(DIMVIDA_WITH_CUDA)
 // The CUDA kernels take a stream of the current device.
+template <class Params>
+void bind_cuda_kernel(py::module_& m, const char* name, int (*launcher)(const Params&, void*)) {
+  m.def(name, [launcher](const Params& params, uintptr_t stream) {
+    return launcher(params, pointer<void>(stream));
+  });
+}
+
 void bind_cuda(py::module_& m) {
-  m.def("masked_step_cuda", [](const MaskedStepParams& params, uintptr_t stream) {
-    return cuda::masked_step(params, pointer<void>(stream));
-  });
-  m.def("philox_normal_cuda", [](const PhiloxNormalParams& params, uintptr_t stream) {
-    return cuda::philox_normal(params, pointer<void>(stream));
-  });
-  m.def("philox_words_cuda", [](const PhiloxWordsParams& params, uintptr_t stream) {
-    return cuda::philox_words(params, pointer<void>(stream));
-  });
+  bind_cuda_kernel(m, "group_norm_silu_cuda", &cuda::group_norm_silu);
+  bind_cuda_kernel(m, "masked_step_cuda", &cuda::masked_step);
+  bind_cuda_kernel(m, "pack_images_cuda", &cuda::pack_images);
+  bind_cuda_kernel(m, "philox_normal_cuda", &cuda::philox_normal);
+  bind_cuda_kernel(m, "philox_words_cuda", &cuda::philox_words);
   m.def("cuda_error_string", &cuda::error_string);
 }
 #endif

@@ -5,12 +5,15 @@
 
 namespace dimvida::cpu {
 
-#define DIMVIDA_DECLARE_SET(simd)                                               \
-  namespace simd {                                                              \
-  int masked_step(const MaskedStepParams& params, int threads);                 \
-  int philox_normal(const PhiloxNormalParams& params, int threads);             \
-  int philox_words(const PhiloxWordsParams& params, int threads);               \
-  constexpr KernelSet kSet = {#simd, masked_step, philox_normal, philox_words}; \
+#define DIMVIDA_DECLARE_SET(simd)                                                     \
+  namespace simd {                                                                    \
+  int group_norm_silu(const GroupNormSiluParams& params, int threads);                \
+  int masked_step(const MaskedStepParams& params, int threads);                       \
+  int pack_images(const PackImagesParams& params, int threads);                       \
+  int philox_normal(const PhiloxNormalParams& params, int threads);                   \
+  int philox_words(const PhiloxWordsParams& params, int threads);                     \
+  constexpr KernelSet kSet = {                                                        \
+      #simd, group_norm_silu, masked_step, pack_images, philox_normal, philox_words}; \
   }
 
 DIMVIDA_DECLARE_SET(baseline)

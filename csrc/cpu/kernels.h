@@ -1,7 +1,9 @@
 // The CPU kernels, one set per instruction set, and the choice between them at run time.
 #pragma once
 
+#include "core/group_norm_silu.h"
 #include "core/masked_step.h"
+#include "core/pack_images.h"
 #include "core/philox_normal.h"
 
 namespace dimvida::cpu {
@@ -15,7 +17,9 @@ enum Status : int {
 // number of threads.
 struct KernelSet {
   const char* name;
+  int (*group_norm_silu)(const GroupNormSiluParams& params, int threads);
   int (*masked_step)(const MaskedStepParams& params, int threads);
+  int (*pack_images)(const PackImagesParams& params, int threads);
   int (*philox_normal)(const PhiloxNormalParams& params, int threads);
   int (*philox_words)(const PhiloxWordsParams& params, int threads);
 };

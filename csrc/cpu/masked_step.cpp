@@ -1,36 +1,11 @@
 // The masked step on the CPU.
 #include "core/masked_step.h"
 
+#include "cpu/convert.h"
 #include "cpu/kernels.h"
 #include "cpu/tiling.h"
 
 namespace dimvida::cpu::DIMVIDA_SIMD {
-
-static void load(float* DIMVIDA_RESTRICT to, const void* from, DType dtype, int64_t first, int64_t count) {
-  if (dtype == DType::kFloat32) {
-    const float* source = static_cast<const float*>(from) + first;
-    for (int64_t i = 0; i < count; ++i) to[i] = source[i];
-  } else if (dtype == DType::kBFloat16) {
-    const uint16_t* source = static_cast<const uint16_t*>(from) + first;
-    for (int64_t i = 0; i < count; ++i) to[i] = float_from_bfloat16(source[i]);
-  } else {
-    const uint16_t* source = static_cast<const uint16_t*>(from) + first;
-    for (int64_t i = 0; i < count; ++i) to[i] = float_from_float16(source[i]);
-  }
-}
-
-static void store(void* to, const float* DIMVIDA_RESTRICT from, DType dtype, int64_t first, int64_t count) {
-  if (dtype == DType::kFloat32) {
-    float* target = static_cast<float*>(to) + first;
-    for (int64_t i = 0; i < count; ++i) target[i] = from[i];
-  } else if (dtype == DType::kBFloat16) {
-    uint16_t* target = static_cast<uint16_t*>(to) + first;
-    for (int64_t i = 0; i < count; ++i) target[i] = bfloat16_from_float(from[i]);
-  } else {
-    uint16_t* target = static_cast<uint16_t*>(to) + first;
-    for (int64_t i = 0; i < count; ++i) target[i] = float16_from_float(from[i]);
-  }
-}
 
 // Which terms are in use is known per step; the template keeps the question out of the inner loop.
 template <bool kHistory, bool kNoise>

@@ -6,11 +6,6 @@
 
 namespace dimvida::cuda {
 
-static bool is_aligned(const void* pointer, DType dtype) {
-  const uintptr_t bytes = dtype == DType::kFloat32 ? 16 : 8;
-  return reinterpret_cast<uintptr_t>(pointer) % bytes == 0;  // true of null
-}
-
 int masked_step(const MaskedStepParams& p, void* stream) {
   const int64_t items = p.batch * ((p.views * p.dim + 3) / 4);
   if (items == 0) return cudaSuccess;

@@ -1,4 +1,5 @@
-"""The sampler's ops: the masked step of every solver, and noise that belongs to a sample.
+"""The sampler's ops: the masked step of every solver, noise that belongs to a sample, the norms of the score network
+and the bytes of decoded images.
 
 Importing this package registers ``torch.ops.dimvida.*``. Each op has a schema (``schemas``), a PyTorch reference
 (``reference``) and, where built, kernels for the CPU and CUDA (``native``); torch picks by the tensors' device.
@@ -17,9 +18,11 @@ from dimvida.ops.native import build_info, native_available
 __all__ = [
     "TABLE_COLUMNS",
     "build_info",
+    "group_norm_silu_",
     "masked_step_",
     "native",
     "native_available",
+    "pack_images",
     "philox4x32",
     "philox_normal_",
     "reference",
@@ -73,6 +76,69 @@ def masked_step_(
         RuntimeError: A floating tensor requires grad while grad mode is on.
     """
     torch.ops.dimvida.masked_step_(x, x0_prev, out, known, table, step, sample_ids, seed, noise, clip, low)
+
+
+def group_norm_silu_(
+    out: Tensor,
+    left: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    groups: int,
+    *,
+    eps: float = 1e-5,
+    right: Tensor | None = None,
+    rows: Tensor | None = None,
+    mask: Tensor | None = None,
+    step: Tensor | None = None,
+    residual: Tensor | None = None,
+    sum: Tensor | None = None,
+) -> None:
+    """Group norm and SiLU of a row, with what the score network adds just before::
+
+        v   = cat[left + residual, right] + rows[mask, step]
+        out = silu(group_norm(v) * weight + bias)
+        sum = left + residual
+
+    Matrices may be views whose rows lie apart. All arithmetic is float32, the variance is taken in two passes.
+
+    Args:
+        out: Result, float32, bfloat16 or float16 [B, W1 + W2]; shares no memory with the other tensors.
+        left: First columns, float32, bfloat16 or float16 [B, W1].
+        weight: float32 [W1 + W2].
+        bias: float32 [W1 + W2].
+        groups: Groups of columns normalised together; divides W1 + W2, and need not respect where right starts.
+        eps: Added to the variance, > 0.
+        right: The other columns, [B, W2] in the dtype of left.
+        rows: What is added to each sample, float32 [masks, steps, W1 + W2].
+        mask: First index into rows, int64 [B]; 0 by default. A sample whose mask is none of them is added nothing.
+        step: Second index into rows, int32 or int64 [1], on the tensors' device; 0 by default.
+        residual: Added to left, [B, W1] in its dtype.
+        sum: Takes left + residual, [B, W1] in the dtype of left; may be left or residual itself.
+
+    Raises:
+        TypeError: A tensor has the wrong dtype.
+        ValueError: A tensor has the wrong shape, device or layout, or a number is out of range.
+        IndexError: step is none of rows (CPU; elsewhere nothing is changed, since a kernel cannot raise).
+        RuntimeError: A floating tensor requires grad while grad mode is on.
+    """
+    torch.ops.dimvida.group_norm_silu_(out, left, weight, bias, groups, eps, right, rows, mask, step, residual, sum)
+
+
+def pack_images(images: Tensor) -> Tensor:
+    """Images as bytes, channels last: round(255 clamp(x, 0, 1)), ties to even, 0 for NaN.
+
+    Args:
+        images: float32, bfloat16 or float16 [N, C, H, W], of any strides, meant for [0, 1].
+
+    Returns:
+        uint8 [N, H, W, C].
+
+    Raises:
+        TypeError: images has the wrong dtype.
+        ValueError: images has not four dimensions.
+        RuntimeError: images requires grad while grad mode is on.
+    """
+    return torch.ops.dimvida.pack_images(images)
 
 
 def philox_normal_(z: Tensor, sample_ids: Tensor, seed: Tensor, draw: int) -> None:

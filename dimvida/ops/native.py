@@ -44,13 +44,15 @@ def build_info() -> dict[str, Any]:
     return {} if _native is None else _native.build_info()
 
 
-def _optional_pointer(tensor: Tensor | None) -> int:
-    if tensor is None:
-        return 0
+def _pointer(tensor: Tensor) -> int:
     pointer = tensor.data_ptr()
     if not pointer and tensor.numel():
         raise ValueError("a tensor has no storage")  # null means absent, so the module cannot tell
     return pointer
+
+
+def _optional_pointer(tensor: Tensor | None) -> int:
+    return 0 if tensor is None else _pointer(tensor)
 
 
 def _masked_step_params(
@@ -95,6 +97,51 @@ def _philox_normal_params(z: Tensor, sample_ids: Tensor, seed: Tensor, draw: int
     )
 
 
+def _group_norm_silu_params(
+    out: Tensor,
+    left: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    groups: int,
+    eps: float,
+    right: Tensor | None,
+    rows: Tensor | None,
+    mask: Tensor | None,
+    step: Tensor | None,
+    residual: Tensor | None,
+    sum: Tensor | None,
+) -> Any:
+    schemas.check_group_norm_silu(out, left, weight, bias, groups, eps, right, rows, mask, step, residual, sum)
+    p = _native.GroupNormSiluParams()
+    matrices = {"out": out, "left": left, "right": right, "residual": residual, "sum": sum}
+    for name, tensor in matrices.items():
+        if tensor is not None:
+            setattr(p, name, _pointer(tensor))
+            setattr(p, f"{name}_stride", tensor.stride(0))
+    p.weight, p.bias = _pointer(weight), _pointer(bias)
+    p.batch, p.width = out.shape
+    p.left_width, p.groups, p.eps = left.shape[1], groups, eps
+    if rows is not None:
+        p.rows = _pointer(rows)
+        p.masks, p.steps, _ = rows.shape
+        p.mask_stride, p.step_stride, _ = rows.stride()
+    if mask is not None:
+        p.mask = _pointer(mask)
+    if step is not None:
+        p.step, p.step_is_int64 = _pointer(step), step.dtype == torch.int64
+    p.in_dtype, p.out_dtype = _DTYPE_CODES[left.dtype], _DTYPE_CODES[out.dtype]
+    return p
+
+
+def _pack_images_params(images: Tensor, packed: Tensor) -> Any:
+    p = _native.PackImagesParams()
+    p.images, p.out = _pointer(images), _pointer(packed)
+    p.batch, p.channels, p.height, p.width = images.shape
+    p.batch_stride, p.channel_stride, p.height_stride, p.width_stride = images.stride()
+    p.in_dtype = _DTYPE_CODES[images.dtype]
+    return p
+
+
 def _philox_words_params(counters: Tensor, key: Tensor, words: Tensor) -> Any:
     return _native.PhiloxWordsParams(counters.data_ptr(), key.data_ptr(), words.data_ptr(), counters.shape[0])
 
@@ -108,6 +155,22 @@ def masked_step_cpu_(*arguments: Any, threads: int | None = None, simd: str = ""
     status = _native.masked_step_cpu(params, threads or torch.get_num_threads(), simd)
     if status == _native.STEP_OUT_OF_RANGE:
         raise IndexError("masked_step_: step is no row of the table")
+
+
+def group_norm_silu_cpu_(*arguments: Any, threads: int | None = None, simd: str = "") -> None:
+    """``group_norm_silu_`` with a chosen number of threads and instruction set."""
+    params = _group_norm_silu_params(*arguments)
+    status = _native.group_norm_silu_cpu(params, threads or torch.get_num_threads(), simd)
+    if status == _native.STEP_OUT_OF_RANGE:
+        raise IndexError("group_norm_silu_: step is none of rows")
+
+
+def pack_images_cpu(images: Tensor, *, threads: int | None = None, simd: str = "") -> Tensor:
+    """``pack_images`` with a chosen number of threads and instruction set."""
+    schemas.check_pack_images(images)
+    packed = schemas.packed_like(images)
+    _native.pack_images_cpu(_pack_images_params(images, packed), threads or torch.get_num_threads(), simd)
+    return packed
 
 
 def philox_normal_cpu_(*arguments: Any, threads: int | None = None, simd: str = "") -> None:
@@ -139,6 +202,17 @@ def _masked_step_cuda_(*arguments: Any) -> None:
     _launch(_native.masked_step_cuda, _masked_step_params(*arguments), arguments[0].device)
 
 
+def _group_norm_silu_cuda_(*arguments: Any) -> None:
+    _launch(_native.group_norm_silu_cuda, _group_norm_silu_params(*arguments), arguments[0].device)
+
+
+def _pack_images_cuda(images: Tensor) -> Tensor:
+    schemas.check_pack_images(images)
+    packed = schemas.packed_like(images)
+    _launch(_native.pack_images_cuda, _pack_images_params(images, packed), images.device)
+    return packed
+
+
 def _philox_normal_cuda_(*arguments: Any) -> None:
     _launch(_native.philox_normal_cuda, _philox_normal_params(*arguments), arguments[0].device)
 
@@ -151,10 +225,14 @@ def _philox4x32_cuda(counters: Tensor, key: Tensor) -> Tensor:
 
 
 if native_available("cpu"):
+    schemas.LIBRARY.impl("group_norm_silu_", group_norm_silu_cpu_, "CPU")
     schemas.LIBRARY.impl("masked_step_", masked_step_cpu_, "CPU")
+    schemas.LIBRARY.impl("pack_images", pack_images_cpu, "CPU")
     schemas.LIBRARY.impl("philox_normal_", philox_normal_cpu_, "CPU")
     schemas.LIBRARY.impl("philox4x32", philox4x32_cpu, "CPU")
 if native_available("cuda"):
+    schemas.LIBRARY.impl("group_norm_silu_", _group_norm_silu_cuda_, "CUDA")
     schemas.LIBRARY.impl("masked_step_", _masked_step_cuda_, "CUDA")
+    schemas.LIBRARY.impl("pack_images", _pack_images_cuda, "CUDA")
     schemas.LIBRARY.impl("philox_normal_", _philox_normal_cuda_, "CUDA")
     schemas.LIBRARY.impl("philox4x32", _philox4x32_cuda, "CUDA")

@@ -9,6 +9,7 @@ import math
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from dimvida.ops import schemas
 
@@ -118,7 +119,58 @@ def masked_step_(
         low.copy_(torch.where(valid, x.to(low.dtype), low))
 
 
+def group_norm_silu_(
+    out: Tensor,  # [B, W]
+    left: Tensor,  # [B, W1]
+    weight: Tensor,  # [W]
+    bias: Tensor,  # [W]
+    groups: int,
+    eps: float,
+    right: Tensor | None,  # [B, W2]
+    rows: Tensor | None,  # [masks, steps, W]
+    mask: Tensor | None,  # [B]
+    step: Tensor | None,  # [1]
+    residual: Tensor | None,  # [B, W1]
+    sum: Tensor | None,  # [B, W1]
+) -> None:
+    schemas.check_group_norm_silu(out, left, weight, bias, groups, eps, right, rows, mask, step, residual, sum)
+    if out.numel() == 0:
+        return
+    valid = torch.ones(1, dtype=torch.bool, device=left.device)
+    if rows is not None and step is not None:
+        valid = (step >= 0) & (step < rows.shape[1])
+        if left.device.type == "cpu" and not valid:
+            raise IndexError(f"step {int(step)} is none of {rows.shape[1]}")
+    total = left.float() if residual is None else left.float() + residual.float()
+    v = total if right is None else torch.cat([total, right.float()], dim=1)
+    if rows is not None:
+        v = v + _chosen_rows(rows, mask, step)
+    normed = functional.silu(functional.group_norm(v, groups, weight, bias, eps))
+    out.copy_(torch.where(valid, normed.to(out.dtype), out))
+    if sum is not None:
+        sum.copy_(torch.where(valid, total.to(sum.dtype), sum))
+
+
+def _chosen_rows(rows: Tensor, mask: Tensor | None, step: Tensor | None) -> Tensor:
+    """``rows[mask, step]`` [B or 1, W]; zeros where the mask is none of them."""
+    masks, steps, width = rows.shape
+    at_step = rows[:, 0] if step is None else rows.index_select(1, step.long().clamp(0, steps - 1))[:, 0]
+    if mask is None:
+        return at_step[:1]
+    inside = (mask >= 0) & (mask < masks)
+    return torch.where(inside[:, None], at_step[mask.clamp(0, masks - 1)], rows.new_zeros(width))
+
+
+def pack_images(images: Tensor) -> Tensor:
+    """Images [N, C, H, W] meant for [0, 1] as uint8 [N, H, W, C], rounded half to even; NaN becomes 0."""
+    schemas.check_pack_images(images)
+    levels = images.float().nan_to_num(nan=0.0).clamp(0, 1).mul(255).round()
+    return levels.to(torch.uint8).permute(0, 2, 3, 1).contiguous()
+
+
 # Every device without a kernel of its own.
+schemas.LIBRARY.impl("group_norm_silu_", group_norm_silu_, "CompositeExplicitAutograd")
+schemas.LIBRARY.impl("pack_images", pack_images, "CompositeExplicitAutograd")
 schemas.LIBRARY.impl("philox4x32", philox4x32, "CompositeExplicitAutograd")
 schemas.LIBRARY.impl("philox_normal_", philox_normal_, "CompositeExplicitAutograd")
 schemas.LIBRARY.impl("masked_step_", masked_step_, "CompositeExplicitAutograd")
