@@ -49,3 +49,10 @@ def propagate(rows: Iterable[StepRow], mean: float, variance: float) -> tuple[fl
         covariance = matrix @ covariance @ matrix.T
         covariance[0, 0] += row.d**2
     return float(mu[0]), float(covariance[0, 0])
+
+
+def velocity_network(x: Tensor, tau: Tensor) -> Tensor:
+    """The exact velocity v = m eps - sigma x0 of the same Gaussian."""
+    m, sigma = SCHEDULE.mean(tau)[..., None], SCHEDULE.sigma(tau)[..., None]
+    eps = -network(x, tau)
+    return m * eps - sigma * (x - sigma * eps) / m

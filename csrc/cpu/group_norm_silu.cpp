@@ -11,36 +11,36 @@ namespace dimvida::cpu::DIMVIDA_SIMD {
 // order.
 constexpr int kLanes = 16;
 
-static float sum_of(const float* v, int64_t count) {
+// Elements that may be read past the end of a group, whatever they hold.
+constexpr int64_t kPadding = kLanes;
+
+// Sum of term(v[i]) over a group.
+template <class Term>
+DIMVIDA_HD float reduce(const float* v, int64_t count, Term term) {
   float partial[kLanes] = {};
   int64_t i = 0;
   for (; i + kLanes <= count; i += kLanes) {
-    for (int lane = 0; lane < kLanes; ++lane) partial[lane] += v[i + lane];
+    for (int lane = 0; lane < kLanes; ++lane) partial[lane] += term(v[i + lane]);
   }
-  for (int lane = 0; i < count; ++i, ++lane) partial[lane] += v[i];
+  const int rest = static_cast<int>(count - i);
+  if (rest > 0) {
+    for (int lane = 0; lane < kLanes; ++lane) partial[lane] += lane < rest ? term(v[i + lane]) : 0.0f;
+  }
   for (int half = kLanes / 2; half > 0; half /= 2) {
     for (int lane = 0; lane < half; ++lane) partial[lane] += partial[lane + half];
   }
   return partial[0];
 }
 
+static float sum_of(const float* v, int64_t count) {
+  return reduce(v, count, [](float x) { return x; });
+}
+
 static float squared_deviations(const float* v, float mean, int64_t count) {
-  float partial[kLanes] = {};
-  int64_t i = 0;
-  for (; i + kLanes <= count; i += kLanes) {
-    for (int lane = 0; lane < kLanes; ++lane) {
-      const float deviation = v[i + lane] - mean;
-      partial[lane] += deviation * deviation;
-    }
-  }
-  for (int lane = 0; i < count; ++i, ++lane) {
-    const float deviation = v[i] - mean;
-    partial[lane] += deviation * deviation;
-  }
-  for (int half = kLanes / 2; half > 0; half /= 2) {
-    for (int lane = 0; lane < half; ++lane) partial[lane] += partial[lane + half];
-  }
-  return partial[0];
+  return reduce(v, count, [mean](float x) {
+    const float deviation = x - mean;
+    return deviation * deviation;
+  });
 }
 
 static void add(float* DIMVIDA_RESTRICT v, const float* DIMVIDA_RESTRICT other, int64_t count) {
@@ -87,52 +87,74 @@ static void write_sum(const GroupNormSiluParams& p, int64_t b) {
   }
 }
 
-static void write_tile(const GroupNormSiluParams& p, int64_t b, float* DIMVIDA_RESTRICT v,
-                       GroupMoments moments, int64_t begin, int64_t end) {
-  const float* DIMVIDA_RESTRICT weight = p.weight + begin;
-  const float* DIMVIDA_RESTRICT bias = p.bias + begin;
-  const int64_t count = end - begin;
+static void normalise(float* DIMVIDA_RESTRICT v, GroupMoments moments, const float* DIMVIDA_RESTRICT weight,
+                      const float* DIMVIDA_RESTRICT bias, int64_t count) {
   for (int64_t i = 0; i < count; ++i) v[i] = normalised_silu(v[i], moments, weight[i], bias[i]);
-  store(p.out, v, p.out_dtype, b * p.out_stride + begin, count);
 }
 
-// Columns [begin, end) are a group. A group of one tile is read once, a larger one once per pass.
-static void normalise_group(const Row& row, int64_t begin, int64_t end) {
+// Columns [begin, end), whole groups that together fit a tile.
+static void normalise_groups(const Row& row, int64_t begin, int64_t end) {
+  const GroupNormSiluParams& p = row.p;
+  const int64_t group = p.width / p.groups;
+  float v[kTile + kPadding];
+  for (int64_t i = 0; i < kPadding; ++i) v[end - begin + i] = 0.0f;
+  row.read(v, begin, end);
+  // Two loops, so that the processor overlaps the long chains of sums, root and quotient of several groups.
+  GroupMoments moments[kTile];
+  const int64_t groups = (end - begin) / group;
+  for (int64_t g = 0; g < groups; ++g) {
+    const float* const own = v + g * group;
+    const float mean = sum_of(own, group) / static_cast<float>(group);
+    moments[g] = group_moments(mean, squared_deviations(own, mean, group), group, p.eps);
+  }
+  for (int64_t g = 0; g < groups; ++g) {
+    const int64_t from = g * group;
+    normalise(v + from, moments[g], p.weight + begin + from, p.bias + begin + from, group);
+  }
+  store(p.out, v, p.out_dtype, row.b * p.out_stride + begin, end - begin);
+}
+
+// Columns [begin, end), one group that is larger than a tile: it is read once per pass.
+static void normalise_large_group(const Row& row, int64_t begin, int64_t end) {
   const GroupNormSiluParams& p = row.p;
   const int64_t count = end - begin;
-  float v[kTile];
-  if (count <= kTile) {
-    row.read(v, begin, end);
-    const float mean = sum_of(v, count) / static_cast<float>(count);
-    const GroupMoments moments = group_moments(mean, squared_deviations(v, mean, count), count, p.eps);
-    write_tile(p, row.b, v, moments, begin, end);
-    return;
-  }
+  float v[kTile + kPadding] = {};
   const auto for_tiles = [&](auto&& visit) {
     for (int64_t from = begin; from < end; from += kTile) {
       const int64_t to = from + kTile < end ? from + kTile : end;
       row.read(v, from, to);
-      visit(from, to);
+      visit(from, to - from);
     }
   };
   float sum = 0.0f, squares = 0.0f;
-  for_tiles([&](int64_t from, int64_t to) { sum += sum_of(v, to - from); });
+  for_tiles([&](int64_t, int64_t size) { sum += sum_of(v, size); });
   const float mean = sum / static_cast<float>(count);
-  for_tiles([&](int64_t from, int64_t to) { squares += squared_deviations(v, mean, to - from); });
+  for_tiles([&](int64_t, int64_t size) { squares += squared_deviations(v, mean, size); });
   const GroupMoments moments = group_moments(mean, squares, count, p.eps);
-  for_tiles([&](int64_t from, int64_t to) { write_tile(p, row.b, v, moments, from, to); });
+  for_tiles([&](int64_t from, int64_t size) {
+    normalise(v, moments, p.weight + from, p.bias + from, size);
+    store(p.out, v, p.out_dtype, row.b * p.out_stride + from, size);
+  });
+}
+
+static void normalise_row(const Row& row) {
+  const int64_t group = row.p.width / row.p.groups;
+  const int64_t chunk = group > kTile ? group : kTile / group * group;
+  for (int64_t begin = 0; begin < row.p.width; begin += chunk) {
+    const int64_t end = begin + chunk < row.p.width ? begin + chunk : row.p.width;
+    group > kTile ? normalise_large_group(row, begin, end) : normalise_groups(row, begin, end);
+  }
 }
 
 int group_norm_silu(const GroupNormSiluParams& p, int threads) {
   if (p.batch == 0 || p.width == 0) return kOk;
   const int64_t step = row_step(p);
   if (p.rows && (step < 0 || step >= p.steps)) return kStepOutOfRange;
-  const int64_t group = p.width / p.groups;
   const int team = team_size(p.batch * p.width, threads);
 #pragma omp parallel for schedule(static) num_threads(team) if (team > 1)
   for (int64_t b = 0; b < p.batch; ++b) {
     const Row row = {p, b, added_row(p, step, b)};
-    for (int64_t begin = 0; begin < p.width; begin += group) normalise_group(row, begin, begin + group);
+    normalise_row(row);
     if (p.sum) write_sum(p, b);
   }
   return kOk;

@@ -16,6 +16,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from dimvida.diffusion.prediction import prediction_factors
 from dimvida.diffusion.schedule import VPSchedule
 
 COLUMNS = 8  # of the float32 table that kernels read: sigma, m, a, b, c, d and two unused ones
@@ -80,11 +81,16 @@ class StepTable:
         """Number of network evaluations (NFE)."""
         return sum(row.evaluate for row in self.rows)
 
-    def tensor(self) -> Tensor:
-        """float32 [rows, 8] for the kernels: sigma, m, a, b, c, d, 0, 0."""
+    def tensor(self, prediction: str = "noise") -> Tensor:
+        """float32 [rows, 8] for the kernels: sigma, m, a, b, c, d, 0, 0.
+
+        For a network that does not predict the noise, the first two are what stands in their place in the data
+        prediction, see ``prediction_factors``.
+        """
         table = torch.zeros(len(self.rows), COLUMNS, dtype=torch.float64)
         for index, row in enumerate(self.rows):
-            table[index, :6] = torch.tensor(row[1:7], dtype=torch.float64)
+            values = (*prediction_factors(prediction, row.sigma, row.m), *row[3:7])
+            table[index, :6] = torch.tensor(values, dtype=torch.float64)
         return table.float()
 
 

@@ -8,8 +8,8 @@ from typing import Any, TypeVar
 
 from dimvida.errors import InputError
 
-PREDICTIONS = ("noise", "velocity")
 AUTOENCODER_KINDS = ("pooling", "patch")
+PREDICTIONS = ("noise", "velocity")
 
 Config = TypeVar("Config")
 

@@ -59,11 +59,12 @@ def sample(
     x0_clip: float = math.inf,
     schedule: VPSchedule | None = None,
     spacing: str | None = None,
+    prediction: str = "noise",
 ) -> Tensor:
     """Draw the latents of the missing views given those of the known ones (DiMViDA eq. 5).
 
     Args:
-        score_network: Maps (x [B, V, D], tau [B, V]) to minus the predicted noise [B, V, D].
+        score_network: Maps (x [B, V, D], tau [B, V]) to its prediction [B, V, D].
         latents: Standardised latents, float [B, V, D]. Entries of missing views are ignored, unless ``noise``
             is given: then they are the start at t = 1.
         known: bool [B, V]; each row may have its own set.
@@ -78,6 +79,8 @@ def sample(
         x0_clip: Clamp the predicted clean latents to +-x0_clip.
         schedule: Noise schedule, by default the paper's.
         spacing: Spacing of the time grid, by default the solver's own.
+        prediction: What the network predicts, ``noise`` (minus the noise, as in the paper) or ``velocity``, see
+            ``dimvida.diffusion.prediction``.
 
     Returns:
         float32 [B, V, D]; known views bit for bit as given.
@@ -89,7 +92,7 @@ def sample(
     table = step_table(solver, steps, schedule, spacing)
     known, sample_ids = _validate(latents, known, sample_ids, seed, noise, x0_clip, len(table))
     trajectory = Trajectory(
-        table=table.tensor().to(latents.device),
+        table=table.tensor(prediction).to(latents.device),
         known=known.contiguous(),
         sample_ids=sample_ids,
         seed=torch.tensor([seed], device=latents.device),

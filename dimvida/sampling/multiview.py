@@ -8,7 +8,6 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from dimvida.diffusion.prediction import noise_prediction
 from dimvida.diffusion.schedule import VPSchedule
 from dimvida.errors import InputError
 from dimvida.models.checkpoint import Checkpoint, load_checkpoint
@@ -127,9 +126,8 @@ class MultiViewModel(nn.Module):
         given = views.to(self.device)
         if known.any():
             latents[known] = self.encode(given[known])
-        schedule = VPSchedule(self.config.beta0, self.config.beta1)
         latents = sample(
-            noise_prediction(self.score, self.config.score.prediction, schedule),
+            self.score,
             latents,
             known,
             solver=solver or defaults.solver,
@@ -138,7 +136,8 @@ class MultiViewModel(nn.Module):
             sample_ids=sample_ids,
             backend=backend,
             x0_clip=defaults.x0_clip or math.inf,
-            schedule=schedule,
+            schedule=VPSchedule(self.config.beta0, self.config.beta1),
+            prediction=self.config.score.prediction,
         )
         completed = given.clone()
         if not known.all():

@@ -7,24 +7,21 @@ import pytest
 import torch
 
 from dimvida.diffusion.loss import denoising_loss, diffuse_missing
-from dimvida.diffusion.prediction import noise_prediction
+from dimvida.diffusion.prediction import prediction_factors
 from dimvida.diffusion.schedule import VPSchedule
 
 SCHEDULE = VPSchedule()
 
 
-def gaussian_velocity(x: torch.Tensor, tau: torch.Tensor) -> torch.Tensor:
-    """v = m eps - sigma x0 of the exact noise prediction."""
-    m, sigma = SCHEDULE.mean(tau)[..., None], SCHEDULE.sigma(tau)[..., None]
-    eps = -gaussian.network(x, tau)
-    return m * eps - sigma * (x - sigma * eps) / m
-
-
-@pytest.mark.parametrize("t", [0.01, 0.3, 0.7])
-def test_velocity_gives_the_same_noise(t: float):
+@pytest.mark.parametrize("t", [0.01, 0.3, 0.7, 1.0])
+def test_both_predict_the_same_data(t: float):
     x, tau = torch.randn(50, 2, 3), torch.full((50, 2), t)
-    network = noise_prediction(gaussian_velocity, "velocity", SCHEDULE)
-    torch.testing.assert_close(network(x, tau), gaussian.network(x, tau), rtol=1e-4, atol=1e-4)
+    moments = SCHEDULE.sigma(tau)[0, 0].item(), SCHEDULE.mean(tau)[0, 0].item()
+    predictions = []
+    for prediction, network in (("noise", gaussian.network), ("velocity", gaussian.velocity_network)):
+        s, n = prediction_factors(prediction, *moments)
+        predictions.append((x + s * network(x, tau)) / n)
+    torch.testing.assert_close(*predictions, rtol=1e-4, atol=1e-4)
 
 
 def test_velocity_target():
@@ -40,7 +37,6 @@ def test_velocity_target():
     torch.testing.assert_close(m * x - sigma * velocity, x0, rtol=1e-4, atol=1e-4)
 
 
-def test_noise_is_passed_through_and_others_are_refused():
-    assert noise_prediction(gaussian.network, "noise", SCHEDULE) is gaussian.network
+def test_others_are_refused():
     with pytest.raises(ValueError, match="choose noise or velocity"):
-        noise_prediction(gaussian.network, "x0", SCHEDULE)
+        prediction_factors("x0", 0.6, 0.8)

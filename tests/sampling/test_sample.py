@@ -93,6 +93,18 @@ def test_rows_do_not_depend_on_their_batch(network: ScoreNetwork, data, solver: 
         assert torch.equal(alone[known[part]], latents[part][known[part]])
 
 
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_a_velocity_network_gives_the_same_samples(solver: str, backend: str):
+    latents, known = torch.randn(20, 2, 3), torch.zeros(20, 2, dtype=torch.bool)
+    known[:10, 1] = True
+    results = [
+        sample(network, latents, known, solver=solver, steps=20, backend=backend, prediction=prediction)
+        for prediction, network in (("noise", gaussian.network), ("velocity", gaussian.velocity_network))
+    ]
+    torch.testing.assert_close(*results, rtol=1e-3, atol=1e-3)
+
+
 def test_a_known_view_influences_the_others(network: ScoreNetwork):
     known = torch.tensor([[True, False, False, False]])
     a, b = torch.zeros(1, 4, 6), torch.zeros(1, 4, 6)
