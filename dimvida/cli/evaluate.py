@@ -29,6 +29,7 @@ def evaluate(
     solver: Annotated[str | None, typer.Option(metavar="NAME", help="Default: checkpoint's, as of --steps.")] = None,
     seed: Annotated[int, typer.Option(metavar="S", help="Of the noise.")] = 0,
     backend: Annotated[str, typer.Option(metavar="NAME", help="auto, eager or fused.")] = "auto",
+    dtype: Annotated[str, typer.Option(metavar="NAME", help="auto, float32, bfloat16 or float16.")] = "auto",
     device: Annotated[str, typer.Option(metavar="NAME", help="auto, cpu, cuda, cuda:1, ...")] = "auto",
     limit: Annotated[int | None, typer.Option(metavar="N", min=1, help="Only N objects, spread over all.")] = None,
     batch: Annotated[int, typer.Option(metavar="N", min=1, help="Objects at a time.")] = 256,
@@ -49,7 +50,7 @@ def evaluate(
 
     source = _open(data, split)
     model = load(checkpoint, resolve_device(device))
-    settings = resolve_settings(model, steps=steps, solver=solver, seed=seed, batch=batch, backend=backend)
+    settings = resolve_settings(model, steps=steps, solver=solver, seed=seed, batch=batch, backend=backend, dtype=dtype)
     counts = numbers or tuple(range(1, len(model.view_names)))
     trajectories = sum(len(subsets(len(model.view_names), count)) for count in counts)
     objects, bad = _load(source, model, limit)
@@ -67,6 +68,7 @@ def evaluate(
                     solver=settings.solver,
                     seed=seed,
                     backend=settings.backend,
+                    dtype=settings.torch_dtype,
                     progress=bar.advance,
                 )
             )

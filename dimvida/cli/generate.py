@@ -37,6 +37,7 @@ def generate(
     seed: opt.Seed = 0,
     samples_per_view: opt.SamplesPerView = 1,
     backend: opt.Backend = "auto",
+    dtype: opt.DType = "auto",
     device: opt.Device = "auto",
     format_: opt.Format = "imagefolder",
     include_known: opt.IncludeKnown = False,
@@ -64,7 +65,14 @@ def generate(
     source, true_source = _open(input_, model.view_names, given, split, truth)
     plan = make_plan(source, model.view_names, given=given, targets=targets, draws=samples_per_view)
     settings = resolve_settings(
-        model, steps=steps, solver=solver, seed=seed, batch=rows, backend=backend, include_known=include_known
+        model,
+        steps=steps,
+        solver=solver,
+        seed=seed,
+        batch=rows,
+        backend=backend,
+        dtype=dtype,
+        include_known=include_known,
     )
     generation = Generation(model, plan, settings, output, strict=strict, overwrite=overwrite)
     if generation.output.finished:

@@ -28,6 +28,7 @@ Solver = Annotated[str | None, _option(_MODEL, "Such as ddim; default: checkpoin
 Seed = Annotated[int, _option(_MODEL, "Of the noise.", metavar="S")]
 SamplesPerView = Annotated[int, _option(_MODEL, "Draws of each object.", metavar="K")]
 Backend = Annotated[str, _option(_MODEL, "auto, eager or fused.", metavar="NAME")]
+DType = Annotated[str, _option(_MODEL, "auto, float32, bfloat16 or float16.", "--dtype", metavar="NAME")]
 Device = Annotated[str, _option(_MODEL, "auto, cpu, cuda, cuda:1, ...", metavar="NAME")]
 
 Output = Annotated[Path, _option(_OUTPUT, "Folder to make, or to continue.", metavar="DIR")]

@@ -89,6 +89,7 @@ def score_known(
     solver: str | None = None,
     seed: int = 0,
     backend: str = "auto",
+    dtype: torch.dtype | None = None,
     progress: Callable[[int], object] = lambda objects: None,
 ) -> ViewScores:
     """Generate and score all views that ``known`` given views leave open.
@@ -101,7 +102,7 @@ def score_known(
         ids: Their ids, which the noise belongs to.
         known: How many views are given.
         batch: Objects at a time.
-        steps, solver, seed, backend: See ``MultiViewModel.generate``.
+        steps, solver, seed, backend, dtype: See ``MultiViewModel.generate``.
         progress: Called with the number of objects after each batch.
 
     Raises:
@@ -122,6 +123,7 @@ def score_known(
                 seed=seed,
                 sample_ids=sample_id_tensor(ids[start : start + batch]),
                 backend=backend,
+                dtype=dtype,
             )
             values.append(_compare(completed[:, ~given], part[:, ~given]))
             progress(len(part))

@@ -113,6 +113,7 @@ class Generation:
             seed=self.settings.seed,
             sample_ids=torch.tensor([sample_id(row.task.record.id, row.draw) for row in given.rows]),
             backend=self.settings.backend,
+            dtype=self.settings.torch_dtype,
         )
 
     def _written(self, row: Row) -> list[tuple[str, str]]:

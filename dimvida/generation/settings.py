@@ -8,11 +8,13 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+import torch
+
 from dimvida._version import __version__
 from dimvida.diffusion.solvers import step_table
 from dimvida.errors import InputError
 from dimvida.generation.plan import Plan
-from dimvida.sampling.loop import SEED_LIMIT, step_function
+from dimvida.sampling.loop import DTYPES, SEED_LIMIT, resolve_backend, resolve_dtype
 from dimvida.sampling.multiview import MultiViewModel
 
 AUTO_BATCH = 256
@@ -29,7 +31,7 @@ class Settings:
         batch: Rows per batch. The last bit of a pixel may depend on it.
         backend: ``eager`` or ``fused``.
         device: Kind of device, such as ``cpu``.
-        dtype: What the networks compute in.
+        dtype: What the score network computes in.
         include_known: Write the known views too.
     """
 
@@ -42,6 +44,11 @@ class Settings:
     dtype: str
     include_known: bool
 
+    @property
+    def torch_dtype(self) -> torch.dtype:
+        """``dtype`` as torch has it."""
+        return getattr(torch, self.dtype)
+
 
 def resolve_settings(
     model: MultiViewModel,
@@ -51,12 +58,13 @@ def resolve_settings(
     seed: int = 0,
     batch: int | None = None,
     backend: str = "auto",
+    dtype: str = "auto",
     include_known: bool = False,
 ) -> Settings:
     """Fill what is open from the checkpoint and the machine; ``batch`` None takes ``AUTO_BATCH``.
 
     Raises:
-        InputError: For an unknown solver or backend, or a number out of range.
+        InputError: For an unknown solver, backend or dtype, or a number out of range.
     """
     defaults = model.config.sampling
     solver = solver or defaults.solver
@@ -68,17 +76,25 @@ def resolve_settings(
     if batch < 1:
         raise InputError(f"--batch {batch}: must be at least 1")
     device = model.device
-    eager = step_function(backend, device) is step_function("eager", device)
+    backend = resolve_backend(backend, device)
+    chosen = resolve_dtype(_parse_dtype(dtype), backend, device)
     return Settings(
         steps=steps,
         solver=solver,
         seed=seed,
         batch=batch,
-        backend="eager" if eager else "fused",
+        backend=backend,
         device=device.type,
-        dtype=str(next(model.parameters()).dtype).removeprefix("torch."),
+        dtype=str(chosen).removeprefix("torch."),
         include_known=include_known,
     )
+
+
+def _parse_dtype(name: str) -> torch.dtype | None:
+    dtypes = {str(dtype).removeprefix("torch."): dtype for dtype in DTYPES}
+    if name != "auto" and name not in dtypes:
+        raise InputError(f"unknown dtype {name!r}: choose from auto, {', '.join(dtypes)}")
+    return dtypes.get(name)
 
 
 def run_configuration(model: MultiViewModel, plan: Plan, settings: Settings) -> dict[str, Any]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -15,33 +14,16 @@ from dimvida.diffusion.schedule import VPSchedule
 from dimvida.diffusion.solvers import step_table
 from dimvida.diffusion.step_table import StepTable
 from dimvida.errors import InputError
+from dimvida.models.score_network import ScoreNetwork
+from dimvida.sampling.engine import default_dtype, engine_of
 from dimvida.sampling.noise import start_from_noise
+from dimvida.sampling.trajectory import Trajectory
 
 BACKENDS = ("auto", "eager", "fused")
+DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 SEED_LIMIT = 2**63
 
 Network = Callable[[Tensor, Tensor], Tensor]
-
-
-@dataclass(frozen=True, slots=True)
-class Trajectory:
-    """What a trajectory needs besides its state, validated once and living on one device.
-
-    Attributes:
-        table: float32 [rows, 8], see ``StepTable.tensor``.
-        known: bool [B, V].
-        sample_ids: int64 [B].
-        seed: int64 [1].
-        noise: float32 [rows, B, V, D] in place of drawn noise, or None.
-        x0_clip: Clamp of the data prediction; infinity for none.
-    """
-
-    table: Tensor
-    known: Tensor
-    sample_ids: Tensor
-    seed: Tensor
-    noise: Tensor | None
-    x0_clip: float
 
 
 @torch.no_grad()
@@ -60,6 +42,7 @@ def sample(
     schedule: VPSchedule | None = None,
     spacing: str | None = None,
     prediction: str = "noise",
+    dtype: torch.dtype | None = None,
 ) -> Tensor:
     """Draw the latents of the missing views given those of the known ones (DiMViDA eq. 5).
 
@@ -72,8 +55,9 @@ def sample(
         steps: Network evaluations, at least 1.
         seed: From 0 to 2^63 - 1.
         sample_ids: int64 [B], by default 0 .. B-1. A row's noise depends on its id and the seed alone.
-        backend: ``eager``: every step in plain PyTorch, the reference. ``fused``: native kernels. ``auto``:
-            ``fused`` where the native module serves the device, else ``eager``.
+        backend: ``eager``: every step in plain PyTorch, the reference. ``fused``: native kernels, and for a
+            ``ScoreNetwork`` the engine of ``dimvida.sampling.engine``. ``auto``: ``fused`` where the native module
+            serves the device, else ``eager``.
         noise: float [rows, B, V, D], replaces the drawn noise. ``rows`` equals ``steps`` for every solver but
             ``repaint``, which has extra rows that only add noise.
         x0_clip: Clamp the predicted clean latents to +-x0_clip.
@@ -81,6 +65,8 @@ def sample(
         spacing: Spacing of the time grid, by default the solver's own.
         prediction: What the network predicts, ``noise`` (minus the noise, as in the paper) or ``velocity``, see
             ``dimvida.diffusion.prediction``.
+        dtype: What the engine multiplies in: float32, bfloat16 or float16; by default bfloat16 where the hardware
+            multiplies it natively, else float32. ``eager`` takes the network as it is, and no dtype.
 
     Returns:
         float32 [B, V, D]; known views bit for bit as given.
@@ -89,6 +75,8 @@ def sample(
         InputError: For an unknown solver or backend, or a number out of range.
         ValueError: For tensors whose shape or dtype does not fit.
     """
+    backend = resolve_backend(backend, latents.device)
+    dtype = resolve_dtype(dtype, backend, latents.device)
     table = step_table(solver, steps, schedule, spacing)
     known, sample_ids = _validate(latents, known, sample_ids, seed, noise, x0_clip, len(table))
     trajectory = Trajectory(
@@ -102,7 +90,9 @@ def sample(
     x = latents.float().clone(memory_format=torch.contiguous_format)
     if noise is None:
         x = start_from_noise(x, trajectory.known, sample_ids, trajectory.seed)
-    step = step_function(backend, latents.device)
+    if isinstance(score_network, ScoreNetwork) and backend == "fused":
+        return engine_of(score_network, dtype, latents.device).run(score_network, x, table, trajectory)
+    step = ops.reference.masked_step_ if backend == "eager" else ops.masked_step_
     return run_trajectory(score_network, x, table, trajectory, step)
 
 
@@ -134,8 +124,8 @@ def run_trajectory(
     return x
 
 
-def step_function(backend: str, device: torch.device) -> Callable[..., None]:
-    """The masked step of a backend on a device.
+def resolve_backend(backend: str, device: torch.device) -> str:
+    """``eager`` or ``fused``, whichever a backend's name means on a device.
 
     Raises:
         InputError: For an unknown backend, or ``fused`` where the native module does not serve the device.
@@ -147,7 +137,24 @@ def step_function(backend: str, device: torch.device) -> Callable[..., None]:
         raise InputError(
             f"backend 'fused' has no native kernels for {device.type}; run `dimvida doctor`, or use 'eager'"
         )
-    return ops.reference.masked_step_ if backend == "eager" or not native else ops.masked_step_
+    return "eager" if backend == "eager" or not native else "fused"
+
+
+def resolve_dtype(dtype: torch.dtype | None, backend: str, device: torch.device) -> torch.dtype:
+    """What the network is computed in by a resolved backend: ``dtype``, or the best one where it is None.
+
+    Raises:
+        InputError: For a dtype that the backend does not offer.
+    """
+    if backend == "eager":
+        if dtype not in (None, torch.float32):
+            raise InputError(f"backend 'eager' computes in float32, not {str(dtype).removeprefix('torch.')}")
+        return torch.float32
+    if dtype is None:
+        return default_dtype(device)
+    if dtype not in DTYPES:
+        raise InputError(f"dtype {str(dtype).removeprefix('torch.')}: choose float32, bfloat16 or float16")
+    return dtype
 
 
 def _validate(

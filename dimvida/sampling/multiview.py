@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from dimvida import ops
 from dimvida.diffusion.schedule import VPSchedule
 from dimvida.errors import InputError
 from dimvida.models.checkpoint import Checkpoint, load_checkpoint
@@ -97,6 +98,7 @@ class MultiViewModel(nn.Module):
         seed: int = 0,
         sample_ids: Tensor | None = None,
         backend: str = "auto",
+        dtype: torch.dtype | None = None,
     ) -> Tensor:
         """Complete the missing views.
 
@@ -108,6 +110,7 @@ class MultiViewModel(nn.Module):
             seed: From 0 to 2^63 - 1.
             sample_ids: int64 [B], by default 0 .. B-1. A row's noise depends on its id and the seed alone.
             backend: ``auto``, ``eager`` or ``fused``, see ``dimvida.sampling.sample``.
+            dtype: What the fused engine multiplies in, see there.
 
         Returns:
             uint8 [B, V, C, H, W] on the device of ``views``; known views bit for bit as given.
@@ -135,13 +138,16 @@ class MultiViewModel(nn.Module):
             seed=seed,
             sample_ids=sample_ids,
             backend=backend,
+            dtype=dtype,
             x0_clip=defaults.x0_clip or math.inf,
             schedule=VPSchedule(self.config.beta0, self.config.beta1),
             prediction=self.config.score.prediction,
         )
         completed = given.clone()
         if not known.all():
-            completed[~known] = (self.decode(latents[~known]) * 255).round().to(torch.uint8)
+            missing = self.decode(latents[~known])
+            pack = ops.reference.pack_images if backend == "eager" else ops.pack_images
+            completed[~known] = pack(missing).permute(0, 3, 1, 2)
         return completed.to(views.device)
 
     def _validate(self, views: Tensor, known: Tensor) -> None:

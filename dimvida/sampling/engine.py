@@ -1,0 +1,257 @@
+"""The fused engine: the whole trajectory of a score network over preallocated buffers.
+
+What is left of an evaluation are matrix products, written where the next one reads them, and one kernel per norm that
+also adds biases, the time row and SiLU. The masked step then draws its noise itself. See ``plan`` for how the weights
+are laid out and ``time_table`` for the conditioning.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from dataclasses import dataclass
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor
+
+from dimvida import ops
+from dimvida.diffusion.step_table import StepTable
+from dimvida.models.score_network import ScoreNetwork
+from dimvida.sampling.cuda_graph import GraphCache
+from dimvida.sampling.plan import Block, NetworkPlan, Norm, plan_network, weights_version
+from dimvida.sampling.time_table import TimeTable
+from dimvida.sampling.trajectory import Trajectory
+
+
+def default_dtype(device: torch.device) -> torch.dtype:
+    """bfloat16 where the hardware multiplies it natively, else float32."""
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float32
+    native = device.type == "cpu" and (torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+    return torch.bfloat16 if native else torch.float32
+
+
+@dataclass(frozen=True, slots=True)
+class Buffers:
+    """Activations of a batch. Those that are multiplied together lie side by side, so nothing is concatenated.
+
+    Attributes:
+        joined: [B, 3 W] of each block on a concatenation: its second norm's output, h and the skipped state.
+        wide, normed: [B, 2 W] and [B, W], output of norms.
+        hidden: [B, W], result of a block's first projection.
+        state: [B, W], h where it is not in ``joined``.
+        low: [B, V D], the state x in the dtype of the products.
+        out: [B, V D], output of the network.
+    """
+
+    joined: tuple[Tensor, ...]
+    wide: Tensor
+    normed: Tensor
+    hidden: Tensor
+    state: Tensor
+    low: Tensor
+    out: Tensor
+
+    @classmethod
+    def allocate(cls, batch: int, plan: NetworkPlan) -> Buffers:
+        """Uninitialised buffers for ``batch`` rows."""
+        width, size = plan.input.shape
+
+        def new(columns: int) -> Tensor:
+            return plan.input.new_empty(batch, columns)
+
+        joined = tuple(new(3 * width) for _ in (*plan.up, plan.final))
+        return cls(joined, new(2 * width), new(width), new(width), new(width), new(size), new(size))
+
+    def first(self, batch: int) -> Buffers:
+        """The same memory for a smaller batch."""
+        joined, *others = (getattr(self, field.name) for field in dataclasses.fields(self))
+        return Buffers(tuple(tensor[:batch] for tensor in joined), *(tensor[:batch] for tensor in others))
+
+
+@dataclass(slots=True)
+class State:
+    """A trajectory in progress, all of it on the device.
+
+    Attributes:
+        x, x0_prev: float32 [B, V, D].
+        trajectory: Step table, known views, identities, seed.
+        mask: int64 [B], each row's entry in the time table.
+        time: Time table.
+        index, evaluation: int64 [1], the row of the step table and the number of the network evaluation.
+    """
+
+    x: Tensor
+    x0_prev: Tensor
+    trajectory: Trajectory
+    mask: Tensor
+    time: TimeTable
+    index: Tensor
+    evaluation: Tensor
+
+
+class Engine:
+    """Samples with one score network in one dtype on one device.
+
+    Args:
+        network: Its weights are copied; changed ones are noticed at the next ``run``.
+        dtype: Of the products and activations. Norms, time table and the state x are float32.
+
+    Attributes:
+        builds: How often ``plan``, ``buffers`` and ``graph`` were made anew.
+    """
+
+    def __init__(self, network: ScoreNetwork, dtype: torch.dtype) -> None:
+        self.dtype = dtype
+        self.width = network.width
+        self.builds: Counter[str] = Counter()
+        self._version: tuple[tuple[int, int], ...] | None = None
+        self._buffers: Buffers | None = None
+        self._graphs = GraphCache()
+        self._adopt(network)
+
+    @torch.no_grad()
+    def run(self, network: ScoreNetwork, x: Tensor, table: StepTable, trajectory: Trajectory) -> Tensor:
+        """Apply every row of the table to x, float32 [B, V, D], in place, and return it."""
+        self._adopt(network)
+        if x.numel() == 0:
+            return x
+        self._reserve(len(x))
+        masks, mask = torch.unique(trajectory.known, dim=0, return_inverse=True)
+        times = torch.tensor([row.t for row in table.rows if row.evaluate], device=x.device)
+        state = State(
+            x=x,
+            x0_prev=torch.zeros_like(x),
+            trajectory=trajectory,
+            mask=mask,
+            time=TimeTable(self.plan.time, (~masks).float(), times, self.width),
+            index=torch.zeros(1, dtype=torch.int64, device=x.device),
+            evaluation=torch.zeros(1, dtype=torch.int64, device=x.device),
+        )
+        evaluates = tuple(row.evaluate for row in table.rows)
+        if x.device.type == "cuda" and trajectory.noise is None:
+            self._graphs.run(self, state, evaluates)
+        else:
+            self.steps(state, evaluates)
+        return x
+
+    def steps(self, state: State, evaluates: tuple[bool, ...]) -> None:
+        """Launch all rows of the step table; True in ``evaluates`` where the network is asked."""
+        assert self._buffers is not None
+        buffers, trajectory = self._buffers.first(len(state.x)), state.trajectory
+        low = None if self.dtype == torch.float32 else buffers.low.view_as(state.x)
+        if low is not None:
+            low.copy_(state.x)
+        for i, evaluate in enumerate(evaluates):
+            if evaluate:
+                self._evaluate(state, buffers)
+                state.evaluation += 1
+            ops.masked_step_(
+                state.x,
+                state.x0_prev,
+                buffers.out.view_as(state.x),
+                trajectory.known,
+                trajectory.table,
+                state.index,
+                trajectory.sample_ids,
+                trajectory.seed,
+                noise=None if trajectory.noise is None else trajectory.noise[i],
+                clip=trajectory.x0_clip,
+                low=low,
+            )
+            state.index += 1
+
+    def _evaluate(self, state: State, buffers: Buffers) -> None:
+        """buffers.out <- network(x, tau)."""
+        plan, width = self.plan, self.width
+        conditioning = _Conditioning(state)
+        x = state.x.flatten(1) if self.dtype == torch.float32 else buffers.low
+        up, final = buffers.joined[:-1], buffers.joined[-1]
+        first = torch.mm(x, plan.input.t(), out=final[:, 2 * width :])
+        h = first
+        for i, block in enumerate(plan.down):
+            skipped = up[-1 - i][:, 2 * width :]  # read last by the block that is furthest up
+            conditioning.norms(block, buffers.normed, buffers.hidden, h)
+            torch.addmm(h, buffers.normed, block.last.t(), out=skipped)
+            last = i == len(plan.down) - 1
+            h = torch.mm(skipped, plan.down_linears[i].t(), out=up[0][:, width : 2 * width] if last else buffers.state)
+        for block in plan.mid:
+            conditioning.norms(block, buffers.normed, buffers.hidden, h)
+            h.addmm_(buffers.normed, block.last.t())
+        for i, block in enumerate((*plan.up, plan.final)):
+            joined = buffers.joined[i]
+            h, skipped = joined[:, width : 2 * width], joined[:, 2 * width :]
+            conditioning.norms(block, buffers.wide, buffers.hidden, h, skipped, joined[:, :width])
+            following = buffers.joined[i + 1][:, width : 2 * width] if joined is not final else buffers.state
+            torch.mm(joined, block.last.t(), out=following)
+        norm_silu(plan.output_norm, buffers.normed, buffers.state)
+        torch.addmm(plan.output_bias, buffers.normed, plan.output.t(), out=buffers.out)
+
+    def _adopt(self, network: ScoreNetwork) -> None:
+        version = weights_version(network)
+        if version != self._version:
+            self.plan = plan_network(network, self.dtype)
+            self._version = version
+            self._graphs.clear()  # they hold the addresses of the old weights
+            self.builds["plan"] += 1
+
+    def _reserve(self, batch: int) -> None:
+        if self._buffers is None or batch > len(self._buffers.out):
+            self._graphs.clear()  # as above
+            self._buffers = Buffers.allocate(batch, self.plan)
+            self.builds["buffers"] += 1
+
+
+class _Conditioning:
+    """Gives the norms of one evaluation, block by block, their row of the time table."""
+
+    def __init__(self, state: State) -> None:
+        state.time.prepare(state.evaluation)
+        self.rows, self.mask = state.time.rows, state.mask
+        self.step = state.time.step(state.evaluation)
+        self.block = 0
+
+    def norms(
+        self,
+        block: Block,
+        normed: Tensor,
+        hidden: Tensor,
+        h: Tensor,
+        skipped: Tensor | None = None,
+        out: Tensor | None = None,
+    ) -> None:
+        """out (by default ``normed``) <- SiLU(norm2(linear1(SiLU(norm1([h, skipped]))) + time row))."""
+        norm_silu(block.norm1, normed, h, skipped)
+        torch.mm(normed, block.linear1.t(), out=hidden)
+        norm = block.norm2
+        ops.group_norm_silu_(
+            normed if out is None else out,
+            hidden,
+            norm.weight,
+            norm.bias,
+            norm.groups,
+            eps=norm.eps,
+            rows=self.rows[:, :, self.block],
+            mask=self.mask,
+            step=self.step,
+        )
+        self.block += 1
+
+
+def norm_silu(norm: Norm, out: Tensor, left: Tensor, right: Tensor | None = None) -> None:
+    """out <- SiLU(norm([left, right] + what is pending))."""
+    ops.group_norm_silu_(out, left, norm.weight, norm.bias, norm.groups, eps=norm.eps, right=right, rows=norm.pending)
+
+
+# Built on first use and kept as long as the network lives. A cache, not a setting: it changes no result.
+_ENGINES: WeakKeyDictionary[ScoreNetwork, dict[tuple[torch.dtype, torch.device], Engine]] = WeakKeyDictionary()
+
+
+def engine_of(network: ScoreNetwork, dtype: torch.dtype, device: torch.device) -> Engine:
+    """The engine of a network, built on first use."""
+    engines = _ENGINES.setdefault(network, {})
+    key = (dtype, device)
+    if key not in engines:
+        engines[key] = Engine(network, dtype)
+    return engines[key]
