@@ -20,7 +20,7 @@ from dimvida.diffusion.step_table import StepTable
 from dimvida.models.score_network import ScoreNetwork
 from dimvida.sampling.cuda_graph import GraphCache
 from dimvida.sampling.plan import Block, NetworkPlan, Norm, plan_network, weights_version
-from dimvida.sampling.time_table import TimeTable
+from dimvida.sampling.time_table import LARGEST_TABLE, TimeTable
 from dimvida.sampling.trajectory import Trajectory
 
 
@@ -97,13 +97,14 @@ class Engine:
     Args:
         network: Its weights are copied; changed ones are noticed at the next ``run``.
         dtype: Of the products and activations. Norms, time table and the state x are float32.
+        largest_table: Bytes of time table above which only the current evaluation's part is held.
 
     Attributes:
         builds: How often ``plan``, ``buffers`` and ``graph`` were made anew.
     """
 
-    def __init__(self, network: ScoreNetwork, dtype: torch.dtype) -> None:
-        self.dtype = dtype
+    def __init__(self, network: ScoreNetwork, dtype: torch.dtype, largest_table: int = LARGEST_TABLE) -> None:
+        self.dtype, self.largest_table = dtype, largest_table
         self.width = network.width
         self.builds: Counter[str] = Counter()
         self._version: tuple[tuple[int, int], ...] | None = None
@@ -125,7 +126,7 @@ class Engine:
             x0_prev=torch.zeros_like(x),
             trajectory=trajectory,
             mask=mask,
-            time=TimeTable(self.plan.time, (~masks).float(), times, self.width),
+            time=TimeTable(self.plan.time, (~masks).float(), times, self.width, self.largest_table),
             index=torch.zeros(1, dtype=torch.int64, device=x.device),
             evaluation=torch.zeros(1, dtype=torch.int64, device=x.device),
         )

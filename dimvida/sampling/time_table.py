@@ -29,9 +29,7 @@ class TimeTable:
         largest: Bytes above which only one evaluation is held.
     """
 
-    def __init__(
-        self, weights: TimeWeights, missing: Tensor, times: Tensor, width: int, largest: int = LARGEST_TABLE
-    ) -> None:
+    def __init__(self, weights: TimeWeights, missing: Tensor, times: Tensor, width: int, largest: int) -> None:
         self.weights, self.missing, self.times = weights, missing, times
         blocks = len(weights.bias) // width
         self.holds_all = 4 * len(missing) * len(times) * len(weights.bias) <= largest

@@ -20,6 +20,7 @@ from dimvida.generation.pipeline import Generation
 from dimvida.generation.plan import make_plan
 from dimvida.generation.report import Report
 from dimvida.generation.settings import Settings, resolve_settings
+from dimvida.sampling.engine import default_dtype
 from dimvida.sampling.multiview import MultiViewModel, load
 from dimvida.sampling.noise import sample_id
 
@@ -255,10 +256,12 @@ class TestSettings:
             batch=256,
             backend="fused",
             device="cpu",
-            dtype="float32",
+            dtype=str(default_dtype(torch.device("cpu"))).removeprefix("torch."),
             include_known=False,
         )
-        assert resolve_settings(model, backend="eager").backend == "eager"
+        eager = resolve_settings(model, backend="eager")
+        assert (eager.backend, eager.dtype, eager.torch_dtype) == ("eager", "float32", torch.float32)
+        assert resolve_settings(model, dtype="float16").torch_dtype == torch.float16
 
     @pytest.mark.parametrize(
         ("options", "message"),
@@ -269,6 +272,8 @@ class TestSettings:
             ({"seed": 2**63}, "--seed"),
             ({"batch": 0}, "--batch 0"),
             ({"backend": "nope"}, "unknown backend 'nope'"),
+            ({"dtype": "float64"}, "unknown dtype 'float64'"),
+            ({"backend": "eager", "dtype": "bfloat16"}, "computes in float32, not bfloat16"),
         ],
     )
     def test_what_cannot_be_is_refused(self, model: MultiViewModel, options, message):

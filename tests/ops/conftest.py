@@ -28,6 +28,12 @@ def device(request: pytest.FixtureRequest) -> str:
     return request.param
 
 
+@pytest.fixture(scope="module", params=DEVICES)
+def device_of(request: pytest.FixtureRequest) -> str:
+    """``device`` for tests with many examples, which want fixtures of a wider scope."""
+    return request.param
+
+
 @dataclass(frozen=True)
 class StepArguments:
     """The arguments of ``masked_step_``, in the order of its schema."""

@@ -1,0 +1,184 @@
+"""The fused engine against the eager network: the same numbers, and nothing rebuilt that need not be."""
+
+from __future__ import annotations
+
+import gc
+import weakref
+
+import gaussian
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from dimvida import ops
+from dimvida.diffusion.solvers import SOLVERS, step_table
+from dimvida.diffusion.step_table import StepRow, StepTable
+from dimvida.models import ScoreNetwork
+from dimvida.sampling import sample
+from dimvida.sampling.engine import Engine, engine_of
+from dimvida.sampling.loop import run_trajectory
+from dimvida.sampling.plan import plan_network
+from dimvida.sampling.time_table import TimeTable
+from dimvida.sampling.trajectory import Trajectory
+
+CPU = torch.device("cpu")
+
+
+def random_network(views: int = 4, dim: int = 6, width: int = 32, groups: int = 4, seed: int = 0) -> ScoreNetwork:
+    """Random weights and biases everywhere, so that every term of every layer shows."""
+    network = ScoreNetwork(views, dim, width=width, time_dim=16, groups=groups)
+    generator = torch.Generator().manual_seed(seed)
+    for parameter in network.parameters():
+        scale = 0.7 * parameter[0].numel() ** -0.5 if parameter.ndim > 1 else 0.3
+        parameter.data.copy_(scale * torch.randn(parameter.shape, generator=generator))
+    return network
+
+
+def random_inputs(rows: int, views: int, dim: int, seed: int = 0) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    latents = torch.randn(rows, views, dim, generator=generator)
+    return latents, torch.rand(rows, views, generator=generator) < 0.4
+
+
+def both(network: ScoreNetwork, latents: Tensor, known: Tensor, **options) -> tuple[Tensor, Tensor]:
+    eager = sample(network, latents, known, backend="eager", **options)
+    fused = sample(network, latents, known, backend="fused", dtype=torch.float32, **options)
+    return fused, eager
+
+
+@settings(max_examples=40)
+@given(data=st.data())
+def test_one_step_equals_the_eager_one(data):
+    views, dim = data.draw(st.sampled_from([2, 3, 4, 24])), data.draw(st.sampled_from([1, 3, 8]))
+    groups, per_group = data.draw(st.sampled_from([1, 3, 4])), data.draw(st.sampled_from([4, 5, 16]))
+    network = random_network(views, dim, groups * per_group, groups, data.draw(st.integers(0, 99)))
+    rows = data.draw(st.sampled_from([1, 7, 16]))
+    latents, known = random_inputs(rows, views, dim, data.draw(st.integers(0, 99)))
+    t = data.draw(st.floats(0.2, 1.0))
+    table = StepTable((StepRow(t, sigma=0.8, m=0.6, a=0.9, b=0.2, c=0.0, d=0.3),))
+    trajectory = Trajectory(table.tensor(), known, torch.arange(rows), torch.tensor([1]), None, 4.0)
+    fused = Engine(network, torch.float32).run(network, latents.clone(), table, trajectory)
+    with torch.no_grad():
+        eager = run_trajectory(network, latents.clone(), table, trajectory, ops.reference.masked_step_)
+    torch.testing.assert_close(fused, eager, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("prediction", ["noise", "velocity"])
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_a_trajectory_equals_the_eager_one(solver: str, prediction: str):
+    network = random_network()
+    latents, known = random_inputs(9, 4, 6)
+    fused, eager = both(network, latents, known, solver=solver, steps=20, prediction=prediction, x0_clip=4.0, seed=5)
+    torch.testing.assert_close(fused, eager, rtol=1e-4, atol=1e-4)
+    assert torch.equal(fused[known], latents[known])
+
+
+def test_recorded_noise():
+    network = random_network()
+    latents, known = random_inputs(5, 4, 6)
+    noise = torch.randn(6, 5, 4, 6)
+    fused, eager = both(network, latents, known, steps=6, noise=noise, x0_clip=4.0)
+    torch.testing.assert_close(fused, eager, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_low_precision_agrees_in_distribution(dtype: torch.dtype):
+    network = random_network()
+    latents, known = torch.zeros(2000, 4, 6), torch.zeros(2000, 4, dtype=torch.bool)
+    low, full = (
+        sample(network, latents, known, steps=20, backend="fused", dtype=each, x0_clip=4.0, prediction="velocity")
+        for each in (dtype, torch.float32)
+    )
+    error = (low - full).double()
+    assert float(error.abs().max()) > 0
+    # The same noise, so the moments must agree much better than two independent draws would.
+    standard_error = full.double().std() / full.numel() ** 0.5
+    assert abs(float(error.mean())) < standard_error
+    assert abs(float(low.double().var() - full.double().var())) < 2**0.5 * float(full.var()) / full.numel() ** 0.5
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_a_low_precision_output_keeps_the_moments_of_a_gaussian(dtype: torch.dtype):
+    def network(x: Tensor, tau: Tensor) -> Tensor:
+        return gaussian.network(x.to(dtype).float(), tau).to(dtype)
+
+    rows, steps = 4000, 50
+    latents, known = torch.zeros(rows, 2, 4), torch.zeros(rows, 2, dtype=torch.bool)
+    drawn = sample(network, latents, known, steps=steps, backend="fused").double()
+    mean, variance = gaussian.propagate(step_table("euler-maruyama", steps).rows, 0.0, 1.0)
+    assert abs(float(drawn.mean()) - mean) < 5 * (variance / drawn.numel()) ** 0.5
+    assert abs(float(drawn.var()) - variance) < 5 * variance * (2 / drawn.numel()) ** 0.5
+
+
+def run(engine: Engine, network: ScoreNetwork, rows: int, solver: str = "euler-maruyama") -> Tensor:
+    latents, known = random_inputs(rows, network.views, network.latent_dim)
+    table = step_table(solver, 5)
+    trajectory = Trajectory(table.tensor(), known, torch.arange(rows), torch.tensor([1]), None, 4.0)
+    return engine.run(network, latents.clone(), table, trajectory)
+
+
+def test_only_what_changed_is_rebuilt():
+    network = random_network()
+    engine = Engine(network, torch.float32)
+    first = run(engine, network, 8)
+    for rows, solver in ((8, "ddim"), (3, "ddim"), (8, "euler-maruyama")):
+        again = run(engine, network, rows, solver)
+    assert torch.equal(again, first)
+    assert engine.builds == {"plan": 1, "buffers": 1}
+    run(engine, network, 9)
+    assert engine.builds == {"plan": 1, "buffers": 2}
+
+
+def test_new_weights_are_noticed():
+    network, other = random_network(), random_network(seed=1)
+    engine = Engine(network, torch.float32)
+    before = run(engine, network, 4)
+    network.load_state_dict(other.state_dict())
+    loaded = run(engine, network, 4)
+    assert torch.equal(loaded, run(Engine(other, torch.float32), other, 4)) and not torch.equal(loaded, before)
+    with torch.no_grad():
+        network.mid_blocks[0].norm1.bias.add_(0.5)
+    assert not torch.equal(run(engine, network, 4), loaded)
+    network.output.weight = torch.nn.Parameter(torch.zeros_like(network.output.weight))
+    run(engine, network, 4)
+    assert engine.builds["plan"] == 4
+
+
+def test_an_optimiser_step_is_noticed():
+    network = random_network()
+    engine = Engine(network, torch.float32)
+    before = run(engine, network, 4)
+    optimizer = torch.optim.Adam(network.parameters(), lr=0.01, fused=True)
+    network(torch.randn(4, 4, 6), torch.rand(4, 4)).square().sum().backward()
+    optimizer.step()
+    assert not torch.equal(run(engine, network, 4), before)
+
+
+def test_a_time_table_too_large_to_hold_is_made_step_by_step():
+    network = random_network(24, 2)
+    whole, stepwise = Engine(network, torch.float32), Engine(network, torch.float32, largest_table=0)
+    for solver in ("euler-maruyama", "repaint"):
+        torch.testing.assert_close(run(stepwise, network, 6, solver), run(whole, network, 6, solver))
+
+
+def test_the_time_table_holds_what_the_blocks_add():
+    network = random_network()
+    missing, times = torch.tensor([[0.0, 1, 1, 1], [1, 0, 0, 1]]), torch.tensor([1.0, 0.6, 0.1])
+    table = TimeTable(plan_network(network, torch.float32).time, missing, times, network.width, 2**20)
+    c = network.time_embedding(missing[1] * times[2])
+    block = network.up_blocks[0]
+    expected = block.time(torch.nn.functional.silu(c)) + block.linear1.bias
+    torch.testing.assert_close(table.rows[1, 2, 4], expected)
+
+
+def test_an_engine_lives_as_long_as_its_network():
+    network = random_network()
+    engine = engine_of(network, torch.float32, CPU)
+    assert engine_of(network, torch.float32, CPU) is engine
+    assert engine_of(network, torch.bfloat16, CPU) is not engine
+    gone = weakref.ref(engine)
+    del engine, network
+    gc.collect()
+    assert gone() is None
