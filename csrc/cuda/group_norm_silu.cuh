@@ -73,8 +73,8 @@ __device__ __forceinline__ Quad4 read_quad(const GroupNormSiluParams& p, const G
     }
   } else {
     const int size = share.size(quad);
-    for (int j = 0; j < 4; ++j) {
-      if (j >= size) break;
+    for (int j = 0; j < 4; ++j) {  // unrolled: a quad indexed at run time would not stay in registers
+      if (j >= size) continue;
       q.v[j] = input_element(p, share.b, column + j);
       if (with_sum && column + j < p.left_width) {
         store_one(p.sum, p.in_dtype, share.b * p.sum_stride + column + j, q.v[j]);
@@ -112,7 +112,9 @@ __device__ __forceinline__ void write_quad(const GroupNormSiluParams& p, const G
   if constexpr (kAligned) {
     store_four(p.out, p.out_dtype, place, q.v);
   } else {
-    for (int j = 0; j < size; ++j) store_one(p.out, p.out_dtype, place + j, q.v[j]);
+    for (int j = 0; j < 4; ++j) {
+      if (j < size) store_one(p.out, p.out_dtype, place + j, q.v[j]);
+    }
   }
 }
 
