@@ -23,10 +23,10 @@ FAST = (
     "autoencoder_stage.log_every=10",
     "autoencoder_stage.save_every=25",
     "autoencoder_stage.sheet_every=0",
-    "diffusion_stage.steps=400",
+    "diffusion_stage.steps=120",
     "diffusion_stage.batch=16",
-    "diffusion_stage.log_every=20",
-    "diffusion_stage.save_every=25",
+    "diffusion_stage.log_every=10",
+    "diffusion_stage.save_every=50",
     "diffusion_stage.sheet_every=0",
 )
 

@@ -27,3 +27,8 @@ def data(fast_config: TrainConfig) -> TrainingData:
         view_names=VIEWS,
     )
     return prepare_data(batch, ("box",), fast_config, {"name": "boxes"})
+
+
+@pytest.fixture(autouse=True)
+def in_one_thread(one_thread: None) -> None:
+    """For every test of this folder."""

@@ -62,11 +62,11 @@ def test_both_losses_fall(finished: Path, stage: str):
 
 def test_the_folder_holds_what_it_promises(finished: Path):
     assert Image.open(finished / "curves.png").width > 600
-    for sheet in ("autoencoder-000060.png", "diffusion-000400.png"):
+    for sheet in ("autoencoder-000060.png", "diffusion-000120.png"):
         assert Image.open(finished / "samples" / sheet).width > 200
     checkpoint = load_checkpoint(finished)
     assert checkpoint.config.provenance["autoencoder"]["steps"] == 60
-    assert checkpoint.config.provenance["diffusion"]["steps"] == 400
+    assert checkpoint.config.provenance["diffusion"]["steps"] == 120
     assert checkpoint.config.provenance["data"]["name"] == "boxes"
     assert str(finished.parent) not in (finished / "checkpoint" / "config.json").read_text()
 
