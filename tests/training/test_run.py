@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 from pathlib import Path
 
 import pytest
 import torch
 from PIL import Image
+from trainings import curve
 
 from dimvida.data.batch import MultiViewBatch
 from dimvida.errors import DimvidaError, InputError
@@ -36,14 +36,6 @@ def run(
 ) -> bool:
     watch = lambda stage: lambda step, total, loss: None  # noqa: E731
     return Run(out, config, data, torch.device("cpu"), watch, StopAfter(stop), init).train(stage, resume)
-
-
-def curve(path: Path) -> list[dict[str, str]]:
-    with open(path) as file:
-        rows = list(csv.DictReader(file))
-    for row in rows:
-        del row["seconds"]
-    return rows
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,29 @@
+"""Data to train on, and one training that many tests compare with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from boxes import write_boxes
+from trainings import Result, train
+
+
+@pytest.fixture(scope="session")
+def boxes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """40 objects to train on and 10 to test with."""
+    root = write_boxes(tmp_path_factory.mktemp("data") / "boxes", 40)
+    return write_boxes(root, 10, "test", first=40)
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory, boxes: Path) -> tuple[Path, Result]:
+    """A whole training and what it printed; nobody may change its folder."""
+    out = tmp_path_factory.mktemp("runs") / "whole"
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # as in every test of this folder, which compare with this run bit for bit
+    try:
+        return out, train(boxes, out)
+    finally:
+        torch.set_num_threads(threads)

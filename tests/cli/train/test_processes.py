@@ -1,0 +1,183 @@
+"""``dimvida train`` as a person or a batch system starts and stops it: in processes of their own, on a terminal."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pexpect
+import pytest
+import torch
+from boxes import FAST, SIZE
+from rich.cells import cell_len
+from trainings import Result, command, curve, options, weights
+
+from dimvida.errors import InputError
+from dimvida.sampling.multiview import load
+
+# Long enough to be interrupted in the middle, and saved often enough to lose little.
+LONG = (
+    *FAST,
+    "autoencoder_stage.steps=150",
+    "autoencoder_stage.save_every=60",
+    "autoencoder_stage.log_every=5",
+    "diffusion_stage.steps=500",
+    "diffusion_stage.save_every=200",
+    "diffusion_stage.log_every=5",
+)
+PATIENCE = 900  # seconds after which a process hangs
+
+
+def command_line(data: Path, out: Path, *arguments: str) -> list[str]:
+    start = [sys.executable, "-m", "dimvida", "train", "--data", str(data), "--out", str(out), "--preset", "tiny"]
+    return [*start, *options(LONG), *arguments]
+
+
+def environment() -> dict[str, str]:
+    # With one thread sums are taken in one order, so that equal weights are equal to the last bit.
+    inherited = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES", "NO_COLOR")}
+    return {**inherited, "OMP_NUM_THREADS": "1", "TERM": "xterm"}
+
+
+def start(data: Path, out: Path, *arguments: str) -> subprocess.Popen[str]:
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command_line(data, out, *arguments), env=environment(), stdout=pipe, stderr=pipe, text=True)
+
+
+def wait_for(out: Path, stage: str, step: int, alive: Callable[[], bool]) -> None:
+    """Return when the learning curve of a stage has reached a step."""
+    path = out / f"{stage}.csv"
+    deadline = time.monotonic() + PATIENCE
+    while not path.exists() or int(curve(path)[-1]["step"]) < step:
+        assert alive(), f"the training ended before step {step} of {stage}"
+        assert time.monotonic() < deadline, f"the training hangs before step {step} of {stage}"
+        time.sleep(0.005)
+
+
+def finish(process: subprocess.Popen[str]) -> Result:
+    out, err = process.communicate(timeout=PATIENCE)
+    return Result(process.returncode, out, err)
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory, boxes: Path) -> Path:
+    out = tmp_path_factory.mktemp("runs") / "uninterrupted"
+    result = finish(start(boxes, out))
+    assert result.code == 0, result.err
+    return out
+
+
+def assert_equal_runs(out: Path, other: Path) -> None:
+    for stage in ("autoencoder", "diffusion"):
+        assert curve(out / f"{stage}.csv") == curve(other / f"{stage}.csv")
+    assert weights(out) == weights(other)
+
+
+def assert_usable(out: Path, *, generates: bool) -> None:
+    """Its autoencoder works; so does its score network, or generating says that it is untrained."""
+    model = load(out)
+    views = torch.full((2, 4, 3, SIZE, SIZE), 128, dtype=torch.uint8)
+    reconstructed = model.decode(model.encode(views))
+    assert reconstructed.shape == views.shape and reconstructed.std() > 0
+    known = torch.tensor([[True, False, False, False]]).expand(2, 4)
+    if not generates:
+        with pytest.raises(InputError, match="untrained"):
+            model.generate(views, known, steps=2)
+        return
+    completed = model.generate(views, known, steps=2)
+    assert torch.equal(completed[:, 0], views[:, 0]) and not torch.equal(completed[:, 1], views[:, 1])
+
+
+def screen_lines(output: bytes) -> list[str]:
+    """What stood in each line of a terminal at some time."""
+    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", output.decode())
+    return [line for line in re.split(r"[\r\n]+", text) if line]
+
+
+def interrupt_on_a_terminal(data: Path, out: Path) -> tuple[int, list[str]]:
+    """Press ctrl-C while the autoencoder trains; the exit code and the lines on a screen of 80 columns."""
+    record, arguments = io.BytesIO(), command_line(data, out)
+    child = pexpect.spawn(
+        arguments[0], arguments[1:], env=environment(), dimensions=(24, 80), echo=False, timeout=PATIENCE
+    )
+    child.logfile_read = record
+
+    def alive() -> bool:
+        with contextlib.suppress(pexpect.TIMEOUT, pexpect.EOF):
+            child.read_nonblocking(1 << 16, timeout=0.01)  # or the program waits for room on the screen
+        return child.isalive()
+
+    wait_for(out, "autoencoder", 5, alive)
+    child.sendintr()
+    child.expect(pexpect.EOF)
+    child.close()
+    assert child.exitstatus is not None, f"ended by signal {child.signalstatus}"
+    return child.exitstatus, screen_lines(record.getvalue())
+
+
+@pytest.mark.slow
+def test_a_stopped_training_is_usable_and_resumes_exactly(uninterrupted: Path, boxes: Path, tmp_path: Path):
+    out = tmp_path / "r"
+    code, lines = interrupt_on_a_terminal(boxes, out)
+    bars = [line for line in lines if re.search(r"\d+/\d+", line)]
+    assert any("reading" in line and "40/40" in line for line in bars)
+    assert any(re.search(r"autoencoder .*\d/150 .*steps/s .*loss \d", line) for line in bars)
+    assert max(cell_len(line) for line in bars) <= 80
+    assert code == 0
+    assert "--resume" in " ".join(lines)
+    assert_usable(out, generates=False)
+    assert len(curve(out / "autoencoder.csv")) < len(curve(uninterrupted / "autoencoder.csv"))
+
+    process = start(boxes, out, "--resume")
+    wait_for(out, "diffusion", 5, lambda: process.poll() is None)
+    process.send_signal(signal.SIGTERM)
+    result = finish(process)
+    assert (result.code, result.errors) == (0, [])
+    assert "--resume" in result.out and str(out / "checkpoint") in result.out
+    assert_usable(out, generates=True)
+    assert len(curve(out / "diffusion.csv")) < len(curve(uninterrupted / "diffusion.csv"))
+
+    assert finish(start(boxes, out, "--resume")).code == 0
+    assert_equal_runs(out, uninterrupted)
+
+
+@pytest.mark.slow
+def test_a_killed_training_resumes_to_the_same_bytes(uninterrupted: Path, boxes: Path, tmp_path: Path):
+    stage, step = random.choice([("autoencoder", random.randint(1, 140)), ("diffusion", random.randint(1, 480))])
+    print(f"killed at about step {step} of {stage}")  # shown if the test fails
+    process = start(boxes, tmp_path)
+    wait_for(tmp_path, stage, step, lambda: process.poll() is None)
+    process.kill()
+    assert finish(process).code == -signal.SIGKILL
+    assert finish(start(boxes, tmp_path, "--resume")).code == 0
+    assert_equal_runs(tmp_path, uninterrupted)
+
+
+@pytest.mark.slow
+def test_one_minute_on_real_views_lowers_both_losses(modelnet_zip: Path, tmp_path: Path):
+    out = tmp_path / "run"
+    arguments = ["--preset", "tiny", "--minutes", "1", "--set", "diffusion_stage.log_every=10"]
+    result = command("train", "--data", modelnet_zip, "--out", out, *arguments)
+    assert (result.code, result.errors) == (0, [])
+    for stage in ("autoencoder", "diffusion"):
+        points = curve(out / f"{stage}.csv")
+        assert float(points[-1]["loss"]) < 0.8 * float(points[0]["loss"])
+        assert float(points[-1]["validation_loss"]) < float(points[0]["validation_loss"])
+
+    completed = tmp_path / "completed"
+    data = ["--input", modelnet_zip, "--split", "test", "--view", "front", "--target", "back"]
+    result = command("generate", *data, "--output", completed, "--checkpoint", out, "--steps", "4")
+    assert (result.code, result.errors) == (0, [])
+    rows = [json.loads(line) for line in (completed / "metadata.jsonl").read_text().splitlines()]
+    assert len(rows) > 500 and {row["view"] for row in rows} == {"back"}
+    assert all((completed / row["file_name"]).is_file() for row in rows)
