@@ -19,7 +19,7 @@ from dimvida.diffusion.schedule import VPSchedule
 from dimvida.models.autoencoder import Autoencoder
 from dimvida.models.score_network import ScoreNetwork
 from dimvida.training.config import AutoencoderStageConfig, DiffusionStageConfig
-from dimvida.training.seeds import derived_generator, derived_seed
+from dimvida.training.seeds import derived_generator, derived_seed, seeded
 
 VALIDATION_BATCH = 256
 
@@ -100,8 +100,7 @@ class AutoencoderObjective:
 
     def _augmented(self, images: Tensor, seed: int) -> Tensor:
         # torchvision draws from the global generator, once per image.
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+        with seeded(seed):
             return torch.stack([self._augment(image) for image in images])
 
 

@@ -37,7 +37,7 @@ from dimvida.training.interrupt import Interrupt
 from dimvida.training.latents import encode_views, latent_statistics, object_variants
 from dimvida.training.loop import CurvePoint, Hooks, Stage, run_stage
 from dimvida.training.objectives import AutoencoderObjective, DiffusionObjective
-from dimvida.training.seeds import derived_generator, derived_seed
+from dimvida.training.seeds import derived_generator, derived_seed, seeded
 from dimvida.training.sheets import completion_sheet, reconstruction_sheet
 
 STAGES = ("autoencoder", "diffusion")
@@ -129,7 +129,6 @@ class Run:
 
     def __post_init__(self) -> None:
         config = self.config
-        torch.manual_seed(derived_seed(config.seed, "initial weights"))
         checkpoint_config = CheckpointConfig(
             view_names=self.data.view_names,
             classes=self.data.classes,
@@ -143,7 +142,8 @@ class Run:
                 "configuration_sha256": config.digest(),
             },
         )
-        autoencoder, score = checkpoint_config.build()
+        with seeded(derived_seed(config.seed, "initial weights")):
+            autoencoder, score = checkpoint_config.build()
         if self.init is not None:
             self._start_from(self.init, checkpoint_config)
             autoencoder.load_state_dict(self.init.autoencoder.state_dict())

@@ -6,6 +6,8 @@ No generator state has to be saved: a resumed run draws at step k exactly what a
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
@@ -20,6 +22,15 @@ def derived_seed(seed: int, purpose: str, number: int = 0) -> int:
 def derived_generator(seed: int, purpose: str, number: int = 0) -> torch.Generator:
     """A CPU generator for one use."""
     return torch.Generator().manual_seed(derived_seed(seed, purpose, number))
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Seed the global CPU generator for code that draws from nothing else, and give it back as it was."""
+    # Not torch.manual_seed, which would also seed the generators of every GPU.
+    with torch.random.fork_rng(devices=[]):
+        torch.random.default_generator.manual_seed(seed)
+        yield
 
 
 class BatchOrder:

@@ -139,6 +139,18 @@ def test_trivial_augment_resumes_exactly(tmp_path: Path, fast_config: TrainConfi
     assert curve(tmp_path / "a" / "autoencoder.csv") == curve(tmp_path / "b" / "autoencoder.csv")
 
 
+def test_the_callers_randomness_is_left_alone(tmp_path: Path, fast_config: TrainConfig, data: TrainingData):
+    augmented = dataclasses.replace(fast_config.autoencoder_stage, augment="trivial-augment-wide", steps=2)
+    config = dataclasses.replace(
+        fast_config,
+        autoencoder_stage=augmented,
+        diffusion_stage=dataclasses.replace(fast_config.diffusion_stage, steps=2),
+    )
+    before = torch.random.get_rng_state()
+    assert run(tmp_path, config, data)
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
 def test_incomplete_objects_are_left_out(fast_config: TrainConfig):
     known = torch.ones(6, 2, dtype=torch.bool)
     known[2, 1] = False
