@@ -91,7 +91,7 @@ def config_from_dict(kind: type[Config], values: Any, where: str) -> Config:
         where: Names the origin in error messages.
 
     Raises:
-        InputError: For an unknown name, a missing one without default or a value of another type.
+        InputError: For an unknown name, a missing one without default, or a value of another type or out of range.
     """
     if not isinstance(values, dict):
         raise InputError(f"{where}: expected a table of options, found {type(values).__name__}")
@@ -117,4 +117,7 @@ def config_from_dict(kind: type[Config], values: Any, where: str) -> Config:
     ]
     if missing:
         raise InputError(f"{where}: {missing[0]} is missing")
-    return kind(**converted)
+    try:
+        return kind(**converted)
+    except InputError as error:  # a value out of range: the dataclass does not know where it comes from
+        raise InputError(f"{where}: {error}") from None
