@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import math
 import sys
 from dataclasses import dataclass, field
 from importlib import resources
@@ -189,6 +190,9 @@ _TABLES = {
     "storage": StorageConfig,
 }
 
+# What a value of a field's type is called.
+_MEANINGS = {"int": "a whole number", "float": "a finite number", "bool": "true or false", "str": "a name"}
+
 
 def load_preset(name: str, overrides: tuple[str, ...] | list[str] = ()) -> TrainConfig:
     """A preset with single values replaced.
@@ -201,7 +205,7 @@ def load_preset(name: str, overrides: tuple[str, ...] | list[str] = ()) -> Train
         InputError: For an unknown preset, table or option, or a value that does not fit.
     """
     if name not in PRESETS:
-        raise InputError(f"unknown preset {name!r}: choose from {', '.join(PRESETS)}")
+        raise InputError(f"unknown preset {name!r}: choose from {', '.join(PRESETS)}; --set replaces single values")
     text = resources.files("dimvida.training").joinpath("presets", f"{name}.toml").read_text()
     values = tomllib.loads(text)
     for override in overrides:
@@ -229,8 +233,18 @@ def _apply(values: dict[str, Any], override: str) -> None:
     *tables, option = key.strip().split(".")
     if len(tables) > 1 or (tables and tables[0] not in _TABLES):
         raise InputError(f"--set {override}: unknown table; known are {', '.join(_TABLES)}")
+    types = {field.name: str(field.type) for field in dataclasses.fields(_TABLES[tables[0]] if tables else TrainConfig)}
+    options = [name for name in types if types[name] in _MEANINGS]
+    if option not in options:
+        raise InputError(f"--set {override}: unknown option {option!r}; known are {', '.join(options)}")
+    value = _parse_value(text.strip())
+    # Exact types: True is an int for Python, and 2.5 steps are none.
+    if types[option] == "float" and type(value) is int:
+        value = float(value)
+    if type(value).__name__ != types[option] or (type(value) is float and not math.isfinite(value)):
+        raise InputError(f"--set {override}: {option} must be {_MEANINGS[types[option]]}")
     target = values.setdefault(tables[0], {}) if tables else values
-    target[option] = _parse_value(text.strip())
+    target[option] = value
 
 
 def _parse_value(text: str) -> Any:

@@ -49,8 +49,19 @@ def test_any_override_is_accepted_or_refused_cleanly(text: str):
         ("lr", "expected TABLE.OPTION=VALUE"),
         ("optimiser.lr=1", "unknown table"),
         ("diffusion_stage.lrr=1", "unknown option 'lrr'"),
-        ("diffusion_stage.lr=fast", "lr must be float"),
-        ("diffusion_stage.lr=0", "lr must be above 0"),
+        ("score=3", "unknown option 'score'; known are seed, validation"),
+        ("diffusion_stage.lr=fast", "--set diffusion_stage.lr=fast: lr must be a finite number"),
+        ("diffusion_stage.lr=inf", "lr must be a finite number"),
+        ("diffusion_stage.grad_clip=nan", "grad_clip must be a finite number"),
+        ("diffusion_stage.lr=true", "lr must be a finite number"),
+        ("diffusion_stage.lr=0", "diffusion_stage: lr must be above 0"),
+        ("diffusion_stage.steps=2.5", "--set diffusion_stage.steps=2.5: steps must be a whole number"),
+        ("diffusion_stage.steps=2.0", "steps must be a whole number"),
+        ("diffusion_stage.steps=true", "steps must be a whole number"),
+        ("seed=1.5", "--set seed=1.5: seed must be a whole number"),
+        ("diffusion_stage.mirror=1", "mirror must be true or false"),
+        ("diffusion_stage.mirror=yes", "mirror must be true or false"),
+        ("diffusion_stage.times=1", "times must be a name"),
         ("diffusion_stage.batch=0", "batch must be at least 1"),
         ("diffusion_stage.drop=2", "drop must be in"),
         ("diffusion_stage.ema=1.0", "ema must be in"),
@@ -65,6 +76,12 @@ def test_any_override_is_accepted_or_refused_cleanly(text: str):
 def test_bad_overrides(override: str, message: str):
     with pytest.raises(InputError, match=message):
         load_preset("tiny", [override])
+
+
+def test_whole_numbers_are_numbers():
+    config = load_preset("tiny", ["diffusion_stage.lr=1", "validation = 0.5", "autoencoder_stage.recolour=true"])
+    assert type(config.diffusion_stage.lr) is float and config.diffusion_stage.lr == 1
+    assert config.validation == 0.5 and config.autoencoder_stage.recolour
 
 
 def test_unknown_preset():

@@ -34,7 +34,7 @@ def test_initial_weights_of_other_sizes_are_refused(finished: tuple[Path, Result
         (["--stage", "classifier"], "--stage classifier"),
         (["--preset", "huge"], "'huge'"),
         (["--set", "score.widht=64"], "'widht'"),
-        (["--set", "score.width=wide"], "width must be int"),
+        (["--set", "score.width=wide"], "width must be a whole number"),
         (["--set", "nothing"], "--set nothing"),
         (["--set", "sampling.solver=leapfrog"], "'leapfrog'"),
         (["--set", "sampling.steps=0"], "steps"),
