@@ -55,6 +55,10 @@ class MultiViewModel(nn.Module):
         return self.config.autoencoder.image_size
 
     @property
+    def _image_shape(self) -> tuple[int, int, int]:
+        return self.config.autoencoder.channels, self.image_size, self.image_size
+
+    @property
     def device(self) -> torch.device:
         """Where the weights are."""
         return self.latent_mean.device
@@ -67,12 +71,22 @@ class MultiViewModel(nn.Module):
             images: [..., C, H, W], uint8 in 0..255 or float in [0, 1].
 
         Returns:
-            float32 [..., D].
+            float32 [..., D]; the leading dimensions are those of ``images``, also none or empty ones.
+
+        Raises:
+            ValueError: For another shape or dtype.
         """
-        pixels = images.to(self.device)
+        shape, dim = self._image_shape, self.config.autoencoder.latent_dim
+        if tuple(images.shape[-3:]) != shape or not (images.dtype == torch.uint8 or images.is_floating_point()):
+            raise ValueError(
+                f"images must be uint8 or float [..., {', '.join(map(str, shape))}], "
+                f"not {images.dtype} {list(images.shape)}"
+            )
+        pixels = images.to(self.device).reshape(-1, *shape)
         pixels = pixels.float() / 255 if pixels.dtype == torch.uint8 else pixels.float()
-        latents = self.autoencoder.encode(pixels.flatten(0, -4))
-        return ((latents - self.latent_mean) / self.latent_std).unflatten(0, images.shape[:-3])
+        # Not every layer takes an empty batch.
+        raw = self.autoencoder.encode(pixels) if len(pixels) else pixels.new_empty(0, dim)
+        return ((raw - self.latent_mean) / self.latent_std).reshape(*images.shape[:-3], dim)
 
     @torch.no_grad()
     def decode(self, latents: Tensor) -> Tensor:
@@ -82,10 +96,17 @@ class MultiViewModel(nn.Module):
             latents: float [..., D].
 
         Returns:
-            float32 [..., C, H, W] in [0, 1].
+            float32 [..., C, H, W] in [0, 1]; the leading dimensions are those of ``latents``, also none or empty ones.
+
+        Raises:
+            ValueError: For another shape or dtype.
         """
-        raw = latents.to(self.device).flatten(0, -2) * self.latent_std + self.latent_mean
-        return self.autoencoder.decode(raw).clamp(0, 1).unflatten(0, latents.shape[:-1])
+        shape, dim = self._image_shape, self.config.autoencoder.latent_dim
+        if tuple(latents.shape[-1:]) != (dim,) or not latents.is_floating_point():
+            raise ValueError(f"latents must be float [..., {dim}], not {latents.dtype} {list(latents.shape)}")
+        raw = latents.to(self.device).float().reshape(-1, dim) * self.latent_std + self.latent_mean
+        images = self.autoencoder.decode(raw).clamp(0, 1) if len(raw) else raw.new_empty(0, *shape)
+        return images.reshape(*latents.shape[:-1], *shape)
 
     @torch.no_grad()
     def generate(

@@ -10,7 +10,8 @@ from torch import Tensor
 
 import dimvida
 from dimvida.errors import InputError
-from dimvida.models.checkpoint import load_checkpoint
+from dimvida.models.checkpoint import Checkpoint, CheckpointConfig, load_checkpoint
+from dimvida.models.config import AutoencoderConfig, ScoreConfig
 from dimvida.sampling.multiview import MultiViewModel
 from dimvida.sampling.noise import sample_id_tensor
 
@@ -67,6 +68,33 @@ def test_encode_standardises_and_decode_undoes_it(model: MultiViewModel):
     decoded = model.decode(latents)
     assert decoded.shape == images.shape and decoded.min() >= 0 and decoded.max() <= 1
     torch.testing.assert_close(decoded.flatten(0, 1), model.autoencoder.decode(raw).clamp(0, 1))
+
+
+@pytest.mark.parametrize("kind", ["pooling", "patch"])
+@pytest.mark.parametrize("leading", [(), (1,), (2, 3), (0,), (2, 0, 4)])
+def test_encode_and_decode_keep_any_leading_dimensions(kind: str, leading: tuple[int, ...]):
+    config = CheckpointConfig(
+        ("front", "back"), (), AutoencoderConfig(kind, image_size=16, latent_dim=8, base=8), ScoreConfig(32, 16, 8)
+    )
+    model = MultiViewModel(Checkpoint(config, *config.build(), torch.zeros(8), torch.ones(8)))
+    images = torch.randint(0, 256, (*leading, 3, 16, 16), dtype=torch.uint8)
+    latents = model.encode(images)
+    assert latents.shape == (*leading, 8)
+    decoded = model.decode(latents)
+    assert decoded.shape == images.shape
+    if leading == (2, 3):
+        torch.testing.assert_close(model.encode(images[1, 2]), latents[1, 2])
+        torch.testing.assert_close(model.decode(latents[1, 2]), decoded[1, 2])
+
+
+def test_images_and_latents_that_do_not_fit(model: MultiViewModel):
+    image = pictures(1)[0, 0]
+    for images in (image[0], image[:2], image[:, :8], image.long(), image[None, :, :, :8]):
+        with pytest.raises(ValueError, match=r"images must be uint8 or float \[\.\.\., 3, 16, 16\]"):
+            model.encode(images)
+    for latents in (torch.zeros(7), torch.zeros(8, 1), torch.zeros(8, dtype=torch.int64), torch.tensor(0.0)):
+        with pytest.raises(ValueError, match=r"latents must be float \[\.\.\., 8\]"):
+            model.decode(latents)
 
 
 def test_defaults_are_the_checkpoints(model: MultiViewModel):
