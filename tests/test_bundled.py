@@ -86,3 +86,24 @@ def test_the_single_views_are_the_fronts(truth: torch.Tensor):
     batch, _, _ = load_all(open_source(sample_input()), image_size=64, view_names=("front", "right", "back", "left"))
     assert batch.known.tolist() == [[True, False, False, False]] * len(truth)
     assert torch.equal(batch.images[:, 0], truth[:, 0])
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_low_precision_keeps_the_pictures(model: MultiViewModel, truth: torch.Tensor, dtype: torch.dtype):
+    known = torch.zeros(len(truth), 4, dtype=torch.bool)
+    known[:, 0] = True
+    full, low = (
+        model.generate(truth, known, solver="euler-maruyama", steps=20, backend="fused", dtype=each)[:, 1:].float()
+        for each in (torch.float32, dtype)
+    )
+    error = (low - full).square().mean() / 255**2
+    assert -10 * float(torch.log10(error)) >= 35
+
+
+def test_the_fused_engine_makes_the_pictures_of_the_eager_network(model: MultiViewModel, truth: torch.Tensor):
+    known = torch.zeros(len(truth), 4, dtype=torch.bool)
+    known[:, 2] = True
+    options = {"solver": "sde-dpmpp-2m", "steps": 10}
+    fused = model.generate(truth, known, backend="fused", dtype=torch.float32, **options)
+    eager = model.generate(truth, known, backend="eager", **options)
+    assert int((fused.int() - eager.int()).abs().max()) <= 1
