@@ -22,7 +22,8 @@ ALLOWED = {
     "generation": {"sampling", "diffusion", "models", "data"},
     "evaluation": {"sampling", "diffusion", "models", "data"},
     "training": {"sampling", "diffusion", "models", "data"},
-    "cli": {"generation", "evaluation", "training", "sampling", "diffusion", "ops", "models", "data"},
+    "benchmark": {"sampling", "diffusion", "ops", "models"},
+    "cli": {"benchmark", "generation", "evaluation", "training", "sampling", "diffusion", "ops", "models", "data"},
 }
 
 

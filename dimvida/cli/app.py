@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from dimvida._version import __version__
-from dimvida.cli import data, doctor, evaluate, generate, train
+from dimvida.cli import bench, data, doctor, evaluate, generate, train
 from dimvida.errors import DimvidaError, InputError
 
 EXIT_FAILURE = 1
@@ -45,6 +45,7 @@ app.command("generate")(generate.generate)
 app.command("train")(train.train)
 app.command("evaluate")(evaluate.evaluate)
 app.add_typer(data.app, name="data")
+app.add_typer(bench.app, name="bench")
 app.command("doctor")(doctor.doctor)
 
 

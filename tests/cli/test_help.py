@@ -14,6 +14,8 @@ COMMANDS = [
     ("train",),
     ("evaluate",),
     ("doctor",),
+    ("bench",),
+    ("bench", "sampling"),
     ("data",),
     ("data", "inspect"),
     ("data", "partition"),
@@ -40,7 +42,7 @@ def test_help_fits_a_screen(dimvida, command: tuple[str, ...]):
 
 def test_every_command_is_tested_here(dimvida):
     listed = set()
-    for group in ((), ("data",)):
+    for group in ((), ("bench",), ("data",)):
         text = dimvida(*group, "--help").out.split("Commands")[1]
         listed |= {(*group, name) for name in re.findall(r"^│ (\w[\w-]*)", text, re.MULTILINE)}
     assert listed | {()} == set(COMMANDS)

@@ -1,0 +1,103 @@
+"""Where the time of a step goes, by kind of work."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch.autograd import DeviceType
+
+from dimvida.benchmark.timing import seconds_of
+
+# The first kind whose pattern is found in the name of an operation or kernel. Compiled kernels carry the names of
+# all that they do.
+KINDS = {
+    "products": r"gemm|cutlass|xmma|nvjet|cublas|splitk|(?<![a-z])((add|b)?mm|baddbmm|linear|matmul|addmv)(?![a-z])",
+    "step": r"masked_step|philox|rand|normal_",
+    "norm": r"norm|silu|moments",
+    "copies": r"cop[yi]|(?<![a-z])(cat|clone|to|fill_|zero_)(?![a-z])|memcpy|memset",
+}
+OTHER, OUTSIDE = "other", "outside"
+TOP = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """All calls of one operation (CPU) or kernel (GPU).
+
+    Attributes:
+        name: As the profiler has it.
+        kind: One of ``KINDS``, or ``other``.
+        ms_per_step: Its own time, without that of what it calls.
+        calls_per_step: How often.
+    """
+
+    name: str
+    kind: str
+    ms_per_step: float
+    calls_per_step: float
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """One profiled trajectory.
+
+    Attributes:
+        ms_per_step: Wall-clock time while profiling, which costs time itself.
+        shares: Part of it by kind, summing to 1; ``outside`` is what is in no operation: Python and dispatch, or a
+            GPU that waits.
+        operations: Those that took the longest.
+    """
+
+    ms_per_step: float
+    shares: dict[str, float]
+    operations: tuple[Operation, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self)
+
+
+def kind_of(name: str) -> str:
+    """What kind of work an operation or kernel does, by its name."""
+    lowered = name.lower()
+    return next((kind for kind, pattern in KINDS.items() if re.search(pattern, lowered)), OTHER)
+
+
+def profile(work: Callable[[], Any], device: torch.device, evaluations: int) -> Profile:
+    """Profile one run of a trajectory of so many network evaluations."""
+    on_gpu = device.type == "cuda"
+    # The profiler's library reports its own doings on standard error, between the lines of the caller.
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")
+    activities = [torch.profiler.ProfilerActivity.CPU]
+    if on_gpu:
+        activities.append(torch.profiler.ProfilerActivity.CUDA)
+    with torch.profiler.profile(activities=activities) as profiler:
+        seconds = seconds_of(work, device)
+    events = []
+    for event in profiler.key_averages():
+        if on_gpu:
+            # Kernels only; an operation's time on the GPU is that of its kernels.
+            own = event.self_device_time_total if event.device_type == DeviceType.CUDA else 0.0
+        else:
+            own = event.self_cpu_time_total
+        if own > 0:
+            events.append(Operation(event.key, kind_of(event.key), own / 1e3 / evaluations, event.count / evaluations))
+    return summarise(events, 1e3 * seconds / evaluations)
+
+
+def summarise(operations: list[Operation], ms_per_step: float) -> Profile:
+    """Shares of the wall-clock time; kernels that overlap can fill more than all of it, which then is theirs."""
+    totals = Counter({kind: 0.0 for kind in (*KINDS, OTHER)})
+    for operation in operations:
+        totals[operation.kind] += operation.ms_per_step
+    whole = max(ms_per_step, totals.total())
+    shares = {kind: total / whole for kind, total in totals.items()}
+    shares[OUTSIDE] = 1 - sum(shares.values())
+    longest = sorted(operations, key=lambda operation: -operation.ms_per_step)[:TOP]
+    return Profile(ms_per_step, shares, tuple(longest))

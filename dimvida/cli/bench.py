@@ -1,0 +1,10 @@
+"""``dimvida bench``: how fast, and how good at that speed."""
+
+from __future__ import annotations
+
+import typer
+
+from dimvida.cli import bench_sampling
+
+app = typer.Typer(help="Measure how fast sampling is, and how good at that speed.", no_args_is_help=True)
+app.command("sampling")(bench_sampling.sampling)

@@ -1,0 +1,134 @@
+"""What ``dimvida bench`` prints: tables that fit 80 columns."""
+
+from __future__ import annotations
+
+import textwrap
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from dimvida.benchmark.end_to_end import Stage
+    from dimvida.benchmark.sampling import BatchResult
+
+WIDTH = 80
+PROFILE_COLUMNS = {
+    "products": "products",
+    "norm": "norm, SiLU",
+    "step": "step, noise",
+    "copies": "copies",
+    "other": "other",
+    "outside": "outside",
+}
+
+
+def print_head(result: dict[str, Any]) -> None:
+    """What is measured on what, and which arms do not run."""
+    versions, hardware, settings = result["versions"], result["hardware"], result["settings"]
+    gpu = hardware["gpu"]
+    flags = " ".join(hardware["cpu_flags"])
+    _print(
+        f"dimvida {versions['dimvida']}, torch {versions['torch']}, Python {versions['python']}; "
+        f"{hardware['cpu']} ({flags or 'no known flags'}), threads: {hardware['threads']}"
+        + (f"; {gpu['name']}, {gpu['memory_gib']} GiB, CUDA {versions['cuda']}" if gpu else "")
+    )
+    _print(
+        f"{settings['network']}: {settings['views']} views of {settings['latent_dim']}, width {settings['width']}; "
+        f"{settings['solver']}, {settings['steps']} steps, {settings['repeats']} runs of each arm"
+    )
+    _print_reasons({arm["name"]: arm["not_run"] for arm in result["arms"] if arm["not_run"]})
+
+
+def print_batch(result: BatchResult) -> None:
+    """The arms at one batch size, and their profiles."""
+    on_gpu = any(arm.memory is not None for arm in result.arms)
+    _print(f"batch {result.batch}: {result.gflop_per_step:.3g} GFLOP of matrix products a step")
+    table = _table()
+    table.add_column("arm", no_wrap=True)
+    for heading in ("ms/step", "quartiles", "ms", "views/s", "of floor", "speed-up"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    if on_gpu:
+        table.add_column("MiB", justify="right", no_wrap=True)
+    for arm in result.arms:
+        step, speedup = result.ms_per_step(arm.trajectory), result.times_baseline(arm)
+        table.add_row(
+            arm.name,
+            _number(step.median),
+            f"{_number(step.q1)}-{_number(step.q3)}",
+            _number(arm.trajectory.median),
+            _number(result.views_per_second(arm)),
+            f"{100 * result.floor_fraction(arm):.0f} %",
+            "" if speedup is None else f"{speedup:.2f}",
+            *([f"{arm.memory / 2**20:.0f}"] if arm.memory is not None else []),
+        )
+    for name, floor in result.floors.items():
+        step = result.ms_per_step(floor)
+        quartiles = f"{_number(step.q1)}-{_number(step.q3)}"
+        table.add_row(f"floor {name}", _number(step.median), quartiles, _number(floor.median))
+    _console().print(table)
+    _print_reasons(result.failed)
+    _print_deviations(result)
+    _print_profiles(result)
+
+
+def print_end_to_end(stages: list[Stage], failed: dict[str, str]) -> None:
+    """The whole way from pictures to pictures."""
+    _print("end to end, files aside (generate: encode, sample and decode)")
+    table = _table()
+    table.add_column("stage")
+    for heading in ("ms", "quartiles", "views/s"):
+        table.add_column(heading, justify="right")
+    for stage in stages:
+        quartiles = f"{_number(stage.time.q1)}-{_number(stage.time.q3)}"
+        table.add_row(stage.name, _number(stage.time.median), quartiles, _number(stage.views_per_second))
+    _console().print(table)
+    _print_reasons(failed)
+
+
+def _print_deviations(result: BatchResult) -> None:
+    found = [f"{arm.name} {arm.deviation:.1e}" for arm in result.arms if arm.deviation is not None]
+    if found:
+        _print(f"rms difference of the latents from the eager backend, same noise: {', '.join(found)}")
+
+
+def _print_profiles(result: BatchResult) -> None:
+    profiled = [arm for arm in result.arms if arm.profile is not None]
+    if not profiled:
+        return
+    _print("share of a profiled step, % (outside: in no operation)")
+    table = _table()
+    table.add_column("arm", no_wrap=True)
+    for heading in PROFILE_COLUMNS.values():
+        table.add_column(heading, justify="right", no_wrap=True)
+    for arm in profiled:
+        table.add_row(arm.name, *(f"{100 * arm.profile.shares[kind]:.1f}" for kind in PROFILE_COLUMNS))
+    _console().print(table)
+
+
+def _table() -> Table:
+    from rich import box
+    from rich.table import Table
+
+    return Table(box=box.SIMPLE, padding=(0, 1), pad_edge=False)
+
+
+def _console() -> Any:
+    from rich.console import Console
+
+    return Console(width=WIDTH, highlight=False)
+
+
+def _number(value: float) -> str:
+    """Three significant digits, without an exponent."""
+    digits = 0 if value >= 100 else 1 if value >= 10 else 2 if value >= 1 else 3
+    return f"{value:.{digits}f}"
+
+
+def _print(text: str) -> None:
+    print("\n".join(textwrap.wrap(text, WIDTH, subsequent_indent="  ", break_on_hyphens=False)), flush=True)
+
+
+def _print_reasons(reasons: dict[str, str]) -> None:
+    for reason in dict.fromkeys(reasons.values()):
+        names = ", ".join(name for name, given in reasons.items() if given == reason)
+        _print(f"not run: {names}: {reason}")

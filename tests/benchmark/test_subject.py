@@ -1,0 +1,33 @@
+"""What is timed."""
+
+from __future__ import annotations
+
+import torch
+
+from dimvida.benchmark.subject import flops_per_row, make_case, matrix_layers
+from dimvida.models import ScoreNetwork
+
+
+def test_the_papers_network_takes_129_mflop_a_row():
+    with torch.device("meta"):
+        network = ScoreNetwork(4, 64, width=1536, time_dim=512, groups=32)
+    assert len(matrix_layers(network)) == 1 + 7 * 2 + 3 + 4 + 1  # input, blocks, their skips, linears, output
+    assert flops_per_row(network) == 2 * (2 * 256 * 1536 + 21 * 1536**2 + 3 * 2 * 1536**2 - 3 * 1536**2 + 3 * 1536**2)
+    assert round(flops_per_row(network) / 1e6) == 129
+
+
+def test_the_layers_of_the_time_conditioning_are_left_out(subject):
+    network, layers = subject.network, matrix_layers(subject.network)
+    every = [layer for layer in network.modules() if isinstance(layer, torch.nn.Linear)]
+    others = {id(layer) for layer in every} - {id(layer) for layer in layers}
+    blocks = (*network.down_blocks, *network.mid_blocks, *network.up_blocks, network.final_block)
+    expected = {id(network.time_embedding[0]), id(network.time_embedding[2])} | {id(block.time) for block in blocks}
+    assert others == expected
+
+
+def test_every_row_knows_one_view_and_neighbours_know_different_ones(subject):
+    case = make_case(subject, 6, solver="ddim", steps=3, device=torch.device("cpu"), compile_mode="default")
+    assert case.known.sum(1).tolist() == [1] * 6
+    assert case.known.int().argmax(1).tolist() == [0, 1, 2, 3, 0, 1]
+    assert case.missing_views == 18
+    assert case.latents.shape == (6, 4, 8)

@@ -1,0 +1,162 @@
+"""``dimvida bench sampling``."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from dimvida.benchmark.arms import ARMS
+
+QUICK = ("--preset", "tiny", "--device", "cpu", "--steps", 2, "--repeats", 1)
+
+
+@pytest.fixture
+def bench(dimvida, tmp_path: Path):
+    """Runs the command with a result file; returns the process's result and the file's content."""
+
+    def call(*options: object):
+        file = tmp_path / "result.json"
+        done = dimvida("bench", "sampling", "--json", file, *options)
+        return done, json.loads(file.read_text()) if file.exists() else None
+
+    return call
+
+
+def test_a_table_and_json(bench, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    done, result = bench(*QUICK, "--batch", "3,8", "--arms", "fused-fp32,eager-fp32,eager-bf16")
+    assert done.code == 0, done.err
+    assert result["benchmark"] == "sampling" and result["schema"] == 1 and result["complete"]
+    assert result["versions"]["torch"] == torch.__version__
+    assert result["hardware"]["threads"] == torch.get_num_threads() and result["hardware"]["gpu"] is None
+    assert result["settings"]["steps"] == 2 and result["settings"]["solver"] == "euler-maruyama"
+    assert max(map(len, done.out.splitlines())) <= 80
+    assert [batch["batch"] for batch in result["results"]] == [3, 8]
+    for batch in result["results"]:
+        arms = {arm["name"]: arm for arm in batch["arms"]}
+        assert list(arms) == ["eager-fp32", "eager-bf16", "fused-fp32"]
+        floors = {floor["dtype"]: floor["ms_per_step"]["median"] for floor in batch["floors"]}
+        assert set(floors) == {"fp32", "bf16"} and min(floors.values()) > 0
+        baseline = arms["eager-fp32"]["ms_per_trajectory"]["median"]
+        for arm in arms.values():
+            step, trajectory = arm["ms_per_step"], arm["ms_per_trajectory"]
+            assert 0 < trajectory["q1"] <= trajectory["median"] <= trajectory["q3"]
+            assert step["median"] == pytest.approx(trajectory["median"] / 2)
+            assert arm["views_per_second"] == pytest.approx(3 * batch["batch"] / trajectory["median"] * 1e3)
+            assert arm["times_eager_fp32"] == pytest.approx(baseline / trajectory["median"])
+            assert arm["floor_fraction"] == pytest.approx(floors[arm["floor"]] / step["median"])
+            assert f"{arm['times_eager_fp32']:.2f}" in done.out
+        assert arms["fused-fp32"]["rms_from_eager_fp32"] < 1e-4
+
+
+def test_every_arm_runs_or_says_why_not(bench):
+    done, result = bench(*QUICK, "--batch", 2, "--arms", "eager-fp32,eager-tf32")
+    assert done.code == 0, done.err
+    assert [arm["name"] for arm in result["arms"]] == list(ARMS)
+    ran = {arm["name"] for arm in result["results"][0]["arms"]}
+    for arm in result["arms"]:
+        assert bool(arm["not_run"]) == (arm["name"] not in ran)
+        if arm["not_run"]:
+            assert re.search(rf"not run:[^:]*\b{re.escape(arm['name'])}\b", done.out)
+    assert "needs cuda" in next(arm["not_run"] for arm in result["arms"] if arm["name"] == "eager-tf32")
+
+
+def test_a_type_brings_its_arms_and_the_baseline(bench, monkeypatch):
+    done, result = bench(*QUICK, "--batch", 2, "--dtype", "tf32")
+    assert done.code == 0, done.err
+    assert [arm["name"] for arm in result["results"][0]["arms"]] == ["eager-fp32"]
+    reasons = {arm["name"]: arm["not_run"] for arm in result["arms"]}
+    assert reasons["fused-fp32"] == "not asked for" and "needs cuda" in reasons["eager-tf32"]
+
+
+def test_profile_and_the_whole_way(bench, tiny_checkpoint: Path):
+    options = ("--checkpoint", tiny_checkpoint, "--device", "cpu", "--steps", 2, "--repeats", 1, "--batch", 2)
+    done, result = bench(*options, "--arms", "fused-fp32", "--solver", "ddim", "--profile", "--end-to-end")
+    assert done.code == 0, done.err
+    assert result["settings"]["network"].startswith("checkpoint ")
+    batch = result["results"][0]
+    arm = batch["arms"][0]
+    assert sum(arm["profile"]["shares"].values()) == pytest.approx(1)
+    assert any(operation["kind"] == "products" for operation in arm["profile"]["operations"])
+    assert arm["times_eager_fp32"] is None
+    stages = {stage["name"]: stage for stage in batch["end_to_end"]["stages"]}
+    assert list(stages) == ["encode", "decode", "generate, eager", "generate, fused"]
+    assert [stage["views"] for stage in stages.values()] == [2, 6, 6, 6]
+    for stage in stages.values():
+        assert stage["views_per_second"] == pytest.approx(stage["views"] / stage["ms"]["median"] * 1e3)
+
+
+def test_threads_are_set_and_put_back(bench):
+    before = torch.get_num_threads()
+    done, result = bench(*QUICK, "--batch", 2, "--arms", "eager-fp32", "--threads", before + 1)
+    assert done.code == 0, done.err
+    assert result["hardware"]["threads"] == before + 1
+    assert torch.get_num_threads() == before
+
+
+def test_defaults_on_a_cpu():
+    from dimvida.cli.bench_sampling import BATCHES
+
+    assert BATCHES["cpu"] == (64, 256)
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        (("--batch", "0"), "--batch 0"),
+        (("--batch", "2,x"), "--batch 2,x"),
+        (("--steps", "0"), "--steps"),
+        (("--repeats", "0"), "--repeats"),
+        (("--solver", "heun"), "unknown solver 'heun'"),
+        (("--arms", "fast"), "unknown arm 'fast'"),
+        (("--arms", "eager-tf32"), "eager-tf32: needs cuda"),
+        (("--arms", "eager-fp32", "--dtype", "tf32"), "--arms or --dtype"),
+        (("--dtype", "int8"), "unknown type 'int8'"),
+        (("--preset", "huge"), "unknown preset 'huge'"),
+        (("--preset", "tiny", "--checkpoint", "bundled"), "--preset or --checkpoint"),
+        (("--checkpoint", "nowhere"), "nowhere"),
+        (("--device", "abacus"), "--device abacus"),
+        (("--compile-mode", "fastest"), "--compile-mode"),
+    ],
+)
+def test_bad_options(bench, options, named):
+    preset = () if {"--preset", "--checkpoint"} & set(options) else ("--preset", "tiny")
+    device = () if "--device" in options else ("--device", "cpu")
+    done, result = bench(*preset, *device, *options)
+    assert done.code == 2
+    assert len(done.errors) == 1 and named in done.errors[0]
+    assert result is None and done.out == ""
+
+
+def test_a_result_file_that_cannot_be_written_is_refused_at_once(dimvida, tmp_path: Path):
+    done = dimvida("bench", "sampling", *QUICK, "--json", tmp_path / "nowhere" / "result.json")
+    assert done.code == 2 and done.out == ""
+    assert "--json" in done.errors[0]
+
+
+@pytest.mark.slow
+def test_an_interruption_keeps_what_is_done(tmp_path: Path):
+    file = tmp_path / "result.json"
+    options = [*QUICK, "--batch", "2,100000", "--arms", "eager-fp32", "--json", file]
+    command = [sys.executable, "-m", "dimvida", "bench", "sampling", *map(str, options)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    out = ""
+    while "floor fp32" not in out:  # the last line of the first table
+        line = process.stdout.readline()
+        assert line, process.stderr.read()
+        out += line
+    while not file.exists():
+        assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=120)
+    assert process.returncode == 130
+    assert re.search(r"eager-fp32 +[\d.]+", out)
+    result = json.loads(file.read_text())
+    assert not result["complete"] and [batch["batch"] for batch in result["results"]] == [2]
