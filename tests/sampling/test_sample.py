@@ -62,7 +62,9 @@ def test_backends_agree_sample_by_sample(solver: str, network: ScoreNetwork, dev
     network = network.to(device)
     latents, known = torch.randn(5, 4, 6, device=device), masks(5, 4).to(device)
     eager, fused = (
-        sample(network, latents, known, solver=solver, steps=8, seed=3, backend=backend, x0_clip=3.0)
+        sample(
+            network, latents, known, solver=solver, steps=8, seed=3, backend=backend, x0_clip=3.0, dtype=torch.float32
+        )
         for backend in BACKENDS
     )
     torch.testing.assert_close(fused, eager, rtol=1e-4, atol=1e-4)
