@@ -18,7 +18,7 @@ py::dict build_info() {
   py::dict info;
   info["version"] = DIMVIDA_VERSION;
   info["compiler"] = kCompiler;
-#if defined(DIMVIDA_WITH_CUDA)
+#if defined(DIMVIDA_WITH_CUDA) && !defined(DIMVIDA_CUDA_ON_HOST)
   info["cuda"] = true;
   info["cuda_version"] = DIMVIDA_CUDA_VERSION;
   info["cuda_archs"] = py::str(DIMVIDA_CUDA_ARCHS).attr("split")(" ");
@@ -26,6 +26,16 @@ py::dict build_info() {
   info["cuda"] = false;
   info["cuda_version"] = py::none();
   info["cuda_archs"] = py::list();
+#endif
+#if defined(DIMVIDA_CUDA_ON_HOST)
+  info["cuda_on_host"] = true;
+#else
+  info["cuda_on_host"] = false;
+#endif
+#if defined(DIMVIDA_SANITIZED)
+  info["sanitized"] = true;
+#else
+  info["sanitized"] = false;
 #endif
 
   int count = 0;

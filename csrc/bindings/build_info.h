@@ -6,7 +6,7 @@
 namespace dimvida {
 
 // A dict of: version, compiler, cuda (bool), cuda_version, cuda_archs, simd_compiled, simd_supported, simd,
-// openmp.
+// openmp, and of the test builds: cuda_on_host (bool), sanitized (bool).
 pybind11::dict build_info();
 
 }  // namespace dimvida

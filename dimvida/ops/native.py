@@ -39,7 +39,8 @@ def build_info() -> dict[str, Any]:
 
     Returns:
         version, compiler, cuda (bool), cuda_version, cuda_archs, simd_compiled, simd_supported and simd (instruction
-        sets in the module, usable on this processor, and in use), openmp (bool).
+        sets in the module, usable on this processor, and in use), openmp (bool), cuda_on_host and sanitized (bool, true
+        in builds for tests only).
     """
     return {} if _native is None else _native.build_info()
 

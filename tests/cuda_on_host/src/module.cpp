@@ -1,0 +1,90 @@
+// The Python module kernels_on_host: CUDA kernels on the host, past their launchers, in shapes of the test's
+// choice. It takes the parameter objects of dimvida.ops._native, which must be loaded. Every function returns
+// a status.
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+
+#include <array>
+
+#include "cuda/group_norm_silu.cuh"
+#include "cuda/launch.h"
+#include "cuda/masked_step.cuh"
+#include "cuda/pack_images.cuh"
+#include "cuda/philox_normal.cuh"
+#include "runtime_kernels.cuh"
+
+namespace py = pybind11;
+
+namespace dimvida::cuda {
+namespace {
+
+using Shape = std::array<unsigned int, 3>;
+
+template <class T>
+T* pointer(uintptr_t address) {
+  return reinterpret_cast<T*>(address);
+}
+
+dim3 dim3_of(const Shape& shape) { return dim3(shape[0], shape[1], shape[2]); }
+
+// `wide` is the instance with 64-bit offsets. The launcher takes it for tensors of many gigabytes only.
+int masked_step_instance(const MaskedStepParams& p, bool aligned, bool wide, unsigned int blocks,
+                         unsigned int threads) {
+  auto* const kernel =
+      wide ? (aligned ? masked_step_kernel<true, int64_t> : masked_step_kernel<false, int64_t>)
+           : (aligned ? masked_step_kernel<true, uint32_t> : masked_step_kernel<false, uint32_t>);
+  return launch(kernel, blocks, threads, 0, nullptr, p);
+}
+
+int group_norm_silu_instance(const GroupNormSiluParams& p, bool aligned, int lanes, bool held,
+                             unsigned int blocks) {
+  auto* const kernel = aligned ? group_norm_silu_kernel<true> : group_norm_silu_kernel<false>;
+  return launch(kernel, blocks, kBlockThreads, 0, nullptr, p, lanes, held);
+}
+
+int shuffle(uintptr_t values, uintptr_t results, int kind, int operand, int width, unsigned int mask,
+            unsigned int threads) {
+  const ShuffleParams p = {pointer<const float>(values), pointer<float>(results), kind, operand, width, mask};
+  return launch(shuffle_kernel, 1, threads, 0, nullptr, p);
+}
+
+int sum(uintptr_t values, uintptr_t sums, int64_t count, int slots, std::size_t shared_bytes,
+        unsigned int blocks, unsigned int threads) {
+  const SumParams p = {pointer<const float>(values), pointer<float>(sums), count, slots};
+  return launch(sum_kernel, blocks, threads, shared_bytes, nullptr, p);
+}
+
+int race(uintptr_t results, int distance, bool barrier, unsigned int blocks, unsigned int threads) {
+  return launch(race_kernel, blocks, threads, threads * sizeof(float), nullptr, pointer<float>(results),
+                distance, barrier);
+}
+
+}  // namespace
+}  // namespace dimvida::cuda
+
+PYBIND11_MODULE(kernels_on_host, m) {
+  using namespace dimvida;
+  m.def("masked_step", &cuda::masked_step_instance);
+  m.def("group_norm_silu", &cuda::group_norm_silu_instance);
+  m.def("pack_images", [](const PackImagesParams& p, unsigned int blocks, unsigned int threads) {
+    return cuda::launch(cuda::pack_images_kernel, blocks, threads, 0, nullptr, p);
+  });
+  m.def("philox_normal", [](const PhiloxNormalParams& p, unsigned int blocks, unsigned int threads) {
+    return cuda::launch(cuda::philox_normal_kernel, blocks, threads, 0, nullptr, p);
+  });
+  m.def("philox_words", [](const PhiloxWordsParams& p, unsigned int blocks, unsigned int threads) {
+    return cuda::launch(cuda::philox_words_kernel, blocks, threads, 0, nullptr, p);
+  });
+  m.def("error_string", [](int status) { return cudaGetErrorString(static_cast<cudaError_t>(status)); });
+
+  // The stand-in for the runtime itself.
+  m.def("shuffle", &cuda::shuffle);
+  m.def("sum", &cuda::sum);
+  m.def("race", &cuda::race);
+  m.def("diverge", [](int kind) { return cuda::launch(cuda::divergence_kernel, 2, 64, 0, nullptr, kind); });
+  m.def("places", [](uintptr_t counts, const cuda::Shape& grid, const cuda::Shape& block) {
+    return cuda::launch(cuda::place_kernel, cuda::dim3_of(grid), cuda::dim3_of(block), 0, nullptr,
+                        cuda::pointer<int32_t>(counts));
+  });
+  m.def("last_error", [] { return static_cast<int>(cudaGetLastError()); });
+}
