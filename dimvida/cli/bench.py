@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import typer
 
-from dimvida.cli import bench_sampling
+from dimvida.cli import bench_sampling, bench_solvers
 
 app = typer.Typer(help="Measure how fast sampling is, and how good at that speed.", no_args_is_help=True)
 app.command("sampling")(bench_sampling.sampling)
+app.command("solvers")(bench_solvers.solvers)

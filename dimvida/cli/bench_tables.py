@@ -10,6 +10,8 @@ if TYPE_CHECKING:
 
     from dimvida.benchmark.end_to_end import Stage
     from dimvida.benchmark.sampling import BatchResult
+    from dimvida.evaluation.solver_quality import Quality
+    from dimvida.evaluation.views import Score
 
 WIDTH = 80
 PROFILE_COLUMNS = {
@@ -27,12 +29,12 @@ def print_head(result: dict[str, Any]) -> None:
     versions, hardware, settings = result["versions"], result["hardware"], result["settings"]
     gpu = hardware["gpu"]
     flags = " ".join(hardware["cpu_flags"])
-    _print(
+    print_wrapped(
         f"dimvida {versions['dimvida']}, torch {versions['torch']}, Python {versions['python']}; "
         f"{hardware['cpu']} ({flags or 'no known flags'}), threads: {hardware['threads']}"
         + (f"; {gpu['name']}, {gpu['memory_gib']} GiB, CUDA {versions['cuda']}" if gpu else "")
     )
-    _print(
+    print_wrapped(
         f"{settings['network']}: {settings['views']} views of {settings['latent_dim']}, width {settings['width']}; "
         f"{settings['solver']}, {settings['steps']} steps, {settings['repeats']} runs of each arm"
     )
@@ -42,7 +44,7 @@ def print_head(result: dict[str, Any]) -> None:
 def print_batch(result: BatchResult) -> None:
     """The arms at one batch size, and their profiles."""
     on_gpu = any(arm.memory is not None for arm in result.arms)
-    _print(f"batch {result.batch}: {result.gflop_per_step:.3g} GFLOP of matrix products a step")
+    print_wrapped(f"batch {result.batch}: {result.gflop_per_step:.3g} GFLOP of matrix products a step")
     table = _table()
     table.add_column("arm", no_wrap=True)
     for heading in ("ms/step", "quartiles", "ms", "views/s", "of floor", "speed-up"):
@@ -73,7 +75,7 @@ def print_batch(result: BatchResult) -> None:
 
 def print_end_to_end(stages: list[Stage], failed: dict[str, str]) -> None:
     """The whole way from pictures to pictures."""
-    _print("end to end, files aside (generate: encode, sample and decode)")
+    print_wrapped("end to end, files aside (generate: encode, sample and decode)")
     table = _table()
     table.add_column("stage")
     for heading in ("ms", "quartiles", "views/s"):
@@ -85,17 +87,35 @@ def print_end_to_end(stages: list[Stage], failed: dict[str, str]) -> None:
     _print_reasons(failed)
 
 
+def quality_heading() -> str:
+    """Above the lines of ``quality_line``."""
+    columns = ("solver", "steps", "PSNR true", "PSNR ref.", "LFD true", "LFD ref.")
+    return "{:22} {:>5} {:>14} {:>14} {:>10} {:>10}".format(*columns)
+
+
+def quality_line(quality: Quality, name: str | None = None) -> str:
+    """One measurement of ``dimvida bench solvers``, printed as soon as it is there."""
+    reference = "" if quality.psnr_reference is None else _score(quality.psnr_reference)
+    distance = "" if quality.distance_reference is None else _number(quality.distance_reference)
+    start = f"{name or quality.solver:22} {quality.steps:>5} {_score(quality.psnr_true):>14} {reference:>14}"
+    return f"{start} {_number(quality.distance_true):>10} {distance:>10}".rstrip()
+
+
+def _score(score: Score) -> str:
+    return f"{score.mean:.2f} ± {score.standard_error:.2f}"
+
+
 def _print_deviations(result: BatchResult) -> None:
     found = [f"{arm.name} {arm.deviation:.1e}" for arm in result.arms if arm.deviation is not None]
     if found:
-        _print(f"rms difference of the latents from the eager backend, same noise: {', '.join(found)}")
+        print_wrapped(f"rms difference of the latents from the eager backend, same noise: {', '.join(found)}")
 
 
 def _print_profiles(result: BatchResult) -> None:
     profiled = [arm for arm in result.arms if arm.profile is not None]
     if not profiled:
         return
-    _print("share of a profiled step, % (outside: in no operation)")
+    print_wrapped("share of a profiled step, % (outside: in no operation)")
     table = _table()
     table.add_column("arm", no_wrap=True)
     for heading in PROFILE_COLUMNS.values():
@@ -124,11 +144,12 @@ def _number(value: float) -> str:
     return f"{value:.{digits}f}"
 
 
-def _print(text: str) -> None:
+def print_wrapped(text: str) -> None:
+    """A paragraph."""
     print("\n".join(textwrap.wrap(text, WIDTH, subsequent_indent="  ", break_on_hyphens=False)), flush=True)
 
 
 def _print_reasons(reasons: dict[str, str]) -> None:
     for reason in dict.fromkeys(reasons.values()):
         names = ", ".join(name for name, given in reasons.items() if given == reason)
-        _print(f"not run: {names}: {reason}")
+        print_wrapped(f"not run: {names}: {reason}")

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from dimvida.cli.device import resolve_device
+from dimvida.cli.evaluation_data import open_for_evaluation, read_objects, require_readable
 from dimvida.cli.names import parse_numbers
+from dimvida.cli.output import write_json
 from dimvida.cli.progress import ProgressBar
-from dimvida.errors import DimvidaError, InputError
 
 if TYPE_CHECKING:
-    from dimvida.data.batch import BadFile, MultiViewBatch
-    from dimvida.data.source import MultiViewSource
     from dimvida.evaluation.views import Score, ViewScores
-    from dimvida.sampling.multiview import MultiViewModel
 
 
 def evaluate(
@@ -48,12 +45,12 @@ def evaluate(
     from dimvida.generation.settings import resolve_settings
     from dimvida.sampling.multiview import load
 
-    source = _open(data, split)
+    source = open_for_evaluation(data, split)
     model = load(checkpoint, resolve_device(device))
     settings = resolve_settings(model, steps=steps, solver=solver, seed=seed, batch=batch, backend=backend, dtype=dtype)
     counts = numbers or tuple(range(1, len(model.view_names)))
     trajectories = sum(len(subsets(len(model.view_names), count)) for count in counts)
-    objects, bad = _load(source, model, limit)
+    objects, bad = read_objects(source, model, limit)
     scores = []
     with ProgressBar("evaluating", trajectories * len(objects), "objects") as bar:
         for count in counts:
@@ -89,33 +86,10 @@ def evaluate(
             "reconstruction": ceiling.to_dict(),
             "skipped": [{"file": file.location, "reason": file.reason} for file in bad],
         }
-        _write_json(json_, result)
-    if bad and not skip_bad:
-        raise DimvidaError(
-            f"{len(bad)} files cannot be read and their objects were left out; the first: {bad[0].location}: "
-            f"{bad[0].reason} (not an error with --skip-bad)"
-        )
+        write_json(json_, result)
+    if not skip_bad:
+        require_readable(bad)
     return 0
-
-
-def _open(path: Path, split: str | None) -> MultiViewSource:
-    from dimvida.data.opening import open_source
-
-    source = open_source(path, split=split)
-    return open_source(path, split="test") if split is None and "test" in source.splits else source
-
-
-def _load(source: MultiViewSource, model: MultiViewModel, limit: int | None) -> tuple[MultiViewBatch, list[BadFile]]:
-    from dimvida.evaluation.objects import load_complete
-
-    total = min(limit or len(source), len(source))
-    with ProgressBar("reading", total, "objects") as bar:
-        objects, bad, notes = load_complete(
-            source, model.view_names, model.image_size, limit=limit, progress=bar.update
-        )
-    for note in (*source.notes, *notes):
-        print(f"note: {note}")
-    return objects, bad
 
 
 def _print_table(scores: list[ViewScores], ceiling: ViewScores) -> None:
@@ -140,12 +114,3 @@ def _cells(score: ViewScores) -> tuple[str, str, str]:
 
 def _cell(score: Score, digits: int) -> str:
     return f"{score.mean:.{digits}f} ± {score.standard_error:.{digits}f}"
-
-
-def _write_json(path: Path, result: dict[str, object]) -> None:
-    from dimvida.files import atomic_write
-
-    try:
-        atomic_write(path, json.dumps(result, indent=1) + "\n")
-    except OSError as error:
-        raise InputError(f"--json {path}: cannot be written ({error.strerror or error})") from error

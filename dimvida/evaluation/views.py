@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -92,9 +92,7 @@ def score_known(
     dtype: torch.dtype | None = None,
     progress: Callable[[int], object] = lambda objects: None,
 ) -> ViewScores:
-    """Generate and score all views that ``known`` given views leave open.
-
-    Every subset starts from the same noise of an object, so differences between them are not chance.
+    """Generate and score all views that ``known`` given views leave open, see ``complete_subsets``.
 
     Args:
         model: What is evaluated.
@@ -110,24 +108,45 @@ def score_known(
     """
     values: list[tuple[Tensor, Tensor]] = []
     chosen = subsets(images.shape[1], known)
+    sampling = {"steps": steps, "solver": solver, "seed": seed, "backend": backend, "dtype": dtype}
+    for given, rows, completed in complete_subsets(model, images, ids, chosen, batch=batch, **sampling):
+        values.append(_compare(completed[:, ~given], images[rows][:, ~given]))
+        progress(len(completed))
+    return _summarise(known, len(chosen), len(images), values)
+
+
+def complete_subsets(
+    model: MultiViewModel,
+    images: Tensor,
+    ids: Sequence[str],
+    chosen: Sequence[tuple[int, ...]],
+    *,
+    batch: int,
+    **sampling: Any,
+) -> Iterator[tuple[Tensor, slice, Tensor]]:
+    """Give every set of views in turn and generate the others, batch by batch.
+
+    Every set starts from the same noise of an object, so differences between them are not chance.
+
+    Args:
+        model: What generates.
+        images: Complete objects, uint8 [N, V, C, H, W].
+        ids: Their ids, which the noise belongs to.
+        chosen: The sets, see ``subsets``.
+        batch: Objects at a time.
+        sampling: Further arguments of ``MultiViewModel.generate``.
+
+    Yields:
+        The given views, bool [V]; the objects; all their views, uint8 [b, V, C, H, W].
+    """
     for subset in chosen:
         given = torch.zeros(images.shape[1], dtype=torch.bool)
         given[list(subset)] = True
         for start in range(0, len(images), batch):
-            part = images[start : start + batch]
-            completed = model.generate(
-                part,
-                given.expand(len(part), -1),
-                steps=steps,
-                solver=solver,
-                seed=seed,
-                sample_ids=sample_id_tensor(ids[start : start + batch]),
-                backend=backend,
-                dtype=dtype,
-            )
-            values.append(_compare(completed[:, ~given], part[:, ~given]))
-            progress(len(part))
-    return _summarise(known, len(chosen), len(images), values)
+            rows = slice(start, min(start + batch, len(images)))
+            part = images[rows]
+            sample_ids = sample_id_tensor(ids[rows])
+            yield given, rows, model.generate(part, given.expand(len(part), -1), sample_ids=sample_ids, **sampling)
 
 
 def score_reconstruction(model: MultiViewModel, images: Tensor, *, batch: int) -> ViewScores:

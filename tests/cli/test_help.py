@@ -16,6 +16,7 @@ COMMANDS = [
     ("doctor",),
     ("bench",),
     ("bench", "sampling"),
+    ("bench", "solvers"),
     ("data",),
     ("data", "inspect"),
     ("data", "partition"),
