@@ -81,7 +81,7 @@ _ARMS = (
     Arm("eager-tf32", torch.float32, "the same with TF32 products", baselines.eager, ("cuda",), tf32=True),
     Arm("eager-bf16", torch.bfloat16, "the same with bfloat16 weights and activations", baselines.eager),
     Arm("eager-bf16+graph", torch.bfloat16, "the same, each step a CUDA graph", baselines.eager_graph, ("cuda",)),
-    Arm("compile-fp32", torch.float32, "the loop's step through torch.compile", baselines.compiled),
+    Arm("compile-fp32", torch.float32, "the loop's step through torch.compile", baselines.compiled, ("cpu",)),
     Arm("compile-bf16", torch.bfloat16, "the same in bfloat16; on a GPU a CUDA graph", baselines.compiled),
     Arm("fused-fp32", torch.float32, "dimvida's fused backend", fused),
     Arm("fused-bf16", torch.bfloat16, "dimvida's fused backend in bfloat16", fused),

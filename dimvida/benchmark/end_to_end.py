@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from dimvida.benchmark.timing import Spread, interleaved
+from dimvida.benchmark.timing import Spread, current, interleaved
 from dimvida.errors import InputError
 from dimvida.sampling.multiview import MultiViewModel
 
@@ -49,7 +49,6 @@ def runs_of(repeats: int) -> int:
     return (2 + len(BACKENDS)) * (WARM_UPS + repeats)
 
 
-@torch.no_grad()
 def measure_end_to_end(
     model: MultiViewModel,
     batch: int,
@@ -66,6 +65,13 @@ def measure_end_to_end(
     Returns:
         The stages that ran, and those that did not with the reason.
     """
+    with torch.no_grad(), current(model.device):
+        return _measure(model, batch, repeats, solver, steps, progress)
+
+
+def _measure(
+    model: MultiViewModel, batch: int, repeats: int, solver: str, steps: int, progress: Callable[[str], object]
+) -> tuple[list[Stage], dict[str, str]]:
     views, config = len(model.view_names), model.config.autoencoder
     generator = torch.Generator().manual_seed(0)
     shape = (batch, views, config.channels, model.image_size, model.image_size)

@@ -13,7 +13,7 @@ from dimvida.benchmark.arms import ARMS, BASELINE, FLOORS, Arm, product_precisio
 from dimvida.benchmark.floor import matrix_products
 from dimvida.benchmark.profile import Profile, profile
 from dimvida.benchmark.subject import Case, flops_per_row
-from dimvida.benchmark.timing import Spread, interleaved, synchronize
+from dimvida.benchmark.timing import Spread, current, interleaved, synchronize
 from dimvida.sampling import sample
 
 WARM_UPS = 2  # runs of each arm that are not timed; the first one compiles
@@ -118,7 +118,6 @@ def runs_of(arms: Sequence[Arm], repeats: int, *, profiled: bool = False) -> int
     return len(arms) * (WARM_UPS + repeats + profiled) + floors * (1 + repeats)
 
 
-@torch.no_grad()
 def measure(
     case: Case,
     arms: Sequence[Arm],
@@ -136,6 +135,13 @@ def measure(
         profiled: Also profile one run of each, after the timed ones.
         progress: Called with a few words after each run, timed or not.
     """
+    with torch.no_grad(), current(case.device):
+        return _measure(case, arms, repeats, profiled, progress)
+
+
+def _measure(
+    case: Case, arms: Sequence[Arm], repeats: int, profiled: bool, progress: Callable[[str], object]
+) -> BatchResult:
     network = case.subject.network
     gflop = flops_per_row(network) * len(case.latents) / 1e9
     result = BatchResult(len(case.latents), case.table.evaluations, case.missing_views, gflop)

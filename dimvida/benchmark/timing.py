@@ -7,7 +7,7 @@ import random
 import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -75,6 +75,11 @@ def seconds_of(work: Callable[[], Any], device: torch.device) -> float:
     work()
     synchronize(device)
     return time.perf_counter() - began
+
+
+def current(device: torch.device) -> AbstractContextManager[Any]:
+    """Makes a GPU torch's current one, where streams, graphs and kernels of whoever asks for none in particular go."""
+    return torch.cuda.device(device) if device.type == "cuda" else nullcontext()
 
 
 def synchronize(device: torch.device) -> None:

@@ -1,0 +1,90 @@
+"""Whole models on a GPU, and the benchmark's arms that only a GPU has."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from dimvida.benchmark import baselines
+from dimvida.benchmark.arms import ARMS
+from dimvida.benchmark.profile import profile
+from dimvida.benchmark.sampling import measure
+from dimvida.benchmark.subject import Subject, make_case
+from dimvida.cli.app import run
+from dimvida.diffusion.schedule import VPSchedule
+from dimvida.diffusion.step_table import StepTable
+from dimvida.sampling.multiview import load
+
+
+@pytest.fixture
+def case(device, make_network):
+    subject = Subject("small", make_network(4, 64, 96, 8).to(device), "noise", VPSchedule(), 4.0)
+    return make_case(subject, 33, solver="repaint", steps=5, device=device, compile_mode="max-autotune-no-cudagraphs")
+
+
+@pytest.mark.parametrize("backend", ["eager", "fused"])
+def test_a_model_makes_the_pictures_that_it_makes_on_the_cpu(device, tiny_checkpoint: Path, backend: str):
+    generator = torch.Generator().manual_seed(0)
+    views = torch.randint(0, 256, (8, 4, 3, 16, 16), generator=generator, dtype=torch.uint8)
+    known = torch.arange(4) == torch.arange(8)[:, None] % 4
+    dtype = torch.float32 if backend == "fused" else None
+    expected = load(tiny_checkpoint).generate(views, known, backend="eager")
+    got = load(tiny_checkpoint, device).generate(views.to(device), known.to(device), backend=backend, dtype=dtype)
+    assert got.device == device
+    assert torch.equal(got.cpu()[known], views[known])
+    error = (got.cpu().double() - expected.double())[~known].square().mean().sqrt()
+    assert error < 1  # of 255 levels
+
+
+def test_a_captured_step_computes_what_its_launches_compute(case, monkeypatch):
+    monkeypatch.setattr(baselines, "start", lambda case: (case.latents.clone(), torch.zeros_like(case.latents)))
+    case = dataclasses.replace(case, table=StepTable(tuple(row._replace(d=0.0) for row in case.table.rows)))
+    with torch.no_grad(), torch.cuda.device(case.device):
+        expected = baselines.eager(case, torch.float32)()
+        trajectory = baselines.eager_graph(case, torch.float32)
+        torch.testing.assert_close(trajectory(), expected, rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(trajectory(), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_a_captured_step_draws_new_noise_at_every_replay(case):
+    with torch.no_grad(), torch.cuda.device(case.device):
+        trajectory = baselines.eager_graph(case, torch.float32)
+        first, second = trajectory(), trajectory()
+    assert torch.equal(first[case.known], second[case.known])
+    assert not torch.isclose(first[~case.known], second[~case.known]).all(-1).any()
+
+
+def test_arms_on_a_gpu(case):
+    names = ["eager-fp32", "eager-tf32", "eager-bf16", "eager-bf16+graph", "fused-fp32", "fused-bf16"]
+    result = measure(case, [ARMS[name] for name in names], 2, profiled=True)
+    assert result.failed == {}
+    assert [arm.name for arm in result.arms] == names
+    assert set(result.floors) == {"fp32", "tf32", "bf16"}
+    for arm in result.arms:
+        assert arm.memory > 0
+        assert arm.profile.shares["products"] > 0
+    deviations = {arm.name: arm.deviation for arm in result.arms}
+    assert deviations["fused-fp32"] < 1e-4 < deviations["fused-bf16"]
+
+
+def test_a_profile_sees_kernels(device):
+    x = torch.randn(256, 256, device=device)
+    with torch.cuda.device(device):
+        found = profile(lambda: [x @ x for _ in range(6)], device, evaluations=3)
+    assert found.shares["products"] > 0
+    assert sum(operation.calls_per_step for operation in found.operations if operation.kind == "products") >= 2
+
+
+def test_the_command(device, tmp_path: Path, capsys):
+    file = tmp_path / "result.json"
+    options = ["--preset", "tiny", "--device", str(device), "--steps", "2", "--repeats", "1", "--batch", "3"]
+    options += ["--arms", "eager-fp32,eager-bf16+graph,fused-bf16", "--end-to-end", "--json", str(file)]
+    assert run(["bench", "sampling", *options]) == 0, capsys.readouterr().err
+    result = json.loads(file.read_text())
+    assert result["hardware"]["gpu"]["name"] == torch.cuda.get_device_properties(device).name
+    assert all(arm["peak_memory_bytes"] > 0 for arm in result["results"][0]["arms"])
+    assert max(map(len, capsys.readouterr().out.splitlines())) <= 80
