@@ -66,3 +66,15 @@ def curve(path: Path) -> list[dict[str, str]]:
 def description(out: Path) -> dict:
     """A run's description of itself."""
     return json.loads((out / "run.json").read_text())
+
+
+class StopAfter:
+    """Asks the loop to stop once it has been asked that many times whether to."""
+
+    def __init__(self, questions: int) -> None:
+        self.left = questions
+
+    @property
+    def requested(self) -> bool:
+        self.left -= 1
+        return self.left < 0

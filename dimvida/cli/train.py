@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,8 +15,8 @@ from dimvida.errors import InputError
 
 if TYPE_CHECKING:
     from dimvida.training.config import TrainConfig
-    from dimvida.training.loop import Stage
-    from dimvida.training.run import TrainingData
+    from dimvida.training.dataset import TrainingData
+    from dimvida.training.progress import Show, Watcher
 
 
 def train(
@@ -55,7 +54,7 @@ def train(
     start = load_checkpoint(init) if init is not None else None
     training_data = _load(data, split, partition, config)
     with Interrupt(minutes) as interrupt, contextlib.ExitStack() as bars:
-        run = Run(out, config, training_data, torch_device, lambda s: _watch(s, bars), interrupt, start)
+        run = Run(out, config, training_data, torch_device, _watcher(bars), interrupt, start)
         finished = run.train(stage, resume)
     if finished:
         print(f"checkpoint: {out / 'checkpoint'}")
@@ -77,7 +76,7 @@ def _load(path: Path, split: str | None, partition: Path | None, config: TrainCo
     from dimvida.data.batch import load_all
     from dimvida.data.opening import open_source
     from dimvida.data.partitions import select_partition
-    from dimvida.training.run import prepare_data
+    from dimvida.training.dataset import prepare_data
 
     source = open_source(path)
     # A partition names its objects itself, of whatever split.
@@ -102,8 +101,9 @@ def _load(path: Path, split: str | None, partition: Path | None, config: TrainCo
     return prepare_data(batch, source.classes, config, description)
 
 
-def _watch(stage: Stage, bars: contextlib.ExitStack) -> Callable[[int, int, float], None]:
-    bars.close()  # the last stage's bar
-    name = stage.objective.name
-    bar = bars.enter_context(ProgressBar(name, stage.total, "steps", start=stage.step))
-    return lambda step, total, loss: bar.update(step, f"loss {loss:.4g}")
+def _watcher(bars: contextlib.ExitStack) -> Watcher:
+    def watch(work: str, total: int, unit: str, done: int) -> Show:
+        bars.close()  # the last work's bar
+        return bars.enter_context(ProgressBar(work, total, unit, start=done)).update
+
+    return watch

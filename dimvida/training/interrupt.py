@@ -4,30 +4,40 @@ from __future__ import annotations
 
 import signal
 import time
+from collections.abc import Callable
 from types import FrameType
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
+class Stopped(Exception):
+    """Work ended before its end because it was asked to; what it had done is kept."""
+
+
 class Interrupt:
-    """While entered, ctrl-C and SIGTERM ask the loop to stop; a second one stops at once.
+    """While entered, ctrl-C and SIGTERM ask the loop to stop.
+
+    A second ctrl-C stops at once, by KeyboardInterrupt. A second SIGTERM changes nothing: batch systems send
+    several, and the saving that the first one asked for shall end.
 
     Args:
         minutes: Also ask to stop after this many minutes; 0 for no limit.
+        announce: Called with the first signal as soon as it arrives, in the middle of whatever goes on.
 
     Attributes:
         requested: Whether to stop.
-        by_signal: Whether a signal asked.
+        signal: The signal that asked first, or None.
     """
 
-    def __init__(self, minutes: float = 0.0) -> None:
-        self.by_signal = False
+    def __init__(self, minutes: float = 0.0, announce: Callable[[signal.Signals], object] | None = None) -> None:
+        self.signal: signal.Signals | None = None
+        self._announce = announce
         self._deadline = time.monotonic() + 60 * minutes if minutes else None
         self._previous: dict[signal.Signals, object] = {}
 
     @property
     def requested(self) -> bool:
-        return self.by_signal or (self._deadline is not None and time.monotonic() > self._deadline)
+        return self.signal is not None or (self._deadline is not None and time.monotonic() > self._deadline)
 
     def __enter__(self) -> Interrupt:
         for number in SIGNALS:
@@ -39,6 +49,9 @@ class Interrupt:
             signal.signal(number, handler)
 
     def _ask(self, number: int, frame: FrameType | None) -> None:
-        if self.by_signal:
+        if self.signal is None:
+            self.signal = signal.Signals(number)
+            if self._announce is not None:
+                self._announce(self.signal)
+        elif number == signal.SIGINT:
             raise KeyboardInterrupt
-        self.by_signal = True

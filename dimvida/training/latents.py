@@ -1,9 +1,9 @@
-"""Encoding a data set once: the diffusion trains on cached, standardised latents."""
+"""Latents of objects and of altered copies of them, and their statistics."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -30,22 +30,29 @@ def latent_statistics(latents: Tensor) -> tuple[Tensor, Tensor]:
     return flat.mean(0).float(), flat.std(0, correction=0).clamp_min(1e-6).float()
 
 
-def object_variants(images: Tensor, *, mirror: bool, recolour: bool) -> Iterator[Tensor]:
-    """The objects themselves, then altered copies that are as good objects as they are.
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """An altered copy of objects that is as good an object as they are.
 
-    Args:
-        images: [N, V, C, H, W].
-        mirror: Also mirrored: each image flipped, and view v exchanged with view V - v.
-        recolour: Also every order of the colour channels, the same one in all views of an object.
-
-    Yields:
-        [N, V, C, H, W], 2 (``mirror``) times C! (``recolour``) times; the first is ``images``.
+    Attributes:
+        channels: The order of the colour channels, the same one in all views of an object.
+        mirrored: Whether each image is flipped, and view v exchanged with view V - v.
     """
-    views, channels = images.shape[1:3]
-    orders = itertools.permutations(range(channels)) if recolour else [tuple(range(channels))]
-    mirrored_views = [-view % views for view in range(views)]
-    for order in orders:
-        recoloured = images[:, :, list(order)]
-        yield recoloured
-        if mirror:
-            yield recoloured[:, mirrored_views].flip(-1)
+
+    channels: tuple[int, ...]
+    mirrored: bool = False
+
+    def of(self, images: Tensor) -> Tensor:
+        """The altered images, [N, V, C, H, W] like the given ones."""
+        images = images[:, :, list(self.channels)]
+        if not self.mirrored:
+            return images
+        views = images.shape[1]
+        return images[:, [-view % views for view in range(views)]].flip(-1)
+
+
+def object_variants(channels: int, *, mirror: bool, recolour: bool) -> list[Variant]:
+    """The objects themselves, then their altered copies: 2 (``mirror``) times ``channels``! (``recolour``)."""
+    plain = tuple(range(channels))
+    orders = itertools.permutations(plain) if recolour else [plain]
+    return [Variant(order, mirrored) for order in orders for mirrored in ([False, True] if mirror else [False])]

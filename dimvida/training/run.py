@@ -3,6 +3,7 @@
 run.json                    the resolved configuration and what it was trained on
 autoencoder.state           training state of a stage, for --resume
 diffusion.state
+latents.safetensors         the encoded data, which --resume need not encode again
 autoencoder.csv, diffusion.csv, curves.png
 samples/                    sample sheets
 checkpoint/                 the model; usable at any time after the autoencoder stage
@@ -14,16 +15,13 @@ import copy
 import hashlib
 import json
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from dimvida._version import __version__
-from dimvida.data.batch import MultiViewBatch
 from dimvida.diffusion.schedule import VPSchedule
 from dimvida.errors import InputError
 from dimvida.files import atomic_write
@@ -33,68 +31,22 @@ from dimvida.models.score_network import ScoreNetwork
 from dimvida.sampling.multiview import MultiViewModel
 from dimvida.training import curves
 from dimvida.training.config import TrainConfig
-from dimvida.training.interrupt import Interrupt
+from dimvida.training.dataset import TrainingData
+from dimvida.training.interrupt import Interrupt, Stopped
+from dimvida.training.latent_store import LatentStore
 from dimvida.training.latents import encode_views, latent_statistics, object_variants
 from dimvida.training.loop import CurvePoint, Hooks, Stage, run_stage
 from dimvida.training.objectives import AutoencoderObjective, DiffusionObjective
-from dimvida.training.seeds import derived_generator, derived_seed, seeded
+from dimvida.training.progress import Watcher
+from dimvida.training.seeds import derived_seed, seeded
 from dimvida.training.sheets import completion_sheet, reconstruction_sheet
 
 STAGES = ("autoencoder", "diffusion")
 SHEET_OBJECTS = 8
 PLOT_INTERVAL = 30.0  # seconds
 
-# Makes the callback that shows a stage's progress: called with (step, total, loss) after every step.
-Watcher = Callable[[Stage], Callable[[int, int, float], None]]
-
-
-@dataclass(slots=True)
-class TrainingData:
-    """Complete objects, split into training and validation.
-
-    Attributes:
-        images: uint8 [N, V, C, H, W].
-        held_out: uint8 [M, V, C, H, W].
-        view_names, classes: Names.
-        description: What the provenance says of the data.
-        digest: Hash of the ids and pixels.
-    """
-
-    images: Tensor
-    held_out: Tensor
-    view_names: tuple[str, ...]
-    classes: tuple[str, ...]
-    description: dict[str, Any]
-    digest: str
-
-
-def prepare_data(
-    batch: MultiViewBatch, classes: tuple[str, ...], config: TrainConfig, description: dict[str, Any]
-) -> TrainingData:
-    """Keep the objects that have all views and hold some out for validation.
-
-    Raises:
-        InputError: If fewer than two complete objects remain, or fewer than two views exist.
-    """
-    if len(batch.view_names) < 2:
-        raise InputError("training needs at least two views per object; this data has one")
-    complete = batch.known.all(1)
-    images = batch.images[complete]
-    if len(images) < 2:
-        raise InputError(f"training needs at least 2 objects with all {len(batch.view_names)} views, not {len(images)}")
-    held_out = min(max(1, round(config.validation * len(images))), len(images) - 1)
-    order = torch.randperm(len(images), generator=derived_generator(config.seed, "validation"))
-    digest = hashlib.sha256("\n".join(batch.ids).encode())
-    digest.update(memoryview(images.contiguous().numpy()))
-    described = {**description, "objects": len(images) - held_out, "validation_objects": held_out}
-    return TrainingData(
-        images=images[order[held_out:]],
-        held_out=images[order[:held_out]],
-        view_names=batch.view_names,
-        classes=classes,
-        description=described,
-        digest=digest.hexdigest(),
-    )
+# Objects that give the latents' statistics where there is no time to encode all.
+ESTIMATE_OBJECTS = 512
 
 
 @dataclass(slots=True)
@@ -179,14 +131,17 @@ class Run:
         """
         wanted = STAGES if stage == "all" else (stage,)
         self._claim_folder(wanted, resume)
-        if "autoencoder" in wanted:
-            if not self._run_stage("autoencoder", resume):
-                return False
-        elif self._state_path("autoencoder").exists():
-            self._adopt_saved_autoencoder()
-        else:
-            self._adopt_initial_autoencoder()
-        return "diffusion" not in wanted or self._run_stage("diffusion", resume)
+        try:
+            if "autoencoder" in wanted:
+                if not self._run_stage("autoencoder", resume):
+                    return False
+            elif self._state_path("autoencoder").exists():
+                self._adopt_saved_autoencoder()
+            else:
+                self._adopt_initial_autoencoder()
+            return "diffusion" not in wanted or self._run_stage("diffusion", resume)
+        except Stopped:
+            return False
 
     def _claim_folder(self, wanted: tuple[str, ...], resume: bool) -> None:
         for name in wanted:
@@ -207,8 +162,9 @@ class Run:
         if resume and stage.state_path.exists():
             stage.restore()
         self._describe()  # only now: a refused --resume changes nothing
+        show = self.watch(name, stage.total, "steps", stage.step)
         hooks = Hooks(
-            progress=self.watch(stage),
+            progress=lambda step, total, loss: show(step, f"loss {loss:.4g}"),
             point=lambda point, curve: curves.write_csv(self.out / f"{name}.csv", curve),
             sheet=self._reconstruction_sheet if name == "autoencoder" else self._completion_sheet,
             saved=lambda network, step: self._stage_saved(stage, network, step),
@@ -217,11 +173,6 @@ class Run:
         if name == "autoencoder":
             self._adopt_autoencoder(result.network, stage)
         return result.finished
-
-    def _standardised_latents(self, images: Tensor) -> Tensor:
-        checkpoint = self.checkpoint
-        latents = encode_views(checkpoint.autoencoder, images, self.device)
-        return (latents - checkpoint.latent_mean.cpu()) / checkpoint.latent_std.cpu()
 
     def _stage_saved(self, stage: Stage, network: nn.Module, step: int) -> None:
         name = stage.objective.name
@@ -268,13 +219,12 @@ class Run:
 
     def _diffusion_stage(self) -> Stage:
         config, checkpoint = self.config.diffusion_stage, self.checkpoint
-        variants = object_variants(self.data.images, mirror=config.mirror, recolour=config.recolour)
-        latents = torch.stack([self._standardised_latents(images) for images in variants])
-        held_out = self._standardised_latents(self.data.held_out)
+        mean, std = checkpoint.latent_mean.cpu(), checkpoint.latent_std.cpu()
+        latents, held_out = self._latent_store().all(self.watch, self.interrupt)
         objective = DiffusionObjective(
             checkpoint.score,
-            latents,
-            held_out,
+            (latents - mean) / std,
+            (held_out - mean) / std,
             config,
             VPSchedule(checkpoint.config.beta0, checkpoint.config.beta1),
             self.device,
@@ -286,13 +236,34 @@ class Run:
     def _adopt_autoencoder(self, autoencoder: nn.Module, stage: Stage) -> None:
         assert isinstance(autoencoder, Autoencoder)
         self.checkpoint.autoencoder = autoencoder
-        latents = encode_views(autoencoder, self.data.images, self.device)
-        self.checkpoint.latent_mean, self.checkpoint.latent_std = (
-            statistic.to(self.device) for statistic in latent_statistics(latents)
-        )
+        try:
+            latents, whole = self._latent_store().plain(self.watch, self.interrupt), True
+        except Stopped:
+            # An estimate, so that the checkpoint is usable so far; whoever resumes encodes the others too.
+            latents, whole = encode_views(autoencoder, self.data.images[:ESTIMATE_OBJECTS], self.device), False
+        self._standardise(latents)
         self._record(stage)
         if not self._state_path("diffusion").exists():
             save_checkpoint(self.out / "checkpoint", self.checkpoint, self._dtype)
+        if not whole:
+            raise Stopped
+
+    def _latent_store(self) -> LatentStore:
+        data, config = self.data, self.config
+        alterations = config.diffusion_stage
+        return LatentStore(
+            self.out / "latents.safetensors",
+            self.checkpoint.autoencoder,
+            data.images,
+            data.held_out,
+            object_variants(data.images.shape[2], mirror=alterations.mirror, recolour=alterations.recolour),
+            f"{data.digest} {config.seed} {config.validation}",
+            self.device,
+        )
+
+    def _standardise(self, latents: Tensor) -> None:
+        mean, std = latent_statistics(latents)
+        self.checkpoint.latent_mean, self.checkpoint.latent_std = mean.to(self.device), std.to(self.device)
 
     def _record(self, stage: Stage) -> None:
         validation = stage.curve[-1].validation if stage.curve else {}

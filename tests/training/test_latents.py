@@ -9,7 +9,7 @@ from dimvida.training.latents import latent_statistics, object_variants
 
 def test_variants_of_an_object():
     images = torch.arange(2 * 4 * 3 * 2 * 2).view(2, 4, 3, 2, 2)
-    plain, mirrored, *others = object_variants(images, mirror=True, recolour=True)
+    plain, mirrored, *others = (variant.of(images) for variant in object_variants(3, mirror=True, recolour=True))
     assert torch.equal(plain, images)
     assert len(others) == 10
     front, right, back, left = mirrored.unbind(1)
@@ -19,7 +19,7 @@ def test_variants_of_an_object():
     assert torch.equal(left, images[:, 1].flip(-1))
     seen = {tuple(variant[0, 0, :, 0, 0].tolist()) for variant in (plain, *others[::2])}
     assert len(seen) == 6 and all(sorted(colour) == [0, 4, 8] for colour in seen)
-    assert [torch.equal(v, images) for v in object_variants(images, mirror=False, recolour=False)] == [True]
+    assert [torch.equal(v.of(images), images) for v in object_variants(3, mirror=False, recolour=False)] == [True]
 
 
 def test_statistics_by_hand():

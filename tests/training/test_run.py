@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
-from trainings import curve
+from trainings import StopAfter, curve
 
 from dimvida.data.batch import MultiViewBatch
 from dimvida.errors import DimvidaError, InputError
@@ -16,25 +16,22 @@ from dimvida.models.checkpoint import WEIGHT_FILES, load_checkpoint
 from dimvida.models.config import ScoreConfig
 from dimvida.sampling.multiview import load
 from dimvida.training.config import TrainConfig, load_preset
-from dimvida.training.run import Run, TrainingData, prepare_data
-
-
-class StopAfter:
-    """Asks the loop to stop once it has been asked that many times whether to."""
-
-    def __init__(self, questions: int) -> None:
-        self.left = questions
-
-    @property
-    def requested(self) -> bool:
-        self.left -= 1
-        return self.left < 0
+from dimvida.training.dataset import TrainingData, prepare_data
+from dimvida.training.progress import unwatched
+from dimvida.training.run import Run
 
 
 def run(
-    out: Path, config: TrainConfig, data: TrainingData, *, stop=10**9, stage="all", resume=False, init=None
+    out: Path,
+    config: TrainConfig,
+    data: TrainingData,
+    *,
+    stop=10**9,
+    stage="all",
+    resume=False,
+    init=None,
+    watch=unwatched,
 ) -> bool:
-    watch = lambda stage: lambda step, total, loss: None  # noqa: E731
     return Run(out, config, data, torch.device("cpu"), watch, StopAfter(stop), init).train(stage, resume)
 
 
@@ -78,7 +75,7 @@ def test_the_model_generates(finished: Path, data: TrainingData):
     assert torch.equal(out[:, 0], data.held_out[:, 0])
 
 
-@pytest.mark.parametrize("stops", [[30], [10, 20, 45], [61, 40], [60 + 7, 33, 33]])
+@pytest.mark.parametrize("stops", [[10, 20, 45], [61, 40], [60 + 7, 33, 33]])
 def test_resumed_runs_equal_the_uninterrupted_one(
     finished: Path, tmp_path: Path, fast_config: TrainConfig, data: TrainingData, stops: list[int]
 ):
@@ -90,6 +87,38 @@ def test_resumed_runs_equal_the_uninterrupted_one(
         assert curve(tmp_path / f"{stage}.csv") == curve(finished / f"{stage}.csv")
     for name in WEIGHT_FILES:
         assert (tmp_path / "checkpoint" / name).read_bytes() == (finished / "checkpoint" / name).read_bytes()
+
+
+def test_a_run_stopped_while_it_encodes_resumes_exactly(tmp_path: Path, fast_config: TrainConfig, data: TrainingData):
+    stages = {
+        "autoencoder_stage": dataclasses.replace(fast_config.autoencoder_stage, steps=5),
+        "diffusion_stage": dataclasses.replace(fast_config.diffusion_stage, steps=20, mirror=True, recolour=True),
+    }
+    config = dataclasses.replace(fast_config, **stages)
+    assert run(tmp_path / "whole", config, data)
+    # 5 steps, then one batch of held-out objects and one of each of 12 variants.
+    assert not run(tmp_path / "cut", config, data, stop=5 + 1)
+    load_checkpoint(tmp_path / "cut")
+    shown: list[tuple[str, int, int]] = []
+
+    def watch(work: str, total: int, unit: str, done: int):
+        shown.append((work, total, done))
+        return unwatched(work, total, unit, done)
+
+    assert not run(tmp_path / "cut", config, data, stop=1 + 7, resume=True, watch=watch)
+    assert not run(tmp_path / "cut", config, data, stop=4 + 9, resume=True, watch=watch)
+    assert run(tmp_path / "cut", config, data, resume=True, watch=watch)
+    objects, held_out = len(data.images), len(data.held_out)
+    encodings = [entry[1:] for entry in shown if entry[0] == "encoding"]
+    everything = held_out + 12 * objects
+    assert encodings == [
+        (held_out + objects, held_out),
+        (everything, held_out + objects),
+        (everything, held_out + 8 * objects),
+    ]
+    for name in WEIGHT_FILES:
+        file = Path("checkpoint") / name
+        assert (tmp_path / "cut" / file).read_bytes() == (tmp_path / "whole" / file).read_bytes()
 
 
 def test_stages_one_by_one(finished: Path, tmp_path: Path, fast_config: TrainConfig, data: TrainingData):

@@ -15,7 +15,12 @@ from dimvida.models.checkpoint import load_checkpoint
 def test_trains_and_says_where_the_checkpoint_is(finished: tuple[Path, Result]):
     out, result = finished
     assert (result.code, result.out, result.errors) == (0, f"checkpoint: {out / 'checkpoint'}\n", [])
-    for line in ("reading: 40/40 objects", "autoencoder: 30/30 steps", "diffusion: 60/60 steps"):
+    for line in (
+        "reading: 40/40 objects",
+        "autoencoder: 30/30 steps",
+        "encoding: 40/40 objects",
+        "diffusion: 60/60 steps",
+    ):
         assert line in result.err
     assert load_checkpoint(out).config.view_names == VIEWS
     assert curve(out / "diffusion.csv")[-1]["step"] == "60"

@@ -1,0 +1,150 @@
+"""Encoding the training data once: the latents are kept in the run's folder, as far as they are finished."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from dimvida.files import atomic_path
+from dimvida.models.autoencoder import Autoencoder
+from dimvida.training.interrupt import Interrupt, Stopped
+from dimvida.training.latents import ENCODE_BATCH, Variant, encode_views
+from dimvida.training.progress import Watcher
+
+
+class LatentStore:
+    """Latents of held-out objects, and of every variant of the training objects.
+
+    They are encoded when they are asked for, in batches whose bounds do not depend on where an earlier process
+    stopped. The file says what it was made of; a file of other weights, data or variants is replaced.
+
+    Args:
+        path: The file.
+        autoencoder: In evaluation mode, on ``device``.
+        images: Training objects, uint8 [N, V, C, H, W].
+        held_out: Held-out objects, uint8 [M, V, C, H, W].
+        variants: K of them, the objects themselves first.
+        data_key: Stands for ``images`` and ``held_out``: other data have another one.
+        device: Where to compute; the latents stay on the CPU.
+        batch: Images encoded at a time.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        autoencoder: Autoencoder,
+        images: Tensor,
+        held_out: Tensor,
+        variants: Sequence[Variant],
+        data_key: str,
+        device: torch.device,
+        batch: int = ENCODE_BATCH,
+    ) -> None:
+        self._path, self._autoencoder, self._device = path, autoencoder, device
+        self._images, self._held_out, self._variants = images, held_out, variants
+        self._objects_at_once = max(1, batch // images.shape[1])
+        self._key = _key(autoencoder, data_key, variants, self._objects_at_once)
+        objects = len(held_out) + len(variants) * len(images)
+        # Held-out objects first, then the training objects of each variant: [M + K N, V, D].
+        self._latents = torch.empty(objects, images.shape[1], autoencoder.config.latent_dim)
+        self._done = self._read()
+
+    def plain(self, watch: Watcher, interrupt: Interrupt) -> Tensor:
+        """Latents float32 [N, V, D] of the unaltered training objects.
+
+        Raises:
+            Stopped: If interrupted; what is finished is kept in the file.
+        """
+        end = len(self._held_out) + len(self._images)
+        self._encode(end, watch, interrupt)
+        return self._latents[len(self._held_out) : end]
+
+    def all(self, watch: Watcher, interrupt: Interrupt) -> tuple[Tensor, Tensor]:
+        """Latents float32 [K, N, V, D] of all variants of the training objects, and [M, V, D] of held-out ones.
+
+        Raises:
+            Stopped: If interrupted; what is finished is kept in the file.
+        """
+        self._encode(len(self._latents), watch, interrupt)
+        held_out, training = self._latents.split([len(self._held_out), len(self._variants) * len(self._images)])
+        return training.unflatten(0, (len(self._variants), len(self._images))), held_out
+
+    def _encode(self, end: int, watch: Watcher, interrupt: Interrupt) -> None:
+        """Have the first ``end`` rows."""
+        if self._done >= end:
+            return
+        before = self._done
+        show = watch("encoding", end, "objects", before)
+        try:
+            for start, images, variant in self._batches():
+                if start < self._done:
+                    continue
+                if start >= end:
+                    break
+                if interrupt.requested:
+                    raise Stopped
+                rows = encode_views(self._autoencoder, variant.of(images), self._device)
+                self._latents[start : start + len(rows)] = rows
+                self._done = start + len(rows)
+                show(self._done)
+        finally:
+            if self._done > before:
+                self._write()
+
+    def _batches(self) -> Iterator[tuple[int, Tensor, Variant]]:
+        """First row, images [n, V, C, H, W] and variant of every batch."""
+        plain, row = self._variants[0], 0
+        for objects, variant in ((self._held_out, plain), *((self._images, variant) for variant in self._variants)):
+            for images in objects.split(self._objects_at_once):
+                yield row, images, variant
+                row += len(images)
+
+    def _write(self) -> None:
+        rows = self._latents[: self._done]
+        metadata = {"key": self._key, "sha256": _sha256(rows)}
+        with atomic_path(self._path) as temporary:
+            save_file({"latents": rows}, temporary, metadata)
+
+    def _read(self) -> int:
+        """Rows that the file has of these latents; 0 if it is missing, damaged or of others."""
+        try:
+            with safe_open(self._path, framework="pt") as file:
+                metadata = file.metadata() or {}
+                if metadata.get("key") != self._key:
+                    return 0
+                rows = file.get_tensor("latents")
+        except Exception:  # whatever is wrong with it, encoding again is right
+            return 0
+        bounds = {start for start, _, _ in self._batches()} | {len(self._latents)}
+        same_kind = rows.dtype == torch.float32 and rows.shape[1:] == self._latents.shape[1:]
+        if not same_kind or len(rows) not in bounds or metadata.get("sha256") != _sha256(rows):
+            return 0
+        self._latents[: len(rows)] = rows
+        return len(rows)
+
+
+def _key(autoencoder: Autoencoder, data_key: str, variants: Sequence[Variant], batch: int) -> str:
+    """Hash of everything that the latents depend on."""
+    digest = hashlib.sha256()
+    for name, tensor in autoencoder.state_dict().items():
+        digest.update(name.encode())
+        digest.update(_bytes(tensor))
+    alterations = [[*variant.channels, variant.mirrored] for variant in variants]
+    digest.update(json.dumps([data_key, alterations, batch]).encode())
+    return digest.hexdigest()
+
+
+def _sha256(tensor: Tensor) -> str:
+    return hashlib.sha256(_bytes(tensor)).hexdigest()
+
+
+def _bytes(tensor: Tensor) -> np.ndarray:
+    return tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy()
