@@ -43,8 +43,9 @@ def train(
     """
     from dimvida.models.checkpoint import load_checkpoint
     from dimvida.training.config import load_preset
+    from dimvida.training.folder import STAGES
     from dimvida.training.interrupt import Interrupt
-    from dimvida.training.run import STAGES, Run
+    from dimvida.training.run import Run
 
     if stage not in ("all", *STAGES):
         raise InputError(f"--stage {stage}: choose from all, {', '.join(STAGES)}")

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -15,6 +16,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from dimvida.errors import DimvidaError, InputError
 from dimvida.files import atomic_path
 from dimvida.training.config import StageConfig
+from dimvida.training.folder import another_configuration
 from dimvida.training.interrupt import Interrupt
 from dimvida.training.objectives import Objective
 from dimvida.training.seeds import BatchOrder
@@ -117,28 +119,45 @@ class Stage:
         with atomic_path(self.state_path) as temporary:
             torch.save(state, temporary)
 
-    def restore(self) -> None:
-        """Continue from the saved state.
+    def restore(self, state: dict[str, Any]) -> None:
+        """Continue from what ``load_state`` gave.
 
         Raises:
-            InputError: If it is damaged or was made with another configuration.
+            InputError: If it lacks something or does not fit the network.
         """
         try:
-            state = torch.load(self.state_path, map_location="cpu", weights_only=True)
-        except Exception as error:
-            reason = str(error).splitlines()[0]
-            raise InputError(f"{self.state_path}: not a training state ({reason}); remove it to start over") from None
-        if state["config_digest"] != self.config_digest:
-            raise InputError(
-                f"{self.state_path} was made with another configuration or other data; "
-                "repeat the options of that run, or give another --out"
-            )
-        self.step, self.window, self.seconds = state["step"], state["window"], state["seconds"]
-        self.objective.network.load_state_dict(state["network"])
-        if self.average is not None:
-            self.average.load_state_dict(state["average"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.curve = [CurvePoint(*values) for values in state["curve"]]
+            self.step, self.window, self.seconds = state["step"], list(state["window"]), state["seconds"]
+            self.objective.network.load_state_dict(state["network"])
+            if self.average is not None:
+                self.average.load_state_dict(state["average"])
+            self.optimizer.load_state_dict(state["optimizer"])
+            self.curve = [CurvePoint(*values) for values in state["curve"]]
+        except Exception as error:  # anything may be wrong in a file that is no state
+            raise not_a_state(self.state_path, error) from None
+
+
+def load_state(path: Path, config_digest: str) -> dict[str, Any]:
+    """Read a saved training state.
+
+    Raises:
+        InputError: If it is damaged, something else, or was made with another configuration.
+    """
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        if not isinstance(state, dict):
+            raise TypeError(f"it holds a {type(state).__name__}")
+        digest = state["config_digest"]
+    except Exception as error:  # anything may be wrong in a file that is no state
+        raise not_a_state(path, error) from None
+    if digest != config_digest:
+        raise another_configuration(path)
+    return state
+
+
+def not_a_state(path: Path, error: Exception) -> InputError:
+    """What to raise where a file holds no usable training state."""
+    reason = " ".join(str(error).split())[:100] or type(error).__name__
+    return InputError(f"{path}: not a training state ({reason}); give another --out to start over")
 
 
 def learning_rate(config: StageConfig, step: int, total: int) -> float:

@@ -1,6 +1,6 @@
 """A training run: autoencoder, then latents, then diffusion, in one folder.
 
-run.json                    the resolved configuration and what it was trained on
+run.json                    the resolved configuration, what it is trained on, how it began
 autoencoder.state           training state of a stage, for --resume
 diffusion.state
 latents.safetensors         the encoded data, which --resume need not encode again
@@ -15,6 +15,7 @@ import copy
 import hashlib
 import json
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -24,24 +25,29 @@ from torch import Tensor, nn
 from dimvida._version import __version__
 from dimvida.diffusion.schedule import VPSchedule
 from dimvida.errors import InputError
-from dimvida.files import atomic_write
 from dimvida.models.autoencoder import Autoencoder
 from dimvida.models.checkpoint import Checkpoint, CheckpointConfig, save_checkpoint
 from dimvida.models.score_network import ScoreNetwork
 from dimvida.sampling.multiview import MultiViewModel
 from dimvida.training import curves
-from dimvida.training.config import TrainConfig
+from dimvida.training.config import StageConfig, TrainConfig
 from dimvida.training.dataset import TrainingData
+from dimvida.training.folder import STAGES, RunFolder
 from dimvida.training.interrupt import Interrupt, Stopped
 from dimvida.training.latent_store import LatentStore
 from dimvida.training.latents import encode_views, latent_statistics, object_variants
-from dimvida.training.loop import CurvePoint, Hooks, Stage, run_stage
-from dimvida.training.objectives import AutoencoderObjective, DiffusionObjective
+from dimvida.training.loop import CurvePoint, Hooks, Stage, load_state, run_stage
+from dimvida.training.objectives import AutoencoderObjective, DiffusionObjective, Objective
 from dimvida.training.progress import Watcher
 from dimvida.training.seeds import derived_seed, seeded
 from dimvida.training.sheets import completion_sheet, reconstruction_sheet
 
-STAGES = ("autoencoder", "diffusion")
+# The parts of a configuration that decide about a stage's result.
+DECIDING = {
+    "autoencoder": ("seed", "validation", "autoencoder", "autoencoder_stage"),
+    "diffusion": ("seed", "validation", "autoencoder", "autoencoder_stage", "score", "diffusion_stage"),
+}
+
 SHEET_OBJECTS = 8
 PLOT_INTERVAL = 30.0  # seconds
 
@@ -74,12 +80,14 @@ class Run:
     watch: Watcher
     interrupt: Interrupt
     init: Checkpoint | None = None
+    folder: RunFolder = field(init=False)
     checkpoint: Checkpoint = field(init=False)
     curves: dict[str, list[CurvePoint]] = field(init=False, default_factory=dict)
 
     _drawn: float = field(init=False, default_factory=time.monotonic)
 
     def __post_init__(self) -> None:
+        self.folder = RunFolder(self.out)
         config = self.config
         checkpoint_config = CheckpointConfig(
             view_names=self.data.view_names,
@@ -130,42 +138,35 @@ class Run:
             DimvidaError: If the loss is no longer finite.
         """
         wanted = STAGES if stage == "all" else (stage,)
-        self._claim_folder(wanted, resume)
-        try:
-            if "autoencoder" in wanted:
-                if not self._run_stage("autoencoder", resume):
-                    return False
-            elif self._state_path("autoencoder").exists():
-                self._adopt_saved_autoencoder()
-            else:
-                self._adopt_initial_autoencoder()
-            return "diffusion" not in wanted or self._run_stage("diffusion", resume)
-        except Stopped:
-            return False
+        configurations = {name: self._digest(name) for name in wanted}
+        self.folder.check(wanted, resume=resume, init=self._init_digest, configurations=configurations)
+        with self.folder.owned():
+            try:
+                return self._train(wanted, resume)
+            except Stopped:
+                return False
 
-    def _claim_folder(self, wanted: tuple[str, ...], resume: bool) -> None:
-        for name in wanted:
-            if self._state_path(name).exists() and not resume:
-                raise InputError(f"{self.out} already holds a {name} training; add --resume, or give another --out")
-        if "autoencoder" not in wanted and not self._state_path("autoencoder").exists() and self.init is None:
-            raise InputError(
-                f"{self.out} holds no trained autoencoder; run --stage autoencoder first, or give one with --init"
-            )
-        self.out.mkdir(parents=True, exist_ok=True)
-
-    def _describe(self) -> None:
-        description = {"configuration": self.config.to_dict(), "data": self.data.description}
-        atomic_write(self.out / "run.json", json.dumps(description, indent=2) + "\n")
+    def _train(self, wanted: Sequence[str], resume: bool) -> bool:
+        if "autoencoder" in wanted:
+            if not self._run_stage("autoencoder", resume):
+                return False
+        elif self.folder.state("autoencoder").exists():
+            self._adopt_saved_autoencoder()
+        else:
+            self._adopt_initial_autoencoder()
+        return "diffusion" not in wanted or self._run_stage("diffusion", resume)
 
     def _run_stage(self, name: str, resume: bool) -> bool:
+        path, digest = self.folder.state(name), self._digest(name)
+        state = load_state(path, digest) if resume and path.exists() else None
+        self._begin(name, digest)  # only now: a refused --resume changes nothing
         stage = self._autoencoder_stage() if name == "autoencoder" else self._diffusion_stage()
-        if resume and stage.state_path.exists():
-            stage.restore()
-        self._describe()  # only now: a refused --resume changes nothing
+        if state is not None:
+            stage.restore(state)
         show = self.watch(name, stage.total, "steps", stage.step)
         hooks = Hooks(
             progress=lambda step, total, loss: show(step, f"loss {loss:.4g}"),
-            point=lambda point, curve: curves.write_csv(self.out / f"{name}.csv", curve),
+            point=lambda point, curve: curves.write_csv(self.folder.curve(name), curve),
             sheet=self._reconstruction_sheet if name == "autoencoder" else self._completion_sheet,
             saved=lambda network, step: self._stage_saved(stage, network, step),
         )
@@ -174,20 +175,25 @@ class Run:
             self._adopt_autoencoder(result.network, stage)
         return result.finished
 
+    def _begin(self, stage: str, digest: str) -> None:
+        skipped = [{"file": file.location, "reason": file.reason} for file in self.data.skipped]
+        description = {"configuration": self.config.to_dict(), "data": self.data.description, "skipped": skipped}
+        self.folder.begin(stage, digest, self._init_digest, description)
+
     def _stage_saved(self, stage: Stage, network: nn.Module, step: int) -> None:
         name = stage.objective.name
         self.curves[name] = stage.curve
         # Drawing takes longer than many steps of a small network.
         if step == stage.total or self.interrupt.requested or time.monotonic() - self._drawn > PLOT_INTERVAL:
-            curves.plot(self.out / "curves.png", self.curves)
+            curves.plot(self.folder.curves, self.curves)
             self._drawn = time.monotonic()
         if name == "diffusion":
             self._record(stage)
-            save_checkpoint(self.out / "checkpoint", self._with_score(network), self._dtype)
+            save_checkpoint(self.folder.checkpoint, self._with_score(network), self._dtype)
 
     def _adopt_saved_autoencoder(self) -> None:
         stage = self._autoencoder_stage()
-        stage.restore()
+        stage.restore(load_state(stage.state_path, stage.config_digest))
         if stage.step < stage.total:
             raise InputError(
                 f"{self.out}: its autoencoder is unfinished (step {stage.step} of {stage.total}); "
@@ -214,8 +220,7 @@ class Run:
             config,
             self.device,
         )
-        digest = self._digest("seed", "validation", "autoencoder", "autoencoder_stage")
-        return Stage(objective, config, self.config.seed, self._state_path("autoencoder"), digest)
+        return self._stage(objective, config)
 
     def _diffusion_stage(self) -> Stage:
         config, checkpoint = self.config.diffusion_stage, self.checkpoint
@@ -230,8 +235,11 @@ class Run:
             self.device,
             self.config.score.prediction,
         )
-        digest = self._digest("seed", "validation", "autoencoder", "autoencoder_stage", "score", "diffusion_stage")
-        return Stage(objective, config, self.config.seed, self._state_path("diffusion"), digest)
+        return self._stage(objective, config)
+
+    def _stage(self, objective: Objective, config: StageConfig) -> Stage:
+        path = self.folder.state(objective.name)
+        return Stage(objective, config, self.config.seed, path, self._digest(objective.name))
 
     def _adopt_autoencoder(self, autoencoder: nn.Module, stage: Stage) -> None:
         assert isinstance(autoencoder, Autoencoder)
@@ -243,8 +251,8 @@ class Run:
             latents, whole = encode_views(autoencoder, self.data.images[:ESTIMATE_OBJECTS], self.device), False
         self._standardise(latents)
         self._record(stage)
-        if not self._state_path("diffusion").exists():
-            save_checkpoint(self.out / "checkpoint", self.checkpoint, self._dtype)
+        if not self.folder.state("diffusion").exists():
+            save_checkpoint(self.folder.checkpoint, self.checkpoint, self._dtype)
         if not whole:
             raise Stopped
 
@@ -252,7 +260,7 @@ class Run:
         data, config = self.data, self.config
         alterations = config.diffusion_stage
         return LatentStore(
-            self.out / "latents.safetensors",
+            self.folder.latents,
             self.checkpoint.autoencoder,
             data.images,
             data.held_out,
@@ -279,24 +287,26 @@ class Run:
 
     def _reconstruction_sheet(self, network: nn.Module, step: int) -> None:
         assert isinstance(network, Autoencoder)
-        path = self.out / "samples" / f"autoencoder-{step:06d}.png"
+        path = self.folder.samples / f"autoencoder-{step:06d}.png"
         reconstruction_sheet(path, network, self.data.held_out[:SHEET_OBJECTS], self.data.view_names)
 
     def _completion_sheet(self, network: nn.Module, step: int) -> None:
         checkpoint = copy.deepcopy(self._with_score(network))
         model = MultiViewModel(checkpoint).to(self.device)
-        path = self.out / "samples" / f"diffusion-{step:06d}.png"
+        path = self.folder.samples / f"diffusion-{step:06d}.png"
         completion_sheet(path, model, self.data.held_out[:SHEET_OBJECTS])
 
-    def _state_path(self, name: str) -> Path:
-        return self.out / f"{name}.state"
-
-    def _digest(self, *names: str) -> str:
+    def _digest(self, stage: str) -> str:
+        """Hash of everything that decides about a stage's result."""
         values = self.config.to_dict()
-        relevant = {name: values[name] for name in names} | {"data": self.data.digest}
-        if self.init is not None:
-            relevant["init"] = self.init.digest
+        relevant = {name: values[name] for name in DECIDING[stage]} | {"data": self.data.digest}
+        if self._init_digest is not None:
+            relevant["init"] = self._init_digest
         return hashlib.sha256(json.dumps(relevant, sort_keys=True).encode()).hexdigest()
+
+    @property
+    def _init_digest(self) -> str | None:
+        return None if self.init is None else self.init.digest
 
     @property
     def _dtype(self) -> torch.dtype:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -143,11 +144,29 @@ def test_a_state_of_another_configuration_is_refused(finished: Path, fast_config
         run(finished, fast_config, dataclasses.replace(data, digest="other"), resume=True)
 
 
-def test_a_damaged_state_is_refused(finished: Path, tmp_path: Path, fast_config: TrainConfig, data: TrainingData):
-    state = (finished / "autoencoder.state").read_bytes()
-    (tmp_path / "autoencoder.state").write_bytes(state[: len(state) // 2])
-    with pytest.raises(InputError, match="not a training state"):
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda path, state: path.write_bytes(path.read_bytes()[:1000]),
+        lambda path, state: path.write_bytes(b""),
+        lambda path, state: torch.save({"weights": torch.zeros(2)}, path),
+        lambda path, state: torch.save([1, 2], path),
+        lambda path, state: torch.save(torch.zeros(2), path),
+        lambda path, state: torch.save({name: state[name] for name in ("config_digest", "step", "network")}, path),
+        lambda path, state: torch.save({**state, "network": {}}, path),
+        lambda path, state: torch.save({**state, "average": None}, path),
+        lambda path, state: torch.save({**state, "curve": [[1, 2]]}, path),
+    ],
+)
+def test_a_file_that_is_no_state_is_refused_in_one_line(
+    finished: Path, tmp_path: Path, fast_config: TrainConfig, data: TrainingData, damage: Callable[[Path, dict], object]
+):
+    path = tmp_path / "autoencoder.state"
+    path.write_bytes((finished / "autoencoder.state").read_bytes())
+    damage(path, torch.load(path, weights_only=True))
+    with pytest.raises(InputError, match=r"autoencoder\.state: not a training state \(.+\)") as caught:
         run(tmp_path, fast_config, data, resume=True)
+    assert "\n" not in str(caught.value)
 
 
 def test_a_diverging_run_stops_and_keeps_the_last_state(tmp_path: Path, fast_config: TrainConfig, data: TrainingData):
@@ -220,7 +239,20 @@ def test_the_diffusion_alone_starts_from_another_checkpoints_autoencoder(
     finished: Path, tmp_path: Path, fast_config: TrainConfig, data: TrainingData
 ):
     init = load_checkpoint(finished)
-    assert run(tmp_path, fast_config, data, init=init, stage="diffusion")
+    config = dataclasses.replace(
+        fast_config, diffusion_stage=dataclasses.replace(fast_config.diffusion_stage, steps=20)
+    )
+    assert run(tmp_path / "whole", config, data, init=init, stage="diffusion")
+    tmp_path = tmp_path / "cut"
+    # Stopped while it encodes, and in the middle of the training.
+    assert not run(tmp_path, config, data, init=init, stage="diffusion", stop=1)
+    with pytest.raises(InputError, match="was started with --init"):
+        run(tmp_path, config, data, stage="diffusion", resume=True)
+    assert not run(tmp_path, config, data, init=init, stage="diffusion", stop=10, resume=True)
+    assert run(tmp_path, config, data, init=init, stage="diffusion", resume=True)
+    for name in WEIGHT_FILES:
+        file = Path("checkpoint") / name
+        assert (tmp_path / file).read_bytes() == (tmp_path.with_name("whole") / file).read_bytes()
     result = load_checkpoint(tmp_path)
     for name, tensor in init.autoencoder.state_dict().items():
         assert torch.equal(result.autoencoder.state_dict()[name], tensor), name

@@ -125,3 +125,30 @@ def test_resuming_with_other_options_is_refused_and_changes_nothing(
     (line,) = result.errors
     assert str(out) in line and "another configuration" in line
     assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
+
+
+def write_file(folder: Path) -> Path:
+    folder.mkdir()
+    (folder / "notes.txt").write_text("mine")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("write", "arguments", "named"),
+    [
+        (write_file, [], "not a training run"),
+        (write_file, ["--resume"], "not a training run"),
+        (write_nothing, ["--resume"], "no training to resume"),
+        (lambda folder: folder, ["--resume"], "no training to resume"),
+    ],
+)
+def test_folders_that_hold_no_run(
+    boxes: Path, tmp_path: Path, write: Callable[[Path], Path], arguments: list[str], named: str
+):
+    out = write(tmp_path / "run")
+    before = sorted(tmp_path.rglob("*"))
+    result = train(boxes, out, *arguments)
+    assert result.code == 2
+    (line,) = result.errors
+    assert str(out) in line and named in line
+    assert sorted(tmp_path.rglob("*")) == before

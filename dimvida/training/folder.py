@@ -1,0 +1,156 @@
+"""The folder of a training run: what is in it, whose it is, and what may happen to it."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from dimvida.errors import InputError
+from dimvida.files import atomic_write
+
+STAGES = ("autoencoder", "diffusion")
+
+# The names that dimvida.files.atomic_path gives to the unfinished files of a run.
+_UNFINISHED = re.compile(
+    r"\.(run|curves|latents|config|score|(autoencoder|diffusion)(-\d+)?)\.\w{8}\.(json|png|csv|state|safetensors)"
+)
+
+
+class RunFolder:
+    """One run's folder.
+
+    Args:
+        path: The folder; made by ``owned``.
+
+    Attributes:
+        checkpoint, samples, latents, curves: Paths in it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.checkpoint = path / "checkpoint"
+        self.samples = path / "samples"
+        self.latents = path / "latents.safetensors"
+        self.curves = path / "curves.png"
+        self._description = path / "run.json"
+
+    def state(self, stage: str) -> Path:
+        """The training state of a stage."""
+        return self.path / f"{stage}.state"
+
+    def curve(self, stage: str) -> Path:
+        """The learning curve of a stage."""
+        return self.path / f"{stage}.csv"
+
+    def check(self, wanted: Sequence[str], *, resume: bool, init: str | None, configurations: dict[str, str]) -> None:
+        """Whether stages may be trained here; changes nothing.
+
+        Args:
+            wanted: The stages.
+            resume: Continue what is there.
+            init: Hash of the checkpoint that the run starts from, or None.
+            configurations: Hash of each stage's configuration and data.
+
+        Raises:
+            InputError: If it would overwrite something, continue something else, or cannot begin.
+        """
+        known = self._read_description()
+        begun = [stage for stage in STAGES if self.state(stage).exists() or stage in known.get("stages", {})]
+        if not begun and not self._is_free():
+            raise InputError(f"{self.path}: not empty, and not a training run; choose another --out")
+        if resume and not begun:
+            raise InputError(f"{self.path}: holds no training to resume; leave out --resume to begin one")
+        for stage in wanted:
+            if stage in begun and not resume:
+                raise InputError(f"{self.path} already holds its {stage} stage; add --resume, or give another --out")
+        if begun:
+            self._check_init(known, init)
+        for stage in wanted:
+            if known.get("stages", {}).get(stage, configurations[stage]) != configurations[stage]:
+                raise another_configuration(self.path)
+        if "autoencoder" in wanted and begun == ["diffusion"]:
+            raise InputError(f"{self.path} holds a diffusion on the autoencoder of --init; add --stage diffusion")
+        if "autoencoder" not in wanted and not self.state("autoencoder").exists() and init is None:
+            raise InputError(
+                f"{self.path} holds no trained autoencoder; run --stage autoencoder first, or give one with --init"
+            )
+
+    @contextmanager
+    def owned(self) -> Iterator[None]:
+        """Make the folder, keep other processes out, and remove what a killed one left half written.
+
+        Raises:
+            InputError: If another process trains here.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        handle = os.open(self.path, os.O_RDONLY)
+        try:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise InputError(f"{self.path}: another process is training here; choose another --out") from None
+            except OSError:
+                pass  # some network file systems have no locks
+            for folder in (self.path, self.checkpoint, self.samples):
+                for path in folder.glob(".*"):
+                    if _UNFINISHED.fullmatch(path.name):
+                        path.unlink(missing_ok=True)
+            yield
+        finally:
+            os.close(handle)
+
+    def begin(self, stage: str, configuration: str, init: str | None, description: dict[str, Any]) -> None:
+        """Write down that a stage begins or goes on, and with what.
+
+        Args:
+            stage: Which one.
+            configuration: Hash of its configuration and data.
+            init: Hash of the checkpoint that the run starts from, or None.
+            description: What else people want to know of the run.
+        """
+        stages = {**self._read_description().get("stages", {}), stage: configuration}
+        content = {**description, "init": init, "stages": stages}
+        atomic_write(self._description, json.dumps(content, indent=2) + "\n")
+
+    def _is_free(self) -> bool:
+        return not self.path.exists() or all(_UNFINISHED.fullmatch(path.name) for path in self.path.iterdir())
+
+    def _check_init(self, known: dict[str, Any], init: str | None) -> None:
+        # The training states know it too, but the first one is saved late.
+        before = known.get("init", init)
+        if before == init:
+            return
+        if init is None:
+            raise InputError(f"{self.path} was started with --init (checkpoint {before[:12]}); give the same one again")
+        if before is None:
+            raise InputError(f"{self.path} was started without --init; leave it out, or give another --out")
+        raise InputError(
+            f"--init: is checkpoint {init[:12]}, but {self.path} was started from {before[:12]}; "
+            "give that one, or another --out"
+        )
+
+    def _read_description(self) -> dict[str, Any]:
+        try:
+            known = json.loads(self._description.read_bytes())
+        except FileNotFoundError:
+            return {}
+        except (OSError, ValueError):
+            known = None
+        whole = isinstance(known, dict) and isinstance(known.get("init"), str | None)
+        if not whole or not isinstance(known.get("stages", {}), dict):
+            raise InputError(f"{self._description}: damaged, or not of a training run; choose another --out")
+        return known
+
+
+def another_configuration(path: Path) -> InputError:
+    """What to raise where a run would be continued with other options."""
+    return InputError(
+        f"{path} was made with another configuration or other data; repeat the options of that run, or give another "
+        "--out"
+    )
