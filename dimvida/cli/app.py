@@ -50,7 +50,7 @@ app.command("doctor")(doctor.doctor)
 
 
 def run(arguments: list[str]) -> int:
-    """Run one command line and return its exit code: 0 done, 2 usage or bad input, 1 failure."""
+    """Run one command line and return its exit code: 0 done, 2 usage or bad input, 1 failure, 130 ctrl-C."""
     try:
         result: Any = app(arguments, standalone_mode=False)
     except typer.Abort:
@@ -61,6 +61,8 @@ def run(arguments: list[str]) -> int:
         if "--debug" in arguments:
             raise
         return _report(error)
+    if result == EXIT_INTERRUPTED:  # what newer typers make of a KeyboardInterrupt, without a word
+        return _fail("interrupted", EXIT_INTERRUPTED)
     return result if isinstance(result, int) else 0
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -39,11 +41,11 @@ def train(
 ) -> int:
     """Train an autoencoder, then the diffusion over its latents.
 
-    Ctrl-C saves the state and the checkpoint; the same command with --resume goes on exactly.
+    Ctrl-C and SIGTERM save the state and the checkpoint; the same command with --resume goes on exactly.
     """
     from dimvida.models.checkpoint import load_checkpoint
     from dimvida.training.config import load_preset
-    from dimvida.training.folder import STAGES
+    from dimvida.training.folder import STAGES, RunFolder
     from dimvida.training.interrupt import Interrupt
     from dimvida.training.run import Run
 
@@ -51,21 +53,36 @@ def train(
         raise InputError(f"--stage {stage}: choose from all, {', '.join(STAGES)}")
     config = load_preset(preset, set_ or [])
     torch_device = resolve_device(device)
-    _check_folder(out)
     start = load_checkpoint(init) if init is not None else None
+    # Before the data are read, not after it.
+    _check_place(out)
+    stages = STAGES if stage == "all" else (stage,)
+    RunFolder(out).check(stages, resume=resume, init=None if start is None else start.digest)
     training_data = _load(data, split, partition, config)
-    with Interrupt(minutes) as interrupt, contextlib.ExitStack() as bars:
+    with Interrupt(minutes, _announce) as interrupt, contextlib.ExitStack() as bars:
         run = Run(out, config, training_data, torch_device, _watcher(bars), interrupt, start)
         finished = run.train(stage, resume)
     if finished:
         print(f"checkpoint: {out / 'checkpoint'}")
         return 0
     print(f"stopped; the state is saved, continue with --resume; checkpoint so far: {out / 'checkpoint'}")
+    if interrupt.signal == signal.SIGINT:
+        raise KeyboardInterrupt  # so that whoever called learns of it, as from any other command
     return 0
 
 
-def _check_folder(out: Path) -> None:
-    # Before the data are read, not after it.
+def _announce(number: signal.Signals) -> None:
+    what = "interrupted; saving the state (ctrl-C again stops at once)"
+    if number == signal.SIGTERM:
+        what = "terminated; saving the state"
+    # Straight to the file, as the signal may have come in the middle of a print. On a terminal the line takes the
+    # bar's place, and the bar is drawn again below it. Nobody there to read it is no reason not to save.
+    start = "\r\x1b[2K" if sys.stderr.isatty() else ""
+    with contextlib.suppress(OSError):
+        os.write(2, f"{start}{what}\n".encode())
+
+
+def _check_place(out: Path) -> None:
     place = next(path for path in (out, *out.absolute().parents) if path.exists())
     if not place.is_dir():
         raise InputError(f"--out {out}: {place} is a file; choose another folder")

@@ -6,7 +6,7 @@ import fcntl
 import json
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -48,14 +48,21 @@ class RunFolder:
         """The learning curve of a stage."""
         return self.path / f"{stage}.csv"
 
-    def check(self, wanted: Sequence[str], *, resume: bool, init: str | None, configurations: dict[str, str]) -> None:
+    def check(
+        self,
+        wanted: Sequence[str],
+        *,
+        resume: bool,
+        init: str | None,
+        configurations: Mapping[str, str] | None = None,
+    ) -> None:
         """Whether stages may be trained here; changes nothing.
 
         Args:
             wanted: The stages.
             resume: Continue what is there.
             init: Hash of the checkpoint that the run starts from, or None.
-            configurations: Hash of each stage's configuration and data.
+            configurations: Hash of each stage's configuration and data; without, they are taken to be the same.
 
         Raises:
             InputError: If it would overwrite something, continue something else, or cannot begin.
@@ -71,8 +78,8 @@ class RunFolder:
                 raise InputError(f"{self.path} already holds its {stage} stage; add --resume, or give another --out")
         if begun:
             self._check_init(known, init)
-        for stage in wanted:
-            if known.get("stages", {}).get(stage, configurations[stage]) != configurations[stage]:
+        for stage, configuration in (configurations or {}).items():
+            if known.get("stages", {}).get(stage, configuration) != configuration:
                 raise another_configuration(self.path)
         if "autoencoder" in wanted and begun == ["diffusion"]:
             raise InputError(f"{self.path} holds a diffusion on the autoencoder of --init; add --stage diffusion")

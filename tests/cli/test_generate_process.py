@@ -72,6 +72,7 @@ def test_ctrl_c_says_how_to_continue(images, tmp_path: Path, tiny_checkpoint):
     _, errors = process.communicate()
     assert process.returncode == 130
     assert "stopped; the same command continues" in errors.splitlines()
+    assert errors.splitlines()[-1] == "error: interrupted"
     assert "Traceback" not in errors
     assert not (tmp_path / "out" / "metadata.jsonl").exists()
 

@@ -16,8 +16,9 @@ ONE, OTHER = "1" * 64, "2" * 64
 
 
 def check(path: Path, *stages: str, resume: bool = False, init: str | None = None, **other: str) -> None:
-    configurations = CONFIGURATIONS | other
-    RunFolder(path).check(stages or STAGES, resume=resume, init=init, configurations=configurations)
+    stages = stages or STAGES
+    configurations = {stage: (CONFIGURATIONS | other)[stage] for stage in stages}
+    RunFolder(path).check(stages, resume=resume, init=init, configurations=configurations)
 
 
 def begin(path: Path, *stages: str, init: str | None = None, saved: bool = True) -> RunFolder:

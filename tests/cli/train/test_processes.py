@@ -133,7 +133,10 @@ def test_a_stopped_training_is_usable_and_resumes_exactly(uninterrupted: Path, b
     assert any("reading" in line and "40/40" in line for line in bars)
     assert any(re.search(r"autoencoder .*\d/150 .*steps/s .*loss \d", line) for line in bars)
     assert max(cell_len(line) for line in bars) <= 80
-    assert code == 0
+    assert code == 128 + signal.SIGINT
+    said = ("interrupted; saving the state (ctrl-C again stops at once)", "stopped; ", "error: interrupted")
+    places = [next(number for number, line in enumerate(lines) if text in line) for text in said]
+    assert places == sorted(places)
     assert "--resume" in " ".join(lines)
     assert_usable(out, generates=False)
     assert len(curve(out / "autoencoder.csv")) < len(curve(uninterrupted / "autoencoder.csv"))
@@ -143,6 +146,7 @@ def test_a_stopped_training_is_usable_and_resumes_exactly(uninterrupted: Path, b
     process.send_signal(signal.SIGTERM)
     result = finish(process)
     assert (result.code, result.errors) == (0, [])
+    assert "terminated; saving the state" in result.err.splitlines()
     assert "--resume" in result.out and str(out / "checkpoint") in result.out
     assert_usable(out, generates=True)
     assert len(curve(out / "diffusion.csv")) < len(curve(uninterrupted / "diffusion.csv"))
