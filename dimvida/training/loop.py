@@ -22,6 +22,10 @@ from dimvida.training.objectives import Objective
 from dimvida.training.seeds import BatchOrder
 
 
+class Diverged(DimvidaError):
+    """The loss or the weights are no longer finite."""
+
+
 @dataclass(slots=True)
 class CurvePoint:
     """One point of a learning curve; ``loss`` is the mean since the last point."""
@@ -172,7 +176,7 @@ def run_stage(stage: Stage, hooks: Hooks, interrupt: Interrupt) -> StageResult:
     """Train until the stage's last step or an interruption; the state is saved either way.
 
     Raises:
-        DimvidaError: If the loss is no longer finite; the last saved state stays.
+        Diverged: If the loss or the weights are no longer finite; the last saved state stays.
     """
     total = stage.total
     order = BatchOrder(stage.objective.items, stage.config.batch, stage.seed, stage.objective.name)
@@ -186,6 +190,7 @@ def run_stage(stage: Stage, hooks: Hooks, interrupt: Interrupt) -> StageResult:
         stage.seconds, clock = stage.seconds + now - clock, now
         hooks.progress(stage.step, total, loss)
         _after_step(stage, hooks, total, order.batches_per_epoch)
+    _require_finite(stage)
     stage.save()
     stage.averaged_network.eval()
     hooks.saved(stage.averaged_network, stage.step)
@@ -198,10 +203,7 @@ def _optimise(stage: Stage, indices: torch.Tensor, total: int) -> float:
     loss = stage.objective.loss(indices, stage.seed, stage.step)
     value = float(loss.detach())
     if not math.isfinite(value):
-        raise DimvidaError(
-            f"{stage.objective.name}: the loss became {value} at step {stage.step}; "
-            f"the last good state is {stage.state_path}; try a lower lr"
-        )
+        raise Diverged(f"the loss became {value} at step {stage.step}")
     stage.optimizer.zero_grad(set_to_none=True)
     loss.backward()
     if stage.config.grad_clip:
@@ -214,6 +216,9 @@ def _optimise(stage: Stage, indices: torch.Tensor, total: int) -> float:
 
 def _after_step(stage: Stage, hooks: Hooks, total: int, batches_per_epoch: int) -> None:
     config, last = stage.config, stage.step == total
+    saves = stage.step % config.save_every == 0
+    if last or saves:
+        _require_finite(stage)
     if stage.step % config.log_every == 0 or last:
         averaged = stage.averaged_network
         averaged.eval()
@@ -229,6 +234,12 @@ def _after_step(stage: Stage, hooks: Hooks, total: int, batches_per_epoch: int) 
         stage.averaged_network.eval()
         hooks.sheet(stage.averaged_network, stage.step)
         stage.objective.network.train()
-    if stage.step % config.save_every == 0 and not last:
+    if saves and not last:
         stage.save()
         hooks.saved(stage.averaged_network, stage.step)
+
+
+def _require_finite(stage: Stage) -> None:
+    # The loss of a step is that of the weights before it.
+    if not all(bool(weight.isfinite().all()) for weight in stage.objective.network.parameters()):
+        raise Diverged(f"the weights became infinite or undefined at step {stage.step}")

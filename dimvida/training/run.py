@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from dimvida._version import __version__
 from dimvida.diffusion.schedule import VPSchedule
-from dimvida.errors import InputError
+from dimvida.errors import DimvidaError, InputError
 from dimvida.models.autoencoder import Autoencoder
 from dimvida.models.checkpoint import Checkpoint, CheckpointConfig, save_checkpoint
 from dimvida.models.score_network import ScoreNetwork
@@ -36,7 +36,7 @@ from dimvida.training.folder import STAGES, RunFolder
 from dimvida.training.interrupt import Interrupt, Stopped
 from dimvida.training.latent_store import LatentStore
 from dimvida.training.latents import encode_views, latent_statistics, object_variants
-from dimvida.training.loop import CurvePoint, Hooks, Stage, load_state, run_stage
+from dimvida.training.loop import CurvePoint, Diverged, Hooks, Stage, load_state, run_stage
 from dimvida.training.objectives import AutoencoderObjective, DiffusionObjective, Objective
 from dimvida.training.progress import Watcher
 from dimvida.training.seeds import derived_seed, seeded
@@ -135,7 +135,7 @@ class Run:
 
         Raises:
             InputError: If the folder already holds what would be overwritten, or lacks what is needed.
-            DimvidaError: If the loss is no longer finite.
+            DimvidaError: If the loss or the weights are no longer finite.
         """
         wanted = STAGES if stage == "all" else (stage,)
         configurations = {name: self._digest(name) for name in wanted}
@@ -170,10 +170,22 @@ class Run:
             sheet=self._reconstruction_sheet if name == "autoencoder" else self._completion_sheet,
             saved=lambda network, step: self._stage_saved(stage, network, step),
         )
-        result = run_stage(stage, hooks, self.interrupt)
+        try:
+            result = run_stage(stage, hooks, self.interrupt)
+        except Diverged as error:
+            raise DimvidaError(f"{name}: {error}; {self._way_on(stage)}") from None
         if name == "autoencoder":
             self._adopt_autoencoder(result.network, stage)
         return result.finished
+
+    def _way_on(self, stage: Stage) -> str:
+        """What helps after a divergence. Not --resume: it would repeat it, and refuses another lr."""
+        name = stage.objective.name
+        advice = f"begin again in another --out, with {name}_stage.lr below {stage.config.lr:g}"
+        if self.folder.checkpoint.exists():
+            advice += f" and, to go on from the last saved weights, --init {self.out}"
+            advice += " --stage diffusion" if name == "diffusion" else ""
+        return advice
 
     def _begin(self, stage: str, digest: str) -> None:
         skipped = [{"file": file.location, "reason": file.reason} for file in self.data.skipped]

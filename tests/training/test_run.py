@@ -36,6 +36,11 @@ def run(
     return Run(out, config, data, torch.device("cpu"), watch, StopAfter(stop), init).train(stage, resume)
 
 
+def with_stage(config: TrainConfig, name: str, **values: object) -> TrainConfig:
+    stage = dataclasses.replace(getattr(config, f"{name}_stage"), **values)
+    return dataclasses.replace(config, **{f"{name}_stage": stage})
+
+
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory, fast_config: TrainConfig, data: TrainingData) -> Path:
     out = tmp_path_factory.mktemp("runs") / "whole"
@@ -91,11 +96,8 @@ def test_resumed_runs_equal_the_uninterrupted_one(
 
 
 def test_a_run_stopped_while_it_encodes_resumes_exactly(tmp_path: Path, fast_config: TrainConfig, data: TrainingData):
-    stages = {
-        "autoencoder_stage": dataclasses.replace(fast_config.autoencoder_stage, steps=5),
-        "diffusion_stage": dataclasses.replace(fast_config.diffusion_stage, steps=20, mirror=True, recolour=True),
-    }
-    config = dataclasses.replace(fast_config, **stages)
+    config = with_stage(fast_config, "autoencoder", steps=5)
+    config = with_stage(config, "diffusion", steps=20, mirror=True, recolour=True)
     assert run(tmp_path / "whole", config, data)
     # 5 steps, then one batch of held-out objects and one of each of 12 variants.
     assert not run(tmp_path / "cut", config, data, stop=5 + 1)
@@ -173,14 +175,30 @@ def test_a_diverging_run_stops_and_keeps_the_last_state(tmp_path: Path, fast_con
     assert not run(tmp_path, fast_config, data, stop=5)
     before = (tmp_path / "autoencoder.state").read_bytes()
     data = dataclasses.replace(data, images=data.images.float() * float("nan"))
-    with pytest.raises(DimvidaError, match="the loss became nan at step 5"):
+    with pytest.raises(DimvidaError, match=r"^autoencoder: the loss became nan at step 5; .* --init \S+$"):
         run(tmp_path, fast_config, data, resume=True)
     assert (tmp_path / "autoencoder.state").read_bytes() == before
 
 
+def test_weights_that_are_not_finite_are_never_saved(tmp_path: Path, fast_config: TrainConfig, data: TrainingData):
+    config = with_stage(fast_config, "autoencoder", lr=1e39, save_every=1)
+    with pytest.raises(DimvidaError, match=r"the weights became .* at step 1; .* autoencoder_stage\.lr below 1e\+39$"):
+        run(tmp_path, config, data)
+    assert not (tmp_path / "autoencoder.state").exists()
+
+
+def test_after_a_divergence_the_advice_helps(tmp_path: Path, fast_config: TrainConfig, data: TrainingData):
+    config = with_stage(with_stage(fast_config, "autoencoder", steps=3), "diffusion", lr=1e30, steps=10)
+    with pytest.raises(DimvidaError) as caught:
+        run(tmp_path / "high", config, data)
+    said = f"--init {tmp_path / 'high'} --stage diffusion"
+    assert "diffusion_stage.lr below 1e+30" in str(caught.value) and said in str(caught.value)
+    lower = with_stage(config, "diffusion", lr=1e-3)
+    assert run(tmp_path / "lower", lower, data, init=load_checkpoint(tmp_path / "high"), stage="diffusion")
+
+
 def test_trivial_augment_resumes_exactly(tmp_path: Path, fast_config: TrainConfig, data: TrainingData):
-    stage = dataclasses.replace(fast_config.autoencoder_stage, augment="trivial-augment-wide", steps=15)
-    config = dataclasses.replace(fast_config, autoencoder_stage=stage)
+    config = with_stage(fast_config, "autoencoder", augment="trivial-augment-wide", steps=15)
     assert run(tmp_path / "a", config, data, stage="autoencoder")
     assert not run(tmp_path / "b", config, data, stage="autoencoder", stop=7)
     assert run(tmp_path / "b", config, data, stage="autoencoder", resume=True)
@@ -188,12 +206,8 @@ def test_trivial_augment_resumes_exactly(tmp_path: Path, fast_config: TrainConfi
 
 
 def test_the_callers_randomness_is_left_alone(tmp_path: Path, fast_config: TrainConfig, data: TrainingData):
-    augmented = dataclasses.replace(fast_config.autoencoder_stage, augment="trivial-augment-wide", steps=2)
-    config = dataclasses.replace(
-        fast_config,
-        autoencoder_stage=augmented,
-        diffusion_stage=dataclasses.replace(fast_config.diffusion_stage, steps=2),
-    )
+    config = with_stage(fast_config, "autoencoder", augment="trivial-augment-wide", steps=2)
+    config = with_stage(config, "diffusion", steps=2)
     before = torch.random.get_rng_state()
     assert run(tmp_path, config, data)
     assert torch.equal(torch.random.get_rng_state(), before)
@@ -220,11 +234,8 @@ def test_a_run_starts_from_another_checkpoint(
     finished: Path, tmp_path: Path, fast_config: TrainConfig, data: TrainingData
 ):
     init = load_checkpoint(finished)
-    stages = {
-        name: dataclasses.replace(getattr(fast_config, name), steps=1, lr=1e-12, ema=0.0)
-        for name in ("autoencoder_stage", "diffusion_stage")
-    }
-    config = dataclasses.replace(fast_config, **stages)
+    config = with_stage(fast_config, "autoencoder", steps=1, lr=1e-12, ema=0.0)
+    config = with_stage(config, "diffusion", steps=1, lr=1e-12, ema=0.0)
     assert run(tmp_path, config, data, init=init)
     result = load_checkpoint(tmp_path)
     for name, tensor in init.score.state_dict().items():
