@@ -11,6 +11,7 @@ Three rewritings, all exact in real numbers and computed in float64:
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 
 import torch
@@ -133,8 +134,8 @@ class _Planner:
         blocks = residual_blocks(self.network)
         weight = torch.cat([block.time.weight for block in blocks]).float()
         bias = torch.cat([block.time.bias.double() + block.linear1.bias.double() for block in blocks]).float()
-        first, gelu, second = self.network.time_embedding
-        embed = nn.Sequential(_float_copy(first), gelu, _float_copy(second))
+        # A copy, not a new layer: making one would draw from the global generator.
+        embed = copy.deepcopy(self.network.time_embedding).float().requires_grad_(False)
         return TimeWeights(embed, weight, bias)
 
     def plan(self) -> NetworkPlan:
@@ -183,9 +184,3 @@ def residual_blocks(network: ScoreNetwork) -> list[ResidualBlock]:
 def weights_version(network: ScoreNetwork) -> tuple[tuple[int, int], ...]:
     """Changes whenever a weight is replaced or written in place."""
     return tuple((p.data_ptr(), 0 if p.is_inference() else p._version) for p in network.parameters())
-
-
-def _float_copy(linear: nn.Linear) -> nn.Linear:
-    copy = nn.Linear(linear.in_features, linear.out_features, device=linear.weight.device)
-    copy.load_state_dict(linear.state_dict())
-    return copy.requires_grad_(False)

@@ -182,3 +182,10 @@ def test_an_engine_lives_as_long_as_its_network():
     del engine, network
     gc.collect()
     assert gone() is None
+
+
+def test_the_callers_randomness_is_left_alone():
+    network = random_network()
+    before = torch.random.get_rng_state()
+    run(Engine(network, torch.float32), network, 3)
+    assert torch.equal(torch.random.get_rng_state(), before)
