@@ -42,7 +42,9 @@ def main() -> int:
     )
     options = parser.parse_args()
     build(options.jobs)
-    command = [sys.executable, "-c", PYTEST.format(package=str(PACKAGE)), *(options.pytest or DEFAULT_TESTS)]
+    command = [sys.executable, "-c", PYTEST.format(package=str(PACKAGE))]
+    # A report goes past Python to the standard error, where pytest would keep it and end with the process.
+    command += ["--capture=sys", *(options.pytest or DEFAULT_TESTS)]
     return subprocess.run(command, cwd=ROOT, env=environment()).returncode
 
 
@@ -80,9 +82,9 @@ def lay_out() -> None:
 def environment() -> dict[str, str]:
     """What a Python needs that was not built with the sanitizers."""
     settings = {
-        # Python and torch do not free everything at exit.
-        "ASAN_OPTIONS": "detect_leaks=0",
-        "UBSAN_OPTIONS": "print_stacktrace=1",
+        # Python and torch do not free everything at exit. To abort makes pytest say which test it was in.
+        "ASAN_OPTIONS": "detect_leaks=0:abort_on_error=1",
+        "UBSAN_OPTIONS": "print_stacktrace=1:abort_on_error=1",
         "PYTHONPATH": str(PACKAGE),
         # Its own library comes first, or it could not take over malloc; it looks for the C++ exceptions at start.
         "LD_PRELOAD": f"{library('libasan.so')} {library('libstdc++.so')}",
