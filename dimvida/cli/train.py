@@ -6,6 +6,7 @@ import contextlib
 import os
 import signal
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,35 +14,40 @@ import typer
 
 from dimvida.cli.device import resolve_device
 from dimvida.cli.progress import ProgressBar
-from dimvida.errors import InputError
+from dimvida.data.source import counted
+from dimvida.errors import DimvidaError, InputError
 
 if TYPE_CHECKING:
+    from dimvida.data.batch import BadFile
     from dimvida.training.config import TrainConfig
     from dimvida.training.dataset import TrainingData
+    from dimvida.training.folder import RunFolder
     from dimvida.training.progress import Show, Watcher
+    from dimvida.training.run import Run
+
+SKIPS_SHOWN = 20  # on the screen; run.json lists all
 
 
 def train(
-    data: Annotated[Path, typer.Option(help="Multi-view data: a folder, a zip, or NMR.")],
-    out: Annotated[Path, typer.Option(help="Folder of the run: states, curves, samples, checkpoint.")],
-    preset: Annotated[str, typer.Option(help="paper, small or tiny.")] = "small",
-    stage: Annotated[str, typer.Option(help="all, autoencoder or diffusion.")] = "all",
-    resume: Annotated[bool, typer.Option("--resume", help="Continue this run where it stopped.")] = False,
-    split: Annotated[str | None, typer.Option(help="Split to train on; by default 'train' if there is one.")] = None,
-    partition: Annotated[Path | None, typer.Option(help="Partition file; trains on its part d.")] = None,
+    data: Annotated[Path, typer.Option(metavar="PATH", help="A folder, a zip, or NMR.")],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="The run's folder.")],
+    preset: Annotated[str, typer.Option(metavar="NAME", help="paper, small or tiny.")] = "small",
+    stage: Annotated[str, typer.Option(metavar="NAME", help="all, autoencoder or diffusion.")] = "all",
+    resume: Annotated[bool, typer.Option("--resume", help="Continue where this run stopped.")] = False,
+    split: Annotated[str | None, typer.Option(metavar="NAME", help="Default: 'train' if there is one.")] = None,
+    partition: Annotated[Path | None, typer.Option(metavar="FILE", help="Partition; trains on its part d.")] = None,
+    skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Unreadable files are no error.")] = False,
     set_: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="TABLE.OPTION=VALUE", help="Replace a preset's value."),
+        typer.Option("--set", metavar="OPTION=VALUE", help="Replace a preset's value."),
     ] = None,
-    init: Annotated[
-        str | None, typer.Option(metavar="DIR", help="Start from this checkpoint's weights; 'bundled' works too.")
-    ] = None,
-    minutes: Annotated[float, typer.Option(help="Stop, resumably, after this long; 0: no limit.", min=0)] = 0,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")] = "auto",
+    init: Annotated[str | None, typer.Option(metavar="DIR", help="Start from this checkpoint.")] = None,
+    minutes: Annotated[float, typer.Option(metavar="M", help="Stop after M minutes; 0: never.")] = 0,
+    device: Annotated[str, typer.Option(metavar="NAME", help="auto, cpu, cuda, cuda:1, ...")] = "auto",
 ) -> int:
     """Train an autoencoder, then the diffusion over its latents.
 
-    Ctrl-C and SIGTERM save the state and the checkpoint; the same command with --resume goes on exactly.
+    Ctrl-C and SIGTERM save everything; the same command with --resume goes on exactly.
     """
     from dimvida.models.checkpoint import load_checkpoint
     from dimvida.training.config import load_preset
@@ -51,24 +57,46 @@ def train(
 
     if stage not in ("all", *STAGES):
         raise InputError(f"--stage {stage}: choose from all, {', '.join(STAGES)}")
+    if not minutes >= 0:
+        raise InputError(f"--minutes {minutes:g}: must not be negative")
     config = load_preset(preset, set_ or [])
     torch_device = resolve_device(device)
     start = load_checkpoint(init) if init is not None else None
     # Before the data are read, not after it.
     _check_place(out)
     stages = STAGES if stage == "all" else (stage,)
-    RunFolder(out).check(stages, resume=resume, init=None if start is None else start.digest)
+    folder = RunFolder(out)
+    folder.check(stages, resume=resume, init=None if start is None else start.digest)
     training_data = _load(data, split, partition, config)
     with Interrupt(minutes, _announce) as interrupt, contextlib.ExitStack() as bars:
         run = Run(out, config, training_data, torch_device, _watcher(bars), interrupt, start)
         finished = run.train(stage, resume)
-    if finished:
-        print(f"checkpoint: {out / 'checkpoint'}")
+    if not finished:
+        print(f"stopped; continue with --resume{_so_far(run)}")
+        if interrupt.signal == signal.SIGINT:
+            raise KeyboardInterrupt  # so that whoever called learns of it, as from any other command
         return 0
-    print(f"stopped; the state is saved, continue with --resume; checkpoint so far: {out / 'checkpoint'}")
-    if interrupt.signal == signal.SIGINT:
-        raise KeyboardInterrupt  # so that whoever called learns of it, as from any other command
+    if stage == "autoencoder":
+        print(f"checkpoint: {folder.checkpoint} (the score network is not trained yet; next: --stage diffusion)")
+    else:
+        print(f"checkpoint: {folder.checkpoint}")
+    if training_data.skipped and not skip_bad:
+        raise _unreadable(training_data.skipped, folder)
     return 0
+
+
+def _unreadable(files: Sequence[BadFile], folder: RunFolder) -> DimvidaError:
+    return DimvidaError(
+        f"{counted(len(files), 'input file')} cannot be read and their objects were left out, see "
+        f"{folder.path / 'run.json'}; the first: {files[0].location}: {files[0].reason} (not an error with --skip-bad)"
+    )
+
+
+def _so_far(run: Run) -> str:
+    if not run.folder.checkpoint.exists():
+        return ""
+    note = "" if run.generates else " (the score network is not trained yet)"
+    return f"; checkpoint so far: {run.folder.checkpoint}{note}"
 
 
 def _announce(number: signal.Signals) -> None:
@@ -106,17 +134,22 @@ def _load(path: Path, split: str | None, partition: Path | None, config: TrainCo
         source = select_partition(source, partition, "d")
     with ProgressBar("reading", len(source), "objects") as bar:
         batch, bad, notes = load_all(source, image_size=config.autoencoder.image_size, progress=bar.update)
-        for file in bad:
+        for file in bad[:SKIPS_SHOWN]:
             bar.message(f"skipped {file.location}: {file.reason}")
-        for note in notes:
-            bar.message(note)
+        if len(bad) > SKIPS_SHOWN:
+            bar.message(f"skipped {len(bad) - SKIPS_SHOWN} more; run.json lists all")
+    for note in (*source.notes, *notes):
+        print(f"note: {note}")
     description = {
         "name": path.name,
         "form": source.form,
         "split": split,
         "partition": partition and partition.name,
     }
-    return prepare_data(batch, source.classes, config, description)
+    training_data = prepare_data(batch, source.classes, config, description, bad)
+    if training_data.left_out:
+        print(f"note: {counted(training_data.left_out, 'object')} left out: not every view is there or can be read")
+    return training_data
 
 
 def _watcher(bars: contextlib.ExitStack) -> Watcher:

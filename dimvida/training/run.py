@@ -146,6 +146,11 @@ class Run:
             except Stopped:
                 return False
 
+    @property
+    def generates(self) -> bool:
+        """Whether the run's checkpoint has a score network of its diffusion, so far."""
+        return self.folder.state("diffusion").exists() and _is_trained(self.checkpoint.score)
+
     def _train(self, wanted: Sequence[str], resume: bool) -> bool:
         if "autoencoder" in wanted:
             if not self._run_stage("autoencoder", resume):

@@ -96,11 +96,56 @@ def test_trains_on_part_d_of_a_partition(boxes: Path, tmp_path: Path, split: lis
     assert data["objects"] + data["validation_objects"] == len(parts["d"]) < len(parts["d"]) + len(parts["e"])
 
 
-def test_an_unreadable_image_is_named_and_its_object_left_out(tmp_path: Path):
-    data = write_boxes(tmp_path / "data", 6)
-    broken = data / "train" / "box" / "box_0002" / "left.png"
-    broken.write_bytes(broken.read_bytes()[:60])
-    result = train(data, tmp_path / "run", "--minutes", "0.000001")
-    assert f"skipped {broken}: " in result.err
-    described = description(tmp_path / "run")["data"]
-    assert described["objects"] + described["validation_objects"] == 5
+SHORTEST = options(["autoencoder_stage.steps=2", "diffusion_stage.steps=2"])
+
+
+def test_unreadable_images_are_left_out_and_make_the_exit_code_1(tmp_path: Path):
+    data = write_boxes(tmp_path / "data", 30)
+    views = sorted((data / "train" / "box").glob("*/left.png"))
+    for path in views[:21]:
+        path.write_bytes(path.read_bytes()[:60])
+    views[-1].unlink()
+    out = tmp_path / "run"
+    stopped = train(data, out, *SHORTEST, "--minutes", "0.000001")
+    assert (stopped.code, stopped.errors) == (0, [])  # it is not at its end
+    result = train(data, out, *SHORTEST, "--resume")
+    assert result.code == 1
+    (line,) = result.errors
+    assert "21 input files cannot be read" in line and str(views[0]) in line and "--skip-bad" in line
+    shown = [line for line in result.err.splitlines() if line.startswith("skipped")]
+    assert len(shown) == 21 and shown[0].startswith(f"skipped {views[0]}: ")
+    assert shown[-1] == "skipped 1 more; run.json lists all"
+    assert "note: 22 objects left out: not every view is there or can be read" in result.out.splitlines()
+    assert f"checkpoint: {out / 'checkpoint'}" in result.out
+    described = description(out)
+    assert [entry["file"] for entry in described["skipped"]] == [str(path) for path in views[:21]]
+    counts = [described["data"][name] for name in ("objects", "validation_objects", "left_out")]
+    assert counts == [7, 1, 22]
+    assert train(data, out, *SHORTEST, "--resume", "--skip-bad").code == 0
+
+
+def test_what_was_found_and_left_out_is_said(tmp_path: Path):
+    data = write_boxes(tmp_path / "data", 5)
+    folder = data / "train" / "box"
+    (folder / "front.png").write_bytes((folder / "box_0000" / "front.png").read_bytes())
+    result = train(data, tmp_path / "run", *SHORTEST)
+    assert result.code == 0
+    (note,) = [line for line in result.out.splitlines() if line.startswith("note: ")]
+    assert note.startswith("note: 1 image at another depth than most")
+
+
+def test_an_autoencoder_alone_is_not_called_a_whole_checkpoint(boxes: Path, tmp_path: Path):
+    checkpoint, untrained = tmp_path / "checkpoint", "(the score network is not trained yet"
+    result = train(boxes, tmp_path, *SHORTEST, "--stage", "autoencoder")
+    assert result.out == f"checkpoint: {checkpoint} {untrained}; next: --stage diffusion)\n"
+    result = train(boxes, tmp_path, *SHORTEST, "--resume", "--minutes", "0.000001")
+    assert result.out == f"stopped; continue with --resume; checkpoint so far: {checkpoint} {untrained})\n"
+    result = train(boxes, tmp_path, *SHORTEST, "--resume")
+    assert result.out == f"checkpoint: {checkpoint}\n"
+
+
+def test_no_checkpoint_is_named_before_there_is_one(finished: tuple[Path, Result], boxes: Path, tmp_path: Path):
+    arguments = ["--stage", "diffusion", "--init", finished[0], "--minutes", "0.000001"]
+    result = train(boxes, tmp_path, *arguments)
+    assert result.out == "stopped; continue with --resume\n"
+    assert not (tmp_path / "checkpoint").exists()
