@@ -8,8 +8,7 @@ from typing import Any
 
 import torch
 
-from dimvida.benchmark.timing import Spread, current, interleaved
-from dimvida.errors import InputError
+from dimvida.benchmark.timing import Spread, current, interleaved, one_line
 from dimvida.sampling.multiview import MultiViewModel
 
 BACKENDS = ("eager", "fused")
@@ -92,8 +91,8 @@ def _measure(
             for _ in range(WARM_UPS):
                 works[name]()
                 progress(f"{name}, warm-up")
-        except InputError as error:  # there is no such backend here
-            failed[name] = str(error)
+        except Exception as error:  # no such backend here, or too little memory: the other stages still can run
+            failed[name] = one_line(error)
             del works[name]
     seconds = interleaved(works, repeats, model.device, progress)
     made = {"encode": int(known.sum())}

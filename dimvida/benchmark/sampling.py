@@ -13,7 +13,7 @@ from dimvida.benchmark.arms import ARMS, BASELINE, FLOORS, Arm, product_precisio
 from dimvida.benchmark.floor import matrix_products
 from dimvida.benchmark.profile import Profile, profile
 from dimvida.benchmark.subject import Case, flops_per_row
-from dimvida.benchmark.timing import Spread, current, interleaved, synchronize
+from dimvida.benchmark.timing import Spread, current, interleaved, one_line, synchronize
 from dimvida.sampling import sample
 
 WARM_UPS = 2  # runs of each arm that are not timed; the first one compiles
@@ -152,7 +152,7 @@ def _measure(
         try:
             works[arm.name], memory[arm.name], deviations[arm.name] = _prepare(arm, case, progress)
         except Exception as error:  # of whatever kind, the other arms still can run
-            result.failed[arm.name] = _reason(error)
+            result.failed[arm.name] = one_line(error)
             progress(f"{arm.name} failed")
             _free_memory(case.device)
     ran = [ARMS[name] for name in ARMS if name in works]
@@ -231,8 +231,3 @@ def _free_memory(device: torch.device) -> None:
 
 def _floor_name(kind: str) -> str:
     return f"floor {kind}"
-
-
-def _reason(error: Exception) -> str:
-    text = " ".join((str(error).strip().splitlines() or [""])[0].split())
-    return f"{type(error).__name__}: {text}"[:200].rstrip(": ")

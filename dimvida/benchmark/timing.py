@@ -99,3 +99,9 @@ def no_garbage_collection() -> Iterator[None]:
     finally:
         if enabled:
             gc.enable()
+
+
+def one_line(error: Exception) -> str:
+    """What stopped a piece of work, short enough for a table."""
+    text = " ".join((str(error).strip().splitlines() or [""])[0].split())
+    return f"{type(error).__name__}: {text}"[:200].rstrip(": ")

@@ -44,13 +44,13 @@ def print_head(result: dict[str, Any]) -> None:
 def print_batch(result: BatchResult) -> None:
     """The arms at one batch size, and their profiles."""
     on_gpu = any(arm.memory is not None for arm in result.arms)
-    print_wrapped(f"batch {result.batch}: {result.gflop_per_step:.3g} GFLOP of matrix products a step")
+    print_wrapped(f"batch {result.batch}: {_number(result.gflop_per_step)} GFLOP of matrix products a step")
     table = _table()
     table.add_column("arm", no_wrap=True)
     for heading in ("ms/step", "quartiles", "ms", "views/s", "of floor", "speed-up"):
         table.add_column(heading, justify="right", no_wrap=True)
     if on_gpu:
-        table.add_column("MiB", justify="right", no_wrap=True)
+        table.add_column("GiB", justify="right", no_wrap=True)
     for arm in result.arms:
         step, speedup = result.ms_per_step(arm.trajectory), result.times_baseline(arm)
         table.add_row(
@@ -61,7 +61,7 @@ def print_batch(result: BatchResult) -> None:
             _number(result.views_per_second(arm)),
             f"{100 * result.floor_fraction(arm):.0f} %",
             "" if speedup is None else f"{speedup:.2f}",
-            *([f"{arm.memory / 2**20:.0f}"] if arm.memory is not None else []),
+            *([_number(arm.memory / 2**30)] if arm.memory is not None else []),
         )
     for name, floor in result.floors.items():
         step = result.ms_per_step(floor)
@@ -129,7 +129,7 @@ def _table() -> Table:
     from rich import box
     from rich.table import Table
 
-    return Table(box=box.SIMPLE, padding=(0, 1), pad_edge=False)
+    return Table(box=box.SIMPLE, padding=(0, 1, 0, 0), pad_edge=False)
 
 
 def _console() -> Any:

@@ -12,7 +12,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from dimvida.benchmark.arms import ARMS
+from dimvida.benchmark.arms import ARMS, FLOORS
+from dimvida.benchmark.end_to_end import Stage
+from dimvida.benchmark.profile import KINDS, OTHER, OUTSIDE, Profile
+from dimvida.benchmark.sampling import ArmResult, BatchResult
+from dimvida.benchmark.timing import Spread
+from dimvida.cli import bench_tables
 
 QUICK = ("--preset", "tiny", "--device", "cpu", "--steps", 2, "--repeats", 1)
 
@@ -160,3 +165,19 @@ def test_an_interruption_keeps_what_is_done(tmp_path: Path):
     assert re.search(r"eager-fp32 +[\d.]+", out)
     result = json.loads(file.read_text())
     assert not result["complete"] and [batch["batch"] for batch in result["results"]] == [2]
+
+
+def test_the_widest_table_of_a_gpu_fits(capsys):
+    spread = Spread(2345.6, 2222.2, 2999.9, 9)
+    shares = dict.fromkeys((*KINDS, OTHER, OUTSIDE), 1 / 6)
+    arms = [ArmResult(arm.name, spread, arm.floor, 2**37, 1e-3, Profile(1.0, shares, ())) for arm in ARMS.values()]
+    floors = dict.fromkeys(FLOORS, spread)
+    bench_tables.print_batch(BatchResult(16384, 1, 49152, 2113.9, arms, {"compile-fp32": "x" * 100}, floors))
+    bench_tables.print_end_to_end(
+        [Stage("generate, fused", 49152, spread)], {"decode": "OutOfMemoryError: " + "y" * 90}
+    )
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert "…" not in "".join(lines)
+    for name in ARMS:
+        assert any(line.strip().startswith(f"{name} ") and line.rstrip().endswith(" 128") for line in lines)
