@@ -116,8 +116,8 @@ class DiffusionStageConfig(StageConfig):
     Attributes:
         drop: Probability d that no view is known.
         times: ``uniform`` or ``importance``.
-        mirror: Also train on mirrored objects. Needs views at equal angles all around, the first one in front
-            or behind: the mirror image of view v is then view V - v.
+        mirror: Also train on mirrored objects. Needs views at equal angles all around, in this order: the mirror
+            image of view v is then view V - v. Names such as front and left are checked; others cannot be.
         recolour: Also train on objects with their colour channels in every other order.
     """
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import itertools
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from dimvida.errors import InputError
 from dimvida.models.autoencoder import Autoencoder
 
 ENCODE_BATCH = 256
@@ -56,3 +59,32 @@ def object_variants(channels: int, *, mirror: bool, recolour: bool) -> list[Vari
     plain = tuple(range(channels))
     orders = itertools.permutations(plain) if recolour else [plain]
     return [Variant(order, mirrored) for order in orders for mirrored in ([False, True] if mirror else [False])]
+
+
+# Words in names of views, and what they become in a mirror.
+_MIRRORED = {"left": "right", "right": "left"} | {word: word for word in ("front", "back", "rear", "top", "bottom")}
+
+
+def check_mirror(view_names: Sequence[str]) -> None:
+    """Whether mirroring may take view V - v for the mirror image of view v, as far as the names tell.
+
+    Left and right are each other's mirror images, also in names such as ``front_left``; front and back are their
+    own; other names tell nothing.
+
+    Raises:
+        InputError: If the names contradict it.
+    """
+    for view, name in enumerate(view_names):
+        partner = view_names[-view % len(view_names)]
+        image = _mirrored_name(name)
+        if image is not None and _mirrored_name(partner) is not None and partner.lower() != image:
+            raise InputError(
+                f"diffusion_stage.mirror: of the views {', '.join(view_names)}, {partner!r} would be taken for the "
+                f"mirror image of {name!r}; it needs equal angles all around, such as front, right, back, left; "
+                "--set diffusion_stage.mirror=false does without"
+            )
+
+
+def _mirrored_name(name: str) -> str | None:
+    words = re.split("([^a-z]+)", name.lower())
+    return "".join(_MIRRORED.get(word, word) for word in words) if _MIRRORED.keys() & set(words) else None

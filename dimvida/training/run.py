@@ -35,7 +35,7 @@ from dimvida.training.dataset import TrainingData
 from dimvida.training.folder import STAGES, RunFolder
 from dimvida.training.interrupt import Interrupt, Stopped
 from dimvida.training.latent_store import LatentStore
-from dimvida.training.latents import encode_views, latent_statistics, object_variants
+from dimvida.training.latents import check_mirror, encode_views, latent_statistics, object_variants
 from dimvida.training.loop import CurvePoint, Diverged, Hooks, Stage, load_state, run_stage
 from dimvida.training.objectives import AutoencoderObjective, DiffusionObjective, Objective
 from dimvida.training.progress import Watcher
@@ -134,10 +134,13 @@ class Run:
             resume: Continue from saved states.
 
         Raises:
-            InputError: If the folder already holds what would be overwritten, or lacks what is needed.
+            InputError: If the folder already holds what would be overwritten or lacks what is needed, or if the
+                views' names contradict mirroring.
             DimvidaError: If the loss or the weights are no longer finite.
         """
         wanted = STAGES if stage == "all" else (stage,)
+        if "diffusion" in wanted and self.config.diffusion_stage.mirror:
+            check_mirror(self.data.view_names)
         configurations = {name: self._digest(name) for name in wanted}
         self.folder.check(wanted, resume=resume, init=self._init_digest, configurations=configurations)
         with self.folder.owned():

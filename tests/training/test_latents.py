@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 
-from dimvida.training.latents import latent_statistics, object_variants
+from dimvida.errors import InputError
+from dimvida.training.latents import check_mirror, latent_statistics, object_variants
 
 
 def test_variants_of_an_object():
@@ -27,3 +29,39 @@ def test_statistics_by_hand():
     mean, std = latent_statistics(latents)
     assert mean.tolist() == [2.0, 5.0]
     assert std.tolist() == [1.0, torch.tensor(1e-6).item()]
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        "front right back left",
+        "front left back right",
+        "back left front right",
+        "Front Right Back Left",
+        "front back",
+        "front right left",
+        "front front_right right back_right back back_left left front_left",
+        "view0 view1 view2 view3",
+        "front view1 back view3",
+        "front bright back leftover",
+    ],
+)
+def test_views_that_may_be_mirrored(names: str):
+    check_mirror(names.split())
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        "front back left right",
+        "right back left front",
+        "front right back",
+        "front right",
+        "left right",
+        "front right back left top",
+        "front front_left left back_left back right back_right front_right",
+    ],
+)
+def test_views_whose_names_contradict_mirroring(names: str):
+    with pytest.raises(InputError, match=r"^diffusion_stage\.mirror: .* mirror image of .*mirror=false"):
+        check_mirror(names.split())

@@ -197,6 +197,15 @@ def test_after_a_divergence_the_advice_helps(tmp_path: Path, fast_config: TrainC
     assert run(tmp_path / "lower", lower, data, init=load_checkpoint(tmp_path / "high"), stage="diffusion")
 
 
+def test_mirroring_is_refused_for_views_in_another_order(tmp_path: Path, fast_config: TrainConfig, data: TrainingData):
+    data = dataclasses.replace(data, view_names=("front", "back", "left", "right"))
+    config = with_stage(with_stage(fast_config, "autoencoder", steps=1), "diffusion", mirror=True)
+    with pytest.raises(InputError, match=r"diffusion_stage\.mirror"):
+        run(tmp_path / "run", config, data)
+    assert not (tmp_path / "run").exists()
+    assert run(tmp_path / "run", config, data, stage="autoencoder")
+
+
 def test_trivial_augment_resumes_exactly(tmp_path: Path, fast_config: TrainConfig, data: TrainingData):
     config = with_stage(fast_config, "autoencoder", augment="trivial-augment-wide", steps=15)
     assert run(tmp_path / "a", config, data, stage="autoencoder")
