@@ -4,7 +4,7 @@
 #include <algorithm>
 #include <cstdio>
 #include <memory>
-#include <new>
+#include <mutex>
 #include <string>
 #include <vector>
 
@@ -234,6 +234,8 @@ cudaError_t run(const cudaLaunchConfig_t& config, const Body& body) {
 }  // namespace
 
 cudaError_t run_grid(const cudaLaunchConfig_t& config, void (*thread)(const void*), const void* context) {
+  static std::mutex one_at_a_time;
+  const std::lock_guard<std::mutex> lock(one_at_a_time);
   const cudaError_t error = run(config, {thread, context});
   if (error != cudaSuccess) last_error = error;
   return error;
