@@ -110,14 +110,16 @@ class Engine:
         self._version: tuple[tuple[int, int], ...] | None = None
         self._buffers: Buffers | None = None
         self._graphs = GraphCache()
+        self._released: torch.cuda.Event | None = None
         self._adopt(network)
 
     @torch.no_grad()
     def run(self, network: ScoreNetwork, x: Tensor, table: StepTable, trajectory: Trajectory) -> Tensor:
         """Apply every row of the table to x, float32 [B, V, D], in place, and return it."""
-        self._adopt(network)
         if x.numel() == 0:
             return x
+        self._wait(x.device)
+        self._adopt(network)
         self._reserve(len(x))
         masks, mask = torch.unique(trajectory.known, dim=0, return_inverse=True)
         times = torch.tensor([row.t for row in table.rows if row.evaluate], device=x.device)
@@ -135,6 +137,7 @@ class Engine:
             self._graphs.run(self, state, evaluates)
         else:
             self.steps(state, evaluates)
+        self._release(x.device)
         return x
 
     def steps(self, state: State, evaluates: tuple[bool, ...]) -> None:
@@ -188,6 +191,16 @@ class Engine:
             torch.mm(joined, block.last.t(), out=following)
         norm_silu(plan.output_norm, buffers.normed, buffers.state)
         torch.addmm(plan.output_bias, buffers.normed, plan.output.t(), out=buffers.out)
+
+    # Buffers and graphs serve one trajectory at a time, and callers may use several streams.
+
+    def _wait(self, device: torch.device) -> None:
+        if self._released is not None:
+            torch.cuda.current_stream(device).wait_event(self._released)
+
+    def _release(self, device: torch.device) -> None:
+        if device.type == "cuda":
+            self._released = torch.cuda.current_stream(device).record_event()
 
     def _adopt(self, network: ScoreNetwork) -> None:
         version = weights_version(network)
