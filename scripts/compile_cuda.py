@@ -20,11 +20,6 @@ from native_build import BUILDS, compile_targets, configure, fail
 
 BUILD = BUILDS / "cuda"
 
-# Kernels that may use local memory, and why it does not matter.
-NOT_HOT = {
-    "group_norm_silu_kernel<false>": "for groups and rows that do not lie in aligned fours; those of the presets do",
-}
-
 
 @dataclass(frozen=True)
 class Usage:
@@ -133,7 +128,7 @@ def problems(usages: list[Usage]) -> list[str]:
     """What is wrong, a line for each kernel and architecture."""
     lines = []
     for u in usages:
-        if u.uses_local_memory and u.kernel not in NOT_HOT:
+        if u.uses_local_memory:
             spills = f"spills {u.spill_stores} bytes and loads {u.spill_loads}"
             lines.append(f"{u.kernel} on {u.arch} has a stack frame of {u.stack} bytes, {spills}")
     archs = {u.arch for u in usages}
@@ -149,8 +144,6 @@ def report(log: str) -> int:
     except ValueError as error:
         raise fail(str(error)) from None
     print(table(usages))
-    for kernel in sorted({u.kernel for u in usages if u.uses_local_memory} & NOT_HOT.keys()):
-        print(f"{kernel} may use local memory: {NOT_HOT[kernel]}")
     found = problems(usages)
     for line in found:
         print(f"error: {line}", file=sys.stderr)

@@ -118,7 +118,7 @@ __device__ __forceinline__ void write_quad(const GroupNormSiluParams& p, const G
   }
 }
 
-template <bool kAligned>
+// Of aligned quads only: with the bounds of others, registers run out on some architectures.
 __device__ __forceinline__ void normalise_held(const GroupNormSiluParams& p, const GroupShare& share) {
   Quad4 held[kHeldQuads];
   float sum = 0.0f, squares = 0.0f;
@@ -126,7 +126,7 @@ __device__ __forceinline__ void normalise_held(const GroupNormSiluParams& p, con
   for (int i = 0; i < kHeldQuads; ++i) {
     const int64_t quad = share.lane + i * share.lanes;
     if (quad >= share.quads()) continue;
-    held[i] = read_quad<kAligned>(p, share, quad, p.sum != nullptr);
+    held[i] = read_quad<true>(p, share, quad, p.sum != nullptr);
     sum += quad_sum(held[i], share.size(quad));
   }
   const float mean = sum_over_lanes(sum, share.lanes) / static_cast<float>(share.count);
@@ -140,7 +140,7 @@ __device__ __forceinline__ void normalise_held(const GroupNormSiluParams& p, con
 #pragma unroll
   for (int i = 0; i < kHeldQuads; ++i) {
     const int64_t quad = share.lane + i * share.lanes;
-    if (quad < share.quads()) write_quad<kAligned>(p, share, quad, held[i], moments);
+    if (quad < share.quads()) write_quad<true>(p, share, quad, held[i], moments);
   }
 }
 
@@ -184,11 +184,13 @@ __global__ void __launch_bounds__(kBlockThreads)
                               static_cast<int>(threadIdx.x) % lanes,
                               lanes,
                               active};
-    if (held) {
-      normalise_held<kAligned>(p, share);
-    } else {
-      normalise_streamed<kAligned>(p, share);
+    if constexpr (kAligned) {
+      if (held) {
+        normalise_held(p, share);
+        continue;
+      }
     }
+    normalise_streamed<kAligned>(p, share);
   }
 }
 

@@ -145,7 +145,11 @@ def group_norm_silu_(
     v = total if right is None else torch.cat([total, right.float()], dim=1)
     if rows is not None:
         v = v + _chosen_rows(rows, mask, step)
-    normed = functional.silu(functional.group_norm(v, groups, weight, bias, eps))
+    # Not torch's group_norm, whose x * scale + (bias - mean * scale) cancels where a group has hardly any variance.
+    grouped = v.unflatten(1, (groups, -1))  # [B, groups, W / groups]
+    deviations = grouped - grouped.mean(-1, keepdim=True)
+    scale = 1 / torch.sqrt(deviations.square().mean(-1, keepdim=True) + eps)
+    normed = functional.silu((deviations * scale).flatten(1) * weight + bias)
     out.copy_(torch.where(valid, normed.to(out.dtype), out))
     if sum is not None:
         sum.copy_(torch.where(valid, total.to(sum.dtype), sum))
