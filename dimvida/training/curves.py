@@ -30,7 +30,10 @@ def plot(path: Path, curves: Mapping[str, Sequence[CurvePoint]]) -> None:
     shown = {name: curve for name, curve in curves.items() if curve}
     if not shown:
         return
-    figure = Figure(figsize=(6 * max(1, len(shown)), 4), layout="constrained")
+    width, height = 6 * len(shown), 4  # inches
+    figure = Figure(figsize=(width, height))
+    # Margins that fit, given rather than found: that would draw everything once more.
+    figure.subplots_adjust(1 / width, 0.6 / height, 1 - 0.15 / width, 1 - 0.4 / height, wspace=0.25)
     for axes, (name, curve) in zip(figure.subplots(1, len(shown), squeeze=False)[0], shown.items(), strict=True):
         steps = [point.step for point in curve]
         axes.plot(steps, [point.loss for point in curve], label="training", linewidth=1)

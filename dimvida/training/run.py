@@ -64,8 +64,8 @@ class Run:
         config: The resolved configuration.
         data: Images.
         device: Where to compute.
-        watch: Makes the progress callback of a stage.
-        interrupt: Asked between steps whether to stop.
+        watch: Called when a stage or the encoding begins, to show how far it is.
+        interrupt: Asked between steps and between batches whether to stop.
         init: Start from these weights instead of random ones: the autoencoder's, and the score network's if it
             was trained.
 

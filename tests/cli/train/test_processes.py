@@ -31,8 +31,8 @@ LONG = (
     "autoencoder_stage.steps=150",
     "autoencoder_stage.save_every=60",
     "autoencoder_stage.log_every=5",
-    "diffusion_stage.steps=500",
-    "diffusion_stage.save_every=200",
+    "diffusion_stage.steps=250",
+    "diffusion_stage.save_every=100",
     "diffusion_stage.log_every=5",
 )
 PATIENCE = 900  # seconds after which a process hangs
@@ -157,7 +157,7 @@ def test_a_stopped_training_is_usable_and_resumes_exactly(uninterrupted: Path, b
 
 @pytest.mark.slow
 def test_a_killed_training_resumes_to_the_same_bytes(uninterrupted: Path, boxes: Path, tmp_path: Path):
-    stage, step = random.choice([("autoencoder", random.randint(1, 140)), ("diffusion", random.randint(1, 480))])
+    stage, step = random.choice([("autoencoder", random.randint(1, 140)), ("diffusion", random.randint(1, 230))])
     print(f"killed at about step {step} of {stage}")  # shown if the test fails
     process = start(boxes, tmp_path)
     wait_for(tmp_path, stage, step, lambda: process.poll() is None)
