@@ -132,7 +132,8 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
     folder = _find_folder(path)
     config_bytes = _read(folder / CONFIG_FILE)
     config = _parse_config(config_bytes, folder / CONFIG_FILE)
-    autoencoder, score = config.build()
+    with torch.random.fork_rng(devices=[]):  # initial weights, about to be replaced, are no reason to draw
+        autoencoder, score = config.build()
     digest = hashlib.sha256(config_bytes)
     states = []
     for name in WEIGHT_FILES:

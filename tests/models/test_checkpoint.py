@@ -131,3 +131,9 @@ def test_missing_checkpoints(tmp_path: Path):
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="is a file"):
         load_checkpoint(tmp_path / "file")
+
+
+def test_loading_leaves_the_callers_randomness_alone(tiny_checkpoint: Path):
+    before = torch.random.get_rng_state()
+    load_checkpoint(tiny_checkpoint)
+    assert torch.equal(torch.random.get_rng_state(), before)
