@@ -9,6 +9,7 @@ import math
 
 import pytest
 import torch
+from torch.nn import functional
 
 from dimvida import ops
 from dimvida.ops import reference
@@ -83,3 +84,50 @@ def test_noise(benchmark, kind, device, batch):
 
     benchmark(run)
     assert z.isfinite().all()
+
+
+WIDTH, GROUPS = 1536, 32
+
+
+@pytest.mark.parametrize("batch", BATCHES)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["float32", "bfloat16"])
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("kind", ["block", "halves", "torch"])
+def test_group_norm_silu(benchmark, kind, device, dtype, batch):
+    """``block``: with the time row of a block; ``halves``: of a concatenation; ``torch``: what eager does."""
+    generator = torch.Generator().manual_seed(0)
+    left, right = (torch.randn(batch, WIDTH, generator=generator).to(device, dtype) for _ in range(2))
+    width = 2 * WIDTH if kind == "halves" else WIDTH
+    weight, bias = torch.ones(width, device=device), torch.zeros(width, device=device)
+    rows = torch.randn(3, 1, WIDTH, generator=generator).to(device)
+    mask = torch.arange(batch, device=device) % 3
+    out = torch.empty(batch, width, device=device, dtype=dtype)
+
+    def run() -> None:
+        if kind == "block":
+            ops.group_norm_silu_(out, left, weight, bias, GROUPS, rows=rows, mask=mask)
+        elif kind == "halves":
+            ops.group_norm_silu_(out, left, weight, bias, GROUPS, right=right)
+        else:
+            v = left + rows[mask, 0].to(dtype)
+            out.copy_(functional.silu(functional.group_norm(v, GROUPS, weight.to(dtype), bias.to(dtype))))
+        synchronise(device)
+
+    benchmark(run)
+    assert out.isfinite().all()
+
+
+@pytest.mark.parametrize("images", [64, 1024])
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last], ids=["planes", "channels last"])
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("kind", ["op", "reference"])
+def test_pack_images(benchmark, kind, device, layout, images):
+    pixels = torch.rand(images, 3, 64, 64).to(device).contiguous(memory_format=layout)
+    packed = []
+
+    def run() -> None:
+        packed[:] = [ops.pack_images(pixels) if kind == "op" else reference.pack_images(pixels)]
+        synchronise(device)
+
+    benchmark(run)
+    assert torch.equal(packed[0], (pixels * 255).round().to(torch.uint8).permute(0, 2, 3, 1))
