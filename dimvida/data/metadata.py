@@ -11,6 +11,7 @@ from dimvida.data.tree import FileTree, unsafe_name
 from dimvida.errors import InputError
 
 METADATA_NAME = "metadata.jsonl"
+METADATA_LIMIT = 8 * 2**30  # bytes; ten million lines
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +42,7 @@ def read_metadata(tree: FileTree, prefix: str = "") -> dict[str, ImageEntry]:
     """
     location = tree.location(prefix + METADATA_NAME)
     try:
-        lines = tree.read(prefix + METADATA_NAME).decode("utf-8-sig").split("\n")
+        lines = tree.read(prefix + METADATA_NAME, METADATA_LIMIT).decode("utf-8-sig").split("\n")
     except UnicodeDecodeError as error:
         raise InputError(f"{location}: not UTF-8 text ({error.reason} at byte {error.start})") from None
     entries: dict[str, ImageEntry] = {}

@@ -6,13 +6,16 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+from dimvida.data.array_shards import ArrayShardSource
 from dimvida.data.folder import LAYOUT, FolderSource
 from dimvida.data.images import is_image_name
 from dimvida.data.metadata import METADATA_NAME
 from dimvida.data.nmr import DEFAULT_VIEWS, NmrDvrSource, NmrSoftRasSource, dvr_lists, softras_arrays
+from dimvida.data.shards import SHARD_NAME
 from dimvida.data.single import SingleViewSource
 from dimvida.data.source import USUAL_SPLITS, MultiViewSource, counted
-from dimvida.data.tree import FileTree, ZipTree, open_tree
+from dimvida.data.tar_shards import TarShardSource
+from dimvida.data.tree import FileTree, FolderTree, ZipTree, open_tree
 from dimvida.errors import InputError
 
 # split, class, object, and one folder around it all
@@ -31,7 +34,8 @@ def open_source(
     - ``[<split>/]<class>/<object>/<view>.png``: multi-view images;
     - ``[<split>/]<class>/<image>.png`` or ``<image>.png``: single images, where the top folder named
       by ``<split>`` must be train, val, test or alike;
-    - either public form of the NMR renderings.
+    - either public form of the NMR renderings;
+    - ``shard-000000.tar`` or ``shard-000000.npy`` and so on, as ``dimvida generate`` writes them.
 
     Args:
         path: The folder or zip file.
@@ -43,6 +47,8 @@ def open_source(
         InputError: Nothing fits, there is no such split, or what is there contradicts itself.
     """
     tree = open_tree(path)
+    if isinstance(tree, FolderTree) and (shards := [name for name in tree.children()[1] if SHARD_NAME.fullmatch(name)]):
+        return _open_shards(tree.path, shards, split)
     for root in _roots(tree):
         if softras_arrays(tree, root):
             if isinstance(tree, ZipTree):
@@ -53,6 +59,14 @@ def open_source(
     if any(name.startswith("softras_") and name.endswith(".lst") for name in tree.children()[1]):
         raise InputError(f"{tree.path}: one synset of the NMR set; give the folder above it")
     return _open_images(tree, split, view)
+
+
+def _open_shards(folder: Path, names: Sequence[str], split: str | None) -> MultiViewSource:
+    suffixes = {name.rpartition(".")[2] for name in names}
+    if len(suffixes) > 1:
+        raise InputError(f"{folder}: has shards of two forms, {' and '.join(sorted(suffixes))}; keep one in a folder")
+    source = TarShardSource if suffixes == {"tar"} else ArrayShardSource
+    return source(folder, names, split=split)
 
 
 def _roots(tree: FileTree) -> list[str]:

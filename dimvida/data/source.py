@@ -62,7 +62,7 @@ class MultiViewSource(ABC):
 
     Attributes:
         path: What was opened.
-        form: "folder", "zip", "single-view", "nmr-dvr" or "nmr-softras".
+        form: "folder", "zip", "single-view", "nmr-dvr", "nmr-softras", "webdataset" or "npy".
         view_names: Every view that occurs, in order.
         classes: Every class that occurs, sorted; the place of a class is its label.
         records: The objects.
