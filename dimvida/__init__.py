@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from dimvida._version import __version__
 
 if TYPE_CHECKING:
+    from dimvida.sampling.classifier import MultiViewClassifier
     from dimvida.sampling.multiview import MultiViewModel, load
 
-__all__ = ["MultiViewModel", "__version__", "load"]
+__all__ = ["MultiViewClassifier", "MultiViewModel", "__version__", "load"]
+
+_HOMES = {"MultiViewClassifier": "classifier", "MultiViewModel": "multiview", "load": "multiview"}
 
 
 def __getattr__(name: str) -> Any:
     # Importing torch takes seconds; `dimvida --help` and build tools do not need it.
-    if name in ("MultiViewModel", "load"):
-        from dimvida.sampling import multiview
-
-        return getattr(multiview, name)
+    if name in _HOMES:
+        return getattr(import_module(f"dimvida.sampling.{_HOMES[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
