@@ -27,7 +27,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         with open(temporary, "rb+") as file:
             os.fsync(file.fileno())
         os.replace(temporary, path)
-        _fsync_folder(path.parent)
+        fsync_folder(path.parent)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
@@ -48,17 +48,17 @@ def sha256_file(path: str | Path) -> str:
     return digest.hexdigest()
 
 
-def _set_default_mode(path: Path) -> None:
-    # mkstemp makes files private to the owner; results should follow the user's umask instead.
-    umask = os.umask(0)
-    os.umask(umask)
-    path.chmod(0o666 & ~umask)
-
-
-def _fsync_folder(folder: Path) -> None:
-    # Without this the rename itself may be lost when the machine goes down.
+def fsync_folder(folder: Path) -> None:
+    """Force a folder's names to disk: without this a rename may be lost when the machine goes down."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def _set_default_mode(path: Path) -> None:
+    # mkstemp makes files private to the owner; results should follow the user's umask instead.
+    umask = os.umask(0)
+    os.umask(umask)
+    path.chmod(0o666 & ~umask)

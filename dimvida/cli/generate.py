@@ -8,28 +8,29 @@ from typing import TYPE_CHECKING
 
 from dimvida.cli import generate_options as opt
 from dimvida.cli.device import resolve_device
+from dimvida.cli.generate_checks import check_member, check_needed, check_sheet, parse_batch
+from dimvida.cli.generate_ranks import rank_device, stop_in_order
 from dimvida.cli.names import parse_names
 from dimvida.cli.progress import ProgressBar
-from dimvida.errors import DimvidaError, InputError
+from dimvida.errors import DimvidaError
 
 if TYPE_CHECKING:
     from dimvida.data.source import MultiViewSource
-    from dimvida.generation.pipeline import Generation
     from dimvida.generation.report import Report
+    from dimvida.generation.run import Generation
 
-FORMATS = ("imagefolder",)
-SHEET_SUFFIXES = (".png", ".jpg")
 SKIPS_SHOWN = 20  # on the screen; the report lists all
 
 
 def generate(
-    input_: opt.Input,
-    output: opt.Output,
+    input_: opt.Input = None,
+    output: opt.Output = None,
     view: opt.View = None,
     target: opt.Target = None,
     split: opt.Split = None,
     strict: opt.Strict = False,
     skip_bad: opt.SkipBad = False,
+    workers: opt.Workers = 0,
     checkpoint: opt.CheckpointOption = "bundled",
     batch: opt.Batch = "auto",
     steps: opt.Steps = None,
@@ -40,28 +41,35 @@ def generate(
     dtype: opt.DType = "auto",
     device: opt.Device = "auto",
     format_: opt.Format = "imagefolder",
+    image_format: opt.ImageFormat = None,
+    quality: opt.Quality = None,
     include_known: opt.IncludeKnown = False,
+    shard_size: opt.ShardSize = None,
+    shard: opt.ShardOption = None,
     overwrite: opt.Overwrite = False,
+    dry_run: opt.DryRun = False,
+    verify: opt.Verify = None,
     sheet: opt.Sheet = None,
     sheet_rows: opt.SheetRows = 16,
     truth: opt.Truth = None,
 ) -> int:
-    """Generate the missing views of objects.
+    """Generate missing views of objects; the same command again continues."""
+    if verify is not None:
+        from dimvida.cli.generate_verify import verify_output
 
-    The same command again continues what was interrupted.
-    """
-    if format_ not in FORMATS:
-        raise InputError(f"--format {format_}: choose from {', '.join(FORMATS)}")
-    _check_sheet(sheet, sheet_rows)
-    given, targets, rows = parse_names("--view", view), parse_names("--target", target), _parse_batch(batch)
+        return verify_output(verify)
+    check_needed(input_, output)
+    check_sheet(sheet, sheet_rows)
+    check_member(shard, overwrite, sheet)
+    given, targets, rows = parse_names("--view", view), parse_names("--target", target), parse_batch(batch)
 
-    from dimvida.generation.pipeline import Generation
+    from dimvida.generation.jobs import job_of
     from dimvida.generation.plan import make_plan
+    from dimvida.generation.run import Generation
     from dimvida.generation.settings import resolve_settings
-    from dimvida.generation.sheet import write_sheet
     from dimvida.sampling.multiview import load
 
-    model = load(checkpoint, resolve_device(device))
+    model = load(checkpoint, rank_device(resolve_device(device)))
     source, true_source = _open(input_, model.view_names, given, split, truth)
     plan = make_plan(source, model.view_names, given=given, targets=targets, draws=samples_per_view)
     settings = resolve_settings(
@@ -73,15 +81,29 @@ def generate(
         backend=backend,
         dtype=dtype,
         include_known=include_known,
+        format=format_,
+        image_format=image_format,
+        quality=quality,
+        shard_size=shard_size,
     )
-    generation = Generation(model, plan, settings, output, strict=strict, overwrite=overwrite)
-    if generation.output.finished:
-        report = generation.output.report()
-        print(f"finished before: {report.summary()} in {output}")
-    else:
-        report = _run(generation)
-        print(f"done: {report.summary()} in {output}")
-    if sheet is not None:
+    job = job_of(shard)
+    if rows is None:
+        from dimvida.generation.auto_batch import with_best_batch
+
+        settings = with_best_batch(model, plan, settings, output, job, shard_size=shard_size, overwrite=overwrite)
+    generation = Generation(model, plan, settings, output, strict=strict, overwrite=overwrite, workers=workers, job=job)
+    if dry_run:
+        from dimvida.cli.generate_verify import print_forecast
+
+        return print_forecast(generation)
+    with generation, stop_in_order(generation):
+        report = _generate(generation)
+    if report is None:
+        print(f"done: shards {shard} of {output}; others are still to do theirs")
+        return 0
+    if job.rank == 0 and sheet is not None:
+        from dimvida.generation.sheet import write_sheet
+
         write_sheet(sheet, generation, true_source, sheet_rows)
         print(f"contact sheet: {sheet}")
     if report.skipped and not skip_bad:
@@ -108,7 +130,25 @@ def _open(
     return source, source if truth is None else open_source(truth)
 
 
-def _run(generation: Generation) -> Report:
+def _generate(generation: Generation) -> Report | None:
+    """Do what is left of an output whose folder is locked."""
+    folder, speaks = generation.output.folder, generation.job.rank == 0 or not generation.job.steals
+    for line in generation.damaged:
+        print(f"note: {line}; its shard is made again")
+    if not generation.pending:
+        report = generation.output.finish()
+        if speaks:
+            print(f"finished before: {report.summary()} in {folder}")
+        return report
+    report = _run(generation) if speaks else generation.run()
+    if report is not None and speaks:
+        for line in report.note_lines():
+            print(f"note: {line}")
+        print(f"done: {report.summary()} in {folder}")
+    return report
+
+
+def _run(generation: Generation) -> Report | None:
     for note in generation.plan.source.notes:
         print(f"note: {note}")
     with ProgressBar("generating", generation.plan.views, "views", start=generation.views_done) as bar:
@@ -122,28 +162,7 @@ def _run(generation: Generation) -> Report:
                 bar.message("skipped more; the report lists all")
 
         try:
-            report = generation.run(bar.advance, show_skip)
+            return generation.run(bar.advance, show_skip, lambda text: bar.message(f"note: {text}"))
         except KeyboardInterrupt:
             bar.message("stopped; the same command continues")
             raise
-    for line in report.note_lines():
-        print(f"note: {line}")
-    return report
-
-
-def _check_sheet(sheet: Path | None, rows: int) -> None:
-    # Before the work, not after it.
-    if rows < 1:
-        raise InputError(f"--sheet-rows {rows}: must be at least 1")
-    if sheet is not None and (sheet.suffix.lower() not in SHEET_SUFFIXES or sheet.is_dir()):
-        raise InputError(f"--sheet {sheet}: name a file that ends in {' or '.join(SHEET_SUFFIXES)}")
-
-
-def _parse_batch(text: str) -> int | None:
-    """Objects at a time; None for auto."""
-    if text == "auto":
-        return None
-    try:
-        return int(text)
-    except ValueError:
-        raise InputError(f"--batch {text}: give a number or 'auto'") from None

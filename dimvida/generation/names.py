@@ -29,6 +29,7 @@ class FileNames:
             if "__" in view:
                 raise InputError(f"checkpoint: view name {view!r} has '__', which separates names and views")
         self._several = plan.draws > 1
+        self._view_names = plan.view_names
         self._stems: dict[int, str] = {}
         owners: dict[str, Task] = {}
         for task in plan.tasks:
@@ -42,10 +43,29 @@ class FileNames:
                 )
             self._stems[task.index] = stem
 
-    def path(self, task: Task, draw: int, view: str) -> str:
+    def key(self, task: Task, draw: int) -> str:
+        """``<class>/<source>`` or ``<class>/<source>-<draw>``, the same for all views of a row."""
+        return self._stems[task.index] + (f"-{draw}" if self._several else "")
+
+    def path(self, task: Task, draw: int, view: str, suffix: str = ".png") -> str:
         """The file of one view, relative to the output folder, with "/" between the parts."""
-        number = f"-{draw}" if self._several else ""
-        return f"{self._stems[task.index]}{number}__{view}.png"
+        return f"{self.key(task, draw)}__{view}{suffix}"
+
+    def check_tar_keys(self) -> None:
+        """Raise InputError where two names differ in what a key of a tar file cannot tell apart."""
+        owners: dict[str, str] = {}
+        for stem in self._stems.values():
+            other = owners.setdefault(tar_key(stem), stem)
+            if other != stem:
+                raise InputError(f"--format webdataset: {other} and {stem} would both be {tar_key(stem)}; rename one")
+        for view in self._view_names:
+            if "." in view or view != view.lower():
+                raise InputError(f"--format webdataset: view {view!r}: its reader takes lower case without dots only")
+
+
+def tar_key(key: str) -> str:
+    """A key as members of a tar file have it: readers take the first dot as its end."""
+    return key.replace(".", "_")
 
 
 def safe_part(text: str) -> str:

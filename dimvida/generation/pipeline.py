@@ -1,151 +1,202 @@
-"""Reads a batch of known views, completes it and writes it; again and again until the plan is done."""
+"""The stages of a run, side by side, with bounded queues between them.
+
+    reader thread        batches of known views               at most 2 wait
+    calling thread       encode, sample, decode
+    pool of threads      image files and metadata             } at most 2 batches wait
+    writer thread        shards
+
+Seven batches at most are anywhere on the way, so memory does not grow with the data set: two read and one in the
+reader's hands, one in the model, two encoded or being so, one with the writer. Reading processes hold
+``loading.PREFETCH`` chunks of ``loading.CHUNK`` rows each besides.
+"""
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import Any
+import os
+import queue
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
-import torch
-from torch import Tensor
+from dimvida.generation.completing import Completed, Completer
+from dimvida.generation.forms.base import Sample
+from dimvida.generation.loading import ChunkReader, ReadBatch, pieces, read_batches, read_pieces
+from dimvida.generation.packing import Packer
+from dimvida.generation.shards import Shard
+from dimvida.generation.times import StageTimes
+from dimvida.generation.writing import WriterStage
 
-from dimvida._version import __version__
-from dimvida.generation.imagefolder import ImageFolderOutput, encode_png
-from dimvida.generation.journal import BatchResult
-from dimvida.generation.names import FileNames
-from dimvida.generation.plan import Plan, Row
-from dimvida.generation.reading import GivenBatch, read_given
-from dimvida.generation.report import Report
-from dimvida.generation.settings import Settings, run_configuration
-from dimvida.sampling.multiview import MultiViewModel
-from dimvida.sampling.noise import sample_id
+WAITING = 2  # batches in each queue
+PACK = 32  # rows that a thread of the pool packs at once
+_POLL = 0.1  # seconds after which a stage that waits looks whether another one failed
+T = TypeVar("T")
 
 
-class Generation:
-    """One run: a plan, a model, settings and the folder that the result goes to.
+class Stopped(Exception):
+    """Another stage has failed, or the run was interrupted."""
+
+
+class Channel:
+    """A bounded queue that stops waiting when the run stops."""
+
+    def __init__(self, stop: threading.Event) -> None:
+        self._queue: queue.Queue[Any] = queue.Queue(WAITING)
+        self._stop = stop
+
+    def put(self, item: Any) -> None:
+        """Wait for room. Raises Stopped."""
+        while not self._stop.is_set():
+            try:
+                return self._queue.put(item, timeout=_POLL)
+            except queue.Full:
+                pass
+        raise Stopped
+
+    def get(self, idle: Callable[[], object] = lambda: None) -> Any:
+        """Wait for an item, calling ``idle`` from time to time. Raises Stopped."""
+        while not self._stop.is_set():
+            try:
+                return self._queue.get(timeout=_POLL)
+            except queue.Empty:
+                idle()
+        raise Stopped
+
+
+@dataclass(frozen=True, slots=True)
+class PackedBatch:
+    """A batch on its way to the writer."""
+
+    read: ReadBatch
+    samples: list[Future[list[Sample]]]
+
+
+class Pipeline:
+    """Generates shards; its parts are those of one run.
 
     Args:
-        model: What completes the views.
-        plan: What is completed.
-        settings: How.
-        folder: Output folder.
-        strict: Refuse input images of another size instead of resizing them.
-        overwrite: See ``ImageFolderOutput``.
-
-    Raises:
-        InputError: Two objects of the plan share a file name, or the folder is not usable.
+        reader: Reads known views.
+        completer: Completes batches.
+        packer: Makes samples of completed batches.
+        writer: Writes shards.
+        times: Where the time of the stages is counted.
+        batch: Rows of a batch.
+        workers: Reading processes; 0 reads in a thread.
+        threads: Threads that encode images; by default as many as processors.
     """
 
     def __init__(
         self,
-        model: MultiViewModel,
-        plan: Plan,
-        settings: Settings,
-        folder: str | Path,
+        reader: ChunkReader,
+        completer: Completer,
+        packer: Packer,
+        writer: WriterStage,
+        times: StageTimes,
         *,
-        strict: bool = False,
-        overwrite: bool = False,
+        batch: int,
+        workers: int = 0,
+        threads: int | None = None,
     ) -> None:
-        self.model, self.plan, self.settings, self.strict = model, plan, settings, strict
-        self.names = FileNames(plan)
-        self.output = ImageFolderOutput(folder, run_configuration(model, plan, settings), overwrite=overwrite)
+        self._reader, self._completer, self._packer, self._writer = reader, completer, packer, writer
+        self._times, self._batch, self._workers = times, batch, workers
+        self._threads = threads or len(os.sched_getaffinity(0))
+        self._stop = threading.Event()
+        self._errors: queue.SimpleQueue[BaseException] = queue.SimpleQueue()
 
-    @property
-    def views_done(self) -> int:
-        """How many of the plan's views need not be generated again."""
-        done = self.output.done
-        batches = enumerate(self.plan.batches(self.settings.batch)) if done else ()
-        return sum(_views(rows) for number, rows in batches if number in done)
+    def run(self, shards: Iterable[Shard], on_read: Callable[[ReadBatch], object], idle: Callable[[], object]) -> None:
+        """Generate shards to their end.
 
-    def run(self, progress: Callable[[int], object], on_skip: Callable[[str, str], object]) -> Report:
-        """Generate everything that is not there yet.
+        Whatever fails in a stage, or interrupts this thread, stops all of them before it is raised: no thread
+        is left, and the shards that were finished stay so.
 
         Args:
-            progress: Called with the number of views after each batch.
-            on_skip: Called with the name of a file that cannot be read, and why.
-
-        Raises:
-            InputError: The input cannot be used at all, or the folder cannot be written.
+            shards: They are asked for somewhat ahead, from any thread.
+            on_read: Called in this thread with each batch.
+            idle: Called in this thread, between batches and while it waits.
         """
-        done = self.output.done
-        for number, rows in enumerate(self.plan.batches(self.settings.batch)):
-            if number in done:
-                continue
-            given = read_given(self.plan, rows, self.model.image_size, strict=self.strict)
-            for skipped in given.skipped:
-                on_skip(skipped.file, skipped.reason)
-            self.output.add(*self._batch(number, given))
-            progress(_views(rows))
-        return self.output.finish(self.plan.left_out)
+        self._stop.clear()
+        incoming, outgoing = Channel(self._stop), Channel(self._stop)
+        # Before there are threads, since reading processes are forked here.
+        read = read_pieces(self._reader, pieces(shards, self._batch), self._workers)
+        pool = ThreadPoolExecutor(self._threads, thread_name_prefix="dimvida-pack")
+        threads = [
+            self._thread("read", lambda: self._read(read, incoming)),
+            self._thread("write", lambda: self._write(outgoing)),
+        ]
+        try:
+            self._complete(incoming, outgoing, pool, on_read, idle)
+            while threads[1].is_alive():
+                threads[1].join(_POLL)
+                idle()
+        except Stopped:
+            pass
+        finally:
+            self._stop.set()
+            pool.shutdown(cancel_futures=True)
+            for thread in threads:
+                thread.join()
+            self._writer.abort()
+            idle()
+        if not self._errors.empty():
+            raise self._errors.get()
 
-    def _batch(self, number: int, given: GivenBatch) -> tuple[BatchResult, dict[str, bytes]]:
-        images: dict[str, bytes] = {}
-        lines: list[dict[str, Any]] = []
-        views = 0
-        for place, completed in enumerate(self._complete(given)):
-            row = given.rows[place]
-            for view, kind in self._written(row):
-                name = self.names.path(row.task, row.draw, view)
-                pixels = completed[self.plan.view_names.index(view)]
-                images[name] = encode_png(pixels.permute(1, 2, 0).numpy())
-                lines.append(self._line(row, view, kind, name, images[name], given.hashes[place]))
-                views += kind == "generated"
-        result = BatchResult(
-            number=number,
-            rows=lines,
-            objects=sum(row.draw == 0 for row in given.rows),
-            views=views,
-            skipped=[{"file": file.file, "reason": file.reason, "source": file.source} for file in given.skipped],
-            notes={text: (len(files), files[0]) for text, files in given.notes.items()},
-        )
-        return result, images
+    def _thread(self, name: str, work: Callable[[], None]) -> threading.Thread:
+        def body() -> None:
+            try:
+                work()
+            except Stopped:
+                pass
+            except BaseException as error:
+                self._errors.put(error)
+                self._stop.set()
 
-    def _complete(self, given: GivenBatch) -> Tensor:
-        """uint8 [B, V, 3, H, W]."""
-        if not given.rows:
-            return given.views
-        return self.model.generate(
-            given.views,
-            given.known,
-            steps=self.settings.steps,
-            solver=self.settings.solver,
-            seed=self.settings.seed,
-            sample_ids=torch.tensor([sample_id(row.task.record.id, row.draw) for row in given.rows]),
-            backend=self.settings.backend,
-            dtype=self.settings.torch_dtype,
-        )
+        thread = threading.Thread(target=body, name=f"dimvida-{name}")
+        thread.start()
+        return thread
 
-    def _written(self, row: Row) -> list[tuple[str, str]]:
-        """The views of a row that become files, in the model's order, and what they are."""
-        kinds = dict.fromkeys(row.task.targets, "generated")
-        if self.settings.include_known:
-            kinds |= dict.fromkeys(row.task.known, "real")
-        return [(view, kinds[view]) for view in self.plan.view_names if view in kinds]
+    def _read(self, read: Iterable[Any], incoming: Channel) -> None:
+        for batch in self._timed("read", read_batches(self._reader.plan, read)):
+            incoming.put(batch)
+        incoming.put(None)
 
-    def _line(self, row: Row, view: str, kind: str, name: str, data: bytes, hashes: dict[str, str]) -> dict[str, Any]:
-        record, settings, made = row.task.record, self.settings, kind == "generated"
-        return {
-            "file_name": name,
-            "source": record.id,
-            # Every view is named, so that all lines have the same fields whatever is known.
-            "source_sha256": {other: hashes.get(other) for other in self.plan.view_names},
-            "view": view,
-            "kind": kind,
-            "label": record.class_name or None,
-            "known": list(row.task.known),
-            "seed": settings.seed if made else None,
-            "sample_id": sample_id(record.id, row.draw) if made else None,
-            "draw": row.draw,
-            "checkpoint": self.model.checkpoint_hash if made else None,
-            "solver": settings.solver if made else None,
-            "steps": settings.steps if made else None,
-            "dtype": settings.dtype if made else None,
-            "backend": settings.backend if made else None,
-            "version": __version__,
-            "sha256": hashlib.sha256(data).hexdigest(),
-        }
+    def _complete(
+        self,
+        incoming: Channel,
+        outgoing: Channel,
+        pool: ThreadPoolExecutor,
+        on_read: Callable[[ReadBatch], object],
+        idle: Callable[[], object],
+    ) -> None:
+        while (batch := incoming.get(idle)) is not None:
+            on_read(batch)
+            rows = len(batch.given.rows)
+            completed = self._completer.complete(batch.given) if rows else Completed(batch.given.views)
+            starts = range(0, rows, PACK)
+            jobs = [pool.submit(self._pack, batch, completed, slice(start, start + PACK)) for start in starts]
+            outgoing.put(PackedBatch(batch, jobs))
+            idle()
+        outgoing.put(None)
 
+    def _pack(self, batch: ReadBatch, completed: Completed, rows: slice) -> list[Sample]:
+        views = completed.wait()
+        with self._times.host("pack"):
+            return self._packer.pack(batch.given, views, rows)
 
-def _views(rows: Sequence[Row]) -> int:
-    return sum(len(row.task.targets) for row in rows)
+    def _write(self, outgoing: Channel) -> None:
+        while (batch := outgoing.get()) is not None:
+            for job in batch.samples:
+                samples = job.result()
+                with self._times.host("write"):
+                    self._writer.add(batch.read, samples)
+            with self._times.host("write"):
+                self._writer.end(batch.read)
+
+    def _timed(self, stage: str, items: Iterable[T]) -> Iterator[T]:
+        iterator = iter(items)
+        while True:
+            with self._times.host(stage):
+                item = next(iterator, None)
+            if item is None:
+                return
+            yield item

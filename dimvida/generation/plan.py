@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -72,10 +72,9 @@ class Plan:
         """Row ``place`` of the plan; all draws of an object follow each other."""
         return Row(self.tasks[place // self.draws], place % self.draws)
 
-    def batches(self, size: int) -> Iterator[tuple[Row, ...]]:
-        """The rows in order, ``size`` at a time."""
-        for start in range(0, len(self), size):
-            yield tuple(self.row(place) for place in range(start, min(start + size, len(self))))
+    def views_of(self, rows: range) -> int:
+        """Number of views to generate in some rows."""
+        return sum(len(self.row(place).task.targets) for place in rows)
 
     def digest(self) -> str:
         """Hex SHA-256 of everything but the pixels."""

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from dimvida.errors import InputError
-from dimvida.generation.journal import BatchResult
+from dimvida.generation.stats import ShardStats
 
 
 @dataclass(slots=True)
@@ -28,8 +27,8 @@ class Report:
     notes: dict[str, tuple[int, str]] = field(default_factory=dict)
     left_out: dict[str, int] = field(default_factory=dict)
 
-    def add(self, result: BatchResult) -> None:
-        """Count a batch in."""
+    def add(self, result: ShardStats) -> None:
+        """Count a shard in."""
         self.objects += result.objects
         self.views += result.views
         self.skipped += result.skipped
@@ -66,18 +65,3 @@ class Report:
             "notes": [{"note": text, "images": count, "first": first} for text, (count, first) in self.notes.items()],
         }
         return json.dumps(content, indent=1, ensure_ascii=False) + "\n"
-
-    @classmethod
-    def from_json(cls, path: Path) -> Report:
-        """Read ``report.json``.
-
-        Raises:
-            InputError: It is missing or damaged.
-        """
-        try:
-            content = json.loads(path.read_bytes())
-            notes = {note["note"]: (note["images"], note["first"]) for note in content["notes"]}
-            counts = content["objects"], content["views_generated"]
-            return cls(*counts, content["skipped"], notes, content["objects_left_out"])
-        except (OSError, ValueError, KeyError, TypeError):
-            raise InputError(f"{path}: missing or damaged; give --overwrite to start again") from None

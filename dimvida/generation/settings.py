@@ -13,7 +13,10 @@ import torch
 from dimvida._version import __version__
 from dimvida.diffusion.solvers import step_table
 from dimvida.errors import InputError
+from dimvida.generation.encoding import QUALITY, check_image_options
+from dimvida.generation.forms import FORMATS
 from dimvida.generation.plan import Plan
+from dimvida.generation.shards import default_shard_size
 from dimvida.sampling.loop import DTYPES, SEED_LIMIT, resolve_backend, resolve_dtype
 from dimvida.sampling.multiview import MultiViewModel
 
@@ -33,6 +36,10 @@ class Settings:
         device: Kind of device, such as ``cpu``.
         dtype: What the score network computes in.
         include_known: Write the known views too.
+        format: Form of the output, one of ``dimvida.generation.forms.FORMATS``.
+        image_format: ``png``, ``jpeg`` or ``webp``; None where pixels are written.
+        quality: Of JPEG and WebP, else None.
+        shard_size: Rows of a shard.
     """
 
     steps: int
@@ -43,6 +50,10 @@ class Settings:
     device: str
     dtype: str
     include_known: bool
+    format: str
+    image_format: str | None
+    quality: int | None
+    shard_size: int
 
     @property
     def torch_dtype(self) -> torch.dtype:
@@ -60,11 +71,17 @@ def resolve_settings(
     backend: str = "auto",
     dtype: str = "auto",
     include_known: bool = False,
+    format: str = "imagefolder",
+    image_format: str | None = None,
+    quality: int | None = None,
+    shard_size: int | None = None,
 ) -> Settings:
-    """Fill what is open from the checkpoint and the machine; ``batch`` None takes ``AUTO_BATCH``.
+    """Fill what is open from the checkpoint and the machine.
+
+    ``batch`` None takes ``AUTO_BATCH``; ``shard_size`` None takes whole batches, 1024 rows or somewhat more.
 
     Raises:
-        InputError: For an unknown solver, backend or dtype, or a number out of range.
+        InputError: For an unknown solver, backend, dtype or form, or a number out of range.
     """
     defaults = model.config.sampling
     solver = solver or defaults.solver
@@ -75,6 +92,8 @@ def resolve_settings(
     batch = AUTO_BATCH if batch is None else batch
     if batch < 1:
         raise InputError(f"--batch {batch}: must be at least 1")
+    if shard_size is not None and shard_size < 1:
+        raise InputError(f"--shard-size {shard_size}: must be at least 1")
     device = model.device
     backend = resolve_backend(backend, device)
     chosen = resolve_dtype(_parse_dtype(dtype), backend, device)
@@ -87,7 +106,22 @@ def resolve_settings(
         device=device.type,
         dtype=str(chosen).removeprefix("torch."),
         include_known=include_known,
+        format=format,
+        **_image_options(format, image_format, quality),
+        shard_size=shard_size or default_shard_size(batch),
     )
+
+
+def _image_options(format: str, image_format: str | None, quality: int | None) -> dict[str, Any]:
+    if format not in FORMATS:
+        raise InputError(f"--format {format}: choose from {', '.join(FORMATS)}")
+    if FORMATS[format].arrays:
+        if image_format is not None or quality is not None:
+            raise InputError(f"--format {format}: holds pixels; leave out --image-format and --quality")
+        return {"image_format": None, "quality": None}
+    image_format = image_format or "png"
+    check_image_options(image_format, quality)
+    return {"image_format": image_format, "quality": None if image_format == "png" else quality or QUALITY}
 
 
 def _parse_dtype(name: str) -> torch.dtype | None:
@@ -107,6 +141,7 @@ def run_configuration(model: MultiViewModel, plan: Plan, settings: Settings) -> 
         "objects": len(plan.tasks),
         "samples_per_view": plan.draws,
         "plan": plan.digest(),
+        "left_out": dict(plan.left_out),
         **dataclasses.asdict(settings),
     }
 

@@ -8,11 +8,12 @@ from pathlib import Path
 import numpy as np
 
 from dimvida.data.contact_sheet import SheetRow, Tile, draw_contact_sheet, save_contact_sheet
-from dimvida.data.images import decode_image, resize_image
+from dimvida.data.images import resize_image
+from dimvida.data.opening import open_source
 from dimvida.data.source import MultiViewSource
 from dimvida.errors import InputError, UnreadableImage
-from dimvida.generation.pipeline import Generation
 from dimvida.generation.plan import Row
+from dimvida.generation.run import Generation
 
 
 def write_sheet(path: str | Path, generation: Generation, truth: MultiViewSource, rows: int) -> None:
@@ -31,7 +32,7 @@ def write_sheet(path: str | Path, generation: Generation, truth: MultiViewSource
         InputError: The sheet cannot be written, or a picture of the output is damaged.
     """
     drawer = _Drawer(generation, truth)
-    drawn = [drawer.pictures(row) for row in _choose(generation, rows)]
+    drawn = [drawer.pictures(row) for row in drawer.choose(rows)]
     compared = [view for view in generation.plan.view_names if any(view in true for _, _, true in drawn)]
     sheet_rows = [SheetRow(_title(row), tiles + _true_tiles(true, compared)) for row, tiles, true in drawn]
     sheet = draw_contact_sheet(sheet_rows, header=_header(generation))
@@ -42,23 +43,23 @@ def write_sheet(path: str | Path, generation: Generation, truth: MultiViewSource
     save_contact_sheet(sheet, path)
 
 
-def _choose(generation: Generation, count: int) -> Iterator[Row]:
-    """Rows at even distances; in place of one without pictures (its input was unreadable) the next."""
-    plan, folder = generation.plan, generation.output.folder
-    count, start = min(count, len(plan)), 0
-    for number in range(count):
-        for place in range(max(start, number * len(plan) // count), len(plan)):
-            row = plan.row(place)
-            if (folder / generation.names.path(row.task, row.draw, row.task.targets[0])).exists():
-                yield row
-                start = place + 1
-                break
-
-
 class _Drawer:
     def __init__(self, generation: Generation, truth: MultiViewSource) -> None:
         self._generation, self._truth = generation, truth
         self._places = {(record.class_name, record.name): index for index, record in enumerate(truth.records)}
+        self._output = open_source(generation.output.folder)
+        self._written = {(record.class_name, record.name): i for i, record in enumerate(self._output.records)}
+
+    def choose(self, count: int) -> Iterator[Row]:
+        """Rows at even distances; in place of one without pictures (its input was unreadable) the next."""
+        plan = self._generation.plan
+        count, start = min(count, len(plan)), 0
+        for number in range(count):
+            for place in range(max(start, number * len(plan) // count), len(plan)):
+                if self._key(plan.row(place)) in self._written:
+                    yield plan.row(place)
+                    start = place + 1
+                    break
 
     def pictures(self, row: Row) -> tuple[Row, list[Tile], dict[str, np.ndarray]]:
         """The tiles of every view of the model, and the true pictures of the generated ones."""
@@ -84,8 +85,11 @@ class _Drawer:
             return None  # of the truth; a known view was read before
 
     def _generated(self, row: Row, view: str) -> np.ndarray:
-        path = self._generation.output.folder / self._generation.names.path(row.task, row.draw, view)
-        return decode_image(path.read_bytes(), str(path)).pixels
+        return self._output.read_view(self._written[self._key(row)], view).pixels
+
+    def _key(self, row: Row) -> tuple[str, str]:
+        """Class and name of a row among the objects of the output."""
+        return row.task.record.class_name, self._generation.names.key(row.task, row.draw).rpartition("/")[2]
 
 
 def _true_tiles(true: dict[str, np.ndarray], views: list[str]) -> list[Tile]:

@@ -142,18 +142,53 @@ class MultiViewModel(nn.Module):
                 never trained.
         """
         self._validate(views, known)
+        latents = self.encode_known(views, known)
+        latents = self.sample_missing(
+            latents,
+            known,
+            steps=steps,
+            solver=solver,
+            seed=seed,
+            sample_ids=sample_ids,
+            backend=backend,
+            dtype=dtype,
+        )
+        return self.decode_missing(latents, views, known, backend=backend).to(views.device)
+
+    @torch.no_grad()
+    def encode_known(self, views: Tensor, known: Tensor) -> Tensor:
+        """The first third of ``generate``: latents of the known views, float32 [B, V, D], 0 for the missing ones."""
+        known, given = known.to(self.device), views.to(self.device)
+        latents = torch.zeros(*known.shape, self.config.autoencoder.latent_dim, device=self.device)
+        if known.any():
+            latents[known] = self.encode(given[known])
+        return latents
+
+    @torch.no_grad()
+    def sample_missing(
+        self,
+        latents: Tensor,
+        known: Tensor,
+        *,
+        steps: int | None = None,
+        solver: str | None = None,
+        seed: int = 0,
+        sample_ids: Tensor | None = None,
+        backend: str = "auto",
+        dtype: torch.dtype | None = None,
+    ) -> Tensor:
+        """The second third of ``generate``: latents float32 [B, V, D] with those of the missing views drawn.
+
+        Raises:
+            InputError: As ``generate``.
+        """
         if not self.is_trained:
             raise InputError("the score network of this checkpoint is untrained; train its diffusion stage first")
         defaults = self.config.sampling
-        known = known.to(self.device)
-        latents = torch.zeros(*known.shape, self.config.autoencoder.latent_dim, device=self.device)
-        given = views.to(self.device)
-        if known.any():
-            latents[known] = self.encode(given[known])
-        latents = sample(
+        return sample(
             self.score,
             latents,
-            known,
+            known.to(self.device),
             solver=solver or defaults.solver,
             steps=defaults.steps if steps is None else steps,
             seed=seed,
@@ -164,12 +199,17 @@ class MultiViewModel(nn.Module):
             schedule=VPSchedule(self.config.beta0, self.config.beta1),
             prediction=self.config.score.prediction,
         )
-        completed = given.clone()
+
+    @torch.no_grad()
+    def decode_missing(self, latents: Tensor, views: Tensor, known: Tensor, *, backend: str = "auto") -> Tensor:
+        """The last third of ``generate``: ``views`` with the missing ones decoded, uint8 on the model's device."""
+        known = known.to(self.device)
+        completed = views.to(self.device, copy=True)
         if not known.all():
             missing = self.decode(latents[~known])
             pack = ops.reference.pack_images if backend == "eager" else ops.pack_images
             completed[~known] = pack(missing).permute(0, 3, 1, 2)
-        return completed.to(views.device)
+        return completed
 
     def _validate(self, views: Tensor, known: Tensor) -> None:
         shape = (len(self.view_names), self.config.autoencoder.channels, self.image_size, self.image_size)

@@ -3,44 +3,70 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import resource
+import shutil
 import signal
+from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image
 
 from dimvida.errors import DimvidaError, InputError
-from dimvida.generation.imagefolder import ImageFolderOutput, encode_png
-from dimvida.generation.journal import BatchResult
+from dimvida.generation.forms import FORMATS
+from dimvida.generation.forms.base import Picture, Sample
+from dimvida.generation.output import OutputFolder, naming
+from dimvida.generation.report import Report
+from dimvida.generation.shards import cut_shards
+from dimvida.generation.stats import ShardStats
+from dimvida.generation.verify import find_damage, open_output
 
-CONFIGURATION = {"seed": 0, "batch": 2}
-
-
-def batch(number: int) -> tuple[BatchResult, dict[str, bytes]]:
-    images = {f"chair/{number}{letter}__left.png": f"{number}{letter}".encode() for letter in "ab"}
-    rows = [
-        {"file_name": name, "sha256": hashlib.sha256(data).hexdigest(), "number": number}
-        for name, data in images.items()
-    ]
-    return BatchResult(number, rows, objects=2, views=2), images
+SHAPE = (4, 4, 3)
+EVERY = tuple(FORMATS)
 
 
-def empty_batch(number: int) -> tuple[BatchResult, dict[str, bytes]]:
-    skipped = [{"file": f"{number}.png", "reason": "empty file", "source": str(number)}]
-    return BatchResult(number, [], objects=0, views=0, skipped=skipped), {}
+def configuration(form: str, seed: int = 0) -> dict:
+    return {"seed": seed, "format": form, "objects": 6, "samples_per_view": 1, "shard_size": 2, "left_out": {}}
 
 
-def write(folder: Path, *numbers: int, finish: bool = False, **options) -> ImageFolderOutput:
-    output = ImageFolderOutput(folder, options.pop("configuration", CONFIGURATION), **options)
-    for number in numbers:
-        output.add(*batch(number))
-    if finish:
-        output.finish({})
-    return output
+def samples(number: int) -> list[Sample]:
+    found = []
+    for letter in "ab":
+        data = f"{number}{letter}".encode() * 24
+        line = {"sha256": hashlib.sha256(data).hexdigest(), "view": "left", "label": "chair", "source": letter}
+        found.append(Sample(f"chair/{number}{letter}", 0, [Picture("left", data, line)]))
+    return found
+
+
+class Writer:
+    """Writes shards of two samples each, without a model."""
+
+    def __init__(self, folder: Path, form: str = "imagefolder", seed: int = 0, **options) -> None:
+        self.form = form
+        self.output = OutputFolder(folder, configuration(form, seed), cut_shards(6, 2), **options)
+
+    def write(self, *numbers: int, finish: bool = False, stop: str | None = None) -> Report | None:
+        """Write shards that are not there; ``stop`` leaves the last one before its commit or its stats."""
+        self.output.open("job")
+        try:
+            for number in numbers:
+                shard = self.output.shards[number]
+                self.output.recheck(shard)
+                if self.output.stats(shard) is not None:
+                    continue
+                with naming(self.output.folder):
+                    writer = FORMATS[self.form](self.output.folder, shard.stem, SHAPE, ".png")
+                    for sample in samples(number):
+                        writer.add(sample)
+                    if stop == "commit" and number == numbers[-1]:
+                        return None
+                    files = writer.commit()
+                if stop == "stats" and number == numbers[-1]:
+                    return None
+                self.output.add(ShardStats(number, self.output.hash, 2, 2, 2, files))
+            return self.output.finish() if finish else None
+        finally:
+            self.output.close()
 
 
 def tree(folder: Path) -> dict[str, bytes]:
@@ -52,79 +78,103 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "out"
 
 
-def test_a_finished_output(folder: Path):
-    write(folder, 0, 1, finish=True)
-    assert sorted(tree(folder)) == [
-        "chair/0a__left.png",
-        "chair/0b__left.png",
-        "chair/1a__left.png",
-        "chair/1b__left.png",
-        "generation.json",
-        "metadata.jsonl",
-        "report.json",
-    ]
+@pytest.fixture
+def finished(tmp_path: Path) -> Callable[[str], Path]:
+    """A finished output of a form."""
+
+    def make(form: str = "imagefolder", name: str = "whole") -> Path:
+        Writer(tmp_path / name, form).write(0, 1, 2, finish=True)
+        return tmp_path / name
+
+    return make
+
+
+def test_a_finished_image_folder(folder: Path):
+    report = Writer(folder).write(0, 1, 2, finish=True)
+    assert report.views == 6
+    names = [f"chair/{number}{letter}__left.png" for number in range(3) for letter in "ab"]
+    shards = [f"shard-00000{number}.{suffix}" for number in range(3) for suffix in ("json", "jsonl")]
+    assert sorted(tree(folder)) == sorted([*names, *shards, "generation.json", "metadata.jsonl", "report.json"])
     lines = [json.loads(line) for line in (folder / "metadata.jsonl").read_text().splitlines()]
-    assert [line["file_name"] for line in lines] == sorted(name for name in tree(folder) if "/" in name)
-    assert json.loads((folder / "report.json").read_text())["views_generated"] == 4
-    again = ImageFolderOutput(folder, CONFIGURATION)
-    assert again.finished and again.report().views == 4
+    assert [line["file_name"] for line in lines] == names
+    assert json.loads((folder / "report.json").read_text())["views_generated"] == 6
 
 
-def test_nothing_is_made_before_the_first_picture(folder: Path):
-    output = ImageFolderOutput(folder, CONFIGURATION)
-    output.add(*empty_batch(0))
-    assert not folder.exists()
-    output.add(*batch(1))
-    report = output.finish({})
-    assert [entry["file"] for entry in report.skipped] == ["0.png"]
+@pytest.mark.parametrize("form", EVERY)
+@pytest.mark.parametrize("stop", ["commit", "stats"])
+def test_a_shard_that_was_cut_is_made_again(folder: Path, finished, form: str, stop: str):
+    Writer(folder, form).write(0, 1, stop=stop)
+    writer = Writer(folder, form)
+    assert [writer.output.stats(shard) is not None for shard in writer.output.shards] == [True, False, False]
+    writer.write(0, 1, 2, finish=True)
+    assert tree(folder) == tree(finished(form))
 
 
-def test_an_input_without_a_single_readable_file_makes_nothing(folder: Path):
-    output = ImageFolderOutput(folder, CONFIGURATION)
-    output.add(*empty_batch(0))
-    output.add(*empty_batch(1))
-    with pytest.raises(InputError, match=r"none of the 2 input files can be read; the first: 0.png: empty file"):
-        output.finish({})
-    assert not folder.exists()
+@pytest.mark.parametrize("form", EVERY)
+def test_what_is_damaged_is_found_and_only_that_is_made_again(finished, form: str):
+    folder = finished(form)
+    whole = tree(folder)
+    assert find_damage(open_output(folder)) == []
+    for name in sorted(whole):
+        if name == "generation.json":
+            continue
+        data = bytearray(whole[name])
+        for damaged in (bytes(data[:-1]), bytes(data[:-2]) + bytes([data[-2] ^ 1]) + bytes(data[-1:]), None):
+            if damaged is None:
+                (folder / name).unlink()
+            else:
+                (folder / name).write_bytes(damaged)
+            found = find_damage(open_output(folder))
+            if name == "report.json" and damaged is None:  # without it the output is an unfinished one
+                assert found == []
+            else:
+                assert any(line.startswith(name) for line in found), (name, found)
+            times = {path: path.stat().st_mtime_ns for path in folder.rglob("shard-*.json")}
+            Writer(folder, form).write(0, 1, 2, finish=True)
+            assert tree(folder) == whole
+            same = [path for path, before in times.items() if path.stat().st_mtime_ns == before]
+            assert len(same) >= 2
 
 
-def test_continuing_redoes_what_is_missing_or_changed(tmp_path: Path):
-    write(tmp_path / "whole", 0, 1, 2, finish=True)
-    folder = tmp_path / "cut"
-    write(folder, 0, 1)
-    (folder / "chair" / "0a__left.png").write_bytes(b"damaged")
-    output = ImageFolderOutput(folder, CONFIGURATION)
-    assert not output.finished
-    assert output.done == {1}
-    write(folder, 0, 2, finish=True)
-    assert tree(folder) == tree(tmp_path / "whole")
+def test_an_input_without_a_single_picture_is_refused_at_the_end(folder: Path):
+    writer = Writer(folder)
+    writer.output.open("job")
+    for number in range(3):
+        skipped = [{"file": f"{number}.png", "reason": "empty file", "source": str(number)}]
+        writer.output.add(ShardStats(number, writer.output.hash, 2, 0, 0, [], skipped))
+    with pytest.raises(InputError, match=r"none of the 3 input files can be read; the first: 0.png: empty file"):
+        writer.output.finish()
+    assert not writer.output.finished
 
 
-def test_what_a_killed_run_leaves_does_not_stay(tmp_path: Path):
-    write(tmp_path / "whole", 0, finish=True)
-    folder = tmp_path / "cut"
-    write(folder)
-    write(folder, 0)
+def test_what_a_killed_run_leaves_does_not_stay(folder: Path, finished):
+    Writer(folder).write(0)
     (folder / ".generation.abc123_x.json").write_text("{")
     (folder / ".metadata.abc123_x.jsonl").write_text("{")
-    (folder / "chair" / ".0a__left.png.part").write_bytes(b"half")
-    (folder / "chair" / "0b__left.png").unlink()
-    write(folder, 0, finish=True)
-    assert tree(folder) == tree(tmp_path / "whole")
-
-
-def test_a_folder_that_only_got_as_far_as_a_temporary_file_is_new(folder: Path):
-    folder.mkdir()
-    (folder / ".generation.abc123_x.json").write_text("{")
-    write(folder, 0, finish=True)
+    (folder / ".shard-000001.claim").write_text("")
+    (folder / ".generation.lock").write_text("another job")
+    (folder / ".shard-000001.part").mkdir()
+    (folder / ".shard-000001.part" / "0").write_bytes(b"half")
+    Writer(folder).write(0, 1, 2, finish=True)
+    assert tree(folder) == tree(finished())
     assert not list(folder.glob(".*"))
 
 
-def test_another_configuration_is_refused_and_named(folder: Path):
-    write(folder, 0, finish=True)
+def test_a_picture_whose_input_is_gone_goes_when_its_shard_is_made_again(folder: Path, finished):
+    Writer(folder).write(0, 1, stop="stats")
+    record = folder / "shard-000001.jsonl"
+    with open(record, "a") as file:
+        file.write(json.dumps({"file_name": "chair/gone__left.png"}) + "\n")
+    (folder / "chair" / "gone__left.png").write_bytes(b"old")
+    Writer(folder).write(0, 1, 2, finish=True)
+    assert tree(folder) == tree(finished())
+
+
+def test_another_configuration_is_refused_and_named(finished):
+    folder = finished()
     before = tree(folder)
     with pytest.raises(InputError, match=r"another configuration \(seed was 0, is 1\).*--overwrite"):
-        ImageFolderOutput(folder, {**CONFIGURATION, "seed": 1})
+        Writer(folder, seed=1)
     assert tree(folder) == before
 
 
@@ -133,108 +183,103 @@ def test_a_foreign_folder_is_never_touched(folder: Path, overwrite: bool):
     (folder / "chair").mkdir(parents=True)
     (folder / "chair" / "mine.png").write_bytes(b"mine")
     with pytest.raises(InputError, match="not an output of dimvida generate"):
-        ImageFolderOutput(folder, CONFIGURATION, overwrite=overwrite)
+        Writer(folder, overwrite=overwrite)
     assert tree(folder) == {"chair/mine.png": b"mine"}
 
 
-@pytest.mark.parametrize("finished", [False, True])
-def test_overwriting_removes_what_a_generator_wrote_and_nothing_else(folder: Path, finished: bool):
-    write(folder, 0, 1, finish=finished)
+@pytest.mark.parametrize("form", EVERY)
+@pytest.mark.parametrize("unfinished", [False, True])
+def test_overwriting_removes_what_a_generator_wrote_and_nothing_else(folder: Path, finished, form, unfinished):
+    if unfinished:
+        Writer(folder, form).write(0, 1, stop="stats")
+    else:
+        Writer(folder, form).write(0, 1, 2, finish=True)
     (folder / "notes.txt").write_text("mine")
+    (folder / "chair").mkdir(exist_ok=True)
     (folder / "chair" / "mine.png").write_bytes(b"mine")
-    other = {**CONFIGURATION, "seed": 1}
-    write(folder, 2, finish=True, configuration=other, overwrite=True)
-    assert sorted(tree(folder)) == [
-        "chair/2a__left.png",
-        "chair/2b__left.png",
-        "chair/mine.png",
-        "generation.json",
-        "metadata.jsonl",
-        "notes.txt",
-        "report.json",
-    ]
-    assert json.loads((folder / "generation.json").read_text())["configuration"] == other
+    Writer(folder, "npy", seed=1, overwrite=True).write(0, 1, 2, finish=True)
+    expected = [f"shard-00000{number}.{suffix}" for number in range(3) for suffix in ("json", "jsonl", "npy")]
+    assert sorted(tree(folder)) == sorted(["chair/mine.png", "generation.json", *expected, "notes.txt", "report.json"])
+    assert json.loads((folder / "generation.json").read_text())["configuration"]["seed"] == 1
 
 
-def test_overwriting_waits_for_the_first_picture(folder: Path):
-    write(folder, 0, finish=True)
-    before = tree(folder)
-    output = ImageFolderOutput(folder, CONFIGURATION, overwrite=True)
-    output.add(*empty_batch(0))
-    assert tree(folder) == before
-
-
-def test_an_overwrite_that_was_killed_is_completed_by_the_next_start(folder: Path):
-    write(folder, 0, 1, finish=True)
-    (folder / "metadata.jsonl").rename(folder / "metadata.jsonl.discarded")
-    (folder / "chair" / "0a__left.png").unlink()
-    write(folder, 2, finish=True)
-    assert [name for name in sorted(tree(folder)) if "/" in name] == ["chair/2a__left.png", "chair/2b__left.png"]
-    assert not (folder / "metadata.jsonl.discarded").exists()
+def test_overwriting_an_unfinished_output_of_the_same_configuration_continues_it(folder: Path, finished):
+    Writer(folder).write(0)
+    before = (folder / "shard-000000.json").stat().st_mtime_ns
+    Writer(folder, overwrite=True).write(0, 1, 2, finish=True)
+    assert (folder / "shard-000000.json").stat().st_mtime_ns == before
+    assert tree(folder) == tree(finished())
 
 
 def test_overwriting_never_leaves_the_folder(folder: Path, tmp_path: Path):
-    write(folder, 0, finish=True)
+    Writer(folder).write(0, 1, 2, finish=True)
     (tmp_path / "precious.png").write_bytes(b"mine")
-    lines = [
-        {"file_name": name} for name in ("../precious.png", str(tmp_path / "precious.png"), "a/../../precious.png")
-    ]
-    (folder / "metadata.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    write(folder, 1, finish=True, overwrite=True)
+    names = ("../precious.png", str(tmp_path / "precious.png"), "a/../../precious.png", "notes.txt")
+    (folder / "notes.txt").write_text("mine")
+    (folder / "shard-000000.jsonl").write_text("".join(json.dumps({"file_name": name}) + "\n" for name in names))
+    Writer(folder, seed=1, overwrite=True).write(0, 1, 2, finish=True)
     assert (tmp_path / "precious.png").read_bytes() == b"mine"
+    assert (folder / "notes.txt").read_text() == "mine"
 
 
-@pytest.mark.parametrize("content", ["{", "[]", '{"configuration": 3}'])
-def test_a_damaged_configuration_is_refused(folder: Path, content: str):
-    write(folder, 0, finish=True)
+@pytest.mark.parametrize("content", ["{", "[]", '{"configuration": 3}', '{"hash": "0", "configuration": {"seed": 0}}'])
+def test_a_damaged_configuration_is_refused(finished, content: str):
+    folder = finished()
     (folder / "generation.json").write_text(content)
     with pytest.raises(InputError, match=r"generation.json: damaged"):
-        ImageFolderOutput(folder, CONFIGURATION)
+        Writer(folder)
+
+
+def test_stats_that_name_a_file_elsewhere_are_damaged(finished):
+    folder = finished()
+    stats = ShardStats.read(folder / "shard-000000.json")
+    outside = stats.files[0].__class__("../outside.png", 1, "0")
+    ShardStats(0, stats.configuration, 2, 2, 2, [outside]).write(folder / "shard-000000.json")
+    assert find_damage(open_output(folder)) == ["shard-000000.json: damaged"]
 
 
 def test_a_file_in_the_way(tmp_path: Path):
     (tmp_path / "file").write_text("mine")
     for folder in (tmp_path / "file", tmp_path / "file" / "deeper"):
         with pytest.raises(InputError, match="is a file; choose another --output"):
-            ImageFolderOutput(folder, CONFIGURATION)
-    write(tmp_path / "out")
+            Writer(folder)
     (tmp_path / "out").mkdir()
-    output = ImageFolderOutput(tmp_path / "out", CONFIGURATION)
+    (tmp_path / "out" / "generation.json").unlink(missing_ok=True)
+    writer = Writer(tmp_path / "out")
+    writer.write()
     (tmp_path / "out" / "chair").write_text("mine")
     with pytest.raises(InputError, match="cannot be written"):
-        output.add(*batch(0))
+        Writer(tmp_path / "out").write(0)
 
 
-def test_a_run_killed_between_its_last_two_steps_is_finished(folder: Path):
-    write(folder, 0, finish=True)
-    before = tree(folder)
-    (folder / "metadata.jsonl.part").write_text("")
-    assert ImageFolderOutput(folder, CONFIGURATION).finished
-    assert tree(folder) == before
-
-
-def test_a_full_disk_is_a_failure_and_not_the_users_mistake(folder: Path):
-    output = write(folder, 0)
-    result, images = batch(1)
+@pytest.mark.parametrize("form", EVERY)
+def test_a_full_disk_is_a_failure_and_not_the_users_mistake(folder: Path, finished, form: str):
+    Writer(folder, form).write(0)
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     try:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limits[1]))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (40, limits[1]))
         with pytest.raises(
             DimvidaError, match=r"writing failed \(File too large\); the same command continues"
         ) as caught:
-            output.add(result, dict.fromkeys(images, bytes(5000)))
+            Writer(folder, form).write(0, 1)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
         signal.signal(signal.SIGXFSZ, handler)
     assert not isinstance(caught.value, InputError)
-    write(folder, 1, finish=True)
-    write(folder.with_name("whole"), 0, 1, finish=True)
-    assert tree(folder) == tree(folder.with_name("whole"))
+    Writer(folder, form).write(0, 1, 2, finish=True)
+    assert tree(folder) == tree(finished(form))
 
 
-def test_png_keeps_pixels_and_has_the_same_bytes_every_time(tiny_image):
-    pixels = np.asarray(tiny_image(3))
-    data = encode_png(pixels)
-    assert data == encode_png(pixels.copy())
-    assert np.array_equal(np.asarray(Image.open(io.BytesIO(data))), pixels)
+@pytest.mark.parametrize("again", [False, True])
+def test_a_folder_that_is_removed_under_a_run_ends_it(folder: Path, again: bool):
+    output = Writer(folder).output
+    output.open("job")
+    shutil.rmtree(folder)
+    if again:  # by another run
+        other = Writer(folder).output
+        other.open("other")
+    with pytest.raises(DimvidaError, match="was removed while the run was writing"):
+        output.add(ShardStats(0, output.hash, 2, 2, 2, []))
+    output.close()
+    assert not folder.exists() or not list(folder.glob("shard-*"))

@@ -5,8 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from dimvida.data.opening import open_source
 from dimvida.errors import InputError
@@ -91,16 +89,6 @@ def test_a_view_of_the_input_that_the_checkpoint_lacks(tmp_path: Path, write_obj
     with pytest.raises(InputError, match=r"no view 'top'; choose known views .* with --view"):
         make_plan(source, VIEWS)
     assert sets(make_plan(source, VIEWS, given=("front",)))["chair/a"] == (("front",), ("right", "back", "left"))
-
-
-@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(draws=st.integers(1, 5), size=st.integers(1, 20))
-def test_batches_hold_every_row_once_in_order(mixed, draws, size):
-    plan = make_plan(mixed, VIEWS, given=("front", "left"), draws=draws)
-    rows = [(row.task.record.id, row.draw) for batch in plan.batches(size) for row in batch]
-    assert rows == [(task.record.id, draw) for task in plan.tasks for draw in range(draws)]
-    assert len(plan) == len(rows)
-    assert [len(batch) for batch in plan.batches(size)][:-1] == [size] * ((len(rows) - 1) // size)
 
 
 def test_the_digest_tells_plans_apart(mixed):

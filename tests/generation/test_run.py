@@ -16,11 +16,10 @@ from torchvision.datasets import ImageFolder
 
 from dimvida.data.opening import open_source
 from dimvida.errors import InputError
-from dimvida.generation.pipeline import Generation
 from dimvida.generation.plan import make_plan
 from dimvida.generation.report import Report
-from dimvida.generation.settings import Settings, resolve_settings
-from dimvida.sampling.engine import default_dtype
+from dimvida.generation.run import Generation
+from dimvida.generation.settings import resolve_settings
 from dimvida.sampling.multiview import MultiViewModel, load
 from dimvida.sampling.noise import sample_id
 
@@ -51,10 +50,9 @@ def make(model: MultiViewModel, data: Path) -> Callable[..., Report]:
 
     def make(folder: Path, *, path: Path = data, stop: int | None = None, **options) -> Report:
         plan_options = {name: options.pop(name) for name in ("given", "targets", "draws") if name in options}
-        strict, overwrite = options.pop("strict", False), options.pop("overwrite", False)
+        run_options = {name: options.pop(name) for name in ("strict", "overwrite", "workers") if name in options}
         plan = make_plan(open_source(path), model.view_names, **plan_options)
         settings = resolve_settings(model, **options)
-        generation = Generation(model, plan, settings, folder, strict=strict, overwrite=overwrite)
         batches = 0
 
         def progress(views: int) -> None:
@@ -63,7 +61,8 @@ def make(model: MultiViewModel, data: Path) -> Callable[..., Report]:
             if batches == stop:
                 raise KeyboardInterrupt
 
-        return generation.run(progress, lambda file, reason: None)
+        with Generation(model, plan, settings, folder, **run_options) as generation:
+            return generation.run(progress)
 
     return make
 
@@ -187,11 +186,11 @@ def test_unlabeled_images(make, tmp_path: Path, tiny_image):
 
 @pytest.mark.parametrize("stop", [1, 2, 3])
 def test_a_run_that_was_stopped_ends_as_if_it_had_not_been(make, tmp_path: Path, stop: int):
-    make(tmp_path / "whole", batch=1)
+    make(tmp_path / "whole", batch=1, shard_size=1)
     with pytest.raises(KeyboardInterrupt):
-        make(tmp_path / "cut", batch=1, stop=stop)
+        make(tmp_path / "cut", batch=1, shard_size=1, stop=stop)
     assert not (tmp_path / "cut" / "metadata.jsonl").exists()
-    report = make(tmp_path / "cut", batch=1)
+    report = make(tmp_path / "cut", batch=1, shard_size=1)
     assert tree(tmp_path / "cut") == tree(tmp_path / "whole")
     assert report.views == 10
 
@@ -219,10 +218,10 @@ class TestBadImages:
     def test_the_report_is_the_same_after_a_stop(self, make, images: Path, tmp_path: Path):
         (images / "a__front.png").write_bytes(b"")
         Image.open(images / "b__front.png").convert("L").save(images / "b__front.png")
-        make(tmp_path / "whole", path=images.parent, batch=1)
+        make(tmp_path / "whole", path=images.parent, batch=1, shard_size=1)
         with pytest.raises(KeyboardInterrupt):
-            make(tmp_path / "cut", path=images.parent, batch=1, stop=3)
-        make(tmp_path / "cut", path=images.parent, batch=1)
+            make(tmp_path / "cut", path=images.parent, batch=1, shard_size=1, stop=3)
+        make(tmp_path / "cut", path=images.parent, batch=1, shard_size=1)
         assert tree(tmp_path / "cut") == tree(tmp_path / "whole")
 
     def test_an_object_with_one_of_two_known_views_unreadable_is_left_out(self, make, data, tmp_path, write_objects):
@@ -245,40 +244,6 @@ class TestBadImages:
         with pytest.raises(InputError, match=r"a__front.png: 20 x 20 pixels instead of 16 x 16"):
             make(tmp_path / "out", path=images.parent, strict=True)
         assert not (tmp_path / "out").exists()
-
-
-class TestSettings:
-    def test_what_is_open_comes_from_the_checkpoint(self, model: MultiViewModel):
-        assert resolve_settings(model) == Settings(
-            steps=4,
-            solver="sde-dpmpp-2m",
-            seed=0,
-            batch=256,
-            backend="fused",
-            device="cpu",
-            dtype=str(default_dtype(torch.device("cpu"))).removeprefix("torch."),
-            include_known=False,
-        )
-        eager = resolve_settings(model, backend="eager")
-        assert (eager.backend, eager.dtype, eager.torch_dtype) == ("eager", "float32", torch.float32)
-        assert resolve_settings(model, dtype="float16").torch_dtype == torch.float16
-
-    @pytest.mark.parametrize(
-        ("options", "message"),
-        [
-            ({"solver": "nope"}, "unknown solver 'nope'"),
-            ({"steps": 0}, "steps must be at least 1"),
-            ({"seed": -1}, "--seed -1"),
-            ({"seed": 2**63}, "--seed"),
-            ({"batch": 0}, "--batch 0"),
-            ({"backend": "nope"}, "unknown backend 'nope'"),
-            ({"dtype": "float64"}, "unknown dtype 'float64'"),
-            ({"backend": "eager", "dtype": "bfloat16"}, "computes in float32, not bfloat16"),
-        ],
-    )
-    def test_what_cannot_be_is_refused(self, model: MultiViewModel, options, message):
-        with pytest.raises(InputError, match=message):
-            resolve_settings(model, **options)
 
 
 def test_the_model_gets_the_known_views_and_nothing_else(make, model, data, tmp_path: Path):

@@ -1,0 +1,48 @@
+"""What ``dimvida generate`` checks of its options before any work."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from dimvida.errors import InputError
+
+SHEET_SUFFIXES = (".png", ".jpg")
+
+
+def check_needed(input_: str | None, output: Path | None) -> None:
+    """Raise InputError where an option is missing that only --verify does without."""
+    for option, value in (("--input", input_), ("--output", output)):
+        if value is None:
+            raise InputError(f"Missing option '{option}'.")
+
+
+def check_sheet(sheet: Path | None, rows: int) -> None:
+    """Raise InputError for a sheet that could not be written at the end."""
+    if rows < 1:
+        raise InputError(f"--sheet-rows {rows}: must be at least 1")
+    if sheet is not None and (sheet.suffix.lower() not in SHEET_SUFFIXES or sheet.is_dir()):
+        raise InputError(f"--sheet {sheet}: name a file that ends in {' or '.join(SHEET_SUFFIXES)}")
+
+
+def check_member(shard: str | None, overwrite: bool, sheet: Path | None) -> None:
+    """Raise InputError for options that members of an array job would do to each other."""
+    if shard is not None and overwrite:
+        raise InputError(
+            f"--shard {shard}: --overwrite would remove what the others have done; remove the folder first"
+        )
+    if shard is not None and sheet is not None:
+        raise InputError(f"--shard {shard}: has no --sheet; the same command without --shard draws it at the end")
+
+
+def parse_batch(text: str) -> int | None:
+    """Objects at a time; None for auto.
+
+    Raises:
+        InputError: It is neither a number nor auto.
+    """
+    if text == "auto":
+        return None
+    try:
+        return int(text)
+    except ValueError:
+        raise InputError(f"--batch {text}: give a number or 'auto'") from None

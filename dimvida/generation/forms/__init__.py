@@ -1,0 +1,23 @@
+"""How a shard is stored: one file per form, behind one small interface."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from dimvida.generation.forms.base import ShardWriter
+from dimvida.generation.forms.imagefolder import ImageFolderWriter
+from dimvida.generation.forms.npy import NpyWriter
+from dimvida.generation.forms.webdataset import WebDatasetWriter
+
+FORMATS: dict[str, type[ShardWriter]] = {
+    "imagefolder": ImageFolderWriter,
+    "webdataset": WebDatasetWriter,
+    "npy": NpyWriter,
+}
+
+
+def remove_shard(folder: Path, stem: str) -> None:
+    """Remove everything that any form's writer may have left of a shard, its stats file first."""
+    (folder / f"{stem}.json").unlink(missing_ok=True)
+    for writer in FORMATS.values():
+        writer.remove(folder, stem)

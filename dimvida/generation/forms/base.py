@@ -1,0 +1,104 @@
+"""What the writer of a shard does, whatever form it writes.
+
+A shard is written under temporary names, forced to disk and renamed by ``commit``; the caller then writes its stats
+file. A run that is killed before leaves nothing that looks finished, and whoever repeats the shard clears it away.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dimvida.generation.stats import StoredFile
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """One view that is written.
+
+    Attributes:
+        view: Its name.
+        data: The image file, or the pixels in C order for a form of arrays.
+        line: What the metadata say about it; the form adds where it is.
+    """
+
+    view: str
+    data: bytes
+    line: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """The pictures of one row of the plan.
+
+    Attributes:
+        key: ``<class>/<name>``, safe as a relative path, unique in the plan.
+        label: The class's place among the input's classes, or None.
+        pictures: In the order of the model's views.
+    """
+
+    key: str
+    label: int | None
+    pictures: Sequence[Picture]
+
+
+class ShardWriter(ABC):
+    """Writes the samples of one shard, in order.
+
+    Args:
+        folder: The output folder.
+        stem: Name of the shard.
+        shape: [H, W, 3] of every picture.
+        suffix: Of image files, with the dot.
+    """
+
+    arrays = False
+    """Whether pictures are pixels instead of image files."""
+
+    def __init__(self, folder: Path, stem: str, shape: tuple[int, int, int], suffix: str) -> None:
+        self.folder, self.stem, self.shape, self.suffix = folder, stem, shape, suffix
+
+    @abstractmethod
+    def add(self, sample: Sample) -> None:
+        """Write one sample."""
+
+    @abstractmethod
+    def commit(self) -> list[StoredFile]:
+        """Force everything to disk, give it its names, and say what there is."""
+
+    @abstractmethod
+    def abort(self) -> None:
+        """Leave the shard unfinished; what is temporary goes."""
+
+    @classmethod
+    @abstractmethod
+    def remove(cls, folder: Path, stem: str) -> None:
+        """Remove all files of a shard, finished or not; never another file."""
+
+
+def json_line(fields: dict[str, Any]) -> bytes:
+    """One line of JSON, UTF-8."""
+    return json.dumps(fields, ensure_ascii=False).encode() + b"\n"
+
+
+def sync_file_system(folder: Path) -> None:
+    """Force everything that was written to the folder's file system to disk.
+
+    For thousands of small files one call takes less than forcing each of them.
+    """
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        syncfs = getattr(ctypes.CDLL(None, use_errno=True), "syncfs", None)
+        if syncfs is None:
+            os.sync()
+        elif syncfs(handle) != 0:
+            number = ctypes.get_errno()
+            raise OSError(number, os.strerror(number), str(folder))
+    finally:
+        os.close(handle)

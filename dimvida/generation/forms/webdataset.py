@@ -1,0 +1,75 @@
+"""``shard-000012.tar``: all views of a source under one key, as the ``webdataset`` package reads it.
+
+    chair/IMG_0001.front.png, chair/IMG_0001.left.png, ...    the views
+    chair/IMG_0001.json                                       what the metadata say about them
+    chair/IMG_0001.cls                                        the class's number, where there is a class
+
+A key has no dots, since the reader takes the first one as the end of the key.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tarfile
+from contextlib import suppress
+from pathlib import Path
+from typing import IO
+
+from dimvida.files import fsync_folder, sha256_file
+from dimvida.generation.forms.base import Sample, ShardWriter
+from dimvida.generation.names import tar_key
+from dimvida.generation.stats import StoredFile
+
+
+class WebDatasetWriter(ShardWriter):
+    """Writes a tar file whose headers hold names and sizes only: the same pictures give the same bytes."""
+
+    def __init__(self, folder: Path, stem: str, shape: tuple[int, int, int], suffix: str) -> None:
+        super().__init__(folder, stem, shape, suffix)
+        self._temporary = _temporary(folder, stem)
+        self._file: IO[bytes] = open(self._temporary, "wb")  # noqa: SIM115 - until commit or abort
+
+    def add(self, sample: Sample) -> None:
+        key = tar_key(sample.key)
+        views = {}
+        for picture in sample.pictures:
+            name = f"{key}.{picture.view}{self.suffix}"
+            self._put(name, picture.data)
+            views[picture.view] = {"file_name": name, **picture.line}
+        self._put(f"{key}.json", json.dumps({"key": key, "views": views}, ensure_ascii=False).encode())
+        if sample.label is not None:
+            self._put(f"{key}.cls", str(sample.label).encode())
+
+    def commit(self) -> list[StoredFile]:
+        self._file.write(bytes(2 * tarfile.BLOCKSIZE))
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        size = self._file.tell()
+        self._file.close()
+        digest = sha256_file(self._temporary)
+        os.replace(self._temporary, self.folder / f"{self.stem}.tar")
+        fsync_folder(self.folder)
+        return [StoredFile(f"{self.stem}.tar", size, digest)]
+
+    def abort(self) -> None:
+        with suppress(OSError):  # what is still buffered may not fit on the disk
+            self._file.close()
+        self._temporary.unlink(missing_ok=True)
+
+    @classmethod
+    def remove(cls, folder: Path, stem: str) -> None:
+        for path in (folder / f"{stem}.tar", _temporary(folder, stem)):
+            path.unlink(missing_ok=True)
+
+    def _put(self, name: str, data: bytes) -> None:
+        entry = tarfile.TarInfo(name)
+        entry.size = len(data)
+        # Long and non-ASCII names make an extended header; its own time stamps are zero, too.
+        self._file.write(entry.tobuf(tarfile.PAX_FORMAT))
+        self._file.write(data)
+        self._file.write(bytes(-len(data) % tarfile.BLOCKSIZE))
+
+
+def _temporary(folder: Path, stem: str) -> Path:
+    return folder / f".{stem}.tar.part"

@@ -1,0 +1,122 @@
+"""Who works together on one output: a process alone, the ranks that torchrun started, or the members of an array job.
+
+Shards are claimed by locks in the output folder, so processes need each other for the start only: rank 0 looks after
+the folder before the others come in, and all begin when everything finished earlier was checked.
+"""
+
+from __future__ import annotations
+
+import datetime
+import os
+import re
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.distributed as dist
+
+from dimvida.errors import DimvidaError, InputError
+from dimvida.generation.shards import Shard
+
+START_LIMIT = datetime.timedelta(hours=12)  # checking a large output takes long
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """This process among those of its job; by default it is alone.
+
+    Attributes:
+        name: The same for all processes of the job, and for no other job.
+        rank, count: Which process of how many.
+        steals: Whether a process that is done takes over what nobody works on.
+    """
+
+    name: str
+    rank: int = 0
+    count: int = 1
+    steals: bool = True
+
+    def own(self, shards: Sequence[Shard]) -> list[Shard]:
+        """The shards that this process checks and begins with."""
+        return [shard for shard in shards if shard.number % self.count == self.rank]
+
+    def order(self, shards: Sequence[Shard]) -> list[Shard]:
+        """The shards that this process may work on, its own first."""
+        own = self.own(shards)
+        if not self.steals:
+            return own
+        return own + [shard for shard in shards if shard.number % self.count != self.rank]
+
+    def first(self, work: Callable[[], int]) -> int:
+        """A number that rank 0 finds, for all.
+
+        Raises:
+            DimvidaError: In the other ranks, if rank 0 failed.
+        """
+        return work()
+
+    def together(self) -> None:
+        """Wait until every process of the job is here."""
+
+    def leave(self) -> None:
+        """From here on nobody waits for this process."""
+
+
+class RankJob(Job):
+    """A rank of ``torchrun``, or of whatever sets the same environment variables."""
+
+    def first(self, work: Callable[[], int]) -> int:
+        value = torch.full((1,), -1, dtype=torch.int64)
+        try:
+            if self.rank == 0:
+                value[0] = work()
+        finally:
+            dist.broadcast(value, 0)
+        if value[0] < 0:
+            raise DimvidaError("rank 0 could not start, and says why")
+        return int(value)
+
+    def together(self) -> None:
+        dist.barrier()
+
+    def leave(self) -> None:
+        dist.destroy_process_group()
+
+
+def alone() -> Job:
+    """A job of this process only."""
+    return Job(uuid.uuid4().hex)
+
+
+def array_member(text: str) -> Job:
+    """Member ``i/n`` of an array job: does every n-th shard, and needs no other member.
+
+    Raises:
+        InputError: The text is not of this form.
+    """
+    match = re.fullmatch(r"(\d+)/(\d+)", text)
+    if not match or not int(match[1]) < int(match[2]):
+        raise InputError(f"--shard {text}: give i/n with i from 0 to n - 1, as 0/8 for the first of eight")
+    rank, count = int(match[1]), int(match[2])
+    return Job(f"array of {count}", rank, count, steals=False)
+
+
+def job_of(shard: str | None, environment: Mapping[str, str] = os.environ) -> Job:
+    """The job that the options and torchrun's variables say.
+
+    Raises:
+        InputError: They contradict each other.
+    """
+    ranks = "RANK" in environment and "WORLD_SIZE" in environment
+    if shard is not None:
+        if ranks:
+            raise InputError(f"--shard {shard}: torchrun divides the work itself; use one of the two")
+        return array_member(shard)
+    if not ranks:
+        return alone()
+    # Only to meet at the start, on the host: what is generated is never sent.
+    dist.init_process_group("gloo", timeout=START_LIMIT)
+    name = torch.tensor(list(uuid.uuid4().bytes), dtype=torch.uint8)
+    dist.broadcast(name, 0)
+    return RankJob(bytes(name.tolist()).hex(), dist.get_rank(), dist.get_world_size())

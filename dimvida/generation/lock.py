@@ -1,0 +1,124 @@
+"""Locks on an output folder. They are the system's own (flock), so a crash leaves none behind.
+
+A lock file is opened, locked, and then compared with what is at its path: whoever removes lock files does it
+while holding them, so a lock on a removed file is worth nothing and is taken again on the new one.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+
+from dimvida.errors import DimvidaError, InputError
+
+LOCK, GATE = ".generation.lock", ".generation.gate"
+
+
+class FileLock:
+    """An exclusive lock on one file, which is made and removed with it.
+
+    Args:
+        path: The lock file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._handle: int | None = None
+
+    def acquire(self, *, wait: bool = False) -> bool:
+        """Take the lock; False if another process (or another lock of this one) has it and ``wait`` is not set."""
+        while True:
+            handle = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            except BlockingIOError:
+                os.close(handle)
+                return False
+            if _is_at(handle, self.path):
+                self._handle = handle
+                return True
+            os.close(handle)
+
+    def release(self) -> None:
+        """Remove the file and give the lock back; nothing where it is not held."""
+        if self._handle is not None:
+            if _is_at(self._handle, self.path):
+                self.path.unlink(missing_ok=True)
+            os.close(self._handle)
+            self._handle = None
+
+    def __enter__(self) -> FileLock:
+        self.acquire(wait=True)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.release()
+
+
+class JobLock:
+    """The folder belongs to one job: a process, or several that give the same name.
+
+    Every process of the job holds the lock, so it lasts until the last of them ends.
+
+    Args:
+        folder: The output folder, which exists.
+        job: Name of the job.
+        first: Called by the job's first process, before any other comes in.
+
+    Raises:
+        InputError: Another job is at work in the folder.
+    """
+
+    def __init__(self, folder: Path, job: str, first: Callable[[], object] = lambda: None) -> None:
+        self.folder = folder
+        self._path = folder / LOCK
+        with FileLock(folder / GATE):
+            self._handle = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+            try:
+                self._enter(job, first)
+            except BaseException:
+                os.close(self._handle)
+                raise
+
+    def check(self) -> None:
+        """Raise DimvidaError if the folder was removed, or replaced by another one, since the lock was taken."""
+        if not _is_at(self._handle, self._path):
+            raise DimvidaError(f"{self.folder}: was removed while the run was writing to it; run the command again")
+
+    def release(self) -> None:
+        """Leave; the last process of the job removes the lock file."""
+        if not _is_at(self._handle, self._path):
+            os.close(self._handle)
+            return
+        with FileLock(self.folder / GATE):
+            if self._try(fcntl.LOCK_EX):
+                self._path.unlink(missing_ok=True)
+            os.close(self._handle)
+
+    def _enter(self, job: str, first: Callable[[], object]) -> None:
+        if self._try(fcntl.LOCK_EX):
+            first()
+            os.ftruncate(self._handle, 0)
+            os.pwrite(self._handle, job.encode(), 0)
+        elif os.pread(self._handle, 4096, 0).decode(errors="replace") != job:
+            raise InputError(f"{self.folder}: another run is writing to it; wait for it, or choose another --output")
+        fcntl.flock(self._handle, fcntl.LOCK_SH)
+
+    def _try(self, kind: int) -> bool:
+        try:
+            fcntl.flock(self._handle, kind | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
+
+def _is_at(handle: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(handle), os.stat(path))
+    except OSError:
+        return False

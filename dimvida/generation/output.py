@@ -1,0 +1,272 @@
+"""One output folder: new, unfinished or finished, and of which configuration.
+
+generation.json      the configuration, and its hash
+shard-000000.*       a shard, as its form has it
+shard-000000.json    its stats, written when the shard is on disk
+metadata.jsonl       all lines (imagefolder only)
+report.json          counts, skipped files, conversions; written last: with it the output is finished
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from dimvida.errors import DimvidaError, InputError
+from dimvida.files import atomic_path, atomic_write
+from dimvida.generation.forms import remove_shard
+from dimvida.generation.lock import GATE, LOCK, FileLock, JobLock
+from dimvida.generation.report import Report
+from dimvida.generation.settings import configuration_hash
+from dimvida.generation.shards import Shard, stem_of
+from dimvida.generation.stats import DamagedStats, ShardStats
+
+CONFIGURATION, METADATA, REPORT = "generation.json", "metadata.jsonl", "report.json"
+SCHEMA = 2
+_SHARD = re.compile(r"\.?shard-(\d{6,})\.")
+_STALE = re.compile(r"\.(generation|report|metadata)\..*\.jsonl?|\.shard-\d{6,}\..*|\.finish")
+
+
+class OutputFolder:
+    """What stands in an output folder, and what becomes of it.
+
+    Args:
+        folder: Where.
+        configuration: What decides about every byte, see ``run_configuration``.
+        shards: The shard plan.
+        overwrite: Replace an output of another configuration, or a finished one. Only files that a generator
+            wrote are removed.
+
+    Raises:
+        InputError: The folder cannot be written, holds something else or another configuration's output.
+    """
+
+    def __init__(
+        self, folder: str | Path, configuration: Mapping[str, Any], shards: Iterable[Shard], *, overwrite: bool = False
+    ) -> None:
+        self.folder = Path(folder)
+        self.shards = tuple(shards)
+        self.hash = configuration_hash(dict(configuration))
+        self._configuration = dict(configuration)
+        self.overwrite = overwrite
+        self._lock: JobLock | None = None
+        check_place(self.folder)
+        self.check_configuration()
+
+    def check_configuration(self) -> None:
+        """Raise InputError unless the folder is new, of the same configuration, or to be overwritten."""
+        stored = stored_configuration(self.folder)
+        if stored is not None and not self.overwrite:
+            check_same(self.folder, stored, self._configuration)
+
+    def open(self, job: str) -> None:
+        """Make the folder or take up what is there, and lock it for a job.
+
+        Raises:
+            InputError: Another job is at work there.
+        """
+        with naming(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._lock = JobLock(self.folder, job, first=self._prepare)
+        stored = stored_configuration(self.folder)
+        check_same(self.folder, stored or {}, self._configuration)
+
+    def close(self) -> None:
+        """Give the lock back."""
+        if self._lock is not None:
+            self._lock.release()
+            self._lock = None
+
+    @property
+    def form(self) -> str:
+        """The form of its shards."""
+        return self._configuration["format"]
+
+    @property
+    def finished(self) -> bool:
+        """Whether everything was written. What is there may be damaged since."""
+        return (self.folder / REPORT).exists()
+
+    def check_there(self) -> None:
+        """Raise DimvidaError if the folder was removed or replaced since it was opened."""
+        assert self._lock is not None
+        self._lock.check()
+
+    def claim(self, shard: Shard) -> FileLock:
+        """The lock that whoever works on a shard holds."""
+        return FileLock(self.folder / f".{shard.stem}.claim")
+
+    def stats(self, shard: Shard) -> ShardStats | None:
+        """Stats of a finished shard of this configuration, None if it is not one. Its files are not looked at."""
+        try:
+            stats = ShardStats.read(self.folder / f"{shard.stem}.json")
+        except (FileNotFoundError, DamagedStats):
+            return None
+        fits = (stats.shard, stats.rows) == (shard.number, shard.stop - shard.start)
+        return stats if fits and stats.configuration == self.hash else None
+
+    def recheck(self, shard: Shard) -> list[str]:
+        """Read every byte of a shard that says it is finished; if anything is wrong, it is finished no more.
+
+        Returns:
+            What is wrong, one line each.
+        """
+        path = self.folder / f"{shard.stem}.json"
+        stats = self.stats(shard)
+        if stats is None and not path.exists():
+            return []
+        problems = [f"{path.name}: damaged"] if stats is None else stats.problems(self.folder)
+        if problems:
+            with naming(self.folder):
+                for name in (REPORT, METADATA, path.name):
+                    (self.folder / name).unlink(missing_ok=True)
+        return problems
+
+    def add(self, stats: ShardStats) -> None:
+        """Declare a shard finished, whose files are on disk."""
+        self.check_there()
+        with naming(self.folder):
+            stats.write(self.folder / f"{stem_of(stats.shard)}.json")
+
+    def finish(self) -> Report:
+        """Write metadata and, last, the report, unless they are there and right. All shards must be finished.
+
+        Raises:
+            InputError: Not a single picture was made.
+            DimvidaError: The disk is full or fails, or the folder was removed.
+        """
+        self.check_there()
+        with naming(self.folder), FileLock(self.folder / ".finish"):
+            report = self.make_report()
+            if not report.views:
+                report.fail_empty()
+            if self.form == "imagefolder" and not self.metadata_right():
+                (self.folder / REPORT).unlink(missing_ok=True)
+                with atomic_path(self.folder / METADATA) as temporary, open(temporary, "wb") as file:
+                    for block in self._metadata():
+                        file.write(block)
+            if not self.report_right(report):
+                atomic_write(self.folder / REPORT, report.to_json(self.hash))
+        return report
+
+    def make_report(self) -> Report:
+        """The report that the shards' stats give."""
+        report = Report(left_out=dict(self._configuration["left_out"]))
+        for shard in self.shards:
+            stats = self.stats(shard)
+            if stats is None:
+                raise DimvidaError(f"{self.folder}: {shard.stem} is gone; run the command again")
+            report.add(stats)
+        return report
+
+    def report_right(self, report: Report) -> bool:
+        """Whether ``report.json`` says this."""
+        return _holds(self.folder / REPORT, [report.to_json(self.hash).encode()])
+
+    def metadata_right(self) -> bool:
+        """Whether ``metadata.jsonl`` is what the shards' lines give."""
+        return _holds(self.folder / METADATA, self._metadata())
+
+    def _metadata(self) -> Iterator[bytes]:
+        lines = (self.folder / f"{shard.stem}.jsonl" for shard in self.shards)
+        return (path.read_bytes() for path in lines if path.exists())  # a shard of unreadable inputs has none
+
+    def _prepare(self) -> None:
+        """What the first process of a job does before another one comes in."""
+        for path in sorted(self.folder.iterdir()):  # of runs that were killed
+            if _STALE.fullmatch(path.name) and path.is_file() and path.name not in (LOCK, GATE):
+                path.unlink()
+        stored = stored_configuration(self.folder)
+        if stored is not None:
+            same = configuration_hash(stored) == self.hash
+            if not self.overwrite:
+                check_same(self.folder, stored, self._configuration)
+            elif self.finished or not same:
+                self._discard()
+            if same:
+                return
+        content = {"schema": SCHEMA, "hash": self.hash, "configuration": self._configuration}
+        atomic_write(self.folder / CONFIGURATION, json.dumps(content, indent=1) + "\n")
+
+    def _discard(self) -> None:
+        """Remove an output. The configuration stays until another is written, so that a crash in between is none."""
+        for name in (REPORT, METADATA):
+            (self.folder / name).unlink(missing_ok=True)
+        stems = {stem_of(int(match[1])) for path in self.folder.iterdir() if (match := _SHARD.match(path.name))}
+        for stem in sorted(stems):
+            remove_shard(self.folder, stem)
+
+
+def stored_configuration(folder: Path) -> dict[str, Any] | None:
+    """The configuration of the output in a folder, None if the folder is new.
+
+    Raises:
+        InputError: It holds something else, or its configuration is damaged.
+    """
+    if not folder.exists():
+        return None
+    path = folder / CONFIGURATION
+    if not path.exists():
+        if all(_STALE.fullmatch(other.name) or other.name in (LOCK, GATE) for other in folder.iterdir()):
+            return None
+        raise InputError(f"{folder}: not empty, and not an output of dimvida generate; choose another --output")
+    try:
+        content = json.loads(path.read_bytes())
+        stored = dict(content["configuration"])
+        if content["hash"] != configuration_hash(stored):
+            raise ValueError
+        return stored
+    except (OSError, ValueError, KeyError, TypeError):
+        raise InputError(f"{path}: damaged; choose another --output, or remove the folder") from None
+
+
+def check_same(folder: Path, stored: Mapping[str, Any], configuration: Mapping[str, Any]) -> None:
+    """Raise InputError, naming the first difference, unless two configurations are equal."""
+    for key in {**configuration, **stored}:
+        before, now = stored.get(key), configuration.get(key)
+        if before != now:
+            raise InputError(
+                f"{folder}: holds the output of another configuration ({key} was {before}, is {now}); "
+                "choose another --output, or give --overwrite"
+            )
+
+
+@contextmanager
+def naming(folder: Path) -> Iterator[None]:
+    """Turn the system's errors into one line about the output folder."""
+    try:
+        yield
+    except (PermissionError, FileExistsError, NotADirectoryError) as error:
+        raise InputError(f"{error.filename or folder}: cannot be written ({error.strerror})") from error
+    except FileNotFoundError as error:
+        what = "was removed while the run was writing to it" if not folder.exists() else f"lost {error.filename}"
+        raise DimvidaError(f"{folder}: {what}; run the command again") from error
+    except OSError as error:
+        raise DimvidaError(
+            f"{folder}: writing failed ({error.strerror or error}); the same command continues"
+        ) from error
+
+
+def check_place(folder: Path) -> None:
+    """Raise InputError unless a folder is, or can be made, there."""
+    place = folder
+    while not place.exists() and place != place.parent:
+        place = place.parent
+    if not place.is_dir():
+        raise InputError(f"{folder}: {'is' if place == folder else f'{place} is'} a file; choose another --output")
+    if not os.access(place, os.W_OK | os.X_OK):
+        raise InputError(f"{folder}: no permission to write in {place}; choose another --output")
+
+
+def _holds(path: Path, blocks: Iterable[bytes]) -> bool:
+    """Whether a file has exactly this content."""
+    try:
+        with open(path, "rb") as file:
+            return all(file.read(len(block)) == block for block in blocks) and not file.read(1)
+    except FileNotFoundError:
+        return False

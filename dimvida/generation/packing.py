@@ -1,0 +1,58 @@
+"""Completed views to samples: image files, or pixels, with what the metadata say about them."""
+
+from __future__ import annotations
+
+import numpy as np
+from torch import Tensor
+
+from dimvida.generation.encoding import IMAGE_FORMATS, image_encoder
+from dimvida.generation.forms import FORMATS
+from dimvida.generation.forms.base import Picture, Sample
+from dimvida.generation.lines import LineMaker
+from dimvida.generation.names import FileNames
+from dimvida.generation.plan import Plan
+from dimvida.generation.reading import GivenBatch
+from dimvida.generation.settings import Settings
+
+
+class Packer:
+    """Packs rows of batches; safe to use from many threads at once.
+
+    Args:
+        plan: The run's plan.
+        settings: Which form, which kind of image.
+        names: The rows' names.
+        checkpoint: Hash of the checkpoint.
+    """
+
+    def __init__(self, plan: Plan, settings: Settings, names: FileNames, checkpoint: str) -> None:
+        self._names = names
+        self._places = {view: place for place, view in enumerate(plan.view_names)}
+        self._labels = {name: label for label, name in enumerate(plan.source.classes)}
+        self._lines = LineMaker(plan, settings, checkpoint)
+        self.suffix = IMAGE_FORMATS[settings.image_format] if settings.image_format else ""
+        arrays = FORMATS[settings.format].arrays
+        self._encode = np.ndarray.tobytes if arrays else image_encoder(settings.image_format, settings.quality)
+
+    def pack(self, given: GivenBatch, views: Tensor, rows: slice) -> list[Sample]:
+        """Samples of some rows of a batch.
+
+        Args:
+            given: The batch.
+            views: uint8 [B, V, 3, H, W], completed.
+            rows: Which rows.
+        """
+        pixels = views[rows].permute(0, 1, 3, 4, 2).contiguous().numpy()  # [rows, V, H, W, 3]
+        return [
+            self._sample(given, place, pictures)
+            for place, pictures in zip(range(*rows.indices(len(given.rows))), pixels, strict=True)
+        ]
+
+    def _sample(self, given: GivenBatch, place: int, pixels: np.ndarray) -> Sample:
+        row, hashes = given.rows[place], given.hashes[place]
+        pictures = []
+        for view, kind in self._lines.written(row):
+            data = self._encode(pixels[self._places[view]])
+            pictures.append(Picture(view, data, self._lines.line(row, view, kind, data, hashes)))
+        label = self._labels.get(row.task.record.class_name)
+        return Sample(self._names.key(row.task, row.draw), label, pictures)

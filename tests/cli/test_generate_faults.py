@@ -1,0 +1,253 @@
+"""What befalls long runs: kills, full disks, folders that go away, bad inputs, damaged files, a second run."""
+
+from __future__ import annotations
+
+import random
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+OBJECTS = 24
+BAD = ("05__front.png", "17__front.png")
+SHARDS = 8
+FORMATS = ("imagefolder", "webdataset", "npy")
+
+
+@pytest.fixture
+def images(tmp_path: Path, tiny_image) -> Path:
+    """Some of them cannot be read."""
+    folder = tmp_path / "images" / "chair"
+    folder.mkdir(parents=True)
+    for number in range(OBJECTS):
+        tiny_image(number).save(folder / f"{number:02d}__front.png")
+    (folder / BAD[0]).write_bytes(b"not an image")
+    (folder / BAD[1]).write_bytes((folder / BAD[1]).read_bytes()[:99])
+    return folder.parent
+
+
+@pytest.fixture
+def command(images: Path, tiny_checkpoint: Path) -> Callable[..., list[str]]:
+    """A command line of eight shards."""
+
+    def make(output: Path, *options: object) -> list[str]:
+        arguments = ["--input", images, "--output", output, "--checkpoint", tiny_checkpoint, "--skip-bad"]
+        arguments += ["--batch", 2, "--shard-size", OBJECTS // SHARDS, *options]
+        return [sys.executable, "-m", "dimvida", "generate", *map(str, arguments)]
+
+    return make
+
+
+@pytest.fixture
+def whole(command, tmp_path: Path, tree) -> Callable[..., dict[str, bytes]]:
+    """Files of a run that nothing happened to."""
+
+    def make(*options: object) -> dict[str, bytes]:
+        done = subprocess.run(command(tmp_path / "whole", *options), capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        return tree(tmp_path / "whole")
+
+    return make
+
+
+def finished(output: Path) -> int:
+    return len(list(output.glob("shard-*.json")))
+
+
+def kill_when(arguments: list[str], ready: Callable[[], bool], number: int = signal.SIGKILL) -> int:
+    """Start a run and send it a signal once something is so; returns its exit code."""
+    process = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        while not ready() and process.poll() is None:
+            time.sleep(0.0005)
+        process.send_signal(number)
+        return process.wait()
+    finally:
+        process.kill()
+        process.wait()
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_killed_twice_and_repeated_it_ends_as_if_it_had_run_through(command, whole, tmp_path, tree, form: str):
+    expected = whole("--format", form)
+    output = tmp_path / "cut"
+    for shards in (1, 4):
+        code = kill_when(command(output, "--format", form), lambda least=shards: finished(output) >= least)
+        assert code == -signal.SIGKILL
+        assert shards <= finished(output) < SHARDS
+        assert not (output / "report.json").exists()
+    times = {path: path.stat().st_mtime_ns for path in output.glob("shard-*.json")}
+    last = subprocess.run(command(output, "--format", form), capture_output=True, text=True)
+    assert last.returncode == 0, last.stderr
+    assert tree(output) == expected
+    assert all(path.stat().st_mtime_ns == before for path, before in times.items())
+
+
+def after(output: Path, wait: float, arrived: list[float]) -> Callable[[], bool]:
+    """Whether so many seconds have passed since there was something in the folder, whose time goes to ``arrived``."""
+
+    def ready() -> bool:
+        if not arrived and output.exists() and any(output.iterdir()):
+            arrived.append(time.monotonic())
+        return bool(arrived) and time.monotonic() - arrived[0] >= wait
+
+    return ready
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("form", FORMATS)
+def test_killed_at_any_moment(command, whole, tmp_path, tree, form: str):
+    """25 moments over the whole run, from the first file to the last, with a rerun after each to the next one."""
+    expected = whole("--format", form)
+    moments = random.Random(form)
+    output, killed, length = tmp_path / "cut", 0, 1.0
+    while killed < 25:
+        arrived: list[float] = []
+        ready = after(output, moments.random() * length, arrived)
+        start = time.monotonic()
+        code = kill_when(command(output, "--format", form), ready)
+        if code == -signal.SIGKILL:
+            killed += 1
+        else:
+            assert code == 0
+            length = max(0.05, time.monotonic() - (arrived or [start])[0])
+        if (output / "report.json").exists():
+            assert tree(output).items() >= expected.items()
+            shutil.rmtree(output)
+    last = subprocess.run(command(output, "--format", form), capture_output=True, text=True)
+    assert last.returncode == 0, last.stderr
+    assert tree(output) == expected
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_a_full_disk(command, whole, tmp_path, tree, form: str):
+    """Files may not grow beyond a size that the first shards keep to; the run ends with one line, and continues."""
+    options = ("--format", form, "--samples-per-view", 2)
+    expected = whole(*options)
+    output = tmp_path / "full"
+    sizes = sorted(len(data) for name, data in expected.items() if name.startswith("shard-"))
+
+    def limit() -> None:
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (sizes[-1] - 1, sizes[-1] - 1))
+
+    done = subprocess.run(command(output, *options), capture_output=True, text=True, preexec_fn=limit)
+    assert done.returncode == 1
+    errors = [line for line in done.stderr.splitlines() if line.startswith("error:")]
+    assert len(errors) == 1 and "writing failed (File too large); the same command continues" in errors[0]
+    assert not (output / "report.json").exists()
+    assert not list(output.glob(".*")), "what was temporary went"
+    done = subprocess.run(command(output, *options), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert tree(output) == expected
+
+
+def test_a_full_file_system(command, whole, tmp_path, tree):
+    expected = whole("--format", "npy")
+    mount = tmp_path / "small"
+    mount.mkdir()
+    made = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=24k", "tmpfs", str(mount)], capture_output=True)
+    if made.returncode:
+        pytest.skip("no permission to mount a file system")
+    try:
+        done = subprocess.run(command(mount / "out", "--format", "npy"), capture_output=True, text=True)
+        assert done.returncode == 1
+        assert "writing failed (No space left on device); the same command continues" in done.stderr
+        subprocess.run(["mount", "-o", "remount,size=16m", str(mount)], check=True)
+        done = subprocess.run(command(mount / "out", "--format", "npy"), capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        assert tree(mount / "out") == expected
+    finally:
+        subprocess.run(["umount", str(mount)], check=True)
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_the_output_folder_is_removed_under_the_run(command, tmp_path, form: str):
+    output = tmp_path / "out"
+    arguments = command(output, "--format", form, "--samples-per-view", 100)
+    process = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    try:
+        while finished(output) < 1 and process.poll() is None:
+            time.sleep(0.001)
+        output.rename(tmp_path / "gone")
+        _, errors = process.communicate(timeout=120)
+    finally:
+        process.kill()
+        process.wait()
+    assert process.returncode == 1
+    errors = [line for line in errors.splitlines() if line.startswith("error:")]
+    assert len(errors) == 1 and "was removed while the run was writing to it" in errors[0]
+    assert not output.exists()
+
+
+def test_unreadable_inputs_among_good_ones(command, whole):
+    files = whole("--format", "imagefolder")
+    assert len([name for name in files if name.endswith(".png")]) == 3 * (OBJECTS - len(BAD))
+    report = files["report.json"].decode()
+    assert all(f"chair/{name}" in report for name in BAD)
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_a_damaged_file_is_found_and_only_its_shard_made_again(dimvida, command, whole, tmp_path, tree, form: str):
+    expected = whole("--format", form)
+    output = tmp_path / "whole"
+    assert dimvida("generate", "--verify", output).code == 0
+    suffix = {"imagefolder": "chair/04__left.png", "webdataset": "shard-000001.tar", "npy": "shard-000001.npy"}[form]
+    data = bytearray((output / suffix).read_bytes())
+    for damage in ("truncated", "flipped"):
+        broken = data[:-7] if damage == "truncated" else data.copy()
+        if damage == "flipped":
+            broken[len(broken) // 2] ^= 4
+        (output / suffix).write_bytes(broken)
+        checked = dimvida("generate", "--verify", output)
+        assert checked.code == 1
+        assert suffix in checked.out and "1 files are damaged" in checked.errors[0]
+        times = {path.name: path.stat().st_mtime_ns for path in output.glob("shard-*.json")}
+        again = dimvida(*command(output, "--format", form)[3:])
+        assert again.code == 0
+        assert f"note: {suffix}" in again.out
+        assert tree(output) == expected
+        changed = [name for name, before in times.items() if (output / name).stat().st_mtime_ns != before]
+        assert changed == ["shard-000001.json"]
+    assert dimvida("generate", "--verify", output).code == 0
+
+
+def test_verify_wants_an_output(dimvida, tmp_path: Path):
+    assert dimvida("generate", "--verify", tmp_path / "nothing").code == 2
+    assert dimvida("generate", "--verify", tmp_path).code == 2
+
+
+def test_a_second_run_on_the_folder_is_refused(command, tmp_path: Path):
+    output = tmp_path / "out"
+    arguments = command(output, "--samples-per-view", 200)
+    first = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        while finished(output) < 1 and first.poll() is None:
+            time.sleep(0.001)
+        second = subprocess.run(arguments, capture_output=True, text=True)
+        assert first.poll() is None
+    finally:
+        first.kill()
+        first.wait()
+    assert second.returncode == 2
+    assert "another run is writing to it" in second.stderr
+    # The first one was killed, and its lock went with it.
+    before = finished(output)
+    code = kill_when(arguments, lambda: finished(output) > before, signal.SIGINT)
+    assert code == 130
+    assert not list(output.glob(".*"))
+
+
+def test_dry_run_writes_nothing(dimvida, command, tmp_path: Path):
+    result = dimvida(*command(tmp_path / "out", "--samples-per-view", 2, "--include-known")[3:], "--dry-run")
+    assert result.code == 0, result
+    assert f"plan: {6 * OBJECTS} views of {OBJECTS} objects in {2 * OBJECTS} rows, {8 * OBJECTS} pictures" in result.out
+    assert f"shards: {2 * SHARDS} of {OBJECTS // SHARDS} rows in batches of 2, 0 finished" in result.out
+    assert "time: about " in result.out and "size: about " in result.out
+    assert not (tmp_path / "out").exists()

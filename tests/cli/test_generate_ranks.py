@@ -1,0 +1,173 @@
+"""One output by several processes: torchrun, ranks without its agent, and members of an array job."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+OBJECTS = 20
+
+
+@pytest.fixture
+def options(tmp_path: Path, tiny_image, tiny_checkpoint: Path) -> Callable[..., list[str]]:
+    folder = tmp_path / "images" / "chair"
+    folder.mkdir(parents=True)
+    for number in range(OBJECTS):
+        tiny_image(number).save(folder / f"{number:02d}__front.png")
+    (folder / "07__front.png").write_bytes(b"not an image")
+
+    def make(output: Path, *more: object) -> list[str]:
+        arguments = ["--input", folder.parent, "--output", output, "--checkpoint", tiny_checkpoint, "--skip-bad"]
+        return ["generate", *map(str, [*arguments, "--batch", 2, "--shard-size", 2, *more])]
+
+    return make
+
+
+@pytest.fixture
+def expected(dimvida, options, tmp_path: Path, tree) -> Callable[..., dict[str, bytes]]:
+    """Files of a run in one process."""
+
+    def make(*more: object) -> dict[str, bytes]:
+        assert dimvida(*options(tmp_path / "one", *more)).code == 0
+        return tree(tmp_path / "one")
+
+    return make
+
+
+def torchrun(count: int, *arguments: str) -> list[str]:
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(count)]
+    return [*launcher, "-m", "dimvida", *arguments]
+
+
+def start_ranks(count: int, arguments: list[str]) -> list[subprocess.Popen[str]]:
+    """Ranks as a cluster's own launcher starts them, without an agent that ends all when one dies."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    common = os.environ | {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(count)}
+    return [
+        subprocess.Popen(
+            [sys.executable, "-m", "dimvida", *arguments],
+            env=common | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(count)
+    ]
+
+
+def finished(output: Path) -> int:
+    return len(list(output.glob("shard-*.json")))
+
+
+@pytest.mark.parametrize(("count", "form"), [(2, "imagefolder"), (3, "npy"), (3, "webdataset")])
+def test_torchrun_gives_the_bytes_of_one_process(options, expected, tmp_path, tree, count: int, form: str):
+    wanted = expected("--format", form)
+    command = torchrun(count, *options(tmp_path / "many", "--format", form))
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert tree(tmp_path / "many") == wanted
+    assert done.stdout.count("done: 57 views of 19 objects") == 1
+    again = subprocess.run(command, capture_output=True, text=True)
+    assert again.returncode == 0, again.stderr
+    assert again.stdout.count("finished before: 57 views") == 1
+
+
+def test_refused_by_rank_0_it_ends_for_all(options, expected, tmp_path: Path):
+    expected()
+    done = subprocess.run(torchrun(2, *options(tmp_path / "one", "--seed", 1)), capture_output=True, text=True)
+    assert done.returncode != 0
+    assert "seed was 0, is 1" in done.stderr
+
+
+@pytest.mark.parametrize("dies", [0, 1])
+def test_a_dead_rank_leaves_the_others_finishing(options, expected, tmp_path, tree, dies: int):
+    wanted = expected("--samples-per-view", 8)
+    ranks = start_ranks(3, options(tmp_path / "many", "--samples-per-view", 8))
+    try:
+        while finished(tmp_path / "many") < 3 and all(rank.poll() is None for rank in ranks):
+            time.sleep(0.001)
+        ranks[dies].kill()
+        results = [rank.communicate(timeout=300) for rank in ranks]
+    finally:
+        for rank in ranks:
+            rank.kill()
+    codes = [rank.returncode for rank in ranks]
+    assert codes.pop(dies) == -signal.SIGKILL
+    assert codes == [0, 0], results
+    assert tree(tmp_path / "many") == wanted
+
+
+def test_all_ranks_killed_and_another_number_of_them_completes_the_rest(options, expected, tmp_path, tree):
+    wanted = expected("--samples-per-view", 8)
+    arguments = options(tmp_path / "many", "--samples-per-view", 8)
+    ranks = start_ranks(2, arguments)
+    while finished(tmp_path / "many") < 4 and all(rank.poll() is None for rank in ranks):
+        time.sleep(0.001)
+    for rank in ranks:
+        rank.kill()
+    for rank in ranks:
+        rank.communicate()
+    assert 4 <= finished(tmp_path / "many") < 80
+    done = subprocess.run(torchrun(3, *arguments), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert tree(tmp_path / "many") == wanted
+
+
+def test_torchrun_that_loses_a_rank_stops_in_order_and_continues(options, expected, tmp_path, tree):
+    """Its agent ends all ranks when one dies; they finish what they have in hand."""
+    more = ("--samples-per-view", 12)
+    wanted = expected(*more)
+    command = torchrun(2, *options(tmp_path / "many", *more))
+    agent = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    while finished(tmp_path / "many") < 3 and agent.poll() is None:
+        time.sleep(0.001)
+    children = subprocess.run(["ps", "-o", "pid=", "--ppid", str(agent.pid)], capture_output=True, text=True).stdout
+    os.kill(int(children.split()[-1]), signal.SIGKILL)
+    agent.communicate(timeout=300)
+    assert agent.returncode != 0
+    assert not (tmp_path / "many" / "report.json").exists()
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert tree(tmp_path / "many") == wanted
+
+
+def test_members_of_an_array_job_need_no_meeting(dimvida, options, expected, tmp_path: Path, tree):
+    wanted = expected()
+    output = tmp_path / "many"
+    first = dimvida(*options(output, "--shard", "2/3"))
+    assert first.code == 0 and "done: shards 2/3" in first.out
+    assert sorted(path.stem for path in output.glob("shard-*.json")) == [f"shard-{n:06d}" for n in (2, 5, 8)]
+    assert not (output / "report.json").exists()
+    assert dimvida(*options(output, "--shard", "0/3")).code == 0
+    last = dimvida(*options(output, "--shard", "1/3"))
+    assert "done: 57 views of 19 objects" in last.out
+    assert tree(output) == wanted
+
+
+def test_members_of_an_array_job_at_once(options, expected, tmp_path: Path, tree):
+    wanted = expected()
+    command = [sys.executable, "-m", "dimvida"]
+    members = [
+        subprocess.Popen([*command, *options(tmp_path / "many", "--shard", f"{member}/3")], stderr=subprocess.PIPE)
+        for member in range(3)
+    ]
+    errors = [member.communicate()[1] for member in members]
+    assert [member.returncode for member in members] == [0, 0, 0], errors
+    assert tree(tmp_path / "many") == wanted
+
+
+def test_an_array_job_and_torchrun_exclude_each_other(options, tmp_path: Path):
+    done = subprocess.run(torchrun(2, *options(tmp_path / "out", "--shard", "0/2")), capture_output=True, text=True)
+    assert done.returncode != 0
+    assert "torchrun divides the work itself" in done.stderr
+    assert not (tmp_path / "out").exists()

@@ -1,0 +1,183 @@
+"""What generation writes, read by those who are to read it: torchvision, webdataset, Hugging Face, dimvida.data."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from torchvision.datasets import ImageFolder
+
+from dimvida.data.batch import load_all
+from dimvida.data.opening import open_source
+from dimvida.errors import InputError
+from dimvida.generation.forms import FORMATS
+from dimvida.generation.plan import make_plan
+from dimvida.generation.run import Generation
+from dimvida.generation.settings import resolve_settings
+from dimvida.sampling.multiview import MultiViewModel, load
+
+VIEWS = ("front", "right", "back", "left")
+OBJECTS = {"chair/a": ("front",), "chair/b.c": ("right", "left"), "table/c": VIEWS, "table/d": ("front", "back")}
+
+
+@pytest.fixture(scope="module")
+def model(tiny_checkpoint: Path) -> MultiViewModel:
+    return load(tiny_checkpoint)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory, write_objects) -> Path:
+    return write_objects(tmp_path_factory.mktemp("data") / "data", OBJECTS)
+
+
+@pytest.fixture(scope="module")
+def make(model: MultiViewModel, data: Path, tmp_path_factory) -> Callable[..., Path]:
+    """Generates once for each set of options, in shards of three rows."""
+    made: dict[str, Path] = {}
+
+    def make(path: Path = data, **options) -> Path:
+        key = f"{path} {options}"
+        if key not in made:
+            folder = made[key] = tmp_path_factory.mktemp("made") / "out"
+            plan = make_plan(open_source(path), VIEWS, draws=2, given=options.pop("given", None))
+            settings = resolve_settings(model, batch=2, shard_size=3, **options)
+            with Generation(model, plan, settings, folder) as generation:
+                generation.run()
+        return made[key]
+
+    return make
+
+
+def pictures(folder: Path) -> dict[tuple[str, str], np.ndarray]:
+    """By id of the object and view."""
+    source = open_source(folder)
+    return {
+        (record.id.replace(".", "_"), view): source.read_view(index, view).pixels
+        for index, record in enumerate(source.records)
+        for view in record.views
+    }
+
+
+@pytest.mark.parametrize("known", [False, True])
+def test_every_form_reads_back_as_the_same_pictures(make, known: bool):
+    expected = pictures(make(include_known=known))
+    assert len(expected) == 2 * (12 if known else 7)
+    for form in ("webdataset", "npy"):
+        got = pictures(make(format=form, include_known=known))
+        assert got.keys() == expected.keys()
+        assert all(np.array_equal(got[key], expected[key]) for key in expected)
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_objects_classes_and_kinds(make, form: str):
+    source = open_source(make(format=form, include_known=True))
+    ids = [record.id.replace("b.c", "b_c") for record in source.records]
+    names = [name.replace(".", "_") for name in OBJECTS if name != "table/c"]
+    assert sorted(ids) == sorted(f"{name}-{draw}" for name in names for draw in (0, 1))
+    assert source.classes == ("chair", "table")
+    for index, record in enumerate(source.records):
+        name = record.id.rpartition("-")[0].replace("b_c", "b.c")
+        for view in record.views:
+            assert source.kind(index, view) == ("real" if view in OBJECTS[name] else "generated")
+    batch, bad, _ = load_all(source, image_size=16, view_names=VIEWS)
+    assert not bad and batch.known.all() and len(batch) == 6
+
+
+def test_torchvision_reads_the_image_folder(make):
+    folder = ImageFolder(make())
+    assert folder.classes == ["chair", "table"]
+    assert len(folder) == 14
+
+
+def test_hugging_face_datasets_reads_the_image_folder(make, tmp_path: Path):
+    datasets = pytest.importorskip("datasets")
+    folder = make(include_known=True)
+    loaded = datasets.load_dataset("imagefolder", data_dir=str(folder), cache_dir=str(tmp_path / "cache"))
+    assert list(loaded) == ["train"]
+    assert len(loaded["train"]) == 24
+    assert set(loaded["train"]["label"]) == {"chair", "table"}
+
+
+def test_webdataset_reads_its_shards(make):
+    wds = pytest.importorskip("webdataset")
+    folder = make(format="webdataset", include_known=True)
+    shards = sorted(map(str, folder.glob("shard-*.tar")))
+    assert len(shards) == 2
+    rows = list(wds.WebDataset(shards, shardshuffle=False).decode("rgb8"))
+    assert [row["__key__"] for row in rows] == [
+        f"{name}-{draw}" for name in ("chair/a", "chair/b_c", "table/d") for draw in (0, 1)
+    ]
+    expected = pictures(folder)
+    for row in rows:
+        assert row["cls"] == (0 if row["__key__"].startswith("chair") else 1)
+        for view in VIEWS:
+            assert np.array_equal(row[f"{view}.png"], expected[row["__key__"], view])
+            line = row["json"]["views"][view]
+            assert (line["view"], line["file_name"]) == (view, f"{row['__key__']}.{view}.png")
+
+
+def test_a_tar_file_holds_images_json_and_numbers_and_says_nothing_of_its_maker(make):
+    for path in make(format="webdataset").glob("*.tar"):
+        with tarfile.open(path) as archive:
+            for entry in archive:
+                assert entry.name.endswith((".png", ".json", ".cls"))
+                assert (entry.mtime, entry.uid, entry.gid, entry.uname, entry.gname) == (0, 0, 0, "", "")
+
+
+def test_arrays_and_their_lines(make):
+    folder = make(format="npy", include_known=True)
+    expected = pictures(folder)
+    seen = 0
+    for path in sorted(folder.glob("*.npy")):
+        array = np.load(path, allow_pickle=False)
+        assert array.dtype == np.uint8 and array.shape[1:] == (16, 16, 3)
+        lines = [json.loads(line) for line in path.with_suffix(".jsonl").read_text().splitlines()]
+        assert len(lines) == len(array)
+        for index, line in enumerate(lines):
+            assert (line["array"], line["index"]) == (path.name, index)
+            assert line["sha256"] == hashlib.sha256(array[index].tobytes()).hexdigest()
+            assert np.array_equal(array[index], expected[line["key"].replace(".", "_"), line["view"]])
+            seen += 1
+        # Every object here has all its views written, so they can be taken together.
+        assert [line["view"] for line in lines[:4]] == list(VIEWS)
+    assert seen == 24
+
+
+@pytest.mark.parametrize(("image_format", "kind", "suffix"), [("jpeg", "JPEG", ".jpg"), ("webp", "WEBP", ".webp")])
+@pytest.mark.parametrize("form", ["imagefolder", "webdataset"])
+def test_lossy_images(make, form: str, image_format: str, kind: str, suffix: str):
+    folder = make(format=form, image_format=image_format, quality=95)
+    expected, got = pictures(make()), pictures(folder)
+    assert got.keys() == expected.keys()
+    assert not any(np.array_equal(got[key], expected[key]) for key in expected)
+    if form == "imagefolder":
+        paths = [path for path in folder.rglob("*.*") if path.suffix in (".png", ".jpg", ".webp")]
+        assert len(paths) == 14 and {path.suffix for path in paths} == {suffix}
+        assert Image.open(paths[0]).format == kind
+        assert len(ImageFolder(folder)) == 14
+
+
+def test_a_line_says_where_its_picture_is_and_what_it_was_made_of(make, data: Path, model: MultiViewModel):
+    folder = make()
+    lines = [json.loads(line) for line in (folder / "metadata.jsonl").read_text().splitlines()]
+    for line in lines:
+        stored = (folder / line["file_name"]).read_bytes()
+        assert line["sha256"] == hashlib.sha256(stored).hexdigest()
+        for view in line["known"]:
+            given = (data / line["source"] / f"{view}.png").read_bytes()
+            assert line["source_sha256"][view] == hashlib.sha256(given).hexdigest()
+    assert {line["checkpoint"] for line in lines} == {model.checkpoint_hash}
+
+
+def test_two_keys_that_a_tar_file_cannot_tell_apart_are_refused(model, tmp_path: Path, write_objects):
+    root = write_objects(tmp_path / "data", {"chair/a.b": VIEWS, "chair/a_b": VIEWS})
+    plan = make_plan(open_source(root), VIEWS, given=("front",))
+    settings = resolve_settings(model, format="webdataset")
+    with pytest.raises(InputError, match=r"chair/a\.b and chair/a_b would both be chair/a_b"):
+        Generation(model, plan, settings, tmp_path / "out")
