@@ -22,7 +22,7 @@ ALLOWED = {
     "generation": {"sampling", "diffusion", "models", "data"},
     "evaluation": {"sampling", "diffusion", "models", "data"},
     "training": {"sampling", "diffusion", "models", "data"},
-    "benchmark": {"sampling", "diffusion", "ops", "models"},
+    "benchmark": {"generation", "evaluation", "sampling", "diffusion", "ops", "models", "data"},
     "cli": {"benchmark", "generation", "evaluation", "training", "sampling", "diffusion", "ops", "models", "data"},
 }
 

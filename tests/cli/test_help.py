@@ -17,6 +17,7 @@ COMMANDS = [
     ("bench",),
     ("bench", "sampling"),
     ("bench", "solvers"),
+    ("bench", "generation"),
     ("data",),
     ("data", "inspect"),
     ("data", "partition"),
