@@ -16,6 +16,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from dimvida.benchmark.subject import random_model
 from dimvida.data.batch import load_batch
 from dimvida.data.opening import open_source
 from dimvida.data.source import MultiViewSource
@@ -24,6 +25,8 @@ from dimvida.evaluation.metrics import psnr, ssim
 from dimvida.generation.plan import make_plan
 from dimvida.generation.run import Generation
 from dimvida.generation.settings import resolve_settings
+from dimvida.models.checkpoint import CheckpointConfig, SamplingDefaults
+from dimvida.models.config import AutoencoderConfig, ScoreConfig
 from dimvida.sampling.multiview import MultiViewModel
 from dimvida.sampling.noise import sample_id_tensor
 
@@ -190,6 +193,18 @@ def measure_memory(
     ):
         generation.run(progress)
     return held
+
+
+def tiny_model(view_names: Sequence[str]) -> MultiViewModel:
+    """Random weights in small networks that take pictures of 64 pixels: for what depends on neither."""
+    config = CheckpointConfig(
+        view_names=tuple(view_names),
+        classes=(),
+        autoencoder=AutoencoderConfig(image_size=64, latent_dim=8, base=4),
+        score=ScoreConfig(width=32, time_dim=16, groups=8),
+        sampling=SamplingDefaults(solver="sde-dpmpp-2m", steps=2, x0_clip=4.0),
+    )
+    return random_model(config)
 
 
 def resident_bytes() -> int:

@@ -6,7 +6,9 @@ import typer
 
 from dimvida.cli import bench_generation, bench_sampling, bench_solvers
 
-app = typer.Typer(help="Measure how fast sampling and generation are, and how good at that speed.", no_args_is_help=True)
+app = typer.Typer(
+    help="Measure how fast sampling and generation are, and how good at that speed.", no_args_is_help=True
+)
 app.command("sampling")(bench_sampling.sampling)
 app.command("solvers")(bench_solvers.solvers)
 app.command("generation")(bench_generation.generation)

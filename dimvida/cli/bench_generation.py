@@ -33,7 +33,7 @@ def generation(
     checkpoint: Annotated[str, typer.Option(metavar="DIR", help="A checkpoint's folder.")] = "bundled",
     loop: Annotated[int, typer.Option(metavar="N", min=0, help="Objects of the plain loop.")] = 64,
     quality: Annotated[int, typer.Option(metavar="N", min=0, help="Objects compared with the truth.")] = 64,
-    memory: Annotated[int, typer.Option(metavar="N", min=0, help="Instead: memory over N objects.")] = 0,
+    memory: Annotated[int, typer.Option(metavar="N", min=0, help="Instead: memory over N objects, tiny model.")] = 0,
     threads: Annotated[int | None, typer.Option(metavar="N", min=1, help="CPU threads of torch.")] = None,
     device: Annotated[str, typer.Option(metavar="NAME", help="auto, cpu, cuda, ...")] = "auto",
     json_: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Also write the result here.")] = None,
@@ -66,7 +66,7 @@ def generation(
             "solver": model.config.sampling.solver,
         }
         if memory:
-            result |= _memory(model, source, view, memory, forms or ())
+            result |= _memory(source, view, memory, forms or ())
         else:
             result |= _rates(model, source, view, objects, sizes or (), forms or (), loop)
             result |= _quality(model, source, view, quality)
@@ -126,12 +126,11 @@ def _quality(model: MultiViewModel, source: MultiViewSource, view: str, limit: i
     return {"quality": scores}
 
 
-def _memory(
-    model: MultiViewModel, source: MultiViewSource, view: str, objects: int, forms: tuple[str, ...]
-) -> dict[str, Any]:
-    from dimvida.benchmark.generation import growth, measure_memory, repeated_inputs
+def _memory(source: MultiViewSource, view: str, objects: int, forms: tuple[str, ...]) -> dict[str, Any]:
+    from dimvida.benchmark.generation import growth, measure_memory, repeated_inputs, tiny_model
 
     result = {}
+    model = tiny_model(source.view_names)  # what is made does not matter, and how long it takes would
     with repeated_inputs(source, view, objects) as inputs:
         for form in forms:
             held = measure_memory(model, inputs, form, MEMORY_BATCH, MEMORY_SHARD)
