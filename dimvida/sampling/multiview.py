@@ -14,6 +14,10 @@ from dimvida.errors import InputError
 from dimvida.models.checkpoint import Checkpoint, load_checkpoint
 from dimvida.sampling.loop import sample
 
+CPU_IMAGES = 32
+"""Images that a CPU encodes or decodes at once. Activations of more do not stay in its caches, and need memory that
+grows with the batch."""
+
 
 class MultiViewModel(nn.Module):
     """An autoencoder and a score network that together complete the views of an object.
@@ -83,9 +87,10 @@ class MultiViewModel(nn.Module):
                 f"not {images.dtype} {list(images.shape)}"
             )
         pixels = images.to(self.device).reshape(-1, *shape)
-        pixels = pixels.float() / 255 if pixels.dtype == torch.uint8 else pixels.float()
+        scale = 255 if pixels.dtype == torch.uint8 else 1
         # Not every layer takes an empty batch.
-        raw = self.autoencoder.encode(pixels) if len(pixels) else pixels.new_empty(0, dim)
+        raw = [self.autoencoder.encode(part.float() / scale) for part in self._parts(pixels)]
+        raw = torch.cat(raw) if raw else pixels.new_empty(0, dim, dtype=torch.float32)
         return ((raw - self.latent_mean) / self.latent_std).reshape(*images.shape[:-3], dim)
 
     @torch.no_grad()
@@ -105,7 +110,8 @@ class MultiViewModel(nn.Module):
         if tuple(latents.shape[-1:]) != (dim,) or not latents.is_floating_point():
             raise ValueError(f"latents must be float [..., {dim}], not {latents.dtype} {list(latents.shape)}")
         raw = latents.to(self.device).float().reshape(-1, dim) * self.latent_std + self.latent_mean
-        images = self.autoencoder.decode(raw).clamp(0, 1) if len(raw) else raw.new_empty(0, *shape)
+        images = [self.autoencoder.decode(part).clamp(0, 1) for part in self._parts(raw)]
+        images = torch.cat(images) if images else raw.new_empty(0, *shape)
         return images.reshape(*latents.shape[:-1], *shape)
 
     @torch.no_grad()
@@ -210,6 +216,12 @@ class MultiViewModel(nn.Module):
             pack = ops.reference.pack_images if backend == "eager" else ops.pack_images
             completed[~known] = pack(missing).permute(0, 3, 1, 2)
         return completed
+
+    def _parts(self, rows: Tensor) -> list[Tensor]:
+        """Rows that go through the autoencoder at once; none for an empty batch."""
+        if not len(rows):
+            return []
+        return list(rows.split(CPU_IMAGES)) if rows.device.type == "cpu" else [rows]
 
     def _validate(self, views: Tensor, known: Tensor) -> None:
         shape = (len(self.view_names), self.config.autoencoder.channels, self.image_size, self.image_size)

@@ -1,0 +1,103 @@
+"""``dimvida bench generation`` on small data with a model of random weights."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dimvida.benchmark.encoders import encoders, measure_encoders
+from dimvida.benchmark.generation import growth, repeated_inputs
+from dimvida.data.images import decode_image
+from dimvida.data.opening import open_source
+from dimvida.errors import InputError
+
+VIEWS = ("front", "right", "back", "left")
+
+
+@pytest.fixture
+def bench(dimvida, tiny_checkpoint: Path, objects: Path, tmp_path: Path):
+    """Runs the command and returns its JSON."""
+
+    def call(*options: object) -> dict:
+        result = dimvida(
+            "bench",
+            "generation",
+            "--checkpoint",
+            tiny_checkpoint,
+            "--data",
+            objects,
+            "--json",
+            tmp_path / "b.json",
+            *options,
+        )
+        assert result.code == 0, result
+        return json.loads((tmp_path / "b.json").read_text())
+
+    return call
+
+
+def test_rates_shares_the_plain_loop_and_its_quality(bench):
+    result = bench("--objects", 10, "--batch", "4,8", "--loop", 3, "--quality", 3)
+    runs = result["runs"]
+    assert [(run["format"], run["batch"]) for run in runs] == [
+        *((form, batch) for batch in (4, 8) for form in ("imagefolder", "webdataset", "npy")),
+        ("plain loop", 64),
+    ]
+    for run in runs:
+        assert (run["objects"], run["views"]) == ((3, 9) if run["format"] == "plain loop" else (10, 30))
+        assert run["views_per_second"] == pytest.approx(run["views"] / run["seconds"])
+        assert all(seconds >= 0 for seconds in run["stages"].values())
+        assert run["bytes"] > 30 * 16 * 16 if run["format"] == "npy" else run["bytes"] > 0
+    busy = sum(share for name, share in runs[0]["share_of_wall"].items() if name not in ("sample", "decode"))
+    assert runs[0]["other_than_sample_and_decode"] == pytest.approx(busy)
+    assert {name: score["views"] for name, score in result["quality"].items()} == {"plain loop": 9, "generate": 9}
+    assert result["versions"]["dimvida"] and result["hardware"]["cpu"]
+
+
+def test_memory(dimvida, objects: Path, tmp_path: Path):
+    result = dimvida(
+        "bench", "generation", "--data", objects, "--memory", 130, "--format", "npy", "--json", tmp_path / "m"
+    )
+    assert result.code == 0, result
+    held = json.loads((tmp_path / "m").read_text())["memory"]["npy"]["held"]
+    assert [done for done, _ in held] == [64, 128, 130]
+    assert all(size > 10 * 2**20 for _, size in held)
+
+
+def test_growth_is_from_the_second_tenth_to_the_last_fifth():
+    flat = [(place, 100) for place in range(100)]
+    assert growth(flat) == 0
+    assert growth([(place, 100 + (place >= 80) * 7) for place in range(100)]) == pytest.approx(0.07)
+    assert growth([(place, 900 if place < 5 else 100) for place in range(100)]) == 0
+
+
+def test_repeated_inputs_are_copies_of_the_known_view(objects: Path):
+    source = open_source(objects)
+    with repeated_inputs(source, "back", 7) as folder:
+        repeated = open_source(folder)
+        assert len(repeated) == 7 and repeated.view_names == ("back",)
+        places = {record.name: index for index, record in enumerate(repeated.records)}
+        for number in range(7):
+            pixels = repeated.read_view(places[f"{number:06d}"], "back").pixels
+            assert np.array_equal(pixels, source.read_view(number % 3, "back").pixels)
+    assert not folder.exists()
+    with pytest.raises(InputError, match="no object has a view 'top'"), repeated_inputs(source, "top", 1):
+        pass
+
+
+def test_every_encoder_keeps_every_pixel(tiny_image):
+    pictures = [np.asarray(tiny_image(number)) for number in range(3)]
+    assert {"dimvida (zlib, RLE)", "Pillow, level 1"} <= set(encoders())
+    for encode in encoders().values():
+        assert np.array_equal(decode_image(encode(pictures[1]), "x").pixels, pictures[1])
+    times = measure_encoders(pictures, rounds=1)
+    assert [time.name for time in times] == list(encoders())
+    assert all(time.images_per_second > 0 and time.size > 100 for time in times)
+
+
+def test_a_view_that_the_checkpoint_lacks(dimvida, tiny_checkpoint: Path):
+    result = dimvida("bench", "generation", "--checkpoint", tiny_checkpoint, "--view", "top")
+    assert result.code == 2 and "--view top" in result.errors[0]
