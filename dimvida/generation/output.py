@@ -208,7 +208,7 @@ def stored_configuration(folder: Path) -> dict[str, Any] | None:
     Raises:
         InputError: It holds something else, or its configuration is damaged.
     """
-    if not folder.exists():
+    if not folder.is_dir():
         return None
     path = folder / CONFIGURATION
     if not path.exists():

@@ -73,6 +73,7 @@ def kill_when(arguments: list[str], ready: Callable[[], bool], number: int = sig
         process.wait()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", FORMATS)
 def test_killed_twice_and_repeated_it_ends_as_if_it_had_run_through(command, whole, tmp_path, tree, form: str):
     expected = whole("--format", form)
@@ -125,6 +126,7 @@ def test_killed_at_any_moment(command, whole, tmp_path, tree, form: str):
     assert tree(output) == expected
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", FORMATS)
 def test_a_full_disk(command, whole, tmp_path, tree, form: str):
     """Files may not grow beyond a size that the first shards keep to; the run ends with one line, and continues."""
@@ -148,6 +150,7 @@ def test_a_full_disk(command, whole, tmp_path, tree, form: str):
     assert tree(output) == expected
 
 
+@pytest.mark.slow
 def test_a_full_file_system(command, whole, tmp_path, tree):
     expected = whole("--format", "npy")
     mount = tmp_path / "small"
@@ -167,6 +170,7 @@ def test_a_full_file_system(command, whole, tmp_path, tree):
         subprocess.run(["umount", str(mount)], check=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", FORMATS)
 def test_the_output_folder_is_removed_under_the_run(command, tmp_path, form: str):
     output = tmp_path / "out"

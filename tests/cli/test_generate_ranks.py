@@ -47,12 +47,15 @@ def torchrun(count: int, *arguments: str) -> list[str]:
     return [*launcher, "-m", "dimvida", *arguments]
 
 
-def start_ranks(count: int, arguments: list[str]) -> list[subprocess.Popen[str]]:
-    """Ranks as a cluster's own launcher starts them, without an agent that ends all when one dies."""
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    common = os.environ | {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(count)}
+        return probe.getsockname()[1]
+
+
+def start_ranks(count: int, arguments: list[str]) -> list[subprocess.Popen[str]]:
+    """Ranks as a cluster's own launcher starts them, without an agent that ends all when one dies."""
+    common = os.environ | {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "WORLD_SIZE": str(count)}
     return [
         subprocess.Popen(
             [sys.executable, "-m", "dimvida", *arguments],
@@ -69,6 +72,7 @@ def finished(output: Path) -> int:
     return len(list(output.glob("shard-*.json")))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("count", "form"), [(2, "imagefolder"), (3, "npy"), (3, "webdataset")])
 def test_torchrun_gives_the_bytes_of_one_process(options, expected, tmp_path, tree, count: int, form: str):
     wanted = expected("--format", form)
@@ -82,6 +86,20 @@ def test_torchrun_gives_the_bytes_of_one_process(options, expected, tmp_path, tr
     assert again.stdout.count("finished before: 57 views") == 1
 
 
+@pytest.mark.slow
+def test_two_agents_as_on_two_machines(options, expected, tmp_path: Path, tree):
+    wanted = expected("--format", "npy")
+    place = ["--rdzv-backend", "c10d", "--rdzv-endpoint", f"127.0.0.1:{free_port()}", "--rdzv-id", "together"]
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--nnodes", "2", "--nproc-per-node", "1", *place]
+    command = [*launcher, "-m", "dimvida", *options(tmp_path / "many", "--format", "npy")]
+    agents = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    results = [agent.communicate(timeout=300) for agent in agents]
+    assert [agent.returncode for agent in agents] == [0, 0], results
+    assert tree(tmp_path / "many") == wanted
+    assert "".join(out for out, _ in results).count("done: 57 views of 19 objects") == 1
+
+
+@pytest.mark.slow
 def test_refused_by_rank_0_it_ends_for_all(options, expected, tmp_path: Path):
     expected()
     done = subprocess.run(torchrun(2, *options(tmp_path / "one", "--seed", 1)), capture_output=True, text=True)
@@ -89,6 +107,7 @@ def test_refused_by_rank_0_it_ends_for_all(options, expected, tmp_path: Path):
     assert "seed was 0, is 1" in done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dies", [0, 1])
 def test_a_dead_rank_leaves_the_others_finishing(options, expected, tmp_path, tree, dies: int):
     wanted = expected("--samples-per-view", 8)
@@ -107,6 +126,7 @@ def test_a_dead_rank_leaves_the_others_finishing(options, expected, tmp_path, tr
     assert tree(tmp_path / "many") == wanted
 
 
+@pytest.mark.slow
 def test_all_ranks_killed_and_another_number_of_them_completes_the_rest(options, expected, tmp_path, tree):
     wanted = expected("--samples-per-view", 8)
     arguments = options(tmp_path / "many", "--samples-per-view", 8)
@@ -123,6 +143,7 @@ def test_all_ranks_killed_and_another_number_of_them_completes_the_rest(options,
     assert tree(tmp_path / "many") == wanted
 
 
+@pytest.mark.slow
 def test_torchrun_that_loses_a_rank_stops_in_order_and_continues(options, expected, tmp_path, tree):
     """Its agent ends all ranks when one dies; they finish what they have in hand."""
     more = ("--samples-per-view", 12)
@@ -154,6 +175,7 @@ def test_members_of_an_array_job_need_no_meeting(dimvida, options, expected, tmp
     assert tree(output) == wanted
 
 
+@pytest.mark.slow
 def test_members_of_an_array_job_at_once(options, expected, tmp_path: Path, tree):
     wanted = expected()
     command = [sys.executable, "-m", "dimvida"]
@@ -166,6 +188,7 @@ def test_members_of_an_array_job_at_once(options, expected, tmp_path: Path, tree
     assert tree(tmp_path / "many") == wanted
 
 
+@pytest.mark.slow
 def test_an_array_job_and_torchrun_exclude_each_other(options, tmp_path: Path):
     done = subprocess.run(torchrun(2, *options(tmp_path / "out", "--shard", "0/2")), capture_output=True, text=True)
     assert done.returncode != 0
