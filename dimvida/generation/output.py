@@ -27,9 +27,10 @@ from dimvida.generation.shards import Shard, stem_of
 from dimvida.generation.stats import DamagedStats, ShardStats
 
 CONFIGURATION, METADATA, REPORT = "generation.json", "metadata.jsonl", "report.json"
+FINISH = ".generation.finish"
 SCHEMA = 2
 _SHARD = re.compile(r"\.?shard-(\d{6,})\.")
-_STALE = re.compile(r"\.(generation|report|metadata)\..*\.jsonl?|\.shard-\d{6,}\..*|\.finish")
+_STALE = re.compile(r"\.(generation|report|metadata)\..*\.jsonl?|\.shard-\d{6,}\..*|\.generation\.finish")
 
 
 class OutputFolder:
@@ -141,7 +142,7 @@ class OutputFolder:
             DimvidaError: The disk is full or fails, or the folder was removed.
         """
         self.check_there()
-        with naming(self.folder), FileLock(self.folder / ".finish"):
+        with naming(self.folder), FileLock(self.folder / FINISH):
             report = self.make_report()
             if not report.views:
                 report.fail_empty()
@@ -150,6 +151,7 @@ class OutputFolder:
                 with atomic_path(self.folder / METADATA) as temporary, open(temporary, "wb") as file:
                     for block in self._metadata():
                         file.write(block)
+            self._sweep()  # what processes of this job left that were killed
             if not self.report_right(report):
                 atomic_write(self.folder / REPORT, report.to_json(self.hash))
         return report
@@ -178,9 +180,7 @@ class OutputFolder:
 
     def _prepare(self) -> None:
         """What the first process of a job does before another one comes in."""
-        for path in sorted(self.folder.iterdir()):  # of runs that were killed
-            if _STALE.fullmatch(path.name) and path.is_file() and path.name not in (LOCK, GATE):
-                path.unlink()
+        self._sweep()
         stored = stored_configuration(self.folder)
         if stored is not None:
             same = configuration_hash(stored) == self.hash
@@ -192,6 +192,12 @@ class OutputFolder:
                 return
         content = {"schema": SCHEMA, "hash": self.hash, "configuration": self._configuration}
         atomic_write(self.folder / CONFIGURATION, json.dumps(content, indent=1) + "\n")
+
+    def _sweep(self) -> None:
+        """Remove temporary files of processes that were killed. Nobody may be at work on a shard."""
+        for path in sorted(self.folder.iterdir()):
+            if _STALE.fullmatch(path.name) and path.is_file() and path.name not in (LOCK, GATE, FINISH):
+                path.unlink(missing_ok=True)
 
     def _discard(self) -> None:
         """Remove an output. The configuration stays until another is written, so that a crash in between is none."""

@@ -160,6 +160,17 @@ def test_what_a_killed_run_leaves_does_not_stay(folder: Path, finished):
     assert not list(folder.glob(".*"))
 
 
+def test_what_a_dead_process_of_the_same_job_leaves_goes_at_the_end(folder: Path, finished):
+    writer = Writer(folder)
+    writer.write(0, 1, 2)
+    writer.output.open("job")
+    (folder / ".shard-000001.claim").write_text("")
+    (folder / ".shard-000001.abc123_x.json").write_text("{")
+    writer.output.finish()
+    writer.output.close()
+    assert tree(folder) == tree(finished())
+
+
 def test_a_picture_whose_input_is_gone_goes_when_its_shard_is_made_again(folder: Path, finished):
     Writer(folder).write(0, 1, stop="stats")
     record = folder / "shard-000001.jsonl"
