@@ -24,9 +24,12 @@ def modelnet_zip() -> Path:
     return path
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def one_thread() -> Iterator[None]:
-    """Tiny networks are faster in one thread, and much faster so on a busy machine."""
+    """Tiny networks are faster in one thread, and much faster so on a busy machine.
+
+    Of a whole module, so that what its fixtures make is made in one thread too: last bits depend on it.
+    """
     import torch
 
     before = torch.get_num_threads()

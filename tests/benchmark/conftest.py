@@ -8,7 +8,7 @@ from dimvida.models.checkpoint import CheckpointConfig, SamplingDefaults
 from dimvida.models.config import AutoencoderConfig, ScoreConfig
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def in_one_thread(one_thread: None) -> None:
     """For every test of this folder."""
 

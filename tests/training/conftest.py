@@ -29,6 +29,6 @@ def data(fast_config: TrainConfig) -> TrainingData:
     return prepare_data(batch, ("box",), fast_config, {"name": "boxes"})
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def in_one_thread(one_thread: None) -> None:
     """For every test of this folder."""
