@@ -78,7 +78,7 @@ def test_scores_are_those_of_evaluate(model, images):
 
 
 def test_the_reference_is_its_own_closest_match_and_another_draw_is_not(model, images):
-    bench = QualityBench(model, images, IDS, 3, batch=3)
+    bench = QualityBench(model, images, IDS, 3, batch=3, dtype=torch.float32)  # as the reference always is
     bench.measure_reference(steps=6)
     again, other = bench.measure("euler-maruyama", 6), bench.measure_another_draw(steps=6)
     assert again.psnr_reference.equal == 3 * 4  # every picture is the same
