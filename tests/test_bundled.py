@@ -36,7 +36,7 @@ def test_it_says_where_it_comes_from(model: MultiViewModel):
     assert model.view_names == ("front", "right", "back", "left")
     assert model.classes == CLASSES
     provenance = model.config.provenance
-    assert provenance["data"]["form"] == "zip" and provenance["data"]["split"] == "train"
+    assert provenance["data"]["name"] == "big.zip" and provenance["data"]["split"] == "train"
     assert provenance["diffusion"]["steps"] > 1000
 
 
