@@ -41,6 +41,7 @@ class RunTimes:
     Attributes:
         format: Form of the output.
         batch: Rows of a batch.
+        steps: Network evaluations.
         objects, views: How many were generated.
         seconds: On the wall, from locking the folder to the report.
         stages: Seconds that each stage was at work; they overlap.
@@ -49,6 +50,7 @@ class RunTimes:
 
     format: str
     batch: int
+    steps: int
     objects: int
     views: int
     seconds: float
@@ -65,6 +67,7 @@ class RunTimes:
         return {
             "format": self.format,
             "batch": self.batch,
+            "steps": self.steps,
             "objects": self.objects,
             "views": self.views,
             "seconds": self.seconds,
@@ -119,7 +122,9 @@ def measure_run(
         seconds = time.perf_counter() - start
         assert report is not None
         size = sum(path.stat().st_size for path in output.rglob("*") if path.is_file())
-    return RunTimes(format, batch, report.objects, report.views, seconds, generation.times.totals(), size)
+    return RunTimes(
+        format, batch, settings.steps, report.objects, report.views, seconds, generation.times.totals(), size
+    )
 
 
 @torch.no_grad()
@@ -150,7 +155,7 @@ def measure_loop(
             progress(int((~batch.known).sum()))
         seconds = time.perf_counter() - begin
         size = sum(path.stat().st_size for path in Path(name).iterdir())
-    return RunTimes("plain loop", LOOP_BATCH, len(source), views, seconds, stages, size)
+    return RunTimes("plain loop", LOOP_BATCH, LOOP_STEPS, len(source), views, seconds, stages, size)
 
 
 def measure_quality(

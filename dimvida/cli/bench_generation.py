@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -27,6 +29,7 @@ def generation(
     objects: Annotated[int, typer.Option(metavar="N", min=1, help="Single-view images of each run.")] = 1024,
     batch: Annotated[str, typer.Option(metavar="LIST", help="Objects at a time.")] = "256,1024",
     formats: Annotated[str, typer.Option("--format", metavar="LIST", help="Forms.")] = "imagefolder,webdataset,npy",
+    steps: Annotated[str | None, typer.Option(metavar="LIST", help="Default: the checkpoint's.")] = None,
     data: Annotated[Path | None, typer.Option(metavar="PATH", help="Objects; default: the sample.")] = None,
     split: Annotated[str | None, typer.Option(metavar="NAME", help="Only objects of this split.")] = None,
     view: Annotated[str, typer.Option(metavar="NAME", help="The known view.")] = "front",
@@ -44,6 +47,7 @@ def generation(
     250 eager Euler-Maruyama steps and one Image.save for each view.
     """
     sizes, forms = parse_numbers("--batch", batch), parse_names("--format", formats)
+    evaluations = parse_numbers("--steps", steps)
     require_writable("--json", json_)
 
     from dimvida.benchmark import machine
@@ -62,13 +66,13 @@ def generation(
             "versions": machine.versions(),
             "hardware": machine.hardware(model.device),
             "checkpoint": model.checkpoint_hash,
-            "steps": model.config.sampling.steps,
             "solver": model.config.sampling.solver,
         }
         if memory:
             result |= _memory(source, view, memory, forms or ())
         else:
-            result |= _rates(model, source, view, objects, sizes or (), forms or (), loop)
+            runs = tuple(itertools.product(evaluations or (model.config.sampling.steps,), sizes or (), forms or ()))
+            result |= _rates(model, source, view, objects, runs, loop)
             result |= _quality(model, source, view, quality)
     if json_ is not None:
         write_json(json_, result)
@@ -80,8 +84,7 @@ def _rates(
     source: MultiViewSource,
     view: str,
     objects: int,
-    sizes: tuple[int, ...],
-    forms: tuple[str, ...],
+    wanted: Sequence[tuple[int, int, str]],
     loop: int,
 ) -> dict[str, Any]:
     from dimvida.benchmark.encoders import measure_encoders
@@ -97,13 +100,12 @@ def _rates(
         print(f"{encoder.name:24} {encoder.images_per_second:8.0f} images/s and core {encoder.size:8.0f} bytes")
     runs = []
     views = len(model.view_names) - 1
-    total = views * (objects * len(sizes) * len(forms) + loop)
+    total = views * (objects * len(wanted) + loop)
     with ProgressBar("timing", total, "views") as bar:
         with repeated_inputs(source, view, objects) as inputs:
-            for size in sizes:
-                for form in forms:
-                    runs.append(measure_run(model, inputs, form, size, progress=bar.advance))
-                    _print_run(runs[-1])
+            for steps, size, form in wanted:
+                runs.append(measure_run(model, inputs, form, size, steps=steps, progress=bar.advance))
+                _print_run(runs[-1])
         if loop:
             with repeated_inputs(source, view, loop) as inputs:
                 runs.append(measure_loop(model, inputs, bar.advance))
@@ -111,7 +113,7 @@ def _rates(
     if loop:
         base = runs[-1].views / runs[-1].seconds
         for run in runs[:-1]:
-            print(f"{run.format}, batch {run.batch}: {run.views / run.seconds / base:.1f} times the plain loop")
+            print(f"{_name(run)}: {run.views / run.seconds / base:.1f} times the plain loop")
     return {"encoders": [encoder.to_dict() for encoder in encoders], "runs": [run.to_dict() for run in runs]}
 
 
@@ -154,7 +156,8 @@ def _one_known(model: MultiViewModel, images: Any, names: tuple[str, ...], view:
 
 def _print_run(run: RunTimes) -> None:
     shares = ", ".join(f"{name} {100 * value / run.seconds:.1f} %" for name, value in run.stages.items())
-    print(
-        f"{run.format}, batch {run.batch}: {run.objects / run.seconds:.1f} objects/s, "
-        f"{run.views / run.seconds:.1f} views/s; {shares}"
-    )
+    print(f"{_name(run)}: {run.objects / run.seconds:.1f} objects/s, {run.views / run.seconds:.1f} views/s; {shares}")
+
+
+def _name(run: RunTimes) -> str:
+    return f"{run.format}, batch {run.batch}, {run.steps} steps"

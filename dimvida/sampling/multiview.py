@@ -35,7 +35,8 @@ class MultiViewModel(nn.Module):
         super().__init__()
         self.config = checkpoint.config
         self.checkpoint_hash = checkpoint.digest
-        self.autoencoder = checkpoint.autoencoder
+        # Convolutions run faster on this layout, on CPUs as on GPUs; the weights are the same.
+        self.autoencoder = checkpoint.autoencoder.to(memory_format=torch.channels_last)
         self.score = checkpoint.score
         # The last layer starts at zero and leaves it with the first training step.
         self.is_trained = bool(checkpoint.score.output.weight.any())
@@ -86,7 +87,7 @@ class MultiViewModel(nn.Module):
                 f"images must be uint8 or float [..., {', '.join(map(str, shape))}], "
                 f"not {images.dtype} {list(images.shape)}"
             )
-        pixels = images.to(self.device).reshape(-1, *shape)
+        pixels = images.to(self.device).reshape(-1, *shape).contiguous(memory_format=torch.channels_last)
         scale = 255 if pixels.dtype == torch.uint8 else 1
         # Not every layer takes an empty batch.
         raw = [self.autoencoder.encode(part.float() / scale) for part in self._parts(pixels)]

@@ -57,6 +57,11 @@ def test_rates_shares_the_plain_loop_and_its_quality(bench):
     assert result["versions"]["dimvida"] and result["hardware"]["cpu"]
 
 
+def test_every_number_of_steps_is_timed(bench):
+    runs = bench("--objects", 4, "--batch", 4, "--format", "npy", "--steps", "2,5", "--loop", 0, "--quality", 0)["runs"]
+    assert [(run["steps"], run["format"], run["batch"]) for run in runs] == [(2, "npy", 4), (5, "npy", 4)]
+
+
 def test_memory(dimvida, objects: Path, tmp_path: Path):
     result = dimvida(
         "bench", "generation", "--data", objects, "--memory", 130, "--format", "npy", "--json", tmp_path / "m"
