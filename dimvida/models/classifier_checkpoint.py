@@ -1,0 +1,118 @@
+"""Classifiers on disk: a folder with ``classifier.json`` and ``classifier.safetensors``. No pickle is ever loaded.
+
+    classifier.safetensors   the weights, with torchvision's names
+    classifier.json          schema version, what the classifier is, where it comes from, SHA-256 of the weights
+
+The description is written last: with it the folder is whole.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+
+from dimvida.errors import InputError
+from dimvida.files import atomic_write
+from dimvida.models.classifiers import ClassifierConfig, ImageClassifier
+from dimvida.models.config import config_from_dict
+
+SCHEMA = 1
+DESCRIPTION, WEIGHTS = "classifier.json", "classifier.safetensors"
+
+
+def save_classifier(folder: str | Path, classifier: ImageClassifier, provenance: dict[str, Any]) -> None:
+    """Write a classifier's folder.
+
+    Args:
+        folder: Made if it is not there.
+        classifier: What is written.
+        provenance: Where its weights come from; plain values for JSON.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    state = {name: tensor.detach().cpu().contiguous() for name, tensor in classifier.network.state_dict().items()}
+    weights = save(state)
+    # Between the two files the folder would describe other weights.
+    (folder / DESCRIPTION).unlink(missing_ok=True)
+    atomic_write(folder / WEIGHTS, weights)
+    description = {
+        "schema": SCHEMA,
+        "config": dataclasses.asdict(classifier.config),
+        "provenance": provenance,
+        "sha256": hashlib.sha256(weights).hexdigest(),
+    }
+    atomic_write(folder / DESCRIPTION, json.dumps(description, indent=2) + "\n")
+
+
+def load_classifier(folder: str | Path) -> ImageClassifier:
+    """Load a classifier's folder, or a training run that holds one.
+
+    Returns:
+        The classifier on the CPU in evaluation mode.
+
+    Raises:
+        InputError: It is missing, damaged, of another schema, or does not fit together.
+    """
+    folder = _find(Path(folder))
+    description = read_description(folder)
+    config = _parse_config(description.get("config"), folder / DESCRIPTION)
+    try:
+        data = (folder / WEIGHTS).read_bytes()
+    except OSError as error:
+        raise InputError(f"{folder / WEIGHTS}: cannot be read ({error.strerror})") from None
+    if hashlib.sha256(data).hexdigest() != description.get("sha256"):
+        raise InputError(f"{folder / WEIGHTS}: damaged: not the weights that {DESCRIPTION} was written for")
+    with torch.random.fork_rng(devices=[]):  # initial weights, about to be replaced, are no reason to draw
+        classifier = ImageClassifier(config)
+    try:
+        classifier.network.load_state_dict(load(data))
+    except (SafetensorError, RuntimeError) as error:
+        reason = str(error).splitlines()[-1].strip()[:200]
+        raise InputError(f"{folder / WEIGHTS}: does not fit {DESCRIPTION}: {reason}") from None
+    return classifier.eval()
+
+
+def read_description(folder: str | Path) -> dict[str, Any]:
+    """What ``classifier.json`` says.
+
+    Raises:
+        InputError: It is missing, damaged or of another schema.
+    """
+    path = Path(folder) / DESCRIPTION
+    try:
+        description = json.loads(path.read_bytes())
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
+    except ValueError as error:
+        raise InputError(f"{path}: not valid JSON ({error})") from None
+    schema = description.get("schema") if isinstance(description, dict) else None
+    if schema != SCHEMA:
+        raise InputError(f"{path}: schema {schema!r} is not one that this dimvida reads ({SCHEMA})")
+    return description
+
+
+def _find(folder: Path) -> Path:
+    for candidate in (folder, folder / "classifier"):
+        if (candidate / DESCRIPTION).is_file():
+            return candidate
+    raise InputError(
+        f"{folder}: no classifier there (no {DESCRIPTION}); train one with 'dimvida train --stage classifier'"
+    )
+
+
+def _parse_config(values: Any, path: Path) -> ClassifierConfig:
+    if isinstance(values, dict):
+        values = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+        kinds = {"classes": str, "mean": float, "std": float}
+        for name, kind in kinds.items():
+            items = values.get(name, ())
+            if not isinstance(items, tuple) or not all(isinstance(item, kind) for item in items):
+                raise InputError(f"{path}: config: {name} must be a list of {'names' if kind is str else 'numbers'}")
+    return config_from_dict(ClassifierConfig, values, f"{path}: config")

@@ -1,0 +1,194 @@
+"""Image classifiers: torchvision's ResNet and MobileNetV3 with their preparation of images built in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import torchvision
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from dimvida.errors import DimvidaError, InputError
+
+# The final linear layer of each, and torchvision's name of its ImageNet weights.
+_ARCHITECTURES: dict[str, tuple[Callable[..., nn.Module], str, str]] = {
+    "resnet18": (torchvision.models.resnet18, "fc", "ResNet18_Weights"),
+    "mobilenet-v3-large": (torchvision.models.mobilenet_v3_large, "classifier.3", "MobileNet_V3_Large_Weights"),
+    "mobilenet-v3-small": (torchvision.models.mobilenet_v3_small, "classifier.3", "MobileNet_V3_Small_Weights"),
+}
+CLASSIFIERS = tuple(_ARCHITECTURES)
+
+IMAGENET = "imagenet"
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True, slots=True)
+class ClassifierConfig:
+    """What a classifier is, apart from its weights.
+
+    Attributes:
+        name: One of ``CLASSIFIERS``.
+        classes: Names of the K classes, in the order of the outputs.
+        input_size: Edge in pixels that images are resized to; 0 takes them as they come.
+        mean, std: Of each colour channel in [0, 1]; subtracted and divided by.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    input_size: int = 0
+    mean: tuple[float, float, float] = IMAGENET_MEAN
+    std: tuple[float, float, float] = IMAGENET_STD
+
+    def __post_init__(self) -> None:
+        if self.name not in CLASSIFIERS:
+            raise InputError(f"classifier {self.name!r}: choose from {', '.join(CLASSIFIERS)}")
+        if len(self.classes) < 2 or len(set(self.classes)) != len(self.classes):
+            raise InputError(f"a classifier needs at least 2 different classes, not {list(self.classes)}")
+        if self.input_size < 0:
+            raise InputError(f"input_size must not be negative: {self.input_size}")
+        if len(self.mean) != 3 or len(self.std) != 3 or not all(std > 0 for std in self.std):
+            raise InputError("mean and std need three values each, those of std above 0")
+
+
+class ImageClassifier(nn.Module):
+    """A network of torchvision that takes pictures as they are stored.
+
+    The architectures are torchvision's, unchanged: made for 224 pixels, they reduce 64 pixels to 2 x 2 places before
+    the last mean. That is what the paper's classifiers see; ``input_size`` gives them larger pictures.
+
+    Attributes:
+        config: What it is.
+        network: torchvision's module, with its names.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, config: ClassifierConfig) -> None:
+        super().__init__()
+        self.config = config
+        build, _, _ = _ARCHITECTURES[config.name]
+        # Convolutions run faster on this layout, on CPUs as on GPUs; the weights are the same.
+        self.network = build(num_classes=len(config.classes)).to(memory_format=torch.channels_last)
+        # Not part of the weights: they stand in the configuration.
+        self.register_buffer("mean", torch.tensor(config.mean).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(config.std).view(1, 3, 1, 1), persistent=False)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the K classes."""
+        return self.config.classes
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits of images.
+
+        Args:
+            images: [N, 3, H, W], uint8 in 0..255 or float in [0, 1], on the classifier's device.
+
+        Returns:
+            float32 [N, K].
+
+        Raises:
+            ValueError: For another shape or dtype.
+        """
+        if images.ndim != 4 or images.shape[1] != 3 or not (images.dtype == torch.uint8 or images.is_floating_point()):
+            raise ValueError(f"images must be uint8 or float [N, 3, H, W], not {images.dtype} {list(images.shape)}")
+        return self.network(self._prepare(images))
+
+    def _prepare(self, images: Tensor) -> Tensor:
+        scale = 255 if images.dtype == torch.uint8 else 1
+        pixels = images.to(torch.float32, memory_format=torch.channels_last) / scale
+        size = self.config.input_size
+        if size and tuple(pixels.shape[-2:]) != (size, size):
+            pixels = nn.functional.interpolate(pixels, (size, size), mode="bilinear", antialias=True)
+        return (pixels - self.mean) / self.std
+
+
+def build_classifier(
+    name: str,
+    classes: Sequence[str],
+    *,
+    weights: str | Path | None = None,
+    input_size: int = 0,
+) -> ImageClassifier:
+    """A classifier to train.
+
+    Args:
+        name: One of ``CLASSIFIERS``.
+        classes: Names of the K classes.
+        weights: None for random ones from the global generator; ``imagenet`` for torchvision's, which are downloaded
+            once; or a file with torchvision's names, ``.pth`` or ``.safetensors``. Of a file with another number of
+            classes everything but the final layer is taken.
+        input_size: See ``ClassifierConfig``.
+
+    Raises:
+        InputError: For an unknown name, or a file that does not fit.
+        DimvidaError: The download failed.
+    """
+    classifier = ImageClassifier(ClassifierConfig(name, tuple(classes), input_size))
+    if weights is not None:
+        downloaded = str(weights) == IMAGENET
+        state = _download(name) if downloaded else _read_weights(Path(weights))
+        _adopt(classifier, state, IMAGENET if downloaded else str(weights))
+    return classifier
+
+
+def predict_logits(classifier: nn.Module, images: Tensor, *, batch: int = 256, device: Any = "cpu") -> Tensor:
+    """Logits float32 [N, K] on the CPU of images uint8 [N, 3, H, W], in evaluation mode and without gradients."""
+    classifier.eval()
+    with torch.no_grad():
+        parts = [classifier(part.to(device)).float().cpu() for part in images.split(batch)]
+    return torch.cat(parts)
+
+
+def _adopt(classifier: ImageClassifier, state: dict[str, Tensor], where: str) -> None:
+    _, last, _ = _ARCHITECTURES[classifier.config.name]
+    own = classifier.network.state_dict()
+    for part in ("weight", "bias"):
+        name = f"{last}.{part}"
+        given = state.get(name)
+        if given is None or given.shape != own[name].shape:
+            state = {**state, name: own[name]}  # of other classes: the fresh layer stays
+    try:
+        classifier.network.load_state_dict(state)
+    except RuntimeError as error:
+        reason = str(error).splitlines()[-1].strip()[:200]
+        raise InputError(
+            f"--weights {where}: not torchvision's weights of {classifier.config.name} ({reason})"
+        ) from None
+
+
+def _read_weights(path: Path) -> dict[str, Tensor]:
+    if not path.is_file():
+        raise InputError(f"--weights {path}: no such file; give a .pth or .safetensors file, or 'imagenet'")
+    try:
+        if path.suffix == ".safetensors":
+            state = load_file(path)
+        else:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"--weights {path}: cannot be read ({' '.join(str(error).split())[:150]})") from None
+    except Exception:  # a file that is no weights may fail in any way
+        raise InputError(f"--weights {path}: not a file of weights alone, as torch.save(state_dict) makes") from None
+    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise InputError(f"--weights {path}: not a file of named weights; give torchvision's state_dict")
+    return state
+
+
+def _download(name: str) -> dict[str, Tensor]:
+    *_, collection = _ARCHITECTURES[name]
+    weights = getattr(torchvision.models, collection).IMAGENET1K_V1
+    try:
+        return weights.get_state_dict(progress=False, check_hash=True)
+    except Exception as error:  # no network, no permission, a wrong hash: whatever urllib and the disk can raise
+        reason = " ".join(str(error).split())[:100]
+        raise DimvidaError(
+            f"--weights imagenet: the download failed ({reason}); fetch {weights.url} elsewhere and give the file "
+            "with --weights"
+        ) from None

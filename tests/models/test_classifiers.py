@@ -1,0 +1,207 @@
+"""Classifiers: torchvision's networks unchanged, their weights, their preparation, and their folders."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import urllib.error
+from pathlib import Path
+
+import pytest
+import torch
+import torchvision
+from safetensors.torch import save_file
+
+from dimvida.errors import DimvidaError, InputError
+from dimvida.files import sha256_file
+from dimvida.models.classifier_checkpoint import load_classifier, read_description, save_classifier
+from dimvida.models.classifiers import (
+    CLASSIFIERS,
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    ClassifierConfig,
+    ImageClassifier,
+    build_classifier,
+    predict_logits,
+)
+
+SMALL = "mobilenet-v3-small"
+TORCHVISION = {
+    "resnet18": torchvision.models.resnet18,
+    "mobilenet-v3-large": torchvision.models.mobilenet_v3_large,
+    "mobilenet-v3-small": torchvision.models.mobilenet_v3_small,
+}
+
+
+def images(count: int = 3, size: int = 32) -> torch.Tensor:
+    return torch.randint(0, 256, (count, 3, size, size), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
+
+
+def small(classes: int = 3) -> ImageClassifier:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return build_classifier(SMALL, [f"class {number}" for number in range(classes)]).eval()
+
+
+@pytest.mark.parametrize("name", CLASSIFIERS)
+def test_it_is_torchvisions_network_on_normalised_pixels(name: str):
+    classifier = build_classifier(name, ("a", "b", "c")).eval()
+    original = TORCHVISION[name](num_classes=3).eval()
+    original.load_state_dict(classifier.network.state_dict())
+    pixels = images().float() / 255
+    expected = (pixels - torch.tensor(IMAGENET_MEAN)[:, None, None]) / torch.tensor(IMAGENET_STD)[:, None, None]
+    logits = classifier(images())
+    assert logits.dtype == torch.float32
+    torch.testing.assert_close(logits, original(expected), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(classifier(pixels), logits)
+
+
+def test_other_images_are_refused():
+    with pytest.raises(ValueError, match=r"uint8 or float \[N, 3, H, W\]"):
+        small()(images().long())
+    with pytest.raises(ValueError, match=r"uint8 or float \[N, 3, H, W\]"):
+        small()(images()[0])
+
+
+def test_input_size_resizes():
+    classifier = build_classifier(SMALL, ("a", "b"), input_size=48).eval()
+    shown = []
+    classifier.network.register_forward_pre_hook(lambda _, args: shown.append(args[0].shape[-2:]))
+    classifier(images(size=32))
+    classifier(images(size=48))
+    assert shown == [(48, 48), (48, 48)]
+
+
+def test_the_logits_do_not_depend_on_the_batch():
+    classifier = small()
+    torch.testing.assert_close(predict_logits(classifier, images(7), batch=3), predict_logits(classifier, images(7)))
+
+
+def test_nonsense_is_refused():
+    with pytest.raises(InputError, match="choose from resnet18, mobilenet-v3-large, mobilenet-v3-small"):
+        build_classifier("vgg", ("a", "b"))
+    with pytest.raises(InputError, match="at least 2 different classes"):
+        build_classifier(SMALL, ("a",))
+    with pytest.raises(InputError, match="input_size must not be negative"):
+        ClassifierConfig(SMALL, ("a", "b"), -1)
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+def test_weights_of_other_classes_lack_only_the_last_layer(tmp_path: Path, suffix: str):
+    path = tmp_path / f"weights{suffix}"
+    state = torchvision.models.mobilenet_v3_small(num_classes=5).state_dict()
+    torch.save(state, path) if suffix == ".pth" else save_file(state, path)
+    other = build_classifier(SMALL, ("a", "b"), weights=path).network.state_dict()
+    same = build_classifier(SMALL, tuple("abcde"), weights=path).network.state_dict()
+    assert other["classifier.3.weight"].shape[0] == 2
+    assert torch.equal(same["classifier.3.weight"], state["classifier.3.weight"])
+    for name in state.keys() - {"classifier.3.weight", "classifier.3.bias"}:
+        assert torch.equal(other[name], state[name]), name
+
+
+def test_weights_that_do_not_fit_are_refused_in_one_line(tmp_path: Path):
+    with pytest.raises(InputError, match="no such file"):
+        build_classifier(SMALL, ("a", "b"), weights=tmp_path / "none.pth")
+    resnet = tmp_path / "resnet.pth"
+    torch.save({"conv1.weight": torch.zeros(1)}, resnet)
+    with pytest.raises(InputError, match="not torchvision's weights of mobilenet-v3-small"):
+        build_classifier(SMALL, ("a", "b"), weights=resnet)
+    damaged = tmp_path / "damaged.safetensors"
+    damaged.write_bytes(b"nothing")
+    with pytest.raises(InputError, match="cannot be read"):
+        build_classifier(SMALL, ("a", "b"), weights=damaged)
+    listed = tmp_path / "list.pth"
+    torch.save([1, 2], listed)
+    with pytest.raises(InputError, match="not a file of named weights"):
+        build_classifier(SMALL, ("a", "b"), weights=listed)
+
+
+class Evil:
+    def __reduce__(self):
+        return print, ("run",)
+
+
+def test_a_pickle_with_code_is_not_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    path = tmp_path / "evil.pth"
+    path.write_bytes(pickle.dumps({"conv1.weight": Evil()}))
+    with pytest.raises(InputError, match="not a file of weights alone"):
+        build_classifier(SMALL, ("a", "b"), weights=path)
+    assert capsys.readouterr().out == ""
+
+
+def test_a_failed_download_says_what_to_fetch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def unreachable(*args, **kwargs):
+        raise urllib.error.URLError("no network")
+
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))  # nothing was downloaded before
+    monkeypatch.setattr("urllib.request.urlopen", unreachable)
+    monkeypatch.setattr("torch.hub.urlopen", unreachable)
+    with pytest.raises(DimvidaError, match=r"fetch https://\S+mobilenet_v3_small\S+\.pth elsewhere.*--weights"):
+        build_classifier(SMALL, ("a", "b"), weights="imagenet")
+
+
+def test_round_trip(tmp_path: Path):
+    classifier = small()
+    classifier.network.features[0][1].running_mean.fill_(0.5)  # statistics are weights too
+    save_classifier(tmp_path / "run" / "classifier", classifier, {"steps": 7})
+    for folder in (tmp_path / "run", tmp_path / "run" / "classifier"):
+        loaded = load_classifier(folder)
+        assert loaded.config == classifier.config
+        assert not loaded.training
+        assert torch.equal(loaded(images()), classifier(images()))
+    assert read_description(tmp_path / "run" / "classifier")["provenance"] == {"steps": 7}
+    names = sorted(path.name for path in (tmp_path / "run" / "classifier").iterdir())
+    assert names == ["classifier.json", "classifier.safetensors"]
+
+
+def test_loading_draws_nothing(tmp_path: Path):
+    save_classifier(tmp_path, small(), {})
+    before = torch.random.get_rng_state()
+    load_classifier(tmp_path)
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
+def edit(folder: Path, **values: object) -> None:
+    description = json.loads((folder / "classifier.json").read_text())
+    description.update(values)
+    (folder / "classifier.json").write_text(json.dumps(description))
+
+
+def test_damage_is_refused_in_one_line(tmp_path: Path):
+    with pytest.raises(InputError, match="no classifier there"):
+        load_classifier(tmp_path)
+    save_classifier(tmp_path, small(), {})
+    description = (tmp_path / "classifier.json").read_text()
+    config = json.loads(description)["config"]
+    for values, message in [
+        ({"schema": 2}, "schema 2"),
+        ({"sha256": "0" * 64}, "damaged"),
+        ({"config": None}, "expected a table of options"),
+        ({"config": {**config, "name": "vgg"}}, "choose from resnet18"),
+        ({"config": {**config, "classes": [1, 2]}}, "classes must be a list of names"),
+        ({"config": {**config, "mean": ["a", "b", "c"]}}, "mean must be a list of numbers"),
+        ({"config": {**config, "classes": ["a", "b"]}}, "does not fit classifier.json"),
+    ]:
+        edit(tmp_path, **values)
+        with pytest.raises(InputError, match=message):
+            load_classifier(tmp_path)
+        (tmp_path / "classifier.json").write_text(description)
+    (tmp_path / "classifier.json").write_text("{")
+    with pytest.raises(InputError, match="not valid JSON"):
+        load_classifier(tmp_path)
+
+
+def test_a_pickle_in_a_classifiers_folder_is_not_loaded(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    save_classifier(tmp_path, small(), {})
+    (tmp_path / "classifier.safetensors").write_bytes(pickle.dumps(Evil()))
+    edit(tmp_path, sha256=sha256_file(tmp_path / "classifier.safetensors"))
+    with pytest.raises(InputError, match="does not fit"):
+        load_classifier(tmp_path)
+    assert capsys.readouterr().out == ""
+
+
+def test_half_written_is_not_taken_for_whole(tmp_path: Path):
+    save_classifier(tmp_path, small(), {})
+    (tmp_path / "classifier.json").unlink()
+    with pytest.raises(InputError, match="no classifier there"):
+        load_classifier(tmp_path)
