@@ -32,7 +32,7 @@ def train(
     data: Annotated[Path, typer.Option(metavar="PATH", help="A folder, a zip, or NMR.")],
     out: Annotated[Path, typer.Option(metavar="DIR", help="The run's folder.")],
     preset: Annotated[str, typer.Option(metavar="NAME", help="paper, small or tiny.")] = "small",
-    stage: Annotated[str, typer.Option(metavar="NAME", help="all, autoencoder or diffusion.")] = "all",
+    stage: Annotated[str, typer.Option(metavar="NAME", help="all, autoencoder, diffusion, classifier.")] = "all",
     resume: Annotated[bool, typer.Option("--resume", help="Continue where this run stopped.")] = False,
     split: Annotated[str | None, typer.Option(metavar="NAME", help="Default: 'train' if there is one.")] = None,
     partition: Annotated[Path | None, typer.Option(metavar="FILE", help="Partition; trains on its part d.")] = None,
@@ -42,34 +42,43 @@ def train(
         typer.Option("--set", metavar="OPTION=VALUE", help="Replace a preset's value."),
     ] = None,
     init: Annotated[str | None, typer.Option(metavar="DIR", help="Start from this checkpoint.")] = None,
+    classifier: Annotated[str, typer.Option(metavar="NAME", help="What --stage classifier trains.")] = "resnet18",
+    weights: Annotated[str | None, typer.Option(metavar="FILE", help="Its first weights; or 'imagenet'.")] = None,
     minutes: Annotated[float, typer.Option(metavar="M", help="Stop after M minutes; 0: never.")] = 0,
     device: Annotated[str, typer.Option(metavar="NAME", help="auto, cpu, cuda, cuda:1, ...")] = "auto",
 ) -> int:
-    """Train an autoencoder, then the diffusion over its latents.
+    """Train an autoencoder, then the diffusion over its latents; or a classifier.
 
     Ctrl-C and SIGTERM save everything; the same command with --resume goes on exactly.
     """
     from dimvida.models.checkpoint import load_checkpoint
     from dimvida.training.config import load_preset
-    from dimvida.training.folder import STAGES, RunFolder
+    from dimvida.training.folder import CLASSIFIER, STAGES, RunFolder
     from dimvida.training.interrupt import Interrupt
     from dimvida.training.run import Run
 
-    if stage not in ("all", *STAGES):
-        raise InputError(f"--stage {stage}: choose from all, {', '.join(STAGES)}")
+    if stage not in ("all", *STAGES, CLASSIFIER):
+        raise InputError(f"--stage {stage}: choose from all, {', '.join(STAGES)}, {CLASSIFIER}")
     if not minutes >= 0:
         raise InputError(f"--minutes {minutes:g}: must not be negative")
     config = load_preset(preset, set_ or [])
     torch_device = resolve_device(device)
+    if stage == CLASSIFIER:
+        from dimvida.cli.train_classifier import train_classifier
+        from dimvida.training.classifier_run import ClassifierPlan
+
+        plan = ClassifierPlan(classifier, config.classifier_stage, config.seed, weights)
+        chosen = {"split": split, "partition": partition, "skip_bad": skip_bad}
+        return train_classifier(data, out, config, plan, torch_device, minutes=minutes, resume=resume, **chosen)
     start = load_checkpoint(init) if init is not None else None
     # Before the data are read, not after it.
-    _check_place(out)
+    check_place(out)
     stages = STAGES if stage == "all" else (stage,)
     folder = RunFolder(out)
     folder.check(stages, resume=resume, init=None if start is None else start.digest)
     training_data = _load(data, split, partition, config)
-    with Interrupt(minutes, _announce) as interrupt, contextlib.ExitStack() as bars:
-        run = Run(out, config, training_data, torch_device, _watcher(bars), interrupt, start)
+    with Interrupt(minutes, announce) as interrupt, contextlib.ExitStack() as bars:
+        run = Run(out, config, training_data, torch_device, watcher(bars), interrupt, start)
         finished = run.train(stage, resume)
     if not finished:
         print(f"stopped; continue with --resume{_so_far(run)}")
@@ -99,7 +108,8 @@ def _so_far(run: Run) -> str:
     return f"; checkpoint so far: {run.folder.checkpoint}{note}"
 
 
-def _announce(number: signal.Signals) -> None:
+def announce(number: signal.Signals) -> None:
+    """Say that a signal came and what happens now."""
     what = "interrupted; saving the state (ctrl-C again stops at once)"
     if number == signal.SIGTERM:
         what = "terminated; saving the state"
@@ -110,7 +120,8 @@ def _announce(number: signal.Signals) -> None:
         os.write(2, f"{start}{what}\n".encode())
 
 
-def _check_place(out: Path) -> None:
+def check_place(out: Path) -> None:
+    """Raise InputError unless a folder is, or can be made, there."""
     place = next(path for path in (out, *out.absolute().parents) if path.exists())
     if not place.is_dir():
         raise InputError(f"--out {out}: {place} is a file; choose another folder")
@@ -152,7 +163,9 @@ def _load(path: Path, split: str | None, partition: Path | None, config: TrainCo
     return training_data
 
 
-def _watcher(bars: contextlib.ExitStack) -> Watcher:
+def watcher(bars: contextlib.ExitStack) -> Watcher:
+    """Shows one piece of work after the other as progress bars."""
+
     def watch(work: str, total: int, unit: str, done: int) -> Show:
         bars.close()  # the last work's bar
         return bars.enter_context(ProgressBar(work, total, unit, start=done)).update

@@ -134,6 +134,27 @@ class DiffusionStageConfig(StageConfig):
 
 
 @dataclass(frozen=True, slots=True)
+class ClassifierStageConfig(StageConfig):
+    """The classifier's objective.
+
+    Attributes:
+        augment: ``none`` or ``trivial-augment-wide``.
+        finetune_lr: Peak learning rate of a classifier that starts from given weights; 0 takes ``lr``.
+        input_size: Edge in pixels that the classifier resizes images to; 0 takes them as they come.
+    """
+
+    augment: str = "none"
+    finetune_lr: float = 0.0
+    input_size: int = 0
+
+    def __post_init__(self) -> None:
+        StageConfig.__post_init__(self)
+        if not self.finetune_lr >= 0 or self.input_size < 0:
+            raise InputError("finetune_lr and input_size must not be negative")
+        _require_choice("augment", self.augment, AUGMENTATIONS)
+
+
+@dataclass(frozen=True, slots=True)
 class StorageConfig:
     """How weights are stored in the checkpoint: ``float32``, ``float16`` or ``bfloat16``."""
 
@@ -158,6 +179,7 @@ class TrainConfig:
     score: ScoreConfig = field(default_factory=ScoreConfig)
     autoencoder_stage: AutoencoderStageConfig = field(default_factory=AutoencoderStageConfig)
     diffusion_stage: DiffusionStageConfig = field(default_factory=DiffusionStageConfig)
+    classifier_stage: ClassifierStageConfig = field(default_factory=ClassifierStageConfig)
     sampling: SamplingDefaults = field(default_factory=SamplingDefaults)
     storage: StorageConfig = field(default_factory=StorageConfig)
 
@@ -186,6 +208,7 @@ _TABLES = {
     "score": ScoreConfig,
     "autoencoder_stage": AutoencoderStageConfig,
     "diffusion_stage": DiffusionStageConfig,
+    "classifier_stage": ClassifierStageConfig,
     "sampling": SamplingDefaults,
     "storage": StorageConfig,
 }

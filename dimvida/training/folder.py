@@ -15,10 +15,12 @@ from dimvida.errors import InputError
 from dimvida.files import atomic_write
 
 STAGES = ("autoencoder", "diffusion")
+CLASSIFIER = "classifier"  # a run's folder of a classifier, which needs neither stage and is needed by none
 
 # The names that dimvida.files.atomic_path gives to the unfinished files of a run.
 _UNFINISHED = re.compile(
-    r"\.(run|curves|latents|config|score|(autoencoder|diffusion)(-\d+)?)\.\w{8}\.(json|png|csv|state|safetensors)"
+    r"\.(run|curves|latents|config|score|(autoencoder|diffusion|classifier)(-\d+)?)\.\w{8}"
+    r"\.(json|png|csv|state|safetensors)"
 )
 
 
@@ -126,7 +128,8 @@ class RunFolder:
         atomic_write(self._description, json.dumps(content, indent=2) + "\n")
 
     def _is_free(self) -> bool:
-        return not self.path.exists() or all(_UNFINISHED.fullmatch(path.name) for path in self.path.iterdir())
+        names = [path.name for path in self.path.iterdir()] if self.path.exists() else []
+        return all(name == CLASSIFIER or _UNFINISHED.fullmatch(name) for name in names)
 
     def _check_init(self, known: dict[str, Any], init: str | None) -> None:
         # The training states know it too, but the first one is saved late.

@@ -25,11 +25,18 @@ def derived_generator(seed: int, purpose: str, number: int = 0) -> torch.Generat
 
 
 @contextmanager
-def seeded(seed: int) -> Iterator[None]:
-    """Seed the global CPU generator for code that draws from nothing else, and give it back as it was."""
+def seeded(seed: int, device: torch.device | None = None) -> Iterator[None]:
+    """Seed the global generators of the CPU and, if given, of a GPU for code that draws from nothing else.
+
+    Afterwards they are as they were.
+    """
+    gpu = device is not None and device.type == "cuda"
     # Not torch.manual_seed, which would also seed the generators of every GPU.
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[device] if gpu else []):
         torch.random.default_generator.manual_seed(seed)
+        if gpu:
+            with torch.cuda.device(device):
+                torch.cuda.manual_seed(seed)
         yield
 
 

@@ -1,0 +1,88 @@
+"""``dimvida train --stage classifier``."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dimvida.cli.evaluation_data import require_readable
+from dimvida.cli.progress import ProgressBar
+from dimvida.cli.train import announce, check_place, watcher
+from dimvida.models.classifiers import ClassifierConfig
+from dimvida.training.classifier_data import LabelledImages, all_views
+from dimvida.training.classifier_run import ClassifierPlan, ClassifierRun
+from dimvida.training.folder import CLASSIFIER
+from dimvida.training.interrupt import Interrupt, Stopped
+
+if TYPE_CHECKING:
+    import torch
+
+    from dimvida.data.batch import BadFile
+    from dimvida.training.config import TrainConfig
+
+
+def train_classifier(
+    data: Path,
+    out: Path,
+    config: TrainConfig,
+    plan: ClassifierPlan,
+    device: torch.device,
+    *,
+    split: str | None,
+    partition: Path | None,
+    minutes: float,
+    resume: bool,
+    skip_bad: bool,
+) -> int:
+    """Train a classifier on every view of the training data into ``out/classifier``; options as of ``train``."""
+    ClassifierConfig(plan.name, ("any", "other"))  # before the data are read: is there such a classifier?
+    check_place(out)
+    images, bad = _load(data, split, partition, config)
+    digest = plan.digest(images.digest())
+    folder = out / CLASSIFIER
+    with Interrupt(minutes, announce) as interrupt, contextlib.ExitStack() as bars:
+        run = ClassifierRun(folder, plan, digest, device, interrupt)
+        run.check(resume=resume)
+        try:
+            run.train(lambda: images, watcher(bars))
+        except Stopped:
+            bars.close()
+            print("stopped; continue with --resume")
+            if interrupt.signal == signal.SIGINT:
+                raise KeyboardInterrupt from None  # so that whoever called learns of it, as from any other command
+            return 0
+    print(f"classifier: {folder}{_accuracy(run, images)}")
+    if not skip_bad:
+        require_readable(bad)
+    return 0
+
+
+def _accuracy(run: ClassifierRun, images: LabelledImages) -> str:
+    from dimvida.models.classifier_checkpoint import read_description
+
+    accuracy = read_description(run.folder)["provenance"]["validation"]["accuracy"]
+    return f" ({100 * accuracy:.1f} % of the {len(images.held_out)} views of held-out objects right)"
+
+
+def _load(
+    path: Path, split: str | None, partition: Path | None, config: TrainConfig
+) -> tuple[LabelledImages, list[BadFile]]:
+    from dimvida.data.batch import load_all
+    from dimvida.data.opening import open_source
+    from dimvida.data.partitions import select_partition
+
+    source = open_source(path)
+    if split is None and partition is None and "train" in source.splits:
+        split = "train"
+    if split is not None:
+        source = open_source(path, split=split)
+    if partition is not None:
+        source = select_partition(source, partition, "d")
+    with ProgressBar("reading", len(source), "objects") as bar:
+        batch, bad, notes = load_all(source, image_size=config.autoencoder.image_size, progress=bar.update)
+    for note in (*source.notes, *notes):
+        print(f"note: {note}")
+    description = {"name": path.name, "form": source.form, "split": split, "partition": partition and partition.name}
+    return all_views(batch, source.classes, config.validation, config.seed, description), bad

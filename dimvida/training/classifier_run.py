@@ -1,0 +1,199 @@
+"""Training one classifier, in one folder.
+
+training.json            what is trained, on what; written first
+classifier.state         training state, removed at the end
+classifier.csv           learning curve
+classifier.safetensors   the classifier; written at the end, see ``dimvida.models.classifier_checkpoint``
+classifier.json
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from dimvida._version import __version__
+from dimvida.errors import DimvidaError, InputError
+from dimvida.files import atomic_write, sha256_file
+from dimvida.models.classifier_checkpoint import DESCRIPTION, load_classifier, read_description, save_classifier
+from dimvida.models.classifiers import IMAGENET, ImageClassifier, build_classifier
+from dimvida.training import curves
+from dimvida.training.classifier_data import LabelledImages
+from dimvida.training.classifier_objective import ClassifierObjective
+from dimvida.training.config import ClassifierStageConfig
+from dimvida.training.folder import RunFolder, another_configuration
+from dimvida.training.interrupt import Interrupt, Stopped
+from dimvida.training.loop import Diverged, Hooks, Stage, load_state, run_stage
+from dimvida.training.progress import Watcher
+from dimvida.training.seeds import derived_seed, seeded
+
+_PLAN = "training.json"
+
+
+@dataclass(frozen=True, slots=True)
+class ClassifierPlan:
+    """What decides about a trained classifier, apart from its data.
+
+    Attributes:
+        name: One of ``dimvida.models.classifiers.CLASSIFIERS``.
+        config: Steps, batch, learning rate, augmentation.
+        seed: Of the initial weights, the order of the pictures, augmentation and dropout.
+        weights: What it starts from, see ``build_classifier``; None for random weights.
+    """
+
+    name: str
+    config: ClassifierStageConfig
+    seed: int
+    weights: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON; a file of weights is named by its content.
+
+        Raises:
+            InputError: There is no such file.
+        """
+        weights = self.weights
+        if weights not in (None, IMAGENET):
+            try:
+                weights = sha256_file(weights)
+            except OSError as error:
+                raise InputError(f"--weights {weights}: cannot be read ({error.strerror})") from None
+        return {
+            "name": self.name,
+            "seed": self.seed,
+            "weights": weights,
+            "stage": dataclasses.asdict(self.config),
+        }
+
+    def digest(self, data: str) -> str:
+        """Hex SHA-256 of the plan and the data's digest: equal ones train equal classifiers."""
+        content = json.dumps({**self.to_dict(), "data": data}, sort_keys=True)
+        return hashlib.sha256(content.encode()).hexdigest()
+
+
+@dataclass(slots=True)
+class ClassifierRun:
+    """The training of one classifier; continues what is in its folder.
+
+    Attributes:
+        folder: Where.
+        plan: What is trained.
+        digest: Of the plan and the data.
+        device: Where to compute.
+        interrupt: Asked between steps whether to stop.
+    """
+
+    folder: Path
+    plan: ClassifierPlan
+    digest: str
+    device: torch.device
+    interrupt: Interrupt
+
+    _files: RunFolder = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._files = RunFolder(self.folder)
+
+    def check(self, *, resume: bool) -> None:
+        """Whether it may be trained here; changes nothing.
+
+        Raises:
+            InputError: There is one already, or something else; or, with ``resume``, there is none or another one.
+        """
+        begun = self._begun()
+        if begun is None and self.folder.exists() and any(not p.name.startswith(".") for p in self.folder.iterdir()):
+            raise InputError(f"{self.folder}: not empty, and not the training of a classifier; choose another --out")
+        if begun is None and resume:
+            raise InputError(f"{self.folder}: holds no classifier to resume; leave out --resume to begin one")
+        if begun is not None and not resume:
+            raise InputError(f"{self.folder} already holds a classifier; add --resume, or give another --out")
+        if begun is not None and begun != self.digest:
+            raise another_configuration(self.folder)
+
+    def finished(self) -> bool:
+        """Whether this classifier is in the folder, trained to its end."""
+        if not (self.folder / DESCRIPTION).exists():
+            return False
+        return read_description(self.folder).get("provenance", {}).get("digest") == self.digest
+
+    def train(self, read_data: Callable[[], LabelledImages], watch: Watcher, work: str = "classifier") -> None:
+        """Train to the end, from the last saved state if there is one.
+
+        Args:
+            read_data: Gives the pictures; not asked for if nothing is left to do.
+            watch: Called when the training begins.
+            work: What it is called there.
+
+        Raises:
+            InputError: The folder holds another classifier, or another process trains there.
+            DimvidaError: The loss or the weights are no longer finite.
+            Stopped: It was interrupted; the state is saved.
+        """
+        if self._begun() not in (None, self.digest):
+            raise another_configuration(self.folder)
+        with self._files.owned():
+            if self.finished():
+                self._files.state("classifier").unlink(missing_ok=True)
+                return
+            data = read_data()
+            content = {"digest": self.digest, **self.plan.to_dict(), "data": data.description}
+            atomic_write(self.folder / _PLAN, json.dumps(content, indent=2) + "\n")
+            self._train(data, watch, work)
+
+    def load(self) -> ImageClassifier:
+        """The finished classifier, on the device."""
+        return load_classifier(self.folder).to(self.device)
+
+    def _train(self, data: LabelledImages, watch: Watcher, work: str) -> None:
+        stage = self._stage(data)
+        if stage.state_path.exists():
+            stage.restore(load_state(stage.state_path, self.digest))
+        show = watch(work, stage.total, "steps", stage.step)
+        hooks = Hooks(
+            progress=lambda step, total, loss: show(step, f"loss {loss:.4g}"),
+            point=lambda point, curve: curves.write_csv(self._files.curve("classifier"), curve),
+        )
+        try:
+            result = run_stage(stage, hooks, self.interrupt)
+        except Diverged as error:
+            raise DimvidaError(
+                f"{work}: {error}; begin again with classifier_stage.lr below {stage.config.lr:g}"
+            ) from None
+        if not result.finished:
+            raise Stopped
+        provenance = {
+            "package_version": __version__,
+            "digest": self.digest,
+            **self.plan.to_dict(),
+            "data": data.description,
+            "steps": stage.step,
+            "validation": stage.curve[-1].validation,
+        }
+        assert isinstance(result.network, ImageClassifier)
+        save_classifier(self.folder, result.network, provenance)
+        stage.state_path.unlink()
+
+    def _stage(self, data: LabelledImages) -> Stage:
+        plan, config = self.plan, self.plan.config
+        with seeded(derived_seed(plan.seed, "classifier/initial weights")):
+            classifier = build_classifier(plan.name, data.classes, weights=plan.weights, input_size=config.input_size)
+        if plan.weights is not None and config.finetune_lr:
+            config = dataclasses.replace(config, lr=config.finetune_lr)
+        objective = ClassifierObjective(classifier.to(self.device), data, config, self.device)
+        return Stage(objective, config, plan.seed, self._files.state("classifier"), self.digest)
+
+    def _begun(self) -> str | None:
+        """The digest of the training in the folder, None if there is none."""
+        try:
+            return str(json.loads((self.folder / _PLAN).read_bytes())["digest"])
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, KeyError, TypeError):
+            raise InputError(f"{self.folder / _PLAN}: damaged; choose another --out") from None
