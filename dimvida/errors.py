@@ -26,3 +26,15 @@ class UnreadableImage(InputError):
         super().__init__(f"{location}: {reason}")
         self.location = location
         self.reason = reason
+
+
+class SaidElsewhere(DimvidaError):
+    """Another process of the same work tells what went wrong; this one exits without a word.
+
+    Attributes:
+        code: What to exit with.
+    """
+
+    def __init__(self, code: int) -> None:
+        super().__init__("another process tells what went wrong")
+        self.code = code

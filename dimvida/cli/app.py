@@ -9,7 +9,7 @@ import typer
 
 from dimvida._version import __version__
 from dimvida.cli import bench, data, doctor, evaluate, generate, train
-from dimvida.errors import DimvidaError, InputError
+from dimvida.errors import DimvidaError, InputError, SaidElsewhere
 
 EXIT_FAILURE = 1
 EXIT_INPUT = 2
@@ -72,6 +72,8 @@ def main() -> None:
 
 
 def _report(error: Exception) -> int:
+    if isinstance(error, SaidElsewhere):
+        return error.code
     if hasattr(error, "format_message"):  # click's usage errors, whichever click typer is built on
         return _fail(error.format_message(), EXIT_INPUT)
     if isinstance(error, InputError):

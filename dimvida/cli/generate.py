@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from dimvida.cli import generate_options as opt
 from dimvida.cli.device import resolve_device
 from dimvida.cli.generate_checks import check_member, check_needed, check_sheet, parse_batch
-from dimvida.cli.generate_ranks import rank_device, stop_in_order
+from dimvida.cli.generate_ranks import stop_in_order
 from dimvida.cli.names import parse_names
 from dimvida.cli.progress import ProgressBar
 from dimvida.errors import DimvidaError
@@ -69,7 +69,7 @@ def generate(
     from dimvida.generation.settings import resolve_settings
     from dimvida.sampling.multiview import load
 
-    model = load(checkpoint, rank_device(resolve_device(device)))
+    model = load(checkpoint, resolve_device(device))
     source, true_source = _open(input_, model.view_names, given, split, truth)
     plan = make_plan(source, model.view_names, given=given, targets=targets, draws=samples_per_view)
     settings = resolve_settings(

@@ -2,27 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    import torch
-
     from dimvida.generation.run import Generation
-
-
-def rank_device(device: torch.device) -> torch.device:
-    """The GPU of this rank of ``torchrun``, unless one was named or there is none."""
-    import torch
-
-    if device.type != "cuda" or device.index is not None or "LOCAL_RANK" not in os.environ:
-        return device
-    device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
-    torch.cuda.set_device(device)
-    return device
 
 
 @contextmanager

@@ -19,6 +19,7 @@ from dimvida.errors import DimvidaError, InputError
 
 if TYPE_CHECKING:
     from dimvida.data.batch import BadFile
+    from dimvida.models.checkpoint import Checkpoint
     from dimvida.training.config import TrainConfig
     from dimvida.training.dataset import TrainingData
     from dimvida.training.folder import RunFolder
@@ -51,10 +52,10 @@ def train(
 
     Ctrl-C and SIGTERM save everything; the same command with --resume goes on exactly.
     """
-    from dimvida.models.checkpoint import load_checkpoint
     from dimvida.training.config import load_preset
-    from dimvida.training.folder import CLASSIFIER, STAGES, RunFolder
+    from dimvida.training.folder import CLASSIFIER, STAGES
     from dimvida.training.interrupt import Interrupt
+    from dimvida.training.ranks import together
     from dimvida.training.run import Run
 
     if stage not in ("all", *STAGES, CLASSIFIER):
@@ -70,28 +71,51 @@ def train(
         plan = ClassifierPlan(classifier, config.classifier_stage, config.seed, weights)
         chosen = {"split": split, "partition": partition, "skip_bad": skip_bad}
         return train_classifier(data, out, config, plan, torch_device, minutes=minutes, resume=resume, **chosen)
+    stages = STAGES if stage == "all" else (stage,)
+    with together(torch_device) as ranks:
+        start, training_data = ranks.from_first(
+            lambda: _prepare(data, out, config, stages, resume, split, partition, init)
+        )
+        report = announce if ranks.is_first else None
+        with Interrupt(minutes, report) as interrupt, contextlib.ExitStack() as bars:
+            run = Run(out, config, training_data, torch_device, watcher(bars), interrupt, start, ranks)
+            finished = run.train(stage, resume)
+        if ranks.is_first:
+            print(_outcome(run, stage, finished))
+        if not finished and interrupt.signal == signal.SIGINT:
+            raise KeyboardInterrupt  # so that whoever called learns of it, as from any other command
+        if finished and training_data.skipped and not skip_bad:
+            raise _unreadable(training_data.skipped, run.folder)
+    return 0
+
+
+def _prepare(
+    data: Path,
+    out: Path,
+    config: TrainConfig,
+    stages: Sequence[str],
+    resume: bool,
+    split: str | None,
+    partition: Path | None,
+    init: str | None,
+) -> tuple[Checkpoint | None, TrainingData]:
+    """What the training starts from and what it trains on."""
+    from dimvida.models.checkpoint import load_checkpoint
+    from dimvida.training.folder import RunFolder
+
     start = load_checkpoint(init) if init is not None else None
     # Before the data are read, not after it.
     check_place(out)
-    stages = STAGES if stage == "all" else (stage,)
-    folder = RunFolder(out)
-    folder.check(stages, resume=resume, init=None if start is None else start.digest)
-    training_data = _load(data, split, partition, config)
-    with Interrupt(minutes, announce) as interrupt, contextlib.ExitStack() as bars:
-        run = Run(out, config, training_data, torch_device, watcher(bars), interrupt, start)
-        finished = run.train(stage, resume)
+    RunFolder(out).check(stages, resume=resume, init=None if start is None else start.digest)
+    return start, _load(data, split, partition, config)
+
+
+def _outcome(run: Run, stage: str, finished: bool) -> str:
     if not finished:
-        print(f"stopped; continue with --resume{_so_far(run)}")
-        if interrupt.signal == signal.SIGINT:
-            raise KeyboardInterrupt  # so that whoever called learns of it, as from any other command
-        return 0
+        return f"stopped; continue with --resume{_so_far(run)}"
     if stage == "autoencoder":
-        print(f"checkpoint: {folder.checkpoint} (the score network is not trained yet; next: --stage diffusion)")
-    else:
-        print(f"checkpoint: {folder.checkpoint}")
-    if training_data.skipped and not skip_bad:
-        raise _unreadable(training_data.skipped, folder)
-    return 0
+        return f"checkpoint: {run.folder.checkpoint} (the score network is not trained yet; next: --stage diffusion)"
+    return f"checkpoint: {run.folder.checkpoint}"
 
 
 def _unreadable(files: Sequence[BadFile], folder: RunFolder) -> DimvidaError:

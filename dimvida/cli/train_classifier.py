@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING
 from dimvida.cli.evaluation_data import require_readable
 from dimvida.cli.progress import ProgressBar
 from dimvida.cli.train import announce, check_place, watcher
+from dimvida.errors import InputError
 from dimvida.models.classifiers import ClassifierConfig
+from dimvida.torchrun import is_rank
 from dimvida.training.classifier_data import LabelledImages, all_views
 from dimvida.training.classifier_run import ClassifierPlan, ClassifierRun
 from dimvida.training.folder import CLASSIFIER
@@ -37,6 +39,8 @@ def train_classifier(
     skip_bad: bool,
 ) -> int:
     """Train a classifier on every view of the training data into ``out/classifier``; options as of ``train``."""
+    if is_rank():
+        raise InputError("--stage classifier trains in one process; start it without torchrun")
     ClassifierConfig(plan.name, ("any", "other"))  # before the data are read: is there such a classifier?
     check_place(out)
     images, bad = _load(data, split, partition, config)

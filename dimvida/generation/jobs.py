@@ -6,7 +6,6 @@ the folder before the others come in, and all begin when everything finished ear
 
 from __future__ import annotations
 
-import datetime
 import os
 import re
 import uuid
@@ -18,8 +17,7 @@ import torch.distributed as dist
 
 from dimvida.errors import DimvidaError, InputError
 from dimvida.generation.shards import Shard
-
-START_LIMIT = datetime.timedelta(hours=12)  # checking a large output takes long
+from dimvida.torchrun import LONGEST_WAIT, is_rank
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +106,7 @@ def job_of(shard: str | None, environment: Mapping[str, str] = os.environ) -> Jo
     Raises:
         InputError: They contradict each other.
     """
-    ranks = "RANK" in environment and "WORLD_SIZE" in environment
+    ranks = is_rank(environment)
     if shard is not None:
         if ranks:
             raise InputError(f"--shard {shard}: torchrun divides the work itself; use one of the two")
@@ -116,7 +114,7 @@ def job_of(shard: str | None, environment: Mapping[str, str] = os.environ) -> Jo
     if not ranks:
         return alone()
     # Only to meet at the start, on the host: what is generated is never sent.
-    dist.init_process_group("gloo", timeout=START_LIMIT)
+    dist.init_process_group("gloo", timeout=LONGEST_WAIT)
     name = torch.tensor(list(uuid.uuid4().bytes), dtype=torch.uint8)
     dist.broadcast(name, 0)
     return RankJob(bytes(name.tolist()).hex(), dist.get_rank(), dist.get_world_size())

@@ -10,6 +10,7 @@ from torchvision.transforms import v2
 from dimvida.models.classifiers import ImageClassifier, predict_logits
 from dimvida.training.classifier_data import LabelledImages
 from dimvida.training.config import ClassifierStageConfig
+from dimvida.training.ranks import Share
 from dimvida.training.seeds import derived_seed, seeded
 
 
@@ -32,17 +33,24 @@ class ClassifierObjective:
         self.items = len(data.images)
         self._augment = v2.TrivialAugmentWide(fill=255) if config.augment == "trivial-augment-wide" else None
 
-    def loss(self, indices: Tensor, seed: int, step: int) -> Tensor:
-        if len(indices) == 1:
+    def draw(self, indices: Tensor, seed: int, step: int, rows: slice) -> dict[str, Tensor]:
+        places = indices[rows]
+        if len(places) == 1:
             # Batch norm has no statistics of a single value, which the last batch of an epoch may come to.
-            indices = torch.cat([indices, (indices + 1) % self.items])
-        images, labels = self.data.images[indices], self.data.labels[indices]
-        # torchvision augments, and its MobileNets drop out, by the global generators.
-        with seeded(derived_seed(seed, "classifier/augment and dropout", step), self.device):
-            if self._augment is not None:
+            places = torch.cat([places, (places + 1) % self.items])
+        images, labels = self.data.images[places], self.data.labels[places]
+        if self._augment is not None:
+            # torchvision draws from the global generator.
+            with seeded(derived_seed(seed, "classifier/augment", step)):
                 images = torch.stack([self._augment(image) for image in images])
-            logits = self.network(images.to(self.device))
-        return cross_entropy(logits, labels.to(self.device))
+        dropout_seed = torch.tensor(derived_seed(seed, "classifier/dropout", step))
+        return {"images": images, "labels": labels, "dropout_seed": dropout_seed}
+
+    def loss(self, share: Share, images: Tensor, labels: Tensor, dropout_seed: Tensor) -> Tensor:
+        # torchvision's MobileNets drop out by the global generators.
+        with seeded(int(dropout_seed), self.device):
+            logits = self.network(images)
+        return cross_entropy(logits, labels)
 
     @torch.no_grad()
     def validate(self, network: nn.Module) -> dict[str, float]:

@@ -30,9 +30,11 @@ from dimvida.training.classifier_objective import ClassifierObjective
 from dimvida.training.config import ClassifierStageConfig
 from dimvida.training.folder import RunFolder, another_configuration
 from dimvida.training.interrupt import Interrupt, Stopped
-from dimvida.training.loop import Diverged, Hooks, Stage, load_state, run_stage
+from dimvida.training.loop import Diverged, Hooks, run_stage
 from dimvida.training.progress import Watcher
+from dimvida.training.ranks import Ranks
 from dimvida.training.seeds import derived_seed, seeded
+from dimvida.training.stage import Stage, load_state
 
 _PLAN = "training.json"
 
@@ -157,11 +159,11 @@ class ClassifierRun:
             stage.restore(load_state(stage.state_path, self.digest))
         show = watch(work, stage.total, "steps", stage.step)
         hooks = Hooks(
-            progress=lambda step, total, loss: show(step, f"loss {loss:.4g}"),
+            progress=lambda step, total, loss: show(step, "" if loss is None else f"loss {loss:.4g}"),
             point=lambda point, curve: curves.write_csv(self._files.curve("classifier"), curve),
         )
         try:
-            result = run_stage(stage, hooks, self.interrupt)
+            result = run_stage(stage, hooks, self.interrupt, Ranks())
         except Diverged as error:
             raise DimvidaError(
                 f"{work}: {error}; begin again with classifier_stage.lr below {stage.config.lr:g}"

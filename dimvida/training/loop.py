@@ -5,37 +5,25 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass
 
 import torch
-from torch import nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch import Tensor, nn
 
-from dimvida.errors import DimvidaError, InputError
-from dimvida.files import atomic_path
+from dimvida.errors import DimvidaError
 from dimvida.training.config import StageConfig
-from dimvida.training.folder import another_configuration
 from dimvida.training.interrupt import Interrupt
-from dimvida.training.objectives import Objective
+from dimvida.training.objectives import LossModule
+from dimvida.training.ranks import Ranks, Share
 from dimvida.training.seeds import BatchOrder
+from dimvida.training.stage import CurvePoint, Stage
+
+# Steps after which losses are read at the latest, where reading them makes this process wait for others.
+LONGEST_UNREAD = 50
 
 
 class Diverged(DimvidaError):
     """The loss or the weights are no longer finite."""
-
-
-@dataclass(slots=True)
-class CurvePoint:
-    """One point of a learning curve; ``loss`` is the mean since the last point."""
-
-    step: int
-    epoch: float
-    loss: float
-    lr: float
-    validation: dict[str, float]
-    seconds: float
 
 
 @dataclass(slots=True)
@@ -53,115 +41,19 @@ class StageResult:
 
 @dataclass(slots=True)
 class Hooks:
-    """Callbacks of the loop.
+    """Callbacks of the loop, in rank 0 only.
 
     Attributes:
-        progress: Called after every step with (step, total, loss).
+        progress: Called after every step with (step, total, the last loss that was read or None).
         point: Called with each new point of the learning curve and the whole curve.
         sheet: Called with (network with averaged weights, step) when a sample sheet is due.
         saved: Called with (network with averaged weights, step) after the training state was saved.
     """
 
-    progress: Callable[[int, int, float], None] = lambda step, total, loss: None
+    progress: Callable[[int, int, float | None], None] = lambda step, total, loss: None
     point: Callable[[CurvePoint, list[CurvePoint]], None] = lambda point, curve: None
     sheet: Callable[[nn.Module, int], None] = lambda network, step: None
     saved: Callable[[nn.Module, int], None] = lambda network, step: None
-
-
-@dataclass(slots=True)
-class Stage:
-    """A stage in progress: everything that a saved training state holds.
-
-    Attributes:
-        objective: Data and loss.
-        config: Steps, batch, learning rate.
-        seed: Base seed of the run.
-        state_path: Where the training state is saved.
-        config_digest: Hash of the run's configuration; a state of another one is refused.
-    """
-
-    objective: Objective
-    config: StageConfig
-    seed: int
-    state_path: Path
-    config_digest: str
-    step: int = 0
-    curve: list[CurvePoint] = field(default_factory=list)
-    window: list[float] = field(default_factory=list)
-    seconds: float = 0.0
-    optimizer: torch.optim.Optimizer = field(init=False)
-    average: AveragedModel | None = field(init=False, default=None)
-
-    def __post_init__(self) -> None:
-        network = self.objective.network
-        self.optimizer = torch.optim.Adam(network.parameters(), lr=self.config.lr, fused=True)
-        if self.config.ema:
-            self.average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(self.config.ema))
-
-    @property
-    def total(self) -> int:
-        """Steps of the whole stage."""
-        return self.config.total_steps(self.objective.items)
-
-    @property
-    def averaged_network(self) -> nn.Module:
-        """The network whose weights are kept: the EMA if there is one."""
-        return self.objective.network if self.average is None else self.average.module
-
-    def save(self) -> None:
-        """Write the training state atomically."""
-        state = {
-            "config_digest": self.config_digest,
-            "step": self.step,
-            "network": self.objective.network.state_dict(),
-            "average": None if self.average is None else self.average.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "curve": [[getattr(p, name) for name in CurvePoint.__slots__] for p in self.curve],
-            "window": self.window,
-            "seconds": self.seconds,
-        }
-        with atomic_path(self.state_path) as temporary:
-            torch.save(state, temporary)
-
-    def restore(self, state: dict[str, Any]) -> None:
-        """Continue from what ``load_state`` gave.
-
-        Raises:
-            InputError: If it lacks something or does not fit the network.
-        """
-        try:
-            self.step, self.window, self.seconds = state["step"], list(state["window"]), state["seconds"]
-            self.objective.network.load_state_dict(state["network"])
-            if self.average is not None:
-                self.average.load_state_dict(state["average"])
-            self.optimizer.load_state_dict(state["optimizer"])
-            self.curve = [CurvePoint(*values) for values in state["curve"]]
-        except Exception as error:  # anything may be wrong in a file that is no state
-            raise not_a_state(self.state_path, error) from None
-
-
-def load_state(path: Path, config_digest: str) -> dict[str, Any]:
-    """Read a saved training state.
-
-    Raises:
-        InputError: If it is damaged, something else, or was made with another configuration.
-    """
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-        if not isinstance(state, dict):
-            raise TypeError(f"it holds a {type(state).__name__}")
-        digest = state["config_digest"]
-    except Exception as error:  # anything may be wrong in a file that is no state
-        raise not_a_state(path, error) from None
-    if digest != config_digest:
-        raise another_configuration(path)
-    return state
-
-
-def not_a_state(path: Path, error: Exception) -> InputError:
-    """What to raise where a file holds no usable training state."""
-    reason = " ".join(str(error).split())[:100] or type(error).__name__
-    return InputError(f"{path}: not a training state ({reason}); give another --out to start over")
 
 
 def learning_rate(config: StageConfig, step: int, total: int) -> float:
@@ -172,38 +64,53 @@ def learning_rate(config: StageConfig, step: int, total: int) -> float:
     return config.lr * warmup * 0.5 * (1 + math.cos(math.pi * step / total))
 
 
-def run_stage(stage: Stage, hooks: Hooks, interrupt: Interrupt) -> StageResult:
+def run_stage(stage: Stage, hooks: Hooks, interrupt: Interrupt, ranks: Ranks) -> StageResult:
     """Train until the stage's last step or an interruption; the state is saved either way.
+
+    All ranks call it with the same stage; rank 0 validates, saves and calls the hooks.
 
     Raises:
         Diverged: If the loss or the weights are no longer finite; the last saved state stays.
     """
-    total = stage.total
-    order = BatchOrder(stage.objective.items, stage.config.batch, stage.seed, stage.objective.name)
-    stage.objective.network.train()
+    objective, total = stage.objective, stage.total
+    order = BatchOrder(objective.items, stage.config.batch, stage.seed, objective.name)
+    module = ranks.wrap(LossModule(objective))
+    # Reading a loss costs nothing where it is computed on the host by this process alone.
+    patience = 1 if objective.device.type == "cpu" and ranks.count == 1 else LONGEST_UNREAD
+    objective.network.train()
     clock = time.monotonic()
-    while stage.step < total and not interrupt.requested:
-        loss = _optimise(stage, order.indices(stage.step), total)
-        stage.step += 1
-        stage.window.append(loss)
+    while stage.step < total and not ranks.stops(interrupt.requested):
+        indices = order.indices(stage.step)
+        share = ranks.share(len(indices))
+        batch = objective.draw(indices, stage.seed, stage.step, share.rows)
+        optimise(stage, module, share, batch)
+        if len(stage.unread) >= patience:
+            _read_losses(stage, ranks)
         now = time.monotonic()
         stage.seconds, clock = stage.seconds + now - clock, now
-        hooks.progress(stage.step, total, loss)
-        _after_step(stage, hooks, total, order.batches_per_epoch)
+        hooks.progress(stage.step, total, stage.window[-1] if stage.window else None)
+        _after_step(stage, hooks, ranks, order.batches_per_epoch)
+    _read_losses(stage, ranks)
     _require_finite(stage)
-    stage.save()
     stage.averaged_network.eval()
-    hooks.saved(stage.averaged_network, stage.step)
+    if ranks.is_first:
+        stage.save()
+        hooks.saved(stage.averaged_network, stage.step)
     return StageResult(stage.averaged_network, finished=stage.step >= total)
 
 
-def _optimise(stage: Stage, indices: torch.Tensor, total: int) -> float:
+def optimise(stage: Stage, module: nn.Module, share: Share, batch: dict[str, Tensor]) -> None:
+    """One optimiser step.
+
+    Args:
+        stage: Gets the step's loss, unread.
+        module: The loss of ``stage.objective``, as ``Ranks.wrap`` gave it.
+        share: This process's part of the batch.
+        batch: What the objective drew for it.
+    """
     for group in stage.optimizer.param_groups:
-        group["lr"] = learning_rate(stage.config, stage.step, total)
-    loss = stage.objective.loss(indices, stage.seed, stage.step)
-    value = float(loss.detach())
-    if not math.isfinite(value):
-        raise Diverged(f"the loss became {value} at step {stage.step}")
+        group["lr"] = learning_rate(stage.config, stage.step, stage.total)
+    loss = module(share, **to_device(batch, stage.objective.device)) * share.weight
     stage.optimizer.zero_grad(set_to_none=True)
     loss.backward()
     if stage.config.grad_clip:
@@ -211,32 +118,59 @@ def _optimise(stage: Stage, indices: torch.Tensor, total: int) -> float:
     stage.optimizer.step()
     if stage.average is not None:
         stage.average.update_parameters(stage.objective.network)
-    return value
+    stage.unread.append(loss.detach())
+    stage.step += 1
 
 
-def _after_step(stage: Stage, hooks: Hooks, total: int, batches_per_epoch: int) -> None:
-    config, last = stage.config, stage.step == total
-    saves = stage.step % config.save_every == 0
+def to_device(batch: dict[str, Tensor], device: torch.device) -> dict[str, Tensor]:
+    """The batch on the device; to a GPU it is copied while the host goes on."""
+    if device.type != "cuda":
+        return {name: tensor.to(device) for name, tensor in batch.items()}
+    return {name: tensor.pin_memory().to(device, non_blocking=True) for name, tensor in batch.items()}
+
+
+def _after_step(stage: Stage, hooks: Hooks, ranks: Ranks, batches_per_epoch: int) -> None:
+    config, last = stage.config, stage.step == stage.total
+    logs, saves = last or stage.step % config.log_every == 0, stage.step % config.save_every == 0
+    draws = last or (config.sheet_every > 0 and stage.step % config.sheet_every == 0)
+    if logs or saves:
+        _read_losses(stage, ranks)
     if last or saves:
         _require_finite(stage)
-    if stage.step % config.log_every == 0 or last:
-        averaged = stage.averaged_network
-        averaged.eval()
-        validation = stage.objective.validate(averaged)
-        stage.objective.network.train()
-        mean = sum(stage.window) / len(stage.window)
-        lr = learning_rate(config, stage.step - 1, total)
+    if not (logs or saves or draws):
+        return
+    averaged = stage.averaged_network.eval()
+    if logs:
+        _add_point(stage, hooks, ranks, batches_per_epoch)
+    if draws and ranks.is_first:
+        hooks.sheet(averaged, stage.step)
+    if saves and not last and ranks.is_first:
+        stage.save()
+        hooks.saved(averaged, stage.step)
+    stage.objective.network.train()
+
+
+def _add_point(stage: Stage, hooks: Hooks, ranks: Ranks, batches_per_epoch: int) -> None:
+    mean = sum(stage.window) / len(stage.window)
+    stage.window = []
+    if ranks.is_first:
+        validation = stage.objective.validate(stage.averaged_network)
+        lr = learning_rate(stage.config, stage.step - 1, stage.total)
         epoch = stage.step / batches_per_epoch
         stage.curve.append(CurvePoint(stage.step, epoch, mean, lr, validation, stage.seconds))
-        stage.window = []
         hooks.point(stage.curve[-1], stage.curve)
-    if last or (config.sheet_every and stage.step % config.sheet_every == 0):
-        stage.averaged_network.eval()
-        hooks.sheet(stage.averaged_network, stage.step)
-        stage.objective.network.train()
-    if saves and not last:
-        stage.save()
-        hooks.saved(stage.averaged_network, stage.step)
+
+
+def _read_losses(stage: Stage, ranks: Ranks) -> None:
+    """Bring the unread losses into the window; all ranks get the same ones."""
+    if not stage.unread:
+        return
+    losses = ranks.mean(torch.stack(stage.unread)).tolist()
+    stage.unread.clear()
+    for step, loss in enumerate(losses, stage.step - len(losses)):
+        if not math.isfinite(loss):
+            raise Diverged(f"the loss became {loss} at step {step}")
+    stage.window += losses
 
 
 def _require_finite(stage: Stage) -> None:

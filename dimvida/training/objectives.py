@@ -1,7 +1,7 @@
 """What is minimised: the autoencoder's reconstruction and the score network's denoising error.
 
-An objective owns its data and answers three questions: how many items there are, what the loss of a batch
-is, and what the validation figures are. The loop knows nothing else.
+An objective owns its data and answers: how many items there are, what is drawn for a batch, what its loss is, and
+what the validation figures are. The loop knows nothing else.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from dimvida.diffusion.schedule import VPSchedule
 from dimvida.models.autoencoder import Autoencoder
 from dimvida.models.score_network import ScoreNetwork
 from dimvida.training.config import AutoencoderStageConfig, DiffusionStageConfig
+from dimvida.training.ranks import Ranks, Share
 from dimvida.training.seeds import derived_generator, derived_seed, seeded
 
 VALIDATION_BATCH = 256
@@ -30,14 +31,41 @@ class Objective(Protocol):
     name: str
     network: nn.Module
     items: int
+    device: torch.device
 
-    def loss(self, indices: Tensor, seed: int, step: int) -> Tensor:
-        """Scalar loss of the items at ``indices``; randomness depends on seed and step alone."""
+    def draw(self, indices: Tensor, seed: int, step: int, rows: slice) -> dict[str, Tensor]:
+        """What the loss needs, on the CPU, of some rows of a batch.
+
+        It depends on the arguments alone. Random numbers are drawn for the whole batch and then cut, so that a row
+        gets the same ones however many processes divide the batch.
+
+        Args:
+            indices: Items of the whole batch.
+            seed: Base seed of the run.
+            step: Counted from 0.
+            rows: Which of ``indices`` this process computes.
+        """
+        ...
+
+    def loss(self, share: Share, **batch: Tensor) -> Tensor:
+        """Mean loss, a scalar, over the rows that were drawn; ``batch`` is on the device."""
         ...
 
     def validate(self, network: nn.Module) -> dict[str, float]:
         """Figures on held-out data with the given (averaged) weights; the first is ``loss``."""
         ...
+
+
+class LossModule(nn.Module):
+    """An objective's loss as a module, which is what DistributedDataParallel takes."""
+
+    def __init__(self, objective: Objective) -> None:
+        super().__init__()
+        self.network = objective.network
+        self._objective = objective
+
+    def forward(self, share: Share, **batch: Tensor) -> Tensor:
+        return self._objective.loss(share, **batch)
 
 
 class AutoencoderObjective:
@@ -49,6 +77,7 @@ class AutoencoderObjective:
         held_out: Validation images, uint8 [M, C, H, W].
         config: Likelihood, augmentation and latent noise.
         device: Where to compute.
+        ranks: The processes that divide the batches.
     """
 
     name = "autoencoder"
@@ -60,26 +89,33 @@ class AutoencoderObjective:
         held_out: Tensor,
         config: AutoencoderStageConfig,
         device: torch.device,
+        ranks: Ranks,
     ) -> None:
         # Convolutions run faster on this layout, on CPUs as on GPUs; the weights are the same.
         self.network = network.to(memory_format=torch.channels_last)
-        self.config, self.device = config, device
+        self.config, self.device, self._ranks = config, device, ranks
         self.images, self.held_out = images, held_out
         self.items = len(images)
         self._augment = v2.TrivialAugmentWide(fill=255) if config.augment == "trivial-augment-wide" else None
 
-    def loss(self, indices: Tensor, seed: int, step: int) -> Tensor:
-        images = self.images[indices]
+    def draw(self, indices: Tensor, seed: int, step: int, rows: slice) -> dict[str, Tensor]:
+        images = self.images[indices[rows]]
         if self._augment is not None:
-            images = self._augmented(images, derived_seed(seed, "autoencoder/augment", step))
+            images = self._augmented(images, derived_seed(seed, "autoencoder/augment", step), rows.start)
         if self.config.recolour:
-            images = recoloured(images, derived_generator(seed, "autoencoder/recolour", step))
-        target = self._pixels(images)
-        latents = self.network.encode(target)
+            generator = derived_generator(seed, "autoencoder/recolour", step)
+            images = recoloured(images, channel_orders(len(indices), images.shape[1], generator)[rows])
+        batch = {"images": images}
         if self.config.latent_noise:
             generator = derived_generator(seed, "autoencoder/noise", step)
-            noise = torch.randn(latents.shape, generator=generator).to(self.device)
-            spread = latents.detach().std(0, correction=0)
+            batch["noise"] = torch.randn(len(indices), self.network.config.latent_dim, generator=generator)[rows]
+        return batch
+
+    def loss(self, share: Share, images: Tensor, noise: Tensor | None = None) -> Tensor:
+        target = self._pixels(images)
+        latents = self.network.encode(target)
+        if noise is not None:
+            spread = self._ranks.deviation(latents, share)
             latents = latents + self.config.latent_noise * spread * noise
         return reconstruction_loss(self.network.decode(latents), target, self.config)
 
@@ -98,10 +134,14 @@ class AutoencoderObjective:
         pixels = images.to(self.device, memory_format=torch.channels_last)
         return pixels.float() / 255
 
-    def _augmented(self, images: Tensor, seed: int) -> Tensor:
+    def _augmented(self, images: Tensor, seed: int, first_row: int) -> Tensor:
         # torchvision draws from the global generator, once per image.
-        with seeded(seed):
-            return torch.stack([self._augment(image) for image in images])
+        with seeded(seed) as reseed:
+            augmented = []
+            for row, image in enumerate(images, first_row):
+                reseed(seed + row)
+                augmented.append(self._augment(image))
+            return torch.stack(augmented)
 
 
 def reconstruction_loss(output: Tensor, target: Tensor, config: AutoencoderStageConfig) -> Tensor:
@@ -118,11 +158,14 @@ def _neg_log_likelihood(error: Tensor, likelihood: str) -> Tensor:
     return error.abs().sum() if likelihood == "laplace" else error.square().sum() / 2
 
 
-def recoloured(images: Tensor, generator: torch.Generator) -> Tensor:
-    """Images [N, C, H, W] with each one's channels in a random order."""
-    count, channels = images.shape[:2]
-    order = torch.rand(count, channels, generator=generator).argsort(1)
-    return images[torch.arange(count)[:, None], order]
+def channel_orders(count: int, channels: int, generator: torch.Generator) -> Tensor:
+    """Random orders of the colour channels, int64 [count, channels]."""
+    return torch.rand(count, channels, generator=generator).argsort(1)
+
+
+def recoloured(images: Tensor, orders: Tensor) -> Tensor:
+    """Images [N, C, H, W] with each one's channels in its order [N, C]."""
+    return images[torch.arange(len(images))[:, None], orders]
 
 
 class DiffusionObjective:
@@ -156,10 +199,15 @@ class DiffusionObjective:
         self.latents, self.held_out = latents, held_out
         self.items = latents.shape[1]
 
-    def loss(self, indices: Tensor, seed: int, step: int) -> Tensor:
+    def draw(self, indices: Tensor, seed: int, step: int, rows: slice) -> dict[str, Tensor]:
         generator = derived_generator(seed, "diffusion", step)
         variants = torch.randint(len(self.latents), indices.shape, generator=generator)
-        return self._batch_loss(self.network, self.latents[variants, indices], generator)
+        latents = self.latents[variants[rows], indices[rows]]
+        conditions = self._conditions(len(indices), latents, generator)
+        return {"latents": latents, **{name: tensor[rows] for name, tensor in conditions.items()}}
+
+    def loss(self, share: Share, latents: Tensor, known: Tensor, t: Tensor, noise: Tensor) -> Tensor:
+        return self._denoising_loss(self.network, latents, known, t, noise)
 
     @torch.no_grad()
     def validate(self, network: nn.Module) -> dict[str, float]:
@@ -167,13 +215,19 @@ class DiffusionObjective:
         generator = derived_generator(0, "diffusion/validation")
         total = 0.0
         for latents in self.held_out.split(VALIDATION_BATCH):
-            total += float(self._batch_loss(network, latents, generator)) * len(latents)
+            conditions = self._conditions(len(latents), latents, generator)
+            moved = [tensor.to(self.device) for tensor in (latents, *conditions.values())]
+            total += float(self._denoising_loss(network, *moved)) * len(latents)
         return {"loss": total / len(self.held_out)}
 
-    def _batch_loss(self, network: nn.Module, latents: Tensor, generator: torch.Generator) -> Tensor:
-        batch, views, _ = latents.shape
-        known = random_known(batch, views, self.config.drop, generator)
-        t = training_times(batch, self.schedule, self.config.times, generator)
-        noise = torch.randn(latents.shape, generator=generator)
-        moved = [tensor.to(self.device) for tensor in (latents, known, t, noise)]
-        return denoising_loss(network, *moved, self.schedule, self.prediction)
+    def _conditions(self, batch: int, latents: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
+        """Known views, times and noise of a batch of such latents [any, V, D]."""
+        _, views, size = latents.shape
+        return {
+            "known": random_known(batch, views, self.config.drop, generator),
+            "t": training_times(batch, self.schedule, self.config.times, generator),
+            "noise": torch.randn(batch, views, size, generator=generator),
+        }
+
+    def _denoising_loss(self, network: nn.Module, latents: Tensor, known: Tensor, t: Tensor, noise: Tensor) -> Tensor:
+        return denoising_loss(network, latents, known, t, noise, self.schedule, self.prediction)

@@ -11,6 +11,7 @@ checkpoint/                 the model; usable at any time after the autoencoder 
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import hashlib
 import json
@@ -18,6 +19,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -36,11 +38,13 @@ from dimvida.training.folder import STAGES, RunFolder
 from dimvida.training.interrupt import Interrupt, Stopped
 from dimvida.training.latent_store import LatentStore
 from dimvida.training.latents import check_mirror, encode_views, latent_statistics, object_variants
-from dimvida.training.loop import CurvePoint, Diverged, Hooks, Stage, load_state, run_stage
+from dimvida.training.loop import Diverged, Hooks, run_stage
 from dimvida.training.objectives import AutoencoderObjective, DiffusionObjective, Objective
 from dimvida.training.progress import Watcher
+from dimvida.training.ranks import Ranks
 from dimvida.training.seeds import derived_seed, seeded
 from dimvida.training.sheets import completion_sheet, reconstruction_sheet
+from dimvida.training.stage import CurvePoint, Stage, load_state
 
 # The parts of a configuration that decide about a stage's result.
 DECIDING = {
@@ -68,6 +72,7 @@ class Run:
         interrupt: Asked between steps and between batches whether to stop.
         init: Start from these weights instead of random ones: the autoencoder's, and the score network's if it
             was trained.
+        ranks: The processes that train together; rank 0 alone uses the folder.
 
     Raises:
         InputError: If ``init`` is of other sizes or views.
@@ -80,6 +85,7 @@ class Run:
     watch: Watcher
     interrupt: Interrupt
     init: Checkpoint | None = None
+    ranks: Ranks = field(default_factory=Ranks)
     folder: RunFolder = field(init=False)
     checkpoint: Checkpoint = field(init=False)
     curves: dict[str, list[CurvePoint]] = field(init=False, default_factory=dict)
@@ -141,9 +147,8 @@ class Run:
         wanted = STAGES if stage == "all" else (stage,)
         if "diffusion" in wanted and self.config.diffusion_stage.mirror:
             check_mirror(self.data.view_names)
-        configurations = {name: self._digest(name) for name in wanted}
-        self.folder.check(wanted, resume=resume, init=self._init_digest, configurations=configurations)
-        with self.folder.owned():
+        with contextlib.ExitStack() as owning:
+            self.ranks.from_first(lambda: self._enter(owning, wanted, resume))
             try:
                 return self._train(wanted, resume)
             except Stopped:
@@ -154,37 +159,54 @@ class Run:
         """Whether the run's checkpoint has a score network of its diffusion, so far."""
         return self.folder.state("diffusion").exists() and _is_trained(self.checkpoint.score)
 
+    def _enter(self, owning: contextlib.ExitStack, wanted: Sequence[str], resume: bool) -> None:
+        configurations = {name: self._digest(name) for name in wanted}
+        self.folder.check(wanted, resume=resume, init=self._init_digest, configurations=configurations)
+        owning.enter_context(self.folder.owned())
+
     def _train(self, wanted: Sequence[str], resume: bool) -> bool:
         if "autoencoder" in wanted:
             if not self._run_stage("autoencoder", resume):
                 return False
-        elif self.folder.state("autoencoder").exists():
+        elif self.ranks.from_first(self.folder.state("autoencoder").exists):
             self._adopt_saved_autoencoder()
         else:
             self._adopt_initial_autoencoder()
         return "diffusion" not in wanted or self._run_stage("diffusion", resume)
 
     def _run_stage(self, name: str, resume: bool) -> bool:
-        path, digest = self.folder.state(name), self._digest(name)
-        state = load_state(path, digest) if resume and path.exists() else None
-        self._begin(name, digest)  # only now: a refused --resume changes nothing
+        state = self.ranks.from_first(lambda: self._begin(name, resume))
         stage = self._autoencoder_stage() if name == "autoencoder" else self._diffusion_stage()
         if state is not None:
             stage.restore(state)
-        show = self.watch(name, stage.total, "steps", stage.step)
-        hooks = Hooks(
-            progress=lambda step, total, loss: show(step, f"loss {loss:.4g}"),
-            point=lambda point, curve: curves.write_csv(self.folder.curve(name), curve),
-            sheet=self._reconstruction_sheet if name == "autoencoder" else self._completion_sheet,
-            saved=lambda network, step: self._stage_saved(stage, network, step),
-        )
+        hooks = self._hooks(stage) if self.ranks.is_first else Hooks()
         try:
-            result = run_stage(stage, hooks, self.interrupt)
+            result = run_stage(stage, hooks, self.interrupt, self.ranks)
         except Diverged as error:
             raise DimvidaError(f"{name}: {error}; {self._way_on(stage)}") from None
         if name == "autoencoder":
             self._adopt_autoencoder(result.network, stage)
         return result.finished
+
+    def _begin(self, name: str, resume: bool) -> dict[str, Any] | None:
+        """Write down that a stage begins or goes on; the state that it goes on from."""
+        path, digest = self.folder.state(name), self._digest(name)
+        state = load_state(path, digest) if resume and path.exists() else None
+        # Only now: a refused --resume changes nothing.
+        skipped = [{"file": file.location, "reason": file.reason} for file in self.data.skipped]
+        description = {"configuration": self.config.to_dict(), "data": self.data.description, "skipped": skipped}
+        self.folder.begin(name, digest, self._init_digest, description)
+        return state
+
+    def _hooks(self, stage: Stage) -> Hooks:
+        name = stage.objective.name
+        show = self.watch(name, stage.total, "steps", stage.step)
+        return Hooks(
+            progress=lambda step, total, loss: show(step, "" if loss is None else f"loss {loss:.4g}"),
+            point=lambda point, curve: curves.write_csv(self.folder.curve(name), curve),
+            sheet=self._reconstruction_sheet if name == "autoencoder" else self._completion_sheet,
+            saved=lambda network, step: self._stage_saved(stage, network, step),
+        )
 
     def _way_on(self, stage: Stage) -> str:
         """What helps after a divergence. Not --resume: it would repeat it, and refuses another lr."""
@@ -194,11 +216,6 @@ class Run:
             advice += f" and, to go on from the last saved weights, --init {self.out}"
             advice += " --stage diffusion" if name == "diffusion" else ""
         return advice
-
-    def _begin(self, stage: str, digest: str) -> None:
-        skipped = [{"file": file.location, "reason": file.reason} for file in self.data.skipped]
-        description = {"configuration": self.config.to_dict(), "data": self.data.description, "skipped": skipped}
-        self.folder.begin(stage, digest, self._init_digest, description)
 
     def _stage_saved(self, stage: Stage, network: nn.Module, step: int) -> None:
         name = stage.objective.name
@@ -213,7 +230,7 @@ class Run:
 
     def _adopt_saved_autoencoder(self) -> None:
         stage = self._autoencoder_stage()
-        stage.restore(load_state(stage.state_path, stage.config_digest))
+        stage.restore(self.ranks.from_first(lambda: load_state(stage.state_path, stage.config_digest)))
         if stage.step < stage.total:
             raise InputError(
                 f"{self.out}: its autoencoder is unfinished (step {stage.step} of {stage.total}); "
@@ -239,13 +256,14 @@ class Run:
             self.data.held_out.flatten(0, 1),
             config,
             self.device,
+            self.ranks,
         )
         return self._stage(objective, config)
 
     def _diffusion_stage(self) -> Stage:
         config, checkpoint = self.config.diffusion_stage, self.checkpoint
         mean, std = checkpoint.latent_mean.cpu(), checkpoint.latent_std.cpu()
-        latents, held_out = self._latent_store().all(self.watch, self.interrupt)
+        latents, held_out = self.ranks.from_first(lambda: self._latent_store().all(self.watch, self.interrupt))
         objective = DiffusionObjective(
             checkpoint.score,
             (latents - mean) / std,
@@ -264,17 +282,23 @@ class Run:
     def _adopt_autoencoder(self, autoencoder: nn.Module, stage: Stage) -> None:
         assert isinstance(autoencoder, Autoencoder)
         self.checkpoint.autoencoder = autoencoder
+        mean, std, whole = self.ranks.from_first(self._latent_statistics)
+        self.checkpoint.latent_mean, self.checkpoint.latent_std = mean.to(self.device), std.to(self.device)
+        self._record(stage)
+        if self.ranks.is_first and not self.folder.state("diffusion").exists():
+            save_checkpoint(self.folder.checkpoint, self.checkpoint, self._dtype)
+        if not whole:
+            raise Stopped
+
+    def _latent_statistics(self) -> tuple[Tensor, Tensor, bool]:
+        """Mean and standard deviation of the latents, and whether they are of all objects."""
         try:
             latents, whole = self._latent_store().plain(self.watch, self.interrupt), True
         except Stopped:
             # An estimate, so that the checkpoint is usable so far; whoever resumes encodes the others too.
-            latents, whole = encode_views(autoencoder, self.data.images[:ESTIMATE_OBJECTS], self.device), False
-        self._standardise(latents)
-        self._record(stage)
-        if not self.folder.state("diffusion").exists():
-            save_checkpoint(self.folder.checkpoint, self.checkpoint, self._dtype)
-        if not whole:
-            raise Stopped
+            some = self.data.images[:ESTIMATE_OBJECTS]
+            latents, whole = encode_views(self.checkpoint.autoencoder, some, self.device), False
+        return *latent_statistics(latents), whole
 
     def _latent_store(self) -> LatentStore:
         data, config = self.data, self.config
@@ -288,10 +312,6 @@ class Run:
             f"{data.digest} {config.seed} {config.validation}",
             self.device,
         )
-
-    def _standardise(self, latents: Tensor) -> None:
-        mean, std = latent_statistics(latents)
-        self.checkpoint.latent_mean, self.checkpoint.latent_std = mean.to(self.device), std.to(self.device)
 
     def _record(self, stage: Stage) -> None:
         validation = stage.curve[-1].validation if stage.curve else {}

@@ -6,7 +6,7 @@ No generator state has to be saved: a resumed run draws at step k exactly what a
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
@@ -25,19 +25,20 @@ def derived_generator(seed: int, purpose: str, number: int = 0) -> torch.Generat
 
 
 @contextmanager
-def seeded(seed: int, device: torch.device | None = None) -> Iterator[None]:
+def seeded(seed: int, device: torch.device | None = None) -> Iterator[Callable[[int], object]]:
     """Seed the global generators of the CPU and, if given, of a GPU for code that draws from nothing else.
 
-    Afterwards they are as they were.
+    Afterwards they are as they were. Yields a function that seeds the CPU's anew.
     """
     gpu = device is not None and device.type == "cuda"
     # Not torch.manual_seed, which would also seed the generators of every GPU.
+    reseed = torch.random.default_generator.manual_seed
     with torch.random.fork_rng(devices=[device] if gpu else []):
-        torch.random.default_generator.manual_seed(seed)
+        reseed(seed)
         if gpu:
             with torch.cuda.device(device):
                 torch.cuda.manual_seed(seed)
-        yield
+        yield reseed
 
 
 class BatchOrder:

@@ -20,6 +20,7 @@ from dimvida.training.classifier_run import ClassifierPlan, ClassifierRun
 from dimvida.training.config import ClassifierStageConfig
 from dimvida.training.interrupt import Interrupt, Stopped
 from dimvida.training.progress import unwatched
+from dimvida.training.ranks import Share
 
 CPU = torch.device("cpu")
 SMALL = "mobilenet-v3-small"
@@ -40,6 +41,11 @@ def objects(count: int = 10, views: int = 2, size: int = 16) -> MultiViewBatch:
         ids=tuple(f"object {number}" for number in range(count)),
         view_names=("front", "back")[:views],
     )
+
+
+def loss(objective: ClassifierObjective, indices: torch.Tensor, seed: int, step: int) -> torch.Tensor:
+    rows = slice(0, len(indices))
+    return objective.loss(Share(rows), **objective.draw(indices, seed, step, rows))
 
 
 @pytest.fixture
@@ -78,20 +84,20 @@ def test_the_loss_is_the_cross_entropy_and_depends_on_seed_and_step_alone(data: 
     objective = ClassifierObjective(network, data, FAST, CPU)
     indices = torch.tensor([0, 3, 5])
     expected = cross_entropy(network(data.images[indices]), data.labels[indices])
-    torch.testing.assert_close(objective.loss(indices, 1, 2), expected)
+    torch.testing.assert_close(loss(objective, indices, 1, 2), expected)
 
     config = ClassifierStageConfig(augment="trivial-augment-wide")
     objective = ClassifierObjective(build_classifier(SMALL, data.classes), data, config, CPU)
-    first = objective.loss(indices, 1, 2)
+    first = loss(objective, indices, 1, 2)
     torch.rand(5)
-    assert torch.equal(objective.loss(indices, 1, 2), first)
-    assert not torch.equal(objective.loss(indices, 1, 3), first)
-    assert not torch.equal(objective.loss(indices, 2, 2), first)
+    assert torch.equal(loss(objective, indices, 1, 2), first)
+    assert not torch.equal(loss(objective, indices, 1, 3), first)
+    assert not torch.equal(loss(objective, indices, 2, 2), first)
 
 
 def test_a_last_batch_of_one_picture_can_be_trained_on(data: LabelledImages):
     objective = ClassifierObjective(build_classifier("resnet18", data.classes), data, FAST, CPU)
-    assert objective.loss(torch.tensor([len(data.images) - 1]), 0, 0).isfinite()
+    assert loss(objective, torch.tensor([len(data.images) - 1]), 0, 0).isfinite()
 
 
 def test_validation_counts_what_is_right(data: LabelledImages):

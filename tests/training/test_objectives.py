@@ -10,7 +10,8 @@ import torch
 from dimvida.diffusion.schedule import VPSchedule
 from dimvida.models import ScoreNetwork
 from dimvida.training.config import AutoencoderStageConfig, DiffusionStageConfig
-from dimvida.training.objectives import DiffusionObjective, recoloured, reconstruction_loss
+from dimvida.training.objectives import DiffusionObjective, channel_orders, recoloured, reconstruction_loss
+from dimvida.training.ranks import Share
 from dimvida.training.seeds import derived_generator
 
 CPU = torch.device("cpu")
@@ -40,12 +41,12 @@ def test_the_loss_is_a_mean_over_images():
 
 def test_recolouring_permutes_the_channels_of_each_image():
     images = torch.tensor([10, 20, 30]).view(1, 3, 1, 1).expand(600, 3, 2, 2)
-    out = recoloured(images, derived_generator(0, "test"))
+    out = recoloured(images, channel_orders(600, 3, derived_generator(0, "test")))
     orders = [tuple(image[:, 0, 0].tolist()) for image in out]
     assert all(sorted(order) == [10, 20, 30] for order in orders)
     counts = {order: orders.count(order) for order in set(orders)}
     assert len(counts) == 6 and min(counts.values()) > 60
-    assert torch.equal(out, recoloured(images, derived_generator(0, "test")))
+    assert torch.equal(out, recoloured(images, channel_orders(600, 3, derived_generator(0, "test"))))
 
 
 def test_every_variant_of_an_object_is_trained_on():
@@ -57,5 +58,5 @@ def test_every_variant_of_an_object_is_trained_on():
     objective = DiffusionObjective(network, latents, latents[0], DiffusionStageConfig(drop=0.0), VPSchedule(), CPU)
     assert objective.items == 5
     for step in range(30):
-        objective.loss(torch.arange(5), seed=0, step=step)
+        objective.loss(Share(slice(0, 5)), **objective.draw(torch.arange(5), 0, step, slice(0, 5)))
     assert seen == {0.0, 1.0, 2.0, 3.0}

@@ -31,7 +31,7 @@ def test_initial_weights_of_other_sizes_are_refused(finished: tuple[Path, Result
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [
-        (["--stage", "classifier"], "--stage classifier"),
+        (["--stage", "decoder"], "--stage decoder"),
         (["--preset", "huge"], "'huge'"),
         (["--set", "score.widht=64"], "'widht'"),
         (["--set", "score.width=wide"], "width must be a whole number"),

@@ -1,0 +1,201 @@
+"""The processes that train together: one alone, or those that torchrun started.
+
+Each of them computes its own rows of every batch, and DistributedDataParallel averages the gradients. Files are rank
+0's alone: what it reads it sends to the others, so that they need not see the same disks.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from dimvida.errors import DimvidaError, InputError, SaidElsewhere
+from dimvida.torchrun import LONGEST_WAIT, is_rank
+from dimvida.training.interrupt import Stopped
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """One process's part of a batch.
+
+    Attributes:
+        rows: Its rows of the whole batch; never empty.
+        weight: Factor of its mean loss, so that the mean over the processes is the mean over the batch. 0 where
+            there are fewer rows than processes and this one only repeats another's.
+    """
+
+    rows: slice
+    weight: float = 1.0
+
+    @property
+    def counted(self) -> int:
+        """How many of its rows count."""
+        return self.rows.stop - self.rows.start if self.weight else 0
+
+
+class Ranks:
+    """This process among those that train together; of this class, it is alone."""
+
+    rank = 0
+    count = 1
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this is the process that reads and writes files and tells people."""
+        return self.rank == 0
+
+    def share(self, batch: int) -> Share:
+        """This process's part of a batch of that many rows."""
+        start, stop = (batch * rank // self.count for rank in (self.rank, self.rank + 1))
+        if start == stop:
+            return Share(slice(0, 1), 0.0)
+        return Share(slice(start, stop), (stop - start) * self.count / batch)
+
+    def wrap(self, module: nn.Module) -> nn.Module:
+        """The same module, whose gradients are averaged over the processes."""
+        return module
+
+    def from_first(self, work: Callable[[], T]) -> T:
+        """What rank 0 finds, for all.
+
+        Raises:
+            Stopped: In all ranks, if rank 0 was stopped.
+            SaidElsewhere: In the other ranks, if rank 0 failed; there its own error is raised.
+        """
+        return work()
+
+    def stops(self, wanted: bool) -> bool:
+        """Whether all stop here, because one of them wanted to; asked by all of them between two steps."""
+        return wanted
+
+    def mean(self, values: Tensor) -> Tensor:
+        """Mean over the processes."""
+        return values
+
+    def deviation(self, values: Tensor, share: Share) -> Tensor:
+        """Standard deviation [D] of the rows [n, D] of all processes, without its gradient."""
+        return values.detach().std(0, correction=0)
+
+
+class TorchrunRanks(Ranks):
+    """A rank of torchrun, or of whatever sets the same environment variables.
+
+    Args:
+        rank, count: Which process of how many; the default process group is there.
+        store: What all of them can reach without meeting.
+    """
+
+    def __init__(self, rank: int, count: int, store: dist.Store) -> None:
+        self.rank, self.count = rank, count
+        self._store = store
+        self._vote: tuple[dist.Work, Tensor] | None = None
+
+    def wrap(self, module: nn.Module) -> nn.Module:
+        return nn.parallel.DistributedDataParallel(module, gradient_as_bucket_view=True)
+
+    def from_first(self, work: Callable[[], T]) -> T:
+        answer: list[Any] = [None, None]
+        if self.is_first:
+            try:
+                answer = ["value", work()]
+            except BaseException as error:
+                with contextlib.suppress(Exception):  # if the others are gone, this error still is the one to tell
+                    self._send(["stopped", None] if isinstance(error, Stopped) else ["failed", exit_code(error)])
+                raise
+        kind, value = self._send(answer)
+        if kind == "stopped":
+            raise Stopped
+        if kind == "failed":
+            raise SaidElsewhere(value)
+        return value
+
+    def _send(self, answer: list[Any]) -> list[Any]:
+        dist.broadcast_object_list(answer, 0, device=torch.device("cpu"))
+        return answer
+
+    def stops(self, wanted: bool) -> bool:
+        # The answer to a question is awaited when the next one is asked, so that no step waits for the network.
+        agreed = False
+        if self._vote is not None:
+            work, answer = self._vote
+            work.wait()
+            agreed = bool(answer)
+        vote = torch.tensor(int(wanted))
+        self._vote = dist.all_reduce(vote, dist.ReduceOp.MAX, async_op=True), vote
+        return agreed
+
+    def mean(self, values: Tensor) -> Tensor:
+        total = values.clone()
+        dist.all_reduce(total)
+        return total / self.count
+
+    def deviation(self, values: Tensor, share: Share) -> Tensor:
+        counted = values.detach()[: share.counted].double()
+        sums = torch.cat([counted.sum(0), counted.square().sum(0), counted.new_tensor([share.counted])])
+        dist.all_reduce(sums)
+        mean, square = (sums[:-1] / sums[-1]).chunk(2)
+        return (square - mean.square()).clamp_min(0).sqrt().to(values.dtype)
+
+    def may_speak(self) -> bool:
+        """Whether this rank is the first that failed, whose message tells why."""
+        try:
+            return self._store.add("failed", 1) == 1
+        except RuntimeError:  # whoever kept the store is gone; better told twice than never
+            return True
+
+
+@contextmanager
+def together(device: torch.device) -> Iterator[Ranks]:
+    """Meet the other ranks of torchrun, if there are any, and part from them.
+
+    Of an error that ends them all, one rank tells.
+
+    Raises:
+        SaidElsewhere: Another rank tells what went wrong.
+        DimvidaError: Another rank ended without a word.
+    """
+    if not is_rank():
+        yield Ranks()
+        return
+    ranks = _meet(device)
+    try:
+        yield ranks
+    except SaidElsewhere:
+        raise
+    except Exception as error:
+        if not ranks.may_speak():
+            raise SaidElsewhere(exit_code(error)) from error
+        if _is_loss_of_others(error):
+            raise DimvidaError(
+                "another process of this training is gone; go on from the last saved state with --resume"
+            ) from error
+        raise
+    finally:
+        dist.destroy_process_group()
+
+
+def exit_code(error: BaseException) -> int:
+    """What the command line makes of it."""
+    return 2 if isinstance(error, InputError) else 1
+
+
+def _meet(device: torch.device) -> TorchrunRanks:
+    store, rank, count = next(iter(dist.rendezvous("env://")))
+    # Gloo also where gradients go through NCCL: for what is on the host, which then waits for no GPU.
+    backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
+    group = dist.PrefixStore("group", store)
+    dist.init_process_group(backend, store=group, rank=rank, world_size=count, timeout=LONGEST_WAIT)
+    return TorchrunRanks(rank, count, dist.PrefixStore("ranks", store))
+
+
+def _is_loss_of_others(error: Exception) -> bool:
+    return isinstance(error, dist.DistError) or (isinstance(error, RuntimeError) and "gloo" in str(error))
