@@ -120,7 +120,7 @@ def _outcome(run: Run, stage: str, finished: bool) -> str:
 
 def _unreadable(files: Sequence[BadFile], folder: RunFolder) -> DimvidaError:
     return DimvidaError(
-        f"{counted(len(files), 'input file')} cannot be read and their objects were left out, see "
+        f"{counted(len(files), 'input file')} cannot be read and were left out, see "
         f"{folder.path / 'run.json'}; the first: {files[0].location}: {files[0].reason} (not an error with --skip-bad)"
     )
 
@@ -182,8 +182,8 @@ def _load(path: Path, split: str | None, partition: Path | None, config: TrainCo
         "partition": partition and partition.name,
     }
     training_data = prepare_data(batch, source.classes, config, description, bad)
-    if training_data.left_out:
-        print(f"note: {counted(training_data.left_out, 'object')} left out: not every view is there or can be read")
+    for note in training_data.notes:
+        print(f"note: {note}")
     return training_data
 
 

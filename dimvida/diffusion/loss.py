@@ -13,8 +13,15 @@ from dimvida.diffusion.schedule import VPSchedule
 Network = Callable[[Tensor, Tensor], Tensor]
 
 
-def diffuse_missing(latents: Tensor, known: Tensor, t: Tensor, noise: Tensor, schedule: VPSchedule) -> Tensor:
-    """Noise the missing views to time t and keep the known ones clean.
+def diffuse_missing(
+    latents: Tensor,
+    known: Tensor,
+    t: Tensor,
+    noise: Tensor,
+    schedule: VPSchedule,
+    present: Tensor | None = None,
+) -> Tensor:
+    """Noise the missing views to time t, keep the known ones clean and put noise in place of absent ones.
 
     Args:
         latents: Standardised latents [B, V, D].
@@ -22,12 +29,14 @@ def diffuse_missing(latents: Tensor, known: Tensor, t: Tensor, noise: Tensor, sc
         t: Times [B] in [0, 1].
         noise: Standard normal [B, V, D].
         schedule: Marginals of the forward SDE.
+        present: bool [B, V], False where a view is absent; by default none is.
 
     Returns:
         [B, V, D].
     """
     m, sigma = schedule.mean(t)[:, None, None], schedule.sigma(t)[:, None, None]
-    return torch.where(known[..., None], latents, m * latents + sigma * noise)
+    x = torch.where(known[..., None], latents, m * latents + sigma * noise)
+    return x if present is None else torch.where(present[..., None], x, noise)
 
 
 def denoising_loss(
@@ -38,27 +47,33 @@ def denoising_loss(
     noise: Tensor,
     schedule: VPSchedule,
     prediction: str = "noise",
+    present: Tensor | None = None,
 ) -> Tensor:
     """lambda || M (out + eps) ||^2 with lambda = 1 + |C|/|M|, per latent entry, averaged over the batch.
 
     Divided by V * D, lambda makes this the mean squared error over the missing entries, whatever their number:
-    an untrained network, which returns zeros, starts at 1.
+    an untrained network, which returns zeros, starts at 1. Views that an object lacks are neither in C nor in M, and V
+    is the number of those that it has.
 
     Args:
         network: Maps (x [B, V, D], tau [B, V]) to its prediction [B, V, D].
         latents: Standardised latents [B, V, D].
-        known: bool [B, V], at least one view of each row missing.
+        known: bool [B, V], at least one view of each row missing; absent ones are not known.
         t: Times [B] in [0, 1].
         noise: Standard normal [B, V, D].
         schedule: Marginals of the forward SDE.
         prediction: What the network predicts. For ``velocity`` the target is v instead of -eps.
+        present: bool [B, V], False where a view is absent; by default none is. Latents there do not matter, as long
+            as they are finite.
 
     Returns:
         A scalar.
     """
-    out = network(diffuse_missing(latents, known, t, noise, schedule), multi_time(t, known))
-    missing = (~known).to(out)  # [B, V]
-    weight = 1 + known.sum(1) / missing.sum(1)  # lambda = V / |M|
+    out = network(diffuse_missing(latents, known, t, noise, schedule, present), multi_time(t, known, present))
+    missing = (~known if present is None else ~known & present).to(out)  # [B, V], those that are scored
+    weight = 1 + known.sum(1) / missing.sum(1)  # lambda = |C or M| / |M|
+    if present is not None:
+        weight = weight * (present.shape[1] / present.sum(1))  # so that lambda is divided by |C or M| D below
     target = -noise
     if prediction == "velocity":
         m, sigma = schedule.mean(t)[:, None, None], schedule.sigma(t)[:, None, None]

@@ -1,4 +1,4 @@
-"""What a training is made of: complete objects, some of them held out."""
+"""What a training is made of: objects with the views that they have, some of them held out."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 
 from dimvida.data.batch import BadFile, MultiViewBatch
+from dimvida.data.source import counted
+from dimvida.diffusion.masking import VIEW_LIMIT
 from dimvida.errors import InputError
 from dimvida.training.config import TrainConfig
 from dimvida.training.seeds import derived_generator
@@ -18,25 +20,29 @@ from dimvida.training.seeds import derived_generator
 
 @dataclass(slots=True)
 class TrainingData:
-    """Complete objects, split into training and validation.
+    """Objects, split into training and validation.
 
     Attributes:
-        images: uint8 [N, V, C, H, W].
-        held_out: uint8 [M, V, C, H, W].
+        images: uint8 [N, V, C, H, W]; 0 where a view is absent.
+        held_out: uint8 [M, V, C, H, W], of objects with at least two views.
+        present: bool [N, V], the views that an object has, at least one.
+        held_out_present: bool [M, V].
         view_names, classes: Names.
         description: What the provenance says of the data.
-        digest: Hash of the ids and pixels.
-        left_out: Objects without all views, which are not among these.
+        digest: Hash of the ids, the pixels and which views are there.
+        notes: What is missing in the data, one line each.
         skipped: Files that could not be read.
     """
 
     images: Tensor
     held_out: Tensor
+    present: Tensor
+    held_out_present: Tensor
     view_names: tuple[str, ...]
     classes: tuple[str, ...]
     description: dict[str, Any]
     digest: str
-    left_out: int = 0
+    notes: tuple[str, ...] = ()
     skipped: tuple[BadFile, ...] = ()
 
 
@@ -47,30 +53,90 @@ def prepare_data(
     description: dict[str, Any],
     skipped: Sequence[BadFile] = (),
 ) -> TrainingData:
-    """Keep the objects that have all views and hold some out for validation.
+    """Keep the objects that have a view and hold some out for validation.
 
     Raises:
-        InputError: If fewer than two complete objects remain, or fewer than two views exist.
+        InputError: If fewer than two objects have two views, or a view is nowhere.
     """
-    if len(batch.view_names) < 2:
-        raise InputError("training needs at least two views per object; this data has one")
-    complete = batch.known.all(1)
-    images = batch.images[complete]
-    if len(images) < 2:
-        raise InputError(f"training needs at least 2 objects with all {len(batch.view_names)} views, not {len(images)}")
-    held_out = min(max(1, round(config.validation * len(images))), len(images) - 1)
+    kept = batch.known.any(1)
+    images, present = batch.images[kept], batch.known[kept]
+    _require_enough(present, batch.view_names)
     order = torch.randperm(len(images), generator=derived_generator(config.seed, "validation"))
+    chosen = _to_hold_out(present[order], config.validation)
+    training, held_out = order[~chosen], order[chosen]
+    _require_every_view(present[training], batch.view_names)
     digest = hashlib.sha256("\n".join(batch.ids).encode())
     digest.update(memoryview(images.contiguous().numpy()))
-    left_out = len(batch) - len(images)
-    counts = {"objects": len(images) - held_out, "validation_objects": held_out, "left_out": left_out}
+    if not present.all():
+        digest.update(memoryview(present.contiguous().numpy()))
+    counts = {
+        "objects": len(training),
+        "validation_objects": len(held_out),
+        "partial_objects": int((~present.all(1)).sum()),
+        "absent_views": int((~present).sum()),
+        "left_out": len(batch) - len(images),
+    }
     return TrainingData(
-        images=images[order[held_out:]],
-        held_out=images[order[:held_out]],
+        images=images[training],
+        held_out=images[held_out],
+        present=present[training],
+        held_out_present=present[held_out],
         view_names=batch.view_names,
         classes=classes,
         description={**description, **counts},
         digest=digest.hexdigest(),
-        left_out=left_out,
+        notes=_notes(present, len(batch) - len(images), batch.view_names),
         skipped=tuple(skipped),
     )
+
+
+def _require_enough(present: Tensor, view_names: tuple[str, ...]) -> None:
+    views = len(view_names)
+    if views < 2:
+        raise InputError("training needs at least two views per object; this data has one")
+    if views > VIEW_LIMIT:
+        raise InputError(f"training takes at most {VIEW_LIMIT} views per object; this data has {views}")
+    several = int((present.sum(1) >= 2).sum())
+    if several < 2:
+        raise InputError(f"training needs at least 2 objects with two or more views each, not {several}")
+
+
+def _require_every_view(present: Tensor, view_names: tuple[str, ...]) -> None:
+    for name, somewhere in zip(view_names, present.any(0).tolist(), strict=True):
+        if not somewhere:
+            raise InputError(f"no object to train on has the view {name!r}; add some, or remove that view everywhere")
+
+
+def _to_hold_out(present: Tensor, fraction: float) -> Tensor:
+    """Which rows of present [N, V] validate, bool [N].
+
+    The first complete ones, as only they compare with one another. Only they train how all views go together, too:
+    where there are not many, no more than half of them, and then the first of those that have at least two views.
+    """
+    counts = present.sum(1)
+    several = int((counts >= 2).sum())
+    wanted = min(max(1, round(fraction * several)), several - 1)
+    complete = counts == present.shape[1]
+    first_half = complete & (complete.cumsum(0) <= complete.sum() // 2)
+    rank = torch.where(first_half, 0, torch.where(complete, 2, 1)).masked_fill(counts < 2, 3)
+    chosen = torch.zeros(len(present), dtype=torch.bool)
+    chosen[rank.argsort(stable=True)[:wanted]] = True
+    return chosen
+
+
+def _notes(present: Tensor, left_out: int, view_names: tuple[str, ...]) -> tuple[str, ...]:
+    notes = []
+    if left_out:
+        notes.append(f"{counted(left_out, 'object')} left out: no view can be read")
+    partial = int((~present.all(1)).sum())
+    if partial:
+        absent = int((~present).sum())
+        notes.append(
+            f"{counted(partial, 'object')} of {len(present)} not complete ({counted(absent, 'view')} absent of "
+            f"{present.numel()}); they train what they have"
+        )
+    together = present.float().T @ present.float()  # [V, V]
+    if not together.all():
+        one, other = (view_names[view] for view in (together == 0).nonzero()[0].tolist())
+        notes.append(f"no object has both {one!r} and {other!r}: how the two go together cannot be learned")
+    return tuple(notes)

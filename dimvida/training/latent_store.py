@@ -31,8 +31,10 @@ class LatentStore:
         autoencoder: In evaluation mode, on ``device``.
         images: Training objects, uint8 [N, V, C, H, W].
         held_out: Held-out objects, uint8 [M, V, C, H, W].
+        present: The views that training objects have, bool [N, V]; latents of others are 0.
+        held_out_present: Those of held-out objects, bool [M, V].
         variants: K of them, the objects themselves first.
-        data_key: Stands for ``images`` and ``held_out``: other data have another one.
+        data_key: Stands for these objects: others have another one.
         device: Where to compute; the latents stay on the CPU.
         batch: Images encoded at a time.
     """
@@ -43,6 +45,8 @@ class LatentStore:
         autoencoder: Autoencoder,
         images: Tensor,
         held_out: Tensor,
+        present: Tensor,
+        held_out_present: Tensor,
         variants: Sequence[Variant],
         data_key: str,
         device: torch.device,
@@ -50,6 +54,7 @@ class LatentStore:
     ) -> None:
         self._path, self._autoencoder, self._device = path, autoencoder, device
         self._images, self._held_out, self._variants = images, held_out, variants
+        self._present, self._held_out_present = present, held_out_present
         self._objects_at_once = max(1, batch // images.shape[1])
         self._key = _key(autoencoder, data_key, variants, self._objects_at_once)
         objects = len(held_out) + len(variants) * len(images)
@@ -84,14 +89,14 @@ class LatentStore:
         before = self._done
         show = watch("encoding", end, "objects", before)
         try:
-            for start, images, variant in self._batches():
+            for start, images, present, variant in self._batches():
                 if start < self._done:
                     continue
                 if start >= end:
                     break
                 if interrupt.requested:
                     raise Stopped
-                rows = encode_views(self._autoencoder, variant.of(images), self._device)
+                rows = encode_views(self._autoencoder, variant.of(images), variant.views(present), self._device)
                 self._latents[start : start + len(rows)] = rows
                 self._done = start + len(rows)
                 show(self._done)
@@ -99,12 +104,14 @@ class LatentStore:
             if self._done > before:
                 self._write()
 
-    def _batches(self) -> Iterator[tuple[int, Tensor, Variant]]:
-        """First row, images [n, V, C, H, W] and variant of every batch."""
-        plain, row = self._variants[0], 0
-        for objects, variant in ((self._held_out, plain), *((self._images, variant) for variant in self._variants)):
-            for images in objects.split(self._objects_at_once):
-                yield row, images, variant
+    def _batches(self) -> Iterator[tuple[int, Tensor, Tensor, Variant]]:
+        """First row, images [n, V, C, H, W], present views [n, V] and variant of every batch."""
+        held_out = (self._held_out, self._held_out_present, self._variants[0])
+        row = 0
+        for objects, there, variant in (held_out, *((self._images, self._present, v) for v in self._variants)):
+            parts = objects.split(self._objects_at_once), there.split(self._objects_at_once)
+            for images, present in zip(*parts, strict=True):
+                yield row, images, present, variant
                 row += len(images)
 
     def _write(self) -> None:
@@ -123,7 +130,7 @@ class LatentStore:
                 rows = file.get_tensor("latents")
         except Exception:  # whatever is wrong with it, encoding again is right
             return 0
-        bounds = {start for start, _, _ in self._batches()} | {len(self._latents)}
+        bounds = {start for start, *_ in self._batches()} | {len(self._latents)}
         same_kind = rows.dtype == torch.float32 and rows.shape[1:] == self._latents.shape[1:]
         if not same_kind or len(rows) not in bounds or metadata.get("sha256") != _sha256(rows):
             return 0

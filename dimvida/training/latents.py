@@ -17,19 +17,25 @@ ENCODE_BATCH = 256
 
 
 @torch.no_grad()
-def encode_views(autoencoder: Autoencoder, images: Tensor, device: torch.device) -> Tensor:
-    """Latents float32 [N, V, D] on the CPU of uint8 images [N, V, C, H, W]."""
-    flat = images.flatten(0, 1)
-    parts = [autoencoder.encode(part.to(device).float() / 255).cpu() for part in flat.split(ENCODE_BATCH)]
-    return torch.cat(parts).unflatten(0, images.shape[:2])
+def encode_views(autoencoder: Autoencoder, images: Tensor, present: Tensor, device: torch.device) -> Tensor:
+    """Latents float32 [N, V, D] on the CPU of uint8 images [N, V, C, H, W]; 0 where present [N, V] is False."""
+    latents = torch.zeros(*present.shape, autoencoder.config.latent_dim)
+    parts = present_views(images, present).split(ENCODE_BATCH)
+    latents[present] = torch.cat([autoencoder.encode(part.to(device).float() / 255).cpu() for part in parts])
+    return latents
 
 
-def latent_statistics(latents: Tensor) -> tuple[Tensor, Tensor]:
-    """Per-dimension mean and standard deviation [D] over objects and views of [N, V, D].
+def present_views(images: Tensor, present: Tensor) -> Tensor:
+    """The present ones of images [N, V, C, H, W], one after another: [n, C, H, W]."""
+    return images.flatten(0, 1) if bool(present.all()) else images[present]  # a copy only where it must be one
+
+
+def latent_statistics(latents: Tensor, present: Tensor) -> tuple[Tensor, Tensor]:
+    """Per-dimension mean and standard deviation [D] over the present views [N, V] of latents [N, V, D].
 
     A dimension that never varies gets a standard deviation of 1e-6 instead of 0.
     """
-    flat = latents.flatten(0, 1).double()
+    flat = latents[present].double()
     return flat.mean(0).float(), flat.std(0, correction=0).clamp_min(1e-6).float()
 
 
@@ -48,10 +54,12 @@ class Variant:
     def of(self, images: Tensor) -> Tensor:
         """The altered images, [N, V, C, H, W] like the given ones."""
         images = images[:, :, list(self.channels)]
-        if not self.mirrored:
-            return images
-        views = images.shape[1]
-        return images[:, [-view % views for view in range(views)]].flip(-1)
+        return self.views(images).flip(-1) if self.mirrored else images
+
+    def views(self, values: Tensor) -> Tensor:
+        """What belongs to the views of the objects, [N, V, ...], put where those views are in the altered copies."""
+        views = values.shape[1]
+        return values[:, [-view % views for view in range(views)]] if self.mirrored else values
 
 
 def object_variants(channels: int, *, mirror: bool, recolour: bool) -> list[Variant]:

@@ -180,6 +180,8 @@ class DiffusionObjective:
         schedule: Forward SDE.
         device: Where to compute.
         prediction: What the network predicts, ``noise`` or ``velocity``.
+        present: The views that each variant of a training object has, bool [K, N, V], at least two; by default all.
+        held_out_present: Those of held-out objects, bool [M, V].
     """
 
     name = "diffusion"
@@ -193,41 +195,55 @@ class DiffusionObjective:
         schedule: VPSchedule,
         device: torch.device,
         prediction: str = "noise",
+        present: Tensor | None = None,
+        held_out_present: Tensor | None = None,
     ) -> None:
         self.network, self.config, self.schedule, self.device = network, config, schedule, device
         self.prediction = prediction
         self.latents, self.held_out = latents, held_out
+        self.present = _all_true(latents) if present is None else present
+        self.held_out_present = _all_true(held_out) if held_out_present is None else held_out_present
         self.items = latents.shape[1]
 
     def draw(self, indices: Tensor, seed: int, step: int, rows: slice) -> dict[str, Tensor]:
         generator = derived_generator(seed, "diffusion", step)
         variants = torch.randint(len(self.latents), indices.shape, generator=generator)
         latents = self.latents[variants[rows], indices[rows]]
-        conditions = self._conditions(len(indices), latents, generator)
+        conditions = self._conditions(len(indices), latents, self.present[variants, indices], generator)
         return {"latents": latents, **{name: tensor[rows] for name, tensor in conditions.items()}}
 
-    def loss(self, share: Share, latents: Tensor, known: Tensor, t: Tensor, noise: Tensor) -> Tensor:
-        return self._denoising_loss(self.network, latents, known, t, noise)
+    def loss(self, share: Share, latents: Tensor, **conditions: Tensor) -> Tensor:
+        return self._denoising_loss(self.network, latents, **conditions)
 
     @torch.no_grad()
     def validate(self, network: nn.Module) -> dict[str, float]:
         # The same masks, times and noise each time, so that the curve shows the network alone.
         generator = derived_generator(0, "diffusion/validation")
         total = 0.0
-        for latents in self.held_out.split(VALIDATION_BATCH):
-            conditions = self._conditions(len(latents), latents, generator)
-            moved = [tensor.to(self.device) for tensor in (latents, *conditions.values())]
-            total += float(self._denoising_loss(network, *moved)) * len(latents)
+        batches = self.held_out.split(VALIDATION_BATCH), self.held_out_present.split(VALIDATION_BATCH)
+        for latents, present in zip(*batches, strict=True):
+            conditions = self._conditions(len(latents), latents, present, generator)
+            moved = {name: tensor.to(self.device) for name, tensor in {"latents": latents, **conditions}.items()}
+            total += float(self._denoising_loss(network, **moved)) * len(latents)
         return {"loss": total / len(self.held_out)}
 
-    def _conditions(self, batch: int, latents: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
-        """Known views, times and noise of a batch of such latents [any, V, D]."""
+    def _conditions(
+        self, batch: int, latents: Tensor, present: Tensor, generator: torch.Generator
+    ) -> dict[str, Tensor]:
+        """Known and present views, times and noise of a batch of such latents [any, V, D]."""
         _, views, size = latents.shape
         return {
-            "known": random_known(batch, views, self.config.drop, generator),
+            "known": random_known(batch, views, self.config.drop, generator, present),
             "t": training_times(batch, self.schedule, self.config.times, generator),
             "noise": torch.randn(batch, views, size, generator=generator),
+            "present": present,
         }
 
-    def _denoising_loss(self, network: nn.Module, latents: Tensor, known: Tensor, t: Tensor, noise: Tensor) -> Tensor:
-        return denoising_loss(network, latents, known, t, noise, self.schedule, self.prediction)
+    def _denoising_loss(
+        self, network: nn.Module, latents: Tensor, known: Tensor, t: Tensor, noise: Tensor, present: Tensor
+    ) -> Tensor:
+        return denoising_loss(network, latents, known, t, noise, self.schedule, self.prediction, present)
+
+
+def _all_true(latents: Tensor) -> Tensor:
+    return torch.ones(latents.shape[:-1], dtype=torch.bool)

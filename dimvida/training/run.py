@@ -37,7 +37,14 @@ from dimvida.training.dataset import TrainingData
 from dimvida.training.folder import STAGES, RunFolder
 from dimvida.training.interrupt import Interrupt, Stopped
 from dimvida.training.latent_store import LatentStore
-from dimvida.training.latents import check_mirror, encode_views, latent_statistics, object_variants
+from dimvida.training.latents import (
+    Variant,
+    check_mirror,
+    encode_views,
+    latent_statistics,
+    object_variants,
+    present_views,
+)
 from dimvida.training.loop import Diverged, Hooks, run_stage
 from dimvida.training.objectives import AutoencoderObjective, DiffusionObjective, Objective
 from dimvida.training.progress import Watcher
@@ -249,11 +256,11 @@ class Run:
         checkpoint.config.provenance["autoencoder"] = init.config.provenance.get("autoencoder", {})
 
     def _autoencoder_stage(self) -> Stage:
-        config, images = self.config.autoencoder_stage, self.data.images
+        config, data = self.config.autoencoder_stage, self.data
         objective = AutoencoderObjective(
             self.checkpoint.autoencoder,
-            images.flatten(0, 1),
-            self.data.held_out.flatten(0, 1),
+            present_views(data.images, data.present),
+            present_views(data.held_out, data.held_out_present),
             config,
             self.device,
             self.ranks,
@@ -264,6 +271,10 @@ class Run:
         config, checkpoint = self.config.diffusion_stage, self.checkpoint
         mean, std = checkpoint.latent_mean.cpu(), checkpoint.latent_std.cpu()
         latents, held_out = self.ranks.from_first(lambda: self._latent_store().all(self.watch, self.interrupt))
+        present = torch.stack([variant.views(self.data.present) for variant in self._variants])
+        several = self.data.present.sum(1) >= 2  # of a single view there is nothing to complete
+        if not several.all():
+            latents, present = latents[:, several], present[:, several]
         objective = DiffusionObjective(
             checkpoint.score,
             (latents - mean) / std,
@@ -272,6 +283,8 @@ class Run:
             VPSchedule(checkpoint.config.beta0, checkpoint.config.beta1),
             self.device,
             self.config.score.prediction,
+            present,
+            self.data.held_out_present,
         )
         return self._stage(objective, config)
 
@@ -296,22 +309,29 @@ class Run:
             latents, whole = self._latent_store().plain(self.watch, self.interrupt), True
         except Stopped:
             # An estimate, so that the checkpoint is usable so far; whoever resumes encodes the others too.
-            some = self.data.images[:ESTIMATE_OBJECTS]
-            latents, whole = encode_views(self.checkpoint.autoencoder, some, self.device), False
-        return *latent_statistics(latents), whole
+            first = slice(ESTIMATE_OBJECTS)
+            images, present = self.data.images[first], self.data.present[first]
+            latents, whole = encode_views(self.checkpoint.autoencoder, images, present, self.device), False
+        return *latent_statistics(latents, self.data.present[: len(latents)]), whole
 
     def _latent_store(self) -> LatentStore:
         data, config = self.data, self.config
-        alterations = config.diffusion_stage
         return LatentStore(
             self.folder.latents,
             self.checkpoint.autoencoder,
             data.images,
             data.held_out,
-            object_variants(data.images.shape[2], mirror=alterations.mirror, recolour=alterations.recolour),
+            data.present,
+            data.held_out_present,
+            self._variants,
             f"{data.digest} {config.seed} {config.validation}",
             self.device,
         )
+
+    @property
+    def _variants(self) -> list[Variant]:
+        config = self.config.diffusion_stage
+        return object_variants(self.data.images.shape[2], mirror=config.mirror, recolour=config.recolour)
 
     def _record(self, stage: Stage) -> None:
         validation = stage.curve[-1].validation if stage.curve else {}
@@ -328,13 +348,16 @@ class Run:
     def _reconstruction_sheet(self, network: nn.Module, step: int) -> None:
         assert isinstance(network, Autoencoder)
         path = self.folder.samples / f"autoencoder-{step:06d}.png"
-        reconstruction_sheet(path, network, self.data.held_out[:SHEET_OBJECTS], self.data.view_names)
+        first = slice(SHEET_OBJECTS)
+        images, present = self.data.held_out[first], self.data.held_out_present[first]
+        reconstruction_sheet(path, network, images, present, self.data.view_names)
 
     def _completion_sheet(self, network: nn.Module, step: int) -> None:
         checkpoint = copy.deepcopy(self._with_score(network))
         model = MultiViewModel(checkpoint).to(self.device)
         path = self.folder.samples / f"diffusion-{step:06d}.png"
-        completion_sheet(path, model, self.data.held_out[:SHEET_OBJECTS])
+        first = slice(SHEET_OBJECTS)
+        completion_sheet(path, model, self.data.held_out[first], self.data.held_out_present[first])
 
     def _digest(self, stage: str) -> str:
         """Hash of everything that decides about a stage's result."""

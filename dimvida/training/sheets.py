@@ -14,36 +14,52 @@ from dimvida.sampling.multiview import MultiViewModel
 
 
 @torch.no_grad()
-def reconstruction_sheet(path: Path, autoencoder: Autoencoder, images: Tensor, names: tuple[str, ...]) -> None:
-    """Each held-out object's views and, below, their reconstructions; images uint8 [N, V, C, H, W]."""
+def reconstruction_sheet(
+    path: Path, autoencoder: Autoencoder, images: Tensor, present: Tensor, names: tuple[str, ...]
+) -> None:
+    """Each held-out object's views and, below, their reconstructions.
+
+    Args:
+        path: Where to.
+        autoencoder: Reconstructs them.
+        images: uint8 [N, V, C, H, W].
+        present: The views that are there, bool [N, V].
+        names: Of the views.
+    """
     device = next(autoencoder.parameters()).device
     flat = images.flatten(0, 1).to(device).float() / 255
     outputs = (autoencoder(flat).clamp(0, 1) * 255).round().to(torch.uint8).cpu().unflatten(0, images.shape[:2])
     rows = []
-    for number, (views, reconstructed) in enumerate(zip(images, outputs, strict=True)):
-        rows.append(SheetRow(f"object {number}", _tiles(views, names, "true")))
-        rows.append(SheetRow("reconstructed", _tiles(reconstructed, names, "generated")))
+    for number, (views, reconstructed, there) in enumerate(zip(images, outputs, present, strict=True)):
+        rows.append(SheetRow(f"object {number}", _tiles(views, names, "true", there)))
+        rows.append(SheetRow("reconstructed", _tiles(reconstructed, names, "generated", there)))
     _save(path, rows, "Reconstruction of held-out objects")
 
 
-def completion_sheet(path: Path, model: MultiViewModel, images: Tensor, known_view: int = 0, seed: int = 0) -> None:
-    """Held-out objects completed from one view; images uint8 [N, V, C, H, W]."""
-    known = torch.zeros(images.shape[:2], dtype=torch.bool)
-    known[:, known_view] = True
+def completion_sheet(path: Path, model: MultiViewModel, images: Tensor, present: Tensor, seed: int = 0) -> None:
+    """Held-out objects completed from the first view that each of them has; arguments as above."""
+    views = torch.arange(images.shape[1])
+    known = views == present.int().argmax(1, keepdim=True)  # [N, V], the first that is there
     outputs = model.generate(images, known, seed=seed)
     names = model.view_names
     rows = []
-    for number, (truth, completed) in enumerate(zip(images, outputs, strict=True)):
+    for number, (truth, completed, there, given) in enumerate(zip(images, outputs, present, known, strict=True)):
+        view = int(given.int().argmax())
         tiles = _tiles(completed, names, "generated")
-        tiles[known_view] = Tile(_pixels(truth[known_view]), names[known_view], "given")
-        others = [view for view in range(len(names)) if view != known_view]
-        tiles += [Tile(_pixels(truth[view]), names[view], "true") for view in others]
-        rows.append(SheetRow(f"object {number}", tiles))
-    _save(path, rows, f"Held-out objects completed from the {names[known_view]} view")
+        tiles[view] = Tile(_pixels(truth[view]), names[view], "given")
+        true = _tiles(truth, names, "true", there)
+        rows.append(SheetRow(f"object {number}", tiles + true[:view] + true[view + 1 :]))
+    first = {names[view] for view in known.int().argmax(1).tolist()}
+    given_views = f"the {first.pop()} view" if len(first) == 1 else "one view"
+    _save(path, rows, f"Held-out objects completed from {given_views}")
 
 
-def _tiles(views: Tensor, names: tuple[str, ...], kind: str) -> list[Tile]:
-    return [Tile(_pixels(view), name, kind) for view, name in zip(views, names, strict=True)]
+def _tiles(views: Tensor, names: tuple[str, ...], kind: str, present: Tensor | None = None) -> list[Tile]:
+    there = [True] * len(names) if present is None else present.tolist()
+    return [
+        Tile(_pixels(view), name, kind) if shown else Tile(None, name, "missing")
+        for view, name, shown in zip(views, names, there, strict=True)
+    ]
 
 
 def _pixels(image: Tensor):

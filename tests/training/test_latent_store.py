@@ -42,7 +42,8 @@ HELD_OUT = IMAGES[:3].flip(-2)
 
 
 def store(path: Path, autoencoder: Autoencoder, variants: list[Variant] = VARIANTS, key: str = "boxes") -> LatentStore:
-    return LatentStore(path, autoencoder, IMAGES, HELD_OUT, variants, key, CPU, batch=8)
+    there = torch.ones(len(IMAGES), 2, dtype=torch.bool)
+    return LatentStore(path, autoencoder, IMAGES, HELD_OUT, there, there[: len(HELD_OUT)], variants, key, CPU, batch=8)
 
 
 def everything(path: Path, autoencoder: Autoencoder, stop: int = 10**9, **options) -> tuple[Tensor, Tensor]:

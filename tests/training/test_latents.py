@@ -26,7 +26,7 @@ def test_variants_of_an_object():
 
 def test_statistics_by_hand():
     latents = torch.tensor([[[1.0, 5.0], [3.0, 5.0]]])
-    mean, std = latent_statistics(latents)
+    mean, std = latent_statistics(latents, torch.ones(1, 2, dtype=torch.bool))
     assert mean.tolist() == [2.0, 5.0]
     assert std.tolist() == [1.0, torch.tensor(1e-6).item()]
 

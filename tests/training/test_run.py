@@ -11,13 +11,12 @@ import torch
 from PIL import Image
 from trainings import StopAfter, curve
 
-from dimvida.data.batch import MultiViewBatch
 from dimvida.errors import DimvidaError, InputError
 from dimvida.models.checkpoint import WEIGHT_FILES, load_checkpoint
 from dimvida.models.config import ScoreConfig
 from dimvida.sampling.multiview import load
 from dimvida.training.config import TrainConfig, load_preset
-from dimvida.training.dataset import TrainingData, prepare_data
+from dimvida.training.dataset import TrainingData
 from dimvida.training.progress import unwatched
 from dimvida.training.run import Run
 
@@ -220,23 +219,6 @@ def test_the_callers_randomness_is_left_alone(tmp_path: Path, fast_config: Train
     before = torch.random.get_rng_state()
     assert run(tmp_path, config, data)
     assert torch.equal(torch.random.get_rng_state(), before)
-
-
-def test_incomplete_objects_are_left_out(fast_config: TrainConfig):
-    known = torch.ones(6, 2, dtype=torch.bool)
-    known[2, 1] = False
-    batch = MultiViewBatch(
-        images=torch.zeros(6, 2, 3, 16, 16, dtype=torch.uint8),
-        known=known,
-        labels=torch.zeros(6, dtype=torch.int64),
-        ids=tuple("abcdef"),
-        view_names=("front", "back"),
-    )
-    data = prepare_data(batch, (), fast_config, {})
-    assert len(data.images) + len(data.held_out) == 5
-    known[1:] = False
-    with pytest.raises(InputError, match="at least 2 objects with all 2 views"):
-        prepare_data(dataclasses.replace(batch, known=known), (), fast_config, {})
 
 
 def test_a_run_starts_from_another_checkpoint(

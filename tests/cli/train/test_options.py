@@ -99,28 +99,35 @@ def test_trains_on_part_d_of_a_partition(boxes: Path, tmp_path: Path, split: lis
 SHORTEST = options(["autoencoder_stage.steps=2", "diffusion_stage.steps=2"])
 
 
-def test_unreadable_images_are_left_out_and_make_the_exit_code_1(tmp_path: Path):
+def test_an_unreadable_image_costs_its_view_and_makes_the_exit_code_1(tmp_path: Path):
     data = write_boxes(tmp_path / "data", 30)
     views = sorted((data / "train" / "box").glob("*/left.png"))
     for path in views[:21]:
         path.write_bytes(path.read_bytes()[:60])
     views[-1].unlink()
+    for path in views[0].parent.iterdir():
+        path.write_bytes(b"")
     out = tmp_path / "run"
     stopped = train(data, out, *SHORTEST, "--minutes", "0.000001")
     assert (stopped.code, stopped.errors) == (0, [])  # it is not at its end
     result = train(data, out, *SHORTEST, "--resume")
     assert result.code == 1
     (line,) = result.errors
-    assert "21 input files cannot be read" in line and str(views[0]) in line and "--skip-bad" in line
+    broken = [*(views[0].with_name(f"{view}.png") for view in VIEWS), *views[1:21]]
+    assert "24 input files cannot be read" in line and str(broken[0]) in line and "--skip-bad" in line
     shown = [line for line in result.err.splitlines() if line.startswith("skipped")]
-    assert len(shown) == 21 and shown[0].startswith(f"skipped {views[0]}: ")
-    assert shown[-1] == "skipped 1 more; run.json lists all"
-    assert "note: 22 objects left out: not every view is there or can be read" in result.out.splitlines()
+    assert len(shown) == 21 and shown[0].startswith(f"skipped {broken[0]}: ")
+    assert shown[-1] == "skipped 4 more; run.json lists all"
+    notes = [line for line in result.out.splitlines() if line.startswith("note: ")]
+    assert notes == [
+        "note: 1 object left out: no view can be read",
+        "note: 21 objects of 29 not complete (21 views absent of 116); they train what they have",
+    ]
     assert f"checkpoint: {out / 'checkpoint'}" in result.out
     described = description(out)
-    assert [entry["file"] for entry in described["skipped"]] == [str(path) for path in views[:21]]
-    counts = [described["data"][name] for name in ("objects", "validation_objects", "left_out")]
-    assert counts == [7, 1, 22]
+    assert [entry["file"] for entry in described["skipped"]] == [str(path) for path in broken]
+    names = ("objects", "validation_objects", "partial_objects", "absent_views", "left_out")
+    assert [described["data"][name] for name in names] == [28, 1, 21, 21, 1]
     assert train(data, out, *SHORTEST, "--resume", "--skip-bad").code == 0
 
 
