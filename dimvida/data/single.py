@@ -21,13 +21,14 @@ from dimvida.data.source import (
     check_split,
     counted,
     object_id,
+    order_views,
 )
 from dimvida.data.tree import FileTree
 from dimvida.errors import InputError
 
 
 class SingleViewSource(MultiViewSource):
-    """Images of objects, most often one per object. ``view_names`` are the views that occur, sorted."""
+    """Images of objects, most often one per object. ``view_names`` are the views that occur."""
 
     def __init__(
         self,
@@ -67,7 +68,7 @@ class SingleViewSource(MultiViewSource):
         objects = _group(tree, images)
         check_split(tree.path, split, (parts[0] for parts in objects))
 
-        view_names = tuple(sorted({image.view for image in images}))
+        view_names = order_views(image.view for image in images)
         records, files = [], []
         for (split_name, class_name, name), views in objects.items():
             if split is not None and split_name != split:

@@ -37,9 +37,9 @@ def test_view_by_suffix_makes_objects(make, tmp_path):
         "table/a__front.png": make.png(4),
     }
     source = open_source(make.zip(tmp_path / "set.zip", files))
-    assert source.view_names == ("back", "front", "left")
+    assert source.view_names == ("front", "back", "left")
     assert [(record.id, record.views) for record in source.records] == [
-        ("chair/a", ("back", "front")),
+        ("chair/a", ("front", "back")),
         ("chair/b__x", ("left",)),
         ("table/a", ("front",)),
     ]
@@ -59,7 +59,7 @@ def test_view_by_metadata(make, tmp_path):
     }
     source = open_source(make.folder(tmp_path / "set", files))
     assert [(record.id, record.views, record.class_name) for record in source.records] == [
-        ("chair/c_one", ("back", "front"), "chair"),
+        ("chair/c_one", ("front", "back"), "chair"),
         ("3", ("left",), ""),
     ]
     assert (source.read_view(0, "back").pixels == make.pixels(2)).all()
@@ -84,7 +84,7 @@ def test_output_of_generate(make, tmp_path, wrapper):
     files |= {"metadata.jsonl": lines(*entries), "contact-sheet.png": make.png()}
     source = open_source(make.zip(tmp_path / "out.zip", {wrapper + name: data for name, data in files.items()}))
     assert [record.id for record in source.records] == ["chair/chair_0001", "chair/chair_0002"]
-    assert source.records[0].views == ("back", "front", "left", "right")
+    assert source.records[0].views == ("front", "right", "back", "left")
     assert [source.kind(1, view) for view in views] == ["real", "generated", "generated", "generated"]
     assert (source.read_view(1, "back").pixels == make.pixels(6)).all()
     assert source.classes == ("chair",)
