@@ -140,7 +140,9 @@ def measure_loop(
         for start in range(0, len(source), LOOP_BATCH):
             indices = range(start, min(start + LOOP_BATCH, len(source)))
             now = time.perf_counter()
-            batch, _, _ = load_batch(source, indices, image_size=model.image_size, view_names=model.view_names)
+            batch, _, _ = load_batch(
+                source, indices, image_size=model.image_size, channels=model.channels, view_names=model.view_names
+            )
             stages["read"] += time.perf_counter() - now
             now = time.perf_counter()
             made = model.generate(batch.images, batch.known, steps=LOOP_STEPS, solver=LOOP_SOLVER, backend="eager")
@@ -165,7 +167,9 @@ def measure_quality(
     complete = [i for i, record in enumerate(source.records) if set(model.view_names) <= set(record.views)][:limit]
     if not complete:
         return {}
-    objects, _, _ = load_batch(source, complete, image_size=model.image_size, view_names=model.view_names)
+    objects, _, _ = load_batch(
+        source, complete, image_size=model.image_size, channels=model.channels, view_names=model.view_names
+    )
     known = torch.zeros(len(objects), len(model.view_names), dtype=torch.bool)
     known[:, model.view_names.index(view)] = True
     samplers: dict[str, dict[str, Any]] = {

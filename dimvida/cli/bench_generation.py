@@ -91,7 +91,9 @@ def _rates(
     from dimvida.benchmark.generation import measure_loop, measure_run, repeated_inputs
     from dimvida.data.batch import load_batch
 
-    pictures, _, _ = load_batch(source, range(min(64, len(source))), image_size=model.image_size)
+    pictures, _, _ = load_batch(
+        source, range(min(64, len(source))), image_size=model.image_size, channels=model.channels
+    )
     made = model.generate(
         *_one_known(model, pictures.images, pictures.view_names, view)
     )  # also builds what the runs use

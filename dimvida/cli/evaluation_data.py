@@ -32,7 +32,7 @@ def read_objects(
     total = min(limit or len(source), len(source))
     with ProgressBar("reading", total, "objects") as bar:
         objects, bad, notes = load_complete(
-            source, model.view_names, model.image_size, limit=limit, progress=bar.update
+            source, model.view_names, model.image_size, channels=model.channels, limit=limit, progress=bar.update
         )
     for note in (*source.notes, *notes):
         print(f"note: {note}")

@@ -168,7 +168,8 @@ def _load(path: Path, split: str | None, partition: Path | None, config: TrainCo
     if partition is not None:
         source = select_partition(source, partition, "d")
     with ProgressBar("reading", len(source), "objects") as bar:
-        batch, bad, notes = load_all(source, image_size=config.autoencoder.image_size, progress=bar.update)
+        sizes = config.autoencoder
+        batch, bad, notes = load_all(source, image_size=sizes.image_size, channels=sizes.channels, progress=bar.update)
         for file in bad[:SKIPS_SHOWN]:
             bar.message(f"skipped {file.location}: {file.reason}")
         if len(bad) > SKIPS_SHOWN:

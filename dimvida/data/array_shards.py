@@ -1,4 +1,7 @@
-"""Array shards: ``shard-000012.npy``, uint8 [N, H, W, 3], and ``shard-000012.jsonl`` with a line for each picture."""
+"""Array shards: ``shard-000012.npy``, uint8 [N, H, W, 3], and ``shard-000012.jsonl`` with a line for each picture.
+
+Gray pictures are [N, H, W, 1].
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from dimvida.data.images import PIXEL_LIMIT
+from dimvida.data.images import CHANNELS, PIXEL_LIMIT, with_channels
 from dimvida.data.shards import ShardSource, StoredView, stored_view
 from dimvida.data.source import ViewImage
 from dimvida.errors import InputError, UnreadableImage
@@ -54,7 +57,7 @@ class ArrayShardSource(ShardSource):
         if index >= len(array):
             raise UnreadableImage(self._locate(file), "the array has become shorter")
         pixels = np.array(array[index])
-        return ViewImage(pixels, hashlib.sha256(pixels.tobytes()).hexdigest())
+        return with_channels(ViewImage(pixels, hashlib.sha256(pixels.tobytes()).hexdigest()), 3)
 
     def _locate(self, file: StoredView) -> str:
         path, index = file.place
@@ -92,8 +95,8 @@ def _map(path: Path) -> np.ndarray:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
         raise InputError(f"{path}: not a readable array ({error}); generate or fetch it again") from error
-    if array.dtype != np.uint8 or array.ndim != 4 or array.shape[3] != 3:
-        raise InputError(f"{path}: {array.dtype} {list(array.shape)}, not uint8 [N, H, W, 3]")
+    if array.dtype != np.uint8 or array.ndim != 4 or array.shape[3] not in CHANNELS:
+        raise InputError(f"{path}: {array.dtype} {list(array.shape)}, not uint8 [N, H, W, 1 or 3]")
     if array.shape[1] * array.shape[2] > PIXEL_LIMIT:
         raise InputError(f"{path}: pictures of more than the limit of {PIXEL_LIMIT} pixels")
     return array

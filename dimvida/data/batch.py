@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from dimvida.data.images import resize_image
+from dimvida.data.images import CHANNELS, resize_image, with_channels
 from dimvida.data.source import MultiViewSource, ViewImage, counted
 from dimvida.errors import InputError, UnreadableImage
 
@@ -20,7 +20,7 @@ class MultiViewBatch:
     """Images of B objects from the same V views.
 
     Attributes:
-        images: uint8 ``[B, V, 3, H, W]``, RGB; 0 where a view is absent.
+        images: uint8 ``[B, V, C, H, W]``, gray (C = 1) or RGB (C = 3); 0 where a view is absent.
         known: bool ``[B, V]``, False where a view is absent.
         labels: int64 ``[B]``, -1 if unlabeled.
         ids: The objects' ids, B of them.
@@ -38,8 +38,8 @@ class MultiViewBatch:
 
     def __post_init__(self) -> None:
         shape = tuple(self.images.shape)
-        if self.images.dtype != torch.uint8 or len(shape) != 5 or shape[2] != 3:
-            raise ValueError(f"images are {self.images.dtype} {list(shape)}, not uint8 [B, V, 3, H, W]")
+        if self.images.dtype != torch.uint8 or len(shape) != 5 or shape[2] not in CHANNELS:
+            raise ValueError(f"images are {self.images.dtype} {list(shape)}, not uint8 [B, V, 1 or 3, H, W]")
         if self.known.dtype != torch.bool or tuple(self.known.shape) != shape[:2]:
             raise ValueError(f"known is {self.known.dtype} {list(self.known.shape)}, not bool {list(shape[:2])}")
         if self.labels.dtype != torch.int64 or tuple(self.labels.shape) != shape[:1]:
@@ -78,6 +78,7 @@ def load_batch(
     indices: Sequence[int],
     *,
     image_size: int,
+    channels: int = 3,
     view_names: Sequence[str] | None = None,
     classes: Sequence[str] | None = None,
     strict: bool = False,
@@ -90,6 +91,7 @@ def load_batch(
         source: Where from.
         indices: Which objects; row b of the batch is ``source.records[indices[b]]``.
         image_size: Edge in pixels. Other sizes are padded to a square and resized, with a note.
+        channels: 3 for RGB, 1 for gray; colours are converted with a note.
         view_names: The views of the batch in order; by default the source's. Views that an object
             lacks are absent (``known`` False).
         classes: Label c is ``classes[c]``; by default the source's.
@@ -112,7 +114,7 @@ def load_batch(
             raise InputError(f"{source.path}: view {view!r} is not one of {', '.join(view_names)}")
     labels = _labels(source, indices, tuple(source.classes if classes is None else classes))
 
-    reader = _Reader(source, image_size, view_names, strict)
+    reader = _Reader(source, (channels, image_size, image_size), view_names, strict)
     images = np.zeros((len(indices), *reader.row_shape), np.uint8)
     known = np.zeros((len(indices), len(view_names)), np.bool_)
     bad: list[BadFile] = []
@@ -135,6 +137,7 @@ def load_all(
     source: MultiViewSource,
     *,
     image_size: int,
+    channels: int = 3,
     view_names: Sequence[str] | None = None,
     classes: Sequence[str] | None = None,
     strict: bool = False,
@@ -143,12 +146,13 @@ def load_all(
 ) -> Loaded:
     """Read a whole source into one batch in memory; see :func:`load_batch`.
 
-    An object takes ``V * 3 * image_size**2`` bytes: 48 KiB for four views of 64 pixels.
+    An object takes ``V * channels * image_size**2`` bytes: 48 KiB for four views of 64 pixels.
     """
     return load_batch(
         source,
         range(len(source)),
         image_size=image_size,
+        channels=channels,
         view_names=view_names,
         classes=classes,
         strict=strict,
@@ -177,7 +181,7 @@ class _Notes:
 
 @dataclass
 class _Chunk:
-    images: np.ndarray  # uint8 [n, V, 3, S, S]
+    images: np.ndarray  # uint8 [n, V, C, S, S]
     known: np.ndarray  # bool [n, V]
     bad: list[BadFile]
     notes: list[tuple[str, str]]  # (location, note)
@@ -186,9 +190,12 @@ class _Chunk:
 class _Reader(Dataset):
     """Reads chunks of rows, in this process or as the data set of a DataLoader's workers."""
 
-    def __init__(self, source: MultiViewSource, size: int, view_names: tuple[str, ...], strict: bool) -> None:
-        self.row_shape = (len(view_names), 3, size, size)
-        self._source, self._size, self._view_names, self._strict = source, size, view_names, strict
+    def __init__(
+        self, source: MultiViewSource, shape: tuple[int, int, int], view_names: tuple[str, ...], strict: bool
+    ) -> None:
+        self.row_shape = (len(view_names), *shape)
+        self._source, self._view_names, self._strict = source, view_names, strict
+        self._channels, self._size, _ = shape
 
     def read(self, indices: Sequence[int]) -> _Chunk:
         images = np.zeros((len(indices), *self.row_shape), np.uint8)
@@ -214,6 +221,7 @@ class _Reader(Dataset):
             return InputError(str(error))
 
     def _fit(self, image: ViewImage, index: int, view: str, chunk: _Chunk) -> np.ndarray:
+        image = with_channels(image, self._channels)
         if image.note is not None:
             chunk.notes.append((self._source.location(index, view), image.note))
         height, width = image.pixels.shape[:2]

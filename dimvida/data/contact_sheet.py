@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from dimvida.data.images import to_picture
 from dimvida.errors import InputError
 from dimvida.files import atomic_path
 
@@ -20,7 +21,7 @@ class Tile:
     """One picture of a row.
 
     Attributes:
-        image: uint8 ``[H, W, 3]``, or None for an empty place.
+        image: uint8 ``[H, W, 3]``, gray ``[H, W, 1]``, or None for an empty place.
         caption: The view's name.
         kind: "given", "generated", "true" (for comparison) or "missing".
     """
@@ -32,8 +33,8 @@ class Tile:
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
             raise ValueError(f"kind {self.kind!r} is not one of {', '.join(KINDS)}")
-        if self.image is not None and (self.image.dtype != np.uint8 or self.image.shape[2:] != (3,)):
-            raise ValueError(f"image is {self.image.dtype} {list(self.image.shape)}, not uint8 [H, W, 3]")
+        if self.image is not None and (self.image.dtype != np.uint8 or self.image.shape[2:] not in ((1,), (3,))):
+            raise ValueError(f"image is {self.image.dtype} {list(self.image.shape)}, not uint8 [H, W, 1 or 3]")
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,25 @@ class SheetRow:
 
     title: str
     tiles: Sequence[Tile] = field(default_factory=tuple)
+
+
+def compared_rows(title: str, tiles: Sequence[Tile], true: Sequence[Tile | None]) -> list[SheetRow]:
+    """An object's tiles with the true views: beside each other, or below each other where that is too wide.
+
+    Args:
+        title: Of the object.
+        tiles: One for each view.
+        true: To compare with each of them; None where there is nothing to compare.
+    """
+    others = [tile for tile in true if tile is not None]
+    if len(tiles) <= _WIDE or not others:
+        return [SheetRow(title, [*tiles, *others])]
+    # A given view is a true one, too.
+    below = [
+        tile if tile.kind == "given" else other or Tile(None, tile.caption, "missing")
+        for tile, other in zip(tiles, true, strict=True)
+    ]
+    return [SheetRow(title, tiles), SheetRow("true", below)]
 
 
 def draw_contact_sheet(rows: Sequence[SheetRow], *, header: str, scale: float | None = None) -> Image.Image:
@@ -97,6 +117,7 @@ _FRAME = 4  # room for the thickest
 _GAP = 8  # between columns
 _GROUP_GAP = 28  # between the generated columns and the true ones
 _TITLE_WIDTH = 200  # at most
+_WIDE = 12  # columns; more get smaller pictures
 _LABEL_HEIGHT = 18
 
 
@@ -146,7 +167,7 @@ class _Sheet:
         edge = max((max(image.shape[:2]) for image in images), default=64)
         if scale is not None:
             return max(1, round(edge * scale))
-        target = 128 if self._columns <= 12 else 64
+        target = 128 if self._columns <= _WIDE else 64
         # Whole factors keep small pictures even.
         return edge * (target // edge) if edge <= target else target
 
@@ -165,7 +186,7 @@ class _Sheet:
         positions, last = [], None
         for column in range(self._columns):
             kinds = {row.tiles[column].kind for row in self._rows if column < len(row.tiles)}
-            comparison = "true" in kinds
+            comparison = "true" in kinds and kinds <= {"true", "missing"}
             if last is not None:
                 x += self._tile + 2 * _FRAME + (_GAP if comparison == last else _GROUP_GAP)
             positions.append(x)
@@ -212,7 +233,7 @@ class _Sheet:
         draw.line((left, bottom, right, top), fill=_RULE)
 
     def _fit(self, image: np.ndarray) -> Image.Image:
-        picture = Image.fromarray(image)
+        picture = to_picture(image)
         factor = self._tile / max(picture.size)
         size = tuple(max(1, round(edge * factor)) for edge in picture.size)
         if size != picture.size:

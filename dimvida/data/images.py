@@ -1,4 +1,4 @@
-"""Image files to RGB pixels, with everything a camera roll or a hostile archive may hold.
+"""Image files to pixels, with everything a camera roll or a hostile archive may hold.
 
 Only the formats listed in ``IMAGE_SUFFIXES`` are decoded, whatever a file calls itself: each
 further decoder is more surface for damaged and hostile files.
@@ -7,6 +7,7 @@ further decoder is more surface for damaged and hostile files.
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from io import BytesIO
 
 import numpy as np
@@ -34,6 +35,9 @@ BYTE_LIMIT = 256 * 2**20
 """Most bytes in one image file."""
 
 ALPHA_NOTE = "transparency composited on white"
+GRAY_NOTE = "colour converted to grayscale"
+CHANNELS = (1, 3)
+"""Channels that images can have: gray or RGB."""
 
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
@@ -98,32 +102,57 @@ def resize_image(pixels: np.ndarray, size: int) -> np.ndarray:
     a picture of one object; the aspect ratio stays.
 
     Args:
-        pixels: uint8 ``[H, W, 3]``.
+        pixels: uint8 ``[H, W, C]``, gray or RGB.
         size: Edge in pixels.
 
     Returns:
-        uint8 ``[size, size, 3]``; the input itself if it has that size.
+        uint8 ``[size, size, C]``; the input itself if it has that size.
     """
     height, width = pixels.shape[:2]
     if height == width == size:
         return pixels
-    image = Image.fromarray(pad_to_square(pixels))
+    image = to_picture(pad_to_square(pixels))
     # reducing_gap takes most of a large reduction in cheap whole steps before the exact one.
-    return np.asarray(image.resize((size, size), Image.Resampling.LANCZOS, reducing_gap=3.0))
+    resized = np.asarray(image.resize((size, size), Image.Resampling.LANCZOS, reducing_gap=3.0))
+    return resized.reshape(size, size, -1)
 
 
 def pad_to_square(pixels: np.ndarray) -> np.ndarray:
-    """Centre ``[H, W, 3]`` in a square of its longer edge, filled with its border's median colour."""
+    """Centre ``[H, W, C]`` in a square of its longer edge, filled with its border's median colour."""
     height, width = pixels.shape[:2]
     if height == width:
         return pixels
     edge = max(height, width)
     border = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
-    square = np.empty((edge, edge, 3), np.uint8)
+    square = np.empty((edge, edge, pixels.shape[2]), np.uint8)
     square[:] = np.median(border, axis=0).round().astype(np.uint8)
     top, left = (edge - height) // 2, (edge - width) // 2
     square[top : top + height, left : left + width] = pixels
     return square
+
+
+def to_picture(pixels: np.ndarray) -> Image.Image:
+    """uint8 ``[H, W, 3]`` as a picture of mode RGB, ``[H, W, 1]`` as one of mode L."""
+    return Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
+
+
+def with_channels(image: ViewImage, channels: int) -> ViewImage:
+    """An image for a model of gray images (1 channel) or of RGB ones (3), with a note if that took its colours.
+
+    Gray is the luma of ITU-R 601, 0.299 R + 0.587 G + 0.114 B. Images stored in gray keep their values.
+    """
+    pixels = image.pixels
+    if pixels.shape[2] == channels:
+        return image
+    notes = [] if image.note is None else image.note.split("; ")
+    if channels == 3:
+        pixels, notes = np.repeat(pixels, 3, axis=2), [*notes, _FROM_GRAY]
+    else:
+        notes = [note for note in notes if note != _FROM_GRAY]
+        if (pixels != pixels[..., :1]).any():
+            notes.append(GRAY_NOTE)
+        pixels = np.array(to_picture(pixels).convert("L"))[..., None]
+    return replace(image, pixels=pixels, note="; ".join(notes) or None)
 
 
 def composite_on_white(rgba: np.ndarray) -> np.ndarray:
@@ -189,11 +218,13 @@ def _straight(image: Image.Image) -> Image.Image:
     return image.convert(counterpart) if counterpart else image
 
 
+_FROM_GRAY = "grayscale converted to RGB"
+
 _CONVERSIONS = {
     "1": "1-bit converted to RGB",
-    "L": "grayscale converted to RGB",
-    "LA": "grayscale converted to RGB",
-    "La": "grayscale converted to RGB",
+    "L": _FROM_GRAY,
+    "LA": _FROM_GRAY,
+    "La": _FROM_GRAY,
     "P": "palette converted to RGB",
     "PA": "palette converted to RGB",
     "CMYK": "CMYK converted to RGB",

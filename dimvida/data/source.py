@@ -47,7 +47,7 @@ class ViewImage:
     """One decoded image.
 
     Attributes:
-        pixels: uint8 ``[H, W, 3]``, RGB.
+        pixels: uint8 ``[H, W, 3]``, RGB; ``[H, W, 1]`` once it was made gray.
         sha256: Hex SHA-256 of the bytes as stored.
         note: How the pixels differ from what is stored ("grayscale converted to RGB"), or None.
     """

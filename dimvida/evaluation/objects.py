@@ -15,6 +15,7 @@ def load_complete(
     view_names: Sequence[str],
     image_size: int,
     *,
+    channels: int = 3,
     limit: int | None = None,
     progress: Callable[[int], object] | None = None,
 ) -> tuple[MultiViewBatch, list[BadFile], list[str]]:
@@ -24,6 +25,7 @@ def load_complete(
         source: Where from.
         view_names: The views that count as complete, which are also the views of the batch, in this order.
         image_size: Edge in pixels; other sizes are resized.
+        channels: 3 for RGB, 1 for gray.
         limit: Read only so many objects, spread evenly over the source.
         progress: Called with the number of objects read so far.
 
@@ -38,7 +40,9 @@ def load_complete(
         raise InputError(f"{source.path}: no object has all views of the checkpoint ({', '.join(view_names)})")
     if limit is not None and limit < len(complete):
         complete = [complete[place * len(complete) // limit] for place in range(limit)]
-    batch, bad, notes = load_batch(source, complete, image_size=image_size, view_names=view_names, progress=progress)
+    batch, bad, notes = load_batch(
+        source, complete, image_size=image_size, channels=channels, view_names=view_names, progress=progress
+    )
     whole = batch.known.all(1)
     if not whole.any():
         raise InputError(f"{bad[0].location}: {bad[0].reason}; no object could be read whole")

@@ -22,7 +22,7 @@ class Completed:
     """Views on their way to the host.
 
     Attributes:
-        views: uint8 [B, V, 3, H, W] on the host.
+        views: uint8 [B, V, C, H, W] on the host.
         copied: What marks the end of the copy on CUDA; None where the views are there.
     """
 
@@ -81,7 +81,7 @@ class Completer:
         return self._leave(made)
 
     def _generate(self, views: Tensor, known: Tensor, ids: Tensor) -> Tensor:
-        """uint8 [B, V, 3, H, W] on the model's device."""
+        """uint8 [B, V, C, H, W] on the model's device."""
         model, settings, times = self._model, self._settings, self._times
         if self._cuda:
             views = views.pin_memory().to(model.device, non_blocking=True)
@@ -134,7 +134,7 @@ def largest_batch(model: MultiViewModel, settings: Settings, rows: int) -> int:
     views, size = len(model.view_names), model.image_size
     while batch > 1:
         try:
-            blank = torch.zeros(batch, views, 3, size, size, dtype=torch.uint8, device=model.device)
+            blank = torch.zeros(batch, views, model.channels, size, size, dtype=torch.uint8, device=model.device)
             known = torch.zeros(batch, views, dtype=torch.bool, device=model.device)
             known[:, 0] = True
             model.generate(blank, known, steps=2, solver=settings.solver, backend=settings.backend)

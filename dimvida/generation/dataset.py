@@ -30,7 +30,7 @@ class GeneratedViews(Dataset):
     so does any order as long as ``keep`` batches hold everything. Views are the same whatever the order, as the noise
     belongs to the object. Items are dictionaries:
 
-    - ``views``: uint8 [V, 3, H, W], in the order of the model's views;
+    - ``views``: uint8 [V, C, H, W], in the order of the model's views;
     - ``known``: bool [V], which of them were given;
     - ``label``: the class's place in ``classes``, -1 without one;
     - ``id``: the object's id.
@@ -43,7 +43,7 @@ class GeneratedViews(Dataset):
         source: The objects.
         given: The views to start from; by default every one that an object has.
         batch: Objects at a time.
-        keep: Batches that are kept, by default all: V * 3 * H * W bytes an object.
+        keep: Batches that are kept, by default all: V * C * H * W bytes an object.
         sampling: ``steps``, ``solver``, ``seed``, ``backend`` and ``dtype`` of ``MultiViewModel.generate``.
 
     Raises:
@@ -93,7 +93,7 @@ class GeneratedViews(Dataset):
     def _make(self, places: range) -> list[Any]:
         """Items of a batch; in place of one that cannot be read, why."""
         rows = [self._plan.row(place) for place in places]
-        given = read_given(self._plan, rows, self._model.image_size)
+        given = read_given(self._plan, rows, self._model.image_size, channels=self._model.channels)
         ids = torch.tensor([sample_id(row.task.record.id) for row in given.rows], dtype=torch.int64)
         views = given.views
         if given.rows:
@@ -115,6 +115,7 @@ class StoredViews(Dataset):
     Args:
         path: The output folder.
         image_size: Edge in pixels; by default that of the first picture.
+        channels: 3 for RGB, 1 for gray.
         view_names: The views of an item in order, by default those that occur.
 
     Raises:
@@ -122,7 +123,12 @@ class StoredViews(Dataset):
     """
 
     def __init__(
-        self, path: str | Path, *, image_size: int | None = None, view_names: Sequence[str] | None = None
+        self,
+        path: str | Path,
+        *,
+        image_size: int | None = None,
+        channels: int = 3,
+        view_names: Sequence[str] | None = None,
     ) -> None:
         self._source = open_source(path)
         if not len(self._source):
@@ -130,6 +136,7 @@ class StoredViews(Dataset):
         self.classes = self._source.classes
         self.view_names = tuple(view_names or self._source.view_names)
         first = self._source.records[0]
+        self._channels = channels
         self._size = image_size or max(self._source.read_view(0, first.views[0]).pixels.shape[:2])
 
     def __len__(self) -> int:
@@ -143,7 +150,9 @@ class StoredViews(Dataset):
             UnreadableImage: One of its views cannot be read.
         """
         index = _checked(index, len(self))
-        batch, bad, _ = load_batch(self._source, [index], image_size=self._size, view_names=self.view_names)
+        batch, bad, _ = load_batch(
+            self._source, [index], image_size=self._size, channels=self._channels, view_names=self.view_names
+        )
         if bad:
             raise UnreadableImage(bad[0].location, bad[0].reason)
         record = self._source.records[index]

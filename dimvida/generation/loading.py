@@ -69,14 +69,16 @@ class ChunkReader(Dataset):
         plan: What is completed.
         image_size: Edge in pixels.
         strict: Refuse images of another size.
+        channels: 3 for RGB, 1 for gray.
     """
 
-    def __init__(self, plan: Plan, image_size: int, strict: bool) -> None:
-        self.plan, self._image_size, self._strict = plan, image_size, strict
+    def __init__(self, plan: Plan, image_size: int, strict: bool, channels: int = 3) -> None:
+        self.plan, self._image_size, self._strict, self._channels = plan, image_size, strict, channels
 
     def read(self, rows: range) -> GivenBatch:
         """See ``read_given``."""
-        return read_given(self.plan, [self.plan.row(place) for place in rows], self._image_size, strict=self._strict)
+        chosen = [self.plan.row(place) for place in rows]
+        return read_given(self.plan, chosen, self._image_size, channels=self._channels, strict=self._strict)
 
     def __getitem__(self, piece: Piece) -> tuple[Piece, GivenBatch | InputError]:
         # An error is handed over as a value: a DataLoader would wrap it into another one's text.

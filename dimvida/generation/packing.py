@@ -39,10 +39,10 @@ class Packer:
 
         Args:
             given: The batch.
-            views: uint8 [B, V, 3, H, W], completed.
+            views: uint8 [B, V, C, H, W], completed.
             rows: Which rows.
         """
-        pixels = views[rows].permute(0, 1, 3, 4, 2).contiguous().numpy()  # [rows, V, H, W, 3]
+        pixels = views[rows].permute(0, 1, 3, 4, 2).contiguous().numpy()  # [rows, V, H, W, C]
         return [
             self._sample(given, place, pictures)
             for place, pictures in zip(range(*rows.indices(len(given.rows))), pixels, strict=True)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from dimvida.data.batch import load_batch
+from dimvida.data.images import with_channels
 from dimvida.data.source import MultiViewSource, ViewImage
 from dimvida.errors import UnreadableImage
 from dimvida.generation.plan import Plan, Row, Task
@@ -35,7 +36,7 @@ class GivenBatch:
 
     Attributes:
         rows: The rows, B of them.
-        views: uint8 [B, V, 3, H, W]; 0 where a view is not known.
+        views: uint8 [B, V, C, H, W]; 0 where a view is not known.
         known: bool [B, V].
         hashes: For each row, view -> SHA-256 of the stored file.
         skipped: The files that could not be read.
@@ -50,7 +51,9 @@ class GivenBatch:
     notes: dict[str, list[str]]
 
 
-def read_given(plan: Plan, rows: Sequence[Row], image_size: int, *, strict: bool = False) -> GivenBatch:
+def read_given(
+    plan: Plan, rows: Sequence[Row], image_size: int, *, channels: int = 3, strict: bool = False
+) -> GivenBatch:
     """Read what the rows are generated from.
 
     An object with an unreadable known view is left out altogether: from fewer views than asked for, its
@@ -60,9 +63,14 @@ def read_given(plan: Plan, rows: Sequence[Row], image_size: int, *, strict: bool
         InputError: An image has another size than ``image_size`` and ``strict`` is set.
     """
     tasks = list({row.task.index: row.task for row in rows}.values())
-    source = KnownViews(plan.source, tasks)
+    source = KnownViews(plan.source, tasks, channels)
     batch, _, _ = load_batch(
-        source, range(len(tasks)), image_size=image_size, view_names=plan.view_names, strict=strict
+        source,
+        range(len(tasks)),
+        image_size=image_size,
+        channels=channels,
+        view_names=plan.view_names,
+        strict=strict,
     )
     broken = {index for index, _ in source.failures}
     places = {task.index: place for place, task in enumerate(tasks)}
@@ -97,7 +105,7 @@ class KnownViews(MultiViewSource):
         failures: Why a file could not be read.
     """
 
-    def __init__(self, source: MultiViewSource, tasks: Sequence[Task]) -> None:
+    def __init__(self, source: MultiViewSource, tasks: Sequence[Task], channels: int) -> None:
         views = {view for task in tasks for view in task.known}
         super().__init__(
             source.path,
@@ -107,14 +115,14 @@ class KnownViews(MultiViewSource):
             [dataclasses.replace(task.record, views=task.known) for task in tasks],
             [tuple((task.index, view) for view in task.known) for task in tasks],
         )
-        self._source = source
+        self._source, self._channels = source, channels
         self.hashes: dict[tuple[int, str], str] = {}
         self.remarks: dict[tuple[int, str], tuple[tuple[int, int], str | None]] = {}
         self.failures: dict[tuple[int, str], str] = {}
 
     def _read(self, file: tuple[int, str]) -> ViewImage:
         try:
-            image = self._source.read_view(*file)
+            image = with_channels(self._source.read_view(*file), self._channels)
         except UnreadableImage as error:
             self.failures[file] = error.reason
             raise

@@ -69,7 +69,7 @@ class Generation:
         self.output = OutputFolder(folder, configuration, self.shards, overwrite=overwrite)
         self.damaged: list[str] = []
         self.stopping = False
-        self.reader = ChunkReader(plan, model.image_size, strict)
+        self.reader = ChunkReader(plan, model.image_size, strict, model.channels)
         self._workers = workers
         self._claims: dict[int, FileLock] = {}
         self._mine: set[int] = set()
@@ -196,9 +196,10 @@ class Generation:
 
     def _pipeline(self, on_batch: Callable[[int], object], on_note: Callable[[str], object]) -> Pipeline:
         settings, size = self.settings, self.model.image_size
+        shape = (size, size, self.model.channels)
         packer = self.make_packer()
         writer = WriterStage(
-            self.output, settings.format, (size, size, 3), packer.suffix, on_batch=on_batch, on_shard=self._finished
+            self.output, settings.format, shape, packer.suffix, on_batch=on_batch, on_shard=self._finished
         )
         completer = self.make_completer(self.times, on_note)
         return Pipeline(self.reader, completer, packer, writer, self.times, batch=settings.batch, workers=self._workers)

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from dimvida.data.contact_sheet import SheetRow, Tile, draw_contact_sheet, save_contact_sheet
-from dimvida.data.images import resize_image
+from dimvida.data.contact_sheet import Tile, compared_rows, draw_contact_sheet, save_contact_sheet
+from dimvida.data.images import resize_image, with_channels
 from dimvida.data.opening import open_source
 from dimvida.data.source import MultiViewSource
 from dimvida.errors import InputError, UnreadableImage
@@ -34,7 +34,10 @@ def write_sheet(path: str | Path, generation: Generation, truth: MultiViewSource
     drawer = _Drawer(generation, truth)
     drawn = [drawer.pictures(row) for row in drawer.choose(rows)]
     compared = [view for view in generation.plan.view_names if any(view in true for _, _, true in drawn)]
-    sheet_rows = [SheetRow(_title(row), tiles + _true_tiles(true, compared)) for row, tiles, true in drawn]
+    sheet_rows = []
+    for row, tiles, true in drawn:
+        beside = [_true_tile(true, view) if view in compared else None for view in generation.plan.view_names]
+        sheet_rows += compared_rows(_title(row), tiles, beside)
     sheet = draw_contact_sheet(sheet_rows, header=_header(generation))
     try:
         Path(path).parent.mkdir(parents=True, exist_ok=True)
@@ -80,7 +83,8 @@ class _Drawer:
         if view not in source.records[index].views:
             return None
         try:
-            return resize_image(source.read_view(index, view).pixels, self._generation.model.image_size)
+            image = with_channels(source.read_view(index, view), self._generation.model.channels)
+            return resize_image(image.pixels, self._generation.model.image_size)
         except UnreadableImage:
             return None  # of the truth; a known view was read before
 
@@ -92,8 +96,8 @@ class _Drawer:
         return row.task.record.class_name, self._generation.names.key(row.task, row.draw).rpartition("/")[2]
 
 
-def _true_tiles(true: dict[str, np.ndarray], views: list[str]) -> list[Tile]:
-    return [Tile(true.get(view), view, "true" if view in true else "missing") for view in views]
+def _true_tile(true: dict[str, np.ndarray], view: str) -> Tile:
+    return Tile(true.get(view), view, "true" if view in true else "missing")
 
 
 def _title(row: Row) -> str:

@@ -60,8 +60,13 @@ class MultiViewModel(nn.Module):
         return self.config.autoencoder.image_size
 
     @property
+    def channels(self) -> int:
+        """Channels C of an image: 3 for RGB, 1 for gray."""
+        return self.config.autoencoder.channels
+
+    @property
     def _image_shape(self) -> tuple[int, int, int]:
-        return self.config.autoencoder.channels, self.image_size, self.image_size
+        return self.channels, self.image_size, self.image_size
 
     @property
     def device(self) -> torch.device:
@@ -225,7 +230,7 @@ class MultiViewModel(nn.Module):
         return list(rows.split(CPU_IMAGES)) if rows.device.type == "cpu" else [rows]
 
     def _validate(self, views: Tensor, known: Tensor) -> None:
-        shape = (len(self.view_names), self.config.autoencoder.channels, self.image_size, self.image_size)
+        shape = (len(self.view_names), *self._image_shape)
         if views.dtype != torch.uint8 or views.ndim != 5 or tuple(views.shape[1:]) != shape:
             raise ValueError(
                 f"views must be uint8 [B, {', '.join(map(str, shape))}], not {views.dtype} {list(views.shape)}"

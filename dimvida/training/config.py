@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from importlib import resources
 from typing import Any
 
+from dimvida.data.images import CHANNELS
 from dimvida.diffusion.solvers import step_table
 from dimvida.errors import InputError
 from dimvida.models.checkpoint import SamplingDefaults
@@ -87,6 +88,7 @@ class AutoencoderStageConfig(StageConfig):
         scale: Scale of the likelihood: b of Laplace, standard deviation of the normal.
         chroma_weight: Extra weight of the colour part of an error, which is what remains of it without its mean
             over the channels. Differences in brightness outweigh those in colour, which are then learned late.
+            The error of a gray image has no such part.
         augment: ``none`` or ``trivial-augment-wide``.
         recolour: Also put each image's colour channels in a random order.
         latent_noise: Standard deviation of noise added to latents before decoding, in units of each latent's
@@ -188,11 +190,19 @@ class TrainConfig:
             raise InputError(f"validation must be between 0 and 1, not {self.validation}")
         if self.seed < 0:
             raise InputError(f"seed must not be negative: {self.seed}")
-        if self.autoencoder.channels != 3:
-            raise InputError(f"channels {self.autoencoder.channels}: images are read as RGB; it must be 3")
+        self._check_channels()
         step_table(self.sampling.solver, self.sampling.steps)  # raises where they do not fit
         if not self.sampling.x0_clip >= 0:
             raise InputError(f"x0_clip must not be negative: {self.sampling.x0_clip}")
+
+    def _check_channels(self) -> None:
+        channels = self.autoencoder.channels
+        if channels not in CHANNELS:
+            raise InputError(f"autoencoder.channels {channels}: images are gray (1) or RGB (3)")
+        recolouring = [name for name in ("autoencoder_stage", "diffusion_stage") if getattr(self, name).recolour]
+        if channels == 1 and recolouring:
+            changes = " ".join(f"--set {name}.recolour=false" for name in recolouring)
+            raise InputError(f"gray images (autoencoder.channels 1) have no colours to exchange: {changes}")
 
     def to_dict(self) -> dict[str, Any]:
         """Plain nested dictionaries, for JSON."""

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from dimvida.data.contact_sheet import SheetRow, Tile, draw_contact_sheet
+from dimvida.data.contact_sheet import SheetRow, Tile, compared_rows, draw_contact_sheet
 from dimvida.files import atomic_path
 from dimvida.models.autoencoder import Autoencoder
 from dimvida.sampling.multiview import MultiViewModel
@@ -47,8 +47,9 @@ def completion_sheet(path: Path, model: MultiViewModel, images: Tensor, present:
         view = int(given.int().argmax())
         tiles = _tiles(completed, names, "generated")
         tiles[view] = Tile(_pixels(truth[view]), names[view], "given")
-        true = _tiles(truth, names, "true", there)
-        rows.append(SheetRow(f"object {number}", tiles + true[:view] + true[view + 1 :]))
+        true: list[Tile | None] = [*_tiles(truth, names, "true", there)]
+        true[view] = None
+        rows += compared_rows(f"object {number}", tiles, true)
     first = {names[view] for view in known.int().argmax(1).tolist()}
     given_views = f"the {first.pop()} view" if len(first) == 1 else "one view"
     _save(path, rows, f"Held-out objects completed from {given_views}")

@@ -3,6 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from dimvida.data.batch import MultiViewBatch, load_all, load_batch
 from dimvida.data.opening import open_source
@@ -142,7 +143,7 @@ def test_moves_between_devices():
     ("change", "reason"),
     [
         ({"images": torch.zeros(2, 3, 3, 4, 4)}, "not uint8"),
-        ({"images": torch.zeros(2, 3, 4, 4, 3, dtype=torch.uint8)}, r"\[B, V, 3, H, W\]"),
+        ({"images": torch.zeros(2, 3, 4, 4, 3, dtype=torch.uint8)}, r"\[B, V, 1 or 3, H, W\]"),
         ({"known": torch.ones(2, 2, dtype=torch.bool)}, r"not bool \[2, 3\]"),
         ({"known": torch.ones(2, 3)}, "not bool"),
         ({"labels": torch.zeros(3, dtype=torch.int64)}, r"not int64 \[2\]"),
@@ -166,3 +167,14 @@ def test_real_data(modelnet_zip):
     # Objects on white: the corners are white and the middles mostly not.
     assert np.array_equal(batch.images[..., 0, 0].unique().numpy(), [255])
     assert (batch.images[..., 24:40, 24:40] < 250).any(dim=2).float().mean() > 0.5
+
+
+def test_gray_batches(make, path):
+    source = open_source(path)
+    batch, bad, notes = load_batch(source, [4, 1], image_size=8, channels=1)
+    assert batch.images.shape == (2, 4, 1, 8, 8) and not bad
+    luma = np.asarray(Image.fromarray(make.pixels(40)).convert("L"))
+    assert np.array_equal(batch.images[0, 0, 0], luma)
+    assert notes == [f"colour converted to grayscale: 7 images (first: {path}!train/table/table_0001/front.png)"]
+    resized, _, notes = load_all(source, image_size=4, channels=1, workers=1)
+    assert resized.images.shape == (5, 4, 1, 4, 4) and len(notes) == 2

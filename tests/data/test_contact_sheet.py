@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dimvida.data.contact_sheet import SheetRow, Tile, draw_contact_sheet, save_contact_sheet
+from dimvida.data.contact_sheet import SheetRow, Tile, compared_rows, draw_contact_sheet, save_contact_sheet
 from dimvida.errors import InputError
 
 ORANGE, BLUE, GRAY = (0xD9, 0x5F, 0x02), (0x2B, 0x6C, 0xB0), (0x9A, 0x9A, 0x9A)
@@ -42,6 +42,30 @@ def test_every_picture_is_shown_whole():
 @pytest.mark.parametrize(("size", "shown"), [(16, 128), (32, 128), (48, 96), (64, 128), (128, 128), (500, 128)])
 def test_pictures_of_every_size_are_legible(size, shown):
     assert count(drawn([row("nn", size=size)]), (1, 2, 3)) == 2 * shown**2
+
+
+@pytest.mark.parametrize(("views", "rows"), [(2, 1), (12, 1), (13, 2), (24, 2)])
+def test_true_views_are_beside_few_views_and_below_many(views: int, rows: int):
+    names = [f"view{number:02d}" for number in range(views)]
+    tiles = [Tile(solid((1, 2, 3)), name, "generated") for name in names]
+    tiles[0] = Tile(solid((9, 9, 9)), names[0], "given")
+    true = [None, *(Tile(solid((4, 5, 6)), name, "true") for name in names[1:])]
+    made = compared_rows("object", tiles, true)
+    assert len(compared_rows("object", tiles, [None] * views)) == 1
+    assert len(made) == rows
+    sheet = drawn(made)
+    size = 64 if views == 24 or len(made[0].tiles) > 12 else 128
+    assert count(sheet, (1, 2, 3)) == count(sheet, (4, 5, 6)) == (views - 1) * size**2
+    assert count(sheet, (9, 9, 9)) == rows * size**2
+    if rows == 2:  # each below its own
+        columns = [np.flatnonzero((sheet == colour).all(-1).any(0)) for colour in ((1, 2, 3), (4, 5, 6))]
+        assert np.array_equal(*columns)
+
+
+def test_gray_pictures_are_drawn_like_those_of_three_equal_channels():
+    gray = np.arange(16, dtype=np.uint8).reshape(4, 4, 1) * 16
+    rows = [[SheetRow("x", [Tile(np.repeat(gray, repeats, axis=2), "front", "true")])] for repeats in (1, 3)]
+    assert np.array_equal(*(drawn(rows) for rows in rows))
 
 
 def test_many_columns_get_smaller_pictures():

@@ -10,7 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from dimvida.data.images import composite_on_white, decode_image, is_image_name, pad_to_square, resize_image
+from dimvida.data.images import (
+    composite_on_white,
+    decode_image,
+    is_image_name,
+    pad_to_square,
+    resize_image,
+    with_channels,
+)
 from dimvida.errors import UnreadableImage
 
 
@@ -277,3 +284,39 @@ def test_resize_keeps_the_aspect():
 @given(height=st.integers(1, 70), width=st.integers(1, 70), size=st.integers(1, 64))
 def test_resize_gives_every_size(height, width, size):
     assert resize_image(np.full((height, width, 3), 77, np.uint8), size).shape == (size, size, 3)
+
+
+class TestGray:
+    """Images for a model of gray ones."""
+
+    def test_an_image_stored_in_gray_keeps_its_values(self, make):
+        values = make.pixels(1, 5, 7)[..., 0]
+        image = with_channels(decode_image(make.encode(values), "a.png"), 1)
+        assert np.array_equal(image.pixels, values[..., None])
+        assert image.note is None
+
+    def test_colours_become_their_luma_with_a_note(self, make):
+        pixels = np.array([[[255, 0, 0], [0, 255, 0], [0, 0, 255], [90, 90, 90]]], np.uint8)
+        image = decode_image(make.encode(pixels), "a.png")
+        gray = with_channels(image, 1)
+        assert gray.pixels.tolist() == [[[76], [150], [29], [90]]]
+        assert gray.note == "colour converted to grayscale"
+        assert gray.sha256 == image.sha256
+        assert with_channels(gray, 1) is gray
+
+    def test_other_notes_stay(self, make):
+        transparent = make.encode(np.full((4, 4, 4), (200, 0, 0, 128), np.uint8))
+        note = with_channels(decode_image(transparent, "a.png"), 1).note
+        assert note == "transparency composited on white; colour converted to grayscale"
+
+    def test_and_back(self, make):
+        gray = with_channels(decode_image(make.encode(make.pixels(2)), "a.png"), 1)
+        image = with_channels(gray, 3)
+        assert image.pixels.shape[2] == 3 and (image.pixels == gray.pixels).all()
+        assert image.note == "colour converted to grayscale; grayscale converted to RGB"
+
+    def test_resizing_is_that_of_the_same_picture_in_rgb(self, make):
+        gray = make.pixels(5, 20, 30)[..., :1]
+        small = resize_image(gray, 8)
+        assert small.shape == (8, 8, 1)
+        assert np.array_equal(small, resize_image(np.repeat(gray, 3, axis=2), 8)[..., :1])

@@ -31,6 +31,22 @@ def test_png_of_every_reader(tiny_image):
     assert (image.format, image.mode, image.size) == ("PNG", "RGB", (16, 16))
 
 
+@given(st.integers(0, 2**32 - 1), st.integers(1, 40), st.integers(1, 40))
+def test_gray_png_keeps_every_pixel(seed: int, height: int, width: int):
+    pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 1), np.uint8)
+    image = Image.open(io.BytesIO(encode_png(pixels)))
+    assert (image.mode, image.size) == ("L", (width, height))
+    assert np.array_equal(np.asarray(image)[..., None], pixels)
+
+
+@pytest.mark.parametrize(("name", "mode"), [("jpeg", "L"), ("webp", "RGB")])
+def test_gray_pictures_in_lossy_files(name: str, mode: str):
+    pixels = np.tile(np.arange(64, dtype=np.uint8)[:, None, None] * 3, (1, 64, 1))
+    image = Image.open(io.BytesIO(image_encoder(name, 95)(pixels)))
+    assert image.mode == mode  # WebP has no gray
+    assert np.abs(np.asarray(image.convert("L")).astype(int) - pixels[..., 0]).mean() < 2
+
+
 def test_a_plain_picture_is_smaller_than_its_pixels():
     pixels = np.full((64, 64, 3), 255, np.uint8)
     pixels[20:40, 20:40] = (200, 30, 30)

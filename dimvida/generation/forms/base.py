@@ -54,7 +54,7 @@ class ShardWriter(ABC):
     Args:
         folder: The output folder.
         stem: Name of the shard.
-        shape: [H, W, 3] of every picture.
+        shape: [H, W, C] of every picture.
         suffix: Of image files, with the dot.
     """
 

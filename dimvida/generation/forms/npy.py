@@ -1,4 +1,4 @@
-"""``shard-000012.npy``, uint8 [N, H, W, 3], and line i of ``shard-000012.jsonl`` about picture i.
+"""``shard-000012.npy``, uint8 [N, H, W, C], and line i of ``shard-000012.jsonl`` about picture i.
 
 The pictures of a source follow each other in the order of the model's views.
 """

@@ -39,7 +39,12 @@ def test_initial_weights_of_other_sizes_are_refused(finished: tuple[Path, Result
         (["--set", "sampling.solver=leapfrog"], "'leapfrog'"),
         (["--set", "sampling.steps=0"], "steps"),
         (["--set", "sampling.x0_clip=-1.0"], "x0_clip"),
-        (["--set", "autoencoder.channels=1"], "channels"),
+        (["--set", "autoencoder.channels=2"], "autoencoder.channels 2: images are gray (1) or RGB (3)"),
+        (
+            ["--set", "autoencoder.channels=1", "--set", "diffusion_stage.recolour=true"],
+            "no colours to exchange: --set diffusion_stage.recolour=false",
+        ),
+        (["--set", "autoencoder.image_size=36"], "image_size 36: the patch autoencoder needs a multiple of 8"),
         (["--set", "autoencoder.base=28"], "base"),
         (["--device", "abacus"], "--device abacus"),
         (["--device", "cuda:99"], "--device cuda:99"),
