@@ -95,6 +95,7 @@ def test_the_wheel_holds_the_package_and_its_licence(wheel):
     assets = ROOT / "dimvida" / "assets"
     shipped |= {str(p.relative_to(ROOT)) for p in assets.rglob("*") if p.is_file() and p.suffix not in {".py", ".pyc"}}
     shipped |= {str(p.relative_to(ROOT)) for p in (ROOT / "dimvida" / "training" / "presets").glob("*.toml")}
+    shipped |= {str(p.relative_to(ROOT)) for p in (ROOT / "dimvida" / "report" / "page").iterdir()}
     assert shipped <= set(names)
     assert not [n for n in names if n.startswith(("tests", "csrc"))]
 

@@ -13,6 +13,7 @@ COMMANDS = [
     ("generate",),
     ("train",),
     ("evaluate",),
+    ("report",),
     ("doctor",),
     ("bench",),
     ("bench", "sampling"),

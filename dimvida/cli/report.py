@@ -1,0 +1,27 @@
+"""``dimvida report``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def report(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Folders that other commands made.")],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Where the report goes.")],
+) -> int:
+    """Write one report of trainings, evaluations and classifications.
+
+    Each RUN is an --out of train, evaluate, classify or reproduce, or a folder
+    with a solvers.json of bench solvers. DIR gets report.html, a page that
+    needs no other file and no network, report.md with images/, and report.json
+    with all numbers. What is missing is left out, with the command that makes
+    it. The paper's figures stand beside, marked as such.
+    """
+    from dimvida.report.write import write_report
+
+    page = write_report(runs, out)
+    print(f"report: {page}")
+    return 0

@@ -1,0 +1,100 @@
+"""A report as Markdown (GitHub's), with its pictures as files beside it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+
+from dimvida.report.document import (
+    Block,
+    Cell,
+    Document,
+    Heading,
+    Lines,
+    Matrices,
+    Matrix,
+    Note,
+    Picture,
+    Pictures,
+    Table,
+    Text,
+)
+
+IMAGES = "images"  # the folder of the pictures
+
+
+def render_markdown(document: Document) -> str:
+    """The report's text, with everything in it that is not ours escaped."""
+    blocks = [f"# {escape(document.title)}", escape(document.introduction)]
+    for section in document.sections:
+        blocks.append(f"## {escape(section.title)}")
+        for block in section.blocks:
+            blocks += _render(block)
+    return "\n\n".join(blocks) + "\n"
+
+
+def pictures_of(document: Document) -> Iterator[Picture]:
+    """Every picture that the Markdown refers to."""
+    for section in document.sections:
+        for block in section.blocks:
+            if isinstance(block, Picture):
+                yield block
+            elif isinstance(block, Pictures):
+                yield from block.pictures
+
+
+def escape(text: str) -> str:
+    """Text that Markdown shows as it is, in one line."""
+    text = " ".join(text.split())
+    text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return re.sub(r"([\\`*_\[\]|~#$!])", r"\\\1", text)
+
+
+def _render(block: Block) -> list[str]:
+    if isinstance(block, Text):
+        return [escape(block.text)]
+    if isinstance(block, Heading):
+        return [f"### {escape(block.text)}"]
+    if isinstance(block, Note):
+        label = "**Warning:** " if block.kind == "warning" else ""
+        return [f"> {label}{escape(block.text)}", *([_fenced([block.command])] if block.command else [])]
+    if isinstance(block, Table):
+        return [escape(block.caption), _table(block)]
+    if isinstance(block, Matrices):
+        return [text for matrix in block.matrices for text in (escape(matrix.caption), _matrix(matrix))]
+    if isinstance(block, Lines):
+        return [f"{escape(block.caption)}:", _fenced(block.lines)]
+    return [_picture(picture) for picture in (block.pictures if isinstance(block, Pictures) else [block])]
+
+
+def _table(table: Table) -> str:
+    titles = [f"{column.group}: {column.title}" if column.group else column.title for column in table.columns]
+    rows = [[_cell(cell) for cell in row] for row in table.rows]
+    return _grid([escape(title) for title in titles], [column.numeric for column in table.columns], rows)
+
+
+def _matrix(matrix: Matrix) -> str:
+    names = [escape(name) for name in matrix.names]
+    rows = [[name, *map(str, counts)] for name, counts in zip(names, matrix.counts, strict=True)]
+    return _grid(["true \\\\ predicted", *names], [False, *(True for _ in names)], rows)
+
+
+def _grid(titles: Sequence[str], numeric: Sequence[bool], rows: Sequence[Sequence[str]]) -> str:
+    rule = ["---:" if right else "---" for right in numeric]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in (titles, rule, *rows))
+
+
+def _cell(cell: Cell) -> str:
+    return escape(cell.text) + (f" ({escape(cell.detail)})" if cell.detail else "")
+
+
+def _picture(picture: Picture) -> str:
+    image = f"![{escape(picture.alternative)}]({IMAGES}/{picture.name})"
+    return f"{image}\n\n*{escape(picture.caption)}*" if picture.caption else image
+
+
+def _fenced(lines: Sequence[str]) -> str:
+    text = "\n".join(lines)
+    longest = max((len(run) for run in re.findall(r"`+", text)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return f"{fence}\n{text}\n{fence}"

@@ -1,0 +1,155 @@
+"""Differences between classifiers: the effect of generated views, McNemar's tests, confusion matrices."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from dimvida.report import paper
+from dimvida.report.document import Block, Cell, Column, Heading, Matrices, Matrix, Note, Section, Table, Text
+from dimvida.report.reading import Part
+from dimvida.report.records import Classification, ClassifierCell
+from dimvida.report.sections.classification import ordered_tests
+from dimvida.report.wording import (
+    DASH,
+    OTHER_DATA,
+    SAME_DATA,
+    TABLES,
+    accuracy_cell,
+    cell_name,
+    classifier_name,
+    is_nmr,
+    p_value,
+    signed,
+)
+
+MOST_CLASSES = 40  # larger confusion matrices are in report.json only
+
+
+def effect_table(part: Part[Classification]) -> Table | None:
+    """Ωs on single real views against Ωm averaged over views, which is the paper's claim; None without both."""
+    record, rows = part.record, []
+    for table, kind in TABLES.items():
+        cells = [cell for cell in record.cells if cell.table == table]
+        for classifier in dict.fromkeys(cell.classifier for cell in cells):
+            pair = claim([cell for cell in cells if cell.classifier == classifier])
+            if pair is None:
+                continue
+            single, averaged = pair
+            quoted = paper.CLASSIFICATION[table].get(classifier)
+            gain = (averaged.accuracy.mean or 0) - (single.accuracy.mean or 0)
+            theirs = quoted and (float(quoted["ca"]["ea"]) - float(quoted["c"]["e"])) / 100
+            rows.append([
+                Cell(f"{classifier_name(classifier)} {kind}"),
+                accuracy_cell(single.accuracy),
+                accuracy_cell(averaged.accuracy),
+                Cell(signed(gain)),
+                Cell(p_value(_p_of(record, single, averaged))),
+                Cell(DASH if theirs is None else signed(theirs)),
+            ])  # fmt: skip
+    if not rows:
+        return None
+    columns = [
+        Column("classifier", numeric=False),
+        Column("Ωs on e, %"),
+        Column("Ωm on ea, %"),
+        Column("gain, points"),
+        Column("p (McNemar)"),
+        Column("paper's gain, NMR", quoted=True),
+    ]
+    note = SAME_DATA if is_nmr(record.form) else OTHER_DATA
+    return Table(f"One real view against the mean over it and generated ones. {note}", columns, rows)
+
+
+def claim(cells: Sequence[ClassifierCell]) -> tuple[ClassifierCell, ClassifierCell] | None:
+    """Of one classifier's cells: trained on c, tested on e; trained on ca, tested on ea, with as many steps."""
+    cells = [cell for cell in cells if cell.budget == "steps" and cell.accuracy.mean is not None]
+    single = [cell for cell in cells if (cell.train, cell.test) == ("c", "e")]
+    averaged = [cell for cell in cells if (cell.train, cell.test) == ("ca", "ea")]
+    if not single or not averaged:
+        return None
+    first = ordered_tests(averaged)[0]  # the mean of probabilities where there are several
+    return single[0], next(cell for cell in averaged if (cell.test, cell.average) == first)
+
+
+def comparisons_section(parts: Sequence[Part[Classification]]) -> Section:
+    """McNemar's tests of every classification."""
+    blocks: list[Block] = []
+    for part in parts:
+        if not part.record.comparisons:
+            continue
+        if len(parts) > 1:
+            blocks.append(Heading(part.label))
+        blocks.append(_tests(part.record))
+    if blocks:
+        text = (
+            "McNemar's test asks whether two classifiers of the same objects differ: it looks at the objects that only "
+            "one of them has right. The p values are not corrected for their number."
+        )
+        blocks.insert(0, Text(text))
+    else:
+        command = "dimvida classify --data DATA --checkpoint RUN --out DIR"
+        blocks.append(Note("No comparisons among these runs. To make them:", "missing", command))
+    return Section("comparisons", "Comparisons", blocks)
+
+
+def confusion_section(parts: Sequence[Part[Classification]]) -> Section:
+    """Confusion matrices on e and on ea of each classifier."""
+    blocks: list[Block] = []
+    for part in parts:
+        cells = [cell for cell in part.record.cells if cell.table in TABLES and cell.confusion]
+        if cells and len(parts) > 1:
+            blocks.append(Heading(part.label))
+        if cells and len(part.record.classes) > MOST_CLASSES:
+            blocks.append(Note(f"{len(part.record.classes)} classes are too many to show; report.json has the counts."))
+            continue
+        for table in TABLES:
+            for classifier in dict.fromkeys(cell.classifier for cell in cells if cell.table == table):
+                members = [cell for cell in cells if (cell.table, cell.classifier) == (table, classifier)]
+                blocks.append(Matrices([_matrix(part.record, cell) for cell in _shown(members)]))
+    if not blocks:
+        command = "dimvida classify --data DATA --checkpoint RUN --out DIR"
+        blocks.append(Note("No confusion matrices among these runs. To make them:", "missing", command))
+    return Section("confusion", "Confusion matrices", blocks)
+
+
+def _shown(cells: Sequence[ClassifierCell]) -> list[ClassifierCell]:
+    """The paper's pair, or the first cell on e and on ea; report.json has all."""
+    pair = claim(cells)
+    if pair is not None:
+        return list(pair)
+    firsts = [next((cell for cell in cells if cell.test == test), None) for test in ("e", "ea")]
+    return [cell for cell in firsts if cell is not None]
+
+
+def _matrix(record: Classification, cell: ClassifierCell) -> Matrix:
+    counts = cell.confusion or []
+    names = record.classes if len(record.classes) == len(counts) else [str(number) for number in range(len(counts))]
+    text = f"{cell_name(cell)}: objects by true class (rows) and predicted class (columns), summed over seeds."
+    return Matrix(text, names, counts)
+
+
+def _tests(record: Classification) -> Table:
+    names = {cell.id: cell_name(cell) for cell in record.cells}
+    rows = [
+        [
+            Cell(names.get(test.a, test.a)),
+            Cell(names.get(test.b, test.b)),
+            Cell(str(test.only_a)),
+            Cell(str(test.only_b)),
+            Cell(p_value(test.p)),
+        ]
+        for test in record.comparisons
+    ]
+    columns = [
+        Column("A", numeric=False),
+        Column("B", numeric=False),
+        Column("only A right"),
+        Column("only B right"),
+        Column("p"),
+    ]
+    return Table("McNemar's tests between cells of the tables.", columns, rows)
+
+
+def _p_of(record: Classification, one: ClassifierCell, other: ClassifierCell) -> float | None:
+    wanted = {one.id, other.id}
+    return next((test.p for test in record.comparisons if {test.a, test.b} == wanted), None)

@@ -1,0 +1,160 @@
+"""How figures and the names of things are written."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import PurePath
+from typing import Any
+
+from dimvida.report.document import Cell
+from dimvida.report.records import Accuracy, ClassifierCell, Score
+
+DASH = "–"  # where there is no figure
+
+# What a reader must know wherever the paper's figures stand beside others.
+OTHER_DATA = "The paper's figures are of the NMR data set, not of this data: they show orders of magnitude."
+SAME_DATA = "The paper's figures are of the same data set, NMR, though of another choice of objects."
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """How a metric is shown: its title, decimals, a factor, and whether ``more`` or ``less`` of it is better."""
+
+    title: str
+    digits: int
+    better: str
+    factor: float = 1.0
+
+    @property
+    def heading(self) -> str:
+        """The title with an arrow in the better direction."""
+        return f"{self.title} {'↑' if self.better == 'more' else '↓'}"
+
+
+METRICS = {
+    "fid": Metric("FID", 2, "less"),
+    "lpips": Metric("LPIPS", 3, "less"),
+    "ssim": Metric("SSIM", 3, "more"),
+    "psnr": Metric("PSNR, dB", 2, "more"),
+    "coherence": Metric("coherence, %", 1, "more", 100.0),
+    "feature_frechet": Metric("Fréchet distance of the classifier's features (not FID)", 2, "less"),
+}
+
+CLASSIFIERS = {
+    "resnet18": "ResNet18",
+    "mobilenet-v3-large": "MobileNetV3-Large",
+    "mobilenet-v3-small": "MobileNetV3-Small",
+}
+TABLES = {"scratch": "from scratch", "finetuned": "fine-tuned"}
+AVERAGES = {
+    "single": "single view",
+    "probabilities": "mean of probabilities",
+    "logits": "mean of logits",
+    "confidence": "weighted by confidence",
+}
+MODELS = {"omega_s": "Ωs", "omega_m": "Ωm"}
+
+
+def metric(name: str) -> Metric:
+    """How to show a metric, also one that is not known here."""
+    return METRICS.get(name, Metric(name, 3, "more"))
+
+
+def in_order(names: Sequence[str]) -> list[str]:
+    """Metrics in the paper's order, then others."""
+    known = [name for name in METRICS if name in names]
+    return known + [name for name in dict.fromkeys(names) if name not in METRICS]
+
+
+def score_cell(name: str, score: Score | None) -> Cell:
+    """A score with its 95 % interval, or a dash."""
+    if score is None or score.mean is None:
+        return Cell(DASH)
+    shown = metric(name)
+    interval = bounds(score)
+    detail = "" if interval is None else " – ".join(_number(bound * shown.factor, shown.digits) for bound in interval)
+    return Cell(_number(score.mean * shown.factor, shown.digits), detail)
+
+
+def bounds(score: Score) -> tuple[float, float] | None:
+    """The 95 % interval, from the standard error where it is not given."""
+    if score.low is not None and score.high is not None:
+        return score.low, score.high
+    if score.mean is None or score.standard_error is None:
+        return None
+    return score.mean - 1.96 * score.standard_error, score.mean + 1.96 * score.standard_error
+
+
+def accuracy_cell(accuracy: Accuracy | None) -> Cell:
+    """An accuracy in percent with its deviation over the seeds, or a dash."""
+    if accuracy is None or accuracy.mean is None:
+        return Cell(DASH)
+    detail = "" if accuracy.deviation is None else f"± {100 * accuracy.deviation:.1f}"
+    return Cell(f"{100 * accuracy.mean:.1f}", detail)
+
+
+def p_value(p: float | None) -> str:
+    """A probability, as exact as it is of use."""
+    if p is None:
+        return DASH
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def signed(value: float) -> str:
+    """A difference in percentage points."""
+    return f"{100 * value:+.1f}".replace("-", "−")
+
+
+def classifier_name(name: str) -> str:
+    """A classifier's name as people write it."""
+    return CLASSIFIERS.get(name, name)
+
+
+def cell_name(cell: ClassifierCell) -> str:
+    """A cell in words, such as ``ResNet18 from scratch, ca on ea (mean of probabilities)``."""
+    kind = TABLES.get(cell.table, cell.group or cell.table)
+    extra = [AVERAGES.get(cell.average, cell.average)] if cell.average != "single" else []
+    if cell.table == "beyond":
+        extra += [f"{cell.views} views"] if cell.views else []
+        extra += [f"{cell.samples_per_view} samples"] if (cell.samples_per_view or 1) > 1 else []
+        extra += [f"{cell.sampler_steps} steps"] if cell.sampler_steps else []
+    extra += ["equal epochs"] if cell.budget == "epochs" else []
+    words = f"{classifier_name(cell.classifier)} {kind}, {cell.train} on {cell.test}"
+    return words + (f" ({', '.join(extra)})" if extra else "")
+
+
+def command_line(arguments: Sequence[str]) -> str:
+    """A command line as one types it, however the program was started."""
+    if not arguments:
+        return ""
+    program, *rest = arguments
+    if PurePath(program).name in ("dimvida", "__main__.py"):
+        program = "dimvida"
+    elif program.startswith("-"):
+        program, rest = "dimvida", list(arguments)
+    return shlex.join([program, *rest])
+
+
+def skipped_line(entry: Any) -> str:
+    """One entry of a list of what was skipped."""
+    if isinstance(entry, dict):
+        place = next((str(entry[name]) for name in ("file", "location", "id") if name in entry), "")
+        return ": ".join(filter(None, (place, str(entry.get("reason", "")))))
+    return str(entry)
+
+
+def slug(*words: str) -> str:
+    """A file's name of some words, of letters, digits, dots, dashes and underscores only."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", "-".join(words))
+
+
+def is_nmr(form: str) -> bool:
+    """Whether data of this form are the paper's."""
+    return form.startswith("nmr")
+
+
+def _number(value: float, digits: int) -> str:
+    return f"{value:.{digits}f}".replace("-", "−")

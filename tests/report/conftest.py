@@ -1,0 +1,30 @@
+"""Reports of results that no command had to make."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from results import Report, write_all
+
+from dimvida.cli.app import run
+
+
+def make_report(out: Path, *folders: Path) -> Report:
+    """The report of some folders, through the command."""
+    assert run(["report", *map(str, folders), "--out", str(out)]) == 0
+    return Report(out)
+
+
+@pytest.fixture
+def report(tmp_path: Path) -> Callable[..., Report]:
+    """Makes the report of some folders."""
+    return lambda *folders: make_report(tmp_path / "report", *folders)
+
+
+@pytest.fixture(scope="module")
+def full_report(tmp_path_factory: pytest.TempPathFactory) -> Report:
+    """A report of everything; only to be read."""
+    root = tmp_path_factory.mktemp("full")
+    return make_report(root / "report", *write_all(root))

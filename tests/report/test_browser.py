@@ -1,0 +1,79 @@
+"""The page in a real browser: on a phone and on a desk, in both colour schemes."""
+
+from __future__ import annotations
+
+import http.server
+import json
+import re
+import shutil
+import subprocess
+import threading
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import pytest
+from results import Report
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+PATIENCE = 300  # seconds
+
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason="no chromium on PATH")]
+
+# A frame has exactly the width asked for, which a window of the browser need not have.
+PROBE = """<!DOCTYPE html><link rel="icon" href="data:,"><body style="margin:0">
+<iframe src="report.html" style="width:{width}px;height:900px;border:0"></iframe><pre id="result"></pre><script>
+onload = async () => {{
+  const page = document.querySelector("iframe").contentDocument, root = page.documentElement;
+  await page.fonts.ready;
+  const all = selector => [...page.querySelectorAll(selector)];
+  document.getElementById("result").textContent = JSON.stringify({{
+    overflow: root.scrollWidth - root.clientWidth,
+    broken: all("img").filter(image => !image.complete || !image.naturalWidth).length,
+    outside: all("body *").filter(element => element.getBoundingClientRect().right > root.clientWidth + 1
+      && !element.parentElement.closest(".scroll, pre")).length,
+    small: all("td, th, p").filter(element =>
+      parseFloat(page.defaultView.getComputedStyle(element).fontSize) < 11).length,
+    dark: page.defaultView.matchMedia("(prefers-color-scheme: dark)").matches,
+  }});
+}};
+</script>"""
+
+
+class Quiet(http.server.SimpleHTTPRequestHandler):
+    """Serves files and says nothing of it."""
+
+    def log_message(self, format: str, *arguments: object) -> None:
+        pass
+
+
+@pytest.fixture(scope="module")
+def served(full_report: Report) -> Iterator[tuple[Path, str]]:
+    """A report's folder and the address at which it is served."""
+    handler = partial(Quiet, directory=full_report.folder)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield full_report.folder, f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+def browse(address: str, profile: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    """Open a page, wait until it is quiet, and return what it became."""
+    quiet = ["--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run"]
+    command = [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", *quiet, f"--user-data-dir={profile}"]
+    logging = ["--enable-logging=stderr", "--virtual-time-budget=20000", "--dump-dom"]
+    return subprocess.run([*command, *logging, *options, address], capture_output=True, text=True, timeout=PATIENCE)
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+@pytest.mark.parametrize("width", [390, 1280])
+def test_the_page_fits_and_says_nothing_to_the_console(served, tmp_path: Path, width: int, dark: bool):
+    folder, address = served
+    (folder / "probe.html").write_text(PROBE.format(width=width))
+    scheme = ["--blink-settings=preferredColorScheme=0"] if dark else []
+    done = browse(f"{address}/probe.html", tmp_path / "profile", "--window-size=1400,1000", *scheme)
+    assert done.returncode == 0, done.stderr
+    found = re.search(r'<pre id="result">(.+?)</pre>', done.stdout)
+    assert found is not None, done.stdout[-2000:] + done.stderr
+    assert json.loads(found[1]) == {"overflow": 0, "broken": 0, "outside": 0, "small": 0, "dark": dark}
+    assert ":CONSOLE" not in done.stderr
