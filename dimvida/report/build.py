@@ -35,8 +35,8 @@ def build_document(runs: Runs) -> Document:
     )
     sections = (
         _summary(runs),
-        generation_section(runs.evaluations),
-        classification_section(runs.classifications),
+        generation_section(runs),
+        classification_section(runs),
         beyond_section(runs.classifications),
         comparisons_section(runs.classifications),
         confusion_section(runs.classifications),
@@ -84,7 +84,7 @@ def report_versions() -> dict[str, str]:
 def _summary(runs: Runs) -> Section:
     blocks: list[Block] = []
     for part in runs.classifications:
-        table = effect_table(part)
+        table = effect_table(part.record, runs.is_nmr(part.record.data))
         if table is None and not part.record.too_weak:
             continue
         if len(runs.classifications) > 1:

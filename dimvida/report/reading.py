@@ -17,6 +17,7 @@ from dimvida.report.wording import slug
 
 SCHEMA = 1
 CHAIN_FILE = "reproduce.json"
+CLASSIFIER = "classifier"  # the folder of a classifier in that of a training
 
 # The file by which each kind of result is recognised.
 FILES: dict[str, type] = {
@@ -68,6 +69,12 @@ class Runs:
     solvers: list[Part[Solvers]]
     chains: list[Part[Chain]]
 
+    def is_nmr(self, data: str) -> bool:
+        """Whether data of that name are the paper's, as far as a training or a chain on them tells."""
+        forms = {part.record.data.get("name"): part.record.data.get("form") for part in self.trainings}
+        forms |= {part.record.configuration.get("name"): part.record.configuration.get("form") for part in self.chains}
+        return str(forms.get(data)).startswith("nmr-")
+
     def __iter__(self) -> Iterator[Part]:
         for kind in (self.chains, self.trainings, self.evaluations, self.classifications, self.solvers):
             yield from kind
@@ -88,7 +95,7 @@ def read_runs(paths: Sequence[Path]) -> Runs:
         for name, kind in FILES.items():
             if (folder / name).is_file():
                 content = _read_json(folder / name)
-                curves = read_curves(folder) if kind is Training else []
+                curves = read_curves(folder) + read_curves(folder / CLASSIFIER) if kind is Training else []
                 record = decode(kind, content, str(folder / name))
                 parts[kind].append(Part(labels[folder], folder, record, content, curves))
     return Runs(parts[Training], parts[Evaluation], parts[Classification], parts[Solvers], parts[Chain])

@@ -72,7 +72,6 @@ class Evaluation:
     schema: int = 1
     command: list[str] = field(default_factory=list)
     versions: dict[str, Any] = field(default_factory=dict)
-    form: str = ""
     splits: list[str] = field(default_factory=list)
     objects: int = 0
     checkpoint: str | None = None
@@ -113,6 +112,7 @@ class ClassifierCell:
         budget: Equal ``steps`` or equal ``epochs``.
         test: ``e``, or ``ea`` with generated views.
         average: How the outputs of the views become one.
+        train_samples_per_view: Samples of each generated view that it was trained on.
         confusion: True x predicted classes, counts.
     """
 
@@ -130,6 +130,7 @@ class ClassifierCell:
     views: int | None = None
     samples_per_view: int | None = None
     sampler_steps: int | None = None
+    train_samples_per_view: int = 1
     confusion: list[list[int]] | None = None
 
 
@@ -146,6 +147,15 @@ class Comparison:
 
 
 @dataclass(frozen=True, slots=True)
+class Diversity:
+    """How much the samples of a generated view differ: in their pixels (0 to 1), and in the class they are given."""
+
+    samples_per_view: int
+    pixel_deviation: float | None = None
+    disagreement: dict[str, float | None] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class Classification:
     """``classification.json`` of ``dimvida classify``."""
 
@@ -155,7 +165,6 @@ class Classification:
     schema: int = 1
     command: list[str] = field(default_factory=list)
     versions: dict[str, Any] = field(default_factory=dict)
-    form: str = ""
     checkpoint: str | None = None
     solver: str | None = None
     steps: int | None = None
@@ -164,7 +173,9 @@ class Classification:
     coherence: Score | None = None
     too_weak: bool = False
     note: str | None = None
+    notes: list[str] = field(default_factory=list)
     comparisons: list[Comparison] = field(default_factory=list)
+    diversity: Diversity | None = None
     skipped: list[Any] = field(default_factory=list)
 
 

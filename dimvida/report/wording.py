@@ -14,10 +14,6 @@ from dimvida.report.records import Accuracy, ClassifierCell, Score
 
 DASH = "–"  # where there is no figure
 
-# What a reader must know wherever the paper's figures stand beside others.
-OTHER_DATA = "The paper's figures are of the NMR data set, not of this data: they show orders of magnitude."
-SAME_DATA = "The paper's figures are of the same data set, NMR, though of another choice of objects."
-
 
 @dataclass(frozen=True, slots=True)
 class Metric:
@@ -122,7 +118,7 @@ def cell_name(cell: ClassifierCell) -> str:
         extra += [f"{cell.samples_per_view} samples"] if (cell.samples_per_view or 1) > 1 else []
         extra += [f"{cell.sampler_steps} steps"] if cell.sampler_steps else []
     extra += ["equal epochs"] if cell.budget == "epochs" else []
-    words = f"{classifier_name(cell.classifier)} {kind}, {cell.train} on {cell.test}"
+    words = f"{classifier_name(cell.classifier)} {kind}, {trained_on(cell)} on {cell.test}"
     return words + (f" ({', '.join(extra)})" if extra else "")
 
 
@@ -151,9 +147,16 @@ def slug(*words: str) -> str:
     return re.sub(r"[^A-Za-z0-9._-]+", "-", "-".join(words))
 
 
-def is_nmr(form: str) -> bool:
-    """Whether data of this form are the paper's."""
-    return form.startswith("nmr")
+def about_the_paper(nmr: bool) -> str:
+    """What a reader must know wherever the paper's figures stand beside others."""
+    if nmr:
+        return "The paper's figures are of the same data set, NMR, though of another choice of objects."
+    return "The paper's figures are of the NMR data set, not of this data: they show orders of magnitude."
+
+
+def trained_on(cell: ClassifierCell) -> str:
+    """A training set in short, with the number of samples of each generated view if there are several."""
+    return cell.train + (f" ×{cell.train_samples_per_view}" if cell.train_samples_per_view > 1 else "")
 
 
 def _number(value: float, digits: int) -> str:

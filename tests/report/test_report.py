@@ -108,7 +108,8 @@ def test_the_papers_figures_stand_beside_and_are_marked(report, tmp_path: Path):
 
 
 def test_on_the_papers_data_the_report_says_so(report, tmp_path: Path):
-    made = report(write(tmp_path / "e", "evaluation.json", evaluation(form="nmr-dvr")))
+    training = write_training(tmp_path / "model", data={"name": "NMR_Dataset", "form": "nmr-dvr"})
+    made = report(training, write(tmp_path / "e", "evaluation.json", evaluation(data="NMR_Dataset")))
     assert "not of this data" not in made.page and "of the same data set, NMR" in made.page
 
 
@@ -178,6 +179,38 @@ def test_a_generator_that_is_too_weak_is_said_at_the_top(report, tmp_path: Path)
     made = report(write_classification(tmp_path / "c", too_weak=True, note=note))
     assert note in section(made.text, "Do generated views help?")
     assert '<div class="note warning">' in made.page
+
+
+def test_the_spread_of_samples_and_notes_are_there(report, tmp_path: Path):
+    spread = {"samples_per_view": 4, "pixel_deviation": 0.031, "disagreement": {"resnet18": 0.25}}
+    cells = [
+        cell(
+            "beyond",
+            "resnet18",
+            "ca",
+            "ea",
+            0.5 + k / 100,
+            group="samples",
+            samples_per_view=k,
+            train_samples_per_view=n,
+        )
+        for k in (1, 4)
+        for n in (1, 4)
+    ]
+    made = report(write_classification(tmp_path / "c", cells=cells, diversity=spread, notes=["a note of the study"]))
+    page = Page(made.page)
+    assert "3.1 % of its range" in page.text and "25.0 % (ResNet18)" in page.text
+    assert page.row("ResNet18", "ca ×4", "ea")[-1] == "51.0 ± 1.0"
+    assert "a note of the study" in page.text
+    (chart,) = (picture["alt"] for picture in page.images if picture["alt"].startswith("Several samples"))
+    assert "ResNet18, ca: 1: 51.0, 4: 54.0; ResNet18, ca ×4: 1: 51.0, 4: 54.0" in chart
+
+
+def test_the_curve_of_a_classifier_beside_the_model_is_there(report, tmp_path: Path):
+    folder = write_training(tmp_path / "model")
+    (folder / "classifier").mkdir()
+    (folder / "classifier" / "classifier.csv").write_text("step,loss,validation_loss\n10,2,2\n20,1,1\n")
+    assert "classifier: loss" in {picture["alt"].partition(".")[0] for picture in Page(report(folder).page).images}
 
 
 def test_one_seed_has_no_deviation(report, tmp_path: Path):

@@ -6,11 +6,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from dimvida.report.charts import Series, lines
-from dimvida.report.document import Block, Cell, Column, Heading, Note, Picture, Pictures, Section, Table
+from dimvida.report.document import Block, Cell, Column, Heading, Note, Picture, Pictures, Section, Table, Text
 from dimvida.report.reading import Part
-from dimvida.report.records import Classification, ClassifierCell
+from dimvida.report.records import Classification, ClassifierCell, Diversity
 from dimvida.report.sections.classification import interval
-from dimvida.report.wording import AVERAGES, DASH, accuracy_cell, classifier_name, slug
+from dimvida.report.wording import AVERAGES, DASH, accuracy_cell, classifier_name, slug, trained_on
 
 Value = Callable[[ClassifierCell], int | None]
 
@@ -35,7 +35,7 @@ GROUPS = {
 # Columns of a table, left out where no cell has a value.
 _COLUMNS: tuple[tuple[str, bool, Callable[[ClassifierCell], str]], ...] = (
     ("classifier", False, lambda c: classifier_name(c.classifier)),
-    ("trained on", False, lambda c: c.train),
+    ("trained on", False, trained_on),
     ("tested on", False, lambda c: c.test),
     ("average", False, lambda c: AVERAGES.get(c.average, c.average)),
     ("views", True, lambda c: "" if c.views is None else str(c.views)),
@@ -51,6 +51,8 @@ def beyond_section(parts: Sequence[Part[Classification]]) -> Section:
         cells = [cell for cell in part.record.cells if cell.table not in ("scratch", "finetuned")]
         if cells and len(parts) > 1:
             blocks.append(Heading(part.label))
+        if (diversity := part.record.diversity) is not None:
+            blocks.append(Text(_spread(diversity)))
         for name in dict.fromkeys(cell.group or "other" for cell in cells):
             group = GROUPS.get(name, Group(name))
             members = [cell for cell in cells if (cell.group or "other") == name]
@@ -76,9 +78,10 @@ def _chart(label: str, name: str, group: Group, value: Value, cells: Sequence[Cl
     places = sorted({number for cell in cells if (number := value(cell)) is not None})
     if len(places) < 2:
         return None
-    found = {(_line_of(cell), value(cell)): cell.accuracy for cell in cells}
+    names = _lines(name, cells)
+    found = {(line, value(cell)): cell.accuracy for line, cell in zip(names, cells, strict=True)}
     series = []
-    for line in dict.fromkeys(_line_of(cell) for cell in cells):
+    for line in dict.fromkeys(names):
         accuracies = [found.get((line, place)) for place in places]
         values = [None if a is None or a.mean is None else 100 * a.mean for a in accuracies]
         series.append(Series(line, values, [interval(a) for a in accuracies]))
@@ -95,6 +98,30 @@ def _chart(label: str, name: str, group: Group, value: Value, cells: Sequence[Cl
     )
 
 
-def _line_of(cell: ClassifierCell) -> str:
-    average = "" if cell.average == "single" else f", {AVERAGES.get(cell.average, cell.average)}"
-    return f"{classifier_name(cell.classifier)}, {cell.train}{average}"
+def _lines(name: str, cells: Sequence[ClassifierCell]) -> list[str]:
+    """Which line of a chart each cell is on."""
+    several = len({cell.average for cell in cells} - {"single"}) > 1
+    names = []
+    for cell in cells:
+        words = [classifier_name(cell.classifier), trained_on(cell)]
+        # A single view is the beginning of a line over views; elsewhere it is another way to test.
+        words += ["on e"] if cell.test == "e" and name != "views" else []
+        words += [AVERAGES.get(cell.average, cell.average)] if several and cell.average != "single" else []
+        names.append(", ".join(words))
+    return names
+
+
+def _spread(diversity: Diversity) -> str:
+    text = f"Of the {diversity.samples_per_view} samples of a generated view"
+    if diversity.pixel_deviation is not None:
+        text += f", a pixel's standard deviation is {100 * diversity.pixel_deviation:.1f} % of its range"
+    shares = [
+        f"{100 * share:.1f} % ({classifier_name(n)})"
+        for n, share in diversity.disagreement.items()
+        if share is not None
+    ]
+    if shares:
+        text += (
+            f"; so many generated views have samples that a classifier puts into different classes: {', '.join(shares)}"
+        )
+    return f"{text}."

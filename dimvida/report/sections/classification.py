@@ -7,18 +7,16 @@ from collections.abc import Sequence
 from dimvida.report import paper
 from dimvida.report.charts import Series, bars
 from dimvida.report.document import Block, Cell, Column, Heading, Note, Picture, Pictures, Section, Table, Text
-from dimvida.report.reading import Part
+from dimvida.report.reading import Part, Runs
 from dimvida.report.records import Accuracy, Classification, ClassifierCell
 from dimvida.report.wording import (
     AVERAGES,
     DASH,
     MODELS,
-    OTHER_DATA,
-    SAME_DATA,
     TABLES,
+    about_the_paper,
     accuracy_cell,
     classifier_name,
-    is_nmr,
     slug,
 )
 
@@ -29,14 +27,14 @@ TITLES = {
 }
 
 
-def classification_section(parts: Sequence[Part[Classification]]) -> Section:
+def classification_section(runs: Runs) -> Section:
     """Tables II and III of every classification beside the paper's."""
     blocks: list[Block] = []
-    for part in parts:
-        if len(parts) > 1:
+    for part in runs.classifications:
+        if len(runs.classifications) > 1:
             blocks.append(Heading(part.label))
-        blocks += _blocks(part)
-    if not parts:
+        blocks += _blocks(part, runs.is_nmr(part.record.data))
+    if not runs.classifications:
         command = "dimvida classify --data DATA --checkpoint RUN --out DIR"
         blocks.append(Note("No classifiers among these runs. To train and test them:", "missing", command))
     return Section("classification", "Classification with generated views", blocks)
@@ -49,16 +47,17 @@ def ordered_tests(cells: Sequence[ClassifierCell]) -> list[tuple[str, str]]:
     return sorted(pairs, key=lambda pair: (pair[0], rank.get(pair[1], len(rank)), pair[1]))
 
 
-def _blocks(part: Part[Classification]) -> list[Block]:
+def _blocks(part: Part[Classification], nmr: bool) -> list[Block]:
     record = part.record
     blocks: list[Block] = [Text(_protocol(record))]
     if record.note or record.too_weak:
         text = record.note or "The generator is too weak for averaging over its views to help."
         blocks.append(Note(text, "warning" if record.too_weak else "info"))
+    blocks += [Note(note) for note in record.notes]
     for table, kind in TABLES.items():
         cells = [cell for cell in record.cells if cell.table == table]
         if cells:
-            blocks += [_table(record, table, cells), Pictures(_charts(part.label, table, cells))]
+            blocks += [_table(table, cells, nmr), Pictures(_charts(part.label, table, cells))]
         else:
             weights = " --weights FILE" if table == "finetuned" else ""
             command = f"dimvida classify --data DATA --checkpoint RUN --out DIR{weights}"
@@ -82,7 +81,7 @@ def _protocol(record: Classification) -> str:
     )
 
 
-def _table(record: Classification, table: str, cells: Sequence[ClassifierCell]) -> Table:
+def _table(table: str, cells: Sequence[ClassifierCell], nmr: bool) -> Table:
     tests = ordered_tests(cells)
     found = {(c.classifier, c.train, c.budget, c.test, c.average): c for c in cells}
     columns = [Column("classifier", numeric=False), Column("trained on", numeric=False)]
@@ -97,8 +96,7 @@ def _table(record: Classification, table: str, cells: Sequence[ClassifierCell]) 
             cell = found.get((classifier, train, budget, *test))
             row.append(accuracy_cell(cell and cell.accuracy))
         rows.append([*row, *(Cell(quoted.get(test, DASH)) for test in ("e", "ea"))])
-    note = SAME_DATA if is_nmr(record.form) else OTHER_DATA
-    return Table(f"{TITLES[table]}. {note}", columns, rows)
+    return Table(f"{TITLES[table]}. {about_the_paper(nmr)}", columns, rows)
 
 
 def _charts(label: str, table: str, cells: Sequence[ClassifierCell]) -> list[Picture]:

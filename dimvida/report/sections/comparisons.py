@@ -11,13 +11,11 @@ from dimvida.report.records import Classification, ClassifierCell
 from dimvida.report.sections.classification import ordered_tests
 from dimvida.report.wording import (
     DASH,
-    OTHER_DATA,
-    SAME_DATA,
     TABLES,
+    about_the_paper,
     accuracy_cell,
     cell_name,
     classifier_name,
-    is_nmr,
     p_value,
     signed,
 )
@@ -25,9 +23,9 @@ from dimvida.report.wording import (
 MOST_CLASSES = 40  # larger confusion matrices are in report.json only
 
 
-def effect_table(part: Part[Classification]) -> Table | None:
+def effect_table(record: Classification, nmr: bool) -> Table | None:
     """Ωs on single real views against Ωm averaged over views, which is the paper's claim; None without both."""
-    record, rows = part.record, []
+    rows: list[list[Cell]] = []
     for table, kind in TABLES.items():
         cells = [cell for cell in record.cells if cell.table == table]
         for classifier in dict.fromkeys(cell.classifier for cell in cells):
@@ -56,8 +54,7 @@ def effect_table(part: Part[Classification]) -> Table | None:
         Column("p (McNemar)"),
         Column("paper's gain, NMR", quoted=True),
     ]
-    note = SAME_DATA if is_nmr(record.form) else OTHER_DATA
-    return Table(f"One real view against the mean over it and generated ones. {note}", columns, rows)
+    return Table(f"One real view against the mean over it and generated ones. {about_the_paper(nmr)}", columns, rows)
 
 
 def claim(cells: Sequence[ClassifierCell]) -> tuple[ClassifierCell, ClassifierCell] | None:

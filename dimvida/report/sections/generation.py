@@ -11,34 +11,34 @@ from dimvida.errors import InputError
 from dimvida.report import paper
 from dimvida.report.charts import Series, bars
 from dimvida.report.document import Block, Cell, Column, Heading, Note, Picture, Pictures, Section, Table, Text
-from dimvida.report.reading import Part
+from dimvida.report.reading import Part, Runs
 from dimvida.report.records import Evaluation, Score
-from dimvida.report.wording import DASH, OTHER_DATA, SAME_DATA, bounds, in_order, is_nmr, metric, score_cell, slug
+from dimvida.report.wording import DASH, about_the_paper, bounds, in_order, metric, score_cell, slug
 
 QUOTED = "paper, NMR"
 
 
-def generation_section(parts: Sequence[Part[Evaluation]]) -> Section:
+def generation_section(runs: Runs) -> Section:
     """Table I of every evaluation beside the paper's."""
     blocks: list[Block] = []
-    for part in parts:
-        if len(parts) > 1:
+    for part in runs.evaluations:
+        if len(runs.evaluations) > 1:
             blocks.append(Heading(part.label))
-        blocks += _blocks(part)
-    if not parts:
+        blocks += _blocks(part, runs.is_nmr(part.record.data))
+    if not runs.evaluations:
         command = "dimvida evaluate --data DATA --checkpoint RUN --out DIR"
         blocks.append(Note("No scores of generated views among these runs. To make them:", "missing", command))
     return Section("generation", "Generated views against the true ones", blocks)
 
 
-def _blocks(part: Part[Evaluation]) -> list[Block]:
+def _blocks(part: Part[Evaluation], nmr: bool) -> list[Block]:
     evaluation = part.record
     metrics = in_order([*evaluation.metrics, *(name for known in evaluation.known for name in known.scores)])
     # The paper's metrics have a row even where they are not available, so that nobody takes another for them.
     shown = [name for name in metrics if name in paper.GENERATION or _scored(evaluation, name)]
     blocks: list[Block] = [
         Text(_protocol(evaluation)),
-        _table(evaluation, shown),
+        _table(evaluation, shown, nmr),
         *_unavailable(evaluation),
         Pictures([chart for name in shown if (chart := _chart(part.label, evaluation, name))]),
         *_sheets(part),
@@ -73,7 +73,7 @@ def _protocol(evaluation: Evaluation) -> str:
     return f"{', '.join(facts)}. Means over all generated views and sets of known views{scope}, with 95 % intervals."
 
 
-def _table(evaluation: Evaluation, metrics: Sequence[str]) -> Table:
+def _table(evaluation: Evaluation, metrics: Sequence[str], nmr: bool) -> Table:
     numbers = [known.known for known in evaluation.known]
     columns = [Column("metric", numeric=False)]
     columns += [Column(str(number), "this run, known views") for number in numbers]
@@ -92,8 +92,7 @@ def _table(evaluation: Evaluation, metrics: Sequence[str]) -> Table:
     counts = [max((score.count for score in known.scores.values()), default=0) for known in evaluation.known]
     padding = [Cell("")] * (len(columns) - 1 - len(counts))
     rows.append([Cell("views scored"), *(Cell(f"{count:,}") for count in counts), *padding])
-    note = SAME_DATA if is_nmr(evaluation.form) else OTHER_DATA
-    return Table(f"Table I: quality by the number of known views. {note}", columns, rows)
+    return Table(f"Table I: quality by the number of known views. {about_the_paper(nmr)}", columns, rows)
 
 
 def _unavailable(evaluation: Evaluation) -> list[Block]:
