@@ -100,12 +100,15 @@ class Engine:
         largest_table: Bytes of time table above which only the current evaluation's part is held.
 
     Attributes:
+        graphs: Whether a trajectory on CUDA is one graph. Without, kernels are launched one by one, and a profile can
+            tell which operation launched what.
         builds: How often ``plan``, ``buffers`` and ``graph`` were made anew.
     """
 
     def __init__(self, network: ScoreNetwork, dtype: torch.dtype, largest_table: int = LARGEST_TABLE) -> None:
         self.dtype, self.largest_table = dtype, largest_table
         self.width = network.width
+        self.graphs = True
         self.builds: Counter[str] = Counter()
         self._version: tuple[tuple[int, int], ...] | None = None
         self._buffers: Buffers | None = None
@@ -133,7 +136,7 @@ class Engine:
             evaluation=torch.zeros(1, dtype=torch.int64, device=x.device),
         )
         evaluates = tuple(row.evaluate for row in table.rows)
-        if x.device.type == "cuda" and trajectory.noise is None:
+        if x.device.type == "cuda" and self.graphs and trajectory.noise is None:
             self._graphs.run(self, state, evaluates)
         else:
             self.steps(state, evaluates)

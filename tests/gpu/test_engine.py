@@ -93,6 +93,21 @@ def test_a_graph_computes_what_its_launches_compute(device, make_network, make_i
     assert torch.equal(sample(network, latents, known, seed=3, **options), graphed)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_with_and_without_a_graph_every_bit_is_the_same(device, make_network, make_inputs, solver: str, dtype):
+    latents, known = (tensor.to(device) for tensor in make_inputs(37, 4, 64))
+    network = make_network(4, 64, 96, 8).to(device)
+    options = {"solver": solver, "steps": 6, "seed": 3, "x0_clip": 3.0, "backend": "fused", "dtype": dtype}
+    engine = engine_of(network, dtype, device)
+    engine.graphs = False
+    launched = sample(network, latents, known, **options)
+    assert engine.builds["graph"] == 0
+    engine.graphs = True
+    assert torch.equal(sample(network, latents, known, **options), launched)
+    assert engine.builds["graph"] == 1
+
+
 def test_a_replay_takes_every_new_input(device, make_network, make_inputs):
     network = make_network().to(device)
     cases = []
