@@ -14,16 +14,17 @@ from dimvida.benchmark import baselines
 from dimvida.benchmark.baselines import Trajectory
 from dimvida.benchmark.subject import Case
 from dimvida.sampling import sample
-from dimvida.sampling.engine import default_dtype
+from dimvida.sampling.engine import default_dtype, engine_of
 
 BASELINE = "eager-fp32"
 EVERYWHERE = ("cpu", "cuda")
 
 
-def fused(case: Case, dtype: torch.dtype) -> Trajectory:
-    """What users call, validation and tables included."""
+def fused(case: Case, dtype: torch.dtype, *, graphs: bool = True) -> Trajectory:
+    """What users call, validation and tables included; on a GPU without ``graphs`` every kernel by itself."""
     subject = case.subject
     network = copy.deepcopy(subject.network)  # an engine lives as long as its network
+    engine_of(network, dtype, case.device).graphs = graphs
 
     def trajectory() -> torch.Tensor:
         return sample(

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import re
+import statistics
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -44,6 +45,22 @@ class Operation:
 
 
 @dataclass(frozen=True, slots=True)
+class Gaps:
+    """When a GPU had nothing to do between the first and the last kernel of a trajectory.
+
+    Attributes:
+        kernels_per_step: Kernels and copies that ran.
+        us_per_step: Microseconds in which none did.
+        median_us, largest_us: Of a single gap; 0 if there was none.
+    """
+
+    kernels_per_step: float
+    us_per_step: float
+    median_us: float
+    largest_us: float
+
+
+@dataclass(frozen=True, slots=True)
 class Profile:
     """One profiled trajectory.
 
@@ -52,11 +69,13 @@ class Profile:
         shares: Part of it by kind, summing to 1; ``outside`` is what is in no operation: Python and dispatch, or a
             GPU that waits.
         operations: Those that took the longest.
+        gaps: Between kernels; None on the CPU.
     """
 
     ms_per_step: float
     shares: dict[str, float]
     operations: tuple[Operation, ...]
+    gaps: Gaps | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -69,15 +88,20 @@ def kind_of(name: str) -> str:
     return next((kind for kind, pattern in KINDS.items() if re.search(pattern, lowered)), OTHER)
 
 
-def profile(work: Callable[[], Any], device: torch.device, evaluations: int) -> Profile:
-    """Profile one run of a trajectory of so many network evaluations."""
-    on_gpu = device.type == "cuda"
+def recorded(device: torch.device, *, shapes: bool = False) -> torch.profiler.profile:
+    """A profiler of what runs on a device."""
     # The profiler's library reports its own doings on standard error, between the lines of the caller.
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")
     activities = [torch.profiler.ProfilerActivity.CPU]
-    if on_gpu:
+    if device.type == "cuda":
         activities.append(torch.profiler.ProfilerActivity.CUDA)
-    with torch.profiler.profile(activities=activities) as profiler:
+    return torch.profiler.profile(activities=activities, record_shapes=shapes)
+
+
+def profile(work: Callable[[], Any], device: torch.device, evaluations: int) -> Profile:
+    """Profile one run of a trajectory of so many network evaluations."""
+    on_gpu = device.type == "cuda"
+    with recorded(device) as profiler:
         seconds = seconds_of(work, device)
     events = []
     for event in profiler.key_averages():
@@ -88,10 +112,26 @@ def profile(work: Callable[[], Any], device: torch.device, evaluations: int) -> 
             own = event.self_cpu_time_total
         if own > 0:
             events.append(Operation(event.key, kind_of(event.key), own / 1e3 / evaluations, event.count / evaluations))
-    return summarise(events, 1e3 * seconds / evaluations)
+    gaps = None
+    if on_gpu:
+        kernels = [event.time_range for event in profiler.events() if event.device_type == DeviceType.CUDA]
+        gaps = find_gaps(((kernel.start, kernel.end) for kernel in kernels), evaluations)
+    return summarise(events, 1e3 * seconds / evaluations, gaps)
 
 
-def summarise(operations: list[Operation], ms_per_step: float) -> Profile:
+def find_gaps(intervals: Iterable[tuple[float, float]], evaluations: int) -> Gaps:
+    """Gaps between kernels given as (start, end) in microseconds; they may overlap, on several streams."""
+    gaps, kernels, busy_until = [], 0, None
+    for start, end in sorted(intervals):
+        kernels += 1
+        if busy_until is not None and start > busy_until:
+            gaps.append(start - busy_until)
+        busy_until = end if busy_until is None else max(busy_until, end)
+    median, largest = (statistics.median(gaps), max(gaps)) if gaps else (0.0, 0.0)
+    return Gaps(kernels / evaluations, sum(gaps) / evaluations, median, largest)
+
+
+def summarise(operations: list[Operation], ms_per_step: float, gaps: Gaps | None = None) -> Profile:
     """Shares of the wall-clock time; kernels that overlap can fill more than all of it, which then is theirs."""
     totals = Counter({kind: 0.0 for kind in (*KINDS, OTHER)})
     for operation in operations:
@@ -100,4 +140,4 @@ def summarise(operations: list[Operation], ms_per_step: float) -> Profile:
     shares = {kind: total / whole for kind, total in totals.items()}
     shares[OUTSIDE] = 1 - sum(shares.values())
     longest = sorted(operations, key=lambda operation: -operation.ms_per_step)[:TOP]
-    return Profile(ms_per_step, shares, tuple(longest))
+    return Profile(ms_per_step, shares, tuple(longest), gaps)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import gc
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
 
-from dimvida.benchmark.arms import ARMS, BASELINE, FLOORS, Arm, product_precision
+from dimvida.benchmark.arms import ARMS, BASELINE, FLOORS, Arm, fused, product_precision
 from dimvida.benchmark.floor import matrix_products
+from dimvida.benchmark.operations import Achieved, measure_operations
 from dimvida.benchmark.profile import Profile, profile
 from dimvida.benchmark.subject import Case, flops_per_row
 from dimvida.benchmark.timing import Spread, current, interleaved, one_line, synchronize
@@ -34,6 +36,7 @@ class ArmResult:
         deviation: For the fused backend: root mean square difference of its latents from those of the eager
             backend in float32 with the same noise, over the first rows.
         profile: Where the time goes, if asked for.
+        operations: For the fused backend, if asked for: what each operation achieves.
     """
 
     name: str
@@ -42,6 +45,7 @@ class ArmResult:
     memory: int | None
     deviation: float | None
     profile: Profile | None
+    operations: tuple[Achieved, ...] = ()
 
 
 @dataclass(slots=True)
@@ -109,13 +113,15 @@ class BatchResult:
             "peak_memory_bytes": arm.memory,
             "rms_from_eager_fp32": arm.deviation,
             "profile": None if arm.profile is None else arm.profile.to_dict(),
+            "operations": [operation.to_dict() for operation in arm.operations],
         }
 
 
 def runs_of(arms: Sequence[Arm], repeats: int, *, profiled: bool = False) -> int:
-    """How often ``measure`` calls ``progress``."""
+    """How often ``measure`` calls ``progress``, at most."""
     floors = len({arm.floor for arm in arms})
-    return len(arms) * (WARM_UPS + repeats + profiled) + floors * (1 + repeats)
+    operations = profiled * sum(arm.is_fused for arm in arms)
+    return len(arms) * (WARM_UPS + repeats + profiled) + operations + floors * (1 + repeats)
 
 
 def measure(
@@ -124,6 +130,7 @@ def measure(
     repeats: int,
     *,
     profiled: bool = False,
+    limit: float = math.inf,
     progress: Callable[[str], object] = lambda what: None,
 ) -> BatchResult:
     """Time the arms on a case.
@@ -133,21 +140,22 @@ def measure(
         arms: What to compare.
         repeats: Timed runs of each.
         profiled: Also profile one run of each, after the timed ones.
+        limit: Seconds after which nothing is timed again; each arm is once.
         progress: Called with a few words after each run, timed or not.
     """
     with torch.no_grad(), current(case.device):
-        return _measure(case, arms, repeats, profiled, progress)
+        return _measure(case, arms, repeats, profiled, limit, progress)
 
 
 def _measure(
-    case: Case, arms: Sequence[Arm], repeats: int, profiled: bool, progress: Callable[[str], object]
+    case: Case, arms: Sequence[Arm], repeats: int, profiled: bool, limit: float, progress: Callable[[str], object]
 ) -> BatchResult:
     network = case.subject.network
     gflop = flops_per_row(network) * len(case.latents) / 1e9
     result = BatchResult(len(case.latents), case.table.evaluations, case.missing_views, gflop)
     torch._dynamo.reset()  # what was compiled for another batch would only fill its cache
     works: dict[str, Work] = {}
-    memory, deviations, profiles = {}, {}, {}
+    memory, deviations, profiles, operations = {}, {}, {}, {}
     for arm in arms:
         try:
             works[arm.name], memory[arm.name], deviations[arm.name] = _prepare(arm, case, progress)
@@ -160,16 +168,25 @@ def _measure(
         works[_floor_name(kind)] = _with_precision(matrix_products(case, FLOORS[kind]), kind == "tf32")
         works[_floor_name(kind)]()
         progress(f"floor {kind}, warm-up")
-    seconds = interleaved(works, repeats, case.device, progress)
+    seconds = interleaved(works, repeats, case.device, progress, limit)
     if profiled:
         for arm in ran:
             profiles[arm.name] = profile(works[arm.name], case.device, case.table.evaluations)
             progress(f"{arm.name}, profile")
+            if arm.is_fused:
+                operations[arm.name] = _operations(arm, case)
+                progress(f"{arm.name}, operations")
     spreads = {name: Spread.of([1e3 * value for value in values]) for name, values in seconds.items()}
     result.floors = {kind: spreads[_floor_name(kind)] for kind in FLOORS if _floor_name(kind) in spreads}
     result.arms = [
         ArmResult(
-            arm.name, spreads[arm.name], arm.floor, memory[arm.name], deviations[arm.name], profiles.get(arm.name)
+            arm.name,
+            spreads[arm.name],
+            arm.floor,
+            memory[arm.name],
+            deviations[arm.name],
+            profiles.get(arm.name),
+            operations.get(arm.name, ()),
         )
         for arm in ran
     ]
@@ -187,6 +204,13 @@ def _prepare(arm: Arm, case: Case, progress: Callable[[str], object]) -> tuple[W
         progress(f"{arm.name}, warm-up")
     memory = None if before is None else torch.cuda.max_memory_allocated(case.device) - before
     return work, memory, _deviation(case, out) if arm.is_fused else None
+
+
+def _operations(arm: Arm, case: Case) -> tuple[Achieved, ...]:
+    """Of the engine without a graph, warmed up: what is launched by itself can be told apart."""
+    launched = fused(case, arm.dtype, graphs=False)
+    launched()
+    return measure_operations(launched, case.device, case.table.evaluations, arm.dtype)
 
 
 def _deviation(case: Case, out: torch.Tensor) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import math
 import random
 import statistics
 import time
@@ -46,6 +47,7 @@ def interleaved(
     repeats: int,
     device: torch.device,
     progress: Callable[[str], object] = lambda name: None,
+    limit: float = math.inf,
 ) -> dict[str, list[float]]:
     """Seconds of every run of every piece of work.
 
@@ -57,11 +59,15 @@ def interleaved(
         repeats: Rounds.
         device: Whose queue is waited for before and after each run.
         progress: Called with a name after each run.
+        limit: Seconds after which no further round begins; the first one always runs.
     """
     order = random.Random(0)
     seconds: dict[str, list[float]] = {name: [] for name in works}
+    began = time.perf_counter()
     with no_garbage_collection():
-        for _ in range(repeats):
+        for number in range(repeats):
+            if number and time.perf_counter() - began >= limit:
+                break
             for name in order.sample(list(works), len(works)):
                 seconds[name].append(seconds_of(works[name], device))
                 progress(name)

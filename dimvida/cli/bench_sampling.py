@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -20,9 +22,10 @@ if TYPE_CHECKING:
     import torch
 
     from dimvida.benchmark.arms import Arm
+    from dimvida.benchmark.subject import Case, Subject
     from dimvida.sampling.multiview import MultiViewModel
 
-SCHEMA = 1
+SCHEMA = 2  # several numbers of steps in a file; gaps and operations in profiles
 BATCHES = {"cpu": (64, 256), "cuda": (1, 64, 1024, 4096, 16384)}
 COMPILE_MODES = ("default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs")
 COMPILE_MODE = {"cpu": "default", "cuda": "max-autotune-no-cudagraphs"}
@@ -32,13 +35,14 @@ DTYPES = {"float32": ("fp32",), "tf32": ("tf32",), "bfloat16": ("bf16",)}
 
 def sampling(
     batch: Annotated[str | None, typer.Option(metavar="LIST", help="CPU: 64,256. GPU: 1,64,1024,...")] = None,
-    steps: Annotated[int, typer.Option(metavar="N", min=1, help="Network evaluations of a trajectory.")] = 20,
+    steps: Annotated[str, typer.Option(metavar="LIST", help="Network evaluations, such as 20,250.")] = "20",
     solver: Annotated[str, typer.Option(metavar="NAME", help="Such as ddim.")] = "euler-maruyama",
     preset: Annotated[str | None, typer.Option(metavar="NAME", help="paper (default), small, tiny.")] = None,
     checkpoint: Annotated[str | None, typer.Option(metavar="DIR", help="Or these weights; or 'bundled'.")] = None,
     arms: Annotated[str | None, typer.Option(metavar="LIST", help="Such as eager-fp32,fused-bf16.")] = None,
     dtype: Annotated[str | None, typer.Option(metavar="LIST", help="float32, tf32, bfloat16.")] = None,
     repeats: Annotated[int | None, typer.Option(metavar="N", min=1, help="Timed runs: CPU 5, GPU 15.")] = None,
+    seconds: Annotated[float | None, typer.Option(metavar="S", help="Fewer timed runs after S seconds.")] = None,
     threads: Annotated[int | None, typer.Option(metavar="N", min=1, help="CPU threads; default: torch's.")] = None,
     device: Annotated[str, typer.Option(metavar="NAME", help="auto, cpu, cuda, cuda:1, ...")] = "auto",
     compile_mode: Annotated[str | None, typer.Option(metavar="NAME", help="Of torch.compile.")] = None,
@@ -50,11 +54,13 @@ def sampling(
 
     Arms are warmed up, then timed in turn. The floor is the network's matrix
     products alone, in the same type, timed among them. Views are missing
-    views: each row knows one. The file is written after each batch size.
+    views: each row knows one. The file is written after each table.
     """
-    sizes = parse_numbers("--batch", batch)
+    sizes, evaluations = parse_numbers("--batch", batch), parse_numbers("--steps", steps) or ()
     if sizes is not None and min(sizes) < 1:
         raise InputError(f"--batch {batch}: every batch must be at least 1")
+    if min(evaluations) < 1:
+        raise InputError(f"--steps {steps}: every number must be at least 1")
     if preset is not None and checkpoint is not None:
         raise InputError("give --preset or --checkpoint, not both")
     if arms is not None and dtype is not None:
@@ -64,75 +70,119 @@ def sampling(
     names, dtypes = parse_names("--arms", arms), parse_names("--dtype", dtype)
     require_writable("--json", json_)
 
-    from dimvida.benchmark import machine
-    from dimvida.benchmark.arms import ARMS
-    from dimvida.benchmark.end_to_end import measure_end_to_end
-    from dimvida.benchmark.end_to_end import runs_of as end_to_end_runs
-    from dimvida.benchmark.sampling import measure, runs_of
     from dimvida.benchmark.subject import make_case, subject_of
 
     target = resolve_device(device)
     kind = "cuda" if target.type == "cuda" else "cpu"
     chosen, left_out = _choose_arms(names, dtypes, target)
-    options: dict[str, Any] = {
-        "solver": solver,
-        "steps": steps,
-        "device": target,
-        "compile_mode": compile_mode or COMPILE_MODE[kind],
-    }
-    sizes = sizes or BATCHES[kind]
-    repeats = repeats or REPEATS[kind]
+    run = _Bench(
+        tuple(chosen),
+        solver,
+        target,
+        compile_mode or COMPILE_MODE[kind],
+        repeats or REPEATS[kind],
+        math.inf if seconds is None else seconds,
+        profile,
+        end_to_end,
+    )
     with torch_threads(threads):
         model, name = _model(preset, checkpoint, target)
         subject = subject_of(model, name)
-        make_case(subject, 1, **options)  # refuses what it cannot do before anything is printed
-        result: dict[str, Any] = {
-            "benchmark": "sampling",
-            "schema": SCHEMA,
-            "complete": False,
-            "versions": machine.versions(),
-            "hardware": machine.hardware(target),
-            "settings": {
-                "network": name,
-                **{field: getattr(subject.network, field) for field in ("views", "latent_dim", "width", "groups")},
-                "known_views": 1,
-                "solver": solver,
-                "steps": steps,
-                "repeats": repeats,
-                "device": kind,
-                "compile_mode": options["compile_mode"],
-            },
-            "arms": [
-                {"name": arm.name, "description": arm.description, "not_run": left_out.get(arm.name)}
-                for arm in ARMS.values()
-            ],
-            "results": [],
-        }
+        make_case(subject, 1, steps=evaluations[0], **run.case)  # refuses what it cannot do before anything is printed
+        result = _head(run, subject, evaluations, left_out)
         bench_tables.print_head(result)
-        per_batch = runs_of(chosen, repeats, profiled=profile) + (end_to_end_runs(repeats) if end_to_end else 0)
-        with ProgressBar("timing", per_batch * len(sizes), "runs") as bar:
-            for size in sizes:
-
-                def progress(what: str, size: int = size) -> None:
-                    bar.advance(note=f"batch {size}: {what}")
-
-                case = make_case(subject, size, **options)
-                measured = measure(case, chosen, repeats, profiled=profile, progress=progress)
-                result["results"].append(measured.to_dict())
-                bench_tables.print_batch(measured)
-                if end_to_end:
-                    stages, failed = measure_end_to_end(
-                        model, size, repeats, solver=solver, steps=steps, progress=progress
-                    )
-                    result["results"][-1]["end_to_end"] = {
-                        "stages": [stage.to_dict() for stage in stages],
-                        "failed": [{"name": name, "reason": reason} for name, reason in failed.items()],
-                    }
-                    bench_tables.print_end_to_end(stages, failed)
-                result["complete"] = size == sizes[-1]
+        cells = [(size, count) for size in sizes or BATCHES[kind] for count in evaluations]
+        with ProgressBar("timing", run.turns * len(cells), "runs") as bar:
+            for number, (size, count) in enumerate(cells, 1):
+                case = make_case(subject, size, steps=count, **run.case)
+                # How long a kernel takes does not depend on the number of steps.
+                result["results"].append(_cell(run, model, case, bar, profiled=profile and count == evaluations[0]))
+                result["complete"] = number == len(cells)
                 if json_ is not None:
                     write_json(json_, result)
     return 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Bench:
+    """What all tables of a run have in common."""
+
+    arms: tuple[Arm, ...]
+    solver: str
+    device: torch.device
+    compile_mode: str
+    repeats: int
+    limit: float
+    profile: bool
+    end_to_end: bool
+
+    @property
+    def case(self) -> dict[str, Any]:
+        """Options of ``make_case``."""
+        return {"solver": self.solver, "device": self.device, "compile_mode": self.compile_mode}
+
+    @property
+    def turns(self) -> int:
+        """How often the progress of a table moves, at most."""
+        from dimvida.benchmark import end_to_end, sampling
+
+        turns = sampling.runs_of(self.arms, self.repeats, profiled=self.profile)
+        return turns + (end_to_end.runs_of(self.repeats) if self.end_to_end else 0)
+
+
+def _head(run: _Bench, subject: Subject, evaluations: tuple[int, ...], left_out: dict[str, str]) -> dict[str, Any]:
+    """The result without any times."""
+    from dimvida.benchmark import machine
+    from dimvida.benchmark.arms import ARMS
+
+    return {
+        "benchmark": "sampling",
+        "schema": SCHEMA,
+        "complete": False,
+        "versions": machine.versions(),
+        "hardware": machine.hardware(run.device),
+        "settings": {
+            "network": subject.name,
+            **{field: getattr(subject.network, field) for field in ("views", "latent_dim", "width", "groups")},
+            "known_views": 1,
+            "solver": run.solver,
+            "steps": list(evaluations),
+            "repeats": run.repeats,
+            "seconds": None if math.isinf(run.limit) else run.limit,
+            "device": run.device.type,
+            "compile_mode": run.compile_mode,
+        },
+        "arms": [
+            {"name": arm.name, "description": arm.description, "not_run": left_out.get(arm.name)}
+            for arm in ARMS.values()
+        ],
+        "results": [],
+    }
+
+
+def _cell(run: _Bench, model: MultiViewModel, case: Case, bar: ProgressBar, *, profiled: bool) -> dict[str, Any]:
+    """Measure and print one batch size at one number of steps."""
+    from dimvida.benchmark.end_to_end import measure_end_to_end
+    from dimvida.benchmark.sampling import measure
+
+    batch, steps = len(case.latents), case.table.evaluations
+
+    def progress(what: str) -> None:
+        bar.advance(note=f"batch {batch}, {steps} steps: {what}")
+
+    measured = measure(case, run.arms, run.repeats, profiled=profiled, limit=run.limit, progress=progress)
+    bench_tables.print_batch(measured)
+    entry = measured.to_dict()
+    if run.end_to_end:
+        stages, failed = measure_end_to_end(
+            model, batch, run.repeats, solver=run.solver, steps=steps, progress=progress
+        )
+        entry["end_to_end"] = {
+            "stages": [stage.to_dict() for stage in stages],
+            "failed": [{"name": name, "reason": reason} for name, reason in failed.items()],
+        }
+        bench_tables.print_end_to_end(stages, failed)
+    return entry
 
 
 def _choose_arms(

@@ -9,11 +9,12 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from dimvida.benchmark.end_to_end import Stage
-    from dimvida.benchmark.sampling import BatchResult
+    from dimvida.benchmark.sampling import ArmResult, BatchResult
     from dimvida.evaluation.solver_quality import Quality
     from dimvida.evaluation.views import Score
 
 WIDTH = 80
+OPERATIONS = 12  # the costliest; the file has all
 PROFILE_COLUMNS = {
     "products": "products",
     "norm": "norm, SiLU",
@@ -36,7 +37,8 @@ def print_head(result: dict[str, Any]) -> None:
     )
     print_wrapped(
         f"{settings['network']}: {settings['views']} views of {settings['latent_dim']}, width {settings['width']}; "
-        f"{settings['solver']}, {settings['steps']} steps, {settings['repeats']} runs of each arm"
+        f"{settings['solver']}, {' and '.join(map(str, settings['steps']))} steps, "
+        f"{'at most ' if settings['seconds'] else ''}{settings['repeats']} runs of each arm"
     )
     _print_reasons({arm["name"]: arm["not_run"] for arm in result["arms"] if arm["not_run"]})
 
@@ -44,7 +46,8 @@ def print_head(result: dict[str, Any]) -> None:
 def print_batch(result: BatchResult) -> None:
     """The arms at one batch size, and their profiles."""
     on_gpu = any(arm.memory is not None for arm in result.arms)
-    print_wrapped(f"batch {result.batch}: {_number(result.gflop_per_step)} GFLOP of matrix products a step")
+    gflop = _number(result.gflop_per_step)
+    print_wrapped(f"batch {result.batch}, {result.evaluations} steps: {gflop} GFLOP of matrix products a step")
     table = _table()
     table.add_column("arm", no_wrap=True)
     for heading in ("ms/step", "quartiles", "ms", "views/s", "of floor", "speed-up"):
@@ -71,6 +74,9 @@ def print_batch(result: BatchResult) -> None:
     _print_reasons(result.failed)
     _print_deviations(result)
     _print_profiles(result)
+    for arm in result.arms:
+        if arm.operations:
+            _print_operations(arm)
 
 
 def print_end_to_end(stages: list[Stage], failed: dict[str, str]) -> None:
@@ -123,6 +129,25 @@ def _print_profiles(result: BatchResult) -> None:
     for arm in profiled:
         table.add_row(arm.name, *(f"{100 * arm.profile.shares[kind]:.1f}" for kind in PROFILE_COLUMNS))
     _console().print(table)
+
+
+def _print_operations(arm: ArmResult) -> None:
+    print_wrapped(f"{arm.name}, kernels launched one by one (bytes: each tensor once)")
+    table = _table()
+    table.add_column("operation", no_wrap=True)
+    for heading in ("shapes", "calls/step", "us/call", "TFLOP/s", "GB/s"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for one in arm.operations[:OPERATIONS]:
+        rates = ["" if rate is None else _number(rate) for rate in (one.tflops, one.gb_per_s)]
+        name = one.name.split("::")[-1]
+        calls, us = f"{one.calls_per_step:.3g}", _number(one.us_per_call)
+        table.add_row(name, one.shapes_text, calls, us, *rates)
+    _console().print(table)
+    if arm.profile is not None and (gaps := arm.profile.gaps):
+        print_wrapped(
+            f"{arm.name} as a graph: {gaps.kernels_per_step:.3g} kernels a step, {gaps.us_per_step:.3g} us a step "
+            f"between them, {gaps.median_us:.2g} us at the median and {gaps.largest_us:.3g} us at most"
+        )
 
 
 def _table() -> Table:

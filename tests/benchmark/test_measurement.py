@@ -37,6 +37,13 @@ def test_arms_take_turns():
     assert all(value >= 0 for values in seconds.values() for value in values)
 
 
+def test_a_limit_ends_after_the_round_at_hand():
+    calls: list[str] = []
+    works = {name: lambda name=name: calls.append(name) for name in "ab"}
+    seconds = interleaved(works, 6, CPU, limit=0)
+    assert sorted(calls) == ["a", "b"] and all(len(values) == 1 for values in seconds.values())
+
+
 def result_of(times: dict[str, float], floors: dict[str, float]) -> BatchResult:
     def spread(ms: float) -> Spread:
         return Spread(ms, ms / 2, ms * 2, 3)

@@ -38,10 +38,10 @@ def test_a_table_and_json(bench, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
     done, result = bench(*QUICK, "--batch", "3,8", "--arms", "fused-fp32,eager-fp32,eager-bf16")
     assert done.code == 0, done.err
-    assert result["benchmark"] == "sampling" and result["schema"] == 1 and result["complete"]
+    assert result["benchmark"] == "sampling" and result["schema"] == 2 and result["complete"]
     assert result["versions"]["torch"] == torch.__version__
     assert result["hardware"]["threads"] == torch.get_num_threads() and result["hardware"]["gpu"] is None
-    assert result["settings"]["steps"] == 2 and result["settings"]["solver"] == "euler-maruyama"
+    assert result["settings"]["steps"] == [2] and result["settings"]["solver"] == "euler-maruyama"
     assert max(map(len, done.out.splitlines())) <= 80
     assert [batch["batch"] for batch in result["results"]] == [3, 8]
     for batch in result["results"]:
@@ -98,6 +98,22 @@ def test_profile_and_the_whole_way(bench, tiny_checkpoint: Path):
         assert stage["views_per_second"] == pytest.approx(stage["views"] / stage["ms"]["median"] * 1e3)
 
 
+def test_several_numbers_of_steps_and_a_limit(bench):
+    options = ("--preset", "tiny", "--device", "cpu", "--batch", "2,3", "--steps", "2,5", "--repeats", 4)
+    done, result = bench(*options, "--arms", "fused-fp32", "--profile", "--seconds", 0)
+    assert done.code == 0, done.err
+    assert result["complete"] and result["settings"]["steps"] == [2, 5]
+    tables = result["results"]
+    assert [(table["batch"], table["evaluations"]) for table in tables] == [(2, 2), (2, 5), (3, 2), (3, 5)]
+    for table in tables:
+        (arm,) = table["arms"]
+        assert arm["ms_per_trajectory"]["runs"] == 1  # of the four that there would be with more time
+        profiled = table["evaluations"] == 2
+        assert (arm["profile"] is not None) == bool(arm["operations"]) == profiled
+    assert "batch 3, 5 steps" in done.out and "group_norm_silu_" in done.out
+    assert max(map(len, done.out.splitlines())) <= 80
+
+
 def test_threads_are_set_and_put_back(bench):
     before = torch.get_num_threads()
     done, result = bench(*QUICK, "--batch", 2, "--arms", "eager-fp32", "--threads", before + 1)
@@ -117,7 +133,8 @@ def test_defaults_on_a_cpu():
     [
         (("--batch", "0"), "--batch 0"),
         (("--batch", "2,x"), "--batch 2,x"),
-        (("--steps", "0"), "--steps"),
+        (("--steps", "0"), "--steps 0"),
+        (("--steps", "2,few"), "--steps 2,few"),
         (("--repeats", "0"), "--repeats"),
         (("--solver", "heun"), "unknown solver 'heun'"),
         (("--arms", "fast"), "unknown arm 'fast'"),
