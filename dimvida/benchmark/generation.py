@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import shutil
+import os
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -17,10 +16,10 @@ from PIL import Image
 from torch import Tensor
 
 from dimvida.benchmark.subject import random_model
+from dimvida.benchmark.utilisation import sampled
 from dimvida.data.batch import load_batch
 from dimvida.data.opening import open_source
 from dimvida.data.source import MultiViewSource
-from dimvida.errors import InputError
 from dimvida.evaluation.metrics import psnr, ssim
 from dimvida.generation.plan import make_plan
 from dimvida.generation.run import Generation
@@ -32,6 +31,8 @@ from dimvida.sampling.noise import sample_id_tensor
 
 LOOP_BATCH, LOOP_STEPS, LOOP_SOLVER = 64, 250, "euler-maruyama"
 STATM = Path("/proc/self/statm")
+# What runs side by side, and the stages that each does one after the other.
+LANES = {"reader": ("read",), "model": ("encode", "sample", "decode"), "packers": ("pack",), "writer": ("write",)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +47,8 @@ class RunTimes:
         seconds: On the wall, from locking the folder to the report.
         stages: Seconds that each stage was at work; they overlap.
         size: Bytes written.
+        packers: Threads that pack.
+        utilisation: Of the GPU, see ``dimvida.benchmark.utilisation``; None without one.
     """
 
     format: str
@@ -56,6 +59,20 @@ class RunTimes:
     seconds: float
     stages: dict[str, float]
     size: int
+    packers: int = 1
+    utilisation: dict[str, Any] | None = None
+
+    @property
+    def lanes(self) -> dict[str, float]:
+        """Share of the time on the wall in which each lane was at work; a time contains waiting for processors."""
+        busy = {lane: sum(self.stages.get(name, 0.0) for name in names) for lane, names in LANES.items()}
+        busy["packers"] /= self.packers
+        return {lane: seconds / self.seconds for lane, seconds in busy.items()}
+
+    @property
+    def bound_by(self) -> str:
+        """The lane that the others wait for."""
+        return max(self.lanes, key=self.lanes.__getitem__)
 
     @property
     def other_share(self) -> float:
@@ -77,28 +94,10 @@ class RunTimes:
             "share_of_wall": {name: value / self.seconds for name, value in self.stages.items()},
             "other_than_sample_and_decode": self.other_share,
             "bytes": self.size,
+            "lanes": self.lanes,
+            "bound_by": self.bound_by,
+            "utilisation": self.utilisation,
         }
-
-
-@contextmanager
-def repeated_inputs(source: MultiViewSource, view: str, count: int) -> Iterator[Path]:
-    """A temporary folder of ``count`` single-view images, those of the source again and again."""
-    indices = [index for index, record in enumerate(source.records) if view in record.views]
-    if not indices:
-        raise InputError(f"{source.path}: no object has a view {view!r}")
-    with TemporaryDirectory(prefix="dimvida-bench-") as name:
-        folder = Path(name)
-        for place in range(count):
-            index = indices[place % len(indices)]
-            record = source.records[index]
-            target = folder / (record.class_name or "object") / f"{place:06d}__{view}.png"
-            target.parent.mkdir(exist_ok=True)
-            if place < len(indices):
-                Image.fromarray(source.read_view(index, view).pixels).save(target)
-            else:
-                first = source.records[index].class_name or "object"
-                shutil.copyfile(folder / first / f"{place % len(indices):06d}__{view}.png", target)
-        yield folder
 
 
 def measure_run(
@@ -107,6 +106,7 @@ def measure_run(
     format: str,
     batch: int,
     *,
+    workers: int = 0,
     progress: Callable[[int], object] = lambda views: None,
     **options: Any,
 ) -> RunTimes:
@@ -115,15 +115,25 @@ def measure_run(
     settings = resolve_settings(model, batch=batch, format=format, **options)
     with TemporaryDirectory(prefix="dimvida-bench-") as folder:
         output = Path(folder) / "out"
-        generation = Generation(model, plan, settings, output)
-        start = time.perf_counter()
-        with generation:
-            report = generation.run(progress)
-        seconds = time.perf_counter() - start
+        generation = Generation(model, plan, settings, output, workers=workers)
+        with sampled(model.device) as utilisation:
+            start = time.perf_counter()
+            with generation:
+                report = generation.run(progress)
+            seconds = time.perf_counter() - start
         assert report is not None
         size = sum(path.stat().st_size for path in output.rglob("*") if path.is_file())
     return RunTimes(
-        format, batch, settings.steps, report.objects, report.views, seconds, generation.times.totals(), size
+        format,
+        batch,
+        settings.steps,
+        report.objects,
+        report.views,
+        seconds,
+        generation.times.totals(),
+        size,
+        len(os.sched_getaffinity(0)),
+        utilisation.to_dict(),
     )
 
 

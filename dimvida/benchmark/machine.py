@@ -16,6 +16,7 @@ from dimvida._version import __version__
 # Instruction sets that decide how fast a matrix product or a kernel is.
 FLAGS = ("avx2", "fma", "f16c", "avx512f", "avx512_vnni", "avx512_bf16", "avx512_fp16", "amx_bf16", "bf16", "sve")
 CPUINFO = Path("/proc/cpuinfo")
+MOUNTS = Path("/proc/self/mounts")
 
 
 def versions() -> dict[str, str | None]:
@@ -70,6 +71,17 @@ def commit(checkout: Path) -> str | None:
     except (OSError, subprocess.TimeoutExpired):
         return None
     return done.stdout.strip() or None
+
+
+def filesystem(folder: Path) -> str | None:
+    """Type of the file system that a folder is on, such as ``ext4`` or ``tmpfs``, as Linux tells it."""
+    try:
+        mounts = [line.split()[1:3] for line in MOUNTS.read_text().splitlines()]
+    except OSError:
+        return None
+    place = folder.resolve()
+    holding = [(point, kind) for point, kind in mounts if place.is_relative_to(point)]
+    return max(holding, key=lambda mount: len(mount[0]))[1] if holding else None
 
 
 def _cpuinfo() -> dict[str, str]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from dimvida.sampling.multiview import MultiViewModel
 
 SCHEMA = 1
+INPUTS = ("files", "npy")
 MEMORY_BATCH, MEMORY_SHARD = 64, 512
 
 
@@ -33,7 +36,10 @@ def generation(
     data: Annotated[Path | None, typer.Option(metavar="PATH", help="Objects; default: the sample.")] = None,
     split: Annotated[str | None, typer.Option(metavar="NAME", help="Only objects of this split.")] = None,
     view: Annotated[str, typer.Option(metavar="NAME", help="The known view.")] = "front",
-    checkpoint: Annotated[str, typer.Option(metavar="DIR", help="A checkpoint's folder.")] = "bundled",
+    inputs: Annotated[str, typer.Option(metavar="NAME", help="What they are: files (PNG) or npy.")] = "files",
+    workers: Annotated[int, typer.Option(metavar="N", min=0, help="Processes that read; 0: a thread.")] = 0,
+    checkpoint: Annotated[str | None, typer.Option(metavar="DIR", help="A folder; default: bundled.")] = None,
+    preset: Annotated[str | None, typer.Option(metavar="NAME", help="Or a preset's random weights.")] = None,
     loop: Annotated[int, typer.Option(metavar="N", min=0, help="Objects of the plain loop.")] = 64,
     quality: Annotated[int, typer.Option(metavar="N", min=0, help="Objects compared with the truth.")] = 64,
     memory: Annotated[int, typer.Option(metavar="N", min=0, help="Instead: memory over N objects, tiny model.")] = 0,
@@ -44,53 +50,93 @@ def generation(
     """Time mass generation from files to files, and a plain loop beside it.
 
     Inputs are those of --data, repeated. The plain loop takes batches of 64,
-    250 eager Euler-Maruyama steps and one Image.save for each view.
+    250 eager Euler-Maruyama steps and one Image.save for each view. The file
+    is written after each run.
     """
     sizes, forms = parse_numbers("--batch", batch), parse_names("--format", formats)
     evaluations = parse_numbers("--steps", steps)
+    if inputs not in INPUTS:
+        raise InputError(f"--inputs {inputs}: choose from {', '.join(INPUTS)}")
+    if preset is not None and checkpoint is not None:
+        raise InputError("give --preset or --checkpoint, not both")
     require_writable("--json", json_)
 
-    from dimvida.benchmark import machine
     from dimvida.data.opening import open_source
     from dimvida.generation.sample import sample_truth
-    from dimvida.sampling.multiview import load
 
-    model = load(checkpoint, resolve_device(device))
+    model = _model(preset, checkpoint, device)
     if view not in model.view_names:
         raise InputError(f"--view {view}: the checkpoint has no such view; it has {', '.join(model.view_names)}")
     source = open_source(data or sample_truth(), split=split)
     with torch_threads(threads):
-        result: dict[str, Any] = {
-            "benchmark": "generation",
-            "schema": SCHEMA,
-            "versions": machine.versions(),
-            "hardware": machine.hardware(model.device),
-            "checkpoint": model.checkpoint_hash,
-            "solver": model.config.sampling.solver,
-        }
+        result = _head(model, preset)
+
+        def save() -> None:
+            if json_ is not None:
+                write_json(json_, result)
+
         if memory:
             result |= _memory(source, view, memory, forms or ())
         else:
+            repeated = _Repeated(source, view, objects, inputs, workers)
+            result["inputs"] = {"form": inputs, "objects": objects, "workers": workers}
             runs = tuple(itertools.product(evaluations or (model.config.sampling.steps,), sizes or (), forms or ()))
-            result |= _rates(model, source, view, objects, runs, loop)
+            _rates(model, repeated, runs, loop, result, save)
             result |= _quality(model, source, view, quality)
-    if json_ is not None:
-        write_json(json_, result)
+        save()
     return 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Repeated:
+    """What is generated from, see ``dimvida.benchmark.inputs``."""
+
+    source: MultiViewSource
+    view: str
+    objects: int
+    form: str
+    workers: int
+
+
+def _model(preset: str | None, checkpoint: str | None, device: str) -> MultiViewModel:
+    from dimvida.cli.bench_sampling import preset_model
+    from dimvida.sampling.multiview import load
+
+    target = resolve_device(device)
+    return load(checkpoint or "bundled", target) if preset is None else preset_model(preset).to(target)
+
+
+def _head(model: MultiViewModel, preset: str | None) -> dict[str, Any]:
+    """The result without any times."""
+    from dimvida.benchmark import machine
+
+    return {
+        "benchmark": "generation",
+        "schema": SCHEMA,
+        "versions": machine.versions(),
+        "hardware": machine.hardware(model.device),
+        "filesystem": machine.filesystem(Path(tempfile.gettempdir())),
+        "network": f"preset {preset}, random weights" if preset else None,
+        "checkpoint": model.checkpoint_hash,
+        "solver": model.config.sampling.solver,
+    }
 
 
 def _rates(
     model: MultiViewModel,
-    source: MultiViewSource,
-    view: str,
-    objects: int,
+    repeated: _Repeated,
     wanted: Sequence[tuple[int, int, str]],
     loop: int,
-) -> dict[str, Any]:
+    result: dict[str, Any],
+    save: Callable[[], None],
+) -> None:
+    """Fill the result with encoders and runs, and save it after each."""
     from dimvida.benchmark.encoders import measure_encoders
-    from dimvida.benchmark.generation import measure_loop, measure_run, repeated_inputs
+    from dimvida.benchmark.generation import measure_loop, measure_run
+    from dimvida.benchmark.inputs import repeated_inputs
     from dimvida.data.batch import load_batch
 
+    source, view = repeated.source, repeated.view
     pictures, _, _ = load_batch(
         source, range(min(64, len(source))), image_size=model.image_size, channels=model.channels
     )
@@ -100,23 +146,29 @@ def _rates(
     encoders = measure_encoders([row.permute(1, 2, 0).contiguous().numpy() for row in made.flatten(0, 1)])
     for encoder in encoders:
         print(f"{encoder.name:24} {encoder.images_per_second:8.0f} images/s and core {encoder.size:8.0f} bytes")
+    result["encoders"] = [encoder.to_dict() for encoder in encoders]
+    result["runs"] = []
     runs = []
-    views = len(model.view_names) - 1
-    total = views * (objects * len(wanted) + loop)
+
+    def add(run: RunTimes) -> None:
+        _print_run(run)
+        runs.append(run)
+        result["runs"].append(run.to_dict())
+        save()
+
+    total = (len(model.view_names) - 1) * (repeated.objects * len(wanted) + loop)
     with ProgressBar("timing", total, "views") as bar:
-        with repeated_inputs(source, view, objects) as inputs:
+        with repeated_inputs(source, view, repeated.objects, repeated.form) as folder:
             for steps, size, form in wanted:
-                runs.append(measure_run(model, inputs, form, size, steps=steps, progress=bar.advance))
-                _print_run(runs[-1])
+                workers = repeated.workers
+                add(measure_run(model, folder, form, size, workers=workers, progress=bar.advance, steps=steps))
         if loop:
-            with repeated_inputs(source, view, loop) as inputs:
-                runs.append(measure_loop(model, inputs, bar.advance))
-            _print_run(runs[-1])
+            with repeated_inputs(source, view, loop) as folder:
+                add(measure_loop(model, folder, bar.advance))
     if loop:
         base = runs[-1].views / runs[-1].seconds
         for run in runs[:-1]:
             print(f"{_name(run)}: {run.views / run.seconds / base:.1f} times the plain loop")
-    return {"encoders": [encoder.to_dict() for encoder in encoders], "runs": [run.to_dict() for run in runs]}
 
 
 def _quality(model: MultiViewModel, source: MultiViewSource, view: str, limit: int) -> dict[str, Any]:
@@ -131,7 +183,8 @@ def _quality(model: MultiViewModel, source: MultiViewSource, view: str, limit: i
 
 
 def _memory(source: MultiViewSource, view: str, objects: int, forms: tuple[str, ...]) -> dict[str, Any]:
-    from dimvida.benchmark.generation import growth, measure_memory, repeated_inputs, tiny_model
+    from dimvida.benchmark.generation import growth, measure_memory, tiny_model
+    from dimvida.benchmark.inputs import repeated_inputs
 
     result = {}
     model = tiny_model(source.view_names)  # what is made does not matter, and how long it takes would
@@ -158,7 +211,9 @@ def _one_known(model: MultiViewModel, images: Any, names: tuple[str, ...], view:
 
 def _print_run(run: RunTimes) -> None:
     shares = ", ".join(f"{name} {100 * value / run.seconds:.1f} %" for name, value in run.stages.items())
-    print(f"{_name(run)}: {run.objects / run.seconds:.1f} objects/s, {run.views / run.seconds:.1f} views/s; {shares}")
+    rates = f"{run.objects / run.seconds:.1f} objects/s, {run.views / run.seconds:.1f} views/s"
+    busy = "" if run.utilisation is None else f", GPU busy {run.utilisation['gpu_percent']['mean']:.0f} %"
+    print(f"{_name(run)}: {rates}; {shares}; bound by the {run.bound_by}{busy}")
 
 
 def _name(run: RunTimes) -> str:

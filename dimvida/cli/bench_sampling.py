@@ -222,15 +222,23 @@ def _model(preset: str | None, checkpoint: str | None, device: torch.device) -> 
         if not model.is_trained:
             raise InputError(f"--checkpoint {checkpoint}: its score network is untrained; zeros are faster")
         return model, f"checkpoint {model.checkpoint_hash[:12]}"
+    preset = preset or "paper"
+    return preset_model(preset).to(device), f"preset {preset}, random weights"
+
+
+def preset_model(preset: str) -> MultiViewModel:
+    """A model of a preset's sizes with random weights and four views, on the CPU.
+
+    Raises:
+        InputError: There is no such preset.
+    """
     from dimvida.benchmark.subject import random_model
     from dimvida.models.checkpoint import CheckpointConfig
     from dimvida.training.config import load_preset
 
-    preset = preset or "paper"
     config = load_preset(preset)
     views = ("front", "right", "back", "left")
-    sizes = CheckpointConfig(views, (), config.autoencoder, config.score, sampling=config.sampling)
-    return random_model(sizes).to(device), f"preset {preset}, random weights"
+    return random_model(CheckpointConfig(views, (), config.autoencoder, config.score, sampling=config.sampling))
 
 
 @contextmanager

@@ -156,6 +156,16 @@ def test_a_profile_sees_the_operations():
     assert (products.kind, products.calls_per_step) == ("products", 2)
 
 
+def test_the_file_system_is_that_of_the_nearest_mount(tmp_path: Path, monkeypatch):
+    mounts = tmp_path / "mounts"
+    mounts.write_text(f"x / ext4 rw 0 0\ny {tmp_path} tmpfs rw 0 0\nz {tmp_path}-other xfs rw 0 0\n")
+    monkeypatch.setattr(machine, "MOUNTS", mounts)
+    assert machine.filesystem(tmp_path / "deeper") == "tmpfs"
+    assert machine.filesystem(Path("/")) == "ext4"
+    monkeypatch.setattr(machine, "MOUNTS", tmp_path / "nowhere")
+    assert machine.filesystem(tmp_path) is None
+
+
 def test_the_processors_flags(tmp_path: Path, monkeypatch):
     monkeypatch.setattr(machine, "CPUINFO", tmp_path / "cpuinfo")
     assert machine.cpu_flags() == frozenset()  # not on Linux

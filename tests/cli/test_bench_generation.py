@@ -8,8 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from dimvida.benchmark import inputs
 from dimvida.benchmark.encoders import encoders, measure_encoders
-from dimvida.benchmark.generation import growth, repeated_inputs
+from dimvida.benchmark.generation import RunTimes, growth
+from dimvida.benchmark.inputs import repeated_inputs
 from dimvida.data.images import decode_image
 from dimvida.data.opening import open_source
 from dimvida.errors import InputError
@@ -54,12 +56,45 @@ def test_rates_shares_the_plain_loop_and_its_quality(bench):
     busy = sum(share for name, share in runs[0]["share_of_wall"].items() if name not in ("sample", "decode"))
     assert runs[0]["other_than_sample_and_decode"] == pytest.approx(busy)
     assert {name: score["views"] for name, score in result["quality"].items()} == {"plain loop": 9, "generate": 9}
-    assert result["versions"]["dimvida"] and result["hardware"]["cpu"]
+    assert result["versions"]["dimvida"] and result["hardware"]["cpu"] and result["filesystem"]
+    for run in runs:
+        assert run["bound_by"] == max(run["lanes"], key=run["lanes"].get)
+        assert run["utilisation"] is None
 
 
 def test_every_number_of_steps_is_timed(bench):
     runs = bench("--objects", 4, "--batch", 4, "--format", "npy", "--steps", "2,5", "--loop", 0, "--quality", 0)["runs"]
     assert [(run["steps"], run["format"], run["batch"]) for run in runs] == [(2, "npy", 4), (5, "npy", 4)]
+
+
+def test_array_inputs_reading_processes_and_a_presets_model(dimvida, objects: Path, tmp_path: Path):
+    file = tmp_path / "result.json"
+    options = ["--data", objects, "--inputs", "npy", "--workers", 1, "--preset", "tiny", "--steps", 2, "--json", file]
+    options += ["--objects", 9, "--batch", 4, "--format", "npy,webdataset", "--loop", 0, "--quality", 0]
+    done = dimvida("bench", "generation", *options, "--device", "cpu")
+    assert done.code == 0, done
+    result = json.loads(file.read_text())
+    assert result["network"] == "preset tiny, random weights"
+    assert result["inputs"] == {"form": "npy", "objects": 9, "workers": 1}
+    assert [(run["format"], run["objects"], run["views"]) for run in result["runs"]] == [
+        ("npy", 9, 27), ("webdataset", 9, 27),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [(("--inputs", "tar"), "--inputs tar"), (("--preset", "tiny", "--checkpoint", "bundled"), "--preset or")],
+)
+def test_bad_options(dimvida, options, named: str):
+    result = dimvida("bench", "generation", *options)
+    assert result.code == 2 and named in result.errors[0]
+
+
+def test_the_busiest_lane_bounds_a_run():
+    stages = {"read": 1.0, "encode": 2.0, "sample": 3.0, "decode": 1.0, "pack": 28.0, "write": 4.0}
+    run = RunTimes("npy", 4, 2, 10, 30, 10.0, stages, 99, packers=4)
+    assert run.lanes == {"reader": 0.1, "model": 0.6, "packers": 0.7, "writer": 0.4}
+    assert run.bound_by == "packers"
 
 
 def test_memory(dimvida, objects: Path, tmp_path: Path):
@@ -79,15 +114,18 @@ def test_growth_is_from_the_second_tenth_to_the_last_fifth():
     assert growth([(place, 900 if place < 5 else 100) for place in range(100)]) == 0
 
 
-def test_repeated_inputs_are_copies_of_the_known_view(objects: Path):
+@pytest.mark.parametrize("form", ["files", "npy"])
+def test_repeated_inputs_are_copies_of_the_known_view(objects: Path, monkeypatch, form: str):
+    monkeypatch.setattr(inputs, "SHARD", 4)
     source = open_source(objects)
-    with repeated_inputs(source, "back", 7) as folder:
+    with repeated_inputs(source, "back", 7, form) as folder:
         repeated = open_source(folder)
         assert len(repeated) == 7 and repeated.view_names == ("back",)
         places = {record.name: index for index, record in enumerate(repeated.records)}
         for number in range(7):
             pixels = repeated.read_view(places[f"{number:06d}"], "back").pixels
             assert np.array_equal(pixels, source.read_view(number % 3, "back").pixels)
+            assert repeated.records[places[f"{number:06d}"]].class_name == source.records[number % 3].class_name
     assert not folder.exists()
     with pytest.raises(InputError, match="no object has a view 'top'"), repeated_inputs(source, "top", 1):
         pass
