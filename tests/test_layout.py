@@ -22,10 +22,11 @@ ALLOWED = {
     "generation": {"sampling", "diffusion", "models", "data"},
     "evaluation": {"sampling", "diffusion", "models", "data"},
     "training": {"sampling", "diffusion", "models", "data"},
+    "classification": {"training", "sampling", "diffusion", "models", "data"},
     "benchmark": {"generation", "evaluation", "sampling", "diffusion", "ops", "models", "data"},
     "report": set(),
     "cli": {
-        "benchmark", "generation", "evaluation", "training", "report",
+        "benchmark", "generation", "evaluation", "classification", "training", "report",
         "sampling", "diffusion", "ops", "models", "data",
     },
 }  # fmt: skip

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from dimvida._version import __version__
-from dimvida.cli import bench, data, doctor, evaluate, generate, report, train
+from dimvida.cli import bench, classify, data, doctor, evaluate, generate, report, train
 from dimvida.errors import DimvidaError, InputError, SaidElsewhere
 
 EXIT_FAILURE = 1
@@ -44,6 +44,7 @@ def _options(
 app.command("generate")(generate.generate)
 app.command("train")(train.train)
 app.command("evaluate")(evaluate.evaluate)
+app.command("classify")(classify.classify)
 app.command("report")(report.report)
 app.add_typer(data.app, name="data")
 app.add_typer(bench.app, name="bench")

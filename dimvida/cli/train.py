@@ -156,7 +156,7 @@ def check_place(out: Path) -> None:
 def _load(path: Path, split: str | None, partition: Path | None, config: TrainConfig) -> TrainingData:
     from dimvida.data.batch import load_all
     from dimvida.data.opening import open_source
-    from dimvida.data.partitions import select_partition
+    from dimvida.data.partitions import load_partitions, select_partition
     from dimvida.training.dataset import prepare_data
 
     source = open_source(path)
@@ -181,6 +181,7 @@ def _load(path: Path, split: str | None, partition: Path | None, config: TrainCo
         "form": source.form,
         "split": split,
         "partition": partition and partition.name,
+        "partition_sha256": partition and load_partitions(partition).digest(),
     }
     training_data = prepare_data(batch, source.classes, config, description, bad)
     for note in training_data.notes:

@@ -47,6 +47,11 @@ class Partitions:
             raise InputError(f"partition {name!r}: choose {', '.join(PARTS)}")
         return getattr(self, name)
 
+    def digest(self) -> str:
+        """Hex SHA-256 of which objects are in which part."""
+        parts = json.dumps([sorted(self.part(part)) for part in PARTS])
+        return hashlib.sha256(parts.encode()).hexdigest()
+
 
 def make_partitions(
     records: Sequence[ObjectRecord],

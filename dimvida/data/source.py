@@ -7,6 +7,7 @@ A source is an index of a data set. Opening one lists names only; pixels are rea
 from __future__ import annotations
 
 import copy
+import dataclasses
 import re
 from abc import ABC, abstractmethod
 from collections import Counter
@@ -110,6 +111,21 @@ class MultiViewSource(ABC):
         selected.records = tuple(self.records[index] for index in indices)
         selected._files = tuple(self._files[index] for index in indices)
         return selected
+
+    def with_views(self, chosen: Sequence[Sequence[str]]) -> MultiViewSource:
+        """The same objects, each with some of its views only; the others cannot be read any more.
+
+        Args:
+            chosen: For each object, views that it has, in the order of ``view_names``.
+
+        Raises:
+            InputError: An object has no such view.
+        """
+        restricted = copy.copy(self)
+        pairs = list(zip(self.records, chosen, strict=True))
+        restricted.records = tuple(dataclasses.replace(record, views=tuple(views)) for record, views in pairs)
+        restricted._files = tuple(tuple(self._file(i, view) for view in views) for i, (_, views) in enumerate(pairs))
+        return restricted
 
     def read_view(self, index: int, view: str) -> ViewImage:
         """Read and decode one view.

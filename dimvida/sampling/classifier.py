@@ -9,9 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from dimvida.errors import InputError
+from dimvida.sampling.averaging import average_views, require_average
 from dimvida.sampling.multiview import MultiViewModel
-
-AVERAGES = ("probabilities", "logits")
 
 
 def unit_range(images: Tensor) -> Tensor:
@@ -28,8 +27,7 @@ class MultiViewClassifier(nn.Module):
     Args:
         classifier: Maps images [N, C, H, W] to logits [N, K].
         model: Generates the missing views.
-        average: ``probabilities``: the mean of the softmax of every view, as in the paper's evaluation. ``logits``:
-            the mean of the logits themselves.
+        average: ``probabilities``, ``logits`` or ``confidence``, see ``dimvida.sampling.averaging.average_views``.
         prepare: Maps uint8 images [N, C, H, W] to what the classifier takes; by default float32 in [0, 1].
         sampling: ``steps``, ``solver``, ``seed``, ``backend`` and ``dtype`` of ``MultiViewModel.generate``.
 
@@ -47,8 +45,7 @@ class MultiViewClassifier(nn.Module):
         **sampling: Any,
     ) -> None:
         super().__init__()
-        if average not in AVERAGES:
-            raise InputError(f"average {average!r}: choose from {', '.join(AVERAGES)}")
+        require_average(average)
         self.classifier = classifier
         self.average, self.prepare, self.sampling = average, prepare, sampling
         self._model = (model,)  # a tuple, which nn.Module does not take for a part
@@ -78,8 +75,7 @@ class MultiViewClassifier(nn.Module):
         completed = self.model.generate(views, known, sample_ids=sample_ids, **self.sampling)
         batch, count = completed.shape[:2]
         logits = self.classifier(self.prepare(completed.flatten(0, 1)))
-        outputs = logits.softmax(-1) if self.average == "probabilities" else logits
-        return outputs.unflatten(0, (batch, count)).mean(1)
+        return average_views(logits.unflatten(0, (batch, count)), self.average)
 
     def _from_one(self, images: Tensor, view: str) -> tuple[Tensor, Tensor]:
         names = self.model.view_names

@@ -13,6 +13,7 @@ COMMANDS = [
     ("generate",),
     ("train",),
     ("evaluate",),
+    ("classify",),
     ("report",),
     ("doctor",),
     ("bench",),

@@ -152,3 +152,16 @@ def test_real_data(modelnet_zip):
     assert sum(len(record.views) for record in source.records) == 17412
     assert len(open_source(modelnet_zip, split="test")) == 626
     assert source.read_view(0, "front").pixels.shape == (64, 64, 3)
+
+
+def test_with_views_the_others_cannot_be_read(tmp_path, write_objects):
+    path = write_objects(tmp_path / "data", {"chair/a": ("front", "back"), "chair/b": ("front", "right", "back")})
+    source = open_source(path)
+    restricted = source.with_views([("back",), ("front", "back")])
+    assert [record.views for record in restricted.records] == [("back",), ("front", "back")]
+    assert [record.id for record in restricted.records] == [record.id for record in source.records]
+    assert restricted.read_view(1, "back").sha256 == source.read_view(1, "back").sha256
+    with pytest.raises(InputError, match="has no view 'front'; it has back"):
+        restricted.read_view(0, "front")
+    with pytest.raises(InputError, match="has no view 'right'"):
+        source.with_views([("right",), ("front",)])

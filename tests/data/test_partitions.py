@@ -89,6 +89,18 @@ def test_known_choice():
     )
 
 
+def test_the_digest_is_of_who_is_where():
+    records = records_of({"chair": 30, "table": 20})
+    first, again, other = (
+        make_partitions(records),
+        make_partitions(records[::-1], source="x"),
+        make_partitions(records, seed=1),
+    )
+    assert first.digest() == again.digest() != other.digest()
+    swapped = Partitions(first.c, first.d, first.e, first.fractions, first.seed)
+    assert swapped.digest() != first.digest()
+
+
 def test_other_classes_do_not_matter():
     alone = make_partitions(records_of({"chair": 40}))
     both = make_partitions(records_of({"chair": 40, "table": 13}))

@@ -1,0 +1,69 @@
+"""The classifier of real views that judges the generator before a study begins."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+
+import torch
+
+from dimvida.classification.coherence import Coherence, measure_coherence
+from dimvida.classification.trained import Workshop
+from dimvida.data.batch import MultiViewBatch
+from dimvida.data.source import MultiViewSource
+from dimvida.errors import InputError
+from dimvida.models.classifiers import ImageClassifier
+from dimvida.training.classifier_data import LabelledImages, all_views
+from dimvida.training.classifier_run import ClassifierPlan
+
+JUDGE = "resnet18"
+
+
+def judge_given(workshop: Workshop, classifier: ImageClassifier) -> Coherence:
+    """Coherence of ca by a classifier that was trained before.
+
+    Raises:
+        InputError: It does not know a class of the data.
+    """
+    weights = hashlib.sha256("\n".join(classifier.classes).encode())
+    for tensor in classifier.state_dict().values():
+        weights.update(memoryview(tensor.cpu().contiguous().numpy()))
+    name = f"given-{weights.hexdigest()[:16]}"
+    return _judge(workshop, classifier.classes, lambda: workshop.given_logits(name, classifier, workshop.c))
+
+
+def judge_trained(
+    workshop: Workshop, d: MultiViewSource, seed: int, weights: str | None, read: Callable[[], MultiViewBatch]
+) -> Coherence:
+    """Coherence of ca by a classifier of all real views of d, which is trained unless it is.
+
+    Args:
+        workshop: Trains and remembers.
+        d: Objects, none of them in c or e.
+        seed: Of the training.
+        weights: What it starts from.
+        read: Reads the views of d; not asked for if the classifier is trained.
+
+    Raises:
+        Stopped: It was interrupted; the state is saved.
+    """
+    config = workshop.config
+    plan = ClassifierPlan(JUDGE, config.classifier_stage, seed, weights)
+    # The pixels of d are not read again to name a finished classifier; those of c, of the same data, stand for them.
+    names = "\n".join((*(record.id for record in d.records), *workshop.classes))
+    key = f"{hashlib.sha256(names.encode()).hexdigest()} {workshop.c.objects.digest} {config.validation}"
+
+    def pictures() -> LabelledImages:
+        return all_views(read(), workshop.classes, config.validation, seed, {"part": "d"})
+
+    run = workshop.train_on("judge", plan, key, pictures)
+    return _judge(workshop, workshop.classes, lambda: workshop.logits(run, workshop.c))
+
+
+def _judge(workshop: Workshop, known: tuple[str, ...], logits: Callable[[], torch.Tensor]) -> Coherence:
+    missing = set(workshop.classes) - set(known)
+    if missing:
+        raise InputError(f"--coherence-classifier: does not know the class {min(missing)!r} of this data")
+    places = torch.tensor([known.index(name) for name in workshop.classes])
+    objects = workshop.c.objects
+    return measure_coherence(logits(), places[objects.labels], objects)

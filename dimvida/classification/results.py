@@ -1,0 +1,51 @@
+"""``classification.json``: everything that a study found."""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+import torchvision
+from torch import Tensor
+
+from dimvida._version import __version__
+from dimvida.classification.cells import Cell, compare
+from dimvida.files import atomic_write
+
+RESULTS = "classification.json"
+SCHEMA = 1
+
+
+def cell_results(cells: Sequence[Cell], labels: Tensor, classes: int) -> dict[str, Any]:
+    """The cells and how they compare, for JSON.
+
+    Args:
+        cells: Filled ones.
+        labels: True labels of e, int64 [N].
+        classes: How many classes there are.
+    """
+    return {"cells": [cell.to_dict(labels, classes) for cell in cells], "comparisons": compare(cells, labels)}
+
+
+def versions() -> dict[str, str]:
+    """What computed it."""
+    return {
+        "dimvida": __version__,
+        "torch": torch.__version__,
+        "torchvision": torchvision.__version__,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+    }
+
+
+def write_results(folder: Path, results: dict[str, Any]) -> Path:
+    """Write ``classification.json``, unless it says the same already."""
+    path = folder / RESULTS
+    text = json.dumps({"schema": SCHEMA, "kind": "classification", **results}, indent=1, allow_nan=False) + "\n"
+    if not path.exists() or path.read_text() != text:
+        atomic_write(path, text)
+    return path

@@ -1,0 +1,142 @@
+"""Which objects train the generator (d), train classifiers (c) and test them (e); and that nothing leaks between."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dimvida.data.opening import open_source
+from dimvida.data.partitions import Partitions, load_partitions, make_partitions, select_partition
+from dimvida.data.source import MultiViewSource, counted
+from dimvida.errors import InputError
+
+
+@dataclass(frozen=True, slots=True)
+class Roles:
+    """The three sets of objects; no object is in two of them.
+
+    Attributes:
+        d: Objects that all views may be seen of, or None where the data have none.
+        c: Objects that classifiers are trained on.
+        e: Objects that classifiers are tested on.
+        notes: What could not be checked, a line each.
+    """
+
+    d: MultiViewSource | None
+    c: MultiViewSource
+    e: MultiViewSource
+    notes: tuple[str, ...] = ()
+
+
+def assign_roles(
+    path: Path,
+    provenance: Mapping[str, Any],
+    *,
+    partition: Path | None = None,
+    split: str | None = None,
+    c_share: float = 0.5,
+    seed: int = 0,
+) -> Roles:
+    """Find c and e among objects that the generator has not seen.
+
+    Args:
+        path: The data.
+        provenance: Of the generator's checkpoint.
+        partition: A partition file, whose d, c and e are taken. Without, c and e are made of one split.
+        split: That split; by default ``test`` if there is one, else all objects.
+        c_share: Share of c in it, in every class; the rest is e.
+        seed: Of that choice.
+
+    Raises:
+        InputError: The generator was trained on objects of c or e, or one of the two is empty.
+    """
+    source = open_source(path)
+    if partition is not None:
+        if split is not None:
+            raise InputError("--split and --partition: give one of them; a partition names its objects itself")
+        partitions = load_partitions(partition)
+        d, c, e = (select_partition(source, partitions, part) for part in ("d", "c", "e"))
+    else:
+        partitions = None
+        d, c, e = _of_splits(source, path, split, c_share, seed)
+    for name, part in (("c", c), ("e", e)):
+        if not len(part):
+            raise InputError(f"{partition or path}: no objects for part {name}; classifiers need both c and e")
+    names = {record.id for part in (c, e) for record in part.records}
+    _require_disjoint(d, c, e)
+    notes = _require_unseen(path, source, provenance, names, partitions)
+    return Roles(d if d is not None and len(d) else None, c, e, notes)
+
+
+def _of_splits(
+    source: MultiViewSource, path: Path, split: str | None, c_share: float, seed: int
+) -> tuple[MultiViewSource | None, MultiViewSource, MultiViewSource]:
+    if not 0 < c_share < 1:
+        raise InputError(f"--c-share {c_share:g}: must be between 0 and 1")
+    if split is None and "test" in source.splits:
+        split = "test"
+    if split is not None:
+        open_source(path, split=split)  # raises for a split that is not there
+    chosen = [record for record in source.records if split is None or record.split == split]
+    parts = make_partitions(chosen, (0.0, c_share, 1 - c_share), seed)
+    d = None if split in (None, "train") else _select(source, {r.id for r in source.records if r.split == "train"})
+    return d, _select(source, parts.c), _select(source, parts.e)
+
+
+def _select(source: MultiViewSource, ids: Collection[str]) -> MultiViewSource:
+    wanted = set(ids)
+    return source.select(index for index, record in enumerate(source.records) if record.id in wanted)
+
+
+def _require_disjoint(*parts: MultiViewSource | None) -> None:
+    seen: set[str] = set()
+    for part in parts:
+        ids = {record.id for record in part.records} if part is not None else set()
+        if seen & ids:
+            raise InputError(f"object {min(seen & ids)} is in two of the parts d, c and e; make the partition again")
+        seen |= ids
+
+
+def _require_unseen(
+    path: Path,
+    source: MultiViewSource,
+    provenance: Mapping[str, Any],
+    chosen: set[str],
+    partitions: Partitions | None,
+) -> tuple[str, ...]:
+    """Refuse objects that the generator was trained on, as far as its provenance tells; notes where it does not."""
+    trained = provenance.get("data") or {}
+    if not isinstance(trained, Mapping) or trained.get("name") != path.name:
+        other = trained.get("name") if isinstance(trained, Mapping) else None
+        return (
+            f"the generator was trained on {other or 'data it does not name'}, not on {path.name}; that it has seen "
+            "none of the objects of c and e is yours to know",
+        )
+    if trained.get("partition"):
+        return _require_same_partition(trained, partitions)
+    seen = {record.id for record in source.records if trained.get("split") in (None, record.split)}
+    if seen & chosen:
+        what = f"the split {trained['split']!r}" if trained.get("split") else "all objects"
+        raise InputError(
+            f"the generator was trained on {what} of {path.name}, with {counted(len(seen & chosen), 'object')} of c "
+            f"and e (such as {min(seen & chosen)}); choose others by --split, or train it on part d of a --partition"
+        )
+    return ()
+
+
+def _require_same_partition(trained: Mapping[str, Any], partitions: Partitions | None) -> tuple[str, ...]:
+    if partitions is None:
+        raise InputError(
+            f"the generator was trained on part d of {trained['partition']} of this data; give that --partition"
+        )
+    digest = trained.get("partition_sha256")
+    if digest is None:
+        return (f"the generator was trained on part d of a {trained['partition']}, taken to be this one",)
+    if digest != partitions.digest():
+        raise InputError(
+            f"the generator was trained on part d of another partition of this data ({trained['partition']}), which "
+            "may hold objects of c and e; give that --partition"
+        )
+    return ()

@@ -1,0 +1,113 @@
+"""``dimvida classify``."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import signal
+import sys
+
+from dimvida.cli import classify_options as options
+from dimvida.cli.device import resolve_device
+from dimvida.cli.evaluation_data import require_readable
+from dimvida.cli.names import parse_names, parse_numbers
+from dimvida.cli.train import announce, check_place, watcher
+from dimvida.errors import InputError
+
+
+def classify(
+    data: options.Data,
+    out: options.Out,
+    checkpoint: options.CheckpointOption = "bundled",
+    partition: options.Partition = None,
+    split: options.Split = None,
+    c_share: options.CShare = 0.5,
+    limit: options.Limit = None,
+    classifiers: options.Classifiers = "resnet18,mobilenet-v3-large",
+    weights: options.Weights = None,
+    preset: options.Preset = "small",
+    set_: options.Set = None,
+    seeds: options.Seeds = 3,
+    seed: options.Seed = 0,
+    budget: options.Budget = "steps",
+    average: options.Average = "probabilities",
+    beyond: options.Beyond = None,
+    samples_per_view: options.SamplesPerView = 4,
+    sampler_steps: options.SamplerSteps = None,
+    coherence_classifier: options.CoherenceClassifier = None,
+    steps: options.Steps = None,
+    solver: options.Solver = None,
+    backend: options.Backend = "auto",
+    dtype: options.DType = "auto",
+    device: options.Device = "auto",
+    batch: options.Batch = 256,
+    minutes: options.Minutes = 0,
+    skip_bad: options.SkipBad = False,
+) -> int:
+    """Do generated views improve classification?
+
+    Trains on c (one view of each object) and ca (with generated ones), tests
+    on e and ea. --beyond: averaging,samples,augmentation,views,steps.
+    """
+    from dimvida.classification.completions import Sampler
+    from dimvida.classification.experiment import Experiment, check_folder
+    from dimvida.classification.questions import GROUPS, Questions
+    from dimvida.classification.roles import assign_roles
+    from dimvida.cli.classify_tables import print_tables
+    from dimvida.diffusion.solvers import step_table
+    from dimvida.generation.settings import resolve_settings
+    from dimvida.models.classifier_checkpoint import load_classifier
+    from dimvida.sampling.multiview import load
+    from dimvida.training.config import load_preset
+    from dimvida.training.interrupt import Interrupt, Stopped
+
+    if seeds < 1 or seed < 0:
+        raise InputError(f"--seeds {seeds}, --seed {seed}: must be at least 1 and 0")
+    names = parse_names("--classifiers", classifiers) or ()
+    questions = Questions(
+        classifiers=names,
+        weights=options.parse_weights(weights, names),
+        seeds=tuple(range(seed, seed + seeds)),
+        budgets=("steps", "epochs") if budget == "both" else (budget,),
+        average=average,
+        beyond=GROUPS if beyond == "all" else parse_names("--beyond", beyond) or (),
+        samples_per_view=samples_per_view,
+        sampler_steps=parse_numbers("--sampler-steps", sampler_steps) or (),
+    )
+    if limit is not None and limit < 2:
+        raise InputError(f"--limit {limit}: must be at least 2")
+    if not minutes >= 0:
+        raise InputError(f"--minutes {minutes:g}: must not be negative")
+    config = dataclasses.replace(load_preset(preset, set_ or []), seed=seed)
+    check_place(out)
+    check_folder(out)
+    judge = None if coherence_classifier is None else load_classifier(coherence_classifier)
+    model = load(checkpoint, resolve_device(device))
+    settings = resolve_settings(model, steps=steps, solver=solver, seed=seed, batch=batch, backend=backend, dtype=dtype)
+    sampler = Sampler(settings.solver, settings.steps, seed, settings.backend, settings.dtype, settings.batch)
+    questions = questions.with_sampler_steps(sampler.steps)
+    for count in questions.sampler_steps:
+        step_table(sampler.solver, count)  # raises for what it cannot do
+    roles = assign_roles(data, model.config.provenance, partition=partition, split=split, c_share=c_share, seed=seed)
+    with Interrupt(minutes, announce) as interrupt, contextlib.ExitStack() as bars:
+
+        def say(line: str) -> None:
+            bars.close()  # a bar would be drawn through it
+            print(line, flush=True)
+
+        experiment = Experiment(
+            out, data, roles, model, sampler, config, questions, watcher(bars), interrupt, say,
+            judge=judge, limit=limit,
+        )  # fmt: skip
+        try:
+            results = experiment.run(["dimvida", *sys.argv[1:]])
+        except Stopped:
+            say("stopped; the same command continues")
+            if interrupt.signal == signal.SIGINT:
+                raise KeyboardInterrupt from None  # so that whoever called learns of it, as from any other command
+            return 0
+    print_tables(results)
+    print(f"results: {out / 'classification.json'}")
+    if not skip_bad:
+        require_readable(experiment.bad)
+    return 0

@@ -1,0 +1,111 @@
+"""One answer per object, against hand-computed cases; and that averaging helps where it must."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from dimvida.classification.answers import from_all, from_known, from_some
+from dimvida.classification.coherence import measure_coherence
+from dimvida.classification.views import SingleViews
+from dimvida.models.classifiers import predict_logits
+
+
+def test_the_known_view_alone(single_views):
+    objects = single_views(4)  # known from views 0, 1, 2, 3
+    logits = torch.zeros(4, 4, 2)
+    logits[torch.arange(4), objects.views, torch.tensor([1, 0, 1, 1])] = 1.0
+    logits[0, 1:, 0] = 9.0  # what other views say does not count
+    assert from_known(logits, objects).tolist() == [1, 0, 1, 1]
+
+
+def test_all_views_and_all_draws():
+    # View 0 is known, the same in both draws; view 1 is generated and says different things.
+    first = torch.tensor([[[0.0, 1.0], [5.0, 0.0]]])
+    second = torch.tensor([[[0.0, 1.0], [0.0, 5.0]]])
+    assert from_all([first], "probabilities").tolist() == [0]
+    assert from_all([second], "probabilities").tolist() == [1]
+    assert from_all([first, second], "probabilities").tolist() == [1]  # the draws cancel out, the known view decides
+    assert from_all([first, second], "logits").tolist() == [1]
+
+
+def test_some_views_begin_with_the_known_one_and_only_grow(single_views):
+    objects = single_views(8)
+    logits = torch.randn(8, 4, 3, generator=torch.Generator().manual_seed(1))
+    assert torch.equal(from_some(logits, objects, 1, "logits"), from_known(logits, objects))
+    assert torch.equal(from_some(logits, objects, 4, "logits"), from_all([logits], "logits"))
+    # Marks show which views were used: class v is what view v says.
+    marks = torch.eye(4).expand(8, -1, -1) * 10
+    two = [set(row.topk(2).indices.tolist()) for row in _mean_of(marks, objects, 2)]
+    three = [set(row.topk(3).indices.tolist()) for row in _mean_of(marks, objects, 3)]
+    for known, smaller, larger in zip(objects.views.tolist(), two, three, strict=True):
+        assert known in smaller and smaller < larger
+    assert len({frozenset(views) for views in two}) > 3  # not the same neighbour for all objects
+
+
+def _mean_of(marks: torch.Tensor, objects: SingleViews, count: int) -> torch.Tensor:
+    """How often each class is named by the views in use: found by asking for each class whether it wins ties."""
+    rows = []
+    for klass in range(marks.shape[2]):
+        # A bonus that decides only if the view that names this class is among those used.
+        rivals = torch.cat([marks[..., klass : klass + 1], torch.full_like(marks[..., :1], 0.1)], 2)
+        rows.append((from_some(rivals, objects, count, "logits") == 0).float())
+    return torch.stack(rows, 1)
+
+
+class FrontKnower(nn.Module):
+    """Knows the class from the front view, which is tinted by it, and says little about any other view."""
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        tint = images.float().mean((2, 3))[:, :2] / 255  # red: class 0, green: class 1
+        front = images[:, 2].float().mean((1, 2)) < 1  # other views are grey, with blue
+        return torch.where(front[:, None], 20 * tint, 0.1 * tint)
+
+
+def test_a_classifier_that_knows_the_answer_from_one_view_gains_from_averaging():
+    count, generator = 400, torch.Generator().manual_seed(0)
+    labels = torch.randint(0, 2, (count,), generator=generator)
+    views = torch.randint(90, 110, (count, 4, 3, 8, 8), dtype=torch.uint8, generator=generator)  # nearly grey
+    views[:, 0] = 0
+    views[torch.arange(count), 0, labels] = 200
+    known = torch.arange(count) % 4
+    ids = tuple(map(str, range(count)))
+    images = views[torch.arange(count), known]
+    objects = SingleViews(images, known, labels, ids, ("front", "right", "back", "left"))
+    logits = predict_logits(FrontKnower(), views.flatten(0, 1)).unflatten(0, (count, 4))
+
+    single = (from_known(logits, objects) == labels).double().mean()
+    assert 0.55 < single < 0.7  # every fourth object is known from the front, the others are guesses
+    for average in ("probabilities", "logits", "confidence"):
+        assert (from_all([logits], average) == labels).all()
+    accuracies = [
+        float((from_some(logits, objects, n, "probabilities") == labels).double().mean()) for n in (1, 2, 3, 4)
+    ]
+    assert accuracies == sorted(accuracies) and accuracies[0] < accuracies[1] < accuracies[2] < accuracies[3] == 1
+    assert not measure_coherence(logits, labels, objects).too_weak
+
+
+def test_views_of_the_wrong_class_are_seen_to_harm(single_views):
+    objects = single_views(40)
+    logits = torch.zeros(40, 4, 2)
+    logits[torch.arange(40), :, 1 - objects.labels] = 3.0  # generated views look like the other class
+    logits[torch.arange(40), objects.views] = 0.0
+    logits[torch.arange(40), objects.views, objects.labels] = 3.0
+    coherence = measure_coherence(logits, objects.labels, objects)
+    assert (coherence.mean, coherence.real, coherence.averaged) == (0.0, 1.0, 0.0)
+    assert coherence.too_weak and coherence.verdict.startswith("The generator is too weak for averaging to help")
+
+
+def test_coherence_by_hand(single_views):
+    objects = single_views(2)  # labels 0, 1; known from views 0 and 1
+    logits = torch.zeros(2, 4, 2)
+    logits[0, :, 0] = torch.tensor([1.0, 1.0, -1.0, -1.0])  # of its three generated views, one is right
+    logits[1, :, 1] = torch.tensor([1.0, -1.0, 1.0, 1.0])  # all three right, the known one wrong
+    coherence = measure_coherence(logits, objects.labels, objects)
+    assert coherence.count == 6
+    assert coherence.mean == (1 / 3 + 1) / 2
+    # Two objects, 1/3 and 1: standard deviation sqrt(2)/3, standard error 1/3.
+    assert abs(coherence.standard_error - 1 / 3) < 1e-12
+    assert (coherence.real, coherence.averaged) == (0.5, 1.0)
+    assert not coherence.too_weak
+    assert coherence.to_dict()["count"] == 6

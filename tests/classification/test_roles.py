@@ -1,0 +1,118 @@
+"""d, c and e are disjoint, and none of c and e was seen by the generator."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from classification_data import write_shades
+
+from dimvida.classification.roles import Roles, assign_roles
+from dimvida.data.opening import open_source
+from dimvida.data.partitions import make_partitions, save_partitions
+from dimvida.errors import InputError
+
+
+@pytest.fixture(scope="module")
+def shades(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_shades(tmp_path_factory.mktemp("data") / "shades", train=6, test=12)
+
+
+@pytest.fixture
+def partition(shades: Path, tmp_path: Path) -> Path:
+    save_partitions(make_partitions(open_source(shades).records, (0.4, 0.3, 0.3)), tmp_path / "partition.json")
+    return tmp_path / "partition.json"
+
+
+def ids(part: Any) -> set[str]:
+    return {record.id for record in part.records}
+
+
+def assert_disjoint(roles: Roles) -> None:
+    assert not ids(roles.c) & ids(roles.e)
+    if roles.d is not None:
+        assert not ids(roles.d) & (ids(roles.c) | ids(roles.e))
+
+
+def provenance(**data: Any) -> dict[str, Any]:
+    return {"data": {"name": "shades", "split": None, "partition": None, **data}}
+
+
+def test_c_and_e_divide_the_test_split(shades: Path):
+    roles = assign_roles(shades, provenance(split="train"))
+    assert_disjoint(roles)
+    assert ids(roles.c) | ids(roles.e) == {r.id for r in open_source(shades).records if r.split == "test"}
+    assert ids(roles.d) == {r.id for r in open_source(shades).records if r.split == "train"}
+    assert roles.notes == ()
+    for part in (roles.c, roles.e):
+        labels = [record.class_name for record in part.records]
+        assert labels.count("dark") == labels.count("light") == 3
+    assert ids(assign_roles(shades, provenance(split="train")).c) == ids(roles.c)
+    assert ids(assign_roles(shades, provenance(split="train"), seed=1).c) != ids(roles.c)
+    assert len(assign_roles(shades, provenance(split="train"), c_share=0.7).c) == 8
+
+
+def test_a_partition_is_taken_as_it_is(shades: Path, partition: Path):
+    content = json.loads(partition.read_text())
+    trained = provenance(partition="partition.json", partition_sha256=_digest(partition))
+    roles = assign_roles(shades, trained, partition=partition)
+    assert_disjoint(roles)
+    assert (ids(roles.d), ids(roles.c), ids(roles.e)) == tuple(set(content[part]) for part in "dce")
+    assert roles.notes == ()
+
+
+def _digest(partition: Path) -> str:
+    from dimvida.data.partitions import load_partitions
+
+    return load_partitions(partition).digest()
+
+
+@pytest.mark.parametrize(
+    ("trained", "arguments", "message"),
+    [
+        (provenance(split="test"), {}, "trained on the split 'test' of shades, with 12 objects of c and e"),
+        (provenance(split="train"), {"split": "train"}, "trained on the split 'train' of shades, with 6 objects"),
+        (provenance(), {}, "trained on all objects of shades"),
+        (provenance(partition="p.json"), {}, "give that --partition"),
+    ],
+)
+def test_objects_that_the_generator_has_seen_are_refused(shades: Path, trained: dict, arguments: dict, message: str):
+    with pytest.raises(InputError, match=message):
+        assign_roles(shades, trained, **arguments)
+
+
+def test_a_partition_that_the_generator_was_not_trained_on_is_refused(shades: Path, partition: Path, tmp_path: Path):
+    with pytest.raises(InputError, match="the split 'train' of shades"):
+        assign_roles(shades, provenance(split="train"), partition=partition)
+    other = provenance(partition="partition.json", partition_sha256="0" * 64)
+    with pytest.raises(InputError, match="another partition of this data"):
+        assign_roles(shades, other, partition=partition)
+
+
+@pytest.mark.parametrize("trained", [{}, {"data": {"name": "other"}}, {"data": None}])
+def test_what_cannot_be_known_is_said(shades: Path, trained: dict):
+    (note,) = assign_roles(shades, trained).notes
+    assert "is yours to know" in note
+
+
+def test_a_partition_of_an_older_provenance_is_taken_with_a_note(shades: Path, partition: Path):
+    (note,) = assign_roles(shades, provenance(partition="partition.json"), partition=partition).notes
+    assert "taken to be this one" in note
+
+
+def test_what_does_not_fit_is_refused(shades: Path, partition: Path, tmp_path: Path):
+    for arguments, message in [
+        ({"partition": partition, "split": "test"}, "give one of them"),
+        ({"c_share": 1.0}, "--c-share 1: must be between 0 and 1"),
+        ({"split": "val"}, "has no split 'val'"),
+        ({"c_share": 0.01}, "no objects for part c"),
+    ]:
+        with pytest.raises(InputError, match=message):
+            assign_roles(shades, {}, **arguments)
+    content = json.loads(partition.read_text())
+    content["e"].append(content["d"][0])
+    partition.write_text(json.dumps(content))
+    with pytest.raises(InputError, match="is in d and in e"):
+        assign_roles(shades, {}, partition=partition)
