@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -107,15 +107,32 @@ def _require_unseen(
     partitions: Partitions | None,
 ) -> tuple[str, ...]:
     """Refuse objects that the generator was trained on, as far as its provenance tells; notes where it does not."""
-    trained = provenance.get("data") or {}
-    if not isinstance(trained, Mapping) or trained.get("name") != path.name:
-        other = trained.get("name") if isinstance(trained, Mapping) else None
-        return (
-            f"the generator was trained on {other or 'data it does not name'}, not on {path.name}; that it has seen "
-            "none of the objects of c and e is yours to know",
+    notes, others = [], []
+    for trained in _trained_on(provenance):
+        if trained.get("name") != path.name:
+            others.append(str(trained.get("name") or "data it does not name"))
+        elif trained.get("partition"):
+            notes += _require_same_partition(trained, partitions)
+        else:
+            _require_other_split(path, source, trained, chosen)
+    if others:
+        notes.append(
+            f"the generator was trained on {' and '.join(dict.fromkeys(others))}; that it has seen none of the objects "
+            "of c and e there is yours to know"
         )
-    if trained.get("partition"):
-        return _require_same_partition(trained, partitions)
+    return tuple(notes)
+
+
+def _trained_on(provenance: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """What a checkpoint says of its data, and what the one says that it was started from, and so on."""
+    step: Any = provenance
+    while isinstance(step, Mapping):
+        data = step.get("data")
+        yield data if isinstance(data, Mapping) else {}
+        step = step.get("init")
+
+
+def _require_other_split(path: Path, source: MultiViewSource, trained: Mapping[str, Any], chosen: set[str]) -> None:
     seen = {record.id for record in source.records if trained.get("split") in (None, record.split)}
     if seen & chosen:
         what = f"the split {trained['split']!r}" if trained.get("split") else "all objects"
@@ -123,7 +140,6 @@ def _require_unseen(
             f"the generator was trained on {what} of {path.name}, with {counted(len(seen & chosen), 'object')} of c "
             f"and e (such as {min(seen & chosen)}); choose others by --split, or train it on part d of a --partition"
         )
-    return ()
 
 
 def _require_same_partition(trained: Mapping[str, Any], partitions: Partitions | None) -> tuple[str, ...]:

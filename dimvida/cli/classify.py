@@ -79,6 +79,8 @@ def classify(
     if not minutes >= 0:
         raise InputError(f"--minutes {minutes:g}: must not be negative")
     config = dataclasses.replace(load_preset(preset, set_ or []), seed=seed)
+    if "augmentation" in questions.beyond and config.classifier_stage.augment != "none":
+        raise InputError("--beyond augmentation: compares with none; leave out --set classifier_stage.augment")
     check_place(out)
     check_folder(out)
     judge = None if coherence_classifier is None else load_classifier(coherence_classifier)

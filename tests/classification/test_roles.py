@@ -76,6 +76,7 @@ def _digest(partition: Path) -> str:
         (provenance(split="train"), {"split": "train"}, "trained on the split 'train' of shades, with 6 objects"),
         (provenance(), {}, "trained on all objects of shades"),
         (provenance(partition="p.json"), {}, "give that --partition"),
+        ({**provenance(split="train"), "init": provenance()}, {}, "trained on all objects of shades"),
     ],
 )
 def test_objects_that_the_generator_has_seen_are_refused(shades: Path, trained: dict, arguments: dict, message: str):
@@ -95,6 +96,15 @@ def test_a_partition_that_the_generator_was_not_trained_on_is_refused(shades: Pa
 def test_what_cannot_be_known_is_said(shades: Path, trained: dict):
     (note,) = assign_roles(shades, trained).notes
     assert "is yours to know" in note
+
+
+def test_what_a_generator_was_started_from_counts_too(shades: Path):
+    start = {
+        "data": {"name": "big.zip"},
+        "init": {"data": {"name": "small.zip"}, "init": {"data": {"name": "big.zip"}}},
+    }
+    (note,) = assign_roles(shades, {**provenance(split="train"), "init": start}).notes
+    assert note.startswith("the generator was trained on big.zip and small.zip; ")
 
 
 def test_a_partition_of_an_older_provenance_is_taken_with_a_note(shades: Path, partition: Path):

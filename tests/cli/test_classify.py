@@ -230,6 +230,7 @@ def test_killed_or_stopped_it_ends_in_the_same_result(
         (("--split", "val"), "has no split 'val'"),
         (("--solver", "magic"), "magic"),
         (("--beyond", "steps", "--sampler-steps", "0"), "must be at least 1"),
+        (("--beyond", "augmentation", "--set", "classifier_stage.augment=trivial-augment-wide"), "compares with none"),
         (("--seeds", "0"), "--seeds 0"),
         (("--limit", "1"), "--limit 1: must be at least 2"),
         (("--coherence-classifier", "nowhere"), "nowhere: no classifier there"),
