@@ -32,7 +32,19 @@ def frechet_distance(a: Tensor, b: Tensor) -> float:
     Returns:
         Not negative.
     """
-    (mean_a, cov_a), (mean_b, cov_b) = _gaussian(a), _gaussian(b)
+    return gaussian_distance(*_gaussian(a), *_gaussian(b))
+
+
+def gaussian_distance(mean_a: Tensor, cov_a: Tensor, mean_b: Tensor, cov_b: Tensor) -> float:
+    """Squared Fréchet distance between two Gaussians.
+
+    Args:
+        mean_a, mean_b: float64 [D].
+        cov_a, cov_b: float64 [D, D], symmetric; singular ones are fine.
+
+    Returns:
+        Not negative.
+    """
     values, vectors = torch.linalg.eigh(cov_a)
     root = (vectors * values.clamp_min(0).sqrt()) @ vectors.T
     cross = torch.linalg.eigvalsh(root @ cov_b @ root).clamp_min(0).sqrt().sum()

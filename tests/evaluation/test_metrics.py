@@ -6,6 +6,7 @@ import math
 
 import pytest
 import torch
+from torchmetrics.image import PeakSignalNoiseRatio, StructuralSimilarityIndexMeasure
 
 from dimvida.evaluation.metrics import CHUNK, psnr, ssim
 
@@ -51,6 +52,19 @@ def test_many_pictures_are_as_each_alone():
         for place in (0, CHUNK - 1, CHUNK, CHUNK + 2):
             one = metric(a[place : place + 1], b[place : place + 1])
             assert one.item() == pytest.approx(together[place].item(), abs=1e-6)
+
+
+def test_they_are_those_of_torchmetrics():
+    a, b = noise(5), noise(5, seed=1)
+    b[2:] = (0.8 * a[2:] + 0.2 * b[2:]).to(torch.uint8)  # some alike, some not
+    theirs = PeakSignalNoiseRatio(data_range=255.0), StructuralSimilarityIndexMeasure(data_range=255.0)
+    for ours, metric in zip((psnr, ssim), theirs, strict=True):
+        expected = []
+        for x, y in zip(a, b, strict=True):
+            metric.reset()
+            metric.update(x[None].float(), y[None].float())
+            expected.append(metric.compute().item())
+        assert ours(a, b).tolist() == pytest.approx(expected, abs=1e-4)
 
 
 def test_shapes_that_do_not_fit():

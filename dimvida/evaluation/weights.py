@@ -1,0 +1,136 @@
+"""Weights of the networks that metrics need: from a file that is given, or downloaded once."""
+
+from __future__ import annotations
+
+import hashlib
+import http.client
+import os
+import re
+import sys
+import urllib.request
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from dimvida.errors import DimvidaError, InputError
+from dimvida.files import atomic_path
+
+TIMEOUT = 10.0
+"""Seconds without an answer after which a download is given up."""
+
+BLOCK = 1 << 20
+
+
+class Unavailable(DimvidaError):
+    """A metric cannot be measured here; the message says why, and what would help."""
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedWeights:
+    """A file of weights on the web.
+
+    Attributes:
+        option: The command line's option that takes it as a file.
+        url: Where it is; the file's name ends with the first digits of its SHA-256, as torch.hub has it.
+    """
+
+    option: str
+    url: str
+
+    @property
+    def cached(self) -> Path:
+        """Where it is looked for, and kept once it is downloaded: the place that torch.hub uses too."""
+        return Path(torch.hub.get_dir()) / "checkpoints" / self.url.rpartition("/")[2]
+
+    @property
+    def digits(self) -> str:
+        """The first digits of its SHA-256."""
+        found = re.search(r"-([0-9a-f]{8,})\.[a-z]+$", self.url)
+        return found[1] if found else ""
+
+
+INCEPTION = PublishedWeights(
+    "--inception-weights",
+    "https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/weights-inception-2015-12-05-6726825d.pth",
+)
+SQUEEZENET = PublishedWeights("--lpips-weights", "https://download.pytorch.org/models/squeezenet1_1-b8a52dc0.pth")
+
+
+def obtain_weights(published: PublishedWeights, given: Path | None, *, timeout: float = TIMEOUT) -> dict[str, Tensor]:
+    """Named tensors of a given file, or of the published one, which is downloaded if it is not there yet.
+
+    Raises:
+        InputError: The given file cannot be used.
+        Unavailable: No file is given, and there is none to be had.
+    """
+    if given is not None:
+        return read_weights(given, published.option)
+    path = published.cached
+    if not path.is_file():
+        try:
+            _download(published, path, timeout)
+        except (OSError, ValueError, http.client.HTTPException) as error:
+            reason = " ".join(str(error).split())[:100] or type(error).__name__
+            raise Unavailable(
+                f"its weights could not be downloaded ({reason}); fetch {published.url} and give it with "
+                f"{published.option}, or put it to {_shown(path)}"
+            ) from None
+    try:
+        return read_weights(path)
+    except InputError as error:
+        raise Unavailable(f"{error}; delete it, and it is downloaded again") from None
+
+
+def read_weights(path: Path, option: str = "") -> dict[str, Tensor]:
+    """Named tensors of a file that ``torch.save(module.state_dict())`` wrote. Nothing but tensors is unpickled.
+
+    Args:
+        path: The file.
+        option: The option that names it, for the message.
+
+    Raises:
+        InputError: There is no such file, or it holds something else.
+    """
+    where = f"{option} {path}".strip()
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise InputError(f"{where}: cannot be read ({error.strerror or error})") from None
+    except Exception:  # bytes that are no weights can fail in any way
+        raise InputError(f"{where}: is not a file of weights alone, as torch.save(state_dict) writes") from None
+    if not isinstance(state, dict) or not state or not all(isinstance(value, Tensor) for value in state.values()):
+        raise InputError(f"{where}: holds no named tensors; it must be a state_dict")
+    return state
+
+
+def misfit(error: RuntimeError) -> str:
+    """One line on why ``load_state_dict`` refused."""
+    problems = str(error).splitlines()[1:] or [str(error)]
+    return problems[0].strip().rstrip(".")[:160]
+
+
+def _shown(path: Path) -> str:
+    """A path with ``~`` for the user's folder, whose name is nobody else's business."""
+    try:
+        return str(Path("~") / path.relative_to(Path.home()))
+    except (ValueError, RuntimeError):
+        return str(path)
+
+
+def _download(published: PublishedWeights, path: Path, timeout: float) -> None:
+    """Raises OSError, ValueError or an HTTPException for whatever goes wrong."""
+    print(f"downloading {published.url}", file=sys.stderr, flush=True)
+    digest = hashlib.sha256()
+    # urlopen's timeout holds for connecting and for every read.
+    with urllib.request.urlopen(published.url, timeout=timeout) as response:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_path(path) as temporary, open(temporary, "wb") as file:
+            while block := response.read(BLOCK):
+                digest.update(block)
+                file.write(block)
+            file.flush()
+            os.fsync(file.fileno())
+            if not digest.hexdigest().startswith(published.digits):
+                raise ValueError("what came is not that file: its SHA-256 differs")
