@@ -54,7 +54,7 @@ app.command("doctor")(doctor.doctor)
 def run(arguments: list[str]) -> int:
     """Run one command line and return its exit code: 0 done, 2 usage or bad input, 1 failure, 130 ctrl-C."""
     try:
-        result: Any = app(arguments, standalone_mode=False)
+        result: Any = app(arguments, standalone_mode=False, obj=arguments)  # for results, see provenance
     except typer.Abort:
         return _fail("interrupted", EXIT_INTERRUPTED)
     except KeyboardInterrupt:

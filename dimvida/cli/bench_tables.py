@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 WIDTH = 80
 OPERATIONS = 12  # the costliest; the file has all
+KEEP = {"break_on_hyphens": False, "break_long_words": False}  # names and addresses stay whole
 PROFILE_COLUMNS = {
     "products": "products",
     "norm": "norm, SiLU",
@@ -171,7 +172,7 @@ def _number(value: float) -> str:
 
 def print_wrapped(text: str) -> None:
     """A paragraph."""
-    print("\n".join(textwrap.wrap(text, WIDTH, subsequent_indent="  ", break_on_hyphens=False)), flush=True)
+    print("\n".join(textwrap.wrap(text, WIDTH, subsequent_indent="  ", **KEEP)), flush=True)
 
 
 def _print_reasons(reasons: dict[str, str]) -> None:

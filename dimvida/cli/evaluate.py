@@ -3,114 +3,156 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from dimvida.cli.device import resolve_device
+from dimvida.cli.evaluate_tables import print_classes, print_notes, print_scores, print_views
 from dimvida.cli.evaluation_data import open_for_evaluation, read_objects, require_readable
-from dimvida.cli.names import parse_numbers
-from dimvida.cli.output import write_json
+from dimvida.cli.names import parse_names, parse_numbers
+from dimvida.cli.output import require_writable, write_json
 from dimvida.cli.progress import ProgressBar
+from dimvida.cli.provenance import command_line, software_versions
+from dimvida.errors import DimvidaError, InputError
 
 if TYPE_CHECKING:
-    from dimvida.evaluation.views import Score, ViewScores
+    from dimvida.data.source import MultiViewSource
+    from dimvida.evaluation.metric_set import MetricSet
+    from dimvida.generation.settings import Settings
+    from dimvida.sampling.multiview import MultiViewModel
+
+SCHEMA = 1
+BREAKDOWNS = ("view", "class")
 
 
 def evaluate(
-    data: Annotated[Path, typer.Option(metavar="PATH", help="Multi-view data: a folder, a zip, or NMR.")],
-    checkpoint: Annotated[str, typer.Option(metavar="DIR", help="A checkpoint's folder, or 'bundled'.")] = "bundled",
+    context: typer.Context,
+    data: Annotated[Path, typer.Option(metavar="PATH", help="A folder, a zip, or NMR.")],
+    checkpoint: Annotated[str, typer.Option(metavar="DIR", help="A folder.")] = "bundled",
     split: Annotated[str | None, typer.Option(metavar="NAME", help="Default: 'test' if there is one.")] = None,
-    known: Annotated[str | None, typer.Option(metavar="LIST", help="Known views, as 1,2; default: any.")] = None,
-    steps: Annotated[int | None, typer.Option(metavar="N", help="Network evaluations.")] = None,
-    solver: Annotated[str | None, typer.Option(metavar="NAME", help="Default: checkpoint's, as of --steps.")] = None,
-    seed: Annotated[int, typer.Option(metavar="S", help="Of the noise.")] = 0,
-    backend: Annotated[str, typer.Option(metavar="NAME", help="auto, eager or fused.")] = "auto",
-    dtype: Annotated[str, typer.Option(metavar="NAME", help="auto, float32, bfloat16 or float16.")] = "auto",
-    device: Annotated[str, typer.Option(metavar="NAME", help="auto, cpu, cuda, cuda:1, ...")] = "auto",
+    partition: Annotated[Path | None, typer.Option(metavar="FILE", help="Only the objects of its part e.")] = None,
     limit: Annotated[int | None, typer.Option(metavar="N", min=1, help="Only N objects, spread over all.")] = None,
+    known: Annotated[str | None, typer.Option(metavar="LIST", help="Known views, as 1,2; default: any.")] = None,
+    subsets: Annotated[int, typer.Option(metavar="N", min=1, help="More sets are sampled.")] = 100,
+    metrics: Annotated[str | None, typer.Option(metavar="LIST", help="Default: all that can be had.")] = None,
+    classifier: Annotated[Path | None, typer.Option(metavar="DIR", help="For coherence, feature_frechet.")] = None,
+    inception_weights: Annotated[Path | None, typer.Option(metavar="FILE", help="FID's; else downloaded.")] = None,
+    lpips_weights: Annotated[Path | None, typer.Option(metavar="FILE", help="SqueezeNet's; else downloaded.")] = None,
+    steps: Annotated[int | None, typer.Option(metavar="N", help="Default: the checkpoint's.")] = None,
+    solver: Annotated[str | None, typer.Option(metavar="NAME", help="Default: the checkpoint's.")] = None,
+    seed: Annotated[int, typer.Option(metavar="S", help="Of all that is random.")] = 0,
+    backend: Annotated[str, typer.Option(metavar="NAME", help="auto, eager or fused.")] = "auto",
+    dtype: Annotated[str, typer.Option(metavar="NAME", help="auto, float32, bfloat16, float16.")] = "auto",
+    device: Annotated[str, typer.Option(metavar="NAME", help="auto, cpu, cuda, cuda:1, ...")] = "auto",
     batch: Annotated[int, typer.Option(metavar="N", min=1, help="Objects at a time.")] = 256,
-    json_: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Also write the result here.")] = None,
+    by: Annotated[str | None, typer.Option(metavar="LIST", help="Also print tables by view,class.")] = None,
+    json_: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the numbers here.")] = None,
+    out: Annotated[Path | None, typer.Option(metavar="DIR", help="Here, with contact sheets.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what --out holds.")] = False,
     skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Unreadable files are no error.")] = False,
 ) -> int:
-    """Score generated views against the true ones: PSNR and SSIM.
+    """Score generated views against the true ones, by number of known views.
 
-    For k known views every subset of k views is given in turn; the mean is
-    over all generated views. The last row, the autoencoder's reconstruction,
-    is the ceiling. Use objects that the model was not trained on.
+    Metrics: psnr, ssim, lpips, fid, coherence, feature_frechet. Every set of
+    k views is given in turn. The row 'ceiling' is the autoencoder's
+    reconstruction. Use objects that the model was not trained on.
+    What cannot be measured is left out, with the reason.
     """
-    numbers = parse_numbers("--known", known)
+    numbers, breakdowns = parse_numbers("--known", known), parse_names("--by", by) or ()
+    for name in breakdowns:
+        if name not in BREAKDOWNS:
+            raise InputError(f"--by {name}: choose from {', '.join(BREAKDOWNS)}")
+    require_writable("--json", json_)
 
-    from dimvida.evaluation.views import score_known, score_reconstruction, subsets
+    from dimvida.evaluation.known_views import evaluate_model, rank_metric, work
+    from dimvida.evaluation.metric_set import METRICS, build_metrics
+    from dimvida.evaluation.object_sheets import draw_sheets
+    from dimvida.evaluation.result_folder import require_free, scores_to_dict, write_evaluation
     from dimvida.generation.settings import resolve_settings
     from dimvida.sampling.multiview import load
 
-    source = open_for_evaluation(data, split)
+    if out is not None:
+        require_free(out, overwrite=overwrite)
+    source = open_for_evaluation(data, split, partition)
     model = load(checkpoint, resolve_device(device))
+    views, classes = model.view_names, source.classes
     settings = resolve_settings(model, steps=steps, solver=solver, seed=seed, batch=batch, backend=backend, dtype=dtype)
-    counts = numbers or tuple(range(1, len(model.view_names)))
-    trajectories = sum(len(subsets(len(model.view_names), count)) for count in counts)
+    sampling = {name: getattr(settings, name) for name in ("steps", "solver", "seed", "backend")}
+    sampling["dtype"] = settings.torch_dtype
+    counts = numbers or tuple(range(1, len(views)))
+    total = work(1, len(views), counts, subsets)  # also refuses counts that do not fit
+    measured = build_metrics(
+        model.image_size,
+        classes,
+        model.device,
+        names=parse_names("--metrics", metrics) or METRICS,
+        inception_weights=inception_weights,
+        lpips_weights=lpips_weights,
+        classifier=classifier,
+    )
+    _require_any(measured)
     objects, bad = read_objects(source, model, limit)
-    scores = []
-    with ProgressBar("evaluating", trajectories * len(objects), "objects") as bar:
-        for count in counts:
-            scores.append(
-                score_known(
-                    model,
-                    objects.images,
-                    objects.ids,
-                    count,
-                    batch=batch,
-                    steps=settings.steps,
-                    solver=settings.solver,
-                    seed=seed,
-                    backend=settings.backend,
-                    dtype=settings.torch_dtype,
-                    progress=bar.advance,
-                )
-            )
-    ceiling = score_reconstruction(model, objects.images, batch=batch)
+    with ProgressBar("evaluating", total * len(objects), "objects") as bar:
+        evaluation = evaluate_model(
+            model, objects, measured, counts, batch=batch, most_subsets=subsets, progress=bar.advance, **sampling
+        )
     splits = ", ".join(source.splits) or "no split"
     print(f"{len(objects)} objects of {data.name} ({splits}), {settings.solver}, {settings.steps} steps, seed {seed}")
-    _print_table(scores, ceiling)
+    print_scores(evaluation)
+    if "view" in breakdowns:
+        print_views(evaluation, views)
+    if "class" in breakdowns:
+        print_classes(evaluation, classes)
+    print_notes(evaluation, measured.reasons)
+    ranked = rank_metric(measured)
+    document = {
+        **_description(context, source, partition, model, settings),
+        "objects": len(objects),
+        "metrics": measured.to_dict(),
+        **scores_to_dict(evaluation, views, classes, objects.labels),
+        "sheet_metric": ranked,
+        "skipped": [{"file": file.location, "reason": file.reason} for file in bad],
+    }
     if json_ is not None:
-        result = {
-            "data": data.name,
-            "splits": list(source.splits),
-            "objects": len(objects),
-            "checkpoint": model.checkpoint_hash,
-            "solver": settings.solver,
-            "steps": settings.steps,
-            "seed": seed,
-            "known": [score.to_dict() for score in scores],
-            "reconstruction": ceiling.to_dict(),
-            "skipped": [{"file": file.location, "reason": file.reason} for file in bad],
-        }
-        write_json(json_, result)
+        write_json(json_, document)
+    if out is not None:
+        first = min(evaluation.known, key=lambda entry: entry.known)
+        sheets = draw_sheets(model, objects, classes, first, ranked, **sampling) if ranked else {}
+        write_evaluation(out, document, sheets)
     if not skip_bad:
         require_readable(bad)
     return 0
 
 
-def _print_table(scores: list[ViewScores], ceiling: ViewScores) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(title="mean over views ± standard error", title_style="")
-    for heading in ("known views", "subsets", "views scored", "PSNR, dB", "SSIM"):
-        table.add_column(heading, justify="right")
-    for score in scores:
-        table.add_row(str(score.known), str(score.subsets), *_cells(score))
-    table.add_row("reconstruction", "", *_cells(ceiling))
-    Console().print(table)
-    equal = sum(score.psnr.equal for score in (*scores, ceiling))
-    if equal:
-        print(f"note: {equal} views equal the true ones exactly; PSNR is infinite there and leaves them out")
+def _require_any(metrics: MetricSet) -> None:
+    if not metrics.available:
+        name, reason = next(iter(metrics.reasons.items()))
+        raise DimvidaError(f"no metric can be measured; {name}: {reason}")
 
 
-def _cells(score: ViewScores) -> tuple[str, str, str]:
-    return str(score.ssim.pictures), _cell(score.psnr, 2), _cell(score.ssim, 4)
-
-
-def _cell(score: Score, digits: int) -> str:
-    return f"{score.mean:.{digits}f} ± {score.standard_error:.{digits}f}"
+def _description(
+    context: typer.Context,
+    source: MultiViewSource,
+    partition: Path | None,
+    model: MultiViewModel,
+    settings: Settings,
+) -> dict[str, Any]:
+    """What was evaluated, and how."""
+    return {
+        "schema": SCHEMA,
+        "kind": "evaluation",
+        "command": command_line(context),
+        "versions": software_versions(),
+        "data": source.path.name,
+        "splits": list(source.splits),
+        "partition": partition and partition.name,
+        "classes": list(source.classes),
+        "view_names": list(model.view_names),
+        "checkpoint": model.checkpoint_hash,
+        "solver": settings.solver,
+        "steps": settings.steps,
+        "seed": settings.seed,
+        "dtype": settings.dtype,
+        "backend": settings.backend,
+    }

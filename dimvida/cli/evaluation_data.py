@@ -15,11 +15,14 @@ if TYPE_CHECKING:
     from dimvida.sampling.multiview import MultiViewModel
 
 
-def open_for_evaluation(path: Path, split: str | None) -> MultiViewSource:
-    """Multi-view data; without a split's name its ``test`` split, if there is one."""
+def open_for_evaluation(path: Path, split: str | None, partition: Path | None = None) -> MultiViewSource:
+    """Multi-view data; without a split's name its ``test`` split, if there is one. Of a partition, its part e."""
     from dimvida.data.opening import open_source
+    from dimvida.data.partitions import select_partition
 
     source = open_source(path, split=split)
+    if partition is not None:  # it names its objects itself, of whatever split
+        return select_partition(source, partition, "e")
     return open_source(path, split="test") if split is None and "test" in source.splits else source
 
 

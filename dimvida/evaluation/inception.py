@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from dimvida.errors import InputError
+from dimvida.evaluation.metrics import as_rgb
 from dimvida.evaluation.weights import Unavailable, misfit
 
 FEATURES = 2048
@@ -57,5 +58,5 @@ class InceptionFeatures:
 
     @torch.no_grad()
     def __call__(self, images: Tensor) -> Tensor:
-        """Features float32 [N, D], on the network's device, of uint8 [N, 3, H, W]."""
-        return torch.cat([self._network(part.to(self._device)) for part in images.split(CHUNK)])
+        """Features float32 [N, D], on the network's device, of uint8 [N, 3 or 1, H, W]."""
+        return torch.cat([self._network(as_rgb(part.to(self._device))) for part in images.split(CHUNK)])

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from dimvida.errors import InputError
+from dimvida.evaluation.metrics import as_rgb
 
 CHUNK = 256  # pictures at a time
 
@@ -51,13 +52,13 @@ class Judge:
         """Look at pictures.
 
         Args:
-            images: uint8 [N, 3, H, W].
+            images: uint8 [N, 3, H, W], or [N, 1, H, W] of gray ones.
 
         Returns:
             The class it sees in each as its own number, int64 [N] on the CPU; features float32 [N, D] on its device.
         """
         self._features.clear()
-        seen = [self._classifier(part.to(self._device)).argmax(1).cpu() for part in images.split(CHUNK)]
+        seen = [self._classifier(as_rgb(part.to(self._device))).argmax(1).cpu() for part in images.split(CHUNK)]
         return torch.cat(seen), torch.cat(self._features).float()
 
     def agreement(self, seen: Tensor, labels: Tensor) -> Tensor:

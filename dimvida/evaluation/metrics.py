@@ -45,6 +45,11 @@ def ssim(images: Tensor, references: Tensor) -> Tensor:
     return _per_picture(metric, images, references)
 
 
+def as_rgb(images: Tensor) -> Tensor:
+    """Gray pictures with three equal channels, [N, 3, H, W]: networks that judge pictures expect colours."""
+    return images.expand(-1, 3, -1, -1)
+
+
 def _per_picture(metric: Callable[[Tensor, Tensor], Tensor], images: Tensor, references: Tensor) -> Tensor:
     if images.shape != references.shape or images.ndim != 4:
         raise ValueError(f"expected two times [N, C, H, W], not {list(images.shape)} and {list(references.shape)}")

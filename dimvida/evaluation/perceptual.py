@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torchvision.models import squeezenet1_1
 
 from dimvida.errors import InputError
+from dimvida.evaluation.metrics import as_rgb
 from dimvida.evaluation.weights import misfit
 
 SMALLEST = 17
@@ -50,7 +51,7 @@ class PerceptualDistance:
         """The distance of each pair, 0 for equal pictures.
 
         Args:
-            images: uint8 [N, 3, H, W]; H and W at least ``SMALLEST``.
+            images: uint8 [N, 3, H, W], or [N, 1, H, W] of gray ones; H and W at least ``SMALLEST``.
             references: The same shape.
 
         Returns:
@@ -61,7 +62,7 @@ class PerceptualDistance:
         return torch.cat(values).double().cpu()
 
     def _scaled(self, pictures: Tensor) -> Tensor:
-        return pictures.to(self._device).float() / 127.5 - 1  # LPIPS is made for [-1, 1]
+        return as_rgb(pictures.to(self._device)).float() / 127.5 - 1  # LPIPS is made for [-1, 1]
 
 
 def _untrained_lpips() -> nn.Module:

@@ -3,9 +3,30 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
+import torch
+from inception import write_inception
+from torchvision.models import squeezenet1_1
+
+from dimvida.data.partitions import Partitions, save_partitions
+from dimvida.models.checkpoint import Checkpoint, CheckpointConfig, SamplingDefaults, save_checkpoint
+from dimvida.models.classifier_checkpoint import save_classifier
+from dimvida.models.classifiers import build_classifier
+from dimvida.models.config import AutoencoderConfig, ScoreConfig
+
+VIEWS = ("front", "right", "back", "left")
+
+
+@pytest.fixture(autouse=True)
+def no_network(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Downloads fail at once, whatever machine this is, and nothing was downloaded before."""
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "cache"))
+    for name in ("https_proxy", "HTTPS_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    monkeypatch.setenv("COLUMNS", "80")
 
 
 @pytest.fixture
@@ -20,16 +41,138 @@ def test_a_table_and_json(evaluate, objects: Path, tmp_path: Path):
     result = evaluate(objects, "--json", tmp_path / "scores.json")
     assert result.code == 0, result.err
     scores = json.loads((tmp_path / "scores.json").read_text())
-    assert [(s["known"], s["subsets"], s["ssim"]["pictures"]) for s in scores["known"]] == [
+    assert [(s["known"], s["subsets"], s["scores"]["ssim"]["count"]) for s in scores["known"]] == [
         (1, 4, 3 * 4 * 3),
         (2, 6, 3 * 6 * 2),
         (3, 4, 3 * 4 * 1),
     ]
-    assert scores["reconstruction"]["ssim"]["pictures"] == 3 * 4
+    assert scores["reconstruction"]["scores"]["ssim"]["count"] == 3 * 4
     assert (scores["objects"], scores["steps"], scores["solver"]) == (3, 2, "sde-dpmpp-2m")
+    assert scores["command"][:3] == ["dimvida", "evaluate", "--data"]
+    assert scores["view_names"] == list(VIEWS) and scores["classes"] == ["chair", "table"]
     for row in (*scores["known"], scores["reconstruction"]):
-        assert f"{row['psnr']['mean']:.2f} ± {row['psnr']['standard_error']:.2f}" in result.out
-        assert f"{row['ssim']['mean']:.4f} ± {row['ssim']['standard_error']:.4f}" in result.out
+        for name, digits in (("psnr", 2), ("ssim", 4)):
+            score = row["scores"][name]
+            half = score["high"] - score["mean"]
+            assert f"{score['mean']:.{digits}f} ± {half:.{digits}f}" in result.out
+    assert [(row["known"], row["view"]) for row in scores["per_view"]] == [(k, v) for k in (1, 2, 3) for v in VIEWS]
+    assert [(row["class"], row["objects"]) for row in scores["per_class"]] == [("chair", 2), ("table", 1)] * 3
+
+
+def test_what_cannot_be_measured_is_said(evaluate, objects: Path, tmp_path: Path):
+    result = evaluate(objects, "--known", "3", "--json", tmp_path / "scores.json")
+    assert result.code == 0
+    metrics = json.loads((tmp_path / "scores.json").read_text())["metrics"]
+    assert [name for name in metrics if metrics[name]["available"]] == ["psnr", "ssim"]
+    told = " ".join(result.out.split())
+    for name, shown in (("lpips", "LPIPS"), ("fid", "FID"), ("coherence", "coherence")):
+        assert f"not available: {shown}: {metrics[name]['reason']}" in told
+    assert "Traceback" not in result.err
+    nothing = evaluate(objects, "--metrics", "coherence")
+    assert nothing.code == 1 and "no metric can be measured; coherence: needs a classifier" in nothing.errors[0]
+
+
+def test_a_run_folder(evaluate, objects: Path, tmp_path: Path):
+    out = tmp_path / "run"
+    assert evaluate(objects, "--known", "1", "--metrics", "psnr", "--out", out).code == 0
+    document = json.loads((out / "evaluation.json").read_text())
+    assert (document["schema"], document["kind"], document["sheet_metric"]) == (1, "evaluation", "psnr")
+    assert list(document["metrics"]) == ["psnr"]
+    assert set(document["versions"]) == {"dimvida", "torch", "torchvision", "python", "platform"}
+    assert document["sheets"] == {name: f"sheets/{name}.png" for name in ("best", "median", "worst")}
+    for sheet in document["sheets"].values():
+        assert (out / sheet).read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    again = evaluate(objects, "--known", "3", "--metrics", "ssim", "--out", out)
+    assert again.code == 2 and "holds an evaluation already" in again.errors[0] and "--overwrite" in again.errors[0]
+    assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
+    assert evaluate(objects, "--known", "3", "--metrics", "ssim", "--out", out, "--overwrite").code == 0
+    replaced = json.loads((out / "evaluation.json").read_text())
+    assert (replaced["known"][0]["known"], replaced["sheets"], replaced["sheet_metric"]) == (3, {}, None)
+    assert [path.name for path in (out / "sheets").iterdir()] == []
+    (tmp_path / "file").touch()
+    assert "is not a folder" in evaluate(objects, "--out", tmp_path / "file").errors[0]
+
+
+def test_a_sample_of_sets(evaluate, objects: Path, tmp_path: Path):
+    options = ("--known", "2", "--subsets", 3, "--metrics", "psnr", "--json")
+    results = [evaluate(objects, *options, tmp_path / name, *rest) for name, rest in (("a", ()), ("b", ()))]
+    assert "2 known: 3 of 6 sets, drawn at random" in results[0].out
+    first, second = (json.loads((tmp_path / name).read_text()) for name in "ab")
+    assert (first["known"][0]["subsets"], first["known"][0]["subsets_total"]) == (3, 6)
+    assert first["known"] == second["known"]
+
+
+def test_breakdowns(evaluate, objects: Path):
+    plain = evaluate(objects, "--known", "3", "--metrics", "psnr").out
+    assert "by view" not in plain and "by class" not in plain
+    both = evaluate(objects, "--known", "3", "--metrics", "psnr", "--by", "view,class").out
+    by_view, by_class = both.split("by view")[1].split("by class")
+    assert all(re.search(rf"^ *3 +{view} +3 ", by_view, re.MULTILINE) for view in VIEWS)
+    assert re.search(r"^ *3 +chair +8 ", by_class, re.MULTILINE)
+
+
+def test_the_part_of_a_partition(evaluate, objects: Path, tmp_path: Path):
+    parts = Partitions(d=("chair/a",), c=("chair/b",), e=("table/c",), fractions=(0.34, 0.33, 0.33), seed=0)
+    save_partitions(parts, tmp_path / "parts.json")
+    result = evaluate(objects, "--known", "3", "--metrics", "psnr", "--partition", tmp_path / "parts.json")
+    assert result.out.startswith("1 objects of objects")
+
+
+@pytest.fixture(scope="module")
+def all_weights(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Options of everything that the metrics and a model of 32 pixels need, with random weights."""
+    root = tmp_path_factory.mktemp("weights")
+    torch.manual_seed(0)
+    config = CheckpointConfig(
+        view_names=VIEWS,
+        classes=(),
+        autoencoder=AutoencoderConfig(image_size=32, latent_dim=8, base=8),
+        score=ScoreConfig(width=32, time_dim=16, groups=8),
+        sampling=SamplingDefaults(solver="ddim", steps=2, x0_clip=4.0),
+    )
+    autoencoder, score = config.build()
+    torch.nn.init.normal_(score.output.weight, std=0.05)
+    save_checkpoint(root / "model", Checkpoint(config, autoencoder, score, torch.zeros(8), torch.full((8,), 20.0)))
+    save_classifier(root / "classifier", build_classifier("mobilenet-v3-small", ("table", "chair")), {})
+    torch.save(squeezenet1_1().state_dict(), root / "squeezenet.pth")
+    return {
+        "--checkpoint": root / "model",
+        "--classifier": root / "classifier",
+        "--lpips-weights": root / "squeezenet.pth",
+        "--inception-weights": write_inception(root / "inception.pth"),
+    }
+
+
+@pytest.mark.slow
+def test_all_metrics(dimvida, objects: Path, tmp_path: Path, all_weights: dict[str, Path]):
+    options = [part for option in all_weights.items() for part in option]
+    out = tmp_path / "run"
+    result = dimvida("evaluate", "--data", objects, *options, "--known", "3", "--subsets", 2, "--out", out)
+    assert result.code == 0, result.err
+    lines = [line for line in result.out.splitlines() if "resized" not in line]  # it names a file
+    assert len(lines) > 10 and max(map(len, lines)) <= 80
+    document = json.loads((out / "evaluation.json").read_text())
+    metrics = ["psnr", "ssim", "lpips", "fid", "coherence", "feature_frechet"]
+    assert [name for name in metrics if document["metrics"][name] == {"available": True}] == metrics
+    scores = document["known"][0]["scores"]
+    assert list(scores) == metrics
+    for score in scores.values():
+        assert score["count"] == 6 and score["low"] <= score["mean"] <= score["high"]
+    assert 0 <= scores["coherence"]["mean"] <= 1 and scores["fid"]["mean"] > 0 and scores["lpips"]["mean"] > 0
+    assert document["reference"]["scores"]["coherence"]["count"] == 12
+    assert document["sheet_metric"] == "lpips" and (out / "sheets" / "median.png").exists()
+    assert "3 known: FID of 6 pictures" in result.out and "true views" in result.out
+
+
+@pytest.mark.parametrize("option", ["--lpips-weights", "--inception-weights"])
+def test_a_wrong_file_is_one_line(dimvida, objects: Path, tmp_path: Path, all_weights: dict[str, Path], option: str):
+    torch.save({"layer.weight": torch.zeros(3)}, tmp_path / "wrong.pth")
+    options = [part for item in {**all_weights, option: tmp_path / "wrong.pth"}.items() for part in item]
+    result = dimvida("evaluate", "--data", objects, *options)
+    assert result.code == 2
+    assert len(result.errors) == 1 and f"{option} {tmp_path / 'wrong.pth'}: is not" in result.errors[0]
 
 
 def test_chosen_numbers_of_known_views_and_objects(evaluate, objects: Path, tmp_path: Path):
@@ -55,6 +198,10 @@ def test_the_test_split_is_the_default(evaluate, tmp_path: Path, write_objects):
         (("--known", "one"), "--known one"),
         (("--split", "test"), "no split 'test'"),
         (("--steps", "0"), "steps must be at least 1"),
+        (("--by", "colour"), "--by colour: choose from view, class"),
+        (("--metrics", "psnr,beauty"), "--metrics beauty: choose from psnr"),
+        (("--classifier", "nowhere"), "nowhere: no classifier there"),
+        (("--inception-weights", "nowhere.pth"), "--inception-weights nowhere.pth: cannot be read"),
     ],
 )
 def test_bad_options(evaluate, objects: Path, options, named):

@@ -61,6 +61,12 @@ def test_features_are_what_the_last_layer_takes():
     assert len(again) == 1
 
 
+def test_gray_pictures_are_colours_too():
+    gray = torch.full((1, 1, 4, 4), 70, dtype=torch.uint8)
+    _, features = judge(())(gray)
+    assert features.tolist() == [[70.0] * 3]
+
+
 def test_many_pictures():
     images = pictures(*[RED, GREEN, BLUE] * CHUNK)[: 2 * CHUNK + 5]
     seen, features = judge(())(images)

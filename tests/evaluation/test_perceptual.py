@@ -66,6 +66,11 @@ def test_equal_pictures_and_chunks(weights: Path):
     assert measure(a[:3], a[:3]).tolist() == [0.0, 0.0, 0.0]
 
 
+def test_gray_pictures_are_colours_too(weights: Path):
+    a, b = noise(2, 20, 0)[:, :1], noise(2, 20, 1)[:, :1]
+    assert distance(weights)(a, b).equal(distance(weights)(a.repeat(1, 3, 1, 1), b.repeat(1, 3, 1, 1)))
+
+
 def test_a_file_of_features_alone_is_enough(weights: Path, tmp_path: Path):
     state = {k: v for k, v in torch.load(weights, weights_only=True).items() if k.startswith("features.")}
     torch.save(state, tmp_path / "features.pth")

@@ -1,57 +1,15 @@
-"""What exactly is averaged."""
+"""Sets of known views, and means over pictures."""
 
 from __future__ import annotations
 
 import itertools
 import math
-from pathlib import Path
 
 import pytest
 import torch
 
 from dimvida.errors import InputError
-from dimvida.evaluation.metrics import psnr, ssim
-from dimvida.evaluation.views import mean_score, score_known, score_reconstruction, subsets
-from dimvida.sampling.multiview import MultiViewModel, load
-from dimvida.sampling.noise import sample_id_tensor
-
-IDS = ("chair/a", "chair/b", "table/c")
-
-
-@pytest.fixture(scope="module")
-def model(tiny_checkpoint: Path) -> MultiViewModel:
-    return load(tiny_checkpoint)
-
-
-@pytest.fixture(scope="module")
-def images() -> torch.Tensor:
-    return torch.randint(0, 256, (3, 4, 3, 16, 16), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
-
-
-@pytest.mark.parametrize("known", [1, 2, 3])
-def test_the_mean_is_over_every_view_generated_from_every_subset(model, images, known: int):
-    score = score_known(model, images, IDS, known, batch=2, steps=2, seed=3)
-    values = []
-    for subset in itertools.combinations(range(4), known):
-        given = torch.tensor([view in subset for view in range(4)])
-        completed = model.generate(images, given.expand(3, 4), steps=2, seed=3, sample_ids=sample_id_tensor(IDS))
-        for object_, view in itertools.product(range(3), range(4)):
-            if view not in subset:
-                pair = completed[object_, view][None], images[object_, view][None]
-                values.append((psnr(*pair).item(), ssim(*pair).item()))
-    assert score.subsets == math.comb(4, known)
-    assert score.psnr.pictures == score.ssim.pictures == len(values) == 3 * math.comb(4, known) * (4 - known)
-    # Another batch may move a pixel by one level of 255.
-    assert score.psnr.mean == pytest.approx(sum(p for p, _ in values) / len(values), abs=0.02)
-    assert score.ssim.mean == pytest.approx(sum(s for _, s in values) / len(values), abs=0.002)
-
-
-def test_the_ceiling_is_the_autoencoders_reconstruction_of_every_view(model, images):
-    score = score_reconstruction(model, images, batch=2)
-    flat = images.flatten(0, 1)
-    decoded = (model.decode(model.encode(flat)) * 255).round().to(torch.uint8)
-    assert score.psnr.mean == pytest.approx(psnr(decoded, flat).mean().item(), abs=0.02)
-    assert score.psnr.pictures == 12
+from dimvida.evaluation.views import mean_score, sample_subsets, subsets
 
 
 def test_standard_error_counts_objects_not_pictures():
@@ -75,19 +33,39 @@ def test_equal_pictures_are_counted_and_left_out():
     assert math.isnan(nothing.mean) and (nothing.pictures, nothing.equal) == (0, 4)
 
 
-def test_one_object_has_no_standard_error(model, images):
-    score = score_known(model, images[:1], IDS[:1], 3, batch=1, steps=1)
-    assert math.isnan(score.psnr.standard_error)
-    assert score.to_dict()["psnr"]["standard_error"] is None
+def test_one_object_has_no_standard_error():
+    score = mean_score(torch.tensor([[1.0, 2.0]], dtype=torch.float64))
+    assert score.mean == 1.5 and math.isnan(score.standard_error)
 
 
 @pytest.mark.parametrize("known", [0, 4, -1])
 def test_numbers_of_known_views_that_leave_nothing_to_do(known: int):
-    with pytest.raises(InputError, match=f"--known {known}: must be between 1 and 3"):
-        subsets(4, known)
+    for choose in (subsets, lambda views, known: sample_subsets(views, known, 10, seed=0)):
+        with pytest.raises(InputError, match=f"--known {known}: must be between 1 and 3"):
+            choose(4, known)
 
 
 def test_too_many_subsets():
     with pytest.raises(InputError, match="2704156 subsets of 24 views are too many"):
         subsets(24, 12)
     assert len(subsets(24, 2)) == 276
+
+
+def test_all_sets_where_they_are_few():
+    assert sample_subsets(4, 2, 6, seed=5) == list(itertools.combinations(range(4), 2))
+
+
+@pytest.mark.parametrize(("views", "known"), [(6, 3), (24, 1), (24, 3), (24, 12), (24, 23)])
+def test_sampled_sets_are_different_sets_of_that_size(views: int, known: int):
+    most = min(15, math.comb(views, known) - 1)
+    drawn = sample_subsets(views, known, most, seed=0)
+    assert len(set(drawn)) == len(drawn) == most
+    assert drawn == sorted(drawn)
+    assert all(len(set(subset)) == known and set(subset) <= set(range(views)) for subset in drawn)
+    assert drawn == sample_subsets(views, known, most, seed=0)
+    assert drawn != sample_subsets(views, known, most, seed=1)
+
+
+def test_every_set_can_be_drawn():
+    drawn = {subset for seed in range(200) for subset in sample_subsets(5, 2, 3, seed)}
+    assert drawn == set(itertools.combinations(range(5), 2))

@@ -1,0 +1,136 @@
+"""What ``dimvida evaluate`` prints: tables that fit 80 columns, and notes on how to read them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from dimvida.cli.bench_tables import print_wrapped
+
+if TYPE_CHECKING:
+    from dimvida.evaluation.estimates import Estimate
+    from dimvida.evaluation.known_views import Evaluation, KnownScores
+    from dimvida.evaluation.scoring import Scores
+
+FID_PICTURES = 2048  # its features: fewer pictures leave their covariance singular
+
+# Heading, digits and factor of each metric, in two tables.
+HEADINGS = {
+    "psnr": ("PSNR, dB", 2, 1),
+    "ssim": ("SSIM", 4, 1),
+    "lpips": ("LPIPS", 4, 1),
+    "fid": ("FID", 2, 1),
+    "coherence": ("coherence, %", 1, 100),
+    "feature_frechet": ("feature_frechet", 3, 1),
+}
+SIMILARITY = ("psnr", "ssim", "lpips")
+JUDGEMENT = ("fid", "coherence", "feature_frechet")
+CEILING, TRUE = "ceiling", "true views"
+
+
+def print_scores(evaluation: Evaluation) -> None:
+    """The scores by number of known views, with the ceiling and what is known of the true views."""
+    measured = evaluation.reconstruction
+    title = "mean over views ± half of the 95 % interval"
+    for names in (SIMILARITY, JUDGEMENT):
+        shown = [name for name in names if name in measured]
+        if not shown:
+            continue
+        table = _table(title, ("known", "sets", "views"), shown)
+        for entry in evaluation.known:
+            pictures = max(estimate.count + (estimate.equal or 0) for estimate in entry.scores.values())
+            table.add_row(str(entry.known), _sets(entry), str(pictures), *_cells(entry.scores, shown))
+        table.add_row(CEILING, "", "", *_cells(measured, shown))
+        if any(name in evaluation.reference for name in shown):
+            table.add_row(TRUE, "", "", *_cells(evaluation.reference, shown))
+        Console().print(table)
+
+
+def print_views(evaluation: Evaluation, view_names: Sequence[str]) -> None:
+    """The scores of every view by itself."""
+    rows = [
+        (entry.known, name, scores)
+        for entry in evaluation.known
+        for name, scores in zip(view_names, entry.per_view, strict=True)
+    ]
+    _print_breakdown("view", rows)
+
+
+def print_classes(evaluation: Evaluation, classes: Sequence[str]) -> None:
+    """The scores of every class by itself."""
+    rows = [
+        (entry.known, classes[label], scores) for entry in evaluation.known for label, scores in entry.per_class.items()
+    ]
+    _print_breakdown("class", rows)
+
+
+def print_notes(evaluation: Evaluation, reasons: dict[str, str]) -> None:
+    """What a reader has to know: drawn sets, few pictures, equal pictures, metrics that are not there."""
+    for entry in evaluation.known:
+        if len(entry.subsets) < entry.subsets_total:
+            print_wrapped(
+                f"note: {entry.known} known: {len(entry.subsets)} of {entry.subsets_total} sets, drawn at random "
+                "(--subsets)"
+            )
+        fid = entry.scores.get("fid")
+        if fid is not None and fid.count < FID_PICTURES:
+            print_wrapped(
+                f"note: {entry.known} known: FID of {fid.count} pictures; with fewer than {FID_PICTURES} it is far "
+                "too high and compares only with FID of as many"
+            )
+    psnr = [scores["psnr"] for scores in _all(evaluation) if "psnr" in scores]
+    equal = sum(estimate.equal or 0 for estimate in psnr)
+    if equal:
+        print_wrapped(f"note: {equal} views equal the true ones exactly; PSNR is infinite there and leaves them out")
+    for name, reason in reasons.items():
+        print_wrapped(f"not available: {HEADINGS[name][0].partition(',')[0]}: {reason}")
+
+
+def _print_breakdown(kind: str, rows: Sequence[tuple[int, str, Scores]]) -> None:
+    if not rows:
+        return
+    shown = [name for name in HEADINGS if name in rows[0][2]]
+    for names in ([name for name in shown if name in SIMILARITY], [name for name in shown if name in JUDGEMENT]):
+        if not names:
+            continue
+        table = _table(f"by {kind}", ("known", kind, "views"), names)
+        for known, name, scores in rows:
+            pictures = max(estimate.count + (estimate.equal or 0) for estimate in scores.values())
+            if pictures:
+                table.add_row(str(known), name, str(pictures), *_cells(scores, names))
+        Console().print(table)
+
+
+def _table(title: str, first: Sequence[str], names: Sequence[str]) -> Table:
+    table = Table(title=title, title_style="", title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for heading in first:
+        table.add_column(heading, justify="right")
+    for name in names:
+        table.add_column(HEADINGS[name][0], justify="right", no_wrap=True)
+    return table
+
+
+def _sets(entry: KnownScores) -> str:
+    drawn = len(entry.subsets)
+    return str(drawn) if drawn == entry.subsets_total else f"{drawn} of {entry.subsets_total}"
+
+
+def _cells(scores: Scores, names: Sequence[str]) -> list[str]:
+    return [_cell(scores[name], *HEADINGS[name][1:]) if name in scores else "" for name in names]
+
+
+def _cell(estimate: Estimate, digits: int, factor: int) -> str:
+    if math.isnan(estimate.mean):
+        return "-"
+    value = f"{factor * estimate.mean:.{digits}f}"
+    half = estimate.half_width
+    return value if math.isnan(half) else f"{value} ± {factor * half:.{digits}f}"
+
+
+def _all(evaluation: Evaluation) -> list[Scores]:
+    return [*(entry.scores for entry in evaluation.known), evaluation.reconstruction]

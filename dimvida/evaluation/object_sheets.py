@@ -1,0 +1,87 @@
+"""Contact sheets of the objects that a model completes best, worst and in between."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from dimvida.data.batch import MultiViewBatch
+from dimvida.data.contact_sheet import SheetRow, Tile, draw_contact_sheet
+from dimvida.evaluation.known_views import KnownScores
+from dimvida.evaluation.views import complete_subsets
+from dimvida.sampling.multiview import MultiViewModel
+
+ROWS = 6
+"""Objects on a sheet."""
+
+LABELS = {"lpips": ("LPIPS", "{:.3f}"), "psnr": ("PSNR", "{:.1f} dB")}
+
+
+def rank_objects(means: Tensor, metric: str, rows: int = ROWS) -> dict[str, list[int]]:
+    """Objects for each sheet, each list from better to worse.
+
+    Args:
+        means: The metric's mean of every object, float64 [N].
+        metric: ``lpips``, where less is better, or ``psnr``, where more is.
+        rows: So many for each, or all if there are fewer.
+    """
+    order = torch.argsort(means, descending=metric == "psnr", stable=True).tolist()
+    rows = min(rows, len(order))
+    middle = (len(order) - rows) // 2
+    return {"best": order[:rows], "median": order[middle : middle + rows], "worst": order[len(order) - rows :]}
+
+
+def draw_sheets(
+    model: MultiViewModel,
+    objects: MultiViewBatch,
+    classes: Sequence[str],
+    known: KnownScores,
+    metric: str,
+    **sampling: Any,
+) -> dict[str, Image.Image]:
+    """A sheet for the best, the median and the worst objects: of each its true views and, below, its completion.
+
+    Objects are ranked by their mean over all sets of known views; shown is the completion from the first set, which is
+    generated again, with the noise that it had.
+
+    Args:
+        model: What was evaluated.
+        objects: What it was evaluated on.
+        classes: Names of their classes.
+        known: The scores by which objects are ranked.
+        metric: Of ``known.object_means``.
+        sampling: ``steps``, ``solver``, ``seed``, ``backend`` and ``dtype``, as for ``evaluate_model``.
+
+    Returns:
+        Sheets by the names ``best``, ``median`` and ``worst``.
+    """
+    label, form = LABELS[metric]
+    given = known.subsets[0]
+    names = " + ".join(model.view_names[view] for view in given)
+    sheets = {}
+    for name, chosen in rank_objects(known.object_means, metric).items():
+        images, ids = objects.images[chosen], [objects.ids[place] for place in chosen]
+        ((_, _, completed),) = complete_subsets(model, images, ids, [given], batch=len(ids), **sampling)
+        rows = []
+        for place, true, views in zip(chosen, images, completed, strict=True):
+            score = form.format(known.object_means[place].item())
+            number = objects.labels[place].item()
+            title = [objects.ids[place].rpartition("/")[2], *([classes[number]] if number >= 0 else [])]
+            rows.append(_row("\n".join(title), true, model.view_names, ()))
+            rows.append(_row(f"{label} {score}", views, model.view_names, given))
+        header = f"{name.capitalize()} by {label} at {known.known} known, completed from {names}"
+        sheets[name] = draw_contact_sheet(rows, header=header)
+    return sheets
+
+
+def _row(title: str, views: Tensor, names: tuple[str, ...], given: tuple[int, ...]) -> SheetRow:
+    kinds = {True: "given", False: "generated" if given else "true"}
+    tiles = [
+        Tile(view.permute(1, 2, 0).numpy(), name, kinds[place in given])
+        for place, (view, name) in enumerate(zip(views, names, strict=True))
+    ]
+    return SheetRow(title, tiles)

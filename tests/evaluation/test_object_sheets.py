@@ -1,0 +1,58 @@
+"""Which objects are on which sheet, and what the sheets show."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from dimvida.data.batch import MultiViewBatch
+from dimvida.evaluation.known_views import evaluate_model
+from dimvida.evaluation.metric_set import build_metrics
+from dimvida.evaluation.object_sheets import draw_sheets, rank_objects
+from dimvida.sampling.multiview import load
+from dimvida.sampling.noise import sample_id_tensor
+
+MEANS = torch.tensor([5.0, 1.0, 4.0, 2.0, 3.0, 0.0], dtype=torch.float64)
+
+
+@pytest.mark.parametrize(("metric", "order"), [("psnr", [0, 2, 4, 3, 1, 5]), ("lpips", [5, 1, 3, 4, 2, 0])])
+def test_the_best_come_first(metric: str, order: list[int]):
+    assert rank_objects(MEANS, metric, rows=2) == {"best": order[:2], "median": order[2:4], "worst": order[4:]}
+    assert rank_objects(MEANS, metric, rows=9) == {"best": order, "median": order, "worst": order}
+
+
+def test_equal_pictures_are_best():
+    means = torch.tensor([20.0, math.inf], dtype=torch.float64)
+    assert rank_objects(means, "psnr", rows=1)["best"] == [1]
+
+
+def test_sheets_show_what_was_scored(tiny_checkpoint: Path):
+    model = load(tiny_checkpoint)
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (3, 4, 3, 16, 16), generator=generator, dtype=torch.uint8)
+    ids, labels = ("chair/a", "chair/b", "c"), torch.tensor([0, 0, -1])
+    objects = MultiViewBatch(images, torch.ones(3, 4, dtype=torch.bool), labels, ids, model.view_names)
+    metrics = build_metrics(16, ("chair",), model.device, names=("psnr",))
+    sampling = {"steps": 2, "seed": 5}
+    (scores,) = evaluate_model(model, objects, metrics, [1], batch=3, **sampling).known
+    sheets = draw_sheets(model, objects, ("chair",), scores, "psnr", **sampling)
+    assert list(sheets) == ["best", "median", "worst"]
+
+    given = torch.tensor([True, False, False, False]).expand(3, 4)
+    completed = model.generate(images, given, sample_ids=sample_id_tensor(ids), **sampling)
+    sheet = np.asarray(sheets["best"])
+    for pictures in (images, completed):
+        for picture in pictures.flatten(0, 1):
+            assert contains(sheet, picture.permute(1, 2, 0).numpy())
+
+
+def contains(sheet: np.ndarray, picture: np.ndarray) -> bool:
+    """Whether a picture is on a sheet, enlarged to the size that sheets have."""
+    large = np.asarray(Image.fromarray(picture).resize((128, 128), Image.Resampling.LANCZOS))
+    places = np.argwhere((sheet[:-127, :-127] == large[0, 0]).all(2))
+    return any(np.array_equal(sheet[y : y + 128, x : x + 128], large) for y, x in places)
