@@ -49,7 +49,17 @@ def diffusion_objective() -> Objective:
     return DiffusionObjective(network, latents, latents[0], DiffusionStageConfig(), VPSchedule(), CPU)
 
 
-@pytest.mark.parametrize("make", [autoencoder_objective, diffusion_objective])
+def partial_objective() -> Objective:
+    """Objects of the diffusion that lack views."""
+    latents = torch.randn(1, 9, 4, 8)
+    network = ScoreNetwork(4, 8, width=16, time_dim=8, groups=2)
+    present = torch.ones(1, 9, 4, dtype=torch.bool)
+    present[0, [1, 5], 2] = False
+    schedule = VPSchedule()
+    return DiffusionObjective(network, latents, latents[0], DiffusionStageConfig(), schedule, CPU, present=present)
+
+
+@pytest.mark.parametrize("make", [autoencoder_objective, diffusion_objective, partial_objective])
 def test_what_a_row_gets_does_not_depend_on_the_number_of_processes(make):
     objective, indices = make(), torch.tensor([3, 1, 8, 5, 0])
     whole = objective.draw(indices, 7, 2, slice(0, 5))
@@ -62,8 +72,9 @@ def test_what_a_row_gets_does_not_depend_on_the_number_of_processes(make):
 
 
 @torch.no_grad()
-def test_the_loss_of_a_batch_is_the_mean_over_the_shares():
-    objective, indices = diffusion_objective(), torch.tensor([3, 1, 8, 5, 0])
+@pytest.mark.parametrize("make", [diffusion_objective, partial_objective])
+def test_the_loss_of_a_batch_is_the_mean_over_the_shares(make):
+    objective, indices = make(), torch.tensor([3, 1, 8, 5, 0])
     torch.nn.init.normal_(objective.network.output.weight)  # it begins with zeros
     losses = [
         float(objective.loss(share, **objective.draw(indices, 0, 0, share.rows)) * share.weight)
