@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import hashlib
 import importlib.metadata
 import importlib.util
 import json
@@ -58,6 +59,11 @@ class Session:
     stages: list[Stage] = field(default_factory=list)
 
     @property
+    def id(self) -> str:
+        """Tells this run from others."""
+        return self.work.name
+
+    @property
     def device(self) -> str:
         """Where stages compute, as for ``--device``."""
         return "cpu" if self.gpu is None else "cuda"
@@ -107,6 +113,7 @@ class Session:
             "rehearsal": self.gpu is None,
             "gpu": self.gpu,
             "commit": commit(),
+            "sources": sources_digest(),
             "versions": versions(),
             "date": time.strftime("%Y-%m-%d"),
             "minutes": round((time.monotonic() - self.began) / 60, 2),
@@ -141,15 +148,15 @@ def open_session(script: str, options: argparse.Namespace, *, build: bool = True
         SystemExit: 2, with one line on standard error, if there is no GPU or the options make no sense.
     """
     if not options.minutes > 0:
-        raise _refused(f"--minutes {options.minutes:g}: must be above 0")
+        raise stopped(f"--minutes {options.minutes:g}: must be above 0")
     gpu = None if options.rehearse else find_gpu()
     if isinstance(gpu, str):
-        raise _refused(f"{gpu}: {script} needs a machine with an NVIDIA GPU")
+        raise stopped(f"{gpu}: {script} needs a machine with an NVIDIA GPU")
     out = options.out.absolute()
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise _refused(f"--out {options.out}: {error.strerror}") from None
+        raise stopped(f"--out {options.out}: {error.strerror}") from None
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix=f"{script}.") as temporary:
         work = Path(temporary)
@@ -160,7 +167,8 @@ def open_session(script: str, options: argparse.Namespace, *, build: bool = True
         yield Session(script, work, out, gpu, python, environment, began, began + seconds)
 
 
-def _refused(message: str) -> SystemExit:
+def stopped(message: str) -> SystemExit:
+    """To be raised: one line on standard error and exit status 2."""
     print(f"error: {message}", file=sys.stderr)
     return SystemExit(2)
 
@@ -247,14 +255,6 @@ def stage_environment(work: Path, gpu: dict[str, Any] | None, *, builds: bool) -
     return environment
 
 
-def read_json(path: Path) -> dict[str, Any] | None:
-    """A JSON file, or None."""
-    try:
-        return json.loads(path.read_text())
-    except (OSError, ValueError):
-        return None
-
-
 def commit() -> str | None:
     """The commit of this checkout, if it is one."""
     command = ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
@@ -262,6 +262,16 @@ def commit() -> str | None:
         return subprocess.run(command, capture_output=True, text=True, timeout=10).stdout.strip() or None
     except (OSError, subprocess.TimeoutExpired):
         return None
+
+
+def sources_digest() -> str:
+    """SHA-256 over what is installed: the same code has the same one, with or without a history."""
+    digest = hashlib.sha256()
+    for name in SOURCES:
+        for path in sorted((ROOT / name).rglob("*")) if (ROOT / name).is_dir() else [ROOT / name]:
+            if path.is_file() and "__pycache__" not in path.parts and path.suffix != ".so":
+                digest.update(f"{path.relative_to(ROOT)}\0{path.stat().st_size}\0".encode() + path.read_bytes())
+    return digest.hexdigest()
 
 
 def versions() -> dict[str, str | None]:
@@ -277,18 +287,3 @@ def versions() -> dict[str, str | None]:
     release = re.search(r"V([\d.]+)", text)
     found["nvcc"] = release.group(1) if release else None
     return found
-
-
-def summary_head(title: str, facts: dict[str, Any]) -> list[str]:
-    """The first lines of a page: on what, with what, and how each stage ended."""
-    gpu = facts["gpu"]
-    machine = f"{gpu['count']} x {gpu['name']}, {gpu['memory_gib']} GiB, capability {gpu['capability']}" if gpu else ""
-    return [
-        f"# {title}" if gpu else f"# Rehearsal on a CPU: {title}",
-        "",
-        *([] if gpu else ["**No figure on this page is one of a GPU**: sizes are tiny and say nothing of speed.", ""]),
-        f"{machine or 'CPU'}; commit {facts['commit'] or 'unknown'}; {facts['date']}; {facts['minutes']} minutes.",
-        "",
-        ", ".join(f"{name} {version}" for name, version in facts["versions"].items() if version),
-        "",
-    ]

@@ -6,6 +6,7 @@ A stage that fails, hangs or cannot run stops no other, and what it had written 
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import shutil
 import signal
@@ -132,6 +133,29 @@ def forget_logs(out: Path, *names: str) -> None:
     """A log of an earlier run is not continued."""
     for name in names or ("log.txt",):
         (out / name).unlink(missing_ok=True)
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """A JSON file, or None."""
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError):
+        return None
+
+
+def summary_head(title: str, facts: dict[str, Any]) -> list[str]:
+    """The first lines of a page: on what, with what, and how each stage ended."""
+    gpu = facts["gpu"]
+    machine = f"{gpu['count']} x {gpu['name']}, {gpu['memory_gib']} GiB, capability {gpu['capability']}" if gpu else ""
+    return [
+        f"# {title}" if gpu else f"# Rehearsal on a CPU: {title}",
+        "",
+        *([] if gpu else ["**No figure on this page is one of a GPU**: sizes are tiny and say nothing of speed.", ""]),
+        f"{machine or 'CPU'}; commit {facts['commit'] or 'unknown'}; {facts['date']}; {facts['minutes']} minutes.",
+        "",
+        ", ".join(f"{name} {version}" for name, version in facts["versions"].items() if version),
+        "",
+    ]
 
 
 def stage_table(stages: list[dict[str, Any]]) -> list[str]:

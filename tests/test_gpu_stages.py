@@ -14,7 +14,7 @@ import torch
 from gpu_scripts import SCRIPTS, load_script, run_script
 
 gpu_stages, gpu_session = load_script("gpu_stages"), load_script("gpu_session")
-NAMES = ["gpu_check"]
+NAMES = ["gpu_check", "gpu_generate", "gpu_measure"]
 
 
 @pytest.fixture
@@ -181,8 +181,8 @@ def test_facts_name_no_folder_of_this_machine(tmp_path: Path):
     facts = gpu_session.Session.facts(session)
     assert facts["stages"][0]["command"] == ["python", "-m", "x", "--json=OUT/a.json", "WORK/b", "CHECKOUT/scripts/c"]
     assert facts["rehearsal"] and "SECRET" not in json.dumps(facts)
-    head = "\n".join(gpu_session.summary_head("Title", facts))
+    head = "\n".join(gpu_stages.summary_head("Title", facts))
     assert head.startswith("# Rehearsal on a CPU: Title") and "No figure on this page is one of a GPU" in head
     facts["gpu"] = {"name": "GPU X", "capability": "9.0", "count": 1, "memory_gib": 80.0}
-    head = "\n".join(gpu_session.summary_head("Title", facts))
+    head = "\n".join(gpu_stages.summary_head("Title", facts))
     assert head.startswith("# Title") and "1 x GPU X" in head and "CPU" not in head
