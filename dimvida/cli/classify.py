@@ -85,6 +85,8 @@ def classify(
     check_folder(out)
     judge = None if coherence_classifier is None else load_classifier(coherence_classifier)
     model = load(checkpoint, resolve_device(device))
+    if model.channels != 3:
+        raise InputError(f"--checkpoint {checkpoint}: makes gray images, and the classifiers are of RGB ones")
     settings = resolve_settings(model, steps=steps, solver=solver, seed=seed, batch=batch, backend=backend, dtype=dtype)
     sampler = Sampler(settings.solver, settings.steps, seed, settings.backend, settings.dtype, settings.batch)
     questions = questions.with_sampler_steps(sampler.steps)
