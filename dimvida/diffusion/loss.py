@@ -69,7 +69,7 @@ def denoising_loss(
     Returns:
         A scalar.
     """
-    out = network(diffuse_missing(latents, known, t, noise, schedule, present), multi_time(t, known, present))
+    out = network(diffuse_missing(latents, known, t, noise, schedule, present), multi_time(t, known))
     missing = (~known if present is None else ~known & present).to(out)  # [B, V], those that are scored
     weight = 1 + known.sum(1) / missing.sum(1)  # lambda = |C or M| / |M|
     if present is not None:

@@ -9,22 +9,18 @@ VIEW_LIMIT = 62
 """Most views: sets of views are drawn as numbers of 64 bits."""
 
 
-def multi_time(t: Tensor | float, known: Tensor, present: Tensor | None = None) -> Tensor:
+def multi_time(t: Tensor | float, known: Tensor) -> Tensor:
     """tau(M, t) = t * [1(v in M)]: every missing view at time t, every known view at time 0.
-
-    In training an object may lack views. An absent one is at time 1, where nothing is left of a view but noise.
 
     Args:
         t: One time, or one per row [B].
         known: bool [B, V].
-        present: bool [B, V], False where a view is absent; by default none is.
 
     Returns:
         float32 [B, V].
     """
     missing = (~known).float()
-    tau = missing * (t.to(missing)[:, None] if isinstance(t, Tensor) else t)
-    return tau if present is None else tau.masked_fill(~present, 1.0)
+    return missing * (t.to(missing)[:, None] if isinstance(t, Tensor) else t)
 
 
 def random_known(
