@@ -140,9 +140,14 @@ class Experiment:
 
     def _read(self, name: str, source: MultiViewSource) -> SingleViews:
         show = self.watch(f"reading {name}", min(self.limit or len(source), len(source)), "objects", 0)
-        size, seed = self.model.image_size, self.config.seed
         objects, bad, notes = read_single_views(
-            source, self.model.view_names, size, seed=seed, limit=self.limit, progress=show
+            source,
+            self.model.view_names,
+            self.model.image_size,
+            channels=self.model.config.autoencoder.channels,
+            seed=self.config.seed,
+            limit=self.limit,
+            progress=show,
         )
         for line in notes:
             self.say(f"note: {line}")
@@ -161,7 +166,14 @@ class Experiment:
 
     def _read_all_views(self, d: MultiViewSource) -> MultiViewBatch:
         show = self.watch("reading d", len(d), "objects", 0)
-        batch, bad, _ = load_all(d, image_size=self.model.image_size, view_names=self.model.view_names, progress=show)
+        sizes = self.model.config.autoencoder
+        batch, bad, _ = load_all(
+            d,
+            image_size=sizes.image_size,
+            channels=sizes.channels,
+            view_names=self.model.view_names,
+            progress=show,
+        )
         for file in bad:
             self.say(f"note: left out of d: {file.location}: {file.reason}")
         return batch

@@ -21,7 +21,7 @@ class SingleViews:
     """One view of each of N objects.
 
     Attributes:
-        images: uint8 [N, 3, H, W].
+        images: uint8 [N, C, H, W].
         views: int64 [N], which of the generator's views it is.
         labels: int64 [N].
         ids: The objects' ids.
@@ -59,6 +59,7 @@ def read_single_views(
     view_names: Sequence[str],
     image_size: int,
     *,
+    channels: int = 3,
     seed: int = 0,
     limit: int | None = None,
     progress: Callable[[int], object] | None = None,
@@ -71,6 +72,7 @@ def read_single_views(
         source: Objects with classes.
         view_names: The generator's views.
         image_size: Edge in pixels; other sizes are resized.
+        channels: 3 for RGB, 1 for gray.
         seed: Of the choice.
         limit: Only so many objects, spread evenly over the source.
         progress: Called with the number of objects read so far.
@@ -85,7 +87,7 @@ def read_single_views(
         source = source.select(place * len(source) // limit for place in range(limit))
     chosen = [[_choose(record.id, record.views, seed)] for record in source.records]
     batch, bad, notes = load_all(
-        source.with_views(chosen), image_size=image_size, view_names=view_names, progress=progress
+        source.with_views(chosen), image_size=image_size, channels=channels, view_names=view_names, progress=progress
     )
     require_labels(batch.labels, source.classes)
     rows = batch.known.any(1)

@@ -89,7 +89,8 @@ class ImageClassifier(nn.Module):
         """Logits of images.
 
         Args:
-            images: [N, 3, H, W], uint8 in 0..255 or float in [0, 1], on the classifier's device.
+            images: [N, C, H, W], uint8 in 0..255 or float in [0, 1], on the classifier's device; C is 3 for RGB, or 1
+                for gray, which is shown to the network as RGB.
 
         Returns:
             float32 [N, K].
@@ -97,9 +98,10 @@ class ImageClassifier(nn.Module):
         Raises:
             ValueError: For another shape or dtype.
         """
-        if images.ndim != 4 or images.shape[1] != 3 or not (images.dtype == torch.uint8 or images.is_floating_point()):
+        fits = images.ndim == 4 and images.shape[1] in (1, 3)
+        if not fits or not (images.dtype == torch.uint8 or images.is_floating_point()):
             raise ValueError(f"images must be uint8 or float [N, 3, H, W], not {images.dtype} {list(images.shape)}")
-        return self.network(self._prepare(images))
+        return self.network(self._prepare(images.expand(-1, 3, -1, -1)))
 
     def _prepare(self, images: Tensor) -> Tensor:
         scale = 255 if images.dtype == torch.uint8 else 1
@@ -140,7 +142,7 @@ def build_classifier(
 
 
 def predict_logits(classifier: nn.Module, images: Tensor, *, batch: int = 256, device: Any = "cpu") -> Tensor:
-    """Logits float32 [N, K] on the CPU of images uint8 [N, 3, H, W], in evaluation mode and without gradients."""
+    """Logits float32 [N, K] on the CPU of images uint8 [N, C, H, W], in evaluation mode and without gradients."""
     classifier.eval()
     with torch.no_grad():
         parts = [classifier(part.to(device)).float().cpu() for part in images.split(batch)]

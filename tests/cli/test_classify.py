@@ -15,11 +15,14 @@ import pytest
 import torch
 from boxes import SIZE, VIEWS
 from classification_data import CLASSES, study, write_shades
+from safetensors.torch import load_file
 from trainings import Result, command
 
 from dimvida.classification.views import read_single_views
 from dimvida.data.opening import open_source
+from dimvida.models.checkpoint import Checkpoint, CheckpointConfig, SamplingDefaults, save_checkpoint
 from dimvida.models.classifiers import build_classifier
+from dimvida.models.config import AutoencoderConfig, ScoreConfig
 
 PATIENCE = 600  # seconds after which a process hangs
 
@@ -174,6 +177,20 @@ def test_a_classifier_that_was_trained_before_can_judge(
     assert (result.code, result.errors) == (0, [])
     assert results(tmp_path / "study")["coherence"] == results(out)["coherence"]
     assert not list((tmp_path / "study").glob("classifiers/judge-*"))
+
+
+def test_a_generator_of_gray_views(shades: Path, tmp_path: Path):
+    sizes = AutoencoderConfig(image_size=SIZE, channels=1, latent_dim=8, base=8)
+    defaults = SamplingDefaults(solver="ddim", steps=1)
+    config = CheckpointConfig(VIEWS, (), sizes, ScoreConfig(width=32, time_dim=16, groups=8), sampling=defaults)
+    autoencoder, score = config.build()
+    torch.nn.init.normal_(score.output.weight, std=0.05)
+    save_checkpoint(tmp_path / "gray", Checkpoint(config, autoencoder, score, torch.zeros(8), torch.ones(8)))
+    quick = ["--seeds", "1", "--limit", "4", "--set", "classifier_stage.steps=1"]
+    result = command(*study(shades, tmp_path / "study", tmp_path / "gray", *quick))
+    assert (result.code, result.errors) == (0, [])
+    part = next((tmp_path / "study").glob("generated/*/draw-0/part-0000.safetensors"))
+    assert load_file(part)["views"].shape == (4, 4, 1, SIZE, SIZE)
 
 
 def start(data: Path, out: Path, checkpoint: Path, *arguments: str) -> subprocess.Popen[str]:

@@ -63,6 +63,13 @@ def test_other_images_are_refused():
         small()(images()[0])
 
 
+def test_gray_is_shown_as_rgb():
+    gray = images()[:, :1]
+    torch.testing.assert_close(small()(gray), small()(gray.expand(-1, 3, -1, -1)))
+    with pytest.raises(ValueError, match=r"\[N, 3, H, W\]"):
+        small()(images()[:, :2])
+
+
 def test_input_size_resizes():
     classifier = build_classifier(SMALL, ("a", "b"), input_size=48).eval()
     shown = []
