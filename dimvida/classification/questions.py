@@ -43,7 +43,8 @@ class Questions:
     sampler_steps: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
-        _require_known("classifier", (*self.classifiers, *self.weights), CLASSIFIERS)
+        _require_known("classifier", self.classifiers, CLASSIFIERS)
+        _require_known("weights of", tuple(self.weights), self.classifiers)
         _require_known("budget", self.budgets, BUDGETS)
         _require_known("--beyond", self.beyond, GROUPS)
         require_average(self.average)
@@ -161,5 +162,5 @@ def _require_known(what: str, names: tuple[str, ...], known: tuple[str, ...]) ->
     for name in names:
         if name not in known:
             raise InputError(f"{what} {name!r}: choose from {', '.join(known)}")
-    if len(set(names)) < len(names) and what != "classifier":
+    if len(set(names)) < len(names):
         raise InputError(f"{what}: a name is there twice")

@@ -13,6 +13,7 @@ from dimvida.cli.evaluation_data import require_readable
 from dimvida.cli.names import parse_names, parse_numbers
 from dimvida.cli.train import announce, check_place, watcher
 from dimvida.errors import InputError
+from dimvida.torchrun import is_rank
 
 
 def classify(
@@ -61,6 +62,8 @@ def classify(
     from dimvida.training.config import load_preset
     from dimvida.training.interrupt import Interrupt, Stopped
 
+    if is_rank():
+        raise InputError("classify runs in one process; start it without torchrun")
     if seeds < 1 or seed < 0:
         raise InputError(f"--seeds {seeds}, --seed {seed}: must be at least 1 and 0")
     names = parse_names("--classifiers", classifiers) or ()

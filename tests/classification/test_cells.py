@@ -98,6 +98,8 @@ def test_steps_around_the_samplers_are_the_default():
     ("changes", "message"),
     [
         ({"classifiers": ("vgg",)}, "classifier 'vgg': choose from resnet18"),
+        ({"weights": {"vgg": "imagenet"}}, "weights of 'vgg': choose from resnet18, mobilenet-v3-large"),
+        ({"classifiers": ("resnet18", "resnet18")}, "a name is there twice"),
         ({"classifiers": ()}, "at least one classifier"),
         ({"budgets": ("time",)}, "budget 'time': choose from steps, epochs"),
         ({"beyond": ("colour",)}, "--beyond 'colour': choose from averaging"),

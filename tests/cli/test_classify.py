@@ -265,6 +265,13 @@ def test_what_does_not_fit_is_one_line(
     assert not list(tmp_path.glob("study/classifiers/*"))
 
 
+def test_it_is_not_for_torchrun(shades: Path, tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("RANK", "0")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    result = command(*study(shades, tmp_path / "study", tiny_checkpoint))
+    assert result.code == 2 and "classify runs in one process; start it without torchrun" in result.errors[0]
+
+
 def test_a_folder_of_something_else_is_left_alone(shades: Path, tiny_checkpoint: Path, tmp_path: Path):
     (tmp_path / "notes.txt").write_text("mine")
     result = command(*study(shades, tmp_path, tiny_checkpoint))
