@@ -64,11 +64,11 @@ def bars(
     places: Sequence[str],
     series: Sequence[Series],
     *,
-    label: str,
+    labels: tuple[str, str],
     digits: int,
     caption: str = "",
 ) -> Picture:
-    """Groups of bars from zero up, one group per place, with their values above them."""
+    """Groups of bars from zero up, one group per place, with their values above them; labels are the axes'."""
     with _chart(title) as (figure, axes):
         width = 0.8 / max(len(series), 1)
         for number, line in enumerate(series):
@@ -89,7 +89,7 @@ def bars(
                 )
         axes.set_xticks(range(len(places)), places)
         axes.tick_params(axis="x", length=0)
-        axes.set_ylabel(label)
+        axes.set(xlabel=labels[0], ylabel=labels[1])
         axes.grid(axis="y")
         axes.margins(y=0.12)
         _arrange(figure, axes)

@@ -119,9 +119,10 @@ class Picture:
 
 @dataclass(frozen=True, slots=True)
 class Pictures:
-    """Small pictures side by side where there is room."""
+    """Pictures side by side where there is room; ``wide`` ones are shrunk less before they scroll."""
 
     pictures: Sequence[Picture]
+    wide: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +133,7 @@ class Lines:
     lines: Sequence[str]
 
 
-Block = Text | Note | Heading | Table | Matrices | Picture | Pictures | Lines
+Block = Text | Note | Heading | Table | Matrices | Pictures | Lines
 
 
 @dataclass(frozen=True, slots=True)

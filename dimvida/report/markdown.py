@@ -37,9 +37,7 @@ def pictures_of(document: Document) -> Iterator[Picture]:
     """Every picture that the Markdown refers to."""
     for section in document.sections:
         for block in section.blocks:
-            if isinstance(block, Picture):
-                yield block
-            elif isinstance(block, Pictures):
+            if isinstance(block, Pictures):
                 yield from block.pictures
 
 
@@ -64,7 +62,7 @@ def _render(block: Block) -> list[str]:
         return [text for matrix in block.matrices for text in (escape(matrix.caption), _matrix(matrix))]
     if isinstance(block, Lines):
         return [f"{escape(block.caption)}:", _fenced(block.lines)]
-    return [_picture(picture) for picture in (block.pictures if isinstance(block, Pictures) else [block])]
+    return [_picture(picture) for picture in block.pictures]
 
 
 def _table(table: Table) -> str:

@@ -171,7 +171,7 @@ def test_no_fine_tuned_classifiers_names_the_option(report, tmp_path: Path):
     part = section(
         report(write_classification(tmp_path / "c", cells=cells)).text, "Classification with generated views"
     )
-    assert "Table II" in part and "Table III" not in part and "--weights FILE" in part
+    assert "Table II" in part and "Table III" not in part and "--weights imagenet" in part
 
 
 def test_a_generator_that_is_too_weak_is_said_at_the_top(report, tmp_path: Path):

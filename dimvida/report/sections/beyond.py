@@ -60,10 +60,8 @@ def beyond_section(parts: Sequence[Part[Classification]]) -> Section:
             if group.value is not None and (chart := _chart(part.label, name, group, group.value, members)):
                 blocks.append(Pictures([chart]))
     if not blocks:
-        command = "dimvida classify --help"
-        blocks.append(
-            Note("No rows beyond the paper among these runs. For the options that add them:", "missing", command)
-        )
+        command = "dimvida classify --data DATA --checkpoint RUN --out DIR --beyond all"
+        blocks.append(Note("No rows beyond the paper among these runs. To add them:", "missing", command))
     return Section("beyond", "Beyond the paper", blocks)
 
 

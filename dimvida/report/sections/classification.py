@@ -59,7 +59,7 @@ def _blocks(part: Part[Classification], nmr: bool) -> list[Block]:
         if cells:
             blocks += [_table(table, cells, nmr), Pictures(_charts(part.label, table, cells))]
         else:
-            weights = " --weights FILE" if table == "finetuned" else ""
+            weights = " --weights imagenet" if table == "finetuned" else ""
             command = f"dimvida classify --data DATA --checkpoint RUN --out DIR{weights}"
             blocks.append(Note(f"No classifiers {kind} in {part.label}. To add them:", "missing", command))
     return blocks
@@ -121,10 +121,10 @@ def _chart(label: str, table: str, classifier: str, cells: Sequence[ClassifierCe
         )
     several = len({budget for _, budget in groups}) > 1
     places = [f"{train}\nequal {budget}" if several else train for train, budget in groups]
-    title = f"{classifier_name(classifier)} {TABLES[table]}, by training set"
+    title = f"{classifier_name(classifier)} {TABLES[table]}"
     caption = "Error bars: deviation over seeds." if any(any(line.intervals) for line in series) else ""
     name = slug("accuracy", label, table, classifier)
-    return bars(name, title, places, series, label="accuracy, %", digits=1, caption=caption)
+    return bars(name, title, places, series, labels=("trained on", "accuracy, %"), digits=1, caption=caption)
 
 
 def interval(accuracy: Accuracy | None) -> tuple[float, float] | None:

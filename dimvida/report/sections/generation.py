@@ -115,13 +115,13 @@ def _chart(label: str, evaluation: Evaluation, name: str) -> Picture | None:
     ]
     better = "higher is better" if shown.better == "more" else "lower is better"
     places = [str(known.known) for known in evaluation.known]
-    title = f"{_short(shown.title)} by known views ({better})"
+    title = f"{_short(shown.title)} ({better})"
     return bars(
         slug("quality", label, name),
         title,
         places,
         [Series(shown.title, values, intervals)],
-        label=_short(shown.title),
+        labels=("known views", _short(shown.title)),
         digits=shown.digits,
     )
 
@@ -159,12 +159,12 @@ def _breakdown(
 
 def _sheets(part: Part[Evaluation]) -> list[Block]:
     by = metric(part.record.sheet_metric).title.partition(",")[0] if part.record.sheet_metric else "quality"
-    blocks: list[Block] = []
+    pictures = []
     for which in ("best", "median", "worst"):
         if name := part.record.sheets.get(which):
             caption = f"The {which} objects by {by}, one view known (framed)."
-            blocks.append(_sheet(part, name, slug("sheet", part.label, f"{which}.png"), caption))
-    return blocks
+            pictures.append(_sheet(part, name, slug("sheet", part.label, f"{which}.png"), caption))
+    return [Pictures(pictures, wide=True)] if pictures else []
 
 
 def _sheet(part: Part[Evaluation], name: str, as_name: str, caption: str) -> Picture:
