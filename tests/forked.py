@@ -33,11 +33,15 @@ class Forked:
         self._process.start()
 
     @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
     def alive(self) -> bool:
         return self._process.is_alive()
 
     def send(self, number: signal.Signals) -> None:
-        os.kill(self._process.pid, number)
+        os.kill(self.pid, number)
 
     def finish(self) -> Result:
         """Wait for its end."""

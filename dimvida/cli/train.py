@@ -42,10 +42,15 @@ def train(
         list[str] | None,
         typer.Option("--set", metavar="OPTION=VALUE", help="Replace a preset's value."),
     ] = None,
+    config_file: Annotated[
+        Path | None, typer.Option("--config", metavar="FILE", help="TOML whose values replace the preset's.")
+    ] = None,
     init: Annotated[str | None, typer.Option(metavar="DIR", help="Start from this checkpoint.")] = None,
     classifier: Annotated[str, typer.Option(metavar="NAME", help="What --stage classifier trains.")] = "resnet18",
     weights: Annotated[str | None, typer.Option(metavar="FILE", help="Its first weights; or 'imagenet'.")] = None,
     minutes: Annotated[float, typer.Option(metavar="M", help="Stop after M minutes; 0: never.")] = 0,
+    tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Also write curves for TensorBoard.")] = False,
+    workers: Annotated[int | None, typer.Option(metavar="N", min=0, help="Processes that augment images.")] = None,
     device: Annotated[str, typer.Option(metavar="NAME", help="auto, cpu, cuda, cuda:1, ...")] = "auto",
 ) -> int:
     """Train an autoencoder, then the diffusion over its latents; or a classifier.
@@ -57,12 +62,15 @@ def train(
     from dimvida.training.interrupt import Interrupt
     from dimvida.training.ranks import together
     from dimvida.training.run import Run
+    from dimvida.training.tensorboard import require_tensorboard
 
     if stage not in ("all", *STAGES, CLASSIFIER):
         raise InputError(f"--stage {stage}: choose from all, {', '.join(STAGES)}, {CLASSIFIER}")
     if not minutes >= 0:
         raise InputError(f"--minutes {minutes:g}: must not be negative")
-    config = load_preset(preset, set_ or [])
+    if tensorboard:
+        require_tensorboard()
+    config = load_preset(preset, set_ or [], config_file)
     torch_device = resolve_device(device)
     if stage == CLASSIFIER:
         from dimvida.cli.train_classifier import train_classifier
@@ -78,7 +86,9 @@ def train(
         )
         report = announce if ranks.is_first else None
         with Interrupt(minutes, report) as interrupt, contextlib.ExitStack() as bars:
-            run = Run(out, config, training_data, torch_device, watcher(bars), interrupt, start, ranks)
+            run = Run(
+                out, config, training_data, torch_device, watcher(bars), interrupt, start, ranks, workers, tensorboard
+            )
             finished = run.train(stage, resume)
         if ranks.is_first:
             print(_outcome(run, stage, finished))

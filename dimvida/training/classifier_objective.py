@@ -31,6 +31,7 @@ class ClassifierObjective:
     ) -> None:
         self.network, self.data, self.device = network, data, device
         self.items = len(data.images)
+        self.draws_slowly = config.augment != "none"
         self._augment = v2.TrivialAugmentWide(fill=255) if config.augment == "trivial-augment-wide" else None
 
     def draw(self, indices: Tensor, seed: int, step: int, rows: slice) -> dict[str, Tensor]:

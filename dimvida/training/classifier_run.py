@@ -160,7 +160,7 @@ class ClassifierRun:
         show = watch(work, stage.total, "steps", stage.step)
         hooks = Hooks(
             progress=lambda step, total, loss: show(step, "" if loss is None else f"loss {loss:.4g}"),
-            point=lambda point, curve: curves.write_csv(self._files.curve("classifier"), curve),
+            point=lambda point, network: curves.write_csv(self._files.curve("classifier"), stage.curve),
         )
         try:
             result = run_stage(stage, hooks, self.interrupt, Ranks())

@@ -9,6 +9,7 @@ import math
 import sys
 from dataclasses import dataclass, field
 from importlib import resources
+from pathlib import Path
 from typing import Any
 
 from dimvida.data.images import CHANNELS
@@ -25,6 +26,7 @@ else:
 PRESETS = ("paper", "small", "tiny")
 AUGMENTATIONS = ("none", "trivial-augment-wide")
 LIKELIHOODS = ("laplace", "normal")
+AUTOCASTS = ("auto", "off", "bfloat16")
 LR_SCHEDULES = ("constant", "cosine")
 TIME_SAMPLINGS = ("uniform", "importance")
 DTYPES = ("float32", "float16", "bfloat16")
@@ -46,6 +48,8 @@ class StageConfig:
         log_every: Steps averaged into one point of the learning curve.
         save_every: Steps between saved training states.
         sheet_every: Steps between sample sheets; 0 for one at the end.
+        keep_every: Steps between checkpoints that are kept for good; 0 for none.
+        compile: Run the loss through torch.compile; pays off in long trainings on a GPU.
     """
 
     epochs: int = 1000
@@ -59,12 +63,14 @@ class StageConfig:
     log_every: int = 50
     save_every: int = 500
     sheet_every: int = 0
+    keep_every: int = 0
+    compile: bool = False
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch", "log_every", "save_every"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name} must be at least 1, not {getattr(self, name)}")
-        for name in ("steps", "warmup_steps", "sheet_every", "grad_clip"):
+        for name in ("steps", "warmup_steps", "sheet_every", "keep_every", "grad_clip"):
             if getattr(self, name) < 0:
                 raise InputError(f"{name} must not be negative: {getattr(self, name)}")
         if not self.lr > 0:
@@ -93,6 +99,8 @@ class AutoencoderStageConfig(StageConfig):
         recolour: Also put each image's colour channels in a random order.
         latent_noise: Standard deviation of noise added to latents before decoding, in units of each latent's
             standard deviation over the batch: the decoder learns to bear a sampler's small errors.
+        autocast: Whether products are in bfloat16: ``auto`` (where the hardware multiplies it natively), ``off`` or
+            ``bfloat16``. Weights, losses and validation stay in float32.
     """
 
     likelihood: str = "laplace"
@@ -101,6 +109,7 @@ class AutoencoderStageConfig(StageConfig):
     augment: str = "none"
     recolour: bool = False
     latent_noise: float = 0.0
+    autocast: str = "auto"
 
     def __post_init__(self) -> None:
         # Explicit base: slotted dataclasses are re-created, which breaks a bare super().
@@ -109,6 +118,7 @@ class AutoencoderStageConfig(StageConfig):
             raise InputError("scale must be above 0, latent_noise and chroma_weight not negative")
         _require_choice("likelihood", self.likelihood, LIKELIHOODS)
         _require_choice("augment", self.augment, AUGMENTATIONS)
+        _require_choice("autocast", self.autocast, AUTOCASTS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,23 +237,28 @@ _TABLES = {
 _MEANINGS = {"int": "a whole number", "float": "a finite number", "bool": "true or false", "str": "a name"}
 
 
-def load_preset(name: str, overrides: tuple[str, ...] | list[str] = ()) -> TrainConfig:
-    """A preset with single values replaced.
+def load_preset(name: str, overrides: tuple[str, ...] | list[str] = (), file: Path | None = None) -> TrainConfig:
+    """A preset with values replaced, first by those of a file, then one by one.
 
     Args:
         name: One of ``PRESETS``.
         overrides: ``table.option=value`` or ``option=value`` in TOML syntax; a bare word counts as a string.
+        file: TOML of the form of the presets, with as many of the values as it likes.
 
     Raises:
-        InputError: For an unknown preset, table or option, or a value that does not fit.
+        InputError: For an unknown preset, table or option, a value that does not fit, or a file that is no TOML.
     """
     if name not in PRESETS:
-        raise InputError(f"unknown preset {name!r}: choose from {', '.join(PRESETS)}; --set replaces single values")
+        raise InputError(
+            f"unknown preset {name!r}: choose from {', '.join(PRESETS)}; --config FILE takes values of your own"
+        )
     text = resources.files("dimvida.training").joinpath("presets", f"{name}.toml").read_text()
     values = tomllib.loads(text)
+    if file is not None:
+        _merge(values, _read_toml(file))
     for override in overrides:
         _apply(values, override)
-    return config_from_nested(values, f"preset {name}")
+    return config_from_nested(values, f"preset {name}" if file is None else str(file))
 
 
 def config_from_nested(values: dict[str, Any], where: str) -> TrainConfig:
@@ -257,6 +272,24 @@ def config_from_nested(values: dict[str, Any], where: str) -> TrainConfig:
         if name in converted:
             converted[name] = config_from_dict(kind, converted[name], f"{where}: {name}")
     return config_from_dict(TrainConfig, converted, where)
+
+
+def _read_toml(file: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(file.read_text())
+    except OSError as error:
+        raise InputError(f"--config {file}: cannot be read ({error.strerror})") from None
+    except ValueError as error:  # of the encoding or of the syntax
+        raise InputError(f"--config {file}: not valid TOML ({error})") from None
+
+
+def _merge(values: dict[str, Any], others: dict[str, Any]) -> None:
+    for name, value in others.items():
+        table = values.get(name)
+        if isinstance(table, dict) and isinstance(value, dict):
+            table.update(value)
+        else:
+            values[name] = value
 
 
 def _apply(values: dict[str, Any], override: str) -> None:

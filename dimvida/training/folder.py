@@ -31,13 +31,16 @@ class RunFolder:
         path: The folder; made by ``owned``.
 
     Attributes:
-        checkpoint, samples, latents, curves: Paths in it.
+        checkpoint, best, steps, samples, tensorboard, latents, curves: Paths in it.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.checkpoint = path / "checkpoint"
+        self.best = path / "best"
+        self.steps = path / "steps"
         self.samples = path / "samples"
+        self.tensorboard = path / "tensorboard"
         self.latents = path / "latents.safetensors"
         self.curves = path / "curves.png"
         self._description = path / "run.json"
@@ -49,6 +52,10 @@ class RunFolder:
     def curve(self, stage: str) -> Path:
         """The learning curve of a stage."""
         return self.path / f"{stage}.csv"
+
+    def step(self, stage: str, step: int) -> Path:
+        """The checkpoint that is kept of a step of a stage."""
+        return self.steps / f"{stage}-{step:06d}"
 
     def check(
         self,
@@ -106,7 +113,7 @@ class RunFolder:
                 raise InputError(f"{self.path}: another process is training here; choose another --out") from None
             except OSError:
                 pass  # some network file systems have no locks
-            for folder in (self.path, self.checkpoint, self.samples):
+            for folder in (self.path, self.checkpoint, self.best, self.samples, *self.steps.glob("*")):
                 for path in folder.glob(".*"):
                     if _UNFINISHED.fullmatch(path.name):
                         path.unlink(missing_ok=True)

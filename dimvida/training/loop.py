@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from dimvida.errors import DimvidaError
 from dimvida.training.config import StageConfig
+from dimvida.training.feeding import Draws, default_workers, feed
 from dimvida.training.interrupt import Interrupt
 from dimvida.training.objectives import LossModule
 from dimvida.training.ranks import Ranks, Share
@@ -45,14 +46,19 @@ class Hooks:
 
     Attributes:
         progress: Called after every step with (step, total, the last loss that was read or None).
-        point: Called with each new point of the learning curve and the whole curve.
+        point: Called with (new point of the learning curve, network with averaged weights).
         sheet: Called with (network with averaged weights, step) when a sample sheet is due.
+        keep: Called with (network with averaged weights, step) when a checkpoint is to be kept.
+        saving: Called before the training state is saved. What is missing in files when a process is killed between
+            two states is made again after the older one; what the newer one takes for done must be there before it.
         saved: Called with (network with averaged weights, step) after the training state was saved.
     """
 
     progress: Callable[[int, int, float | None], None] = lambda step, total, loss: None
-    point: Callable[[CurvePoint, list[CurvePoint]], None] = lambda point, curve: None
+    point: Callable[[CurvePoint, nn.Module], None] = lambda point, network: None
     sheet: Callable[[nn.Module, int], None] = lambda network, step: None
+    keep: Callable[[nn.Module, int], None] = lambda network, step: None
+    saving: Callable[[], None] = lambda: None
     saved: Callable[[nn.Module, int], None] = lambda network, step: None
 
 
@@ -64,39 +70,52 @@ def learning_rate(config: StageConfig, step: int, total: int) -> float:
     return config.lr * warmup * 0.5 * (1 + math.cos(math.pi * step / total))
 
 
-def run_stage(stage: Stage, hooks: Hooks, interrupt: Interrupt, ranks: Ranks) -> StageResult:
+def run_stage(
+    stage: Stage, hooks: Hooks, interrupt: Interrupt, ranks: Ranks, workers: int | None = None
+) -> StageResult:
     """Train until the stage's last step or an interruption; the state is saved either way.
 
     All ranks call it with the same stage; rank 0 validates, saves and calls the hooks.
+
+    Args:
+        stage: What to train, and from which step on.
+        hooks: Callbacks.
+        interrupt: Asked between steps.
+        ranks: The processes that train together.
+        workers: Processes that draw batches ahead; None for as many as the objective needs.
 
     Raises:
         Diverged: If the loss or the weights are no longer finite; the last saved state stays.
     """
     objective, total = stage.objective, stage.total
     order = BatchOrder(objective.items, stage.config.batch, stage.seed, objective.name)
-    module = ranks.wrap(LossModule(objective))
+    draws = Draws(objective, order, stage.seed, ranks)
+    module = loss_module(stage, ranks)
     # Reading a loss costs nothing where it is computed on the host by this process alone.
     patience = 1 if objective.device.type == "cpu" and ranks.count == 1 else LONGEST_UNREAD
     objective.network.train()
     clock = time.monotonic()
-    while stage.step < total and not ranks.stops(interrupt.requested):
-        indices = order.indices(stage.step)
-        share = ranks.share(len(indices))
-        batch = objective.draw(indices, stage.seed, stage.step, share.rows)
-        optimise(stage, module, share, batch)
-        if len(stage.unread) >= patience:
-            _read_losses(stage, ranks)
-        now = time.monotonic()
-        stage.seconds, clock = stage.seconds + now - clock, now
-        hooks.progress(stage.step, total, stage.window[-1] if stage.window else None)
-        _after_step(stage, hooks, ranks, order.batches_per_epoch)
-    _read_losses(stage, ranks)
+    with feed(draws, range(stage.step, total), default_workers(objective) if workers is None else workers) as batches:
+        while stage.step < total and not ranks.stops(interrupt.requested):
+            optimise(stage, module, *next(batches))
+            if len(stage.unread) >= patience:
+                read_losses(stage, ranks)
+            now = time.monotonic()
+            stage.seconds, clock = stage.seconds + now - clock, now
+            hooks.progress(stage.step, total, stage.window[-1] if stage.window else None)
+            _after_step(stage, hooks, ranks, order.batches_per_epoch)
+    read_losses(stage, ranks)
     _require_finite(stage)
     stage.averaged_network.eval()
     if ranks.is_first:
-        stage.save()
-        hooks.saved(stage.averaged_network, stage.step)
+        _save(stage, hooks)
     return StageResult(stage.averaged_network, finished=stage.step >= total)
+
+
+def loss_module(stage: Stage, ranks: Ranks) -> nn.Module:
+    """The stage's loss, whose gradients are those of all processes, compiled if the configuration says so."""
+    module = ranks.wrap(LossModule(stage.objective))
+    return torch.compile(module) if stage.config.compile else module
 
 
 def optimise(stage: Stage, module: nn.Module, share: Share, batch: dict[str, Tensor]) -> None:
@@ -104,7 +123,7 @@ def optimise(stage: Stage, module: nn.Module, share: Share, batch: dict[str, Ten
 
     Args:
         stage: Gets the step's loss, unread.
-        module: The loss of ``stage.objective``, as ``Ranks.wrap`` gave it.
+        module: The loss of ``stage.objective``, as ``loss_module`` gives it.
         share: This process's part of the batch.
         batch: What the objective drew for it.
     """
@@ -131,23 +150,32 @@ def to_device(batch: dict[str, Tensor], device: torch.device) -> dict[str, Tenso
 
 def _after_step(stage: Stage, hooks: Hooks, ranks: Ranks, batches_per_epoch: int) -> None:
     config, last = stage.config, stage.step == stage.total
-    logs, saves = last or stage.step % config.log_every == 0, stage.step % config.save_every == 0
-    draws = last or (config.sheet_every > 0 and stage.step % config.sheet_every == 0)
-    if logs or saves:
-        _read_losses(stage, ranks)
-    if last or saves:
-        _require_finite(stage)
-    if not (logs or saves or draws):
+    logs, saves, draws, keeps = (
+        every > 0 and stage.step % every == 0
+        for every in (config.log_every, config.save_every, config.sheet_every, config.keep_every)
+    )
+    if not (last or logs or saves or draws or keeps):
         return
+    read_losses(stage, ranks)
+    if last or saves or keeps:
+        _require_finite(stage)
     averaged = stage.averaged_network.eval()
-    if logs:
+    if last or logs:
         _add_point(stage, hooks, ranks, batches_per_epoch)
-    if draws and ranks.is_first:
-        hooks.sheet(averaged, stage.step)
-    if saves and not last and ranks.is_first:
-        stage.save()
-        hooks.saved(averaged, stage.step)
+    if ranks.is_first:
+        if last or draws:
+            hooks.sheet(averaged, stage.step)
+        if keeps:
+            hooks.keep(averaged, stage.step)
+        if saves and not last:
+            _save(stage, hooks)
     stage.objective.network.train()
+
+
+def _save(stage: Stage, hooks: Hooks) -> None:
+    hooks.saving()
+    stage.save()
+    hooks.saved(stage.averaged_network, stage.step)
 
 
 def _add_point(stage: Stage, hooks: Hooks, ranks: Ranks, batches_per_epoch: int) -> None:
@@ -158,10 +186,10 @@ def _add_point(stage: Stage, hooks: Hooks, ranks: Ranks, batches_per_epoch: int)
         lr = learning_rate(stage.config, stage.step - 1, stage.total)
         epoch = stage.step / batches_per_epoch
         stage.curve.append(CurvePoint(stage.step, epoch, mean, lr, validation, stage.seconds))
-        hooks.point(stage.curve[-1], stage.curve)
+        hooks.point(stage.curve[-1], stage.averaged_network)
 
 
-def _read_losses(stage: Stage, ranks: Ranks) -> None:
+def read_losses(stage: Stage, ranks: Ranks) -> None:
     """Bring the unread losses into the window; all ranks get the same ones."""
     if not stage.unread:
         return

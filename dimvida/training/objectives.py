@@ -18,8 +18,10 @@ from dimvida.diffusion.masking import random_known
 from dimvida.diffusion.schedule import VPSchedule
 from dimvida.models.autoencoder import Autoencoder
 from dimvida.models.score_network import ScoreNetwork
+from dimvida.sampling.engine import default_dtype
 from dimvida.training.config import AutoencoderStageConfig, DiffusionStageConfig
 from dimvida.training.ranks import Ranks, Share
+from dimvida.training.resident import Items
 from dimvida.training.seeds import derived_generator, derived_seed, seeded
 
 VALIDATION_BATCH = 256
@@ -32,6 +34,7 @@ class Objective(Protocol):
     network: nn.Module
     items: int
     device: torch.device
+    draws_slowly: bool  # so that worker processes should do it
 
     def draw(self, indices: Tensor, seed: int, step: int, rows: slice) -> dict[str, Tensor]:
         """What the loss needs, on the CPU, of some rows of a batch.
@@ -94,30 +97,45 @@ class AutoencoderObjective:
         # Convolutions run faster on this layout, on CPUs as on GPUs; the weights are the same.
         self.network = network.to(memory_format=torch.channels_last)
         self.config, self.device, self._ranks = config, device, ranks
-        self.images, self.held_out = images, held_out
-        self.items = len(images)
+        self.held_out, self.items = held_out, len(images)
+        self._autocast = config.autocast == "bfloat16" or (
+            config.autocast == "auto" and default_dtype(device) == torch.bfloat16
+        )
         self._augment = v2.TrivialAugmentWide(fill=255) if config.augment == "trivial-augment-wide" else None
+        # Images that are augmented on the host are not needed elsewhere.
+        self._images = Items(images, torch.device("cpu") if self._augment else device)
+        self.draws_slowly = self._augment is not None or (device.type == "cuda" and not self._images.resident)
 
     def draw(self, indices: Tensor, seed: int, step: int, rows: slice) -> dict[str, Tensor]:
-        images = self.images[indices[rows]]
+        batch = {"images": self._images.pick(indices[rows])}
         if self._augment is not None:
-            images = self._augmented(images, derived_seed(seed, "autoencoder/augment", step), rows.start)
+            batch["images"] = self._augmented(batch["images"], derived_seed(seed, "autoencoder/augment", step), rows)
         if self.config.recolour:
             generator = derived_generator(seed, "autoencoder/recolour", step)
-            images = recoloured(images, channel_orders(len(indices), images.shape[1], generator)[rows])
-        batch = {"images": images}
+            batch["orders"] = channel_orders(len(indices), self._images.values.shape[1], generator)[rows]
         if self.config.latent_noise:
             generator = derived_generator(seed, "autoencoder/noise", step)
             batch["noise"] = torch.randn(len(indices), self.network.config.latent_dim, generator=generator)[rows]
         return batch
 
-    def loss(self, share: Share, images: Tensor, noise: Tensor | None = None) -> Tensor:
+    def loss(self, share: Share, images: Tensor, orders: Tensor | None = None, noise: Tensor | None = None) -> Tensor:
+        images = self._images.take(images)
+        if orders is not None:
+            images = recoloured(images, orders)
         target = self._pixels(images)
-        latents = self.network.encode(target)
+        with self._low_precision():
+            latents = self.network.encode(target)
         if noise is not None:
+            latents = latents.float()
             spread = self._ranks.deviation(latents, share)
             latents = latents + self.config.latent_noise * spread * noise
-        return reconstruction_loss(self.network.decode(latents), target, self.config)
+        with self._low_precision():
+            output = self.network.decode(latents)
+        return reconstruction_loss(output.float(), target, self.config)
+
+    def _low_precision(self) -> torch.autocast:
+        """Products in bfloat16 where the hardware has it; weights and losses stay in float32."""
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self._autocast)
 
     @torch.no_grad()
     def validate(self, network: nn.Module) -> dict[str, float]:
@@ -134,11 +152,11 @@ class AutoencoderObjective:
         pixels = images.to(self.device, memory_format=torch.channels_last)
         return pixels.float() / 255
 
-    def _augmented(self, images: Tensor, seed: int, first_row: int) -> Tensor:
+    def _augmented(self, images: Tensor, seed: int, rows: slice) -> Tensor:
         # torchvision draws from the global generator, once per image.
         with seeded(seed) as reseed:
             augmented = []
-            for row, image in enumerate(images, first_row):
+            for row, image in enumerate(images, rows.start):
                 reseed(seed + row)
                 augmented.append(self._augment(image))
             return torch.stack(augmented)
@@ -165,7 +183,7 @@ def channel_orders(count: int, channels: int, generator: torch.Generator) -> Ten
 
 def recoloured(images: Tensor, orders: Tensor) -> Tensor:
     """Images [N, C, H, W] with each one's channels in its order [N, C]."""
-    return images[torch.arange(len(images))[:, None], orders]
+    return images[torch.arange(len(images), device=images.device)[:, None], orders]
 
 
 class DiffusionObjective:
@@ -185,6 +203,7 @@ class DiffusionObjective:
     """
 
     name = "diffusion"
+    draws_slowly = False
 
     def __init__(
         self,
@@ -200,42 +219,42 @@ class DiffusionObjective:
     ) -> None:
         self.network, self.config, self.schedule, self.device = network, config, schedule, device
         self.prediction = prediction
-        self.latents, self.held_out = latents, held_out
-        self.present = _all_true(latents) if present is None else present
-        self.held_out_present = _all_true(held_out) if held_out_present is None else held_out_present
-        self.items = latents.shape[1]
+        self.held_out, self.items = held_out, latents.shape[1]
+        self._present = _all_true(latents) if present is None else present
+        self._held_out_present = _all_true(held_out) if held_out_present is None else held_out_present
+        self._variants = len(latents)
+        self._latents = Items(latents.flatten(0, 1), device)  # [K N, V, D]
 
     def draw(self, indices: Tensor, seed: int, step: int, rows: slice) -> dict[str, Tensor]:
         generator = derived_generator(seed, "diffusion", step)
-        variants = torch.randint(len(self.latents), indices.shape, generator=generator)
-        latents = self.latents[variants[rows], indices[rows]]
-        conditions = self._conditions(len(indices), latents, self.present[variants, indices], generator)
+        variants = torch.randint(self._variants, indices.shape, generator=generator)
+        latents = self._latents.pick((variants * self.items + indices)[rows])
+        present = self._present[variants, indices]
+        conditions = self._conditions(self._latents.values.shape[-1], present, generator)
         return {"latents": latents, **{name: tensor[rows] for name, tensor in conditions.items()}}
 
     def loss(self, share: Share, latents: Tensor, **conditions: Tensor) -> Tensor:
-        return self._denoising_loss(self.network, latents, **conditions)
+        return self._denoising_loss(self.network, self._latents.take(latents), **conditions)
 
     @torch.no_grad()
     def validate(self, network: nn.Module) -> dict[str, float]:
         # The same masks, times and noise each time, so that the curve shows the network alone.
         generator = derived_generator(0, "diffusion/validation")
         total = 0.0
-        batches = self.held_out.split(VALIDATION_BATCH), self.held_out_present.split(VALIDATION_BATCH)
+        batches = self.held_out.split(VALIDATION_BATCH), self._held_out_present.split(VALIDATION_BATCH)
         for latents, present in zip(*batches, strict=True):
-            conditions = self._conditions(len(latents), latents, present, generator)
+            conditions = self._conditions(latents.shape[-1], present, generator)
             moved = {name: tensor.to(self.device) for name, tensor in {"latents": latents, **conditions}.items()}
             total += float(self._denoising_loss(network, **moved)) * len(latents)
         return {"loss": total / len(self.held_out)}
 
-    def _conditions(
-        self, batch: int, latents: Tensor, present: Tensor, generator: torch.Generator
-    ) -> dict[str, Tensor]:
-        """Known and present views, times and noise of a batch of such latents [any, V, D]."""
-        _, views, size = latents.shape
+    def _conditions(self, latent_dim: int, present: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
+        """Known views, times and noise of a batch of objects with these views [B, V]."""
+        batch, views = present.shape
         return {
             "known": random_known(batch, views, self.config.drop, generator, present),
             "t": training_times(batch, self.schedule, self.config.times, generator),
-            "noise": torch.randn(batch, views, size, generator=generator),
+            "noise": torch.randn(batch, views, latent_dim, generator=generator),
             "present": present,
         }
 

@@ -7,15 +7,14 @@ latents.safetensors         the encoded data, which --resume need not encode aga
 autoencoder.csv, diffusion.csv, curves.png
 samples/                    sample sheets
 checkpoint/                 the model; usable at any time after the autoencoder stage
+best/, steps/               earlier ones, see ``outputs``
 """
 
 from __future__ import annotations
 
 import contextlib
-import copy
 import hashlib
 import json
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,10 +27,8 @@ from dimvida._version import __version__
 from dimvida.diffusion.schedule import VPSchedule
 from dimvida.errors import DimvidaError, InputError
 from dimvida.models.autoencoder import Autoencoder
-from dimvida.models.checkpoint import Checkpoint, CheckpointConfig, save_checkpoint
+from dimvida.models.checkpoint import Checkpoint, CheckpointConfig
 from dimvida.models.score_network import ScoreNetwork
-from dimvida.sampling.multiview import MultiViewModel
-from dimvida.training import curves
 from dimvida.training.config import StageConfig, TrainConfig
 from dimvida.training.dataset import TrainingData
 from dimvida.training.folder import STAGES, RunFolder
@@ -47,11 +44,11 @@ from dimvida.training.latents import (
 )
 from dimvida.training.loop import Diverged, Hooks, run_stage
 from dimvida.training.objectives import AutoencoderObjective, DiffusionObjective, Objective
+from dimvida.training.outputs import ESTIMATE_OBJECTS, Outputs
 from dimvida.training.progress import Watcher
 from dimvida.training.ranks import Ranks
 from dimvida.training.seeds import derived_seed, seeded
-from dimvida.training.sheets import completion_sheet, reconstruction_sheet
-from dimvida.training.stage import CurvePoint, Stage, load_state
+from dimvida.training.stage import Stage, load_state
 
 # The parts of a configuration that decide about a stage's result.
 DECIDING = {
@@ -59,11 +56,8 @@ DECIDING = {
     "diffusion": ("seed", "validation", "autoencoder", "autoencoder_stage", "score", "diffusion_stage"),
 }
 
-SHEET_OBJECTS = 8
-PLOT_INTERVAL = 30.0  # seconds
-
-# Objects that give the latents' statistics where there is no time to encode all.
-ESTIMATE_OBJECTS = 512
+# Options of a stage that do not.
+INDIFFERENT = ("keep_every",)
 
 
 @dataclass(slots=True)
@@ -80,6 +74,8 @@ class Run:
         init: Start from these weights instead of random ones: the autoencoder's, and the score network's if it
             was trained.
         ranks: The processes that train together; rank 0 alone uses the folder.
+        workers: Processes that draw batches ahead; None for as many as a stage needs.
+        tensorboard: Whether curves and sheets go to TensorBoard too.
 
     Raises:
         InputError: If ``init`` is of other sizes or views.
@@ -93,11 +89,11 @@ class Run:
     interrupt: Interrupt
     init: Checkpoint | None = None
     ranks: Ranks = field(default_factory=Ranks)
+    workers: int | None = None
+    tensorboard: bool = False
     folder: RunFolder = field(init=False)
     checkpoint: Checkpoint = field(init=False)
-    curves: dict[str, list[CurvePoint]] = field(init=False, default_factory=dict)
-
-    _drawn: float = field(init=False, default_factory=time.monotonic)
+    outputs: Outputs = field(init=False)
 
     def __post_init__(self) -> None:
         self.folder = RunFolder(self.out)
@@ -129,6 +125,10 @@ class Run:
             score.to(self.device),
             torch.zeros_like(ones),
             ones,
+        )
+        dtype = getattr(torch, config.storage.dtype)
+        self.outputs = Outputs(
+            self.folder, self.checkpoint, self.data, self.device, dtype, self.interrupt, self.tensorboard
         )
 
     def _start_from(self, init: Checkpoint, config: CheckpointConfig) -> None:
@@ -186,9 +186,11 @@ class Run:
         stage = self._autoencoder_stage() if name == "autoencoder" else self._diffusion_stage()
         if state is not None:
             stage.restore(state)
-        hooks = self._hooks(stage) if self.ranks.is_first else Hooks()
+        hooks = Hooks()
+        if self.ranks.is_first:
+            hooks = self.outputs.hooks(stage, self.watch(name, stage.total, "steps", stage.step))
         try:
-            result = run_stage(stage, hooks, self.interrupt, self.ranks)
+            result = run_stage(stage, hooks, self.interrupt, self.ranks, self.workers)
         except Diverged as error:
             raise DimvidaError(f"{name}: {error}; {self._way_on(stage)}") from None
         if name == "autoencoder":
@@ -205,16 +207,6 @@ class Run:
         self.folder.begin(name, digest, self._init_digest, description)
         return state
 
-    def _hooks(self, stage: Stage) -> Hooks:
-        name = stage.objective.name
-        show = self.watch(name, stage.total, "steps", stage.step)
-        return Hooks(
-            progress=lambda step, total, loss: show(step, "" if loss is None else f"loss {loss:.4g}"),
-            point=lambda point, curve: curves.write_csv(self.folder.curve(name), curve),
-            sheet=self._reconstruction_sheet if name == "autoencoder" else self._completion_sheet,
-            saved=lambda network, step: self._stage_saved(stage, network, step),
-        )
-
     def _way_on(self, stage: Stage) -> str:
         """What helps after a divergence. Not --resume: it would repeat it, and refuses another lr."""
         name = stage.objective.name
@@ -224,17 +216,6 @@ class Run:
             advice += " --stage diffusion" if name == "diffusion" else ""
         return advice
 
-    def _stage_saved(self, stage: Stage, network: nn.Module, step: int) -> None:
-        name = stage.objective.name
-        self.curves[name] = stage.curve
-        # Drawing takes longer than many steps of a small network.
-        if step == stage.total or self.interrupt.requested or time.monotonic() - self._drawn > PLOT_INTERVAL:
-            curves.plot(self.folder.curves, self.curves)
-            self._drawn = time.monotonic()
-        if name == "diffusion":
-            self._record(stage)
-            save_checkpoint(self.folder.checkpoint, self._with_score(network), self._dtype)
-
     def _adopt_saved_autoencoder(self) -> None:
         stage = self._autoencoder_stage()
         stage.restore(self.ranks.from_first(lambda: load_state(stage.state_path, stage.config_digest)))
@@ -243,7 +224,7 @@ class Run:
                 f"{self.out}: its autoencoder is unfinished (step {stage.step} of {stage.total}); "
                 "finish it with --stage all --resume"
             )
-        self.curves["autoencoder"] = stage.curve
+        self.outputs.curves["autoencoder"] = stage.curve
         self._adopt_autoencoder(stage.averaged_network.eval(), stage)
 
     def _adopt_initial_autoencoder(self) -> None:
@@ -297,9 +278,9 @@ class Run:
         self.checkpoint.autoencoder = autoencoder
         mean, std, whole = self.ranks.from_first(self._latent_statistics)
         self.checkpoint.latent_mean, self.checkpoint.latent_std = mean.to(self.device), std.to(self.device)
-        self._record(stage)
+        self.outputs.record(stage)
         if self.ranks.is_first and not self.folder.state("diffusion").exists():
-            save_checkpoint(self.folder.checkpoint, self.checkpoint, self._dtype)
+            self.outputs.save()
         if not whole:
             raise Stopped
 
@@ -333,35 +314,11 @@ class Run:
         config = self.config.diffusion_stage
         return object_variants(self.data.images.shape[2], mirror=config.mirror, recolour=config.recolour)
 
-    def _record(self, stage: Stage) -> None:
-        validation = stage.curve[-1].validation if stage.curve else {}
-        minutes = round(stage.seconds / 60, 1)
-        entry = {"steps": stage.step, "minutes": minutes, "validation": validation}
-        self.checkpoint.config.provenance[stage.objective.name] = entry
-
-    def _with_score(self, network: nn.Module) -> Checkpoint:
-        assert isinstance(network, ScoreNetwork)
-        checkpoint = copy.copy(self.checkpoint)
-        checkpoint.score = network
-        return checkpoint
-
-    def _reconstruction_sheet(self, network: nn.Module, step: int) -> None:
-        assert isinstance(network, Autoencoder)
-        path = self.folder.samples / f"autoencoder-{step:06d}.png"
-        first = slice(SHEET_OBJECTS)
-        images, present = self.data.held_out[first], self.data.held_out_present[first]
-        reconstruction_sheet(path, network, images, present, self.data.view_names)
-
-    def _completion_sheet(self, network: nn.Module, step: int) -> None:
-        checkpoint = copy.deepcopy(self._with_score(network))
-        model = MultiViewModel(checkpoint).to(self.device)
-        path = self.folder.samples / f"diffusion-{step:06d}.png"
-        first = slice(SHEET_OBJECTS)
-        completion_sheet(path, model, self.data.held_out[first], self.data.held_out_present[first])
-
     def _digest(self, stage: str) -> str:
         """Hash of everything that decides about a stage's result."""
         values = self.config.to_dict()
+        for table in ("autoencoder_stage", "diffusion_stage"):
+            values[table] = {name: value for name, value in values[table].items() if name not in INDIFFERENT}
         relevant = {name: values[name] for name in DECIDING[stage]} | {"data": self.data.digest}
         if self._init_digest is not None:
             relevant["init"] = self._init_digest
@@ -370,10 +327,6 @@ class Run:
     @property
     def _init_digest(self) -> str | None:
         return None if self.init is None else self.init.digest
-
-    @property
-    def _dtype(self) -> torch.dtype:
-        return getattr(torch, self.config.storage.dtype)
 
 
 def _is_trained(score: ScoreNetwork) -> bool:

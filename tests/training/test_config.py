@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -67,6 +69,8 @@ def test_any_override_is_accepted_or_refused_cleanly(text: str):
         ("diffusion_stage.ema=1.0", "ema must be in"),
         ("diffusion_stage.times=cosine", "choose from uniform, importance"),
         ("autoencoder_stage.augment=flip", "choose from none"),
+        ("autoencoder_stage.autocast=float16", "choose from auto, off, bfloat16"),
+        ("diffusion_stage.keep_every=-1", "keep_every must not be negative"),
         ("score.groups=7", "not a multiple of groups 7"),
         ("storage.dtype=int8", "choose from float32"),
         ("validation=1.0", "validation must be between"),
@@ -76,6 +80,35 @@ def test_any_override_is_accepted_or_refused_cleanly(text: str):
 def test_bad_overrides(override: str, message: str):
     with pytest.raises(InputError, match=message):
         load_preset("tiny", [override])
+
+
+def test_a_file_replaces_the_presets_values_and_is_replaced_by_single_ones(tmp_path: Path):
+    file = tmp_path / "mine.toml"
+    file.write_text("seed = 5\n[diffusion_stage]\nlr = 1\nbatch = 7\n[autoencoder]\nlatent_dim = 48\n")
+    config, preset = load_preset("tiny", ["diffusion_stage.batch=9"], file), load_preset("tiny")
+    assert (config.seed, config.autoencoder.latent_dim) == (5, 48)
+    assert (config.diffusion_stage.lr, config.diffusion_stage.batch) == (1.0, 9)
+    assert config.diffusion_stage.steps == preset.diffusion_stage.steps and config.score == preset.score
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("seed = ", "not valid TOML"),
+        ("[optimiser]\nlr = 1", "unknown option 'optimiser'"),
+        ("[score]\nwidht = 1", "mine.toml: score: unknown option 'widht'"),
+        ("score = 3", "mine.toml: score: expected a table"),
+        ("[score]\nwidth = 'wide'", "width must be int"),
+        ("[diffusion_stage]\nbatch = 0", "batch must be at least 1"),
+    ],
+)
+def test_bad_files(tmp_path: Path, text: str, message: str):
+    (tmp_path / "mine.toml").write_text(text)
+    with pytest.raises(InputError, match=message) as caught:
+        load_preset("tiny", [], tmp_path / "mine.toml")
+    assert "mine.toml" in str(caught.value)
+    with pytest.raises(InputError, match=r"other\.toml: cannot be read"):
+        load_preset("tiny", [], tmp_path / "other.toml")
 
 
 def test_whole_numbers_are_numbers():

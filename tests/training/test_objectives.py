@@ -9,9 +9,17 @@ import torch
 
 from dimvida.diffusion.schedule import VPSchedule
 from dimvida.models import ScoreNetwork
+from dimvida.models.autoencoder import build_autoencoder
+from dimvida.models.config import AutoencoderConfig
 from dimvida.training.config import AutoencoderStageConfig, DiffusionStageConfig
-from dimvida.training.objectives import DiffusionObjective, channel_orders, recoloured, reconstruction_loss
-from dimvida.training.ranks import Share
+from dimvida.training.objectives import (
+    AutoencoderObjective,
+    DiffusionObjective,
+    channel_orders,
+    recoloured,
+    reconstruction_loss,
+)
+from dimvida.training.ranks import Ranks, Share
 from dimvida.training.seeds import derived_generator
 
 CPU = torch.device("cpu")
@@ -60,3 +68,20 @@ def test_every_variant_of_an_object_is_trained_on():
     for step in range(30):
         objective.loss(Share(slice(0, 5)), **objective.draw(torch.arange(5), 0, step, slice(0, 5)))
     assert seen == {0.0, 1.0, 2.0, 3.0}
+
+
+def test_autocast_computes_in_bfloat16_and_keeps_weights_and_losses_in_float32():
+    network = build_autoencoder(AutoencoderConfig(kind="patch", image_size=16, latent_dim=8, base=8))
+    images = torch.randint(256, (6, 3, 16, 16), dtype=torch.uint8)
+    seen, losses = set(), {}
+    network.encoder[1].register_forward_hook(lambda module, inputs, output: seen.add(output.dtype))
+    for autocast in ("off", "bfloat16"):
+        config = AutoencoderStageConfig(autocast=autocast, latent_noise=0.1)
+        objective = AutoencoderObjective(network, images, images, config, CPU, Ranks())
+        loss = objective.loss(Share(slice(0, 6)), **objective.draw(torch.arange(6), 0, 0, slice(0, 6)))
+        loss.backward()
+        losses[autocast] = float(loss.detach())
+        assert loss.dtype == torch.float32
+    assert seen == {torch.float32, torch.bfloat16}
+    assert losses["bfloat16"] != losses["off"] and losses["bfloat16"] == pytest.approx(losses["off"], rel=0.02)
+    assert all(weight.dtype == weight.grad.dtype == torch.float32 for weight in network.parameters())

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch._dynamo
 from PIL import Image
 from trainings import StopAfter, curve
 
@@ -94,6 +95,40 @@ def test_resumed_runs_equal_the_uninterrupted_one(
         assert (tmp_path / "checkpoint" / name).read_bytes() == (finished / "checkpoint" / name).read_bytes()
 
 
+def test_the_best_and_every_kth_checkpoint_are_kept(tmp_path: Path, fast_config: TrainConfig, data: TrainingData):
+    config = with_stage(fast_config, "autoencoder", keep_every=25)
+    config = with_stage(config, "diffusion", keep_every=40, lr=0.1, lr_schedule="constant", ema=0.0)
+    for number, stop in enumerate([40, 50, 10**9]):
+        assert run(tmp_path / "cut", config, data, stop=stop, resume=number > 0) == (stop > 120)
+    assert run(tmp_path / "whole", with_stage(config, "diffusion", keep_every=0), data)
+    rows = curve(tmp_path / "whole" / "diffusion.csv")
+    best = min(rows, key=lambda row: float(row["validation_loss"]))
+    assert best is not rows[-1], "nothing to tell apart"
+    for out in (tmp_path / "cut", tmp_path / "whole"):
+        account = load_checkpoint(out / "best").config.provenance["diffusion"]
+        assert account["steps"] == int(best["step"])
+        assert account["validation"] == {"loss": float(best["validation_loss"])}
+    for name in WEIGHT_FILES:
+        assert (tmp_path / "cut/best" / name).read_bytes() == (tmp_path / "whole/best" / name).read_bytes()
+    score = Path("score.safetensors")
+    assert (tmp_path / "cut/best" / score).read_bytes() != (tmp_path / "cut/checkpoint" / score).read_bytes()
+    kept = ["autoencoder-000025", "autoencoder-000050", "diffusion-000040", "diffusion-000080", "diffusion-000120"]
+    assert sorted(path.name for path in (tmp_path / "cut" / "steps").iterdir()) == kept
+    assert load_checkpoint(tmp_path / "cut/steps/diffusion-000080").config.provenance["diffusion"]["steps"] == 80
+    last = (tmp_path / "cut/steps/diffusion-000120" / score).read_bytes()
+    assert last == (tmp_path / "cut/checkpoint" / score).read_bytes()
+    assert not (tmp_path / "whole/steps" / "diffusion-000040").exists()
+
+
+def test_the_best_autoencoder_is_usable_before_the_diffusion(
+    tmp_path: Path, fast_config: TrainConfig, data: TrainingData
+):
+    assert not run(tmp_path, with_stage(fast_config, "autoencoder", steps=30), data, stop=27)
+    assert load_checkpoint(tmp_path / "best").config.provenance["autoencoder"]["steps"] in (10, 20)
+    latents = load(tmp_path / "best").encode(data.images)
+    assert 0.5 < float(latents.std()) < 2
+
+
 def test_a_run_stopped_while_it_encodes_resumes_exactly(tmp_path: Path, fast_config: TrainConfig, data: TrainingData):
     config = with_stage(fast_config, "autoencoder", steps=5)
     config = with_stage(config, "diffusion", steps=20, mirror=True, recolour=True)
@@ -121,6 +156,34 @@ def test_a_run_stopped_while_it_encodes_resumes_exactly(tmp_path: Path, fast_con
     for name in WEIGHT_FILES:
         file = Path("checkpoint") / name
         assert (tmp_path / "cut" / file).read_bytes() == (tmp_path / "whole" / file).read_bytes()
+
+
+def test_the_diffusion_goes_on_without_the_images(
+    finished: Path, tmp_path: Path, fast_config: TrainConfig, data: TrainingData
+):
+    assert not run(tmp_path, fast_config, data, stop=60 + 7)
+    blank = dataclasses.replace(data, images=torch.zeros_like(data.images))
+    assert run(tmp_path, fast_config, blank, resume=True)
+    for name in WEIGHT_FILES:
+        assert (tmp_path / "checkpoint" / name).read_bytes() == (finished / "checkpoint" / name).read_bytes()
+
+
+@pytest.mark.slow
+def test_a_compiled_stage_trains_alike(tmp_path: Path, fast_config: TrainConfig, data: TrainingData):
+    short = with_stage(with_stage(fast_config, "autoencoder", steps=3), "diffusion", steps=4, log_every=1)
+    both = with_stage(with_stage(short, "autoencoder", compile=True), "diffusion", compile=True)
+    counters = torch._dynamo.utils.counters
+    counters.clear()
+    assert run(tmp_path / "plain", short, data) and not counters["stats"]
+    # Traced as ever, but not made into machine code, which takes a minute.
+    with torch.compiler.set_stance(force_backend="aot_eager"):
+        assert run(tmp_path / "compiled", both, data)
+    assert counters["stats"]["unique_graphs"] >= 2 and not counters["graph_break"]
+    for stage in ("autoencoder", "diffusion"):
+        plain, compiled = (
+            [float(row["loss"]) for row in curve(tmp_path / name / f"{stage}.csv")] for name in ("plain", "compiled")
+        )
+        assert plain == pytest.approx(compiled, rel=1e-4)
 
 
 def test_stages_one_by_one(finished: Path, tmp_path: Path, fast_config: TrainConfig, data: TrainingData):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -72,6 +73,44 @@ def test_single_values_of_the_preset_are_replaced(finished: tuple[Path, Result],
     sizes = [(run / "checkpoint" / "score.safetensors").stat().st_size for run in (tmp_path, finished[0])]
     assert sizes[0] < 0.6 * sizes[1]
     assert curve(tmp_path / "autoencoder.csv") != curve(finished[0] / "autoencoder.csv")
+
+
+def test_values_come_from_a_file_of_ones_own(boxes: Path, tmp_path: Path):
+    file, out = tmp_path / "mine.toml", tmp_path / "run"
+    file.write_text("seed = 3\n[score]\nwidth = 64\n[diffusion_stage]\nsteps = 4\n[autoencoder_stage]\nsteps = 2\n")
+    chosen = ["--set", "score.groups=4", "--set", "autoencoder.image_size=16", "--set", "diffusion_stage.steps=3"]
+    result = command("train", "--data", boxes, "--out", out, "--preset", "tiny", "--config", file, *chosen)
+    assert (result.code, result.errors) == (0, [])
+    configuration = description(out)["configuration"]
+    assert (configuration["seed"], configuration["score"]["width"]) == (3, 64)
+    assert (configuration["diffusion_stage"]["steps"], configuration["autoencoder_stage"]["steps"]) == (3, 2)
+    assert load_checkpoint(out).config.provenance["configuration"] == configuration
+
+
+@pytest.mark.skipif(find_spec("tensorboard") is not None, reason="tensorboard is installed")
+def test_without_tensorboard_it_is_said_at_once(tmp_path: Path):
+    result = train(tmp_path / "missing", tmp_path / "run", "--tensorboard")
+    assert result.code == 2
+    (line,) = result.errors
+    assert "tensorboard is not installed" in line and "dimvida[tracking]" in line
+
+
+@pytest.mark.skipif(find_spec("tensorboard") is None, reason="needs tensorboard")
+def test_tensorboard_gets_curves_and_sheets_also_after_a_resume(
+    finished: tuple[Path, Result], boxes: Path, tmp_path: Path
+):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    assert train(boxes, tmp_path, "--tensorboard", "--minutes", "0.02").code == 0
+    assert train(boxes, tmp_path, "--tensorboard", "--resume").code == 0
+    assert weights(tmp_path) == weights(finished[0])
+    for stage in ("autoencoder", "diffusion"):
+        events = EventAccumulator(str(tmp_path / "tensorboard" / stage)).Reload()
+        for name, column in (("loss", "loss"), ("lr", "lr"), ("validation/loss", "validation_loss")):
+            shown = {event.step: event.value for event in events.Scalars(f"{stage}/{name}")}
+            expected = {int(row["step"]): float(row[column]) for row in curve(tmp_path / f"{stage}.csv")}
+            assert shown == pytest.approx(expected, rel=1e-5)
+        assert [event.step for event in events.Images(f"{stage}/samples")] == [max(expected)]
 
 
 def test_starts_from_the_weights_of_another_checkpoint(finished: tuple[Path, Result], boxes: Path, tmp_path: Path):

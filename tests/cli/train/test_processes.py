@@ -19,10 +19,12 @@ import pexpect
 import pytest
 import torch
 from boxes import FAST, SIZE
+from forked import Forked
 from rich.cells import cell_len
-from trainings import Result, command, curve, options, weights
+from trainings import Result, command, curve, options
 
 from dimvida.errors import InputError
+from dimvida.models.checkpoint import WEIGHT_FILES
 from dimvida.sampling.multiview import load
 
 # Long enough to be interrupted in the middle, and saved often enough to lose little.
@@ -34,6 +36,7 @@ LONG = (
     "diffusion_stage.steps=250",
     "diffusion_stage.save_every=100",
     "diffusion_stage.log_every=5",
+    "diffusion_stage.keep_every=90",
 )
 PATIENCE = 900  # seconds after which a process hangs
 
@@ -80,7 +83,9 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory, boxes: Path) -> Path
 def assert_equal_runs(out: Path, other: Path) -> None:
     for stage in ("autoencoder", "diffusion"):
         assert curve(out / f"{stage}.csv") == curve(other / f"{stage}.csv")
-    assert weights(out) == weights(other)
+    for folder in ("checkpoint", "best", *(f"steps/{path.name}" for path in (other / "steps").iterdir())):
+        for name in WEIGHT_FILES:
+            assert (out / folder / name).read_bytes() == (other / folder / name).read_bytes(), folder
 
 
 def assert_usable(out: Path, *, generates: bool) -> None:
@@ -156,15 +161,21 @@ def test_a_stopped_training_is_usable_and_resumes_exactly(uninterrupted: Path, b
 
 
 @pytest.mark.slow
-def test_a_killed_training_resumes_to_the_same_bytes(uninterrupted: Path, boxes: Path, tmp_path: Path):
-    stage, step = random.choice([("autoencoder", random.randint(1, 140)), ("diffusion", random.randint(1, 230))])
-    print(f"killed at about step {step} of {stage}")  # shown if the test fails
-    process = start(boxes, tmp_path)
-    wait_for(tmp_path, stage, step, lambda: process.poll() is None)
-    process.kill()
-    assert finish(process).code == -signal.SIGKILL
-    assert finish(start(boxes, tmp_path, "--resume")).code == 0
-    assert_equal_runs(tmp_path, uninterrupted)
+def test_a_training_killed_at_random_moments_resumes_to_the_same_bytes(
+    uninterrupted: Path, boxes: Path, tmp_path: Path
+):
+    out, arguments = tmp_path / "run", command_line(boxes, tmp_path / "run")[3:]
+    moments = [("autoencoder", step) for step in sorted(random.sample(range(5, 140), 2))]
+    moments += [("diffusion", step) for step in sorted(random.sample(range(5, 240), 3))]
+    print(f"killed after {moments}")  # shown if the test fails
+    for number, (stage, step) in enumerate(moments):
+        process = Forked([*arguments, *(["--resume"] if number else [])], tmp_path / f"killed{number}")
+        wait_for(out, stage, step, lambda process=process: process.alive)
+        time.sleep(random.uniform(0, 0.1))  # a step takes a few milliseconds, a save some more
+        process.send(signal.SIGKILL)
+        assert process.finish().code == -signal.SIGKILL
+    assert Forked([*arguments, "--resume"], tmp_path / "finished").finish().code == 0
+    assert_equal_runs(out, uninterrupted)
 
 
 @pytest.mark.slow

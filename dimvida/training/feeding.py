@@ -1,0 +1,107 @@
+"""Batches, drawn in place or by worker processes ahead of the steps that need them."""
+
+from __future__ import annotations
+
+import ctypes
+import multiprocessing
+import os
+import signal
+import sys
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dimvida.training.objectives import Objective
+from dimvida.training.ranks import Ranks, Share
+from dimvida.training.seeds import BatchOrder
+
+Batch = tuple[Share, dict[str, Tensor]]
+
+MOST_WORKERS = 8
+AHEAD = 4  # batches that each worker may be ahead
+
+_PR_SET_PDEATHSIG = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Draws:
+    """What a stage draws, step by step, for this process's rows."""
+
+    objective: Objective
+    order: BatchOrder
+    seed: int
+    ranks: Ranks
+
+    def batch(self, step: int) -> Batch:
+        """This process's part of the batch of a step, and what is drawn for it."""
+        indices = self.order.indices(step)
+        share = self.ranks.share(len(indices))
+        return share, self.objective.draw(indices, self.seed, step, share.rows)
+
+
+@contextmanager
+def feed(draws: Draws, steps: range, workers: int) -> Iterator[Iterator[Batch]]:
+    """The batches of these steps, in order; the same for any number of workers.
+
+    Args:
+        draws: Where they come from.
+        steps: Counted from 0.
+        workers: Processes that draw ahead; 0 to draw each batch when it is asked for.
+    """
+    if not workers or not steps:
+        yield map(draws.batch, steps)
+        return
+    # Forked, so that they share the images; a worker computes nothing that a fork may not.
+    context = multiprocessing.get_context("fork")
+    pool = ProcessPoolExecutor(workers, context, _begin_worker, (draws,))
+    try:
+        yield _ahead(pool, steps, AHEAD * workers)
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def default_workers(objective: Objective) -> int:
+    """Workers where nothing else was said: those that leave the training its cores."""
+    if not objective.draws_slowly:
+        return 0
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    neighbours = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+    return max(1, min(MOST_WORKERS, cores // (2 * neighbours)))
+
+
+def _ahead(pool: ProcessPoolExecutor, steps: range, depth: int) -> Iterator[Batch]:
+    waiting: deque[Future[tuple[Share, dict[str, np.ndarray]]]] = deque()
+    rest = iter(steps)
+    for _ in steps:
+        while len(waiting) < depth and (step := next(rest, None)) is not None:
+            waiting.append(pool.submit(_draw, step))
+        share, batch = waiting.popleft().result()
+        yield share, {name: torch.from_numpy(array) for name, array in batch.items()}
+
+
+_draws: Draws | None = None  # of a worker process
+
+
+def _begin_worker(draws: Draws) -> None:
+    global _draws
+    _draws = draws
+    torch.set_num_threads(1)
+    # Signals go to whole groups of processes. The one that trains decides, and needs its workers until then.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    if sys.platform == "linux":
+        # A killed training takes its workers along, which share its lock on the folder.
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def _draw(step: int) -> tuple[Share, dict[str, np.ndarray]]:
+    assert _draws is not None
+    share, batch = _draws.batch(step)
+    # As arrays: tensors would go through shared memory, of which containers have little.
+    return share, {name: tensor.numpy() for name, tensor in batch.items()}

@@ -1,0 +1,159 @@
+"""What a run leaves in its folder while it trains: learning curves, sample sheets and checkpoints.
+
+checkpoint/                 the last weights
+best/                       those with the lowest validation loss of the stage that trained last
+steps/<stage>-000500/       those of every ``keep_every`` steps
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import time
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from dimvida.models.autoencoder import Autoencoder
+from dimvida.models.checkpoint import Checkpoint, save_checkpoint
+from dimvida.models.score_network import ScoreNetwork
+from dimvida.sampling.multiview import MultiViewModel
+from dimvida.training import curves
+from dimvida.training.dataset import TrainingData
+from dimvida.training.folder import RunFolder
+from dimvida.training.interrupt import Interrupt
+from dimvida.training.latents import encode_views, latent_statistics
+from dimvida.training.loop import Hooks
+from dimvida.training.progress import Show
+from dimvida.training.sheets import completion_sheet, reconstruction_sheet
+from dimvida.training.stage import CurvePoint, Stage
+from dimvida.training.tensorboard import Board
+
+SHEET_OBJECTS = 8
+PLOT_INTERVAL = 30.0  # seconds
+
+# Objects that give the latents' statistics where there is no time to encode all.
+ESTIMATE_OBJECTS = 128
+
+
+class Outputs:
+    """Writes a run's curves, sheets and checkpoints.
+
+    Args:
+        folder: Where to.
+        checkpoint: The run's networks so far; a stage's own network takes its place in what is written.
+        data: Held-out objects for the sheets, training objects for estimates.
+        device: Where the networks are.
+        dtype: What weights are stored in.
+        interrupt: Once it asks to stop, the curves are drawn a last time.
+        tensorboard: Whether curves and sheets go to TensorBoard too.
+    """
+
+    def __init__(
+        self,
+        folder: RunFolder,
+        checkpoint: Checkpoint,
+        data: TrainingData,
+        device: torch.device,
+        dtype: torch.dtype,
+        interrupt: Interrupt,
+        tensorboard: bool = False,
+    ) -> None:
+        self.curves: dict[str, list[CurvePoint]] = {}
+        self._folder, self._checkpoint, self._data, self._device = folder, checkpoint, data, device
+        self._dtype, self._interrupt = dtype, interrupt
+        self._tensorboard = tensorboard
+        self._board: Board | None = None
+        self._drawn = time.monotonic()
+        self._best: tuple[CurvePoint, nn.Module] | None = None  # not written yet
+
+    def hooks(self, stage: Stage, show: Show) -> Hooks:
+        """What the loop calls while this stage trains."""
+        if self._tensorboard:
+            self._board = Board(self._folder.tensorboard, stage.objective.name, stage.step)
+        return Hooks(
+            progress=lambda step, total, loss: show(step, "" if loss is None else f"loss {loss:.4g}"),
+            point=lambda point, network: self._point(stage, point, network),
+            sheet=lambda network, step: self._sheet(stage, network, step),
+            keep=lambda network, step: self._keep(stage, network, step),
+            saving=lambda: self._save_best(stage),
+            saved=lambda network, step: self._saved(stage, network, step),
+        )
+
+    def record(self, stage: Stage) -> None:
+        """Write down in the checkpoint's provenance how far a stage is."""
+        self._checkpoint.config.provenance[stage.objective.name] = self._account(stage)
+
+    def save(self) -> None:
+        """Write the last weights."""
+        save_checkpoint(self._folder.checkpoint, self._checkpoint, self._dtype)
+
+    def _point(self, stage: Stage, point: CurvePoint, network: nn.Module) -> None:
+        curves.write_csv(self._folder.curve(stage.objective.name), stage.curve)
+        if self._board is not None:
+            self._board.point(point)
+        if all(point.validation["loss"] < earlier.validation["loss"] for earlier in stage.curve[:-1]):
+            # Copied, not written: while it learns fast, every point is the best so far.
+            self._best = point, copy.deepcopy(network)
+
+    def _sheet(self, stage: Stage, network: nn.Module, step: int) -> None:
+        path = self._folder.samples / f"{stage.objective.name}-{step:06d}.png"
+        first = slice(SHEET_OBJECTS)
+        images, present = self._data.held_out[first], self._data.held_out_present[first]
+        if isinstance(network, Autoencoder):
+            reconstruction_sheet(path, network, images, present, self._data.view_names)
+        else:
+            model = MultiViewModel(copy.deepcopy(self._with(network))).to(self._device)
+            completion_sheet(path, model, images, present)
+        if self._board is not None:
+            self._board.sheet(path, step)
+
+    def _keep(self, stage: Stage, network: nn.Module, step: int) -> None:
+        folder = self._folder.step(stage.objective.name, step)
+        self._save_snapshot(folder, stage, network)
+
+    def _save_best(self, stage: Stage) -> None:
+        if self._best is not None:
+            point, network = self._best
+            self._save_snapshot(self._folder.best, stage, network, point)
+            self._best = None
+
+    def _saved(self, stage: Stage, network: nn.Module, step: int) -> None:
+        self.curves[stage.objective.name] = stage.curve
+        # Drawing takes longer than many steps of a small network.
+        if step == stage.total or self._interrupt.requested or time.monotonic() - self._drawn > PLOT_INTERVAL:
+            curves.plot(self._folder.curves, self.curves)
+            self._drawn = time.monotonic()
+        if isinstance(network, ScoreNetwork):
+            self.record(stage)
+            save_checkpoint(self._folder.checkpoint, self._with(network), self._dtype)
+
+    def _save_snapshot(self, folder: Path, stage: Stage, network: nn.Module, point: CurvePoint | None = None) -> None:
+        checkpoint = self._with(network)
+        provenance = {**checkpoint.config.provenance, stage.objective.name: self._account(stage, point)}
+        checkpoint.config = dataclasses.replace(checkpoint.config, provenance=provenance)
+        if isinstance(network, Autoencoder):
+            first = slice(ESTIMATE_OBJECTS)
+            images, present = self._data.images[first], self._data.present[first]
+            some = encode_views(network, images, present, self._device)
+            checkpoint.latent_mean, checkpoint.latent_std = latent_statistics(some, present)
+        save_checkpoint(folder, checkpoint, self._dtype)
+
+    def _with(self, network: nn.Module) -> Checkpoint:
+        checkpoint = copy.copy(self._checkpoint)
+        if isinstance(network, Autoencoder):
+            checkpoint.autoencoder = network
+        else:
+            assert isinstance(network, ScoreNetwork)
+            checkpoint.score = network
+        return checkpoint
+
+    @staticmethod
+    def _account(stage: Stage, point: CurvePoint | None = None) -> dict[str, object]:
+        """Where a stage is, or was at a point of its curve."""
+        step, seconds = (stage.step, stage.seconds) if point is None else (point.step, point.seconds)
+        if point is None and stage.curve:
+            point = stage.curve[-1]
+        validation = {} if point is None else point.validation
+        return {"steps": step, "minutes": round(seconds / 60, 1), "validation": validation}
