@@ -50,7 +50,7 @@ class Coherence:
     def verdict(self) -> str:
         """In one sentence."""
         if self.too_weak:
-            start = "The generator is too weak for averaging to help"
+            start = "The generator is too weak for averaging to help a classifier that never saw a generated view"
         elif self.averaged > self.real and self.test.p < SIGNIFICANT:
             start = "Averaging helps even a classifier that never saw a generated view"
         else:
