@@ -23,7 +23,7 @@ ALLOWED = {
     "evaluation": {"sampling", "diffusion", "models", "data"},
     "training": {"sampling", "diffusion", "models", "data"},
     "classification": {"training", "sampling", "diffusion", "models", "data"},
-    "benchmark": {"generation", "evaluation", "sampling", "diffusion", "ops", "models", "data"},
+    "benchmark": {"training", "generation", "evaluation", "sampling", "diffusion", "ops", "models", "data"},
     "report": set(),
     "cli": {
         "benchmark", "generation", "evaluation", "classification", "training", "report",

@@ -26,9 +26,9 @@ PROFILE_COLUMNS = {
 }
 
 
-def print_head(result: dict[str, Any]) -> None:
-    """What is measured on what, and which arms do not run."""
-    versions, hardware, settings = result["versions"], result["hardware"], result["settings"]
+def print_machine(result: dict[str, Any]) -> None:
+    """With what and on what it is measured."""
+    versions, hardware = result["versions"], result["hardware"]
     gpu = hardware["gpu"]
     flags = " ".join(hardware["cpu_flags"])
     print_wrapped(
@@ -36,6 +36,12 @@ def print_head(result: dict[str, Any]) -> None:
         f"{hardware['cpu']} ({flags or 'no known flags'}), threads: {hardware['threads']}"
         + (f"; {gpu['name']}, {gpu['memory_gib']} GiB, CUDA {versions['cuda']}" if gpu else "")
     )
+
+
+def print_head(result: dict[str, Any]) -> None:
+    """What is measured on what, and which arms do not run."""
+    settings = result["settings"]
+    print_machine(result)
     print_wrapped(
         f"{settings['network']}: {settings['views']} views of {settings['latent_dim']}, width {settings['width']}; "
         f"{settings['solver']}, {' and '.join(map(str, settings['steps']))} steps, "
@@ -78,6 +84,21 @@ def print_batch(result: BatchResult) -> None:
     for arm in result.arms:
         if arm.operations:
             _print_operations(arm)
+
+
+def print_steps(rows: list[dict[str, Any]]) -> None:
+    """Training steps beside their floors, medians in milliseconds."""
+    table = _table()
+    for heading in ("preset", "stage"):
+        table.add_column(heading, no_wrap=True)
+    for heading in ("batch", "floor", "step", "draw", "Adam", "EMA", "overhead"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for row in rows:
+        pieces = (row[name] and _number(row[name]["median"]) for name in ("floor", "step", "draw", "adam", "average"))
+        overhead = f"{100 * row['overhead']:.1f} %"
+        table.add_row(row["preset"], row["stage"], str(row["batch"]), *(text or "" for text in pieces), overhead)
+    _console().print(table)
+    print_wrapped("ms; overhead: the step less Adam and EMA, over its floor (forward and backward alone)")
 
 
 def print_end_to_end(stages: list[Stage], failed: dict[str, str]) -> None:

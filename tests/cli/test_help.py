@@ -20,6 +20,7 @@ COMMANDS = [
     ("bench", "sampling"),
     ("bench", "solvers"),
     ("bench", "generation"),
+    ("bench", "training"),
     ("data",),
     ("data", "inspect"),
     ("data", "partition"),
