@@ -147,6 +147,7 @@ def open_session(script: str, options: argparse.Namespace, *, build: bool = True
     Raises:
         SystemExit: 2, with one line on standard error, if there is no GPU or the options make no sense.
     """
+    began = time.monotonic()
     if not options.minutes > 0:
         raise stopped(f"--minutes {options.minutes:g}: must be above 0")
     gpu = None if options.rehearse else find_gpu()
@@ -157,7 +158,6 @@ def open_session(script: str, options: argparse.Namespace, *, build: bool = True
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise stopped(f"--out {options.out}: {error.strerror}") from None
-    began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix=f"{script}.") as temporary:
         work = Path(temporary)
         builds = build or gpu is not None

@@ -14,7 +14,7 @@ import torch
 from gpu_scripts import SCRIPTS, load_script, run_script
 
 gpu_stages, gpu_session = load_script("gpu_stages"), load_script("gpu_session")
-NAMES = ["gpu_check", "gpu_generate", "gpu_measure"]
+NAMES = ["gpu_check", "gpu_generate", "gpu_measure", "gpu_train"]
 
 
 @pytest.fixture
@@ -35,7 +35,8 @@ def run(tmp_path: Path):
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 @pytest.mark.parametrize("name", NAMES)
 def test_without_a_gpu_a_script_says_so(name: str, tmp_path: Path):
-    done = run_script(name, "--out", tmp_path / "out")
+    data = ["--data", tmp_path] if name == "gpu_train" else []
+    done = run_script(name, "--out", tmp_path / "out", *data)
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1 and f"{name} needs a machine with an NVIDIA GPU" in done.stderr
     assert not (tmp_path / "out").exists()
