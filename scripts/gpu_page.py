@@ -153,6 +153,19 @@ def generation_lines(result: dict[str, Any]) -> list[str]:
     ]
 
 
+def training_lines(result: dict[str, Any]) -> list[str]:
+    """Training steps a second, beside the forward and backward pass alone."""
+    rows = []
+    for one in result["results"]:
+        pieces = [_spread(one[name]) for name in ("step", "floor", "draw", "adam", "average")]
+        rate = number(1e3 / one["step"]["median"])
+        rows.append([one["preset"], one["stage"], one["batch"], rate, *pieces, percent(one["overhead"])])
+    columns = ["preset", "stage", "batch", "steps/s", "step", "floor", "draw", "adam", "average", "overhead"]
+    head = "Milliseconds: median (quartiles, timed runs). Floor: forward and backward pass on a batch that is there; "
+    head += "overhead: what a step takes beyond it, the optimiser and the average, as a share of it."
+    return ["## Training", "", head, "", *table(columns, rows), ""]
+
+
 def missing_lines(wanted: Iterable[tuple[int, int]], results: Sequence[dict[str, Any]]) -> list[str]:
     """Which (batch, steps) were not measured, and arms that failed."""
     there = {(result["batch"], result["evaluations"]) for result in results}

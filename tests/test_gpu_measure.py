@@ -107,6 +107,14 @@ def test_what_a_run_of_generation_shows():
     assert cells(text, "webdataset") == [["webdataset", *start, "", ""]]
 
 
+def test_training_steps_a_second():
+    pieces = {"step": step(4.0, 20), "floor": step(2.0, 20), "draw": step(0.5), "adam": step(1.0), "average": None}
+    result = {"results": [{"preset": "paper", "stage": "diffusion", "batch": 64, **pieces, "overhead": 0.5}]}
+    text = "\n".join(gpu_page.training_lines(result))
+    assert cells(text, "paper")[0][:5] == ["paper", "diffusion", "64", "250", "4.00 (2.00 to 8.00, 20)"]
+    assert cells(text, "paper")[0][-2:] == ["", "50.0 %"]
+
+
 def test_the_plan_measures_every_arm_batch_and_number_of_steps_within_nine_minutes(session):
     stages = gpu_measure.plan(session)
     assert tuple(stage.name for stage in stages) == gpu_measure.STAGES
@@ -187,7 +195,12 @@ def test_a_rehearsal_of_the_measurements(tmp_path: Path):
     assert {(one["batch"], one["evaluations"]) for one in result["sampling"]} == {(1, 2), (1, 3), (4, 2), (4, 3)}
     page = (tmp_path / "rehearsal.md").read_text()
     assert page.startswith("# Rehearsal on a CPU") and "No figure on this page is one of a GPU" in page
-    for heading in ("A step of the sampler, 2 steps", "A step of the sampler, 3 steps", "From files to files"):
+    for heading in (
+        "A step of the sampler, 2 steps",
+        "A step of the sampler, 3 steps",
+        "From files to files",
+        "Training",
+    ):
         assert f"\n## {heading}\n" in page
     assert "Inside a step, `fused-fp32`, batch 4" in page and "`dimvida::group_norm_silu_`" in page
     for measured in result["sampling"]:
