@@ -5,18 +5,21 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import signal
-import sys
+
+import typer
 
 from dimvida.cli import classify_options as options
 from dimvida.cli.device import resolve_device
 from dimvida.cli.evaluation_data import require_readable
 from dimvida.cli.names import parse_names, parse_numbers
+from dimvida.cli.provenance import command_line
 from dimvida.cli.train import announce, check_place, watcher
 from dimvida.errors import InputError
 from dimvida.torchrun import is_rank
 
 
 def classify(
+    context: typer.Context,
     data: options.Data,
     out: options.Out,
     checkpoint: options.CheckpointOption = "bundled",
@@ -107,7 +110,7 @@ def classify(
             judge=judge, limit=limit,
         )  # fmt: skip
         try:
-            results = experiment.run(["dimvida", *sys.argv[1:]])
+            results = experiment.run(command_line(context))
         except Stopped:
             say("stopped; the same command continues")
             if interrupt.signal == signal.SIGINT:

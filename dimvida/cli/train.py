@@ -14,6 +14,7 @@ import typer
 
 from dimvida.cli.device import resolve_device
 from dimvida.cli.progress import ProgressBar
+from dimvida.cli.provenance import command_line, software_versions
 from dimvida.data.source import counted
 from dimvida.errors import DimvidaError, InputError
 
@@ -30,6 +31,7 @@ SKIPS_SHOWN = 20  # on the screen; run.json lists all
 
 
 def train(
+    context: typer.Context,
     data: Annotated[Path, typer.Option(metavar="PATH", help="A folder, a zip, or NMR.")],
     out: Annotated[Path, typer.Option(metavar="DIR", help="The run's folder.")],
     preset: Annotated[str, typer.Option(metavar="NAME", help="paper, small or tiny.")] = "small",
@@ -80,14 +82,16 @@ def train(
         chosen = {"split": split, "partition": partition, "skip_bad": skip_bad}
         return train_classifier(data, out, config, plan, torch_device, minutes=minutes, resume=resume, **chosen)
     stages = STAGES if stage == "all" else (stage,)
+    origin = {"command": command_line(context), "versions": software_versions()}
     with together(torch_device) as ranks:
         start, training_data = ranks.from_first(
             lambda: _prepare(data, out, config, stages, resume, split, partition, init)
         )
         report = announce if ranks.is_first else None
         with Interrupt(minutes, report) as interrupt, contextlib.ExitStack() as bars:
+            show = watcher(bars)
             run = Run(
-                out, config, training_data, torch_device, watcher(bars), interrupt, start, ranks, workers, tensorboard
+                out, config, training_data, torch_device, show, interrupt, start, ranks, workers, tensorboard, origin
             )
             finished = run.train(stage, resume)
         if ranks.is_first:

@@ -76,6 +76,7 @@ class Run:
         ranks: The processes that train together; rank 0 alone uses the folder.
         workers: Processes that draw batches ahead; None for as many as a stage needs.
         tensorboard: Whether curves and sheets go to TensorBoard too.
+        origin: What else ``run.json`` says of how the run was made.
 
     Raises:
         InputError: If ``init`` is of other sizes or views.
@@ -91,6 +92,7 @@ class Run:
     ranks: Ranks = field(default_factory=Ranks)
     workers: int | None = None
     tensorboard: bool = False
+    origin: dict[str, Any] = field(default_factory=dict)
     folder: RunFolder = field(init=False)
     checkpoint: Checkpoint = field(init=False)
     outputs: Outputs = field(init=False)
@@ -204,7 +206,7 @@ class Run:
         # Only now: a refused --resume changes nothing.
         skipped = [{"file": file.location, "reason": file.reason} for file in self.data.skipped]
         description = {"configuration": self.config.to_dict(), "data": self.data.description, "skipped": skipped}
-        self.folder.begin(name, digest, self._init_digest, description)
+        self.folder.begin(name, digest, self._init_digest, {**self.origin, **description})
         return state
 
     def _way_on(self, stage: Stage) -> str:

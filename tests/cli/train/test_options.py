@@ -25,6 +25,9 @@ def test_trains_and_says_where_the_checkpoint_is(finished: tuple[Path, Result]):
         assert line in result.err
     assert load_checkpoint(out).config.view_names == VIEWS
     assert curve(out / "diffusion.csv")[-1]["step"] == "60"
+    made = description(out)
+    assert made["command"][:2] == ["dimvida", "train"] and str(out) in made["command"]
+    assert {"dimvida", "torch", "python"} <= set(made["versions"])
 
 
 def test_trains_on_the_training_split_unless_told_otherwise(finished: tuple[Path, Result], boxes: Path, tmp_path: Path):
