@@ -25,8 +25,9 @@ ALLOWED = {
     "classification": {"training", "sampling", "diffusion", "models", "data"},
     "benchmark": {"training", "generation", "evaluation", "sampling", "diffusion", "ops", "models", "data"},
     "report": set(),
+    "reproduction": {"training", "data"},
     "cli": {
-        "benchmark", "generation", "evaluation", "classification", "training", "report",
+        "benchmark", "generation", "evaluation", "classification", "training", "report", "reproduction",
         "sampling", "diffusion", "ops", "models", "data",
     },
 }  # fmt: skip

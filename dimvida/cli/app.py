@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from dimvida._version import __version__
-from dimvida.cli import bench, classify, data, doctor, evaluate, generate, report, train
+from dimvida.cli import bench, classify, data, doctor, evaluate, generate, report, reproduce, train
 from dimvida.errors import DimvidaError, InputError, SaidElsewhere
 
 EXIT_FAILURE = 1
@@ -46,6 +46,7 @@ app.command("train")(train.train)
 app.command("evaluate")(evaluate.evaluate)
 app.command("classify")(classify.classify)
 app.command("report")(report.report)
+app.command("reproduce")(reproduce.reproduce)
 app.add_typer(data.app, name="data")
 app.add_typer(bench.app, name="bench")
 app.command("doctor")(doctor.doctor)

@@ -15,6 +15,7 @@ COMMANDS = [
     ("evaluate",),
     ("classify",),
     ("report",),
+    ("reproduce",),
     ("doctor",),
     ("bench",),
     ("bench", "sampling"),

@@ -1,0 +1,141 @@
+"""``dimvida reproduce``."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Annotated
+
+import typer
+
+from dimvida.cli.names import parse_names
+from dimvida.cli.provenance import command_line
+from dimvida.errors import DimvidaError
+
+EXIT_STOPPED = 128 + signal.SIGTERM
+
+
+class Terminated(BaseException):
+    """SIGTERM came. As KeyboardInterrupt, it is no Exception, so that no command takes it for an error."""
+
+
+def reproduce(
+    context: typer.Context,
+    data: Annotated[str, typer.Option(metavar="PATH", help="A folder, a zip or NMR; nmr:PATH insists.")],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="All results; the same command continues.")],
+    preset: Annotated[str, typer.Option(metavar="NAME", help="paper, small or tiny.")] = "paper",
+    budget: Annotated[float, typer.Option(metavar="MINUTES", help="Fit all into so long; 0: no limit.")] = 0,
+    seeds: Annotated[int, typer.Option(metavar="N", help="Classifiers of each kind.")] = 3,
+    seed: Annotated[int, typer.Option(metavar="S", help="Of all else that is random.")] = 0,
+    classifiers: Annotated[
+        str, typer.Option(metavar="LIST", help="Also mobilenet-v3-small.")
+    ] = "resnet18,mobilenet-v3-large",
+    weights: Annotated[
+        list[str] | None, typer.Option(metavar="TEXT", help="NAME=FILE or imagenet: also fine-tune.")
+    ] = None,
+    inception_weights: Annotated[Path | None, typer.Option(metavar="FILE", help="FID's; else downloaded.")] = None,
+    lpips_weights: Annotated[Path | None, typer.Option(metavar="FILE", help="SqueezeNet's; else downloaded.")] = None,
+    beyond: Annotated[str | None, typer.Option(metavar="LIST", help="As of classify; or all.")] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", metavar="OPTION=VALUE", help="Replace a preset's value.")
+    ] = None,
+    device: Annotated[str, typer.Option(metavar="NAME", help="auto, cpu, cuda, cuda:1, ...")] = "auto",
+    skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Unreadable files are no error.")] = False,
+) -> int:
+    """Make the paper's three tables: partition, train, evaluate, classify, report.
+
+    Prints each stage's command line. Ctrl-C and kills lose little: the same
+    command again skips what is finished and goes on.
+    """
+    from dimvida.classification.questions import GROUPS, Questions
+    from dimvida.cli.classify_options import parse_weights
+    from dimvida.reproduction.chain import Chain
+    from dimvida.reproduction.settings import Settings, open_data, parse_data
+    from dimvida.reproduction.stages import REPORT
+    from dimvida.reproduction.state import load_state, owned
+
+    settings = Settings(
+        parse_data(data), preset, budget, seeds, seed, classifiers, tuple(weights or ()),
+        inception_weights, lpips_weights, beyond, tuple(set_ or ()),
+    )  # fmt: skip
+    # What classify would refuse is refused now, rather than after hours.
+    names = parse_names("--classifiers", classifiers) or ()
+    groups = GROUPS if beyond == "all" else parse_names("--beyond", beyond) or ()
+    Questions(names, parse_weights(weights, names), tuple(range(seeds)), beyond=groups)
+    source = open_data(data)
+    with owned(out), signals_noted() as noted:
+        state = load_state(out, settings.describe(source), command_line(context))
+
+        def execute(arguments: Sequence[str]) -> None:
+            run_command(arguments)
+            if signal.SIGTERM in noted():
+                raise Terminated
+
+        try:
+            Chain(settings, state, len(source.view_names), execute, _say, device, skip_bad).run()
+        except Terminated:
+            print("stopped; the same command continues")
+            return EXIT_STOPPED
+    print(f"\neverything is done; report: {out / REPORT / 'report.html'}")
+    return 0
+
+
+def run_command(arguments: Sequence[str]) -> None:
+    """Run another command in this process.
+
+    One process for all stages: a kill ends everything at once, signals reach whoever is at work, and progress bars
+    and errors are the commands' own.
+
+    Raises:
+        KeyboardInterrupt: It was interrupted.
+        Exception: Whatever it raises.
+    """
+    from dimvida.cli.app import EXIT_INTERRUPTED, app
+
+    result = app(list(arguments), standalone_mode=False, obj=list(arguments))  # results name their own command line
+    if result == EXIT_INTERRUPTED:  # what newer typers make of a KeyboardInterrupt
+        raise KeyboardInterrupt
+    if result:
+        raise DimvidaError(f"{arguments[0]}: ended with exit code {result}")
+
+
+@contextmanager
+def signals_noted() -> Iterator[Callable[[], set[int]]]:
+    """Note which signals arrive, whoever handles them: a training ends well after SIGTERM, but unfinished.
+
+    A command that does not handle SIGTERM is left by ``Terminated``.
+
+    Yields:
+        A function that returns the signals that came since it was last called.
+    """
+    reader, writer = os.pipe()
+    os.set_blocking(reader, False)
+    os.set_blocking(writer, False)
+    handler = signal.signal(signal.SIGTERM, _terminate)
+    before = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+
+    def noted() -> set[int]:
+        try:
+            return set(os.read(reader, 1 << 12))
+        except BlockingIOError:
+            return set()
+
+    try:
+        yield noted
+    finally:
+        signal.set_wakeup_fd(before)
+        signal.signal(signal.SIGTERM, handler)
+        os.close(reader)
+        os.close(writer)
+
+
+def _terminate(number: int, frame: FrameType | None) -> None:
+    raise Terminated
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)

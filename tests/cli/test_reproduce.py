@@ -1,0 +1,201 @@
+"""The whole chain: end to end, killed and continued, and left alone once it is finished."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from boxes import VIEWS, coloured_boxes
+from PIL import Image
+from trainings import SHORT, Result, command, options, weights
+
+CLASSIFIER = ("steps=4", "batch=4", "save_every=2", "warmup_steps=0", "log_every=1")
+SETTINGS = (*SHORT, "autoencoder_stage.warmup_steps=0", "validation=0.25")
+SETTINGS += tuple(f"classifier_stage.{value}" for value in CLASSIFIER)
+STAGES = ["partition", "model", "classifier for coherence", "evaluation", "classification", "report"]
+PATIENCE = 900  # seconds after which a process hangs
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def shades(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Twenty dark and twenty light boxes."""
+    root = tmp_path_factory.mktemp("data") / "shades"
+    for number, views in enumerate(coloured_boxes(40)):
+        folder = root / ("dark", "light")[number % 2] / f"object_{number:02d}"
+        folder.mkdir(parents=True)
+        for name, pixels in zip(VIEWS, views, strict=True):
+            Image.fromarray(pixels // 2 + 127 * (number % 2)).save(folder / f"{name}.png")
+    return root
+
+
+def line(data: Path, out: Path, *arguments: str) -> list[str]:
+    start = ["reproduce", "--data", str(data), "--out", str(out), "--preset", "tiny", "--seeds", "1"]
+    return [*start, "--classifiers", "mobilenet-v3-small", *options(SETTINGS), *arguments]
+
+
+def state(out: Path) -> dict:
+    return json.loads((out / "reproduce.json").read_text())
+
+
+def results(out: Path) -> list:
+    """Every number that a chain found."""
+    classification = json.loads((out / "classification" / "classification.json").read_text())
+    evaluation = json.loads((out / "evaluation" / "evaluation.json").read_text())
+    return [
+        evaluation["known"],
+        evaluation["per_class"],
+        [(cell["id"], cell["accuracy"], cell["confusion"]) for cell in classification["cells"]],
+        weights(out / "model"),
+    ]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory, shades: Path, one_thread: None) -> tuple[Path, Result]:
+    """A chain that nobody disturbed, and what it said."""
+    out = tmp_path_factory.mktemp("runs") / "chain"
+    result = command(*line(shades, out))
+    assert result.code == 0, result.err
+    return out, result
+
+
+def test_the_chain_makes_the_three_tables(finished, shades: Path):
+    out, result = finished
+    assert [stage["name"] for stage in state(out)["stages"]] == STAGES
+    assert all(stage["finished"] for stage in state(out)["stages"])
+    text = (out / "report" / "report.md").read_text()
+    assert "Table I: " in text and "Table II: " in text
+    for part in ("PSNR", "coherence", "MobileNetV3-Small", "autoencoder: loss", "classifier: loss", "McNemar"):
+        assert part in text
+    shown = [row.removeprefix("$ ") for row in result.out.splitlines() if row.startswith("$ ")]
+    assert [row.split()[1] for row in shown] == ["data", "train", "train", "evaluate", "classify", "report"]
+    assert all(row in text for row in shown)  # the report's command lines are those that were run
+    assert f"report: {out / 'report' / 'report.html'}" in result.out
+
+
+def test_every_stage_takes_its_own_part_of_the_objects(finished):
+    out, _ = finished
+    parts = json.loads((out / "partition.json").read_text())
+    classification = json.loads((out / "classification" / "classification.json").read_text())
+    evaluation = json.loads((out / "evaluation" / "evaluation.json").read_text())
+    trained = json.loads((out / "model" / "run.json").read_text())["data"]
+    assert evaluation["objects"] == len(parts["e"]) == classification["partitions"]["e"]
+    assert classification["partitions"]["c"] == len(parts["c"])
+    assert trained["objects"] + trained["validation_objects"] == len(parts["d"])
+    assert not set(parts["d"]) & set(parts["c"]) | set(parts["e"]) & set(parts["c"] + parts["d"])
+
+
+def test_a_finished_chain_is_left_alone(finished, shades: Path, dimvida):
+    out, _ = finished
+    before = {path: path.stat().st_mtime_ns for path in out.rglob("*")}
+    result = dimvida(*line(shades, out))
+    assert result.code == 0
+    assert result.out == f"\neverything is done; report: {out / 'report' / 'report.html'}\n"
+    assert {path: path.stat().st_mtime_ns for path in out.rglob("*")} == before
+
+
+@pytest.mark.parametrize("arguments", [("--seeds", "2"), ("--set", "classifier_stage.steps=5"), ("--seed", "1")])
+def test_another_configuration_is_refused(finished, shades: Path, dimvida, arguments):
+    out, _ = finished
+    result = dimvida(*line(shades, out, *arguments))
+    assert result.code == 2
+    assert len(result.errors) == 1 and "begun with another" in result.errors[0]
+
+
+def start(data: Path, out: Path) -> subprocess.Popen[str]:
+    arguments = [sys.executable, "-m", "dimvida", *line(data, out)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(arguments, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def wait_for(process: subprocess.Popen[str], there: Callable[[], object]) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not there():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline, "the chain hangs"
+        time.sleep(0.005)
+
+
+def test_a_killed_and_terminated_chain_ends_with_the_same_numbers(finished, shades: Path, tmp_path: Path, dimvida):
+    out = tmp_path / "chain"
+    process = start(shades, out)
+    wait_for(process, lambda: (out / "model" / "autoencoder.csv").exists())
+    process.kill()
+    process.communicate()
+    assert [stage["finished"] for stage in state(out)["stages"]] == [True, False]
+
+    process = start(shades, out)
+    wait_for(process, lambda: (out / "model" / "diffusion.csv").exists())
+    process.send_signal(signal.SIGTERM)
+    said, errors = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 128 + signal.SIGTERM, errors
+    assert "the same command continues" in said and "error" not in errors
+    assert "--resume" in said  # the training's command line
+    assert not (out / "evaluation").exists()
+
+    process = start(shades, out)
+    wait_for(process, lambda: list(out.glob("classification/generated/*/draw-0/*.safetensors")))
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 130
+    assert [row for row in errors.splitlines() if row.startswith("error")] == ["error: interrupted"]
+    evaluated = (out / "evaluation" / "evaluation.json").stat().st_mtime_ns
+
+    assert dimvida(*line(shades, out)).code == 0
+    assert (out / "evaluation" / "evaluation.json").stat().st_mtime_ns == evaluated
+    assert results(out) == results(finished[0])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (("--weights", "imagenet=x"), "imagenet"),
+        (("--beyond", "everything"), "everything"),
+        (("--classifiers", "vgg"), "vgg"),
+        (("--preset", "huge"), "huge"),
+        (("--data", "nowhere"), "nowhere"),
+    ],
+)
+def test_wrong_options_are_refused_before_anything_is_made(shades: Path, tmp_path: Path, dimvida, arguments, named):
+    result = dimvida(*line(shades, tmp_path / "chain", *arguments))
+    assert result.code == 2
+    assert len(result.errors) == 1 and named in result.errors[0]
+    assert not (tmp_path / "chain").exists()
+
+
+def test_a_failing_stage_ends_the_chain_in_one_line(shades: Path, tmp_path: Path, dimvida):
+    data, out = tmp_path / "shades", tmp_path / "chain"
+    shutil.copytree(shades, data)
+    for picture in data.rglob("front.png"):
+        picture.write_bytes(b"no picture")
+    result = dimvida(*line(data, out))
+    assert result.code != 0
+    assert len(result.errors) == 1 and "'front'" in result.errors[0]
+    assert [stage["finished"] for stage in state(out)["stages"]] == [True, False]
+    assert not (out / "report").exists()
+
+
+def test_a_budget_sets_the_lengths_once(shades: Path, tmp_path: Path, dimvida):
+    out = tmp_path / "chain"
+    result = dimvida(*line(shades, out, "--budget", "600"))
+    assert result.code == 0, result.err
+    plan = state(out)["plan"]
+    assert (plan["autoencoder"], plan["diffusion"], plan["study"], plan["judge"]) == (
+        30,
+        60,
+        4,
+        4,
+    )  # at most the preset
+    assert not (out / "trial").exists()
+    classify = next(stage for stage in state(out)["stages"] if stage["name"] == "classification")["command"]
+    assert classify[classify.index("--budget") + 1] == "steps"
+    assert dimvida(*line(shades, out, "--budget", "600")).out.startswith("\neverything is done")
