@@ -102,7 +102,7 @@ def run_stage(
                 read_losses(stage, ranks)
             now = time.monotonic()
             stage.seconds, clock = stage.seconds + now - clock, now
-            hooks.progress(stage.step, total, stage.window[-1] if stage.window else None)
+            hooks.progress(stage.step, total, stage.last_loss)
             _after_step(stage, hooks, ranks, order.batches_per_epoch)
     read_losses(stage, ranks)
     _require_finite(stage)

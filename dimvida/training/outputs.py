@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from dimvida.models.autoencoder import Autoencoder
 from dimvida.models.checkpoint import Checkpoint, save_checkpoint
@@ -85,6 +85,12 @@ class Outputs:
         """Write down in the checkpoint's provenance how far a stage is."""
         self._checkpoint.config.provenance[stage.objective.name] = self._account(stage)
 
+    def estimate(self, autoencoder: Autoencoder) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation [D] of the latents, from some of the objects."""
+        first = slice(ESTIMATE_OBJECTS)
+        images, present = self._data.images[first], self._data.present[first]
+        return latent_statistics(encode_views(autoencoder, images, present, self._device), present)
+
     def save(self) -> None:
         """Write the last weights."""
         save_checkpoint(self._folder.checkpoint, self._checkpoint, self._dtype)
@@ -134,10 +140,7 @@ class Outputs:
         provenance = {**checkpoint.config.provenance, stage.objective.name: self._account(stage, point)}
         checkpoint.config = dataclasses.replace(checkpoint.config, provenance=provenance)
         if isinstance(network, Autoencoder):
-            first = slice(ESTIMATE_OBJECTS)
-            images, present = self._data.images[first], self._data.present[first]
-            some = encode_views(network, images, present, self._device)
-            checkpoint.latent_mean, checkpoint.latent_std = latent_statistics(some, present)
+            checkpoint.latent_mean, checkpoint.latent_std = self.estimate(network)
         save_checkpoint(folder, checkpoint, self._dtype)
 
     def _with(self, network: nn.Module) -> Checkpoint:

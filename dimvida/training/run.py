@@ -37,14 +37,13 @@ from dimvida.training.latent_store import LatentStore
 from dimvida.training.latents import (
     Variant,
     check_mirror,
-    encode_views,
     latent_statistics,
     object_variants,
     present_views,
 )
 from dimvida.training.loop import Diverged, Hooks, run_stage
 from dimvida.training.objectives import AutoencoderObjective, DiffusionObjective, Objective
-from dimvida.training.outputs import ESTIMATE_OBJECTS, Outputs
+from dimvida.training.outputs import Outputs
 from dimvida.training.progress import Watcher
 from dimvida.training.ranks import Ranks
 from dimvida.training.seeds import derived_seed, seeded
@@ -289,13 +288,11 @@ class Run:
     def _latent_statistics(self) -> tuple[Tensor, Tensor, bool]:
         """Mean and standard deviation of the latents, and whether they are of all objects."""
         try:
-            latents, whole = self._latent_store().plain(self.watch, self.interrupt), True
+            latents = self._latent_store().plain(self.watch, self.interrupt)
         except Stopped:
-            # An estimate, so that the checkpoint is usable so far; whoever resumes encodes the others too.
-            first = slice(ESTIMATE_OBJECTS)
-            images, present = self.data.images[first], self.data.present[first]
-            latents, whole = encode_views(self.checkpoint.autoencoder, images, present, self.device), False
-        return *latent_statistics(latents, self.data.present[: len(latents)]), whole
+            # So that the checkpoint is usable so far; whoever resumes encodes the others too.
+            return *self.outputs.estimate(self.checkpoint.autoencoder), False
+        return *latent_statistics(latents, self.data.present), True
 
     def _latent_store(self) -> LatentStore:
         data, config = self.data, self.config

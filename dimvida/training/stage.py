@@ -68,6 +68,13 @@ class Stage:
         return self.config.total_steps(self.objective.items)
 
     @property
+    def last_loss(self) -> float | None:
+        """The last loss that was read, or the last point of the curve."""
+        if self.window:
+            return self.window[-1]
+        return self.curve[-1].loss if self.curve else None
+
+    @property
     def averaged_network(self) -> nn.Module:
         """The network whose weights are kept: the EMA if there is one."""
         return self.objective.network if self.average is None else self.average.module

@@ -77,6 +77,9 @@ def test_two_processes_give_the_losses_of_one(alone: Path, boxes: Path, tmp_path
     assert [agent.code for agent in agents] == [0, 0], agents
     said = [line for agent in agents for line in agent.out.splitlines()]
     assert said == [f"checkpoint: {tmp_path / 'two' / 'checkpoint'}"]
+    progress = [line for agent in agents for line in agent.err.splitlines() if "24/24 steps" in line]
+    assert len(progress) == 1 and ", loss " in progress[0]
+    assert "Grad strides" not in "".join(agent.err for agent in agents)  # gradients are averaged where they are
     for stage in ("autoencoder", "diffusion"):
         assert losses(tmp_path / "two", stage) == pytest.approx(losses(alone, stage), rel=1e-4)
         assert len(losses(alone, stage)) in (2 * 25, 2 * 24)
