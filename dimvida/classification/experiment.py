@@ -18,7 +18,7 @@ from dimvida.classification.coherence import Coherence
 from dimvida.classification.completions import Completions, Sampler
 from dimvida.classification.judge import JUDGE, judge_given, judge_trained
 from dimvida.classification.questions import Questions
-from dimvida.classification.results import RESULTS, cell_results, versions, write_results
+from dimvida.classification.results import RESULTS, cell_results, write_results
 from dimvida.classification.roles import Roles
 from dimvida.classification.study import Study
 from dimvida.classification.trained import Workshop
@@ -73,11 +73,12 @@ class Experiment:
     limit: int | None = None
     bad: list[BadFile] = field(default_factory=list)
 
-    def run(self, command: list[str]) -> dict[str, Any]:
+    def run(self, command: list[str], versions: dict[str, str]) -> dict[str, Any]:
         """Do what is not done yet, and write ``classification.json``.
 
         Args:
             command: The command line, for the result.
+            versions: Of what computes it, for the result.
 
         Returns:
             What ``classification.json`` says.
@@ -102,7 +103,7 @@ class Experiment:
                 self.say(f"note: {line}")
             results = {
                 "command": command,
-                "versions": versions(),
+                "versions": versions,
                 "data": self.data.name,
                 "checkpoint": self.model.checkpoint_hash,
                 "solver": self.sampler.solver,

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import json
-import platform
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-import torchvision
 from torch import Tensor
 
-from dimvida._version import __version__
 from dimvida.classification.cells import Cell, compare
 from dimvida.files import atomic_write
 
@@ -29,17 +25,6 @@ def cell_results(cells: Sequence[Cell], labels: Tensor, classes: int) -> dict[st
         classes: How many classes there are.
     """
     return {"cells": [cell.to_dict(labels, classes) for cell in cells], "comparisons": compare(cells, labels)}
-
-
-def versions() -> dict[str, str]:
-    """What computed it."""
-    return {
-        "dimvida": __version__,
-        "torch": torch.__version__,
-        "torchvision": torchvision.__version__,
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-    }
 
 
 def write_results(folder: Path, results: dict[str, Any]) -> Path:

@@ -12,7 +12,7 @@ from dimvida.cli import classify_options as options
 from dimvida.cli.device import resolve_device
 from dimvida.cli.evaluation_data import require_readable
 from dimvida.cli.names import parse_names, parse_numbers
-from dimvida.cli.provenance import command_line
+from dimvida.cli.provenance import command_line, software_versions
 from dimvida.cli.train import announce, check_place, watcher
 from dimvida.errors import InputError
 from dimvida.torchrun import is_rank
@@ -91,8 +91,6 @@ def classify(
     check_folder(out)
     judge = None if coherence_classifier is None else load_classifier(coherence_classifier)
     model = load(checkpoint, resolve_device(device))
-    if model.channels != 3:
-        raise InputError(f"--checkpoint {checkpoint}: makes gray images, and the classifiers are of RGB ones")
     settings = resolve_settings(model, steps=steps, solver=solver, seed=seed, batch=batch, backend=backend, dtype=dtype)
     sampler = Sampler(settings.solver, settings.steps, seed, settings.backend, settings.dtype, settings.batch)
     questions = questions.with_sampler_steps(sampler.steps)
@@ -110,7 +108,7 @@ def classify(
             judge=judge, limit=limit,
         )  # fmt: skip
         try:
-            results = experiment.run(command_line(context))
+            results = experiment.run(command_line(context), software_versions())
         except Stopped:
             say("stopped; the same command continues")
             if interrupt.signal == signal.SIGINT:

@@ -14,7 +14,8 @@ import typer
 
 from dimvida.cli.names import parse_names
 from dimvida.cli.provenance import command_line
-from dimvida.errors import DimvidaError
+from dimvida.errors import DimvidaError, InputError
+from dimvida.torchrun import is_rank
 
 EXIT_STOPPED = 128 + signal.SIGTERM
 
@@ -58,6 +59,8 @@ def reproduce(
     from dimvida.reproduction.stages import REPORT
     from dimvida.reproduction.state import load_state, owned
 
+    if is_rank():
+        raise InputError("reproduce runs in one process; start it without torchrun")
     settings = Settings(
         parse_data(data), preset, budget, seeds, seed, classifiers, tuple(weights or ()),
         inception_weights, lpips_weights, beyond, tuple(set_ or ()),

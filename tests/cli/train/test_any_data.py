@@ -137,15 +137,6 @@ def test_gray_images_are_evaluated(gray: tuple[Path, Path]):
     assert Image.open(run / "evaluation" / "sheets" / "worst.png").width > 128
 
 
-def test_a_model_of_gray_images_is_no_generator_for_classifiers(gray: tuple[Path, Path], tmp_path: Path):
-    data, run = gray
-    result = command("classify", "--data", data, "--checkpoint", run, "--out", tmp_path / "out")
-    assert result.code == 2
-    (line,) = result.errors
-    assert str(run) in line and "gray" in line
-    assert not (tmp_path / "out").exists()
-
-
 def test_images_stored_in_gray_are_read_as_they_are(gray: tuple[Path, Path], tmp_path: Path):
     data = write_objects(tmp_path / "data", names(4), ["front", "back"], mode="L")
     result = trained(data, tmp_path / "run", "autoencoder.channels=1")
