@@ -189,9 +189,9 @@ def test_the_widest_table_of_a_gpu_fits(capsys):
     shares = dict.fromkeys((*KINDS, OTHER, OUTSIDE), 1 / 6)
     arms = [ArmResult(arm.name, spread, arm.floor, 2**37, 1e-3, Profile(1.0, shares, ())) for arm in ARMS.values()]
     floors = dict.fromkeys(FLOORS, spread)
-    bench_tables.print_batch(BatchResult(16384, 1, 49152, 2113.9, arms, {"compile-fp32": "x" * 100}, floors))
+    bench_tables.print_batch(BatchResult(16384, 1, 49152, 2113.9, arms, {"compile-fp32": "xxxxxxxxx " * 10}, floors))
     bench_tables.print_end_to_end(
-        [Stage("generate, fused", 49152, spread)], {"decode": "OutOfMemoryError: " + "y" * 90}
+        [Stage("generate, fused", 49152, spread)], {"decode": "OutOfMemoryError: " + "yyyyyyyyy " * 9}
     )
     lines = capsys.readouterr().out.splitlines()
     assert max(map(len, lines)) <= 80

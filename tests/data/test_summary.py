@@ -80,4 +80,4 @@ def test_generated_views_are_told_from_given_ones(make, tmp_path):
         json.dumps({"file_name": f"cat/a__{view}.png", "view": view, "kind": kind}) for view, kind in kinds.items()
     )
     (row,) = example_rows(open_source(make.folder(tmp_path / "out", files)), 5)
-    assert [(tile.caption, tile.kind) for tile in row.tiles] == [("back", "generated"), ("front", "given")]
+    assert [(tile.caption, tile.kind) for tile in row.tiles] == [("front", "given"), ("back", "generated")]
