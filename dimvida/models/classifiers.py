@@ -23,6 +23,10 @@ _ARCHITECTURES: dict[str, tuple[Callable[..., nn.Module], str, str]] = {
 }
 CLASSIFIERS = tuple(_ARCHITECTURES)
 
+# PyTorch's default. torchvision's MobileNets have 0.01, made for hundreds of thousands of steps: after a few hundred
+# the running statistics still hold their first values, and what was learned is not seen in evaluation mode.
+BATCH_NORM_MOMENTUM = 0.1
+
 IMAGENET = "imagenet"
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -59,7 +63,7 @@ class ClassifierConfig:
 class ImageClassifier(nn.Module):
     """A network of torchvision that takes pictures as they are stored.
 
-    The architectures are torchvision's, unchanged: made for 224 pixels, they reduce 64 pixels to 2 x 2 places before
+    The architectures are torchvision's: made for 224 pixels, they reduce 64 pixels to 2 x 2 places before
     the last mean. That is what the paper's classifiers see; ``input_size`` gives them larger pictures.
 
     Attributes:
@@ -76,6 +80,9 @@ class ImageClassifier(nn.Module):
         build, _, _ = _ARCHITECTURES[config.name]
         # Convolutions run faster on this layout, on CPUs as on GPUs; the weights are the same.
         self.network = build(num_classes=len(config.classes)).to(memory_format=torch.channels_last)
+        for module in self.network.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.momentum = BATCH_NORM_MOMENTUM
         # Not part of the weights: they stand in the configuration.
         self.register_buffer("mean", torch.tensor(config.mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(config.std).view(1, 3, 1, 1), persistent=False)
