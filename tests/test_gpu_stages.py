@@ -83,8 +83,15 @@ HANGING = (
 
 
 def is_running(pid: int) -> bool:
+    """Whether a process, which may just have been killed, goes on."""
     status = Path(f"/proc/{pid}/stat")
-    return status.exists() and "Z" not in status.read_text().split()[2]
+    deadline = time.monotonic() + 10
+    try:
+        while time.monotonic() < deadline and "Z" not in status.read_text().split()[2]:
+            time.sleep(0.05)
+        return "Z" not in status.read_text().split()[2]
+    except (FileNotFoundError, ProcessLookupError):
+        return False
 
 
 def test_a_hanging_stage_is_interrupted_and_keeps_what_it_had(run, tmp_path: Path):
