@@ -7,6 +7,7 @@ Each of them computes its own rows of every batch, and DistributedDataParallel a
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,6 +22,8 @@ from dimvida.torchrun import LONGEST_WAIT, is_rank
 from dimvida.training.interrupt import Stopped
 
 T = TypeVar("T")
+
+LONGEST_LEAVING = 3.0  # seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +155,15 @@ class TorchrunRanks(Ranks):
         except RuntimeError:  # whoever kept the store is gone; better told twice than never
             return True
 
+    def leave(self) -> None:
+        """After an error: rank 0, which may keep the store, gives the others a moment to ask who tells of it."""
+        end = time.monotonic() + LONGEST_LEAVING
+        with contextlib.suppress(RuntimeError):
+            left = self._store.add("left", 1)
+            while self.is_first and left < self.count and time.monotonic() < end:
+                time.sleep(0.02)
+                left = self._store.add("left", 0)
+
 
 @contextmanager
 def together(device: torch.device) -> Iterator[Ranks]:
@@ -166,9 +178,10 @@ def together(device: torch.device) -> Iterator[Ranks]:
     if not is_rank():
         yield Ranks()
         return
-    ranks = _meet(device)
+    ranks, failed = _meet(device), True
     try:
         yield ranks
+        failed = False
     except SaidElsewhere:
         raise
     except Exception as error:
@@ -180,7 +193,9 @@ def together(device: torch.device) -> Iterator[Ranks]:
             ) from error
         raise
     finally:
-        dist.destroy_process_group()
+        dist.destroy_process_group()  # ends the others' waiting, too
+        if failed:
+            ranks.leave()
 
 
 def exit_code(error: BaseException) -> int:
