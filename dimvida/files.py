@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from dimvida.errors import InputError
 
 
 @contextmanager
@@ -46,6 +49,34 @@ def sha256_file(path: str | Path) -> str:
         for block in iter(lambda: file.read(1 << 20), b""):
             digest.update(block)
     return digest.hexdigest()
+
+
+@contextmanager
+def exclusive_folder(folder: Path, taken: str) -> Iterator[None]:
+    """Make a folder and keep other processes that ask the same out of it; the lock ends with this process.
+
+    Args:
+        folder: The folder.
+        taken: What to say where another process has it.
+
+    Raises:
+        InputError: Another process has it, or it cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        handle = os.open(folder, os.O_RDONLY)
+    except OSError as error:
+        raise InputError(f"--out {folder}: {error.strerror}; choose another folder") from None
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise InputError(f"{folder}: {taken}") from None
+        except OSError:
+            pass  # some network file systems have no locks
+        yield
+    finally:
+        os.close(handle)
 
 
 def fsync_folder(folder: Path) -> None:

@@ -26,10 +26,10 @@ from dimvida.classification.views import SingleViews, read_single_views
 from dimvida.data.batch import BadFile, MultiViewBatch, load_all
 from dimvida.data.source import MultiViewSource
 from dimvida.errors import InputError
+from dimvida.files import exclusive_folder
 from dimvida.models.classifiers import ImageClassifier
 from dimvida.sampling.multiview import MultiViewModel
 from dimvida.training.config import TrainConfig
-from dimvida.training.folder import RunFolder
 from dimvida.training.interrupt import Interrupt
 from dimvida.training.progress import Watcher
 
@@ -182,7 +182,7 @@ class Experiment:
     @contextmanager
     def _owned(self) -> Iterator[None]:
         """Keep other processes out, and remove what a killed one left half written."""
-        with RunFolder(self.folder).owned():
+        with exclusive_folder(self.folder, "another process works here; wait for it, or choose another --out"):
             for path in self.folder.rglob(".*"):
                 if _UNFINISHED.fullmatch(path.name):
                     path.unlink(missing_ok=True)

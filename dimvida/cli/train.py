@@ -15,6 +15,7 @@ import typer
 from dimvida.cli.device import resolve_device
 from dimvida.cli.progress import ProgressBar
 from dimvida.cli.provenance import command_line, software_versions
+from dimvida.cli.training_data import open_for_training
 from dimvida.data.source import counted
 from dimvida.errors import DimvidaError, InputError
 
@@ -169,18 +170,10 @@ def check_place(out: Path) -> None:
 
 def _load(path: Path, split: str | None, partition: Path | None, config: TrainConfig) -> TrainingData:
     from dimvida.data.batch import load_all
-    from dimvida.data.opening import open_source
-    from dimvida.data.partitions import load_partitions, select_partition
+    from dimvida.data.partitions import load_partitions
     from dimvida.training.dataset import prepare_data
 
-    source = open_source(path)
-    # A partition names its objects itself, of whatever split.
-    if split is None and partition is None and "train" in source.splits:
-        split = "train"
-    if split is not None:
-        source = open_source(path, split=split)
-    if partition is not None:
-        source = select_partition(source, partition, "d")
+    source, split = open_for_training(path, split, partition)
     with ProgressBar("reading", len(source), "objects") as bar:
         sizes = config.autoencoder
         batch, bad, notes = load_all(source, image_size=sizes.image_size, channels=sizes.channels, progress=bar.update)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from dimvida.cli.evaluation_data import require_readable
 from dimvida.cli.progress import ProgressBar
 from dimvida.cli.train import announce, check_place, watcher
+from dimvida.cli.training_data import open_for_training
 from dimvida.errors import InputError
 from dimvida.models.classifiers import ClassifierConfig
 from dimvida.torchrun import is_rank
@@ -74,16 +75,8 @@ def _load(
     path: Path, split: str | None, partition: Path | None, config: TrainConfig
 ) -> tuple[LabelledImages, list[BadFile]]:
     from dimvida.data.batch import load_all
-    from dimvida.data.opening import open_source
-    from dimvida.data.partitions import select_partition
 
-    source = open_source(path)
-    if split is None and partition is None and "train" in source.splits:
-        split = "train"
-    if split is not None:
-        source = open_source(path, split=split)
-    if partition is not None:
-        source = select_partition(source, partition, "d")
+    source, split = open_for_training(path, split, partition)
     with ProgressBar("reading", len(source), "objects") as bar:
         batch, bad, notes = load_all(source, image_size=config.autoencoder.image_size, progress=bar.update)
     for note in (*source.notes, *notes):

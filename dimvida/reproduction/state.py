@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
 import platform
 import re
 from collections.abc import Iterator, Sequence
@@ -15,7 +13,7 @@ from typing import Any
 
 from dimvida._version import __version__
 from dimvida.errors import InputError
-from dimvida.files import atomic_write
+from dimvida.files import atomic_write, exclusive_folder
 
 FILE = "reproduce.json"
 SCHEMA = 1
@@ -110,24 +108,11 @@ def owned(folder: Path) -> Iterator[None]:
     Raises:
         InputError: Another process works here, or the folder cannot be made.
     """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        handle = os.open(folder, os.O_RDONLY)
-    except OSError as error:
-        raise InputError(f"--out {folder}: {error.strerror}; choose another folder") from None
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise InputError(f"{folder}: another process works here; wait for it, or choose another --out") from None
-        except OSError:
-            pass  # some network file systems have no locks
+    with exclusive_folder(folder, "another process works here; wait for it, or choose another --out"):
         for path in folder.glob(".*"):
             if _UNFINISHED.fullmatch(path.name):
                 path.unlink(missing_ok=True)
         yield
-    finally:
-        os.close(handle)
 
 
 def _require_free(folder: Path) -> None:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -12,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from dimvida.errors import InputError
-from dimvida.files import atomic_write
+from dimvida.files import atomic_write, exclusive_folder
 
 STAGES = ("autoencoder", "diffusion")
 CLASSIFIER = "classifier"  # a run's folder of a classifier, which needs neither stage and is needed by none
@@ -104,22 +102,12 @@ class RunFolder:
         Raises:
             InputError: If another process trains here.
         """
-        self.path.mkdir(parents=True, exist_ok=True)
-        handle = os.open(self.path, os.O_RDONLY)
-        try:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise InputError(f"{self.path}: another process is training here; choose another --out") from None
-            except OSError:
-                pass  # some network file systems have no locks
+        with exclusive_folder(self.path, "another process is training here; choose another --out"):
             for folder in (self.path, self.checkpoint, self.best, self.samples, *self.steps.glob("*")):
                 for path in folder.glob(".*"):
                     if _UNFINISHED.fullmatch(path.name):
                         path.unlink(missing_ok=True)
             yield
-        finally:
-            os.close(handle)
 
     def begin(self, stage: str, configuration: str, init: str | None, description: dict[str, Any]) -> None:
         """Write down that a stage begins or goes on, and with what.
