@@ -95,6 +95,7 @@ class AutoencoderStageConfig(StageConfig):
         chroma_weight: Extra weight of the colour part of an error, which is what remains of it without its mean
             over the channels. Differences in brightness outweigh those in colour, which are then learned late.
             The error of a gray image has no such part.
+        ssim_weight: Weight of 1 - SSIM of an image beside its likelihood: sharper edges and textures.
         augment: ``none`` or ``trivial-augment-wide``.
         recolour: Also put each image's colour channels in a random order.
         latent_noise: Standard deviation of noise added to latents before decoding, in units of each latent's
@@ -106,6 +107,7 @@ class AutoencoderStageConfig(StageConfig):
     likelihood: str = "laplace"
     scale: float = 0.75
     chroma_weight: float = 0.0
+    ssim_weight: float = 0.0
     augment: str = "none"
     recolour: bool = False
     latent_noise: float = 0.0
@@ -114,8 +116,11 @@ class AutoencoderStageConfig(StageConfig):
     def __post_init__(self) -> None:
         # Explicit base: slotted dataclasses are re-created, which breaks a bare super().
         StageConfig.__post_init__(self)
-        if not self.scale > 0 or not self.latent_noise >= 0 or not self.chroma_weight >= 0:
-            raise InputError("scale must be above 0, latent_noise and chroma_weight not negative")
+        if not self.scale > 0:
+            raise InputError(f"scale must be above 0, not {self.scale}")
+        for name in ("chroma_weight", "ssim_weight", "latent_noise"):
+            if not getattr(self, name) >= 0:
+                raise InputError(f"{name} must not be negative: {getattr(self, name)}")
         _require_choice("likelihood", self.likelihood, LIKELIHOODS)
         _require_choice("augment", self.augment, AUGMENTATIONS)
         _require_choice("autocast", self.autocast, AUTOCASTS)

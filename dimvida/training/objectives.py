@@ -21,6 +21,7 @@ from dimvida.models.score_network import ScoreNetwork
 from dimvida.sampling.engine import default_dtype
 from dimvida.training.config import AutoencoderStageConfig, DiffusionStageConfig
 from dimvida.training.ranks import Ranks, Share
+from dimvida.training.reconstruction import reconstruction_loss
 from dimvida.training.resident import Items
 from dimvida.training.seeds import derived_generator, derived_seed, seeded
 
@@ -160,20 +161,6 @@ class AutoencoderObjective:
                 reseed(seed + row)
                 augmented.append(self._augment(image))
             return torch.stack(augmented)
-
-
-def reconstruction_loss(output: Tensor, target: Tensor, config: AutoencoderStageConfig) -> Tensor:
-    """Negative log likelihood of images [N, C, H, W] without its constant: summed over pixels, averaged over N."""
-    error = (output - target) / config.scale
-    loss = _neg_log_likelihood(error, config.likelihood)
-    if config.chroma_weight:
-        chroma = error - error.mean(1, keepdim=True)
-        loss = loss + config.chroma_weight * _neg_log_likelihood(chroma, config.likelihood)
-    return loss / len(target)
-
-
-def _neg_log_likelihood(error: Tensor, likelihood: str) -> Tensor:
-    return error.abs().sum() if likelihood == "laplace" else error.square().sum() / 2
 
 
 def channel_orders(count: int, channels: int, generator: torch.Generator) -> Tensor:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import pytest
 import torch
 
@@ -17,34 +15,11 @@ from dimvida.training.objectives import (
     DiffusionObjective,
     channel_orders,
     recoloured,
-    reconstruction_loss,
 )
 from dimvida.training.ranks import Ranks, Share
 from dimvida.training.seeds import derived_generator
 
 CPU = torch.device("cpu")
-
-
-def test_likelihoods_by_hand():
-    # One image of one pixel, error (0.3, 0, -0.15) per channel.
-    target = torch.zeros(1, 3, 1, 1)
-    output = torch.tensor([0.3, 0.0, -0.15]).view(1, 3, 1, 1)
-    laplace = AutoencoderStageConfig(scale=0.75)
-    assert float(reconstruction_loss(output, target, laplace)) == pytest.approx(0.45 / 0.75)
-    normal = dataclasses.replace(laplace, likelihood="normal")
-    squares = (0.3**2 + 0.15**2) / 0.75**2 / 2
-    assert float(reconstruction_loss(output, target, normal)) == pytest.approx(squares)
-    # Without its mean of 0.05 the error is (0.25, -0.05, -0.2).
-    coloured = dataclasses.replace(normal, chroma_weight=2.0)
-    chroma = (0.25**2 + 0.05**2 + 0.2**2) / 0.75**2 / 2
-    assert float(reconstruction_loss(output, target, coloured)) == pytest.approx(squares + 2 * chroma)
-
-
-def test_the_loss_is_a_mean_over_images():
-    config = AutoencoderStageConfig()
-    output, target = torch.rand(6, 3, 4, 4), torch.rand(6, 3, 4, 4)
-    halves = [reconstruction_loss(output[part], target[part], config) for part in (slice(0, 3), slice(3, 6))]
-    torch.testing.assert_close(reconstruction_loss(output, target, config), sum(halves) / 2)
 
 
 def test_recolouring_permutes_the_channels_of_each_image():
