@@ -10,7 +10,7 @@ from torch import Tensor
 
 from dimvida.classification.views import SingleViews
 from dimvida.training.classifier_data import LabelledImages
-from dimvida.training.config import ClassifierStageConfig
+from dimvida.training.stage_config import ClassifierStageConfig
 
 SCRATCH, FINETUNED = "scratch", "finetuned"
 BUDGETS = ("steps", "epochs")

@@ -21,9 +21,10 @@ from dimvida.files import atomic_write
 from dimvida.models.classifiers import ImageClassifier, predict_logits
 from dimvida.training.classifier_data import LabelledImages
 from dimvida.training.classifier_run import ClassifierPlan, ClassifierRun
-from dimvida.training.config import ClassifierStageConfig, TrainConfig
+from dimvida.training.config import TrainConfig
 from dimvida.training.interrupt import Interrupt, Stopped
 from dimvida.training.progress import Watcher
+from dimvida.training.stage_config import ClassifierStageConfig
 
 
 @dataclass(slots=True)

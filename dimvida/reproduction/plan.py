@@ -13,8 +13,9 @@ from typing import Any
 
 from dimvida.errors import InputError
 from dimvida.reproduction.settings import Settings
-from dimvida.training.config import StageConfig, TrainConfig, load_preset
+from dimvida.training.config import TrainConfig, load_preset
 from dimvida.training.latents import object_variants
+from dimvida.training.stage_config import StageConfig
 
 # Of the budget less the trial; the rest is for reading, encoding, generating, the report, and what goes wrong.
 SHARES = {"autoencoder": 0.25, "diffusion": 0.25, "judge": 0.07, "evaluation": 0.08, "study": 0.25}

@@ -9,9 +9,9 @@ from torchvision.transforms import v2
 
 from dimvida.models.classifiers import ImageClassifier, predict_logits
 from dimvida.training.classifier_data import LabelledImages
-from dimvida.training.config import ClassifierStageConfig
 from dimvida.training.ranks import Share
 from dimvida.training.seeds import derived_seed, seeded
+from dimvida.training.stage_config import ClassifierStageConfig
 
 
 class ClassifierObjective:

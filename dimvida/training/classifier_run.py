@@ -27,7 +27,6 @@ from dimvida.models.classifiers import IMAGENET, ImageClassifier, build_classifi
 from dimvida.training import curves
 from dimvida.training.classifier_data import LabelledImages
 from dimvida.training.classifier_objective import ClassifierObjective
-from dimvida.training.config import ClassifierStageConfig
 from dimvida.training.folder import RunFolder, another_configuration
 from dimvida.training.interrupt import Interrupt, Stopped
 from dimvida.training.loop import Diverged, Hooks, run_stage
@@ -35,6 +34,7 @@ from dimvida.training.progress import Watcher
 from dimvida.training.ranks import Ranks
 from dimvida.training.seeds import derived_seed, seeded
 from dimvida.training.stage import Stage, load_state
+from dimvida.training.stage_config import ClassifierStageConfig
 
 _PLAN = "training.json"
 

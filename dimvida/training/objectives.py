@@ -19,11 +19,11 @@ from dimvida.diffusion.schedule import VPSchedule
 from dimvida.models.autoencoder import Autoencoder
 from dimvida.models.score_network import ScoreNetwork
 from dimvida.sampling.engine import default_dtype
-from dimvida.training.config import AutoencoderStageConfig, DiffusionStageConfig
 from dimvida.training.ranks import Ranks, Share
 from dimvida.training.reconstruction import reconstruction_loss
 from dimvida.training.resident import Items
 from dimvida.training.seeds import derived_generator, derived_seed, seeded
+from dimvida.training.stage_config import AutoencoderStageConfig, DiffusionStageConfig
 
 VALIDATION_BATCH = 256
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
-from dimvida.training.config import AutoencoderStageConfig
+from dimvida.training.stage_config import AutoencoderStageConfig
 
 _WINDOW, _STRIDE = 8, 4
 _STABILISERS = 0.01**2, 0.03**2  # C1 and C2 of pixels in [0, 1]

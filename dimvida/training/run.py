@@ -13,8 +13,6 @@ best/, steps/               earlier ones, see ``outputs``
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,13 +21,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dimvida._version import __version__
 from dimvida.diffusion.schedule import VPSchedule
 from dimvida.errors import DimvidaError, InputError
 from dimvida.models.autoencoder import Autoencoder
-from dimvida.models.checkpoint import Checkpoint, CheckpointConfig
-from dimvida.models.score_network import ScoreNetwork
-from dimvida.training.config import StageConfig, TrainConfig
+from dimvida.models.checkpoint import Checkpoint
+from dimvida.training.config import TrainConfig
 from dimvida.training.dataset import TrainingData
 from dimvida.training.folder import STAGES, RunFolder
 from dimvida.training.interrupt import Interrupt, Stopped
@@ -46,17 +42,9 @@ from dimvida.training.objectives import AutoencoderObjective, DiffusionObjective
 from dimvida.training.outputs import Outputs
 from dimvida.training.progress import Watcher
 from dimvida.training.ranks import Ranks
-from dimvida.training.seeds import derived_seed, seeded
 from dimvida.training.stage import Stage, load_state
-
-# The parts of a configuration that decide about a stage's result.
-DECIDING = {
-    "autoencoder": ("seed", "validation", "autoencoder", "autoencoder_stage"),
-    "diffusion": ("seed", "validation", "autoencoder", "autoencoder_stage", "score", "diffusion_stage"),
-}
-
-# Options of a stage that do not.
-INDIFFERENT = ("keep_every",)
+from dimvida.training.stage_config import StageConfig
+from dimvida.training.start import initial_checkpoint, is_trained, stage_digest
 
 
 @dataclass(slots=True)
@@ -98,47 +86,11 @@ class Run:
 
     def __post_init__(self) -> None:
         self.folder = RunFolder(self.out)
-        config = self.config
-        checkpoint_config = CheckpointConfig(
-            view_names=self.data.view_names,
-            classes=self.data.classes,
-            autoencoder=config.autoencoder,
-            score=config.score,
-            sampling=config.sampling,
-            provenance={
-                "package_version": __version__,
-                "data": self.data.description,
-                "configuration": config.to_dict(),
-                "configuration_sha256": config.digest(),
-            },
-        )
-        with seeded(derived_seed(config.seed, "initial weights")):
-            autoencoder, score = checkpoint_config.build()
-        if self.init is not None:
-            self._start_from(self.init, checkpoint_config)
-            autoencoder.load_state_dict(self.init.autoencoder.state_dict())
-            if _is_trained(self.init.score):
-                score.load_state_dict(self.init.score.state_dict())
-        ones = torch.ones(config.autoencoder.latent_dim)
-        self.checkpoint = Checkpoint(
-            checkpoint_config,
-            autoencoder.to(self.device),
-            score.to(self.device),
-            torch.zeros_like(ones),
-            ones,
-        )
-        dtype = getattr(torch, config.storage.dtype)
+        self.checkpoint = initial_checkpoint(self.config, self.data, self.init, self.device)
+        dtype = getattr(torch, self.config.storage.dtype)
         self.outputs = Outputs(
             self.folder, self.checkpoint, self.data, self.device, dtype, self.interrupt, self.tensorboard
         )
-
-    def _start_from(self, init: Checkpoint, config: CheckpointConfig) -> None:
-        names = ("view_names", "autoencoder", "score") if _is_trained(init.score) else ("view_names", "autoencoder")
-        for name in names:
-            theirs, ours = getattr(init.config, name), getattr(config, name)
-            if theirs != ours:
-                raise InputError(f"--init: that checkpoint has {name} {theirs}, this run {ours}; they must be the same")
-        config.provenance["init"] = {"checkpoint_sha256": init.digest, **init.config.provenance}
 
     def train(self, stage: str, resume: bool) -> bool:
         """Run the stages asked for; True if all of them finished.
@@ -165,7 +117,7 @@ class Run:
     @property
     def generates(self) -> bool:
         """Whether the run's checkpoint has a score network of its diffusion, so far."""
-        return self.folder.state("diffusion").exists() and _is_trained(self.checkpoint.score)
+        return self.folder.state("diffusion").exists() and is_trained(self.checkpoint.score)
 
     def _enter(self, owning: contextlib.ExitStack, wanted: Sequence[str], resume: bool) -> None:
         configurations = {name: self._digest(name) for name in wanted}
@@ -314,20 +266,8 @@ class Run:
         return object_variants(self.data.images.shape[2], mirror=config.mirror, recolour=config.recolour)
 
     def _digest(self, stage: str) -> str:
-        """Hash of everything that decides about a stage's result."""
-        values = self.config.to_dict()
-        for table in ("autoencoder_stage", "diffusion_stage"):
-            values[table] = {name: value for name, value in values[table].items() if name not in INDIFFERENT}
-        relevant = {name: values[name] for name in DECIDING[stage]} | {"data": self.data.digest}
-        if self._init_digest is not None:
-            relevant["init"] = self._init_digest
-        return hashlib.sha256(json.dumps(relevant, sort_keys=True).encode()).hexdigest()
+        return stage_digest(stage, self.config, self.data.digest, self._init_digest)
 
     @property
     def _init_digest(self) -> str | None:
         return None if self.init is None else self.init.digest
-
-
-def _is_trained(score: ScoreNetwork) -> bool:
-    # The last layer starts at zero and leaves it with the first step.
-    return bool(score.output.weight.any())

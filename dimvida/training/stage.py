@@ -12,9 +12,9 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from dimvida.errors import InputError
 from dimvida.files import atomic_path
-from dimvida.training.config import StageConfig
 from dimvida.training.folder import another_configuration
 from dimvida.training.objectives import Objective
+from dimvida.training.stage_config import StageConfig
 
 
 @dataclass(slots=True)

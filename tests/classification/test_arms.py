@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from dimvida.classification.arms import Arm, training_set
-from dimvida.training.config import ClassifierStageConfig
+from dimvida.training.stage_config import ClassifierStageConfig
 
 CLASSES = ("dark", "light")
 

@@ -17,10 +17,10 @@ from dimvida.models.classifiers import build_classifier
 from dimvida.training.classifier_data import LabelledImages, all_views
 from dimvida.training.classifier_objective import ClassifierObjective
 from dimvida.training.classifier_run import ClassifierPlan, ClassifierRun
-from dimvida.training.config import ClassifierStageConfig
 from dimvida.training.interrupt import Interrupt, Stopped
 from dimvida.training.progress import unwatched
 from dimvida.training.ranks import Share
+from dimvida.training.stage_config import ClassifierStageConfig
 
 CPU = torch.device("cpu")
 SMALL = "mobilenet-v3-small"

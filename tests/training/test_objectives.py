@@ -9,7 +9,6 @@ from dimvida.diffusion.schedule import VPSchedule
 from dimvida.models import ScoreNetwork
 from dimvida.models.autoencoder import build_autoencoder
 from dimvida.models.config import AutoencoderConfig
-from dimvida.training.config import AutoencoderStageConfig, DiffusionStageConfig
 from dimvida.training.objectives import (
     AutoencoderObjective,
     DiffusionObjective,
@@ -18,6 +17,7 @@ from dimvida.training.objectives import (
 )
 from dimvida.training.ranks import Ranks, Share
 from dimvida.training.seeds import derived_generator
+from dimvida.training.stage_config import AutoencoderStageConfig, DiffusionStageConfig
 
 CPU = torch.device("cpu")
 

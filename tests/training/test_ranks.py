@@ -11,9 +11,9 @@ from dimvida.diffusion.schedule import VPSchedule
 from dimvida.models.autoencoder import build_autoencoder
 from dimvida.models.config import AutoencoderConfig
 from dimvida.models.score_network import ScoreNetwork
-from dimvida.training.config import AutoencoderStageConfig, DiffusionStageConfig
 from dimvida.training.objectives import AutoencoderObjective, DiffusionObjective, Objective
 from dimvida.training.ranks import Ranks, Share
+from dimvida.training.stage_config import AutoencoderStageConfig, DiffusionStageConfig
 
 CPU = torch.device("cpu")
 

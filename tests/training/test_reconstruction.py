@@ -7,8 +7,8 @@ import dataclasses
 import pytest
 import torch
 
-from dimvida.training.config import AutoencoderStageConfig
 from dimvida.training.reconstruction import reconstruction_loss, windowed_ssim
+from dimvida.training.stage_config import AutoencoderStageConfig
 
 
 def test_likelihoods_by_hand():

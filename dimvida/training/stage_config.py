@@ -1,0 +1,168 @@
+"""The options of the training stages, and of what they store."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from dimvida.errors import InputError
+
+AUGMENTATIONS = ("none", "trivial-augment-wide")
+LIKELIHOODS = ("laplace", "normal")
+AUTOCASTS = ("auto", "off", "bfloat16")
+LR_SCHEDULES = ("constant", "cosine")
+TIME_SAMPLINGS = ("uniform", "importance")
+DTYPES = ("float32", "float16", "bfloat16")
+
+
+@dataclass(frozen=True, slots=True)
+class StageConfig:
+    """What every training stage needs.
+
+    Attributes:
+        epochs: Passes over the data, unless ``steps`` is given.
+        steps: Optimiser steps; 0 takes ``epochs``.
+        batch: Images (autoencoder) or objects (diffusion) per step.
+        lr: Peak learning rate of Adam.
+        lr_schedule: ``constant``, or ``cosine`` down to zero at the last step.
+        warmup_steps: Steps of linear warm-up.
+        ema: Decay of the exponential moving average of the weights; 0 for none.
+        grad_clip: Largest gradient norm; 0 for no limit.
+        log_every: Steps averaged into one point of the learning curve.
+        save_every: Steps between saved training states.
+        sheet_every: Steps between sample sheets; 0 for one at the end.
+        keep_every: Steps between checkpoints that are kept for good; 0 for none.
+        compile: Run the loss through torch.compile; pays off in long trainings on a GPU.
+    """
+
+    epochs: int = 1000
+    steps: int = 0
+    batch: int = 64
+    lr: float = 1e-4
+    lr_schedule: str = "constant"
+    warmup_steps: int = 0
+    ema: float = 0.0
+    grad_clip: float = 0.0
+    log_every: int = 50
+    save_every: int = 500
+    sheet_every: int = 0
+    keep_every: int = 0
+    compile: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch", "log_every", "save_every"):
+            if getattr(self, name) < 1:
+                raise InputError(f"{name} must be at least 1, not {getattr(self, name)}")
+        for name in ("steps", "warmup_steps", "sheet_every", "keep_every", "grad_clip"):
+            if getattr(self, name) < 0:
+                raise InputError(f"{name} must not be negative: {getattr(self, name)}")
+        if not self.lr > 0:
+            raise InputError(f"lr must be above 0, not {self.lr}")
+        if not 0 <= self.ema < 1:
+            raise InputError(f"ema must be in [0, 1), not {self.ema}")
+        _require_choice("lr_schedule", self.lr_schedule, LR_SCHEDULES)
+
+    def total_steps(self, items: int) -> int:
+        """Optimiser steps over a data set of ``items``."""
+        return self.steps or self.epochs * -(-items // self.batch)
+
+
+@dataclass(frozen=True, slots=True)
+class AutoencoderStageConfig(StageConfig):
+    """The autoencoder's objective.
+
+    Attributes:
+        likelihood: ``laplace`` (the paper's: absolute error) or ``normal`` (squared error, which learns colours
+            sooner where most of an image is background).
+        scale: Scale of the likelihood: b of Laplace, standard deviation of the normal.
+        chroma_weight: Extra weight of the colour part of an error, which is what remains of it without its mean
+            over the channels. Differences in brightness outweigh those in colour, which are then learned late.
+            The error of a gray image has no such part.
+        ssim_weight: Weight of 1 - SSIM of an image beside its likelihood: sharper edges and textures.
+        augment: ``none`` or ``trivial-augment-wide``.
+        recolour: Also put each image's colour channels in a random order.
+        latent_noise: Standard deviation of noise added to latents before decoding, in units of each latent's
+            standard deviation over the batch: the decoder learns to bear a sampler's small errors.
+        autocast: Whether products are in bfloat16: ``auto`` (where the hardware multiplies it natively), ``off`` or
+            ``bfloat16``. Weights, losses and validation stay in float32.
+    """
+
+    likelihood: str = "laplace"
+    scale: float = 0.75
+    chroma_weight: float = 0.0
+    ssim_weight: float = 0.0
+    augment: str = "none"
+    recolour: bool = False
+    latent_noise: float = 0.0
+    autocast: str = "auto"
+
+    def __post_init__(self) -> None:
+        # Explicit base: slotted dataclasses are re-created, which breaks a bare super().
+        StageConfig.__post_init__(self)
+        if not self.scale > 0:
+            raise InputError(f"scale must be above 0, not {self.scale}")
+        for name in ("chroma_weight", "ssim_weight", "latent_noise"):
+            if not getattr(self, name) >= 0:
+                raise InputError(f"{name} must not be negative: {getattr(self, name)}")
+        _require_choice("likelihood", self.likelihood, LIKELIHOODS)
+        _require_choice("augment", self.augment, AUGMENTATIONS)
+        _require_choice("autocast", self.autocast, AUTOCASTS)
+
+
+@dataclass(frozen=True, slots=True)
+class DiffusionStageConfig(StageConfig):
+    """The score network's objective.
+
+    Attributes:
+        drop: Probability d that no view is known.
+        times: ``uniform`` or ``importance``.
+        mirror: Also train on mirrored objects. Needs views at equal angles all around, in this order: the mirror
+            image of view v is then view V - v. Names such as front and left are checked; others cannot be.
+        recolour: Also train on objects with their colour channels in every other order.
+    """
+
+    drop: float = 0.2
+    times: str = "uniform"
+    mirror: bool = False
+    recolour: bool = False
+
+    def __post_init__(self) -> None:
+        StageConfig.__post_init__(self)
+        if not 0 <= self.drop <= 1:
+            raise InputError(f"drop must be in [0, 1], not {self.drop}")
+        _require_choice("times", self.times, TIME_SAMPLINGS)
+
+
+@dataclass(frozen=True, slots=True)
+class ClassifierStageConfig(StageConfig):
+    """The classifier's objective.
+
+    Attributes:
+        augment: ``none`` or ``trivial-augment-wide``.
+        finetune_lr: Peak learning rate of a classifier that starts from given weights; 0 takes ``lr``.
+        input_size: Edge in pixels that the classifier resizes images to; 0 takes them as they come.
+    """
+
+    augment: str = "none"
+    finetune_lr: float = 0.0
+    input_size: int = 0
+
+    def __post_init__(self) -> None:
+        StageConfig.__post_init__(self)
+        if not self.finetune_lr >= 0 or self.input_size < 0:
+            raise InputError("finetune_lr and input_size must not be negative")
+        _require_choice("augment", self.augment, AUGMENTATIONS)
+
+
+@dataclass(frozen=True, slots=True)
+class StorageConfig:
+    """How weights are stored in the checkpoint: ``float32``, ``float16`` or ``bfloat16``."""
+
+    dtype: str = "float32"
+
+    def __post_init__(self) -> None:
+        _require_choice("dtype", self.dtype, DTYPES)
+
+
+def _require_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise InputError(f"{name} {value!r}: choose from {', '.join(choices)}")
