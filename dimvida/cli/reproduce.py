@@ -44,6 +44,7 @@ def reproduce(
     set_: Annotated[
         list[str] | None, typer.Option("--set", metavar="OPTION=VALUE", help="Replace a preset's value.")
     ] = None,
+    init: Annotated[str | None, typer.Option(metavar="DIR", help="Train from this checkpoint, or bundled.")] = None,
     device: Annotated[str, typer.Option(metavar="NAME", help="auto, cpu, cuda, cuda:1, ...")] = "auto",
     skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Unreadable files are no error.")] = False,
 ) -> int:
@@ -54,6 +55,7 @@ def reproduce(
     """
     from dimvida.classification.questions import GROUPS, Questions
     from dimvida.cli.classify_options import parse_weights
+    from dimvida.models.checkpoint import load_checkpoint
     from dimvida.reproduction.chain import Chain
     from dimvida.reproduction.settings import Settings, open_data, parse_data
     from dimvida.reproduction.stages import REPORT
@@ -63,12 +65,14 @@ def reproduce(
         raise InputError("reproduce runs in one process; start it without torchrun")
     settings = Settings(
         parse_data(data), preset, budget, seeds, seed, classifiers, tuple(weights or ()),
-        inception_weights, lpips_weights, beyond, tuple(set_ or ()),
+        inception_weights, lpips_weights, beyond, tuple(set_ or ()), init,
     )  # fmt: skip
     # What classify would refuse is refused now, rather than after hours.
     names = parse_names("--classifiers", classifiers) or ()
     groups = GROUPS if beyond == "all" else parse_names("--beyond", beyond) or ()
     Questions(names, parse_weights(weights, names), tuple(range(seeds)), beyond=groups)
+    if init is not None:
+        load_checkpoint(init)
     source = open_data(data)
     with owned(out), signals_noted() as noted:
         state = load_state(out, settings.describe(source), command_line(context))

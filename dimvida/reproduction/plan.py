@@ -18,7 +18,7 @@ from dimvida.training.latents import object_variants
 from dimvida.training.stage_config import StageConfig
 
 # Of the budget less the trial; the rest is for reading, encoding, generating, the report, and what goes wrong.
-SHARES = {"autoencoder": 0.25, "diffusion": 0.25, "judge": 0.07, "evaluation": 0.08, "study": 0.25}
+SHARES = {"autoencoder": 0.35, "diffusion": 0.2, "judge": 0.06, "evaluation": 0.06, "study": 0.22}
 
 LEAST_STEPS = 20
 ENCODING = 1 / 4  # of a picture's share in a training step: the encoder forwards only, of two networks both ways

@@ -30,6 +30,7 @@ class Settings:
         inception_weights, lpips_weights: Files for FID and LPIPS.
         beyond: Questions beyond the paper's tables, as ``dimvida classify`` takes them.
         values: Replaced values of the preset, as ``table.option=value``.
+        init: Checkpoint whose weights training starts from, as ``dimvida train`` takes it.
 
     Raises:
         InputError: A preset's value does not fit, or a number is out of range.
@@ -46,6 +47,7 @@ class Settings:
     lpips_weights: Path | None = None
     beyond: str | None = None
     values: tuple[str, ...] = ()
+    init: str | None = None
 
     def __post_init__(self) -> None:
         load_preset(self.preset, self.overrides)

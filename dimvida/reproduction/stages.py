@@ -82,7 +82,8 @@ class StageMaker:
         """Autoencoder and diffusion."""
         model = self.out / MODEL
         values = self._set(*(self.plan.model_values() if self.plan else ()))
-        return Stage("model", MODEL, (*self._train(model), *values, *self._machine()), model / "run.json")
+        init = ("--init", self.settings.init) if self.settings.init else ()
+        return Stage("model", MODEL, (*self._train(model), *init, *values, *self._machine()), model / "run.json")
 
     def classifier(self, out: Path, name: str, weights: str | None = None) -> Stage:
         """A classifier of all views of d."""

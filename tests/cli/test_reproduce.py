@@ -17,6 +17,8 @@ from boxes import VIEWS, coloured_boxes
 from PIL import Image
 from trainings import SHORT, Result, command, options, weights
 
+from dimvida.models.checkpoint import load_checkpoint
+
 CLASSIFIER = ("steps=4", "batch=4", "save_every=2", "warmup_steps=0", "log_every=1")
 SETTINGS = (*SHORT, "autoencoder_stage.warmup_steps=0", "validation=0.25")
 SETTINGS += tuple(f"classifier_stage.{value}" for value in CLASSIFIER)
@@ -163,6 +165,7 @@ def test_a_killed_and_terminated_chain_ends_with_the_same_numbers(finished, shad
         (("--classifiers", "vgg"), "vgg"),
         (("--preset", "huge"), "huge"),
         (("--data", "nowhere"), "nowhere"),
+        (("--init", "nowhere"), "nowhere"),
     ],
 )
 def test_wrong_options_are_refused_before_anything_is_made(shades: Path, tmp_path: Path, dimvida, arguments, named):
@@ -184,18 +187,17 @@ def test_a_failing_stage_ends_the_chain_in_one_line(shades: Path, tmp_path: Path
     assert not (out / "report").exists()
 
 
-def test_a_budget_sets_the_lengths_once(shades: Path, tmp_path: Path, dimvida):
-    out = tmp_path / "chain"
-    result = dimvida(*line(shades, out, "--budget", "600"))
+def test_a_budget_sets_the_lengths_once_and_first_weights_are_taken(finished, shades: Path, tmp_path: Path, dimvida):
+    out, first = tmp_path / "chain", finished[0] / "model"
+    asked = line(shades, out, "--budget", "600", "--init", str(first))
+    result = dimvida(*asked)
     assert result.code == 0, result.err
     plan = state(out)["plan"]
-    assert (plan["autoencoder"], plan["diffusion"], plan["study"], plan["judge"]) == (
-        30,
-        60,
-        4,
-        4,
-    )  # at most the preset
+    lengths = [plan[name] for name in ("autoencoder", "diffusion", "study", "judge")]
+    assert lengths == [30, 60, 4, 4]  # at most the preset
+    provenance = load_checkpoint(out / "model").config.provenance
+    assert provenance["init"]["checkpoint_sha256"] == load_checkpoint(first).digest
     assert not (out / "trial").exists()
     classify = next(stage for stage in state(out)["stages"] if stage["name"] == "classification")["command"]
     assert classify[classify.index("--budget") + 1] == "steps"
-    assert dimvida(*line(shades, out, "--budget", "600")).out.startswith("\neverything is done")
+    assert dimvida(*asked).out.startswith("\neverything is done")

@@ -62,7 +62,7 @@ def test_warm_up_is_no_longer_than_a_twentieth():
 
 
 def test_a_budget_that_is_too_short_says_so():
-    with pytest.raises(InputError, match=r"--budget 2: too short for diffusion, study here, after 1\.0 minutes"):
+    with pytest.raises(InputError, match=r"--budget 2: too short for diffusion, judge, study here, after 1\.0 minutes"):
         plan(2)
 
 
@@ -104,6 +104,12 @@ def test_options_reach_the_stages_that_they_are_for():
     assert "--weights r.pth" in made["classifier for coherence"]
     assert "--weights resnet18=r.pth" in made["classification"]
     assert "--lpips-weights l.pth" in made["evaluation"] and "--inception-weights" not in made["evaluation"]
+
+
+def test_first_weights_are_those_of_the_model_alone():
+    made = lines(init="bundled")
+    assert [name for name, line in made.items() if "--init bundled" in line] == ["model"]
+    assert not any("--init" in line for line in lines().values())
 
 
 @pytest.mark.parametrize(
