@@ -60,7 +60,7 @@ def exclusive_folder(folder: Path, taken: str) -> Iterator[None]:
         taken: What to say where another process has it.
 
     Raises:
-        InputError: Another process has it, or it cannot be made.
+        InputError: Another process has it, or it cannot be made; it is what the user named by ``--out``.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -74,6 +74,8 @@ def test_any_override_is_accepted_or_refused_cleanly(text: str):
         ("score.groups=7", "not a multiple of groups 7"),
         ("storage.dtype=int8", "choose from float32"),
         ("validation=1.0", "validation must be between"),
+        ("autoencoder_stage.ssim_weight=-1", "ssim_weight must not be negative"),
+        ("autoencoder_stage.scale=0", "scale must be above 0, not 0"),
         ("seed=-1", "seed must not be negative"),
     ],
 )
