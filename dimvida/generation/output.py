@@ -30,6 +30,8 @@ CONFIGURATION, METADATA, REPORT = "generation.json", "metadata.jsonl", "report.j
 FINISH = ".generation.finish"
 SCHEMA = 2
 _SHARD = re.compile(r"\.?shard-(\d{6,})\.")
+# What differs where a configuration holds a hash, which tells nobody anything.
+_DIGESTS = {"checkpoint": "of another checkpoint", "plan": "of other inputs, or of other known or missing views"}
 _STALE = re.compile(r"\.(generation|report|metadata)\..*\.jsonl?|\.shard-\d{6,}\..*|\.generation\.finish")
 
 
@@ -236,8 +238,9 @@ def check_same(folder: Path, stored: Mapping[str, Any], configuration: Mapping[s
     for key in {**configuration, **stored}:
         before, now = stored.get(key), configuration.get(key)
         if before != now:
+            difference = _DIGESTS.get(key, f"{key} was {before}, is {now}")
             raise InputError(
-                f"{folder}: holds the output of another configuration ({key} was {before}, is {now}); "
+                f"{folder}: holds the output of another configuration ({difference}); "
                 "choose another --output, or give --overwrite"
             )
 

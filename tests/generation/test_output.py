@@ -15,7 +15,7 @@ import pytest
 from dimvida.errors import DimvidaError, InputError
 from dimvida.generation.forms import FORMATS
 from dimvida.generation.forms.base import Picture, Sample
-from dimvida.generation.output import OutputFolder, naming
+from dimvida.generation.output import OutputFolder, check_same, naming
 from dimvida.generation.report import Report
 from dimvida.generation.shards import cut_shards
 from dimvida.generation.stats import ShardStats
@@ -187,6 +187,13 @@ def test_another_configuration_is_refused_and_named(finished):
     with pytest.raises(InputError, match=r"another configuration \(seed was 0, is 1\).*--overwrite"):
         Writer(folder, seed=1)
     assert tree(folder) == before
+
+
+@pytest.mark.parametrize("key", ["checkpoint", "plan"])
+def test_a_difference_of_hashes_is_said_in_words(folder: Path, key: str):
+    with pytest.raises(InputError, match=r"another configuration \(of (another checkpoint|other inputs)") as refused:
+        check_same(folder, {key: "0f" * 32}, {key: "f0" * 32})
+    assert "0f0f" not in str(refused.value) and "f0f0" not in str(refused.value)
 
 
 @pytest.mark.parametrize("overwrite", [False, True])
