@@ -11,6 +11,9 @@ import typer
 def report(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Folders that other commands made.")],
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where the report goes.")],
+    paper: Annotated[
+        bool, typer.Option("--paper/--no-paper", help="The paper's figures, of the NMR data, beside yours.")
+    ] = True,
 ) -> int:
     """Write one report of trainings, evaluations and classifications.
 
@@ -18,10 +21,10 @@ def report(
     with a solvers.json of bench solvers. DIR gets report.html, a page that
     needs no other file and no network, report.md with images/, and report.json
     with all numbers. What is missing is left out, with the command that makes
-    it. The paper's figures stand beside, marked as such.
+    it.
     """
     from dimvida.report.write import write_report
 
-    page = write_report(runs, out)
+    page = write_report(runs, out, paper=paper)
     print(f"report: {page}")
     return 0

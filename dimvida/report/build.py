@@ -12,11 +12,12 @@ from dimvida.report.document import Block, Document, Heading, Note, Section, Tex
 from dimvida.report.reading import SCHEMA, Runs
 from dimvida.report.sections.beyond import beyond_section
 from dimvida.report.sections.classification import classification_section
-from dimvida.report.sections.comparisons import comparisons_section, confusion_section, effect_table
+from dimvida.report.sections.comparisons import comparisons_section, confusion_section, effect_table, weak_generator
 from dimvida.report.sections.generation import generation_section
 from dimvida.report.sections.provenance import provenance_section, skipped_section
 from dimvida.report.sections.solvers import solvers_section
 from dimvida.report.sections.training import training_section
+from dimvida.report.wording import TERMS
 
 TITLE = "dimvida report"
 
@@ -29,9 +30,11 @@ def build_document(runs: Runs) -> Document:
     """
     names = list(dict.fromkeys(part.record.data for part in (*runs.evaluations, *runs.classifications)))
     about = f"Results on {', '.join(names)}. " if names else ""
+    quoted = f"Figures in columns headed “paper” are those of the DiMViDA paper ({paper.SOURCE}), for comparison; "
     introduction = about + (
-        "Figures in columns headed “paper” are those of the DiMViDA paper "
-        f"({paper.SOURCE}), for comparison; all others were measured by the commands at the end."
+        f"{quoted}all others were measured by the commands at the end."
+        if runs.paper
+        else "All figures were measured by the commands at the end."
     )
     sections = (
         _summary(runs),
@@ -54,11 +57,7 @@ def merge(runs: Runs) -> dict[str, Any]:
         "schema": SCHEMA,
         "kind": "report",
         "versions": report_versions(),
-        "paper": {
-            "source": paper.SOURCE,
-            "generation": {metric: _as_numbers(row) for metric, row in paper.GENERATION.items()},
-            "classification": paper.CLASSIFICATION,
-        },
+        **({"paper": _paper()} if runs.paper else {}),
         "runs": [
             {
                 "label": part.label,
@@ -68,6 +67,14 @@ def merge(runs: Runs) -> dict[str, Any]:
             }
             for part in runs
         ],
+    }
+
+
+def _paper() -> dict[str, Any]:
+    return {
+        "source": paper.SOURCE,
+        "generation": {metric: _as_numbers(row) for metric, row in paper.GENERATION.items()},
+        "classification": paper.CLASSIFICATION,
     }
 
 
@@ -84,16 +91,15 @@ def report_versions() -> dict[str, str]:
 def _summary(runs: Runs) -> Section:
     blocks: list[Block] = []
     for part in runs.classifications:
-        table = effect_table(part.record, runs.is_nmr(part.record.data))
-        if table is None and not part.record.too_weak:
-            continue
-        if len(runs.classifications) > 1:
+        table = effect_table(part.record, runs.about_the_paper(part.record.data))
+        warning = weak_generator(part.record)
+        if len(runs.classifications) > 1 and (table or warning):
             blocks.append(Heading(part.label))
-        if part.record.too_weak:
-            blocks.append(Note(part.record.note or "The generator is too weak for averaging to help.", "warning"))
-        if table is not None:
-            blocks.append(table)
-    if not blocks:
+        blocks += [Note(warning, "warning")] if warning else []
+        blocks += [table] if table else []
+    if blocks:
+        blocks.insert(0, Text(TERMS))
+    else:
         blocks.append(
             Text("The effect of generated views on accuracy stands here once dimvida classify has measured it.")
         )

@@ -56,6 +56,11 @@ class Column:
     quoted: bool = False
     numeric: bool = True
 
+    @property
+    def heading(self) -> str:
+        """The title with its group, for where it stands alone."""
+        return f"{self.group}: {self.title}" if self.group else self.title
+
 
 @dataclass(frozen=True, slots=True)
 class Table:

@@ -66,9 +66,9 @@ def _render(block: Block) -> list[str]:
 
 
 def _table(table: Table) -> str:
-    titles = [f"{column.group}: {column.title}" if column.group else column.title for column in table.columns]
+    titles = [escape(column.heading) for column in table.columns]
     rows = [[_cell(cell) for cell in row] for row in table.rows]
-    return _grid([escape(title) for title in titles], [column.numeric for column in table.columns], rows)
+    return _grid(titles, [column.numeric for column in table.columns], rows)
 
 
 def _matrix(matrix: Matrix) -> str:

@@ -61,15 +61,24 @@ class Part(Generic[Record]):
 
 @dataclass(frozen=True, slots=True)
 class Runs:
-    """Everything that is reported, by kind, in the order given."""
+    """Everything that is reported, by kind, in the order given; ``paper``: whether the paper's figures stand beside."""
 
     trainings: list[Part[Training]]
     evaluations: list[Part[Evaluation]]
     classifications: list[Part[Classification]]
     solvers: list[Part[Solvers]]
     chains: list[Part[Chain]]
+    paper: bool = True
 
-    def is_nmr(self, data: str) -> bool:
+    def about_the_paper(self, data: str) -> str:
+        """What a reader must know where the paper's figures stand beside those on ``data``; "" where they do not."""
+        if not self.paper:
+            return ""
+        if self._is_nmr(data):
+            return "The paper's figures are of the same data set, NMR, though of another choice of objects."
+        return "The paper's figures are of the NMR data set, not of this data: they show orders of magnitude."
+
+    def _is_nmr(self, data: str) -> bool:
         """Whether data of that name are the paper's, as far as a training or a chain on them tells."""
         forms = {part.record.data.get("name"): part.record.data.get("form") for part in self.trainings}
         forms |= {part.record.configuration.get("name"): part.record.configuration.get("form") for part in self.chains}
@@ -80,7 +89,7 @@ class Runs:
             yield from kind
 
 
-def read_runs(paths: Sequence[Path]) -> Runs:
+def read_runs(paths: Sequence[Path], *, paper: bool = True) -> Runs:
     """Read the results in folders; that of ``dimvida reproduce`` stands for the folders of its stages.
 
     Raises:
@@ -98,7 +107,7 @@ def read_runs(paths: Sequence[Path]) -> Runs:
                 curves = read_curves(folder) + read_curves(folder / CLASSIFIER) if kind is Training else []
                 record = decode(kind, content, str(folder / name))
                 parts[kind].append(Part(labels[folder], folder, record, content, curves))
-    return Runs(parts[Training], parts[Evaluation], parts[Classification], parts[Solvers], parts[Chain])
+    return Runs(parts[Training], parts[Evaluation], parts[Classification], parts[Solvers], parts[Chain], paper)
 
 
 def read_curves(folder: Path) -> list[Curve]:

@@ -17,18 +17,25 @@ DASH = "–"  # where there is no figure
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """How a metric is shown: its title, decimals, a factor, and whether ``more`` or ``less`` of it is better."""
+    """How a metric is shown: title, decimals, a factor, and whether ``more`` or ``less`` of it is better, if known."""
 
     title: str
     digits: int
-    better: str
+    better: str = ""
     factor: float = 1.0
 
     @property
     def heading(self) -> str:
         """The title with an arrow in the better direction."""
-        return f"{self.title} {'↑' if self.better == 'more' else '↓'}"
+        return f"{self.title} {_ARROWS[self.better]}".rstrip()
 
+    @property
+    def direction(self) -> str:
+        """The better direction in words."""
+        return {"more": "higher is better", "less": "lower is better"}.get(self.better, "")
+
+
+_ARROWS = {"more": "↑", "less": "↓", "": ""}
 
 METRICS = {
     "fid": Metric("FID", 2, "less"),
@@ -52,11 +59,16 @@ AVERAGES = {
     "confidence": "weighted by confidence",
 }
 MODELS = {"omega_s": "Ωs", "omega_m": "Ωm"}
+TERMS = (
+    "Every object has one real view; the model generates the others. Ωs is a classifier trained on the real views "
+    "alone (training set c), Ωm one trained on the real and the generated views (ca). Each is tested on other objects: "
+    "on their real view (e), and by the mean of its outputs over their real and generated views (ea)."
+)
 
 
 def metric(name: str) -> Metric:
     """How to show a metric, also one that is not known here."""
-    return METRICS.get(name, Metric(name, 3, "more"))
+    return METRICS.get(name, Metric(name, 3))
 
 
 def in_order(names: Sequence[str]) -> list[str]:
@@ -145,13 +157,6 @@ def skipped_line(entry: Any) -> str:
 def slug(*words: str) -> str:
     """A file's name of some words, of letters, digits, dots, dashes and underscores only."""
     return re.sub(r"[^A-Za-z0-9._-]+", "-", "-".join(words))
-
-
-def about_the_paper(nmr: bool) -> str:
-    """What a reader must know wherever the paper's figures stand beside others."""
-    if nmr:
-        return "The paper's figures are of the same data set, NMR, though of another choice of objects."
-    return "The paper's figures are of the NMR data set, not of this data: they show orders of magnitude."
 
 
 def trained_on(cell: ClassifierCell) -> str:

@@ -16,7 +16,7 @@ from dimvida.report.reading import read_runs
 PAGE, TEXT, NUMBERS = "report.html", "report.md", "report.json"
 
 
-def write_report(paths: Sequence[Path], out: Path) -> Path:
+def write_report(paths: Sequence[Path], out: Path, *, paper: bool = True) -> Path:
     """Read run folders and write ``report.html``, ``report.md`` with ``images/``, and ``report.json``.
 
     A report that is there already is replaced; the same results give the same files.
@@ -24,6 +24,7 @@ def write_report(paths: Sequence[Path], out: Path) -> Path:
     Args:
         paths: Folders of train, evaluate, classify, bench solvers or reproduce.
         out: Where to; made if need be.
+        paper: Whether the paper's figures stand beside.
 
     Returns:
         The page.
@@ -31,7 +32,7 @@ def write_report(paths: Sequence[Path], out: Path) -> Path:
     Raises:
         InputError: A folder is no run, a file in it is damaged, or nothing can be written.
     """
-    runs = read_runs(paths)
+    runs = read_runs(paths, paper=paper)
     document = build_document(runs)
     numbers = json.dumps(merge(runs), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
     page, text = render_page(document), render_markdown(document)

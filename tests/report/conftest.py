@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -11,16 +12,16 @@ from results import Report, write_all
 from dimvida.cli.app import run
 
 
-def make_report(out: Path, *folders: Path) -> Report:
+def make_report(out: Path, *folders: Path, options: Sequence[str] = ()) -> Report:
     """The report of some folders, through the command."""
-    assert run(["report", *map(str, folders), "--out", str(out)]) == 0
+    assert run(["report", *map(str, folders), "--out", str(out), *options]) == 0
     return Report(out)
 
 
 @pytest.fixture
 def report(tmp_path: Path) -> Callable[..., Report]:
     """Makes the report of some folders."""
-    return lambda *folders: make_report(tmp_path / "report", *folders)
+    return partial(make_report, tmp_path / "report")
 
 
 @pytest.fixture(scope="module")

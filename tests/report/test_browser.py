@@ -32,6 +32,7 @@ onload = async () => {{
     broken: all("img").filter(image => !image.complete || !image.naturalWidth).length,
     outside: all("body *").filter(element => element.getBoundingClientRect().right > root.clientWidth + 1
       && !element.parentElement.closest(".scroll, pre")).length,
+    beside: all(".scroll, pre").filter(element => element.scrollWidth > element.clientWidth + 1).length,
     small: all("td, th, p").filter(element =>
       parseFloat(page.defaultView.getComputedStyle(element).fontSize) < 11).length,
     dark: page.defaultView.matchMedia("(prefers-color-scheme: dark)").matches,
@@ -66,7 +67,7 @@ def browse(address: str, profile: Path, *options: str) -> subprocess.CompletedPr
 
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
-@pytest.mark.parametrize("width", [390, 1280])
+@pytest.mark.parametrize("width", [390, 400, 1280])
 def test_the_page_fits_and_says_nothing_to_the_console(served, tmp_path: Path, width: int, dark: bool):
     folder, address = served
     (folder / "probe.html").write_text(PROBE.format(width=width))
@@ -75,5 +76,9 @@ def test_the_page_fits_and_says_nothing_to_the_console(served, tmp_path: Path, w
     assert done.returncode == 0, done.stderr
     found = re.search(r'<pre id="result">(.+?)</pre>', done.stdout)
     assert found is not None, done.stdout[-2000:] + done.stderr
-    assert json.loads(found[1]) == {"overflow": 0, "broken": 0, "outside": 0, "small": 0, "dark": dark}
+    beside = {} if width > 500 else {"beside": 0}  # on a desk a very wide table may scroll in its box
+    assert (
+        json.loads(found[1]).items()
+        >= {"overflow": 0, "broken": 0, "outside": 0, "small": 0, "dark": dark, **beside}.items()
+    )
     assert ":CONSOLE" not in done.stderr

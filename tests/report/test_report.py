@@ -14,6 +14,7 @@ from results import (
     cell,
     classification,
     evaluation,
+    score,
     write,
     write_classification,
     write_evaluation,
@@ -177,8 +178,39 @@ def test_no_fine_tuned_classifiers_names_the_option(report, tmp_path: Path):
 def test_a_generator_that_is_too_weak_is_said_at_the_top(report, tmp_path: Path):
     note = "coherence 31 % is below the accuracy on real views: averaging will not help"
     made = report(write_classification(tmp_path / "c", too_weak=True, note=note))
-    assert note in section(made.text, "Do generated views help?")
+    summary = section(made.text, "Do generated views help?")
+    assert note in summary and "The gains below are no contradiction" in summary
     assert '<div class="note warning">' in made.page
+    lost = [cell("scratch", "resnet18", "c", "e", 0.8), cell("scratch", "resnet18", "ca", "ea", 0.79)]
+    without = report(write_classification(tmp_path / "lost", too_weak=True, note=note, cells=lost))
+    assert note in without.text and "no contradiction" not in without.text
+
+
+def test_terms_are_explained_before_they_are_used(full_report):
+    summary = section(full_report.text, "Do generated views help?")
+    explanation, table = summary.split("|", 1)
+    for term in ("Ωs is", "Ωm one", "(training set c)", "(ca)", "(e)", "(ea)"):
+        assert term in explanation
+    assert "Ωs on e" in table
+
+
+def test_the_papers_figures_can_be_left_out(report, tmp_path: Path):
+    folders = [write_evaluation(tmp_path / "e"), write_classification(tmp_path / "c")]
+    made = report(*folders, options=["--no-paper"])
+    assert "paper, NMR" not in made.text and "paper's" not in made.text and 'class="number quoted' not in made.page
+    assert "24.028" not in made.text and "85.18" not in made.text
+    assert "paper" not in made.numbers
+    assert Page(made.page).row("ResNet18", "ca (Ωm) 1,200 steps")[0] == "82.5 ± 1.0"
+    assert not [
+        row for row in Page(made.page).rows if row[:1] == ["FID ↓"]
+    ]  # a metric of the paper that was not measured
+
+
+def test_a_metric_that_is_not_known_here_has_no_better_direction(report, tmp_path: Path):
+    known = [{"known": 1, "subsets": 4, "subsets_total": 4, "objects": 26, "scores": {"vmaf": score(81.5, 0.5)}}]
+    made = report(write_evaluation(tmp_path / "e", known=known, metrics={"vmaf": {"available": True}}))
+    assert Page(made.page).row("vmaf")[0].startswith("81.500")
+    assert "vmaf ↑" not in made.text and "vmaf (higher is better)" not in made.page
 
 
 def test_the_spread_of_samples_and_notes_are_there(report, tmp_path: Path):

@@ -14,13 +14,14 @@ from dimvida.report.wording import (
     DASH,
     MODELS,
     TABLES,
-    about_the_paper,
+    TERMS,
     accuracy_cell,
     classifier_name,
     slug,
 )
 
 QUOTED = "paper, NMR"
+PAPER_TESTS = ("e", "ea")
 TITLES = {
     "scratch": "Table II: classifiers trained from scratch",
     "finetuned": "Table III: classifiers fine-tuned from weights trained elsewhere",
@@ -33,7 +34,7 @@ def classification_section(runs: Runs) -> Section:
     for part in runs.classifications:
         if len(runs.classifications) > 1:
             blocks.append(Heading(part.label))
-        blocks += _blocks(part, runs.is_nmr(part.record.data))
+        blocks += _blocks(part, runs.about_the_paper(part.record.data))
     if not runs.classifications:
         command = "dimvida classify --data DATA --checkpoint RUN --out DIR"
         blocks.append(Note("No classifiers among these runs. To train and test them:", "missing", command))
@@ -47,17 +48,16 @@ def ordered_tests(cells: Sequence[ClassifierCell]) -> list[tuple[str, str]]:
     return sorted(pairs, key=lambda pair: (pair[0], rank.get(pair[1], len(rank)), pair[1]))
 
 
-def _blocks(part: Part[Classification], nmr: bool) -> list[Block]:
+def _blocks(part: Part[Classification], about_paper: str) -> list[Block]:
     record = part.record
     blocks: list[Block] = [Text(_protocol(record))]
-    if record.note or record.too_weak:
-        text = record.note or "The generator is too weak for averaging over its views to help."
-        blocks.append(Note(text, "warning" if record.too_weak else "info"))
+    if record.note and not record.too_weak:  # the warning stands in the summary, beside the gains
+        blocks.append(Note(record.note))
     blocks += [Note(note) for note in record.notes]
     for table, kind in TABLES.items():
         cells = [cell for cell in record.cells if cell.table == table]
         if cells:
-            blocks += [_table(table, cells, nmr), Pictures(_charts(part.label, table, cells))]
+            blocks += [_table(table, cells, about_paper), Pictures(_charts(part.label, table, cells))]
         else:
             weights = " --weights imagenet" if table == "finetuned" else ""
             command = f"dimvida classify --data DATA --checkpoint RUN --out DIR{weights}"
@@ -75,18 +75,15 @@ def _protocol(record: Classification) -> str:
         error = record.coherence.standard_error
         margin = "" if error is None else f" ± {100 * error:.1f} (standard error)"
         text += f"Coherence of the generated views: {100 * record.coherence.mean:.1f} %{margin}. "
-    return text + (
-        "Ωs is trained on one real view per object (c), Ωm on those and the generated ones (ca). Tested on one real "
-        "view (e), or on the mean over it and the generated ones (ea). Accuracy in %, ± is the deviation over seeds."
-    )
+    return f"{text}{TERMS} Accuracy in %, ± is the deviation over seeds."
 
 
-def _table(table: str, cells: Sequence[ClassifierCell], nmr: bool) -> Table:
+def _table(table: str, cells: Sequence[ClassifierCell], about_paper: str) -> Table:
     tests = ordered_tests(cells)
     found = {(c.classifier, c.train, c.budget, c.test, c.average): c for c in cells}
     columns = [Column("classifier", numeric=False), Column("trained on", numeric=False)]
     columns += [Column(_test_title(test), "this run, tested on") for test in tests]
-    columns += [Column(test, QUOTED, quoted=True) for test in ("e", "ea")]
+    columns += [Column(test, QUOTED, quoted=True) for test in PAPER_TESTS] if about_paper else []
     rows = []
     for classifier, train, budget in dict.fromkeys((c.classifier, c.train, c.budget) for c in cells):
         same = [c for c in cells if (c.classifier, c.train, c.budget) == (classifier, train, budget)]
@@ -95,8 +92,9 @@ def _table(table: str, cells: Sequence[ClassifierCell], nmr: bool) -> Table:
         for test in tests:
             cell = found.get((classifier, train, budget, *test))
             row.append(accuracy_cell(cell and cell.accuracy))
-        rows.append([*row, *(Cell(quoted.get(test, DASH)) for test in ("e", "ea"))])
-    return Table(f"{TITLES[table]}. {about_the_paper(nmr)}", columns, rows)
+        row += [Cell(quoted.get(test, DASH)) for test in PAPER_TESTS] if about_paper else []
+        rows.append(row)
+    return Table(f"{TITLES[table]}. {about_paper}".strip(), columns, rows)
 
 
 def _charts(label: str, table: str, cells: Sequence[ClassifierCell]) -> list[Picture]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from dimvida.report import paper
 from dimvida.report.document import Block, Cell, Column, Heading, Matrices, Matrix, Note, Section, Table, Text
@@ -12,7 +12,6 @@ from dimvida.report.sections.classification import ordered_tests
 from dimvida.report.wording import (
     DASH,
     TABLES,
-    about_the_paper,
     accuracy_cell,
     cell_name,
     classifier_name,
@@ -23,27 +22,22 @@ from dimvida.report.wording import (
 MOST_CLASSES = 40  # larger confusion matrices are in report.json only
 
 
-def effect_table(record: Classification, nmr: bool) -> Table | None:
+def effect_table(record: Classification, about_paper: str) -> Table | None:
     """Ωs on single real views against Ωm averaged over views, which is the paper's claim; None without both."""
     rows: list[list[Cell]] = []
-    for table, kind in TABLES.items():
-        cells = [cell for cell in record.cells if cell.table == table]
-        for classifier in dict.fromkeys(cell.classifier for cell in cells):
-            pair = claim([cell for cell in cells if cell.classifier == classifier])
-            if pair is None:
-                continue
-            single, averaged = pair
-            quoted = paper.CLASSIFICATION[table].get(classifier)
-            gain = (averaged.accuracy.mean or 0) - (single.accuracy.mean or 0)
-            theirs = quoted and (float(quoted["ca"]["ea"]) - float(quoted["c"]["e"])) / 100
-            rows.append([
-                Cell(f"{classifier_name(classifier)} {kind}"),
-                accuracy_cell(single.accuracy),
-                accuracy_cell(averaged.accuracy),
-                Cell(signed(gain)),
-                Cell(p_value(_p_of(record, single, averaged))),
-                Cell(DASH if theirs is None else signed(theirs)),
-            ])  # fmt: skip
+    for cells in _by_classifier(record):
+        pair = claim(cells)
+        if pair is None:
+            continue
+        single, averaged = pair
+        rows.append([
+            Cell(f"{classifier_name(single.classifier)} {TABLES[single.table]}"),
+            accuracy_cell(single.accuracy),
+            accuracy_cell(averaged.accuracy),
+            Cell(signed(gain(single, averaged))),
+            Cell(p_value(_p_of(record, single, averaged))),
+            *([Cell(_paper_gain(single))] if about_paper else []),
+        ])  # fmt: skip
     if not rows:
         return None
     columns = [
@@ -52,9 +46,43 @@ def effect_table(record: Classification, nmr: bool) -> Table | None:
         Column("Ωm on ea, %"),
         Column("gain, points"),
         Column("p (McNemar)"),
-        Column("paper's gain, NMR", quoted=True),
+        *([Column("paper's gain, NMR", quoted=True)] if about_paper else []),
     ]
-    return Table(f"One real view against the mean over it and generated ones. {about_the_paper(nmr)}", columns, rows)
+    caption = f"One real view (Ωs on e) against the mean over it and generated ones (Ωm on ea). {about_paper}"
+    return Table(caption.strip(), columns, rows)
+
+
+def weak_generator(record: Classification) -> str:
+    """The warning of a weak generator, reconciled with the gains where there are some all the same; "" without one."""
+    if not record.too_weak:
+        return ""
+    warning = record.note or "The generator is too weak for averaging over its views to help."
+    pairs = filter(None, (claim(cells) for cells in _by_classifier(record)))
+    if not any(gain(single, averaged) > 0 for single, averaged in pairs):
+        return warning
+    return (
+        f"{warning} The gains below are no contradiction: this warning is about a classifier of many real views that "
+        "has never seen a generated one, while Ωm was trained on generated views and is compared with an Ωs that has "
+        "a single view of each object."
+    )
+
+
+def gain(single: ClassifierCell, averaged: ClassifierCell) -> float:
+    """Difference of two accuracies, which both are there."""
+    return (averaged.accuracy.mean or 0) - (single.accuracy.mean or 0)
+
+
+def _by_classifier(record: Classification) -> Iterator[list[ClassifierCell]]:
+    """The cells of the paper's tables, those of one classifier in one table at a time."""
+    for table in TABLES:
+        cells = [cell for cell in record.cells if cell.table == table]
+        for classifier in dict.fromkeys(cell.classifier for cell in cells):
+            yield [cell for cell in cells if cell.classifier == classifier]
+
+
+def _paper_gain(cell: ClassifierCell) -> str:
+    quoted = paper.CLASSIFICATION[cell.table].get(cell.classifier)
+    return DASH if quoted is None else signed((float(quoted["ca"]["ea"]) - float(quoted["c"]["e"])) / 100)
 
 
 def claim(cells: Sequence[ClassifierCell]) -> tuple[ClassifierCell, ClassifierCell] | None:

@@ -13,7 +13,7 @@ from dimvida.report.charts import Series, bars
 from dimvida.report.document import Block, Cell, Column, Heading, Note, Picture, Pictures, Section, Table, Text
 from dimvida.report.reading import Part, Runs
 from dimvida.report.records import Evaluation, Score
-from dimvida.report.wording import DASH, about_the_paper, bounds, in_order, metric, score_cell, slug
+from dimvida.report.wording import DASH, bounds, in_order, metric, score_cell, slug
 
 QUOTED = "paper, NMR"
 
@@ -24,21 +24,21 @@ def generation_section(runs: Runs) -> Section:
     for part in runs.evaluations:
         if len(runs.evaluations) > 1:
             blocks.append(Heading(part.label))
-        blocks += _blocks(part, runs.is_nmr(part.record.data))
+        blocks += _blocks(part, runs.about_the_paper(part.record.data))
     if not runs.evaluations:
         command = "dimvida evaluate --data DATA --checkpoint RUN --out DIR"
         blocks.append(Note("No scores of generated views among these runs. To make them:", "missing", command))
     return Section("generation", "Generated views against the true ones", blocks)
 
 
-def _blocks(part: Part[Evaluation], nmr: bool) -> list[Block]:
+def _blocks(part: Part[Evaluation], about_paper: str) -> list[Block]:
     evaluation = part.record
     metrics = in_order([*evaluation.metrics, *(name for known in evaluation.known for name in known.scores)])
     # The paper's metrics have a row even where they are not available, so that nobody takes another for them.
-    shown = [name for name in metrics if name in paper.GENERATION or _scored(evaluation, name)]
+    shown = [name for name in metrics if (about_paper and name in paper.GENERATION) or _scored(evaluation, name)]
     blocks: list[Block] = [
         Text(_protocol(evaluation)),
-        _table(evaluation, shown, nmr),
+        _table(evaluation, shown, about_paper),
         *_unavailable(evaluation),
         Pictures([chart for name in shown if (chart := _chart(part.label, evaluation, name))]),
         *_sheets(part),
@@ -73,13 +73,13 @@ def _protocol(evaluation: Evaluation) -> str:
     return f"{', '.join(facts)}. Means over all generated views and sets of known views{scope}, with 95 % intervals."
 
 
-def _table(evaluation: Evaluation, metrics: Sequence[str], nmr: bool) -> Table:
+def _table(evaluation: Evaluation, metrics: Sequence[str], about_paper: str) -> Table:
     numbers = [known.known for known in evaluation.known]
     columns = [Column("metric", numeric=False)]
     columns += [Column(str(number), "this run, known views") for number in numbers]
     columns += [Column("reconstruction", "ceilings")] if evaluation.reconstruction else []
     columns += [Column("true views", "ceilings")] if evaluation.reference else []
-    quoted = sorted(paper.GENERATION["fid"])
+    quoted = sorted(paper.GENERATION["fid"]) if about_paper else []
     columns += [Column(str(number), QUOTED, quoted=True) for number in quoted]
     rows = []
     for name in metrics:
@@ -92,7 +92,7 @@ def _table(evaluation: Evaluation, metrics: Sequence[str], nmr: bool) -> Table:
     counts = [max((score.count for score in known.scores.values()), default=0) for known in evaluation.known]
     padding = [Cell("")] * (len(columns) - 1 - len(counts))
     rows.append([Cell("views scored"), *(Cell(f"{count:,}") for count in counts), *padding])
-    return Table(f"Table I: quality by the number of known views. {about_the_paper(nmr)}", columns, rows)
+    return Table(f"Table I: quality by the number of known views. {about_paper}".strip(), columns, rows)
 
 
 def _unavailable(evaluation: Evaluation) -> list[Block]:
@@ -113,9 +113,8 @@ def _chart(label: str, evaluation: Evaluation, name: str) -> Picture | None:
         None if (ends := bounds(score)) is None else (ends[0] * shown.factor, ends[1] * shown.factor)
         for score in scores
     ]
-    better = "higher is better" if shown.better == "more" else "lower is better"
     places = [str(known.known) for known in evaluation.known]
-    title = f"{_short(shown.title)} ({better})"
+    title = f"{_short(shown.title)} ({shown.direction})" if shown.direction else _short(shown.title)
     return bars(
         slug("quality", label, name),
         title,
