@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 
 class DimvidaError(Exception):
     """An operation failed. The command line exits with 1."""
@@ -26,6 +28,24 @@ class UnreadableImage(InputError):
         super().__init__(f"{location}: {reason}")
         self.location = location
         self.reason = reason
+
+
+class NotFinite(DimvidaError):
+    """Sampled latents or decoded images hold NaN or infinity: nothing of them is a picture.
+
+    Attributes:
+        what: ``latents`` or ``images``.
+        rows: Places in the batch of those that are not finite, in order, from 0.
+    """
+
+    def __init__(self, what: str, rows: Sequence[int]) -> None:
+        named = ", ".join(map(str, rows[:8])) + (f" and {len(rows) - 8} more" if len(rows) > 8 else "")
+        super().__init__(
+            f"the {what} of {'row' if len(rows) == 1 else 'rows'} {named} of the batch are not finite: "
+            "the weights or what they were given overflow"
+        )
+        self.what = what
+        self.rows = tuple(rows)
 
 
 class SaidElsewhere(DimvidaError):
