@@ -5,8 +5,9 @@ A build without CUDA, or none at all, leaves the op to the PyTorch reference.
 
 from __future__ import annotations
 
+import ctypes
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import ModuleType
 from typing import Any
 
@@ -54,6 +55,25 @@ def _pointer(tensor: Tensor) -> int:
 
 def _optional_pointer(tensor: Tensor | None) -> int:
     return 0 if tensor is None else _pointer(tensor)
+
+
+_memcmp = ctypes.CDLL(None).memcmp
+_memcmp.argtypes = (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t)
+
+
+def same_bits(ours: Sequence[Tensor], theirs: Sequence[Tensor]) -> bool:
+    """Whether tensors on the CPU hold the same bits, pair by pair; at the speed of memory, other threads going on.
+
+    Raises:
+        ValueError: For another number of tensors, or a pair whose shapes, dtypes or devices are not alike.
+    """
+    for left, right in zip(ours, theirs, strict=True):
+        if (left.shape, left.dtype, left.device.type, right.device.type) != (right.shape, right.dtype, "cpu", "cpu"):
+            raise ValueError("same_bits compares tensors on the CPU of the same shape and dtype")
+        left, right = left.contiguous(), right.contiguous()
+        if _memcmp(_pointer(left), _pointer(right), left.numel() * left.element_size()):
+            return False
+    return True
 
 
 def _masked_step_params(

@@ -1,5 +1,7 @@
 """The fused engine: the whole trajectory of a score network over preallocated buffers.
 
+Any number of threads may sample at once: the weights are shared and only read, and each trajectory has a workspace.
+
 What is left of an evaluation are matrix products, written where the next one reads them, and one kernel per norm that
 also adds biases, the time row and SiLU. The masked step then draws its noise itself. See ``plan`` for how the weights
 are laid out and ``time_table`` for the conditioning.
@@ -7,7 +9,8 @@ are laid out and ``time_table`` for the conditioning.
 
 from __future__ import annotations
 
-import dataclasses
+import os
+import threading
 from collections import Counter
 from dataclasses import dataclass
 from weakref import WeakKeyDictionary
@@ -18,10 +21,12 @@ from torch import Tensor
 from dimvida import ops
 from dimvida.diffusion.step_table import StepTable
 from dimvida.models.score_network import ScoreNetwork
-from dimvida.sampling.cuda_graph import GraphCache
-from dimvida.sampling.plan import Block, NetworkPlan, Norm, plan_network, weights_version
+from dimvida.sampling.modes import plain_modes
+from dimvida.sampling.plan import Block, NetworkPlan, Norm
 from dimvida.sampling.time_table import LARGEST_TABLE, TimeTable
 from dimvida.sampling.trajectory import Trajectory
+from dimvida.sampling.weights import Weights
+from dimvida.sampling.workspace import Buffers, WorkspacePool
 
 
 def default_dtype(device: torch.device) -> torch.dtype:
@@ -30,44 +35,6 @@ def default_dtype(device: torch.device) -> torch.dtype:
         return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float32
     native = device.type == "cpu" and (torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
     return torch.bfloat16 if native else torch.float32
-
-
-@dataclass(frozen=True, slots=True)
-class Buffers:
-    """Activations of a batch. Those that are multiplied together lie side by side, so nothing is concatenated.
-
-    Attributes:
-        joined: [B, 3 W] of each block on a concatenation: its second norm's output, h and the skipped state.
-        wide, normed: [B, 2 W] and [B, W], output of norms.
-        hidden: [B, W], result of a block's first projection.
-        state: [B, W], h where it is not in ``joined``.
-        low: [B, V D], the state x in the dtype of the products.
-        out: [B, V D], output of the network.
-    """
-
-    joined: tuple[Tensor, ...]
-    wide: Tensor
-    normed: Tensor
-    hidden: Tensor
-    state: Tensor
-    low: Tensor
-    out: Tensor
-
-    @classmethod
-    def allocate(cls, batch: int, plan: NetworkPlan) -> Buffers:
-        """Uninitialised buffers for ``batch`` rows."""
-        width, size = plan.input.shape
-
-        def new(columns: int) -> Tensor:
-            return plan.input.new_empty(batch, columns)
-
-        joined = tuple(new(3 * width) for _ in (*plan.up, plan.final))
-        return cls(joined, new(2 * width), new(width), new(width), new(width), new(size), new(size))
-
-    def first(self, batch: int) -> Buffers:
-        """The same memory for a smaller batch."""
-        joined, *others = (getattr(self, field.name) for field in dataclasses.fields(self))
-        return Buffers(tuple(tensor[:batch] for tensor in joined), *(tensor[:batch] for tensor in others))
 
 
 @dataclass(slots=True)
@@ -95,7 +62,7 @@ class Engine:
     """Samples with one score network in one dtype on one device.
 
     Args:
-        network: Its weights are copied; changed ones are noticed at the next ``run``.
+        network: Its weights are copied at the first ``run``; changed ones are noticed at the next.
         dtype: Of the products and activations. Norms, time table and the state x are float32.
         largest_table: Bytes of time table above which only the current evaluation's part is held.
 
@@ -110,49 +77,80 @@ class Engine:
         self.width = network.width
         self.graphs = True
         self.builds: Counter[str] = Counter()
-        self._version: tuple[tuple[int, int], ...] | None = None
-        self._buffers: Buffers | None = None
-        self._graphs = GraphCache()
-        self._released: torch.cuda.Event | None = None
-        self._adopt(network)
+        self._weights: Weights | None = None
+        self._lock = threading.Lock()
+        self._pool = WorkspacePool()
 
-    @torch.no_grad()
     def run(self, network: ScoreNetwork, x: Tensor, table: StepTable, trajectory: Trajectory) -> Tensor:
         """Apply every row of the table to x, float32 [B, V, D], in place, and return it."""
         if x.numel() == 0:
             return x
-        self._wait(x.device)
-        self._adopt(network)
-        self._reserve(len(x))
+        with plain_modes(x.device):
+            weights, state = self._begin(network, x, table, trajectory)
+            evaluates = tuple(row.evaluate for row in table.rows)
+            with self._pool.workspace(x.device) as workspace:
+                if workspace.reserve(len(x), weights.plan):
+                    self._count("buffers")
+                buffers = workspace.buffers(len(x))
+
+                def launch(state: State, evaluates: tuple[bool, ...]) -> None:
+                    self._steps(weights.plan, buffers, state, evaluates)
+
+                if x.device.type == "cuda" and self.graphs and trajectory.noise is None:
+                    if workspace.graphs.run(launch, state, evaluates):
+                        self._count("graph")
+                else:
+                    launch(state, evaluates)
+        return x
+
+    def _begin(
+        self, network: ScoreNetwork, x: Tensor, table: StepTable, trajectory: Trajectory
+    ) -> tuple[Weights, State]:
+        """The weights as they are now, and the state at the start."""
+        weights = self._weights
+        if weights is not None:
+            unchanged = weights.comparison(network)
+            state = self._state(weights.plan, x, table, trajectory)  # while a GPU still compares
+            if unchanged():
+                return weights, state
+        weights = self._renew(network, weights)
+        return weights, self._state(weights.plan, x, table, trajectory)
+
+    def _renew(self, network: ScoreNetwork, outdated: Weights | None) -> Weights:
+        """The network's present weights, copied unless another thread has done so meanwhile."""
+        with self._lock:
+            current = self._weights
+            if current is None or current is outdated or not current.comparison(network)():
+                current = self._weights = Weights(network, self.dtype)
+                self.builds["plan"] += 1
+            return current
+
+    def _state(self, plan: NetworkPlan, x: Tensor, table: StepTable, trajectory: Trajectory) -> State:
         masks, mask = torch.unique(trajectory.known, dim=0, return_inverse=True)
-        times = torch.tensor([row.t for row in table.rows if row.evaluate], device=x.device)
-        state = State(
+        times = torch.tensor([row.t for row in table.rows if row.evaluate], dtype=torch.float32, device=x.device)
+        return State(
             x=x,
             x0_prev=torch.zeros_like(x),
             trajectory=trajectory,
             mask=mask,
-            time=TimeTable(self.plan.time, (~masks).float(), times, self.width, self.largest_table),
+            time=TimeTable(plan.time, (~masks).float(), times, self.width, self.largest_table),
             index=torch.zeros(1, dtype=torch.int64, device=x.device),
             evaluation=torch.zeros(1, dtype=torch.int64, device=x.device),
         )
-        evaluates = tuple(row.evaluate for row in table.rows)
-        if x.device.type == "cuda" and self.graphs and trajectory.noise is None:
-            self._graphs.run(self, state, evaluates)
-        else:
-            self.steps(state, evaluates)
-        self._release(x.device)
-        return x
 
-    def steps(self, state: State, evaluates: tuple[bool, ...]) -> None:
+    def _count(self, name: str) -> None:
+        with self._lock:
+            self.builds[name] += 1
+
+    def _steps(self, plan: NetworkPlan, buffers: Buffers, state: State, evaluates: tuple[bool, ...]) -> None:
         """Launch all rows of the step table; True in ``evaluates`` where the network is asked."""
-        assert self._buffers is not None
-        buffers, trajectory = self._buffers.first(len(state.x)), state.trajectory
+        trajectory = state.trajectory
         low = None if self.dtype == torch.float32 else buffers.low.view_as(state.x)
         if low is not None:
             low.copy_(state.x)
         for i, evaluate in enumerate(evaluates):
             if evaluate:
-                self._evaluate(state, buffers)
+                self._evaluate(plan, buffers, state)
                 state.evaluation += 1
             ops.masked_step_(
                 state.x,
@@ -169,9 +167,9 @@ class Engine:
             )
             state.index += 1
 
-    def _evaluate(self, state: State, buffers: Buffers) -> None:
+    def _evaluate(self, plan: NetworkPlan, buffers: Buffers, state: State) -> None:
         """buffers.out <- network(x, tau)."""
-        plan, width = self.plan, self.width
+        width = self.width
         conditioning = _Conditioning(state)
         x = state.x.flatten(1) if self.dtype == torch.float32 else buffers.low
         up, final = buffers.joined[:-1], buffers.joined[-1]
@@ -194,30 +192,6 @@ class Engine:
             torch.mm(joined, block.last.t(), out=following)
         norm_silu(plan.output_norm, buffers.normed, buffers.state)
         torch.addmm(plan.output_bias, buffers.normed, plan.output.t(), out=buffers.out)
-
-    # Buffers and graphs serve one trajectory at a time, and callers may use several streams.
-
-    def _wait(self, device: torch.device) -> None:
-        if self._released is not None:
-            torch.cuda.current_stream(device).wait_event(self._released)
-
-    def _release(self, device: torch.device) -> None:
-        if device.type == "cuda":
-            self._released = torch.cuda.current_stream(device).record_event()
-
-    def _adopt(self, network: ScoreNetwork) -> None:
-        version = weights_version(network)
-        if version != self._version:
-            self.plan = plan_network(network, self.dtype)
-            self._version = version
-            self._graphs.clear()  # they hold the addresses of the old weights
-            self.builds["plan"] += 1
-
-    def _reserve(self, batch: int) -> None:
-        if self._buffers is None or batch > len(self._buffers.out):
-            self._graphs.clear()  # as above
-            self._buffers = Buffers.allocate(batch, self.plan)
-            self.builds["buffers"] += 1
 
 
 class _Conditioning:
@@ -263,12 +237,24 @@ def norm_silu(norm: Norm, out: Tensor, left: Tensor, right: Tensor | None = None
 
 # Built on first use and kept as long as the network lives. A cache, not a setting: it changes no result.
 _ENGINES: WeakKeyDictionary[ScoreNetwork, dict[tuple[torch.dtype, torch.device], Engine]] = WeakKeyDictionary()
+_LOCK = threading.Lock()
 
 
 def engine_of(network: ScoreNetwork, dtype: torch.dtype, device: torch.device) -> Engine:
-    """The engine of a network, built on first use."""
-    engines = _ENGINES.setdefault(network, {})
-    key = (dtype, device)
-    if key not in engines:
-        engines[key] = Engine(network, dtype)
-    return engines[key]
+    """The engine of a network, built on first use; the same one for every thread."""
+    with _LOCK:
+        engines = _ENGINES.setdefault(network, {})
+        key = (dtype, device)
+        if key not in engines:
+            engines[key] = Engine(network, dtype)
+        return engines[key]
+
+
+def _forget_engines() -> None:
+    global _LOCK
+    _LOCK = threading.Lock()
+    _ENGINES.clear()
+
+
+# A forked process has none of the threads that may have held a lock, and would wait for them for ever.
+os.register_at_fork(after_in_child=_forget_engines)

@@ -107,7 +107,7 @@ class _Planner:
 
     def norm(self, norm: nn.GroupNorm, pending: Tensor | None = None) -> Norm:
         row = None if pending is None else pending.float()[None, None].contiguous()
-        return Norm(norm.weight.float().clone(), norm.bias.float().clone(), norm.num_groups, norm.eps, row)
+        return Norm(norm.weight.float(), norm.bias.float(), norm.num_groups, norm.eps, row)
 
     def block(self, block: ResidualBlock, pending: Tensor, after: nn.Linear | None = None) -> tuple[Block, Tensor]:
         """The block, and what is pending after it and after the linear map that follows."""
@@ -172,15 +172,13 @@ class _Planner:
 
 @torch.no_grad()
 def plan_network(network: ScoreNetwork, dtype: torch.dtype) -> NetworkPlan:
-    """Lay out a network's weights for products in ``dtype``, on the device where they are."""
+    """Lay out a network's weights for products in ``dtype``, on the device where they are.
+
+    Weights that need no other form are not copied: the plan is right as long as nobody writes the network.
+    """
     return _Planner(network, dtype).plan()
 
 
 def residual_blocks(network: ScoreNetwork) -> list[ResidualBlock]:
     """All residual blocks in order of execution."""
     return [*network.down_blocks, *network.mid_blocks, *network.up_blocks, network.final_block]
-
-
-def weights_version(network: ScoreNetwork) -> tuple[tuple[int, int], ...]:
-    """Changes whenever a weight is replaced or written in place."""
-    return tuple((p.data_ptr(), 0 if p.is_inference() else p._version) for p in network.parameters())

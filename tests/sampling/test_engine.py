@@ -10,6 +10,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from score_networks import random_inputs, random_network
 from torch import Tensor
 
 from dimvida import ops
@@ -22,24 +23,9 @@ from dimvida.sampling.loop import run_trajectory
 from dimvida.sampling.plan import plan_network
 from dimvida.sampling.time_table import TimeTable
 from dimvida.sampling.trajectory import Trajectory
+from dimvida.sampling.weights import Weights
 
 CPU = torch.device("cpu")
-
-
-def random_network(views: int = 4, dim: int = 6, width: int = 32, groups: int = 4, seed: int = 0) -> ScoreNetwork:
-    """Random weights and biases everywhere, so that every term of every layer shows."""
-    network = ScoreNetwork(views, dim, width=width, time_dim=16, groups=groups)
-    generator = torch.Generator().manual_seed(seed)
-    for parameter in network.parameters():
-        scale = 0.7 * parameter[0].numel() ** -0.5 if parameter.ndim > 1 else 0.3
-        parameter.data.copy_(scale * torch.randn(parameter.shape, generator=generator))
-    return network
-
-
-def random_inputs(rows: int, views: int, dim: int, seed: int = 0) -> tuple[Tensor, Tensor]:
-    generator = torch.Generator().manual_seed(seed)
-    latents = torch.randn(rows, views, dim, generator=generator)
-    return latents, torch.rand(rows, views, generator=generator) < 0.4
 
 
 def both(network: ScoreNetwork, latents: Tensor, known: Tensor, **options) -> tuple[Tensor, Tensor]:
@@ -154,6 +140,98 @@ def test_an_optimiser_step_is_noticed():
     network(torch.randn(4, 4, 6), torch.rand(4, 4)).square().sum().backward()
     optimizer.step()
     assert not torch.equal(run(engine, network, 4), before)
+
+
+def changed_through_data(network: ScoreNetwork) -> None:
+    network.mid_blocks[0].norm1.bias.data.add_(0.5)
+
+
+def changed_by_an_array_on_the_same_memory(network: ScoreNetwork) -> None:
+    network.mid_blocks[0].linear1.weight.detach().numpy()[3, 5] += 0.5
+
+
+def replaced_data(network: ScoreNetwork) -> None:
+    network.time_embedding[0].weight.data = network.time_embedding[0].weight.data * 2
+
+
+def negated(network: ScoreNetwork) -> None:
+    network.up_linears[1].weight.data.neg_()
+
+
+def rows_in_another_order(network: ScoreNetwork) -> None:
+    weight = network.down_linears[0].weight.data
+    weight.copy_(weight.flip(0).clone())
+
+
+def columns_in_another_order(network: ScoreNetwork) -> None:
+    weight = network.final_block.skip.weight.data
+    weight.copy_(weight.roll(2, 1).clone())
+
+
+def one_bit(network: ScoreNetwork) -> None:
+    network.output.weight.data.view(torch.int32)[-1, -1] ^= 1
+
+
+CHANGES = [
+    changed_through_data,
+    changed_by_an_array_on_the_same_memory,
+    replaced_data,
+    negated,
+    rows_in_another_order,
+    columns_in_another_order,
+    one_bit,
+]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("inference", [False, True], ids=["plain", "inference mode"])
+@pytest.mark.parametrize("change", CHANGES)
+def test_changes_without_a_version_counter_are_noticed(change, inference: bool, dtype: torch.dtype):
+    with torch.inference_mode(inference):
+        network, twin = random_network(), random_network()
+        engine = Engine(network, dtype)
+        before = run(engine, network, 4)
+        assert torch.equal(run(engine, network, 4), before) and engine.builds["plan"] == 1
+        change(network)
+        change(twin)
+        after = run(engine, network, 4)
+        assert engine.builds["plan"] == 2
+        assert torch.equal(after, run(Engine(twin, dtype), twin, 4))
+        if change is not one_bit:
+            assert not torch.equal(after, before)
+
+
+def test_weights_of_other_kinds_are_noticed():
+    network = random_network()
+    engine = Engine(network, torch.float32)
+    run(engine, network, 4)
+    network.input.weight.data = network.input.weight.data.t().contiguous().t()  # the same numbers
+    run(engine, network, 4)
+    assert engine.builds["plan"] == 1
+    for number, dtype in enumerate((torch.bfloat16, torch.float64, torch.float16), 2):
+        network.to(dtype)
+        assert torch.equal(run(engine, network, 4), run(Engine(network, torch.float32), network, 4))
+        assert engine.builds["plan"] == number
+
+
+def test_the_engine_keeps_its_own_copy_of_what_it_multiplies():
+    network = random_network()
+    weights = Weights(network, torch.float32)
+    before = weights.plan.input.clone()
+    assert weights.comparison(network)()
+    network.input.weight.data.zero_()
+    assert torch.equal(weights.plan.input, before) and not weights.comparison(network)()
+
+
+def test_bits_are_compared_and_not_numbers():
+    same = ops.native.same_bits
+    zero, nan = torch.zeros(5), torch.full((5,), torch.nan)
+    assert same([nan, zero], [nan.clone(), zero.clone()]) and same([], [])
+    assert not same([zero], [-zero])
+    assert same([torch.arange(6).view(2, 3).t()], [torch.arange(6).view(2, 3).t().contiguous()])
+    for other in (zero.double(), zero[:4], zero.to("meta")):
+        with pytest.raises(ValueError, match="same shape and dtype"):
+            same([zero], [other])
 
 
 def test_a_time_table_too_large_to_hold_is_made_step_by_step():
