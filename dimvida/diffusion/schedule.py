@@ -66,7 +66,7 @@ class VPSchedule:
         distribution function and its inverse are closed forms. (Song, Durkan, Murray, Ermon, "Maximum
         likelihood training of score-based diffusion models", 2021, section 4.)
         """
-        ends = torch.tensor([floor, 1.0], dtype=torch.float64)
+        ends = torch.tensor([floor, 1.0], dtype=torch.float64, device="cpu")
         low, high = torch.log(torch.expm1(self.integrated_beta(ends))).tolist()
         floor_density = float(self.beta(ends[0]) / self.sigma(ends[0]).square())
         below = floor * floor_density  # mass of the constant part, beside (high - low) above it
@@ -99,13 +99,13 @@ def time_grid(schedule: VPSchedule, steps: int, spacing: str = "time", t_start: 
     if steps < 1:
         raise ValueError(f"steps must be at least 1, not {steps}")
     if spacing == "time":
-        return t_start * (1 - torch.arange(steps + 1, dtype=torch.float64) / steps)
+        return t_start * (1 - torch.arange(steps + 1, dtype=torch.float64, device="cpu") / steps)
     if spacing != "log-snr":
         raise ValueError(f"spacing {spacing!r}: choose time or log-snr")
-    ends = schedule.log_snr(torch.tensor([t_start, 1e-3], dtype=torch.float64)).tolist()
-    times = schedule.time_of_log_snr(torch.linspace(*ends, steps, dtype=torch.float64))
+    ends = schedule.log_snr(torch.tensor([t_start, 1e-3], dtype=torch.float64, device="cpu")).tolist()
+    times = schedule.time_of_log_snr(torch.linspace(*ends, steps, dtype=torch.float64, device="cpu"))
     times[0] = t_start
-    return torch.cat([times, torch.zeros(1, dtype=torch.float64)])
+    return torch.cat([times, times.new_zeros(1)])
 
 
 def sqrt_positive(value: float) -> float:

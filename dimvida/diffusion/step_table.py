@@ -87,11 +87,9 @@ class StepTable:
         For a network that does not predict the noise, the first two are what stands in their place in the data
         prediction, see ``prediction_factors``.
         """
-        table = torch.zeros(len(self.rows), COLUMNS, dtype=torch.float64)
-        for index, row in enumerate(self.rows):
-            values = (*prediction_factors(prediction, row.sigma, row.m), *row[3:7])
-            table[index, :6] = torch.tensor(values, dtype=torch.float64)
-        return table.float()
+        unused = (0.0,) * (COLUMNS - 6)
+        rows = [(*prediction_factors(prediction, row.sigma, row.m), *row[3:7], *unused) for row in self.rows]
+        return torch.tensor(rows, dtype=torch.float64, device="cpu").float()
 
 
 class Moments(NamedTuple):

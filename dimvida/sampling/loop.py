@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable
 
@@ -16,6 +17,7 @@ from dimvida.diffusion.step_table import StepTable
 from dimvida.errors import InputError
 from dimvida.models.score_network import ScoreNetwork
 from dimvida.sampling.engine import default_dtype, engine_of
+from dimvida.sampling.modes import plain_modes
 from dimvida.sampling.noise import start_from_noise
 from dimvida.sampling.trajectory import Trajectory
 
@@ -26,7 +28,6 @@ SEED_LIMIT = 2**63
 Network = Callable[[Tensor, Tensor], Tensor]
 
 
-@torch.no_grad()
 def sample(
     score_network: Network,
     latents: Tensor,
@@ -45,6 +46,9 @@ def sample(
     dtype: torch.dtype | None = None,
 ) -> Tensor:
     """Draw the latents of the missing views given those of the known ones (DiMViDA eq. 5).
+
+    Any number of threads may sample with one network. Autocast, inference mode and torch's default dtype and device
+    change nothing here, nor are there gradients.
 
     Args:
         score_network: Maps (x [B, V, D], tau [B, V]) to its prediction [B, V, D].
@@ -78,22 +82,30 @@ def sample(
     backend = resolve_backend(backend, latents.device)
     dtype = resolve_dtype(dtype, backend, latents.device)
     table = step_table(solver, steps, schedule, spacing)
-    known, sample_ids = _validate(latents, known, sample_ids, seed, noise, x0_clip, len(table))
-    trajectory = Trajectory(
-        table=table.tensor(prediction).to(latents.device),
-        known=known.contiguous(),
-        sample_ids=sample_ids,
-        seed=torch.tensor([seed], device=latents.device),
-        noise=noise if noise is None else noise.float().contiguous(),
-        x0_clip=x0_clip,
-    )
-    x = latents.float().clone(memory_format=torch.contiguous_format)
-    if noise is None:
-        x = start_from_noise(x, trajectory.known, sample_ids, trajectory.seed)
-    if isinstance(score_network, ScoreNetwork) and backend == "fused":
-        return engine_of(score_network, dtype, latents.device).run(score_network, x, table, trajectory)
-    step = ops.reference.masked_step_ if backend == "eager" else ops.masked_step_
-    return run_trajectory(score_network, x, table, trajectory, step)
+    with plain_modes(latents.device):
+        known, sample_ids = _validate(latents, known, sample_ids, seed, noise, x0_clip, len(table))
+        trajectory = Trajectory(
+            table=table.tensor(prediction).to(latents.device),
+            known=known.contiguous(),
+            sample_ids=sample_ids,
+            seed=torch.tensor([seed], dtype=torch.int64, device=latents.device),
+            noise=noise if noise is None else noise.float().contiguous(),
+            x0_clip=x0_clip,
+        )
+        x = latents.float().clone(memory_format=torch.contiguous_format)
+        if noise is None:
+            x = start_from_noise(x, trajectory.known, sample_ids, trajectory.seed)
+        if backend == "fused" and isinstance(score_network, ScoreNetwork):
+            return engine_of(score_network, dtype, latents.device).run(score_network, x, table, trajectory)
+        step = ops.reference.masked_step_ if backend == "eager" else ops.masked_step_
+        return run_trajectory(in_float32(score_network), x, table, trajectory, step)
+
+
+def in_float32(network: Network) -> Network:
+    """The network itself, or a copy of a ``ScoreNetwork`` whose weights are in another dtype."""
+    if isinstance(network, ScoreNetwork) and any(p.dtype != torch.float32 for p in network.parameters()):
+        return copy.deepcopy(network).float()
+    return network
 
 
 def run_trajectory(
@@ -178,7 +190,7 @@ def _validate(
     if noise is not None and noise.shape != (rows, *latents.shape):
         raise ValueError(f"noise must be [{rows}, {batch}, {views}, D], not {list(noise.shape)}")
     if sample_ids is None:
-        sample_ids = torch.arange(batch)
+        sample_ids = torch.arange(batch, device=latents.device)
     if sample_ids.dtype != torch.int64 or sample_ids.shape != (batch,):
         raise ValueError(f"sample_ids must be int64 [{batch}], not {sample_ids.dtype} {list(sample_ids.shape)}")
     return known.to(latents.device), sample_ids.to(latents.device).contiguous()

@@ -30,8 +30,8 @@ def sample_id(source_id: str, draw: int = 0) -> int:
 
 
 def sample_id_tensor(source_ids: Iterable[str], draw: int = 0) -> Tensor:
-    """``sample_id`` of several sources: int64 [B]."""
-    return torch.tensor([sample_id(source, draw) for source in source_ids], dtype=torch.int64)
+    """``sample_id`` of several sources: int64 [B], on the CPU."""
+    return torch.tensor([sample_id(source, draw) for source in source_ids], dtype=torch.int64, device="cpu")
 
 
 def start_from_noise(latents: Tensor, known: Tensor, sample_ids: Tensor, seed: Tensor) -> Tensor:
