@@ -1,12 +1,14 @@
 """Image files to pixels, with everything a camera roll or a hostile archive may hold.
 
-Only the formats listed in ``IMAGE_SUFFIXES`` are decoded, whatever a file calls itself: each
-further decoder is more surface for damaged and hostile files.
+A file counts as a picture by its name or by its first bytes, and is decoded by its first bytes alone. Only
+the formats of ``_DECODERS`` are decoded: each further decoder is more surface for damaged and hostile files.
+Pictures of other formats are known by name, so that none is passed over in silence.
 """
 
 from __future__ import annotations
 
 import hashlib
+import re
 from dataclasses import replace
 from io import BytesIO
 
@@ -17,16 +19,33 @@ from PIL import (
     Image,
     ImageFile,
     ImageOps,
+    Jpeg2KImagePlugin,
     JpegImagePlugin,
     PngImagePlugin,
+    PpmImagePlugin,
     TiffImagePlugin,
     WebPImagePlugin,
+    features,
 )
 
 from dimvida.data.source import ViewImage
 from dimvida.errors import UnreadableImage
 
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
+IMAGE_SUFFIXES = (
+    *(".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".jfi", ".jif", ".pjpeg", ".pjp", ".mpo", ".webp"),
+    *(".bmp", ".dib", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm", ".pfm"),
+    *(".avif", ".avifs", ".jp2", ".j2k", ".j2c", ".jpc", ".jpf", ".jpx"),
+)
+"""Names of pictures that are decoded."""
+
+UNSUPPORTED_SUFFIXES = (
+    *(".heic", ".heif", ".hif", ".jxl", ".jxr", ".wdp", ".hdr", ".exr", ".qoi", ".tga", ".icb", ".vda", ".vst"),
+    *(".ico", ".cur", ".icns", ".psd", ".psb", ".xcf", ".kra", ".svg", ".svgz", ".eps", ".pcx", ".dcx", ".dds"),
+    *(".sgi", ".bw", ".rgb", ".rgba", ".ras", ".xbm", ".xpm", ".pam", ".pcd", ".wmf", ".emf", ".fits", ".dcm"),
+    *(".dng", ".cr2", ".cr3", ".crw", ".nef", ".nrw", ".arw", ".sr2", ".srf", ".orf", ".rw2", ".raf", ".pef", ".srw"),
+    *(".raw", ".rwl", ".3fr", ".iiq", ".x3f"),
+)
+"""Names of pictures that are not decoded but must not be passed over; reading one says what it is."""
 
 PIXEL_LIMIT = 64_000_000
 """Most pixels in one image; larger ones are refused from the header, before they are decoded."""
@@ -39,23 +58,64 @@ GRAY_NOTE = "colour converted to grayscale"
 CHANNELS = (1, 3)
 """Channels that images can have: gray or RGB."""
 
-_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+SIGNATURE_SIZE = 32
+"""Bytes from the beginning of a file that tell whether it is a picture."""
 
 # The plugins are called directly: PIL.Image.open would try every format it knows, and would warn
 # on standard error about sizes that PIXEL_LIMIT refuses anyway.
-_DECODERS: tuple[tuple[tuple[bytes, ...], type[ImageFile.ImageFile]], ...] = (
-    ((_PNG_SIGNATURE,), PngImagePlugin.PngImageFile),
-    ((b"\xff\xd8\xff",), JpegImagePlugin.JpegImageFile),
-    ((b"RIFF",), WebPImagePlugin.WebPImageFile),
-    ((b"BM",), BmpImagePlugin.BmpImageFile),
-    ((b"GIF87a", b"GIF89a"), GifImagePlugin.GifImageFile),
-    ((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"), TiffImagePlugin.TiffImageFile),
-)
+_DECODERS: dict[str, type[ImageFile.ImageFile]] = {
+    "PNG": PngImagePlugin.PngImageFile,
+    "JPEG": JpegImagePlugin.JpegImageFile,
+    "WebP": WebPImagePlugin.WebPImageFile,
+    "BMP": BmpImagePlugin.BmpImageFile,
+    "GIF": GifImagePlugin.GifImageFile,
+    "TIFF": TiffImagePlugin.TiffImageFile,
+    "PNM": PpmImagePlugin.PpmImageFile,
+}
+if features.check("jpg_2000"):
+    _DECODERS["JPEG 2000"] = Jpeg2KImagePlugin.Jpeg2KImageFile
+if features.check("avif"):
+    from PIL import AvifImagePlugin
+
+    _DECODERS["AVIF"] = AvifImagePlugin.AvifImageFile
+
+_PATTERNS = {
+    "PNG": rb"\x89PNG\r\n\x1a\n",
+    "JPEG": rb"\xff\xd8\xff",
+    "WebP": rb"RIFF....WEBP",
+    "BMP": rb"BM.{12}[\x0c\x10\x28\x34\x38\x40\x6c\x7c]\0\0\0",
+    "GIF": rb"GIF8[79]a",
+    "TIFF": rb"II[*+]\0|MM\0[*+]",
+    "PNM": rb"P[1-6Ff][\t-\r ]+[#\d]",
+    "JPEG 2000": rb"\0\0\0\x0cjP {2}\r\n\x87\n|\xff\x4f\xff\x51",
+    "AVIF": rb"....ftypavi[fs]",
+    "HEIC": rb"....ftyp(?:hei[cxms]|hev[cxms]|mif[12]|msf1)",
+    "JPEG XL": rb"\xff\x0a|\0\0\0\x0cJXL \r\n\x87\n",
+    "camera raw": rb"....ftypcrx |FUJIFILMCCD-RAW|IIU\0|IIR[OS]|MMOR",
+    "Photoshop": rb"8BPS\0[\x01\x02]",
+    "OpenEXR": rb"v/1\x01",
+    "Radiance HDR": rb"#\?(?:RADIANCE|RGBE)",
+    "QOI": rb"qoif",
+    "DDS": rb"DDS \x7c",
+    "SVG": rb"\s*<svg[\s>]",
+}
+_SIGNATURES = {name: re.compile(pattern, re.DOTALL) for name, pattern in _PATTERNS.items()}
 
 
 def is_image_name(name: str) -> bool:
-    """Whether a file name has one of ``IMAGE_SUFFIXES``, in any case."""
-    return name.lower().endswith(IMAGE_SUFFIXES)
+    """Whether a file calls itself a picture, of a format that is decoded or of another, in any case."""
+    return name.lower().endswith(IMAGE_SUFFIXES + UNSUPPORTED_SUFFIXES)
+
+
+def looks_like_image(head: bytes) -> bool:
+    """Whether a file is a picture by its first ``SIGNATURE_SIZE`` bytes, of a format that is decoded or of another."""
+    return image_format(head) is not None
+
+
+def image_format(head: bytes) -> str | None:
+    """The format that the first ``SIGNATURE_SIZE`` bytes of a file show, or None for what is no picture."""
+    matches = (name for name, pattern in _SIGNATURES.items() if pattern.match(head[:SIGNATURE_SIZE]))
+    return next(matches, None)
 
 
 def decode_image(
@@ -165,10 +225,13 @@ def composite_on_white(rgba: np.ndarray) -> np.ndarray:
 def _open(data: bytes, location: str) -> ImageFile.ImageFile:
     if not data:
         raise UnreadableImage(location, "empty file")
-    for signatures, decoder in _DECODERS:
-        if data.startswith(signatures):
-            return decoder(BytesIO(data))
-    raise UnreadableImage(location, "not an image (PNG, JPEG, WebP, BMP, GIF and TIFF are read)")
+    name = image_format(data)
+    if name in _DECODERS:
+        return _DECODERS[name](BytesIO(data))
+    readable = f"{', '.join(list(_DECODERS)[:-1])} and {list(_DECODERS)[-1]} are read"
+    if name is not None:
+        raise UnreadableImage(location, f"a {name} picture, which cannot be read here ({readable}); convert it")
+    raise UnreadableImage(location, f"not an image ({readable})")
 
 
 def _upright(image: Image.Image, notes: list[str]) -> Image.Image:

@@ -8,12 +8,14 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, features
 
 from dimvida.data.images import (
+    SIGNATURE_SIZE,
     composite_on_white,
     decode_image,
     is_image_name,
+    looks_like_image,
     pad_to_square,
     resize_image,
     with_channels,
@@ -243,9 +245,55 @@ def test_damage_never_raises_anything_else(make, format, edits, cut):
         assert image.pixels.shape[2] == 3
 
 
-def test_image_names():
-    assert all(map(is_image_name, ["a.png", "a.PNG", "b/c.jpeg", "x.webp", "x.bmp", "x.TIFF"]))
-    assert not any(map(is_image_name, ["png", "a.txt", "a.npz", "a.png.txt"]))
+@pytest.mark.parametrize(
+    "name",
+    ["a.png", "a.PNG", "b/c.jpeg", "a.jfif", "a.JPE", "a.jif", "a.webp", "a.bmp", "a.TIFF", "a.tif", "a.gif"]
+    + ["a.ppm", "a.pgm", "a.pbm", "a.avif", "a.jp2", "a.apng", "a.mpo", "a.heic", "a.HEIF", "a.jxl", "a.dng", "a.svg"],
+)
+def test_names_of_pictures(name):
+    assert is_image_name(name)
+
+
+@pytest.mark.parametrize("name", ["png", "a", "a.txt", "a.npz", "a.png.txt", "a.json", "a.csv", "a.mp4", "pngx.zip"])
+def test_names_of_other_files(name):
+    assert not is_image_name(name)
+
+
+def decodable(format: str) -> bool:
+    return format not in ("AVIF", "JPEG2000") or features.check({"AVIF": "avif", "JPEG2000": "jpg_2000"}[format])
+
+
+@pytest.mark.parametrize("format", ["PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "AVIF", "JPEG2000"])
+def test_pictures_are_known_by_their_first_bytes(make, format):
+    if not decodable(format):
+        pytest.skip(f"this Pillow has no {format}")
+    data = make.encode(np.full((40, 40, 3), (200, 60, 40), np.uint8), format)
+    assert looks_like_image(data[:SIGNATURE_SIZE])
+    pixels = decode_image(data, "IMG_0001").pixels.astype(int)
+    assert np.abs(pixels - (200, 60, 40)).max() <= 4
+
+
+@pytest.mark.parametrize(
+    ("head", "format"),
+    [
+        (b"\0\0\0\x18ftypheic" + bytes(60), "HEIC"),
+        (b"\0\0\0\x1cftypmif1" + bytes(60), "HEIC"),
+        (b"\xff\x0a" + bytes(60), "JPEG XL"),
+        (b"8BPS\0\1" + bytes(60), "Photoshop"),
+        (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "SVG"),
+    ],
+)
+def test_pictures_that_are_not_decoded_say_what_they_are(head, format):
+    assert looks_like_image(head[:SIGNATURE_SIZE])
+    with pytest.raises(UnreadableImage, match=rf"^a/b: a {format} picture, which cannot be read here .*; convert it$"):
+        decode_image(head, "a/b")
+
+
+@pytest.mark.parametrize(
+    "head", [b"", b"P", b"BMW and others", b"PK\3\4", b"Part 1", b"RIFF\0\0\0\0WAVE", b"\x93NUMPY", b"{}", b"II"]
+)
+def test_other_files_are_no_pictures_by_their_first_bytes(head):
+    assert not looks_like_image(head)
 
 
 def test_resize_returns_the_right_size_unchanged(make):
