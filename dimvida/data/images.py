@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import warnings
 from dataclasses import replace
 from io import BytesIO
 
@@ -28,8 +29,13 @@ from PIL import (
     features,
 )
 
+from dimvida.data.conversion import FROM_GRAY_NOTE, GRAY_NOTE, key_to_alpha, stored_numbers, to_rgb
+from dimvida.data.image_files import PNG_SIGNATURE, choose_frame, spread_planes, without_text
 from dimvida.data.source import ViewImage
 from dimvida.errors import UnreadableImage
+
+# What Pillow warns of, damaged metadata for the most part, names no file; what matters is raised.
+warnings.filterwarnings("ignore", module=r"PIL\.")
 
 IMAGE_SUFFIXES = (
     *(".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".jfi", ".jif", ".pjpeg", ".pjp", ".mpo", ".webp"),
@@ -53,10 +59,10 @@ PIXEL_LIMIT = 64_000_000
 BYTE_LIMIT = 256 * 2**20
 """Most bytes in one image file."""
 
-ALPHA_NOTE = "transparency composited on white"
-GRAY_NOTE = "colour converted to grayscale"
 CHANNELS = (1, 3)
 """Channels that images can have: gray or RGB."""
+
+_LANCZOS, _GAP = Image.Resampling.LANCZOS, 3.0
 
 SIGNATURE_SIZE = 32
 """Bytes from the beginning of a file that tell whether it is a picture."""
@@ -85,13 +91,13 @@ _PATTERNS = {
     "WebP": rb"RIFF....WEBP",
     "BMP": rb"BM.{12}[\x0c\x10\x28\x34\x38\x40\x6c\x7c]\0\0\0",
     "GIF": rb"GIF8[79]a",
+    "camera raw": rb"II[*]\0....CR|....ftypcrx |FUJIFILMCCD-RAW|IIU\0|IIR[OS]|MMOR",
     "TIFF": rb"II[*+]\0|MM\0[*+]",
     "PNM": rb"P[1-6Ff][\t-\r ]+[#\d]",
     "JPEG 2000": rb"\0\0\0\x0cjP {2}\r\n\x87\n|\xff\x4f\xff\x51",
     "AVIF": rb"....ftypavi[fs]",
     "HEIC": rb"....ftyp(?:hei[cxms]|hev[cxms]|mif[12]|msf1)",
     "JPEG XL": rb"\xff\x0a|\0\0\0\x0cJXL \r\n\x87\n",
-    "camera raw": rb"....ftypcrx |FUJIFILMCCD-RAW|IIU\0|IIR[OS]|MMOR",
     "Photoshop": rb"8BPS\0[\x01\x02]",
     "OpenEXR": rb"v/1\x01",
     "Radiance HDR": rb"#\?(?:RADIANCE|RGBE)",
@@ -124,7 +130,8 @@ def decode_image(
     """Decode an image file into RGB.
 
     Grayscale, palette, 1-bit, 16-bit and CMYK images are converted, transparency is composited on
-    white, of an animation the first frame is taken, each with a note; EXIF orientation is applied.
+    white, of several frames the largest that is no thumbnail is taken, and the first of equal ones, each with a
+    note; EXIF orientation is applied.
 
     Args:
         data: The whole file.
@@ -137,21 +144,27 @@ def decode_image(
     """
     if len(data) > byte_limit:
         raise UnreadableImage(location, f"{len(data)} bytes, more than the limit of {byte_limit}")
+    notes: list[str] = []
     try:
-        image = _open(data, location)
-        width, height = image.size
-        if width * height > pixel_limit:
-            reason = f"{width} x {height} pixels, more than the limit of {pixel_limit}; not decoded"
-            raise UnreadableImage(location, reason)
-        notes = ["first frame of several used"] if getattr(image, "is_animated", False) else []
+        stored = without_text(data) if data.startswith(PNG_SIGNATURE) else data
+        image = _open(stored, location, pixel_limit)
+        frame = choose_frame(image, location)
+        if frame is not None:
+            notes.append(f"{frame} frame of several used")
+            _check_size(image, location, pixel_limit)
+        numbers = stored_numbers(image, stored, location)
+        spread_planes(image)
         image.load()
-        pixels = _to_rgb(_upright(image, notes), _stored_bits(image, data), location, notes)
+        if numbers.bits == 16 and image.mode == "RGB" and "transparency" in image.info:
+            key_to_alpha(image, stored)
+        pixels = to_rgb(_upright(image, notes), numbers, notes)
     except (UnreadableImage, MemoryError):
         raise
     except Exception as error:
         # A damaged file makes the decoders raise almost anything: OSError, SyntaxError, struct.error,
         # zlib.error, KeyError... All of them mean the same to the caller.
-        raise UnreadableImage(location, f"damaged or truncated image ({error})") from error
+        reason = "unsupported kind of" if str(error) == "unknown pixel mode" else "damaged or truncated"
+        raise UnreadableImage(location, f"{reason} image ({error})") from error
     return ViewImage(pixels, hashlib.sha256(data).hexdigest(), "; ".join(notes) or None)
 
 
@@ -169,12 +182,18 @@ def resize_image(pixels: np.ndarray, size: int) -> np.ndarray:
         uint8 ``[size, size, C]``; the input itself if it has that size.
     """
     height, width = pixels.shape[:2]
+    edge = max(height, width)
     if height == width == size:
         return pixels
-    image = to_picture(pad_to_square(pixels))
-    # reducing_gap takes most of a large reduction in cheap whole steps before the exact one.
-    resized = np.asarray(image.resize((size, size), Image.Resampling.LANCZOS, reducing_gap=3.0))
-    return resized.reshape(size, size, -1)
+    if edge * edge <= PIXEL_LIMIT:
+        # reducing_gap takes most of a large reduction in cheap whole steps before the exact one.
+        image = to_picture(pad_to_square(pixels)).resize((size, size), _LANCZOS, reducing_gap=_GAP)
+    else:
+        # The same steps, the whole ones taken before there is a square: that of a strip would not fit anywhere.
+        step = max(1, int(edge / size / _GAP))
+        image = to_picture(_reduced_square(pixels, step))
+        image = image.resize((size, size), _LANCZOS, box=(0, 0, edge / step, edge / step))
+    return np.asarray(image).reshape(size, size, -1)
 
 
 def pad_to_square(pixels: np.ndarray) -> np.ndarray:
@@ -183,12 +202,52 @@ def pad_to_square(pixels: np.ndarray) -> np.ndarray:
     if height == width:
         return pixels
     edge = max(height, width)
-    border = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
     square = np.empty((edge, edge, pixels.shape[2]), np.uint8)
-    square[:] = np.median(border, axis=0).round().astype(np.uint8)
+    square[:] = _border_colour(pixels)
     top, left = (edge - height) // 2, (edge - width) // 2
     square[top : top + height, left : left + width] = pixels
     return square
+
+
+def _reduced_square(pixels: np.ndarray, step: int) -> np.ndarray:
+    """Means of ``pad_to_square(pixels)`` over blocks of ``step`` x ``step``, without making that square."""
+    edge = max(pixels.shape[:2])
+    sizes = np.minimum(step, edge - np.arange(0, edge, step))  # of the blocks along each axis; the last is smaller
+    sums, inside, places = pixels, [], []
+    for axis in sorted((0, 1), key=lambda axis: -pixels.shape[axis]):  # the longer first: less is left of it
+        length = pixels.shape[axis]
+        offset = (edge - length) // 2
+        first, last = offset // step, (offset + length - 1) // step
+        starts = np.maximum(np.arange(first, last + 1) * step - offset, 0)
+        # Part by part: np.add.reduceat would first take 8 bytes for each number.
+        parts = np.split(sums, starts[1:], axis=axis)
+        sums = np.stack([part.sum(axis=axis, dtype=np.int64) for part in parts], axis=axis)
+        inside.insert(axis, np.diff(starts, append=length))
+        places.insert(axis, slice(first, last + 1))
+    colour = _border_colour(pixels)
+    square = np.empty((len(sizes), len(sizes), pixels.shape[2]), np.uint8)
+    square[:] = colour
+    rows, columns = places
+    area = np.outer(sizes[rows], sizes[columns])[..., None]
+    padding = (area - np.outer(*inside)[..., None]) * colour.astype(np.int64)
+    square[rows, columns] = (sums + padding + area // 2) // area
+    return square
+
+
+def _border_colour(pixels: np.ndarray) -> np.ndarray:
+    """The median colour, uint8 ``[C]``, of the outermost pixels; corners count twice."""
+    edges = (pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1])
+    counts = np.stack([sum(_counts(edge[:, channel]) for edge in edges) for channel in range(pixels.shape[2])])
+    middle = counts[0].sum() / 2  # always whole
+    below = counts.cumsum(axis=1)
+    low, high = (below >= middle).argmax(axis=1), (below > middle).argmax(axis=1)
+    return np.round((low + high) / 2).astype(np.uint8)
+
+
+def _counts(values: np.ndarray) -> np.ndarray:
+    """How often each of 0 to 255 is in uint8 ``[N]``; in parts, because counting takes 8 bytes for each."""
+    part = 1 << 20
+    return sum(np.bincount(values[start : start + part], minlength=256) for start in range(0, len(values), part))
 
 
 def to_picture(pixels: np.ndarray) -> Image.Image:
@@ -206,32 +265,36 @@ def with_channels(image: ViewImage, channels: int) -> ViewImage:
         return image
     notes = [] if image.note is None else image.note.split("; ")
     if channels == 3:
-        pixels, notes = np.repeat(pixels, 3, axis=2), [*notes, _FROM_GRAY]
+        pixels, notes = np.repeat(pixels, 3, axis=2), [*notes, FROM_GRAY_NOTE]
     else:
-        notes = [note for note in notes if note != _FROM_GRAY]
+        notes = [note for note in notes if note != FROM_GRAY_NOTE]
         if (pixels != pixels[..., :1]).any():
             notes.append(GRAY_NOTE)
         pixels = np.array(to_picture(pixels).convert("L"))[..., None]
     return replace(image, pixels=pixels, note="; ".join(notes) or None)
 
 
-def composite_on_white(rgba: np.ndarray) -> np.ndarray:
-    """Straight-alpha uint8 ``[..., 4]`` over white, rounded: uint8 ``[..., 3]``."""
-    rgb, alpha = rgba[..., :3].astype(np.uint16), rgba[..., 3:].astype(np.uint16)
-    # At most 255 * 255 + 127, which still fits 16 bits.
-    return ((rgb * alpha + 255 * (255 - alpha) + 127) // 255).astype(np.uint8)
-
-
-def _open(data: bytes, location: str) -> ImageFile.ImageFile:
+def _open(data: bytes, location: str, pixel_limit: int) -> ImageFile.ImageFile:
     if not data:
         raise UnreadableImage(location, "empty file")
     name = image_format(data)
     if name in _DECODERS:
-        return _DECODERS[name](BytesIO(data))
+        image = _DECODERS[name](BytesIO(data))
+        _check_size(image, location, pixel_limit)
+        return image
     readable = f"{', '.join(list(_DECODERS)[:-1])} and {list(_DECODERS)[-1]} are read"
     if name is not None:
         raise UnreadableImage(location, f"a {name} picture, which cannot be read here ({readable}); convert it")
     raise UnreadableImage(location, f"not an image ({readable})")
+
+
+def _check_size(image: Image.Image, location: str, pixel_limit: int) -> None:
+    width, height = image.size
+    if width < 1 or height < 1:
+        raise UnreadableImage(location, f"{width} x {height} pixels: there is nothing in it")
+    if width * height > pixel_limit:
+        reason = f"{width} x {height} pixels, more than the limit of {pixel_limit}; not decoded"
+        raise UnreadableImage(location, reason)
 
 
 def _upright(image: Image.Image, notes: list[str]) -> Image.Image:
@@ -244,54 +307,3 @@ def _upright(image: Image.Image, notes: list[str]) -> Image.Image:
         # The pixels are whole; only the orientation is lost.
         notes.append("damaged EXIF ignored")
         return image
-
-
-def _stored_bits(image: Image.Image, data: bytes) -> int:
-    """Bits per channel in the file, where more than 8 may be lost in decoding; otherwise 8."""
-    if image.format == "PNG":
-        return data[24]  # IHDR bit depth
-    if image.format == "TIFF":
-        return max(image.tag_v2.get(TiffImagePlugin.BITSPERSAMPLE, (8,)))
-    return 8
-
-
-def _to_rgb(image: Image.Image, bits: int, location: str, notes: list[str]) -> np.ndarray:
-    mode = image.mode
-    if mode == "F" or (mode == "I" and image.format != "PNG"):
-        kind = "floating-point" if mode == "F" else "32-bit integer"
-        raise UnreadableImage(location, f"{kind} pixels have no known range; save it with 8 or 16 bits")
-    if mode.startswith("I"):
-        notes.append("16-bit grayscale scaled to 8-bit RGB")
-        gray = (np.asarray(image).astype(np.uint32) * 255 + 32767) // 65535
-        return np.repeat(gray.astype(np.uint8)[..., None], 3, axis=2)
-    if bits > 8:
-        notes.append("16-bit channels reduced to 8 bits")
-    if mode in _CONVERSIONS:
-        notes.append(_CONVERSIONS[mode])
-    if mode in ("RGBA", "RGBa", "LA", "La", "PA") or "transparency" in image.info:
-        notes.append(ALPHA_NOTE)
-        return composite_on_white(np.asarray(_straight(image).convert("RGBA")))
-    # A copy, because Pillow lends its pixels read-only.
-    return np.array(image if mode == "RGB" else image.convert("RGB"))
-
-
-def _straight(image: Image.Image) -> Image.Image:
-    # Pillow converts premultiplied alpha only to its own straight counterpart.
-    counterpart = {"La": "LA", "RGBa": "RGBA"}.get(image.mode)
-    return image.convert(counterpart) if counterpart else image
-
-
-_FROM_GRAY = "grayscale converted to RGB"
-
-_CONVERSIONS = {
-    "1": "1-bit converted to RGB",
-    "L": _FROM_GRAY,
-    "LA": _FROM_GRAY,
-    "La": _FROM_GRAY,
-    "P": "palette converted to RGB",
-    "PA": "palette converted to RGB",
-    "CMYK": "CMYK converted to RGB",
-    "YCbCr": "YCbCr converted to RGB",
-    "LAB": "CIELAB converted to RGB",
-    "HSV": "HSV converted to RGB",
-}

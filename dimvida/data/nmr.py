@@ -14,7 +14,8 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from dimvida.data.images import composite_on_white, decode_image
+from dimvida.data.conversion import composite_on_white
+from dimvida.data.images import decode_image
 from dimvida.data.nmr_arrays import VIEW_COUNT, ArrayCache, object_count
 from dimvida.data.source import (
     CANONICAL_VIEWS,

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from dimvida.data import nmr_arrays
-from dimvida.data.images import composite_on_white
+from dimvida.data.conversion import composite_on_white
 from dimvida.data.nmr import SYNSETS, NmrSoftRasSource
 from dimvida.data.nmr_arrays import ArrayCache, load_views, object_count
 from dimvida.data.opening import open_source

@@ -1,0 +1,116 @@
+"""What files hold around the pixels of a picture: text and profiles in PNG, pages and planes in TIFF."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+
+from PIL import ImageFile, TiffImagePlugin
+
+from dimvida.errors import UnreadableImage
+
+PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+
+_TEXT_LIMIT = 1 << 20
+_TEXT_CHUNKS = (b"tEXt", b"zTXt", b"iTXt", b"iCCP")
+_ORIENTATION_KEYS = (b"XML:com.adobe.xmp", b"Raw profile type exif")
+_FRAME_LIMIT = 100
+
+_NEW_SUBFILE_TYPE = 254
+_REDUCED, _MASK = 1, 4
+
+
+def without_text(data: bytes) -> bytes:
+    """A PNG without its texts and profiles, which Pillow refuses from 1 MB on and which never show.
+
+    Of the texts that may hold an EXIF orientation, the first of each kind stays, up to 1 MB of it: however much
+    it would unpack to, more is never asked for. What is damaged beyond the structure stays for Pillow to find.
+    """
+    if not any(kind in data for kind in _TEXT_CHUNKS):
+        return data
+    parts, place, kept = [PNG_SIGNATURE], len(PNG_SIGNATURE), set()
+    while place + 8 <= len(data):
+        size, kind = struct.unpack_from(">I4s", data, place)
+        end = place + 12 + size
+        if kind not in _TEXT_CHUNKS:
+            parts.append(data[place:end])
+        elif kind != b"iCCP" and end <= len(data):
+            key, _, text = data[place + 8 : end - 4].partition(b"\0")
+            if key in _ORIENTATION_KEYS and key not in kept:
+                kept.add(key)
+                parts.append(_chunk(b"iTXt", key + b"\0\0\0\0\0" + _text_of(kind, text)))
+        place = end
+    return b"".join(parts)
+
+
+def _chunk(kind: bytes, body: bytes) -> bytes:
+    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+
+def _text_of(kind: bytes, rest: bytes) -> bytes:
+    """The beginning of a chunk's text; ``rest`` is what follows its keyword."""
+    packed = kind == b"zTXt"
+    if kind == b"zTXt":
+        rest = rest[1:]
+    elif kind == b"iTXt":
+        packed, rest = rest[:1] == b"\1", rest[2:].partition(b"\0")[2].partition(b"\0")[2]
+    if packed:
+        try:
+            return zlib.decompressobj().decompress(rest, _TEXT_LIMIT)
+        except zlib.error:
+            return b""
+    return rest[:_TEXT_LIMIT]
+
+
+def choose_frame(image: ImageFile.ImageFile, location: str) -> str | None:
+    """Seek the frame that is the picture, and say which of several it is: "first" or "largest".
+
+    Of an animation that is the first. Of the pages of a TIFF it is the largest, and the first of equal ones;
+    pages marked as thumbnails or masks count where there are no others. Pages after a damaged one, and after the
+    hundredth, do not count.
+
+    Raises:
+        UnreadableImage: A TIFF whose pages are thumbnails of a picture that lies elsewhere in it, as raw files of
+            cameras are.
+    """
+    several = getattr(image, "is_animated", False)
+    if image.format != "TIFF":
+        return "first" if several else None
+    best, best_rank, elsewhere = 0, (False, 0), False
+    for frame in range(_FRAME_LIMIT if several else 1):
+        try:
+            image.seek(frame)
+        except SyntaxError:
+            pass  # a kind of page that is not known has a size all the same
+        except Exception:  # damaged, or EOFError after the last
+            break
+        tags = image.tag_v2
+        full = not tags.get(_NEW_SUBFILE_TYPE, 0) & (_REDUCED | _MASK)
+        rank = (full, tags.get(TiffImagePlugin.IMAGEWIDTH, 0) * tags.get(TiffImagePlugin.IMAGELENGTH, 0))
+        if rank > best_rank:
+            best, best_rank = frame, rank
+        elsewhere |= TiffImagePlugin.SUBIFD in tags
+    if elsewhere and not best_rank[0]:
+        raise UnreadableImage(location, "holds thumbnails of a picture that cannot be read here; convert it")
+    image.seek(best)
+    if not several:
+        return None
+    return "largest" if best else "first"
+
+
+def spread_planes(image: ImageFile.ImageFile) -> None:
+    """Have the planes of an uncompressed TIFF read at their own depth, where Pillow takes each for 8 bits.
+
+    Raises:
+        ValueError: Planes of CIELAB, whose signs it would lose.
+    """
+    if image.format != "TIFF" or image.tag_v2.get(TiffImagePlugin.PLANAR_CONFIGURATION) != 2:
+        return
+    if image.mode == "LAB":
+        raise ValueError("CIELAB in planes is not read")
+    if max(image.tag_v2.get(TiffImagePlugin.BITSPERSAMPLE, (8,))) == 16:
+        order = ";16L" if image.tag_v2.prefix == b"II" else ";16B"
+        image.tile = [
+            tile._replace(args=(tile.args[0] + order, *tile.args[1:])) if tile.codec_name == "raw" else tile
+            for tile in image.tile
+        ]
