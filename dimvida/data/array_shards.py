@@ -92,11 +92,17 @@ class _ArrayCache:
 
 def _map(path: Path) -> np.ndarray:
     try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise InputError(f"{path}: not a readable array ({error}); generate or fetch it again") from error
+        # Not np.load, which would read other files than arrays too.
+        array = np.lib.format.open_memmap(path, mode="r")
+    except MemoryError:
+        raise
+    except Exception as error:  # a damaged header raises almost anything
+        reason = getattr(error, "strerror", None) or " ".join(str(error).split())
+        raise InputError(f"{path}: not a readable array ({reason}); generate or fetch it again") from error
     if array.dtype != np.uint8 or array.ndim != 4 or array.shape[3] not in CHANNELS:
         raise InputError(f"{path}: {array.dtype} {list(array.shape)}, not uint8 [N, H, W, 1 or 3]")
+    if len(array) and not array.size:
+        raise InputError(f"{path}: {list(array.shape)}, pictures without pixels")
     if array.shape[1] * array.shape[2] > PIXEL_LIMIT:
         raise InputError(f"{path}: pictures of more than the limit of {PIXEL_LIMIT} pixels")
     return array

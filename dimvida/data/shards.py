@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from dimvida.data.metadata import check_view_name
-from dimvida.data.source import MultiViewSource, ObjectRecord, check_split, object_id, order_views
+from dimvida.data.source import MultiViewSource, ObjectRecord, check_split, counted, object_id, order_views
 from dimvida.data.tree import unsafe_name
 from dimvida.errors import InputError
 
@@ -55,6 +55,7 @@ class ShardSource(MultiViewSource):
         """
         check_split(folder, split, ())
         self._folder = folder
+        self._other: dict[tuple[str, str], list[str]] = {}
         objects: dict[str, dict[str, StoredView]] = {}
         for name in names:
             for stored in self._index(folder / name):
@@ -68,7 +69,18 @@ class ShardSource(MultiViewSource):
             name, class_name = key.rpartition("/")[2], views[present[0]].class_name
             records.append(ObjectRecord(object_id("", class_name, name), name, class_name, "", present))
             files.append(tuple(views[view] for view in present))
-        super().__init__(folder, self.form, view_names, [record.class_name for record in records], records, files)
+        notes = [
+            f"{counted(len(found), noun)} passed over, {reason} (first: {found[0]})"
+            for (noun, reason), found in self._other.items()
+        ]
+        if not records:
+            raise InputError(f"{folder}: no views in its shards; {'; '.join(notes) or 'they are empty'}")
+        classes = [record.class_name for record in records]
+        super().__init__(folder, self.form, view_names, classes, records, files, notes)
+
+    def _pass_over(self, noun: str, reason: str, where: str) -> None:
+        """Have something that is not read counted in the notes."""
+        self._other.setdefault((noun, reason), []).append(where)
 
     @abstractmethod
     def _index(self, path: Path) -> Iterable[StoredView]:
@@ -84,12 +96,21 @@ def stored_view(key: str, view: str, line: Mapping[str, Any], place: Any, where:
     Raises:
         InputError: They are malformed.
     """
-    if unsafe_name(key) or not key:
-        raise InputError(f"{where}: {key!r} cannot be the key of an object")
-    check_view_name(view, where)
     label, kind = line.get("label"), line.get("kind", "real")
-    if label is not None and (not isinstance(label, str) or "/" in label):
-        raise InputError(f'{where}: "label" is {str(label)[:40]!r}, not the name of a class')
+    if unsafe_name(key) or not key or not is_text(key):
+        raise InputError(f"{where}: {key!a} cannot be the key of an object")
+    check_view_name(view, where)
+    if label is not None and (not isinstance(label, str) or "/" in label or not is_text(label)):
+        raise InputError(f'{where}: "label" is {str(label)[:40]!a}, not the name of a class')
     if kind not in ("real", "generated"):
-        raise InputError(f'{where}: kind {str(kind)[:40]!r}; it is "real" or "generated"')
+        raise InputError(f'{where}: kind {str(kind)[:40]!a}; it is "real" or "generated"')
     return StoredView(key, view, label or "", kind, place)
+
+
+def is_text(name: str) -> bool:
+    """Whether a name can be written as UTF-8: lone surrogates, which JSON and tar files can hold, cannot."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

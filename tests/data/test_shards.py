@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import pickle
 import tarfile
 from pathlib import Path
@@ -85,7 +86,9 @@ class TestTar:
 
     def test_a_view_that_is_there_twice(self, tmp_path: Path, png: bytes):
         write_tar(tmp_path, {"a.left.png": png, "a.left.jpg": png})
-        assert len(open_source(tmp_path)) == 1  # one sample; the last of the files counts
+        with pytest.raises(InputError, match=r"a\.left\.jpg: view 'left' of a is there twice"):
+            open_source(tmp_path)
+        write_tar(tmp_path, {"a.left.png": png})
         write_tar(tmp_path, {"a.left.png": png}, number=1)
         with pytest.raises(InputError, match="view 'left' of a is there twice"):
             open_source(tmp_path)
@@ -98,6 +101,84 @@ class TestTar:
         path.write_bytes(b"\x00nonsense" * 100)
         with pytest.raises(InputError, match="not a readable tar file"):
             open_source(tmp_path)
+
+    def test_folders_and_hidden_files_are_no_samples(self, tmp_path: Path, png: bytes):
+        with tarfile.open(tmp_path / "shard-000000.tar", "w", format=tarfile.PAX_FORMAT) as archive:
+            for name in ("./", "chair/", "__MACOSX/"):
+                entry = tarfile.TarInfo(name)
+                entry.type = tarfile.DIRTYPE
+                archive.addfile(entry)
+            long = "n" * 120  # what needs a header of its own
+            names = ("chair/a.left.png", "chair/._a.left.png", ".DS_Store", "__MACOSX/b.left.png", f"{long}.left.png")
+            for name in names:
+                entry = tarfile.TarInfo(name)
+                entry.size = len(png)
+                archive.addfile(entry, io.BytesIO(png))
+        source = open_source(tmp_path)
+        assert [record.name for record in source.records] == ["a", long]
+        assert source.notes == ()
+        assert source.read_view(1, "left").pixels.shape == (16, 16, 3)
+
+    def test_what_is_passed_over_is_counted(self, tmp_path: Path, png: bytes):
+        write_tar(tmp_path, {"a.left.png": png, "a.cls": b"0", "b.png": png, "c.jfif": png, "a.pkl": b"", "a.txt": b""})
+        source = open_source(tmp_path)
+        path = tmp_path / "shard-000000.tar"
+        assert source.notes == (
+            f"2 pictures passed over, without a view in the name (<key>.<view>.png) (first: {path}!b.png)",
+            f"2 other members passed over, neither picture nor JSON (first: {path}!a.pkl)",
+        )
+        (tmp_path / "shard-000000.tar").unlink()
+        write_tar(tmp_path, {"b.png": png})
+        with pytest.raises(InputError, match=r"no views in its shards; 1 picture passed over, without a view"):
+            open_source(tmp_path)
+
+    @pytest.mark.parametrize("format", [tarfile.GNU_FORMAT, tarfile.PAX_FORMAT, tarfile.USTAR_FORMAT])
+    def test_a_name_that_is_not_utf8(self, tmp_path: Path, png: bytes, format: int):
+        name = os.fsdecode(b"st\xfchle/a.left.png")
+        with tarfile.open(tmp_path / "shard-000000.tar", "w", format=format, errors="surrogateescape") as archive:
+            entry = tarfile.TarInfo(name)
+            entry.size = len(png)
+            archive.addfile(entry, io.BytesIO(png))
+        with pytest.raises(InputError, match="has a name that is not UTF-8") as caught:
+            open_source(tmp_path)
+        str(caught.value).encode()
+
+    @pytest.mark.parametrize("field", ["label", "kind"])
+    def test_lone_surrogates_in_metadata(self, tmp_path: Path, png: bytes, field: str):
+        told = json.dumps({"views": {"left": {field: "\ud800"}}}).encode()
+        write_tar(tmp_path, {"a.left.png": png, "a.json": told})
+        with pytest.raises(InputError, match=r"shard-000000\.tar!a\.left\.png: ") as caught:
+            open_source(tmp_path)
+        str(caught.value).encode()
+
+    def test_a_damaged_header_in_the_middle_is_not_the_end(self, tmp_path: Path, png: bytes):
+        path = write_tar(tmp_path, {f"{name}.left.png": png for name in "abc"})
+        data = bytearray(path.read_bytes())
+        data[data.index(b"b.left.png")] ^= 1
+        path.write_bytes(data)
+        with pytest.raises(InputError, match=r"not a readable tar file \(damaged or cut off at byte \d+\)"):
+            open_source(tmp_path)
+
+    def test_a_file_that_ends_between_two_members_is_cut_off(self, tmp_path: Path, png: bytes):
+        path = write_tar(tmp_path, {f"{name}.left.png": png for name in "ab"})
+        data = path.read_bytes()
+        path.write_bytes(data[: data.index(b"b.left.png")])
+        with pytest.raises(InputError, match="damaged or cut off"):
+            open_source(tmp_path)
+
+    def test_a_header_that_promises_memory(self, tmp_path: Path, png: bytes):
+        # A pax header of 2**62 bytes, which the module would make room for before it reads.
+        entry = tarfile.TarInfo("pax")
+        entry.type, entry.size = tarfile.XHDTYPE, 2**62
+        (tmp_path / "shard-000000.tar").write_bytes(entry.tobuf(tarfile.GNU_FORMAT) + bytes(1024))
+        with pytest.raises(InputError, match="shard-000000"):
+            open_source(tmp_path)
+
+    @pytest.mark.parametrize("seed", range(60))
+    def test_damage_raises_nothing_that_does_not_name_the_file(self, tmp_path: Path, png: bytes, seed: int):
+        path = write_tar(tmp_path, {"a.left.png": png, "a.json": b'{"views": {}}', "n" * 120 + ".left.png": png})
+        path.write_bytes(damaged(path.read_bytes(), seed))
+        check_damaged(path)
 
     @pytest.mark.parametrize("told", [b"{", b"[]", b'{"views": 3}', b'{"views": {"left": {"label": "a/b"}}}'])
     def test_metadata_that_are_none(self, tmp_path: Path, png: bytes, told: bytes):
@@ -172,3 +253,67 @@ def test_shards_have_no_splits(tmp_path: Path, png: bytes):
     write_tar(tmp_path, {"a.left.png": png})
     with pytest.raises(InputError, match="no splits"):
         open_source(tmp_path, split="test")
+
+    @pytest.mark.parametrize("shape", [(2, 0, 4, 3), (2, 4, 0, 1)])
+    def test_pictures_without_pixels(self, tmp_path: Path, shape: tuple[int, ...]):
+        write_array(tmp_path, np.zeros(shape, np.uint8), list(self.LINES))
+        with pytest.raises(InputError, match=r"shard-000000\.npy: .*, pictures without pixels"):
+            open_source(tmp_path)
+
+    @pytest.mark.parametrize("field", ["key", "view", "label"])
+    def test_lone_surrogates_in_lines(self, tmp_path: Path, field: str):
+        write_array(tmp_path, self.PIXELS, [{**self.LINES[0], field: "\udc80"}, self.LINES[1]])
+        with pytest.raises(InputError, match=r"shard-000000\.jsonl, line 1: ") as caught:
+            open_source(tmp_path)
+        str(caught.value).encode()
+
+    @pytest.mark.parametrize("header", ["{'descr': '|u1', 'fortran_order': False, 'shape': (-2, 4, 4, 3)}",
+        "{'descr': '|u1', 'fortran_order': False, 'shape': (9223372036854775807, 4, 4, 3)}",
+        "{'descr': '|u1', 'fortran_order': False, 'shape': (2, 4, 4, 3.0)}",
+        "{'descr': [('a', '|u1')], 'fortran_order': False, 'shape': (2, 4, 4, 3)}",
+        "{'descr': '|u', 'fortran_order': 7, 'shape': ()}", "[" * 5000, "\0", "{}",
+    ])  # fmt: skip
+    def test_headers_that_are_none(self, tmp_path: Path, header: str):
+        path = write_array(tmp_path, self.PIXELS, list(self.LINES))
+        text = header.encode() + b"\n"
+        path.write_bytes(b"\x93NUMPY\1\0" + len(text).to_bytes(2, "little") + text + self.PIXELS.tobytes())
+        with pytest.raises(InputError, match=r"shard-000000\.npy: ") as caught:
+            open_source(tmp_path)
+        assert "\n" not in str(caught.value)
+
+    def test_a_zip_of_arrays_is_no_array(self, tmp_path: Path):
+        path = write_array(tmp_path, self.PIXELS, list(self.LINES))
+        with open(path, "wb") as file:
+            np.savez(file, a=self.PIXELS)
+        with pytest.raises(InputError, match="not a readable array"):
+            open_source(tmp_path)
+
+    @pytest.mark.parametrize("seed", range(60))
+    def test_damage_raises_nothing_that_does_not_name_the_file(self, tmp_path: Path, seed: int):
+        path = write_array(tmp_path, self.PIXELS, list(self.LINES))
+        target = path if seed % 2 else path.with_suffix(".jsonl")
+        target.write_bytes(damaged(target.read_bytes(), seed))
+        check_damaged(path)
+
+
+def damaged(data: bytes, seed: int) -> bytes:
+    """The same with up to eight other bytes, every third time cut short."""
+    rng = np.random.default_rng(seed)
+    changed = bytearray(data)
+    # Most of a file is pixels or zeros; what matters comes early.
+    reach = len(data) if seed % 4 == 0 else min(len(data), 600)
+    for place in rng.integers(0, reach, rng.integers(1, 9)):
+        changed[place] = rng.integers(0, 256)
+    return bytes(changed[: rng.integers(1, len(data))] if seed % 3 == 0 else changed)
+
+
+def check_damaged(path: Path) -> None:
+    """Read everything that opens; whatever is raised must name the shard or its list."""
+    try:
+        source = open_source(path.parent)
+        for index, record in enumerate(source.records):
+            for view in record.views:
+                source.read_view(index, view)
+    except InputError as error:
+        assert path.stem in str(error)
+        str(error).encode()
