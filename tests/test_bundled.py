@@ -9,8 +9,8 @@ import torch
 import dimvida
 from dimvida.data.batch import load_all
 from dimvida.data.opening import open_source
+from dimvida.data.sample import sample_input, sample_truth
 from dimvida.data.shapes import CLASSES
-from dimvida.generation.sample import sample_input, sample_truth
 from dimvida.models.checkpoint import BUNDLED
 from dimvida.sampling.multiview import MultiViewModel
 

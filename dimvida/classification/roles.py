@@ -21,7 +21,7 @@ class Roles:
         d: Objects that all views may be seen of, or None where the data have none.
         c: Objects that classifiers are trained on.
         e: Objects that classifiers are tested on.
-        notes: What could not be checked, a line each.
+        notes: What was left out or could not be checked, a line each.
     """
 
     d: MultiViewSource | None
@@ -45,7 +45,7 @@ def assign_roles(
         path: The data.
         provenance: Of the generator's checkpoint.
         partition: A partition file, whose d, c and e are taken. Without, c and e are made of one split.
-        split: That split; by default ``test`` if there is one, else all objects.
+        split: That split; by default that for testing if there is one, else all objects.
         c_share: Share of c in it, in every class; the rest is e.
         seed: Of that choice.
 
@@ -64,9 +64,13 @@ def assign_roles(
     for name, part in (("c", c), ("e", e)):
         if not len(part):
             raise InputError(f"{partition or path}: no objects for part {name}; classifiers need both c and e")
+    if partition is None and split is None and source.splits and source.split_for("test") is None:
+        notes = (f"none of the splits is called test or testing: c and e are of all ({', '.join(source.splits)})",)
+    else:
+        notes = ()
     names = {record.id for part in (c, e) for record in part.records}
     _require_disjoint(d, c, e)
-    notes = _require_unseen(path, source, provenance, names, partitions)
+    notes = (*source.notes, *notes, *_require_unseen(path, source, provenance, names, partitions))
     return Roles(d if d is not None and len(d) else None, c, e, notes)
 
 
@@ -75,13 +79,14 @@ def _of_splits(
 ) -> tuple[MultiViewSource | None, MultiViewSource, MultiViewSource]:
     if not 0 < c_share < 1:
         raise InputError(f"--c-share {c_share:g}: must be between 0 and 1")
-    if split is None and "test" in source.splits:
-        split = "test"
-    if split is not None:
+    if split is None:
+        split = source.split_for("test")
+    else:
         open_source(path, split=split)  # raises for a split that is not there
+    training = source.split_for("train")
     chosen = [record for record in source.records if split is None or record.split == split]
     parts = make_partitions(chosen, (0.0, c_share, 1 - c_share), seed)
-    d = None if split in (None, "train") else _select(source, {r.id for r in source.records if r.split == "train"})
+    d = None if split is None or training in (None, split) else source.of_split(training)
     return d, _select(source, parts.c), _select(source, parts.e)
 
 

@@ -62,12 +62,12 @@ def generation(
     require_writable("--json", json_)
 
     from dimvida.data.opening import open_source
-    from dimvida.generation.sample import sample_truth
+    from dimvida.data.sample import NAME
 
     model = _model(preset, checkpoint, device)
     if view not in model.view_names:
         raise InputError(f"--view {view}: the checkpoint has no such view; it has {', '.join(model.view_names)}")
-    source = open_source(data or sample_truth(), split=split)
+    source = open_source(data or NAME, split=split)
     with torch_threads(threads):
         result = _head(model, preset)
 

@@ -117,5 +117,5 @@ def classify(
     print_tables(results)
     print(f"results: {out / 'classification.json'}")
     if not skip_bad:
-        require_readable(experiment.bad)
+        require_readable([*roles.e.left_out, *experiment.bad])
     return 0

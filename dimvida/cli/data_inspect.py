@@ -37,13 +37,14 @@ def inspect(
 ) -> int:
     """Print what a data set holds and draw a contact sheet.
 
-    Exit code 1 if an image that was looked at cannot be read.
+    Exit code 1 if an image that was looked at cannot be read, or one was left out.
     """
     from dimvida.data.contact_sheet import draw_contact_sheet, save_contact_sheet
     from dimvida.data.opening import open_source
     from dimvida.data.summary import example_rows, summarise
 
     source = open_source(path, split=split, view=view)
+    path = source.path
     if check:
         total = sum(len(record.views) for record in source.records)
         with ProgressBar("checking", total, "images") as bar:
@@ -60,7 +61,7 @@ def inspect(
         print(json.dumps(_as_dict(source, summary, sheet), indent=2, ensure_ascii=False))
     else:
         _print(source, summary, sheet)
-    return 1 if summary.unreadable else 0
+    return 1 if summary.unreadable or source.left_out else 0
 
 
 def _as_dict(source: MultiViewSource, summary: SourceSummary, sheet: Path | None) -> dict[str, object]:
@@ -77,7 +78,8 @@ def _as_dict(source: MultiViewSource, summary: SourceSummary, sheet: Path | None
         "sizes": summary.sizes,
         "conversions": summary.conversions,
         "unreadable": [{"location": location, "reason": reason} for location, reason in summary.unreadable],
-        "left_out": list(source.notes),
+        "notes": list(source.notes),
+        "left_out": [{"location": file.location, "reason": file.reason} for file in source.left_out],
         "sheet": None if sheet is None else str(sheet),
     }
 
@@ -96,7 +98,7 @@ def _print(source: MultiViewSource, summary: SourceSummary, sheet: Path | None) 
     if summary.conversions:
         _field("converted", _counts(summary.conversions))
     for note in source.notes:
-        _field("left out", note)
+        _field("note", note)
     if source.classes:
         _print_classes(source, summary)
     _print_unreadable(summary)

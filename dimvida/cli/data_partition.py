@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from dimvida.cli.evaluation_data import require_readable
 from dimvida.errors import InputError
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ def partition(
     split: Annotated[str | None, typer.Option(help="Only objects of this split.")] = None,
     view: Annotated[str | None, typer.Option(help="The view of all images of a single-view set.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing file.")] = False,
+    skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Files left out are no error.")] = False,
 ) -> int:
     """Divide the objects into d (generator), c (classifiers) and e (evaluation).
 
@@ -44,7 +46,11 @@ def partition(
     parts = make_partitions(source.records, _parse(fractions), seed, path.resolve().name)
     save_partitions(parts, output)
     _print_table(source, parts)
+    for note in source.notes:
+        print(f"note: {note}")
     print(f"partitions: {output}")
+    if not skip_bad:
+        require_readable(source.left_out)
     return 0
 
 

@@ -30,7 +30,7 @@ def evaluate(
     context: typer.Context,
     data: Annotated[Path, typer.Option(metavar="PATH", help="A folder, a zip, or NMR.")],
     checkpoint: Annotated[str, typer.Option(metavar="DIR", help="A folder.")] = "bundled",
-    split: Annotated[str | None, typer.Option(metavar="NAME", help="Default: 'test' if there is one.")] = None,
+    split: Annotated[str | None, typer.Option(metavar="NAME", help="Default: test, testing or alike.")] = None,
     partition: Annotated[Path | None, typer.Option(metavar="FILE", help="Only the objects of its part e.")] = None,
     limit: Annotated[int | None, typer.Option(metavar="N", min=1, help="Only N objects, spread over all.")] = None,
     known: Annotated[str | None, typer.Option(metavar="LIST", help="Known views, as 1,2; default: any.")] = None,

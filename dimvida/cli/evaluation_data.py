@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dimvida.cli.progress import ProgressBar
+from dimvida.data.source import counted
 from dimvida.errors import DimvidaError
 
 if TYPE_CHECKING:
@@ -16,14 +17,27 @@ if TYPE_CHECKING:
 
 
 def open_for_evaluation(path: Path, split: str | None, partition: Path | None = None) -> MultiViewSource:
-    """Multi-view data; without a split's name its ``test`` split, if there is one. Of a partition, its part e."""
+    """Multi-view data; without a split's name its test split, and if it has none all. Of a partition, its part e.
+
+    Says where the choice may surprise.
+
+    Raises:
+        InputError: There are several test splits.
+    """
     from dimvida.data.opening import open_source
     from dimvida.data.partitions import select_partition
 
     source = open_source(path, split=split)
     if partition is not None:  # it names its objects itself, of whatever split
         return select_partition(source, partition, "e")
-    return open_source(path, split="test") if split is None and "test" in source.splits else source
+    if split is not None or not source.splits:
+        return source
+    split = source.split_for("test")
+    if split is None:
+        names = ", ".join(source.splits)
+        print(f"note: none of the splits is called test or testing: objects of all ({names}) are taken; see --split")
+        return source
+    return open_source(path, split=split)
 
 
 def read_objects(
@@ -39,13 +53,13 @@ def read_objects(
         )
     for note in (*source.notes, *notes):
         print(f"note: {note}")
-    return objects, bad
+    return objects, [*source.left_out, *bad]
 
 
 def require_readable(bad: Sequence[BadFile]) -> None:
     """Raise DimvidaError if a file could not be read."""
     if bad:
         raise DimvidaError(
-            f"{len(bad)} files cannot be read and their objects were left out; the first: {bad[0].location}: "
+            f"{counted(len(bad), 'file')} cannot be read or were left out; the first: {bad[0].location}: "
             f"{bad[0].reason} (not an error with --skip-bad)"
         )

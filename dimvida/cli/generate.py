@@ -12,6 +12,7 @@ from dimvida.cli.generate_checks import check_member, check_needed, check_sheet,
 from dimvida.cli.generate_ranks import stop_in_order
 from dimvida.cli.names import parse_names
 from dimvida.cli.progress import ProgressBar
+from dimvida.data.source import counted
 from dimvida.errors import DimvidaError
 
 if TYPE_CHECKING:
@@ -106,10 +107,10 @@ def generate(
 
         write_sheet(sheet, generation, true_source, sheet_rows)
         print(f"contact sheet: {sheet}")
-    if report.skipped and not skip_bad:
+    if report.not_read and not skip_bad:
         raise DimvidaError(
-            f"{len(report.skipped)} input files cannot be read and were skipped, see {output / 'report.json'} "
-            "(not an error with --skip-bad)"
+            f"{counted(report.not_read, 'input file')} cannot be read and were skipped or left out, see "
+            f"{output / 'report.json'} (not an error with --skip-bad)"
         )
     return 0
 
@@ -119,14 +120,12 @@ def _open(
 ) -> tuple[MultiViewSource, MultiViewSource]:
     """The input, and what has the true views: the input itself unless something else is given."""
     from dimvida.data.opening import open_source
-    from dimvida.generation import sample
+    from dimvida.data.sample import is_sample, sample_truth
     from dimvida.generation.plan import open_input
 
-    # The word means the bundled sample whatever is in the current folder; ./sample is a folder.
-    bundled = path == sample.NAME
-    source = open_input(sample.sample_input() if bundled else path, view_names, given, split)
-    if truth is None and bundled:
-        truth = sample.sample_truth()
+    source = open_input(path, view_names, given, split)
+    if truth is None and is_sample(path):
+        truth = sample_truth()
     return source, source if truth is None else open_source(truth)
 
 

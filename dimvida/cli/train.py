@@ -38,7 +38,7 @@ def train(
     preset: Annotated[str, typer.Option(metavar="NAME", help="paper, small or tiny.")] = "small",
     stage: Annotated[str, typer.Option(metavar="NAME", help="all, autoencoder, diffusion, classifier.")] = "all",
     resume: Annotated[bool, typer.Option("--resume", help="Continue where this run stopped.")] = False,
-    split: Annotated[str | None, typer.Option(metavar="NAME", help="Default: 'train' if there is one.")] = None,
+    split: Annotated[str | None, typer.Option(metavar="NAME", help="Default: train, training or alike.")] = None,
     partition: Annotated[Path | None, typer.Option(metavar="FILE", help="Partition; trains on its part d.")] = None,
     skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Unreadable files are no error.")] = False,
     set_: Annotated[
@@ -181,6 +181,7 @@ def _load(path: Path, split: str | None, partition: Path | None, config: TrainCo
             bar.message(f"skipped {file.location}: {file.reason}")
         if len(bad) > SKIPS_SHOWN:
             bar.message(f"skipped {len(bad) - SKIPS_SHOWN} more; run.json lists all")
+    bad = [*source.left_out, *bad]
     for note in (*source.notes, *notes):
         print(f"note: {note}")
     description = {

@@ -79,6 +79,7 @@ def _load(
     source, split = open_for_training(path, split, partition)
     with ProgressBar("reading", len(source), "objects") as bar:
         batch, bad, notes = load_all(source, image_size=config.autoencoder.image_size, progress=bar.update)
+    bad = [*source.left_out, *bad]
     for note in (*source.notes, *notes):
         print(f"note: {note}")
     description = {"name": path.name, "form": source.form, "split": split, "partition": partition and partition.name}

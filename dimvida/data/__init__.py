@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from dimvida.data.source import MultiViewSource, ObjectRecord, ViewImage
 
 _HOMES = {
-    "BadFile": "batch",
+    "BadFile": "source",
     "MultiViewBatch": "batch",
     "MultiViewSource": "source",
     "ObjectRecord": "source",

@@ -11,7 +11,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from dimvida.data.images import CHANNELS, resize_image, with_channels
-from dimvida.data.source import MultiViewSource, ViewImage, counted
+from dimvida.data.source import BadFile, MultiViewSource, ViewImage, counted
 from dimvida.errors import InputError, UnreadableImage
 
 
@@ -60,14 +60,6 @@ class MultiViewBatch:
             known=self.known.to(device, non_blocking=non_blocking),
             labels=self.labels.to(device, non_blocking=non_blocking),
         )
-
-
-@dataclass(frozen=True, slots=True)
-class BadFile:
-    """An image that could not be read."""
-
-    location: str
-    reason: str
 
 
 Loaded = tuple[MultiViewBatch, list[BadFile], list[str]]

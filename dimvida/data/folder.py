@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import PurePosixPath
 
 from dimvida.data.images import decode_image
-from dimvida.data.source import MultiViewSource, ObjectRecord, ViewImage, check_split, object_id, order_views
-from dimvida.data.tree import FileTree, ZipTree
+from dimvida.data.metadata import ImageEntry, check_view_name
+from dimvida.data.source import (
+    MultiViewSource,
+    ObjectRecord,
+    ViewImage,
+    check_split,
+    composed,
+    object_id,
+    order_views,
+)
+from dimvida.data.tree import FileTree
 from dimvida.errors import InputError
 
 LAYOUT = "[<split>/]<class>/<object>/<view>.png"
@@ -23,7 +32,7 @@ class FolderSource(MultiViewSource):
         *,
         prefix: str = "",
         split: str | None = None,
-        notes: Sequence[str] = (),
+        entries: Mapping[str, ImageEntry] | None = None,
     ) -> None:
         """Index the images.
 
@@ -32,13 +41,14 @@ class FolderSource(MultiViewSource):
             names: Their names in the tree: ``prefix``, then two or three folders and the file.
             prefix: Folders around the whole set, with a final "/", or "".
             split: Keep this split only. Classes and view names are those of all splits.
-            notes: What was found and left out.
+            entries: What ``metadata.jsonl`` says of images; of it, classes and kinds are taken.
 
         Raises:
             InputError: Two files for one view, fewer than two views in all, object folders without a
-                view in common, or no such split.
+                view in common, a file name that cannot be a view's, or no such split.
         """
-        objects = _group(tree, names, prefix)
+        self._entries = entries or {}
+        objects = self._group(tree, names, prefix)
         view_names = order_views(view for views in objects.values() for view in views)
         _check_views(tree, view_names, objects)
         check_split(tree.path, split, (parts[0] for parts in objects))
@@ -51,9 +61,8 @@ class FolderSource(MultiViewSource):
             identity = object_id(split_name, class_name, name)
             records.append(ObjectRecord(identity, name, class_name, split_name, present))
             files.append(tuple(views[view] for view in present))
-        form = "zip" if isinstance(tree, ZipTree) else "folder"
         classes = [parts[1] for parts in objects]
-        super().__init__(tree.path, form, view_names, classes, records, files, notes)
+        super().__init__(tree.path, tree.form, view_names, classes, records, files)
         self._tree = tree
 
     def _read(self, file: str) -> ViewImage:
@@ -62,21 +71,26 @@ class FolderSource(MultiViewSource):
     def _locate(self, file: str) -> str:
         return self._tree.location(file)
 
+    def _kind(self, file: str) -> str:
+        return self._entries[file].kind if file in self._entries else "real"
 
-def _group(tree: FileTree, names: Iterable[str], prefix: str) -> dict[tuple[str, str, str], dict[str, str]]:
-    """``(split, class, object) -> view -> file name``."""
-    objects: dict[tuple[str, str, str], dict[str, str]] = {}
-    for name in names:
-        *folders, file = name[len(prefix) :].split("/")
-        split_name, class_name, object_name = folders if len(folders) == 3 else ("", *folders)
-        view = PurePosixPath(file).stem
-        views = objects.setdefault((split_name, class_name, object_name), {})
-        if view in views:
-            raise InputError(
-                f"{tree.location(views[view])} and {tree.location(name)}: two files for one view; keep one"
-            )
-        views[view] = name
-    return objects
+    def _group(self, tree: FileTree, names: Iterable[str], prefix: str) -> dict[tuple[str, str, str], dict[str, str]]:
+        """``(split, class, object) -> view -> file name``."""
+        objects: dict[tuple[str, str, str], dict[str, str]] = {}
+        for name in names:
+            *folders, file = composed(name[len(prefix) :]).split("/")
+            split_name, class_name, object_name = folders if len(folders) == 3 else ("", *folders)
+            entry = self._entries.get(name)
+            if entry is not None and entry.class_name is not None:
+                class_name = composed(entry.class_name)
+            view = PurePosixPath(file).stem
+            views = objects.setdefault((split_name, class_name, object_name), {})
+            if view in views:
+                raise InputError(
+                    f"{tree.location(views[view])} and {tree.location(name)}: two files for one view; keep one"
+                )
+            views[view] = name
+        return objects
 
 
 def _check_views(
@@ -94,3 +108,6 @@ def _check_views(
             f"{tree.path}: read as {LAYOUT}, no two objects have a view of the same name; "
             "name the files by view (front.png, right.png, ...), or put single images in <class>/<image>.png"
         )
+    for views in objects.values():
+        for view, name in views.items():
+            check_view_name(view, tree.location(name))

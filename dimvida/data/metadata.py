@@ -7,11 +7,16 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
+from dimvida.data.source import composed
 from dimvida.data.tree import FileTree, unsafe_name
 from dimvida.errors import InputError
 
 METADATA_NAME = "metadata.jsonl"
-METADATA_LIMIT = 8 * 2**30  # bytes; ten million lines
+LINE_LIMIT = 2**20
+"""Most bytes of a line."""
+_BLANK_LIMIT = 10**6
+VIEW_NAME_LIMIT = 48
+"""Most bytes of a view's name, which has to fit into file names beside an object's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,23 +39,27 @@ class ImageEntry:
 
 
 def read_metadata(tree: FileTree, prefix: str = "") -> dict[str, ImageEntry]:
-    """``file name in the tree -> entry`` from ``<prefix>metadata.jsonl``. Other fields are ignored.
+    """``file name in the tree -> entry`` from ``<prefix>metadata.jsonl``, read line by line. Other fields are ignored.
 
     Raises:
         InputError: A line is malformed, names a file outside the folder or one named before, or there
             are no lines.
     """
     location = tree.location(prefix + METADATA_NAME)
-    try:
-        lines = tree.read(prefix + METADATA_NAME, METADATA_LIMIT).decode("utf-8-sig").split("\n")
-    except UnicodeDecodeError as error:
-        raise InputError(f"{location}: not UTF-8 text ({error.reason} at byte {error.start})") from None
     entries: dict[str, ImageEntry] = {}
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
+    blank = 0
+    for number, line in enumerate(tree.lines(prefix + METADATA_NAME, LINE_LIMIT), 1):
         where = f"{location}, line {number}"
-        name, entry = _parse(line, number, where)
+        try:
+            text = line.decode("utf-8-sig" if number == 1 else "utf-8")
+        except UnicodeDecodeError as error:
+            raise InputError(f"{where}: not UTF-8 text ({error.reason} at its byte {error.start})") from None
+        if not text.strip():
+            blank += 1
+            if blank > _BLANK_LIMIT:
+                raise InputError(f"{where}: more than {_BLANK_LIMIT} empty lines; write one line for each image")
+            continue
+        name, entry = _parse(text, number, where)
         name = prefix + name
         if name in entries:
             raise InputError(f"{where}: names the same file as line {entries[name].line}; remove one")
@@ -77,7 +86,7 @@ def _parse(line: str, number: int, where: str) -> tuple[str, ImageEntry]:
     kind = _text(fields, "kind", where) or "real"
     if kind not in ("real", "generated"):
         raise InputError(f'{where}: kind {kind!r}; it is "real" or "generated"')
-    view = _text(fields, "view", where) or None
+    view = composed(_text(fields, "view", where) or "") or None
     if view is not None:
         check_view_name(view, where)
     source = _text(fields, "source", where) or None
@@ -88,9 +97,18 @@ def _parse(line: str, number: int, where: str) -> tuple[str, ImageEntry]:
 
 
 def check_view_name(view: str, where: str) -> None:
-    """Raise InputError unless ``view`` can be part of a file name and of a list of views."""
-    if not re.fullmatch(r"[\w. +-]*\w[\w. +-]*", view):
+    """Raise InputError unless ``view`` can be part of a file name, ``<object>__<view>.png``, and of a list of views.
+
+    Every view that is read, trained on or generated has such a name.
+    """
+    if len(view.encode()) > VIEW_NAME_LIMIT:
+        raise InputError(
+            f"{where}: {view[:VIEW_NAME_LIMIT]!r}... cannot name a view; use at most {VIEW_NAME_LIMIT} bytes"
+        )
+    if not re.fullmatch(r"[\w. +-]*\w[\w. +-]*", view) or view != view.strip(" ."):
         raise InputError(f"{where}: {view!r} cannot name a view; use letters, digits, '-', '_' or '.'")
+    if view.startswith("_") or "__" in view:
+        raise InputError(f"{where}: {view!r} cannot name a view; '__' separates objects and views in file names")
 
 
 def _class_name(fields: dict[str, Any], where: str) -> str | None:
@@ -103,6 +121,12 @@ def _class_name(fields: dict[str, Any], where: str) -> str | None:
 
 def _text(fields: dict[str, Any], key: str, where: str) -> str | None:
     value = fields.get(key)
-    if value is not None and not isinstance(value, str):
-        raise InputError(f'{where}: "{key}" is {json.dumps(value)[:40]}, not text')
+    if value is None:
+        return None
+    if not isinstance(value, str):
+        shown = "a list" if isinstance(value, list) else "an object" if isinstance(value, dict) else json.dumps(value)
+        raise InputError(f'{where}: "{key}" is {shown[:40]}, not text')
+    # JSON can write what is no text: half of a surrogate pair, which no file and no hash can take.
+    if "\0" in value or re.search("[\ud800-\udfff]", value):
+        raise InputError(f'{where}: "{key}" is {value[:40]!r}, with a character that is no text')
     return value

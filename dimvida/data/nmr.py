@@ -23,9 +23,9 @@ from dimvida.data.source import (
     ObjectRecord,
     ViewImage,
     check_split,
-    counted,
     object_id,
 )
+from dimvida.data.survey import Survey, tell
 from dimvida.data.tree import FileTree
 from dimvida.errors import InputError
 
@@ -47,6 +47,7 @@ SYNSETS = {
 
 DEFAULT_VIEWS = (0, 6, 12, 18)
 _SPLITS = ("train", "val", "test")
+_SYNSET = re.compile(r"\d{8}")
 _LIST_NAME = re.compile(r"softras_(train|val|test)\.lst")
 _ARRAY_NAME = re.compile(r"(\d{8})_(train|val|test)_images\.npz")
 
@@ -68,7 +69,7 @@ def dvr_lists(tree: FileTree, root: str = "") -> dict[str, dict[str, str]]:
     """``synset folder -> split -> list file`` of the DVR form below ``root``; empty if there is none."""
     found: dict[str, dict[str, str]] = {}
     for folder in tree.children(root)[0]:
-        if not re.fullmatch(r"\d{8}", _base(folder)):
+        if not _SYNSET.fullmatch(_base(folder)):
             continue
         matches = [(_LIST_NAME.fullmatch(_base(name)), name) for name in tree.children(folder)[1]]
         lists = {match[1]: name for match, name in matches if match}
@@ -84,7 +85,7 @@ def softras_arrays(tree: FileTree, root: str = "") -> dict[str, tuple[str, str]]
 
 
 class NmrDvrSource(MultiViewSource):
-    """The DVR form. Listed objects and views without a file are left out and counted in ``notes``."""
+    """The DVR form. What lists name and folders lack, synsets without a list and objects in none are left out."""
 
     def __init__(
         self,
@@ -103,22 +104,26 @@ class NmrDvrSource(MultiViewSource):
         synsets = dvr_lists(tree, root)
         check_split(tree.path, split, (name for lists in synsets.values() for name in lists))
 
-        records, files, missing = [], [], _Missing()
+        records, files, bad = [], [], []
         for folder, split_name, name in _listed(tree, synsets, split):
             images = {
                 view: f"{folder}/{name}/image/{number:04d}.png" for view, number in zip(names, views, strict=True)
             }
             there = {view: image for view, image in images.items() if tree.exists(image)}
-            missing.count(f"{folder}/{name}", len(images) - len(there), len(images))
             if there:
+                bad += [(image, "of a listed object, not there") for view, image in images.items() if view not in there]
                 class_name = _class_name(_base(folder))
                 identity = object_id(split_name, class_name, name)
                 records.append(ObjectRecord(identity, name, class_name, split_name, tuple(there)))
                 files.append(tuple(there.values()))
+            else:
+                bad.append((f"{folder}/{name}", "a listed object without images"))
         if not records:
             raise InputError(f"{tree.path}: none of the objects in the softras lists has its images here")
+        strays, notes = _unlisted(tree, root, synsets)
         classes = [_class_name(_base(folder)) for folder in synsets]
-        super().__init__(tree.path, "nmr-dvr", names, classes, records, files, missing.notes())
+        super().__init__(tree.path, "nmr-dvr", names, classes, records, files)
+        tell(self, tree, [*bad, *strays], notes)
         self._tree = tree
 
     def _read(self, file: str) -> ViewImage:
@@ -162,6 +167,10 @@ class NmrSoftRasSource(MultiViewSource):
                 files.append(tuple((path, row, place) for place in range(len(names))))
         classes = [_class_name(synset) for synset, _ in arrays.values()]
         super().__init__(tree.path, "nmr-softras", names, classes, records, files)
+        listing, beside = tree.listing(root), Survey()
+        beside.add(tree, listing._replace(files=tuple(name for name in listing.files if name not in arrays)))
+        strays = [(name, "beside the arrays of the NMR set") for name in (*beside.images, *listing.folders)]
+        tell(self, tree, [*beside.bad, *strays], beside.notes())
         self._views = tuple(views)
         self._arrays = ArrayCache(self._views)
 
@@ -175,26 +184,24 @@ class NmrSoftRasSource(MultiViewSource):
         return f"{path}[{row}, view {self._views[place]}]"
 
 
-class _Missing:
-    """Counts what lists name and the folders lack."""
-
-    def __init__(self) -> None:
-        self._objects: list[str] = []
-        self._views = 0
-
-    def count(self, name: str, missing: int, total: int) -> None:
-        if missing == total:
-            self._objects.append(name)
-        else:
-            self._views += missing
-
-    def notes(self) -> list[str]:
-        notes = []
-        if self._objects:
-            notes.append(f"{counted(len(self._objects), 'listed object')} without images (first: {self._objects[0]})")
-        if self._views:
-            notes.append(f"{counted(self._views, 'view')} of listed objects without an image")
-        return notes
+def _unlisted(tree: FileTree, root: str, synsets: dict[str, dict[str, str]]) -> tuple[list[tuple[str, str]], list[str]]:
+    """Folders and images that no list speaks of, each with the reason why they are left out; and notes."""
+    found, strays = Survey(), []
+    listing = tree.listing(root)
+    found.add(tree, listing)
+    for folder in listing.folders:
+        if folder not in synsets:
+            known = _SYNSET.fullmatch(_base(folder))
+            strays.append((folder, "a synset without softras lists" if known else "no synset, beside those of NMR"))
+    for folder, lists in synsets.items():
+        inside = tree.listing(folder)
+        found.add(tree, inside)
+        listed = {name for list_name in lists.values() for name in _read_list(tree, list_name)}
+        strays += [(name, "an object in no list") for name in inside.folders if _base(name) not in listed]
+    strays += [(name, "beside the synsets of the NMR set") for name in found.images]
+    lists = {name for lists in synsets.values() for name in lists.values()}
+    found.others = [name for name in found.others if name not in lists]
+    return [*found.bad, *strays], found.notes()
 
 
 def _listed(tree: FileTree, synsets: dict[str, dict[str, str]], split: str | None) -> Iterator[tuple[str, str, str]]:
@@ -209,7 +216,7 @@ def _listed(tree: FileTree, synsets: dict[str, dict[str, str]], split: str | Non
 def _read_list(tree: FileTree, name: str) -> list[str]:
     location = tree.location(name)
     try:
-        lines = tree.read(name).decode("utf-8").splitlines()
+        lines = tree.read(name).decode("utf-8-sig").splitlines()
     except UnicodeDecodeError:
         raise InputError(f"{location}: not a text file of object ids; fetch it again") from None
     ids: dict[str, int] = {}

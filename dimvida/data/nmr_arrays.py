@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import os
+import struct
 import threading
 import zipfile
 import zlib
@@ -13,9 +15,11 @@ from typing import IO, Any
 
 import numpy as np
 
+from dimvida.data.tree import open_file
 from dimvida.errors import InputError
 
 VIEW_COUNT = 24
+_MOST_PACKED = 1032  # bytes that one byte of deflate can stand for
 
 
 class ArrayCache:
@@ -84,10 +88,16 @@ def load_views(path: Path, views: Sequence[int]) -> np.ndarray:
 @contextmanager
 def _first_array(path: Path) -> Iterator[tuple[IO[bytes], int]]:
     """The first member of an npz file and its size; what damage raises becomes one InputError."""
-    damage = (zipfile.BadZipFile, zlib.error, OSError, EOFError, ValueError, LookupError, RuntimeError)
+    damage = (
+        *(zipfile.BadZipFile, zlib.error, struct.error, OSError, EOFError, ValueError, LookupError, RuntimeError),
+        OverflowError,
+    )
     try:
-        with zipfile.ZipFile(path) as archive:
+        with open_file(path) as stored, zipfile.ZipFile(stored) as archive:
             member = archive.infolist()[0]
+            # No zip file unpacks to more; memory is asked for by what the array's header and this size say.
+            if member.file_size > _MOST_PACKED * os.fstat(stored.fileno()).st_size:
+                raise ValueError("the array is shorter than its header says")
             with archive.open(member) as file:
                 yield file, member.file_size
     except damage as error:
@@ -101,7 +111,7 @@ def _read_shape(file: IO[bytes], size: int) -> tuple[int, int, int, int, int]:
         (2, 0): np.lib.format.read_array_header_2_0,
     }
     shape, fortran, dtype = readers[version](file)
-    if dtype != np.uint8 or fortran or len(shape) != 5 or shape[1:3] != (VIEW_COUNT, 4):
+    if dtype != np.uint8 or fortran or len(shape) != 5 or shape[1:3] != (VIEW_COUNT, 4) or min(shape[3:]) < 1:
         raise ValueError(f"its first array is {dtype} {list(shape)}, not uint8 [N, {VIEW_COUNT}, 4, H, W]")
     # A header that promises more than is there must not make us allocate it.
     if math.prod(shape) > size:

@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+import dataclasses
+import re
+import zipfile
 from collections import Counter
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path, PurePosixPath
 
 from dimvida.data.array_shards import ArrayShardSource
 from dimvida.data.folder import LAYOUT, FolderSource
-from dimvida.data.images import is_image_name
-from dimvida.data.metadata import METADATA_NAME
+from dimvida.data.metadata import METADATA_NAME, ImageEntry, read_metadata
 from dimvida.data.nmr import DEFAULT_VIEWS, NmrDvrSource, NmrSoftRasSource, dvr_lists, softras_arrays
+from dimvida.data.sample import locate
 from dimvida.data.shards import SHARD_NAME
 from dimvida.data.single import SingleViewSource
-from dimvida.data.source import USUAL_SPLITS, MultiViewSource, counted
+from dimvida.data.source import MultiViewSource, composed, counted, split_family
+from dimvida.data.survey import Survey, survey, tell
 from dimvida.data.tar_shards import TarShardSource
-from dimvida.data.tree import FileTree, FolderTree, ZipTree, open_tree
+from dimvida.data.tree import FileTree, FolderTree
+from dimvida.data.zip_tree import ZipTree
 from dimvida.errors import InputError
 
-# split, class, object, and one folder around it all
-_DEPTH = 4
+_NMR_FILE = re.compile(r"(?:.*/)?(\d{8})/[^/]+/image/\d{4}\.png")
 
 
 def open_source(
@@ -37,8 +41,11 @@ def open_source(
     - either public form of the NMR renderings;
     - ``shard-000000.tar`` or ``shard-000000.npy`` and so on, as ``dimvida generate`` writes them.
 
+    Nothing is left out in silence: see ``MultiViewSource.notes`` and ``left_out``.
+
     Args:
-        path: The folder or zip file.
+        path: The folder or zip file; "sample" for the objects in the package, unless there is something of that
+            name. "~" is the home folder.
         split: Only the objects of this split.
         view: The view of all images of a single-view set; multi-view sets name their views themselves.
         nmr_views: The NMR views to read, of 0 to 23.
@@ -46,9 +53,9 @@ def open_source(
     Raises:
         InputError: Nothing fits, there is no such split, or what is there contradicts itself.
     """
-    tree = open_tree(path)
+    tree = open_tree(locate(path))
     if isinstance(tree, FolderTree) and (shards := [name for name in tree.children()[1] if SHARD_NAME.fullmatch(name)]):
-        return _open_shards(tree.path, shards, split)
+        return _open_shards(tree, shards, split)
     for root in _roots(tree):
         if softras_arrays(tree, root):
             if isinstance(tree, ZipTree):
@@ -61,12 +68,43 @@ def open_source(
     return _open_images(tree, split, view)
 
 
-def _open_shards(folder: Path, names: Sequence[str], split: str | None) -> MultiViewSource:
+def open_tree(path: str | Path) -> FileTree:
+    """A :class:`FolderTree` or a :class:`ZipTree`, by what ``path`` is.
+
+    Raises:
+        InputError: It does not exist, is neither, or is a zip file that cannot be trusted.
+    """
+    path = Path(path)
+    try:
+        if path.is_dir():
+            return FolderTree(path)
+        if not path.exists():
+            raise InputError(f"{path}: {'a link to nothing' if path.is_symlink() else 'no such file or folder'}")
+        # What is no ordinary file, a pipe for one, is not opened: that could wait for ever.
+        is_zip = path.is_file() and (path.suffix.lower() == ".zip" or zipfile.is_zipfile(path))
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"{str(path)[:200]}: cannot be opened ({reason})") from error
+    if path.suffix.lower() == ".npz":
+        raise InputError(f"{path}: one file of a set; give the folder that holds it")
+    if is_zip:
+        return ZipTree(path)
+    raise InputError(f"{path}: neither a folder nor a zip file; give the folder that holds the images")
+
+
+def _open_shards(tree: FolderTree, names: Sequence[str], split: str | None) -> MultiViewSource:
     suffixes = {name.rpartition(".")[2] for name in names}
     if len(suffixes) > 1:
-        raise InputError(f"{folder}: has shards of two forms, {' and '.join(sorted(suffixes))}; keep one in a folder")
-    source = TarShardSource if suffixes == {"tar"} else ArrayShardSource
-    return source(folder, names, split=split)
+        raise InputError(
+            f"{tree.path}: has shards of two forms, {' and '.join(sorted(suffixes))}; keep one in a folder"
+        )
+    form = TarShardSource if suffixes == {"tar"} else ArrayShardSource
+    source = form(tree.path, names, split=split)
+    listing, beside = tree.listing(), Survey()
+    beside.add(tree, listing._replace(files=tuple(name for name in listing.files if name not in names)))
+    strays = [(name, "beside shards") for name in (*beside.images, *listing.folders)]
+    tell(source, tree, [*beside.bad, *strays], beside.notes())
+    return source
 
 
 def _roots(tree: FileTree) -> list[str]:
@@ -76,48 +114,156 @@ def _roots(tree: FileTree) -> list[str]:
 
 
 def _open_images(tree: FileTree, split: str | None, view: str | None) -> MultiViewSource:
-    images = [name for name in tree.walk(depth=_DEPTH) if is_image_name(name)]
-    if not images:
-        raise InputError(f"{tree.path}: {_nothing(tree)}")
-    # The form is that of most images; a stray contact sheet in the top folder does not change it.
-    depths = Counter(name.count("/") for name in images)
-    depth = max(depths, key=lambda level: (depths[level], level))
-    fitting = [name for name in images if name.count("/") == depth]
-    notes = _stray(images, depth)
+    found = survey(tree)
+    entries = _read_metadata(tree, found)
+    names, notes = _listed(found, entries)
+    if not names:
+        raise InputError(f"{tree.path}: {_nothing(tree, found)}")
+    strays: list[str] = []
+    if any(entry.view for entry in entries.values()):  # metadata decide first, whatever the layout
+        prefix = _prefix_of_metadata(names, entries, found.metadata)
+        has_splits = _has_splits(names, prefix, entries)
+        source: MultiViewSource = SingleViewSource(
+            tree, names, prefix=prefix, has_splits=has_splits, split=split, view=view, entries=entries
+        )
+    else:
+        names, strays = _most_usual_depth(names)
+        _refuse_synsets(tree, names)
+        prefix, has_splits, source = _by_depth(tree, names, found.metadata, entries, split, view)
+    bad = found.bad + [(name, "at another depth than most images") for name in strays]
+    if split is not None and has_splits:
+        # What other splits lack is theirs.
+        others = {_top(name, prefix) for name in names} - {split}
+        bad = [(name, reason) for name, reason in bad if _top(name, prefix) not in others]
+    tell(source, tree, bad, [*notes, *found.notes()])
+    return source
 
-    tops = {name.split("/")[0] for name in fitting} if depth else set()
+
+def _read_metadata(tree: FileTree, found: Survey) -> dict[str, ImageEntry]:
+    """What all metadata files say, each of the files below its folder: ``file name in the tree -> entry``."""
+    there = set(found.images)
+    alike = {composed(name): name for name in found.images}
+    entries: dict[str, ImageEntry] = {}
+    for path in found.metadata:
+        for name, entry in read_metadata(tree, path.removesuffix(METADATA_NAME)).items():
+            # The same letters may be stored in another Unicode form than they are written in the list.
+            name = name if name in there else alike.get(composed(name), name)
+            other = entries.setdefault(name, entry)
+            if dataclasses.replace(other, line=0) != dataclasses.replace(entry, line=0):
+                raise InputError(f"{tree.location(path)}, line {entry.line}: {name} is described otherwise elsewhere")
+    return entries
+
+
+def _listed(found: Survey, entries: Mapping[str, ImageEntry]) -> tuple[list[str], list[str]]:
+    """Images that count: those that metadata list, and those that are in no folder with metadata; and a note."""
+    folders = tuple(path.removesuffix(METADATA_NAME) for path in found.metadata)
+    unlisted, free = [], []
+    for name in found.images:
+        if name not in entries:
+            (unlisted if name.startswith(folders) else free).append(name)
+    notes = []
+    if unlisted:
+        notes.append(f"{counted(len(unlisted), 'image')} not listed in {METADATA_NAME} (first: {unlisted[0]})")
+    return [*entries, *free], notes
+
+
+def _most_usual_depth(names: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The images that decide the form, and the strays: a contact sheet in the top folder does not change it.
+
+    Among as many images the upper ones decide: thumbnails lie below what they are made of.
+    """
+    depths = Counter(name.count("/") for name in names)
+    depth = max(depths, key=lambda level: (depths[level], level > 0, -level))
+    fitting = [name for name in names if name.count("/") == depth]
+    return fitting, [name for name in names if name.count("/") != depth]
+
+
+def _by_depth(
+    tree: FileTree,
+    names: Sequence[str],
+    metadata: Collection[str],
+    entries: Mapping[str, ImageEntry],
+    split: str | None,
+    view: str | None,
+) -> tuple[str, bool, MultiViewSource]:
+    """The folders around the set, whether it has splits, and the set, by how deep all its images lie."""
     prefix = ""
-    if len(tops) == 1 and _is_wrapper(tree, fitting, depth, view):
-        prefix = f"{tops.pop()}/"
-        depth -= 1
-        tops = {name.split("/")[1] for name in fitting} if depth else set()
-    if depth <= 1 or (depth == 2 and tops <= set(USUAL_SPLITS)):
-        return SingleViewSource(tree, fitting, prefix=prefix, split=split, view=view, notes=notes)
+    while _is_wrapper(names, prefix, metadata, view):
+        prefix = names[0][: names[0].index("/", len(prefix)) + 1]
+    depth = names[0].count("/") - prefix.count("/")
     if depth > 3:
-        raise InputError(f"{tree.location(fitting[0])}: too deep; expected {LAYOUT} below {tree.path}")
-    return FolderSource(tree, fitting, prefix=prefix, split=split, notes=notes)
+        raise InputError(f"{tree.location(names[0])}: too deep; expected {LAYOUT} below {tree.path}")
+    has_splits = _has_splits(names, prefix, entries)
+    if depth <= 1 or (depth == 2 and has_splits):
+        source = SingleViewSource(
+            tree, names, prefix=prefix, has_splits=has_splits, split=split, view=view, entries=entries
+        )
+        return prefix, has_splits, source
+    return prefix, depth == 3, FolderSource(tree, names, prefix=prefix, split=split, entries=entries)
 
 
-def _is_wrapper(tree: FileTree, images: Sequence[str], depth: int, view: str | None) -> bool:
-    """Whether the one top folder of all images is around the set rather than a split or a class of it."""
-    top = images[0].split("/")[0]
-    if top in USUAL_SPLITS:
+def _is_wrapper(names: Sequence[str], prefix: str, metadata: Collection[str], view: str | None) -> bool:
+    """Whether one folder is around all images below ``prefix``, rather than a split or a class of them."""
+    tops = {_top(name, prefix) for name in names}
+    top = next(iter(tops))
+    if len(tops) > 1 or not top or split_family(top):
         return False
-    if depth > 3 or tree.exists(f"{top}/{METADATA_NAME}"):
+    depth = names[0].count("/") - prefix.count("/")
+    if depth > 3 or f"{prefix}{top}/{METADATA_NAME}" in metadata:
         return True
     # <top>/<class>/<image> has the depth of <class>/<object>/<view>; what is said about views decides.
-    return depth == 2 and (view is not None or all("__" in name.rpartition("/")[2] for name in images))
+    return depth == 2 and (view is not None or all("__" in name.rpartition("/")[2] for name in names))
 
 
-def _stray(images: Sequence[str], depth: int) -> list[str]:
-    stray = [name for name in images if name.count("/") != depth]
-    if not stray:
-        return []
-    return [f"{counted(len(stray), 'image')} at another depth than most (first: {stray[0]})"]
+def _prefix_of_metadata(names: Sequence[str], entries: Mapping[str, ImageEntry], metadata: Collection[str]) -> str:
+    """The folders around a set whose metadata name the views."""
+    # A file called after its view is in a folder of its object, below that of its class.
+    of_objects = all(name in entries and PurePosixPath(name).stem == entries[name].view for name in names)
+    prefix = ""
+    while True:
+        tops = {_top(name, prefix) for name in names}
+        top = next(iter(tops))
+        if len(tops) > 1 or not top or split_family(top):
+            return prefix
+        inside = f"{prefix}{top}/"
+        begins_inside = inside + METADATA_NAME in metadata and prefix + METADATA_NAME not in metadata
+        if not begins_inside and min(name.count("/", len(prefix)) for name in names) < 2 + of_objects:
+            return prefix
+        prefix = inside
 
 
-def _nothing(tree: FileTree) -> str:
+def _has_splits(names: Sequence[str], prefix: str, entries: Mapping[str, ImageEntry]) -> bool:
+    """Whether the first folder of single images is their split: not if one folder could as well be a class."""
+    inner = [name for name in names if _top(name, prefix)]
+    tops = {_top(name, prefix) for name in inner}
+    families = {split_family(top) for top in tops}
+    if not tops or None in families:
+        return False
+    deeper = any(name.count("/", len(prefix)) > 1 for name in inner)
+    labelled = all(name in entries and entries[name].class_name is not None for name in inner)
+    return deeper or labelled or len(families) > 1
+
+
+def _top(name: str, prefix: str) -> str:
+    """The first folder below ``prefix``, "" for a file directly in it."""
+    return name[len(prefix) :].rpartition("/")[0].partition("/")[0]
+
+
+def _refuse_synsets(tree: FileTree, names: Sequence[str]) -> None:
+    """Raise InputError for the NMR set without its lists, whose objects would look like classes."""
+    match = next((match for name in names if (match := _NMR_FILE.fullmatch(name))), None)
+    if match is not None:
+        raise InputError(
+            f"{tree.path}: synset {match[1]} of the NMR set without its lists; put softras_train.lst, softras_val.lst "
+            "or softras_test.lst, one object id per line, into its folder, and give the folder above it"
+        )
+
+
+def _nothing(tree: FileTree, found: Survey) -> str:
     expected = f"expected {LAYOUT}, <class>/<image>.png, or the NMR set"
+    if found.bad:
+        name, reason = found.bad[0]
+        return f"no images here that can be read; {counted(len(found.bad), 'file')} cannot, such as {name}: {reason}"
     folders, files = tree.children()
     if not folders and not files:
         return f"empty; {expected}"

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from dimvida.data.source import MultiViewSource, ObjectRecord
+from dimvida.data.tree import READ_LIMIT, read_file
 from dimvida.errors import InputError
 from dimvida.files import atomic_write
 
@@ -104,7 +105,7 @@ def load_partitions(path: str | Path) -> Partitions:
         InputError: Not a partition file, of another schema, or an object is in two parts.
     """
     try:
-        content = json.loads(Path(path).read_bytes())
+        content = json.loads(read_file(Path(path), READ_LIMIT).decode("utf-8-sig"))
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
     except (ValueError, RecursionError) as error:
@@ -119,7 +120,7 @@ def load_partitions(path: str | Path) -> Partitions:
     try:
         fractions = _check_fractions([content["fractions"][part] for part in PARTS])
         return Partitions(*parts, fractions, int(content["seed"]), str(content.get("source", "")))
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise InputError(f"{path}: not a partition file (seed or fractions: {error})") from error
 
 

@@ -7,19 +7,19 @@ suffix only are views of one object, so the output of ``dimvida generate`` reads
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import NamedTuple
 
 from dimvida.data.images import decode_image
-from dimvida.data.metadata import METADATA_NAME, ImageEntry, check_view_name, read_metadata
+from dimvida.data.metadata import METADATA_NAME, ImageEntry, check_view_name
 from dimvida.data.source import (
     CANONICAL_VIEWS,
     MultiViewSource,
     ObjectRecord,
     ViewImage,
     check_split,
-    counted,
+    composed,
     object_id,
     order_views,
 )
@@ -36,35 +36,32 @@ class SingleViewSource(MultiViewSource):
         names: Iterable[str],
         *,
         prefix: str = "",
+        has_splits: bool = False,
         split: str | None = None,
         view: str | None = None,
-        notes: Sequence[str] = (),
+        entries: Mapping[str, ImageEntry] | None = None,
     ) -> None:
         """Index the images.
 
         Args:
             tree: What holds them.
-            names: Their names in the tree: ``prefix``, then up to two folders (split and class, or class)
-                and the file. Where a ``metadata.jsonl`` is in ``prefix``, only those it lists count.
+            names: Their names in the tree: ``prefix``, then a split's folder if ``has_splits``, a class's, further
+                folders, which become part of the object's name, and the file; each folder may be missing.
             prefix: Folders around the whole set, with a final "/", or "".
+            has_splits: Whether the first folder is the split.
             split: Keep this split only.
             view: The view of every image.
-            notes: What was found and left out.
+            entries: What ``metadata.jsonl`` says of images.
 
         Raises:
-            InputError: An image without a view or with two, two images of the same view of an object, a
-                malformed ``metadata.jsonl``, or no such split.
+            InputError: An image without a view or with two, two images of the same view of an object, or no such
+                split.
         """
         if view is not None:
+            view = composed(view)
             check_view_name(view, "--view")
-        names, notes = list(names), list(notes)
-        entries = read_metadata(tree, prefix) if tree.exists(prefix + METADATA_NAME) else None
-        if entries is not None:
-            left_out = [name for name in names if name not in entries]
-            if left_out:
-                notes.append(f"{counted(len(left_out), 'image')} not listed in {METADATA_NAME} (first: {left_out[0]})")
-            names = list(entries)
-        images = [_describe(tree, name, prefix, view, (entries or {}).get(name)) for name in names]
+        entries = entries or {}
+        images = [_describe(tree, name, prefix, has_splits, view, entries.get(name)) for name in names]
         objects = _group(tree, images)
         check_split(tree.path, split, (parts[0] for parts in objects))
 
@@ -78,7 +75,7 @@ class SingleViewSource(MultiViewSource):
             records.append(ObjectRecord(identity, name, class_name, split_name, present))
             files.append(tuple(views[view_name] for view_name in present))
         classes = [parts[1] for parts in objects]
-        super().__init__(tree.path, "single-view", view_names, classes, records, files, notes)
+        super().__init__(tree.path, "single-view", view_names, classes, records, files)
         self._tree = tree
 
     def _read(self, file: _Image) -> ViewImage:
@@ -100,20 +97,25 @@ class _Image(NamedTuple):
     kind: str
 
 
-def _describe(tree: FileTree, file: str, prefix: str, option: str | None, entry: ImageEntry | None) -> _Image:
-    *folders, _ = file[len(prefix) :].split("/")
-    split_name = folders[-2] if len(folders) > 1 else ""
-    class_name = folders[-1] if folders else ""
-    stem = PurePosixPath(file).stem
+def _describe(
+    tree: FileTree, file: str, prefix: str, has_splits: bool, option: str | None, entry: ImageEntry | None
+) -> _Image:
+    *folders, base = composed(file[len(prefix) :]).split("/")
+    split_name = folders.pop(0) if has_splits and folders else ""
+    class_name, *between = folders or [""]
+    stem = PurePosixPath(base).stem
     name, view = _name_and_view(
         tree.location(file), stem, {"--view": option, METADATA_NAME: entry.view if entry else None}
     )
+    if between:
+        # A file called after its view is one of the object that its folder is called after.
+        name = "_".join(between if name == view else [*between, name])
     if entry is None:
         return _Image(file, split_name, class_name, name, view, "real")
-    if entry.source is not None and name == stem:
-        name = entry.source.replace("/", "_")
+    if entry.source is not None and not stem.endswith(f"__{view}"):
+        name = composed(entry.source.replace("/", "_"))
     if entry.class_name is not None:
-        class_name = entry.class_name
+        class_name = composed(entry.class_name)
     return _Image(file, split_name, class_name, name, view, entry.kind)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import re
+import unicodedata
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -20,7 +21,12 @@ import numpy as np
 
 from dimvida.errors import InputError
 
-USUAL_SPLITS = ("train", "training", "val", "valid", "validation", "test", "testing")
+_SPLIT_FAMILIES = {
+    "train": ("train", "training"),
+    "val": ("val", "valid", "validation", "dev"),
+    "test": ("test", "testing", "eval", "evaluation"),
+}
+_SPLIT_ENDING = re.compile(r"[ _.-]?(set|data|split|images?|imgs?|\d{1,4})?")
 CANONICAL_VIEWS = ("front", "right", "back", "left")
 
 
@@ -41,6 +47,14 @@ class ObjectRecord:
     class_name: str
     split: str
     views: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class BadFile:
+    """A file that could not be read."""
+
+    location: str
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +81,9 @@ class MultiViewSource(ABC):
         view_names: Every view that occurs, in order.
         classes: Every class that occurs, sorted; the place of a class is its label.
         records: The objects.
-        notes: What was found and left out, like "2 images at another depth than most", one line each.
+        notes: What was found and left out, one line for each reason.
+        left_out: Files that may be images and were left out when the source was opened, as those that cannot be
+            read are when they are. Commands end with exit code 1 for both.
     """
 
     def __init__(
@@ -91,6 +107,7 @@ class MultiViewSource(ABC):
         self.classes = tuple(sorted(set(classes) - {""}))
         self.records: Sequence[ObjectRecord] = tuple(records)
         self.notes = tuple(notes)
+        self.left_out: tuple[BadFile, ...] = ()
         self._files = tuple(files)
         self._check_ids()
 
@@ -99,10 +116,25 @@ class MultiViewSource(ABC):
 
     @property
     def splits(self) -> tuple[str, ...]:
-        """The splits that occur in ``records``: train, val and test first, then the others by name."""
+        """The splits that occur in ``records``: of training, validation and test first, then the others by name."""
         present = {record.split for record in self.records if record.split}
-        usual = [name for name in USUAL_SPLITS if name in present]
-        return (*usual, *sorted(present - set(usual), key=natural_key))
+        order = [*_SPLIT_FAMILIES, None]
+        return tuple(sorted(present, key=lambda name: (order.index(split_family(name)), natural_key(name))))
+
+    def of_split(self, split: str) -> MultiViewSource:
+        """The same source restricted to the objects of a split."""
+        return self.select(index for index, record in enumerate(self.records) if record.split == split)
+
+    def split_for(self, family: str) -> str | None:
+        """The split of a family ("train", "val" or "test"), None if there is none.
+
+        Raises:
+            InputError: There are several.
+        """
+        fitting = [name for name in self.splits if split_family(name) == family]
+        if len(fitting) > 1:
+            raise InputError(f"{self.path}: has the splits {', '.join(fitting)}; choose one with --split")
+        return fitting[0] if fitting else None
 
     def select(self, indices: Iterable[int]) -> MultiViewSource:
         """The same source restricted to those objects, in that order; names and labels stay."""
@@ -169,6 +201,25 @@ class MultiViewSource(ABC):
 def object_id(split: str, class_name: str, name: str) -> str:
     """``<split>/<class>/<name>`` with empty parts left out."""
     return "/".join(part for part in (split, class_name, name) if part)
+
+
+def split_family(name: str) -> str | None:
+    """ "train", "val" or "test" for the usual names of such splits in any case ("Training", "val2017"), else None."""
+    for family, words in _SPLIT_FAMILIES.items():
+        # The longest word first: "testing" is not "test" and something else.
+        for word in sorted(words, key=len, reverse=True):
+            if name.lower().startswith(word) and _SPLIT_ENDING.fullmatch(name.lower(), len(word)):
+                return family
+    return None
+
+
+def composed(name: str) -> str:
+    """A name in Unicode's composed form (NFC).
+
+    Systems store the same letters differently: macOS often writes a letter and its accent as two characters. Ids,
+    and with them the noise of generated views, must not depend on where a data set was packed.
+    """
+    return unicodedata.normalize("NFC", name)
 
 
 def counted(count: int, noun: str) -> str:

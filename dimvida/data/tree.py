@@ -1,21 +1,18 @@
-"""A folder or a zip file, read through one small interface.
+"""Folders of files, read through one small interface that zip files share (``zip_tree``).
 
 Names inside a tree are relative, with "/" between the parts, whatever holds them.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import stat
-import struct
-import weakref
-import zipfile
-import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import IO, NamedTuple
 
 from dimvida.data.source import natural_key
 from dimvida.errors import InputError, UnreadableImage
@@ -23,18 +20,56 @@ from dimvida.errors import InputError, UnreadableImage
 READ_LIMIT = 256 * 2**20
 """Most bytes that are read of one file."""
 
+_BLOCK = 2**20
+
+
+class Unlistable(InputError):
+    """A folder whose content is not known.
+
+    Attributes:
+        reason: Why.
+    """
+
+    def __init__(self, location: str, reason: str) -> None:
+        super().__init__(f"{location}: cannot be listed ({reason})")
+        self.reason = reason
+
+
+class Listing(NamedTuple):
+    """What is directly in a folder, by full names in the tree, each in natural order.
+
+    Attributes:
+        folders: Folders.
+        files: Ordinary files.
+        hidden: Dotfiles, and with a "/" at the end dotted folders and ``__MACOSX``, which are not looked into.
+        circular: Links to a folder around them.
+        unusable: Everything else, each with what it is: links to nothing, devices and the like.
+    """
+
+    folders: tuple[str, ...] = ()
+    files: tuple[str, ...] = ()
+    hidden: tuple[str, ...] = ()
+    circular: tuple[str, ...] = ()
+    unusable: tuple[tuple[str, str], ...] = ()
+
 
 class FileTree(ABC):
-    """Folders and files below a root. Dotfiles and ``__MACOSX`` are not shown.
+    """Folders and files below a root.
 
     Safe for concurrent use by threads, by forked processes and, pickled, by spawned ones.
     """
 
     path: Path
+    form: str
 
     @abstractmethod
-    def children(self, folder: str = "") -> tuple[tuple[str, ...], tuple[str, ...]]:
-        """Full names of the folders and of the files directly in ``folder``, each in natural order."""
+    def listing(self, folder: str = "") -> Listing:
+        """What is directly in ``folder``.
+
+        Raises:
+            Unlistable: It cannot be looked into.
+            InputError: A name in it is not UTF-8.
+        """
 
     @abstractmethod
     def exists(self, name: str) -> bool:
@@ -42,183 +77,155 @@ class FileTree(ABC):
 
     @abstractmethod
     def read(self, name: str, limit: int = READ_LIMIT) -> bytes:
-        """The whole file.
+        """The whole file; no more memory than the file needs is asked for.
 
         Raises:
-            UnreadableImage: Missing, damaged, not permitted or larger than ``limit`` bytes.
+            UnreadableImage: Missing, damaged, not permitted, no ordinary file, or larger than ``limit`` bytes.
         """
+
+    @abstractmethod
+    def blocks(self, name: str) -> Iterator[bytes]:
+        """The file in blocks of about 1 MiB; raises as ``read``, but for the limit."""
+
+    @abstractmethod
+    def head(self, name: str, size: int) -> bytes:
+        """The first ``size`` bytes of the file, or all of a shorter one; raises as ``read``."""
 
     @abstractmethod
     def location(self, name: str) -> str:
         """What an error message calls the file."""
 
-    def walk(self, folder: str = "", depth: int = 0) -> Iterator[str]:
-        """Names of the files in ``folder`` and in at most ``depth`` levels of folders below it."""
-        folders, files = self.children(folder)
-        yield from files
-        if depth > 0:
-            for child in folders:
-                yield from self.walk(child, depth - 1)
+    def children(self, folder: str = "") -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Full names of the folders and of the files directly in ``folder``, each in natural order."""
+        listing = self.listing(folder)
+        return listing.folders, listing.files
 
+    def lines(self, name: str, longest: int) -> Iterator[bytes]:
+        """The file's lines without their ends, read as they are asked for.
 
-def open_tree(path: str | Path) -> FileTree:
-    """A :class:`FolderTree` or a :class:`ZipTree`, by what ``path`` is.
-
-    Raises:
-        InputError: It does not exist, is neither, or is a zip file that cannot be trusted.
-    """
-    path = Path(path)
-    if path.is_dir():
-        return FolderTree(path)
-    if not path.exists():
-        raise InputError(f"{path}: no such file or folder")
-    if path.suffix.lower() == ".npz":
-        raise InputError(f"{path}: one file of a set; give the folder that holds it")
-    if path.suffix.lower() == ".zip" or zipfile.is_zipfile(path):
-        return ZipTree(path)
-    raise InputError(f"{path}: neither a folder nor a zip file; give the folder that holds the images")
+        Raises:
+            UnreadableImage: As ``read``, or a line has more than ``longest`` bytes.
+        """
+        rest = b""
+        for block in self.blocks(name):
+            *whole, rest = (rest + block).split(b"\n")
+            if max(map(len, (*whole, rest))) > longest:
+                raise UnreadableImage(self.location(name), f"has a line of more than the limit of {longest} bytes")
+            yield from whole
+        yield rest
 
 
 class FolderTree(FileTree):
     """An ordinary folder. Symbolic links are followed: whoever owns the folder made them."""
 
+    form = "folder"
+
     def __init__(self, path: Path) -> None:
         self.path = path
 
-    def children(self, folder: str = "") -> tuple[tuple[str, ...], tuple[str, ...]]:
-        folders, files = [], []
+    def listing(self, folder: str = "") -> Listing:
+        found: dict[str, list[str]] = {kind: [] for kind in ("folder", "file", "hidden", "circular")}
+        unusable = []
         try:
             with os.scandir(self.path / folder) as entries:
                 for entry in entries:
-                    if _is_hidden(entry.name):
-                        continue
                     name = _printable(f"{folder}/{entry.name}" if folder else entry.name, self.path)
-                    kind = _kind(entry)
-                    if kind == "folder":
-                        folders.append(name)
-                    elif kind == "file":
-                        files.append(name)
+                    kind = self._kind(entry, folder)
+                    if is_hidden(entry.name):
+                        kind, name = "hidden", name + "/" * (kind == "folder")
+                    found[kind].append(name) if kind in found else unusable.append((name, kind))
         except OSError as error:
-            raise InputError(f"{self.path / folder}: cannot be listed ({error.strerror})") from error
-        return tuple(sorted(folders, key=natural_key)), tuple(sorted(files, key=natural_key))
+            raise Unlistable(str(self.path / folder), str(error.strerror)) from error
+        names = (tuple(sorted(names, key=natural_key)) for names in found.values())
+        return Listing(*names, tuple(sorted(unusable, key=lambda item: natural_key(item[0]))))
 
     def exists(self, name: str) -> bool:
-        return (self.path / name).is_file()
+        try:
+            return (self.path / name).is_file()
+        except (OSError, ValueError):  # longer than names can be
+            return False
 
     def read(self, name: str, limit: int = READ_LIMIT) -> bytes:
         try:
-            with open(self.path / name, "rb") as file:
-                data = file.read(limit + 1)
+            return read_file(self.path / name, limit)
         except OSError as error:
-            raise UnreadableImage(self.location(name), f"cannot be read ({error.strerror})") from error
-        if len(data) > limit:
-            raise UnreadableImage(self.location(name), f"more than the limit of {limit} bytes")
-        return data
+            raise self._unreadable(name, error) from error
+
+    def blocks(self, name: str) -> Iterator[bytes]:
+        try:
+            with open_file(self.path / name) as file:
+                while block := file.read(_BLOCK):
+                    yield block
+        except OSError as error:
+            raise self._unreadable(name, error) from error
+
+    def head(self, name: str, size: int) -> bytes:
+        try:
+            with open_file(self.path / name) as file:
+                return file.read(size)
+        except OSError as error:
+            raise self._unreadable(name, error) from error
 
     def location(self, name: str) -> str:
         return str(self.path / name)
 
+    def _unreadable(self, name: str, error: OSError) -> UnreadableImage:
+        if error.errno == errno.EFBIG:
+            return UnreadableImage(self.location(name), str(error.strerror))
+        return UnreadableImage(self.location(name), f"cannot be read ({error.strerror})")
 
-_HEADER_SIZE = 30  # of a member's local header, before its name and extra field
+    def _kind(self, entry: os.DirEntry[str], folder: str) -> str:
+        """ "folder", "file", "circular", or what it is instead."""
+        try:
+            if entry.is_file():
+                return "file"
+            if entry.is_dir():
+                return "circular" if entry.is_symlink() and self._is_around(entry.path, folder) else "folder"
+            entry.stat()
+        except FileNotFoundError:
+            return "a link to nothing"
+        except OSError as error:
+            return f"a link that leads nowhere ({error.strerror})" if entry.is_symlink() else str(error.strerror)
+        return "neither a file nor a folder"
+
+    def _is_around(self, path: str, folder: str) -> bool:
+        """Whether a link in ``folder`` leads to it, or to a folder above it on any way that led there."""
+        target = os.path.realpath(path)
+        parts = folder.split("/") if folder else []
+        above = (os.path.realpath(self.path.joinpath(*parts[:count])) for count in range(len(parts) + 1))
+        return any(place == target or place.startswith(target.rstrip("/") + "/") for place in above)
 
 
-class _Member(NamedTuple):
-    offset: int
-    packed_size: int
-    size: int
-    method: int
-    crc: int
-
-
-class ZipTree(FileTree):
-    """A zip file whose members were all checked when it was opened.
-
-    Members are read by position (``pread``) instead of through :class:`zipfile.ZipFile`: that leaves
-    no file offset to be shared, and damaged, between forked processes, needs no lock between threads,
-    and is several times faster on small members.
+def open_file(path: str | Path) -> IO[bytes]:
+    """Open an ordinary file to read it; never waits for whoever would write to a pipe.
 
     Raises:
-        InputError: Not a zip file, or a member is encrypted, a symbolic link, a duplicate, packed by
-            an unknown method, or has a name that leaves the archive.
+        OSError: It cannot be opened, or is a device, a pipe or the like.
     """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "not an ordinary file")
+        return os.fdopen(descriptor, "rb")
+    except BaseException:
+        os.close(descriptor)
+        raise
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        try:
-            with zipfile.ZipFile(path) as archive:
-                entries = archive.infolist()
-        except (zipfile.BadZipFile, OSError, NotImplementedError, ValueError, struct.error) as error:
-            reason = getattr(error, "strerror", None) or error
-            raise InputError(f"{path}: not a readable zip file ({reason}); make or fetch it again") from error
-        self._members = self._check(entries)
-        self._folders = _index(self._members)
-        self._open()
 
-    def children(self, folder: str = "") -> tuple[tuple[str, ...], tuple[str, ...]]:
-        return self._folders.get(folder, ((), ()))
+def read_file(path: str | Path, limit: int) -> bytes:
+    """The whole file.
 
-    def exists(self, name: str) -> bool:
-        return name in self._members
-
-    def read(self, name: str, limit: int = READ_LIMIT) -> bytes:
-        member = self._members.get(name)
-        if member is None:
-            raise UnreadableImage(self.location(name), "not in the archive")
-        if max(member.size, member.packed_size) > limit:
-            reason = f"{member.size} bytes unpacked, more than the limit of {limit}"
-            raise UnreadableImage(self.location(name), reason)
-        try:
-            data = self._unpack(member)
-        except (OSError, zlib.error, struct.error) as error:
-            raise UnreadableImage(self.location(name), f"damaged in the archive ({error})") from error
-        if len(data) != member.size or zlib.crc32(data) != member.crc:
-            raise UnreadableImage(self.location(name), "damaged in the archive (size or checksum differs)")
-        return data
-
-    def location(self, name: str) -> str:
-        return f"{self.path}!{name}"
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {key: value for key, value in self.__dict__.items() if key != "_descriptor"}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-        self._open()
-
-    def _open(self) -> None:
-        self._descriptor = os.open(self.path, os.O_RDONLY)
-        weakref.finalize(self, os.close, self._descriptor)
-
-    def _check(self, entries: list[zipfile.ZipInfo]) -> dict[str, _Member]:
-        members: dict[str, _Member] = {}
-        for entry in entries:
-            problem = _problem(entry)
-            # "./a//b" names the same file as "a/b".
-            name = "/".join(part for part in entry.filename.split("/") if part not in ("", "."))
-            if problem is None and name in members and not entry.is_dir():
-                problem = "is in the archive twice; make the archive again"
-            if problem is not None:
-                raise InputError(f"{self.location(entry.orig_filename)!r}: member {problem}")
-            if not entry.is_dir() and not any(_is_hidden(part) for part in name.split("/")):
-                members[name] = _Member(
-                    entry.header_offset, entry.compress_size, entry.file_size, entry.compress_type, entry.CRC
-                )
-        return members
-
-    def _unpack(self, member: _Member) -> bytes:
-        # The local header repeats the name and may have other extra fields than the directory's, so
-        # only it says where the data begin. One read takes both unless those fields are long.
-        block = os.pread(self._descriptor, _HEADER_SIZE + 512 + member.packed_size, member.offset)
-        if block[:4] != b"PK\3\4":
-            raise zlib.error("no member where the directory says")
-        name_size, extra_size = struct.unpack_from("<HH", block, 26)
-        start = _HEADER_SIZE + name_size + extra_size
-        packed = block[start : start + member.packed_size]
-        if len(packed) < member.packed_size:
-            packed = os.pread(self._descriptor, member.packed_size, member.offset + start)
-        if member.method == zipfile.ZIP_STORED:
-            return packed
-        return zlib.decompressobj(-zlib.MAX_WBITS).decompress(packed, member.size + 1)
+    Raises:
+        OSError: As ``open_file``; with EFBIG, that it has more than ``limit`` bytes.
+    """
+    with open_file(path) as file:
+        # What is asked for is what the file says that it has, not the limit; some files of the system say 0.
+        data = file.read(min(limit, os.fstat(file.fileno()).st_size) + 1)
+        while len(data) <= limit and (more := file.read(_BLOCK)):
+            data += more
+    if len(data) > limit:
+        raise OSError(errno.EFBIG, f"more than the limit of {limit} bytes")
+    return data
 
 
 def unsafe_name(name: str) -> str | None:
@@ -232,57 +239,8 @@ def unsafe_name(name: str) -> str | None:
     return None
 
 
-def _problem(entry: zipfile.ZipInfo) -> str | None:
-    reason = unsafe_name(entry.orig_filename) or unsafe_name(entry.filename)
-    if reason is not None:
-        return f"{reason}; such archives are refused"
-    kind = stat.S_IFMT(entry.external_attr >> 16)
-    if kind == stat.S_IFLNK:
-        return "is a symbolic link; pack the files themselves"
-    if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
-        return "is a special file; pack ordinary files only"
-    if entry.flag_bits & 0x1:
-        return "is encrypted; unpack the archive and give the folder"
-    if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        return "is packed by a method other than deflate; unpack the archive and give the folder"
-    return None
-
-
-def _index(members: dict[str, _Member]) -> dict[str, tuple[tuple[str, ...], tuple[str, ...]]]:
-    """For each folder, its folders and its files in natural order."""
-    folders: dict[str, tuple[set[str], set[str]]] = {"": (set(), set())}
-    for name in members:
-        kind, child = 1, name
-        while child:
-            parent = child.rpartition("/")[0]
-            known = parent in folders
-            folders.setdefault(parent, (set(), set()))[kind].add(child)
-            if known and kind == 0:
-                break
-            kind, child = 0, parent
-    return {
-        folder: (tuple(sorted(inner, key=natural_key)), tuple(sorted(files, key=natural_key)))
-        for folder, (inner, files) in folders.items()
-    }
-
-
-def _kind(entry: os.DirEntry[str]) -> str | None:
-    """ "folder", "file", or None for what is neither or leads back to a folder around it."""
-    try:
-        if entry.is_file():
-            return "file"
-        if not entry.is_dir():
-            return None
-        path = os.path.abspath(entry.path)
-        loops = entry.is_symlink() and os.path.realpath(path) == os.path.commonpath(
-            [os.path.realpath(path), os.path.realpath(os.path.dirname(path))]
-        )
-        return None if loops else "folder"
-    except OSError:  # a link to itself
-        return None
-
-
-def _is_hidden(name: str) -> bool:
+def is_hidden(name: str) -> bool:
+    """Whether a file or folder of this name is not looked at."""
     return name.startswith(".") or name == "__MACOSX"
 
 

@@ -31,7 +31,11 @@ FINISH = ".generation.finish"
 SCHEMA = 2
 _SHARD = re.compile(r"\.?shard-(\d{6,})\.")
 # What differs where a configuration holds a hash, which tells nobody anything.
-_DIGESTS = {"checkpoint": "of another checkpoint", "plan": "of other inputs, or of other known or missing views"}
+_DIGESTS = {
+    "checkpoint": "of another checkpoint",
+    "plan": "of other inputs, or of other known or missing views",
+    "files_left_out": "other files of the input cannot be read",
+}
 _STALE = re.compile(r"\.(generation|report|metadata)\..*\.jsonl?|\.shard-\d{6,}\..*|\.generation\.finish")
 
 
@@ -160,7 +164,10 @@ class OutputFolder:
 
     def make_report(self) -> Report:
         """The report that the shards' stats give."""
-        report = Report(left_out=dict(self._configuration["left_out"]))
+        report = Report(
+            left_out=dict(self._configuration["left_out"]),
+            files_left_out=dict(self._configuration.get("files_left_out", {})),
+        )
         for shard in self.shards:
             stats = self.stats(shard)
             if stats is None:

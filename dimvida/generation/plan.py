@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dimvida.data.opening import open_source
+from dimvida.data.sample import locate
 from dimvida.data.source import MultiViewSource, ObjectRecord
 from dimvida.errors import InputError
 
@@ -60,6 +61,13 @@ class Plan:
     left_out: dict[str, int]
 
     @property
+    def files_left_out(self) -> dict[str, str]:
+        """Files that may be images and were left out when the source was opened: name below its path -> reason."""
+        return {
+            file.location.removeprefix(str(self.source.path)).lstrip("/!"): file.reason for file in self.source.left_out
+        }
+
+    @property
     def views(self) -> int:
         """Number of views to generate, all draws counted."""
         return self.draws * sum(len(task.targets) for task in self.tasks)
@@ -101,7 +109,7 @@ def open_input(
     Raises:
         InputError: As ``open_source``.
     """
-    problem = None
+    path, problem = locate(path, to_complete=True), None
     try:
         source = open_source(path, split=split)
         if set(source.view_names) & set(view_names):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 
+from dimvida.data.source import counted
 from dimvida.errors import InputError
 from dimvida.generation.stats import ShardStats
 
@@ -19,6 +20,7 @@ class Report:
         skipped: Files that could not be read: ``file``, ``reason`` and the ``source`` that was left out.
         notes: How input images were converted: text -> (how many images, the first one's file).
         left_out: Objects that nothing was to be generated for: reason -> how many.
+        files_left_out: Files of the input that may be images and belong to no object: name -> reason.
     """
 
     objects: int = 0
@@ -26,6 +28,12 @@ class Report:
     skipped: list[dict[str, str]] = field(default_factory=list)
     notes: dict[str, tuple[int, str]] = field(default_factory=dict)
     left_out: dict[str, int] = field(default_factory=dict)
+    files_left_out: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def not_read(self) -> int:
+        """Files that nothing was made of."""
+        return len(self.skipped) + len(self.files_left_out)
 
     def add(self, result: ShardStats) -> None:
         """Count a shard in."""
@@ -46,7 +54,7 @@ class Report:
     def summary(self) -> str:
         """One line."""
         text = f"{self.views} views of {self.objects} objects"
-        return f"{text}, {len(self.skipped)} files skipped" if self.skipped else text
+        return f"{text}, {counted(self.not_read, 'file')} skipped" if self.not_read else text
 
     def note_lines(self) -> list[str]:
         """One line for each kind of conversion, and for each reason to leave objects out."""
@@ -60,6 +68,7 @@ class Report:
             "objects": self.objects,
             "views_generated": self.views,
             "objects_left_out": self.left_out,
+            "files_left_out": [{"file": name, "reason": reason} for name, reason in self.files_left_out.items()],
             "skipped_files": len(self.skipped),
             "skipped": self.skipped,
             "notes": [{"note": text, "images": count, "first": first} for text, (count, first) in self.notes.items()],

@@ -142,6 +142,8 @@ def run_configuration(model: MultiViewModel, plan: Plan, settings: Settings) -> 
         "samples_per_view": plan.draws,
         "plan": plan.digest(),
         "left_out": dict(plan.left_out),
+        # Not in the configuration of an input without any, so that its output stays the same.
+        **({"files_left_out": plan.files_left_out} if plan.files_left_out else {}),
         **dataclasses.asdict(settings),
     }
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from dimvida.data.opening import open_source
+from dimvida.data.sample import locate
 from dimvida.data.source import MultiViewSource
 from dimvida.errors import InputError
 from dimvida.training.config import load_preset
@@ -73,7 +74,7 @@ class Settings:
 
 def parse_data(text: str) -> Path:
     """The path in ``--data``, which may say ``nmr:`` to insist on that data set."""
-    return Path(text.removeprefix(NMR_PREFIX))
+    return locate(text.removeprefix(NMR_PREFIX))
 
 
 def open_data(text: str) -> MultiViewSource:

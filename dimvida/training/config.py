@@ -132,7 +132,7 @@ def config_from_nested(values: dict[str, Any], where: str) -> TrainConfig:
 
 def _read_toml(file: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(file.read_text())
+        return tomllib.loads(file.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise InputError(f"--config {file}: cannot be read ({error.strerror})") from None
     except ValueError as error:  # of the encoding or of the syntax

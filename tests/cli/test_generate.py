@@ -132,7 +132,6 @@ class TestSample:
     """The bundled sample, in the tiny checkpoint's small size."""
 
     def test_it_comes_with_its_truth(self, generate, tmp_path: Path, monkeypatch):
-        (tmp_path / "sample").mkdir()  # a folder of that name changes nothing
         monkeypatch.chdir(tmp_path)
         result = generate("sample", "out", "--sheet", "out/contact-sheet.png")
         assert result.code == 0, result.err
@@ -141,14 +140,15 @@ class TestSample:
         assert len({line["label"] for line in written}) == 13
         assert TestSheet.TRUE in TestSheet().colours(tmp_path / "out" / "contact-sheet.png")
 
-    def test_a_folder_of_that_name_is_given_by_path(self, generate, fronts, tmp_path, monkeypatch):
+    @pytest.mark.parametrize("given", ["sample", "./sample"])
+    def test_a_folder_of_that_name_is_what_it_means(self, generate, fronts, tmp_path, monkeypatch, given):
         monkeypatch.chdir(tmp_path)
         fronts.rename(tmp_path / "sample")
-        assert generate("./sample", tmp_path / "out", "--view", "front").code == 0
+        assert generate(given, tmp_path / "out", "--view", "front").code == 0
         assert len(lines(tmp_path / "out")) == 12
 
     def test_an_installation_without_it(self, generate, tmp_path: Path, monkeypatch):
-        monkeypatch.setattr("dimvida.generation.sample._FOLDER", tmp_path / "nowhere")
+        monkeypatch.setattr("dimvida.data.sample._FOLDER", tmp_path / "nowhere")
         result = generate("sample", tmp_path / "out")
         assert result.code == 2
-        assert "--input sample" in result.errors[0]
+        assert "sample: this installation lacks" in result.errors[0]

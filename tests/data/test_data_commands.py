@@ -93,12 +93,12 @@ def test_inspect_shows_what_is_unusual(run, make, tmp_path):
         "a[b]/x/front.png": make.encode(make.pixels(0, 9, 7)[..., 0]),
     }
     code, output = run("inspect", make.folder(tmp_path / "set", files))
-    assert code == 0
+    assert code == 1
     flat = " ".join(output.split())
     assert "1 objects with 1, 2 objects with 4 views" in flat
     assert "8 x 8: 8, 7 x 9: 1" in flat
     assert "converted grayscale converted to RGB" in flat
-    assert "left out 1 image at another depth than most (first: stray.png)" in flat
+    assert "note 1 file left out, at another depth than most images (first: stray.png)" in flat
     assert "a[b] 3" in flat
 
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 
 from dimvida.data.opening import open_source
+from dimvida.data.source import BadFile
 from dimvida.errors import InputError, UnreadableImage
 
 
@@ -123,7 +124,12 @@ def test_other_formats_and_files(make, write):
     }
     source = open_source(write(files))
     assert source.records[0].views == ("front", "back")
-    assert source.notes == ("1 image at another depth than most (first: contact-sheet.png)",)
+    assert source.notes == (
+        "1 file left out, at another depth than most images (first: contact-sheet.png)",
+        "1 file that is no image not read (first: chair/a/notes.txt)",
+    )
+    location = source.location(0, "front").replace("chair/a/front.jpg", "contact-sheet.png")
+    assert source.left_out == (BadFile(location, "at another depth than most images"),)
 
 
 def test_folder_around_everything(make, write):

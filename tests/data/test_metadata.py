@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dimvida.data.metadata import ImageEntry, read_metadata
-from dimvida.data.tree import FileTree, open_tree
+from dimvida.data.opening import open_tree
+from dimvida.data.tree import FileTree, Listing
 from dimvida.errors import InputError
 
 
@@ -17,14 +18,22 @@ class OneFile(FileTree):
     def __init__(self, content: bytes) -> None:
         self.content = content
 
-    def children(self, folder=""):
-        return (), ("metadata.jsonl",)
+    form = "folder"
+
+    def listing(self, folder=""):
+        return Listing((), ("metadata.jsonl",))
 
     def exists(self, name):
         return name == "metadata.jsonl"
 
     def read(self, name, limit=2**20):
         return self.content
+
+    def blocks(self, name):
+        yield self.content
+
+    def head(self, name, size):
+        return self.content[:size]
 
     def location(self, name):
         return f"set/{name}"

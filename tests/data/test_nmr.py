@@ -78,9 +78,11 @@ def test_dvr_records(dvr_path):
         ("train/table/t0", DEFAULT),
     ]
     assert len(source.notes) == 2
-    assert source.notes[0].startswith("1 listed object without images (first: ")
-    assert source.notes[0].endswith(f"{TABLE}/gone)")
-    assert source.notes[1] == "1 view of listed objects without an image"
+    assert source.notes[0].startswith("1 file left out, of a listed object, not there (first: ")
+    assert source.notes[0].endswith(f"{CHAIR}/c2/image/0012.png)")
+    assert source.notes[1].startswith("1 file left out, a listed object without images (first: ")
+    assert source.notes[1].endswith(f"{TABLE}/gone)")
+    assert [file.location[-10:] for file in source.left_out] == ["e/0012.png", "04379243/gone"[-10:]]
 
 
 def test_dvr_views_are_those_of_the_azimuths(dvr_path):
@@ -266,7 +268,7 @@ def test_cache_keeps_what_fits(softras_path, monkeypatch):
 
 
 def test_root_can_be_given(softras_path):
-    from dimvida.data.tree import open_tree
+    from dimvida.data.opening import open_tree
 
     source = NmrSoftRasSource(open_tree(softras_path.parent), "softras", split="test")
     assert len(source) == 1

@@ -76,14 +76,15 @@ def test_view_is_for_single_view_sets(make, tmp_path):
     assert open_source(path, view="front").view_names == ("front", "right", "back", "left")
 
 
-def test_links_that_lead_back_are_passed_over(make, tmp_path):
+def test_links_that_lead_back_or_nowhere_are_told(make, tmp_path):
     path = make.folder(tmp_path / "set", make.multi_view({"chair": 1}))
     (path / "self").symlink_to("self")
     (path / "chair" / "up").symlink_to("../..")
     (path / "chair" / "here").symlink_to(".")
     source = open_source(path)
     assert [record.id for record in source.records] == ["chair/chair_0000"]
-    assert source.notes == ()
+    assert source.notes[1:] == ("2 links to a folder around them not read (first: chair/here)",)
+    assert [(file.location, "leads nowhere" in file.reason) for file in source.left_out] == [(f"{path}/self", True)]
 
 
 def test_opening_needs_no_torch(make, tmp_path):
