@@ -13,8 +13,9 @@ from dimvida.cli.device import resolve_device
 from dimvida.cli.evaluation_data import require_readable
 from dimvida.cli.names import parse_names, parse_numbers
 from dimvida.cli.provenance import command_line, software_versions
-from dimvida.cli.train import announce, check_place, watcher
+from dimvida.cli.train import announce, watcher
 from dimvida.errors import InputError
+from dimvida.files import require_writable_folder
 from dimvida.torchrun import is_rank
 
 
@@ -87,7 +88,7 @@ def classify(
     config = dataclasses.replace(load_preset(preset, set_ or []), seed=seed)
     if "augmentation" in questions.beyond and config.classifier_stage.augment != "none":
         raise InputError("--beyond augmentation: compares with none; leave out --set classifier_stage.augment")
-    check_place(out)
+    require_writable_folder("--out", out)
     check_folder(out)
     judge = None if coherence_classifier is None else load_classifier(coherence_classifier)
     model = load(checkpoint, resolve_device(device))

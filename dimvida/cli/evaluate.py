@@ -15,6 +15,7 @@ from dimvida.cli.output import require_writable, write_json
 from dimvida.cli.progress import ProgressBar
 from dimvida.cli.provenance import command_line, software_versions
 from dimvida.errors import DimvidaError, InputError
+from dimvida.files import require_writable_folder
 
 if TYPE_CHECKING:
     from dimvida.data.source import MultiViewSource
@@ -73,6 +74,7 @@ def evaluate(
     from dimvida.sampling.multiview import load
 
     if out is not None:
+        require_writable_folder("--out", out)
         require_free(out, overwrite=overwrite)
     source = open_for_evaluation(data, split, partition)
     model = load(checkpoint, resolve_device(device))

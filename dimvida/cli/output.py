@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from dimvida.errors import InputError
+from dimvida.files import atomic_write, require_writable_file
 
 
 def write_json(path: Path, result: dict[str, Any]) -> None:
@@ -15,8 +16,6 @@ def write_json(path: Path, result: dict[str, Any]) -> None:
     Raises:
         InputError: The file cannot be written.
     """
-    from dimvida.files import atomic_write
-
     try:
         atomic_write(path, json.dumps(result, indent=1) + "\n")
     except OSError as error:
@@ -24,6 +23,11 @@ def write_json(path: Path, result: dict[str, Any]) -> None:
 
 
 def require_writable(option: str, path: Path | None) -> None:
-    """Raise InputError now, rather than after long work, if there is no folder for a result file."""
-    if path is not None and (path.is_dir() or not path.absolute().parent.is_dir()):
-        raise InputError(f"{option} {path}: " + ("is a folder" if path.is_dir() else "its folder does not exist"))
+    """Raise now, rather than after long work, unless a result file can be written; nothing where none is asked for.
+
+    Raises:
+        InputError: It cannot.
+        DimvidaError: The disk is full or fails.
+    """
+    if path is not None:
+        require_writable_file(option, path)

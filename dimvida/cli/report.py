@@ -23,8 +23,10 @@ def report(
     with all numbers. What is missing is left out, with the command that makes
     it.
     """
+    from dimvida.files import require_writable_folder
     from dimvida.report.write import write_report
 
+    require_writable_folder("--out", out)
     page = write_report(runs, out, paper=paper)
     print(f"report: {page}")
     return 0

@@ -18,6 +18,7 @@ from dimvida.cli.provenance import command_line, software_versions
 from dimvida.cli.training_data import open_for_training
 from dimvida.data.source import counted
 from dimvida.errors import DimvidaError, InputError
+from dimvida.files import require_writable_folder
 
 if TYPE_CHECKING:
     from dimvida.data.batch import BadFile
@@ -120,7 +121,7 @@ def _prepare(
 
     start = load_checkpoint(init) if init is not None else None
     # Before the data are read, not after it.
-    check_place(out)
+    require_writable_folder("--out", out)
     RunFolder(out).check(stages, resume=resume, init=None if start is None else start.digest)
     return start, _load(data, split, partition, config)
 
@@ -157,15 +158,6 @@ def announce(number: signal.Signals) -> None:
     start = "\r\x1b[2K" if sys.stderr.isatty() else ""
     with contextlib.suppress(OSError):
         os.write(2, f"{start}{what}\n".encode())
-
-
-def check_place(out: Path) -> None:
-    """Raise InputError unless a folder is, or can be made, there."""
-    place = next(path for path in (out, *out.absolute().parents) if path.exists())
-    if not place.is_dir():
-        raise InputError(f"--out {out}: {place} is a file; choose another folder")
-    if not os.access(place, os.W_OK | os.X_OK):
-        raise InputError(f"--out {out}: no permission to write in {place}; choose another folder")
 
 
 def _load(path: Path, split: str | None, partition: Path | None, config: TrainConfig) -> TrainingData:

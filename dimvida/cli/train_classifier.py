@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 
 from dimvida.cli.evaluation_data import require_readable
 from dimvida.cli.progress import ProgressBar
-from dimvida.cli.train import announce, check_place, watcher
+from dimvida.cli.train import announce, watcher
 from dimvida.cli.training_data import open_for_training
 from dimvida.errors import InputError
+from dimvida.files import require_writable_folder
 from dimvida.models.classifiers import ClassifierConfig
 from dimvida.torchrun import is_rank
 from dimvida.training.classifier_data import LabelledImages, all_views
@@ -43,7 +44,7 @@ def train_classifier(
     if is_rank():
         raise InputError("--stage classifier trains in one process; start it without torchrun")
     ClassifierConfig(plan.name, ("any", "other"))  # before the data are read: is there such a classifier?
-    check_place(out)
+    require_writable_folder("--out", out)
     images, bad = _load(data, split, partition, config)
     digest = plan.digest(images.digest())
     folder = out / CLASSIFIER

@@ -10,7 +10,6 @@ report.json          counts, skipped files, conversions; written last: with it t
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -18,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from dimvida.errors import DimvidaError, InputError
-from dimvida.files import atomic_path, atomic_write
+from dimvida.files import atomic_path, atomic_write, make_folder, require_writable_folder
 from dimvida.generation.forms import remove_shard
 from dimvida.generation.lock import GATE, LOCK, FileLock, JobLock
 from dimvida.generation.report import Report
@@ -48,13 +47,20 @@ class OutputFolder:
         shards: The shard plan.
         overwrite: Replace an output of another configuration, or a finished one. Only files that a generator
             wrote are removed.
+        writing: Whether anything will be written there.
 
     Raises:
         InputError: The folder cannot be written, holds something else or another configuration's output.
     """
 
     def __init__(
-        self, folder: str | Path, configuration: Mapping[str, Any], shards: Iterable[Shard], *, overwrite: bool = False
+        self,
+        folder: str | Path,
+        configuration: Mapping[str, Any],
+        shards: Iterable[Shard],
+        *,
+        overwrite: bool = False,
+        writing: bool = True,
     ) -> None:
         self.folder = Path(folder)
         self.shards = tuple(shards)
@@ -62,7 +68,8 @@ class OutputFolder:
         self._configuration = dict(configuration)
         self.overwrite = overwrite
         self._lock: JobLock | None = None
-        check_place(self.folder)
+        if writing:
+            require_writable_folder("--output", self.folder)
         self.check_configuration()
 
     def check_configuration(self) -> None:
@@ -78,7 +85,7 @@ class OutputFolder:
             InputError: Another job is at work there.
         """
         with naming(self.folder):
-            self.folder.mkdir(parents=True, exist_ok=True)
+            make_folder(self.folder)
             self._lock = JobLock(self.folder, job, first=self._prepare)
         stored = stored_configuration(self.folder)
         check_same(self.folder, stored or {}, self._configuration)
@@ -266,17 +273,6 @@ def naming(folder: Path) -> Iterator[None]:
         raise DimvidaError(
             f"{folder}: writing failed ({error.strerror or error}); the same command continues"
         ) from error
-
-
-def check_place(folder: Path) -> None:
-    """Raise InputError unless a folder is, or can be made, there."""
-    place = folder
-    while not place.exists() and place != place.parent:
-        place = place.parent
-    if not place.is_dir():
-        raise InputError(f"{folder}: {'is' if place == folder else f'{place} is'} a file; choose another --output")
-    if not os.access(place, os.W_OK | os.X_OK):
-        raise InputError(f"{folder}: no permission to write in {place}; choose another --output")
 
 
 def _holds(path: Path, blocks: Iterable[bytes]) -> bool:

@@ -23,7 +23,7 @@ def open_output(folder: Path) -> OutputFolder:
         raise InputError(f"{folder}: not an output of dimvida generate")
     try:
         rows = int(stored["objects"]) * int(stored["samples_per_view"])
-        return OutputFolder(folder, stored, cut_shards(rows, int(stored["shard_size"])))
+        return OutputFolder(folder, stored, cut_shards(rows, int(stored["shard_size"])), writing=False)
     except (KeyError, TypeError, ValueError):
         raise InputError(f"{folder}: written by another version of dimvida, which had no shards") from None
 

@@ -360,3 +360,36 @@ class TestProcess:
         result = dimvida_process("--debug", "generate", *options)
         assert result.code != 0
         assert "Traceback" in result.err and "nowhere: no such file or folder" in result.err
+
+
+class TestUnwritableResults:
+    """They are met before the work: the data, which are not there, would be met next."""
+
+    @pytest.mark.parametrize(
+        "command",
+        [
+            "evaluate --data gone --json",
+            "evaluate --data gone --out",
+            "bench sampling --json",
+            "bench solvers --data gone --json",
+            "bench solvers --data gone --plot",
+            "bench training --json",
+            "bench generation --data gone --json",
+            "report gone --out",
+            "train --data gone --out",
+            "train --stage classifier --data gone --out",
+            "classify --data gone --out",
+        ],
+    )
+    def test_at_once(self, dimvida, command: str):
+        result = dimvida(*command.split(), "/proc/results")  # where not even root can make a file
+        option = command.split()[-1]
+        assert result.code == 2, result
+        assert result.errors == [
+            f"error: {option} /proc/results: no file can be written in /proc (No such file or directory); "
+            f"choose another {option}"
+        ]
+
+    def test_reproduce_once_it_knows_its_data(self, dimvida, objects: Path):
+        result = dimvida("reproduce", "--data", objects, "--out", "/proc/results")
+        assert result.code == 2 and "--out /proc/results: no file can be written" in result.errors[0]
