@@ -5,11 +5,100 @@ from __future__ import annotations
 import datetime
 import os
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from dimvida.errors import DimvidaError, InputError
+
+if TYPE_CHECKING:
+    import torch.distributed as dist
+
+# Until all processes are there. One that died before that is noticed by nothing else.
+LONGEST_MEETING = datetime.timedelta(minutes=5)
 
 # While rank 0 reads, checks or encodes a lot, the others wait. A rank that dies is noticed at once all the same.
 LONGEST_WAIT = datetime.timedelta(hours=12)
 
+_NEEDED = ("RANK", "MASTER_ADDR", "MASTER_PORT")
+
 
 def is_rank(environment: Mapping[str, str] = os.environ) -> bool:
-    """Whether this process is one of several."""
-    return "RANK" in environment and "WORLD_SIZE" in environment
+    """Whether this process is one of several; a ``WORLD_SIZE`` of 1, as one-replica pods set it, is a process alone.
+
+    Raises:
+        InputError: ``WORLD_SIZE`` is not a number of processes.
+    """
+    count = environment.get("WORLD_SIZE", "").strip()
+    if not count:
+        return False
+    if not _is_number(count) or int(count) < 1:
+        raise InputError(f"WORLD_SIZE={count} in the environment: must be the number of processes; unset it for one")
+    return int(count) > 1
+
+
+def local_processes(environment: Mapping[str, str] = os.environ) -> int:
+    """How many processes of this work run on this machine, as far as the environment says; at least 1."""
+    count = environment.get("LOCAL_WORLD_SIZE", "").strip()
+    return max(1, int(count)) if _is_number(count) and is_rank(environment) else 1
+
+
+def meet(backend: str, longest: datetime.timedelta = LONGEST_MEETING) -> dist.Store:
+    """Meet the other processes; afterwards the default process group is there, and waits ``LONGEST_WAIT``.
+
+    Args:
+        backend: As for ``torch.distributed.init_process_group``.
+        longest: How long to wait for processes that are not there yet.
+
+    Returns:
+        What all of them can reach without meeting.
+
+    Raises:
+        InputError: A variable that says where and who is missing or makes no sense.
+        DimvidaError: Not all came in time.
+    """
+    import torch
+    import torch.distributed as dist
+
+    _check_variables(os.environ)
+    try:
+        store, rank, count = next(iter(dist.rendezvous("env://", timeout=longest)))
+        store.set_timeout(longest)
+        dist.init_process_group(
+            backend, store=dist.PrefixStore("group", store), rank=rank, world_size=count, timeout=longest
+        )
+        dist.all_reduce(torch.zeros(1))  # on the host, whatever the backend
+    except (dist.DistError, RuntimeError) as error:
+        if dist.is_initialized():
+            dist.destroy_process_group()
+        raise DimvidaError(
+            f"the {os.environ['WORLD_SIZE']} processes of this work did not meet at {os.environ['MASTER_ADDR']}:"
+            f"{os.environ['MASTER_PORT']}: one of them ended, never started, or cannot reach that address "
+            f"({_first_line(error)}); start all of them again"
+        ) from error
+    # Public in newer torch only; the same function before.
+    set_timeout = getattr(dist, "set_timeout", None) or dist.distributed_c10d._set_pg_timeout
+    set_timeout(LONGEST_WAIT)
+    return store
+
+
+def _check_variables(environment: Mapping[str, str]) -> None:
+    missing = [name for name in _NEEDED if not environment.get(name, "").strip()]
+    count = environment["WORLD_SIZE"]
+    if missing:
+        raise InputError(
+            f"WORLD_SIZE={count} in the environment says that this is one of {count} processes, but "
+            f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing; start with torchrun, or unset "
+            "WORLD_SIZE for a process alone"
+        )
+    rank, port = environment["RANK"], environment["MASTER_PORT"]
+    if not _is_number(rank) or int(rank) >= int(count):
+        raise InputError(f"RANK={rank} in the environment: must be from 0 to {int(count) - 1}, as WORLD_SIZE={count}")
+    if not _is_number(port) or not 0 < int(port) < 1 << 16:
+        raise InputError(f"MASTER_PORT={port} in the environment: must be a port, from 1 to 65535")
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdigit()
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dimvida.torchrun import local_processes
 from dimvida.training.objectives import Objective
 from dimvida.training.ranks import Ranks, Share
 from dimvida.training.seeds import BatchOrder
@@ -71,8 +72,7 @@ def default_workers(objective: Objective) -> int:
     if not objective.draws_slowly:
         return 0
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    neighbours = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
-    return max(1, min(MOST_WORKERS, cores // (2 * neighbours)))
+    return max(1, min(MOST_WORKERS, cores // (2 * local_processes())))
 
 
 def _ahead(pool: ProcessPoolExecutor, steps: range, depth: int) -> Iterator[Batch]:

@@ -18,7 +18,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from dimvida.errors import DimvidaError, InputError, SaidElsewhere
-from dimvida.torchrun import LONGEST_WAIT, is_rank
+from dimvida.torchrun import is_rank, meet
 from dimvida.training.interrupt import Stopped
 
 T = TypeVar("T")
@@ -173,7 +173,8 @@ def together(device: torch.device) -> Iterator[Ranks]:
 
     Raises:
         SaidElsewhere: Another rank tells what went wrong.
-        DimvidaError: Another rank ended without a word.
+        InputError: The environment says half of where the others are.
+        DimvidaError: Another rank never came, or ended without a word.
     """
     if not is_rank():
         yield Ranks()
@@ -204,12 +205,9 @@ def exit_code(error: BaseException) -> int:
 
 
 def _meet(device: torch.device) -> TorchrunRanks:
-    store, rank, count = next(iter(dist.rendezvous("env://")))
     # Gloo also where gradients go through NCCL: for what is on the host, which then waits for no GPU.
-    backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
-    group = dist.PrefixStore("group", store)
-    dist.init_process_group(backend, store=group, rank=rank, world_size=count, timeout=LONGEST_WAIT)
-    return TorchrunRanks(rank, count, dist.PrefixStore("ranks", store))
+    store = meet("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo")
+    return TorchrunRanks(dist.get_rank(), dist.get_world_size(), dist.PrefixStore("ranks", store))
 
 
 def _is_loss_of_others(error: Exception) -> bool:

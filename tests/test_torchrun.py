@@ -1,0 +1,130 @@
+"""How processes that belong together find each other, and what happens where one never comes."""
+
+from __future__ import annotations
+
+import datetime
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+import torch.distributed as dist
+from launching import free_port
+
+from dimvida.errors import InputError
+from dimvida.torchrun import LONGEST_MEETING, LONGEST_WAIT, is_rank, local_processes, meet
+
+WHOLE = {"RANK": "1", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29500"}
+PATIENCE = 300  # seconds after which a process hangs
+
+
+@pytest.mark.parametrize(
+    ("environment", "several"),
+    [
+        ({}, False),
+        (WHOLE, True),
+        ({"WORLD_SIZE": "2"}, True),
+        ({"WORLD_SIZE": "1"}, False),
+        ({**WHOLE, "WORLD_SIZE": "1", "RANK": "0"}, False),
+        ({"RANK": "0"}, False),
+        ({"RANK": "0", "WORLD_SIZE": ""}, False),
+    ],
+)
+def test_a_process_alone_is_no_rank(environment: dict[str, str], several: bool):
+    assert is_rank(environment) is several
+
+
+@pytest.mark.parametrize("count", ["0", "-1", "two", "1.5", "²"])
+def test_a_number_of_processes_that_is_none(count: str):
+    with pytest.raises(InputError, match=f"WORLD_SIZE={count} in the environment: must be the number of processes"):
+        is_rank({**WHOLE, "WORLD_SIZE": count})
+
+
+@pytest.mark.parametrize(("count", "here"), [("4", 4), ("", 1), ("0", 1), ("many", 1), (None, 1)])
+def test_neighbours_on_this_machine(count: str | None, here: int):
+    environment = WHOLE if count is None else {**WHOLE, "LOCAL_WORLD_SIZE": count}
+    assert local_processes(environment) == here
+    assert local_processes({**environment, "WORLD_SIZE": "1"}) == 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"RANK": None}, "but RANK is missing"),
+        ({"MASTER_ADDR": None, "MASTER_PORT": ""}, "but MASTER_ADDR and MASTER_PORT are missing"),
+        ({"RANK": "2"}, "RANK=2 in the environment: must be from 0 to 1"),
+        ({"RANK": "-1"}, "RANK=-1 in the environment: must be from 0 to 1"),
+        ({"MASTER_PORT": "70000"}, "MASTER_PORT=70000 in the environment: must be a port"),
+        ({"MASTER_PORT": "http"}, "MASTER_PORT=http in the environment: must be a port"),
+    ],
+)
+def test_half_of_the_variables(changes: dict[str, str | None], message: str, monkeypatch: pytest.MonkeyPatch):
+    for name, value in {**WHOLE, **changes}.items():
+        monkeypatch.delenv(name, raising=False)
+        if value is not None:
+            monkeypatch.setenv(name, value)
+    with pytest.raises(InputError, match=message):
+        meet("gloo")
+    assert not dist.is_initialized()
+
+
+# Meets within some seconds and says how it ended, or how long it would now wait for the others.
+RANK = """
+import datetime, sys
+import torch.distributed as dist
+from dimvida.errors import DimvidaError
+from dimvida.torchrun import meet
+try:
+    meet("gloo", datetime.timedelta(seconds=float(sys.argv[1])))
+    group = dist.distributed_c10d._get_default_group()
+    print(group._get_backend(group._device_types[0]).options._timeout.total_seconds())
+    dist.destroy_process_group()
+except DimvidaError as error:
+    print(type(error).__name__, error)
+"""
+
+# As far as the store, then it is gone: before the others could meet it.
+DYING = """
+import datetime, os, signal, sys
+import torch.distributed as dist
+patience = datetime.timedelta(seconds=float(sys.argv[1]))
+dist.TCPStore(os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), 2, is_master=False, timeout=patience)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def start(script: str, number: int, port: int, seconds: float) -> subprocess.Popen[str]:
+    variables = {**os.environ, **WHOLE, "RANK": str(number), "MASTER_PORT": str(port), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-c", script, str(seconds)]
+    return subprocess.Popen(command, env=variables, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+
+
+def answer(process: subprocess.Popen[str]) -> str:
+    said, _ = process.communicate(timeout=PATIENCE)
+    return said.strip()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [0, 1])
+def test_a_rank_that_never_comes_is_not_awaited_for_hours(number: int):
+    port = free_port()
+    said = answer(start(RANK, number, port, 1))
+    assert said.startswith(f"DimvidaError the 2 processes of this work did not meet at 127.0.0.1:{port}: ")
+    assert "\n" not in said
+    assert datetime.timedelta(minutes=1) < LONGEST_MEETING < datetime.timedelta(minutes=30)
+
+
+@pytest.mark.slow
+def test_a_rank_that_dies_at_the_door_is_not_awaited_for_hours():
+    port = free_port()
+    first, second = start(RANK, 0, port, 30), start(DYING, 1, port, PATIENCE)
+    assert answer(first).startswith("DimvidaError the 2 processes of this work did not meet")
+    assert not answer(second) and second.returncode == -signal.SIGKILL
+
+
+@pytest.mark.slow
+def test_those_who_met_wait_long_for_each_other():
+    port = free_port()
+    processes = [start(RANK, number, port, PATIENCE) for number in range(2)]
+    assert [answer(process) for process in processes] == [str(LONGEST_WAIT.total_seconds())] * 2
