@@ -9,6 +9,7 @@ from dimvida.diffusion.schedule import VPSchedule
 from dimvida.models import ScoreNetwork
 from dimvida.models.autoencoder import build_autoencoder
 from dimvida.models.config import AutoencoderConfig
+from dimvida.training import objectives
 from dimvida.training.objectives import (
     AutoencoderObjective,
     DiffusionObjective,
@@ -60,3 +61,18 @@ def test_autocast_computes_in_bfloat16_and_keeps_weights_and_losses_in_float32()
     assert seen == {torch.float32, torch.bfloat16}
     assert losses["bfloat16"] != losses["off"] and losses["bfloat16"] == pytest.approx(losses["off"], rel=0.02)
     assert all(weight.dtype == weight.grad.dtype == torch.float32 for weight in network.parameters())
+
+
+@pytest.mark.parametrize("native", [torch.float32, torch.bfloat16])
+def test_by_default_products_are_in_what_the_hardware_multiplies(native: torch.dtype, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(objectives, "default_dtype", lambda device: native)  # of a machine that this one may not be
+    network = build_autoencoder(AutoencoderConfig(kind="patch", image_size=16, latent_dim=8, base=8))
+    images = torch.randint(256, (6, 3, 16, 16), dtype=torch.uint8)
+    seen = set()
+    network.encoder[1].register_forward_hook(lambda module, inputs, output: seen.add(output.dtype))
+    objective = AutoencoderObjective(network, images, images, AutoencoderStageConfig(), CPU, Ranks())
+    loss = objective.loss(Share(slice(0, 6)), **objective.draw(torch.arange(6), 0, 0, slice(0, 6)))
+    loss.backward()
+    assert seen == {native} and loss.dtype == torch.float32
+    objective.validate(network)
+    assert seen == {native, torch.float32}  # validation is always in float32
