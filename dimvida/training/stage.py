@@ -1,7 +1,13 @@
-"""A stage in progress, and the training state that ``--resume`` goes on from."""
+"""A stage in progress, and the training state that ``--resume`` goes on from.
+
+A state's file is one line with the SHA-256 of what follows, and what ``torch.save`` makes of it.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import io
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,10 +17,13 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from dimvida.errors import InputError
-from dimvida.files import atomic_path
+from dimvida.files import atomic_file
 from dimvida.training.folder import another_configuration
 from dimvida.training.objectives import Objective
 from dimvida.training.stage_config import StageConfig
+
+_HEADER = b"dimvida training state, sha256 %s\n"
+_WITHOUT_HASH = b"PK"  # what a state starts with that was saved before there were hashes
 
 
 @dataclass(slots=True)
@@ -60,7 +69,7 @@ class Stage:
         network = self.objective.network
         self.optimizer = torch.optim.Adam(network.parameters(), lr=self.config.lr, fused=True)
         if self.config.ema:
-            self.average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(self.config.ema))
+            self.average = AveragedModel(network, multi_avg_fn=self._average)
 
     @property
     def total(self) -> int:
@@ -91,8 +100,11 @@ class Stage:
             "window": self.window,
             "seconds": self.seconds,
         }
-        with atomic_path(self.state_path) as temporary:
-            torch.save(state, temporary)
+        content = io.BytesIO()
+        torch.save(state, content)
+        with atomic_file(self.state_path) as file:
+            file.write(_HEADER % hashlib.sha256(content.getbuffer()).hexdigest().encode())
+            file.write(content.getbuffer())
 
     def restore(self, state: dict[str, Any]) -> None:
         """Continue from what ``load_state`` gave.
@@ -110,6 +122,19 @@ class Stage:
         except Exception as error:  # anything may be wrong in a file that is no state
             raise not_a_state(self.state_path, error) from None
 
+    def _average(self, averages: Sequence[Tensor], weights: Sequence[Tensor], updates: Tensor) -> None:
+        # By the step: the count of updates would have to be read back from a GPU.
+        get_ema_multi_avg_fn(average_decay(self.config.ema, self.step))(averages, weights, updates)
+
+
+def average_decay(highest: float, step: int) -> float:
+    """What the averaged weights keep of themselves in a step counted from 0.
+
+    It grows to ``highest`` as (1 + step) / (10 + step), so that the average is always one of the later steps of the
+    training: with a constant decay that of a short one would consist of random initial weights.
+    """
+    return min(highest, (1 + step) / (10 + step))
+
 
 def load_state(path: Path, config_digest: str) -> dict[str, Any]:
     """Read a saved training state.
@@ -118,7 +143,7 @@ def load_state(path: Path, config_digest: str) -> dict[str, Any]:
         InputError: If it is damaged, something else, or was made with another configuration.
     """
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        state = torch.load(io.BytesIO(_content(path)), map_location="cpu", weights_only=True)
         if not isinstance(state, dict):
             raise TypeError(f"it holds a {type(state).__name__}")
         digest = state["config_digest"]
@@ -129,7 +154,22 @@ def load_state(path: Path, config_digest: str) -> dict[str, Any]:
     return state
 
 
+def _content(path: Path) -> bytes:
+    """What follows the header, after a look at the hash; of a file without one, all of it."""
+    with open(path, "rb") as file:
+        if file.read(len(_WITHOUT_HASH)) == _WITHOUT_HASH:
+            return _WITHOUT_HASH + file.read()
+        file.seek(0)
+        header, content = file.readline(), file.read()
+    if header != _HEADER % hashlib.sha256(content).hexdigest().encode():
+        raise ValueError("damaged: its content has another hash than when it was saved")
+    return content
+
+
 def not_a_state(path: Path, error: Exception) -> InputError:
     """What to raise where a file holds no usable training state."""
     reason = " ".join(str(error).split())[:100] or type(error).__name__
-    return InputError(f"{path}: not a training state ({reason}); give another --out to start over")
+    way_on = "give another --out to start over"
+    if (path.parent / "checkpoint" / "config.json").exists():
+        way_on += f", and --init {path.parent} to start from its last saved weights"
+    return InputError(f"{path}: not a training state ({reason}); {way_on}")

@@ -25,7 +25,7 @@ class StageConfig:
         lr: Peak learning rate of Adam.
         lr_schedule: ``constant``, or ``cosine`` down to zero at the last step.
         warmup_steps: Steps of linear warm-up.
-        ema: Decay of the exponential moving average of the weights; 0 for none.
+        ema: Highest decay of the exponential moving average of the weights, which grows to it; 0 for none.
         grad_clip: Largest gradient norm; 0 for no limit.
         log_every: Steps averaged into one point of the learning curve.
         save_every: Steps between saved training states.
