@@ -1,12 +1,13 @@
 """Checkpoints: a folder with ``config.json`` and three safetensors files. No pickle is ever loaded.
 
-    config.json              schema version, sizes, view and class names, sampling defaults, provenance
+    config.json              schema version, sizes, view and class names, sampling defaults, provenance, and the
+                             SHA-256 of the other files
     autoencoder.safetensors  weights of the autoencoder (EMA)
     score.safetensors        weights of the score network (EMA)
     latents.safetensors      per-dimension mean and std of the training latents
 
-Each file is replaced atomically. A crash between two of them leaves files of neighbouring moments of one
-training, each whole.
+Each file is replaced atomically; meanwhile ``config.json`` has the SHA-256 of old and new ones. A crash between two of
+them leaves files of neighbouring moments of one training, each whole.
 """
 
 from __future__ import annotations
@@ -15,24 +16,36 @@ import dataclasses
 import hashlib
 import json
 import math
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from dimvida.errors import InputError
-from dimvida.files import atomic_path, atomic_write
+from dimvida.files import atomic_write
 from dimvida.models.autoencoder import Autoencoder, build_autoencoder
-from dimvida.models.config import AutoencoderConfig, ScoreConfig, config_from_dict
+from dimvida.models.config import AutoencoderConfig, ScoreConfig, config_from_dict, require_positive
 from dimvida.models.score_network import ScoreNetwork
+from dimvida.models.weights import (
+    JSON_LIMIT,
+    pack_weights,
+    parse_json,
+    read_regular,
+    read_weights,
+    tensors_of,
+    unpack_weights,
+    user_path,
+)
 
 SCHEMA = 1
 CONFIG_FILE = "config.json"
 WEIGHT_FILES = ("autoencoder.safetensors", "score.safetensors", "latents.safetensors")
+FAR = 1000.0  # standard deviations
+# Parts of the configuration that change no picture.
+_INDIFFERENT = ("sha256",)
 BUNDLED = Path(__file__).parents[1] / "assets" / "checkpoint"
 
 
@@ -49,6 +62,13 @@ class SamplingDefaults:
     solver: str = "euler-maruyama"
     steps: int = 250
     x0_clip: float = 0.0
+
+    def __post_init__(self) -> None:
+        require_positive(self)
+        if not self.x0_clip >= 0:
+            raise InputError(f"x0_clip must not be negative: {self.x0_clip}")
+        if self.x0_clip == math.inf:
+            raise InputError("x0_clip must be finite; 0 clamps nothing")
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +119,7 @@ class Checkpoint:
         config: Its configuration.
         autoencoder, score: The networks, in float32 on the CPU, in evaluation mode.
         latent_mean, latent_std: float32 [D], the standardisation of latents.
-        digest: SHA-256 over its files, hex.
+        digest: Its name, hex: SHA-256 over what decides about its pictures, the configuration and the weights.
     """
 
     config: CheckpointConfig
@@ -112,14 +132,21 @@ class Checkpoint:
 
 def save_checkpoint(folder: str | Path, checkpoint: Checkpoint, dtype: torch.dtype = torch.float32) -> None:
     """Write a checkpoint folder; ``dtype`` is what the network weights are stored in."""
-    folder = Path(folder)
+    folder = user_path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    _save_weights(folder / WEIGHT_FILES[0], checkpoint.autoencoder.state_dict(), dtype)
-    _save_weights(folder / WEIGHT_FILES[1], checkpoint.score.state_dict(), dtype)
     latents = {"mean": checkpoint.latent_mean, "std": checkpoint.latent_std}
-    _save_weights(folder / WEIGHT_FILES[2], latents, torch.float32)
-    config = {"schema": SCHEMA, **dataclasses.asdict(checkpoint.config)}
-    atomic_write(folder / CONFIG_FILE, json.dumps(config, indent=2) + "\n")
+    parts = (
+        pack_weights(checkpoint.autoencoder.state_dict(), dtype),
+        pack_weights(checkpoint.score.state_dict(), dtype),
+        pack_weights(latents, torch.float32),
+    )
+    files = dict(zip(WEIGHT_FILES, parts, strict=True))
+    hashes = {name: [hashlib.sha256(data).hexdigest()] for name, data in files.items()}
+    if (folder / CONFIG_FILE).exists():
+        _write_config(folder, checkpoint.config, _together(hashes, _written_hashes(folder)))
+    for name, data in files.items():
+        atomic_write(folder / name, data)
+    _write_config(folder, checkpoint.config, hashes)
 
 
 def load_checkpoint(path: str | Path) -> Checkpoint:
@@ -130,52 +157,116 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
             pickles where safetensors files belong.
     """
     folder = _find_folder(path)
-    config_bytes = _read(folder / CONFIG_FILE)
-    config = _parse_config(config_bytes, folder / CONFIG_FILE)
+    while True:
+        data = read_regular(folder / CONFIG_FILE, JSON_LIMIT)
+        try:
+            return _load(folder, data)
+        except InputError:
+            # A training that replaces its files while they are read is no damage.
+            if read_regular(folder / CONFIG_FILE, JSON_LIMIT) == data:
+                raise
+
+
+def _load(folder: Path, data: bytes) -> Checkpoint:
+    path = folder / CONFIG_FILE
+    values = _parse_values(data, path)
+    digest, hashes = hashlib.sha256(_deciding(values)), _parse_hashes(values.pop("sha256", None), path)
+    config = _parse_config(values, path)
+    states = []
+    for name, expected in zip(WEIGHT_FILES, _expected(config, path), strict=True):
+        weights = read_weights(folder / name, expected, CONFIG_FILE, hashes.get(name))
+        digest.update(weights)
+        states.append(unpack_weights(weights, expected, folder / name))
     with torch.random.fork_rng(devices=[]):  # initial weights, about to be replaced, are no reason to draw
         autoencoder, score = config.build()
-    digest = hashlib.sha256(config_bytes)
-    states = []
-    for name in WEIGHT_FILES:
-        digest.update(_read(folder / name))
-        states.append(_load_weights(folder / name))
-    _fill(autoencoder, states[0], folder / WEIGHT_FILES[0])
-    _fill(score, states[1], folder / WEIGHT_FILES[1])
-    mean, std = _latent_statistics(states[2], config.autoencoder.latent_dim, folder / WEIGHT_FILES[2])
+    autoencoder.load_state_dict(states[0])
+    score.load_state_dict(states[1])
+    mean, std = _latent_statistics(states[2], folder / WEIGHT_FILES[2])
     return Checkpoint(config, autoencoder.eval(), score.eval(), mean, std, digest.hexdigest())
 
 
 def _find_folder(path: str | Path) -> Path:
-    folder = BUNDLED if str(path) == "bundled" else Path(path)
+    folder = BUNDLED if str(path) == "bundled" else user_path(path)
     for candidate in (folder, folder / "checkpoint"):
-        if (candidate / CONFIG_FILE).is_file():
+        try:
+            os.stat(candidate / CONFIG_FILE)
             return candidate
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise InputError(f"checkpoint {folder}: cannot be read ({reason})") from None
     if not folder.exists():
         raise InputError(f"checkpoint {folder} does not exist; give a folder with {CONFIG_FILE}, or 'bundled'")
-    if folder.is_file():
+    if not folder.is_dir():
         raise InputError(f"checkpoint {folder} is a file; give the folder that holds {CONFIG_FILE}")
     raise InputError(f"{folder} is not a checkpoint: it has no {CONFIG_FILE}")
 
 
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
+def _write_config(folder: Path, config: CheckpointConfig, hashes: dict[str, list[str]]) -> None:
+    values = {"schema": SCHEMA, **dataclasses.asdict(config)}
+    if hashes:
+        values["sha256"] = {name: known[0] if len(known) == 1 else known for name, known in hashes.items()}
+    atomic_write(folder / CONFIG_FILE, json.dumps(values, indent=2) + "\n")
 
 
-def _parse_config(data: bytes, path: Path) -> CheckpointConfig:
+def _written_hashes(folder: Path) -> dict[str, list[str]]:
+    """The hashes that a configuration has; none if there are none, or it is damaged."""
+    path = folder / CONFIG_FILE
     try:
-        values = json.loads(data)
-    except ValueError as error:
-        raise InputError(f"{path}: not valid JSON ({error})") from None
-    if not isinstance(values, dict) or not isinstance(values.get("schema"), int):
+        return _parse_hashes(_parse_values(read_regular(path, JSON_LIMIT), path).get("sha256"), path)
+    except InputError:
+        return {}
+
+
+def _together(new: dict[str, list[str]], old: dict[str, list[str]]) -> dict[str, list[str]]:
+    """Of files that are about to be replaced: both; none if the old ones are not known."""
+    return {name: list(dict.fromkeys(known + old[name])) for name, known in new.items()} if old else {}
+
+
+def _parse_values(data: bytes, path: Path) -> dict[str, Any]:
+    values = parse_json(data, path)
+    if not isinstance(values, dict) or type(values.get("schema")) is not int:
         raise InputError(f"{path}: not a checkpoint configuration: it has no integer 'schema'")
-    schema = values.pop("schema")
+    schema = values["schema"]
     if schema > SCHEMA:
         raise InputError(f"{path}: schema {schema} is newer than this dimvida reads ({SCHEMA}); upgrade dimvida")
     if schema < SCHEMA:
         raise InputError(f"{path}: schema {schema} is not one that this dimvida reads ({SCHEMA})")
+    return values
+
+
+def _deciding(values: dict[str, Any]) -> bytes:
+    """What names a checkpoint beside its weights: the configuration as it was written before it had hashes."""
+    kept = {name: value for name, value in values.items() if name not in _INDIFFERENT}
+    return (json.dumps(kept, indent=2) + "\n").encode()
+
+
+def _parse_hashes(values: Any, path: Path) -> dict[str, list[str]]:
+    if values is None:  # written by an earlier version
+        return {}
+    if not isinstance(values, dict) or set(values) != set(WEIGHT_FILES):
+        raise InputError(f"{path}: sha256 must name {', '.join(WEIGHT_FILES)}")
+    hashes = {name: known if isinstance(known, list) else [known] for name, known in values.items()}
+    for name, known in hashes.items():
+        if not all(isinstance(item, str) for item in known):
+            raise InputError(f"{path}: sha256: {name} must be in hexadecimal digits")
+    return hashes
+
+
+def _expected(config: CheckpointConfig, path: Path) -> tuple[dict[str, Tensor], ...]:
+    """What each of the weight files must hold."""
+    networks = tensors_of(lambda: nn.ModuleList(config.build()), path)
+    parts = ({}, {})
+    for name, tensor in networks.items():
+        place, _, inner = name.partition(".")
+        parts[int(place)][inner] = tensor
+    statistics = torch.empty(config.autoencoder.latent_dim, device="meta")
+    return *parts, {"mean": statistics, "std": statistics}
+
+
+def _parse_config(values: dict[str, Any], path: Path) -> CheckpointConfig:
+    del values["schema"]
     parts = {"autoencoder": AutoencoderConfig, "score": ScoreConfig, "sampling": SamplingDefaults}
     for name, kind in parts.items():
         if name in values:
@@ -191,40 +282,11 @@ def _parse_config(data: bytes, path: Path) -> CheckpointConfig:
     return config
 
 
-def _save_weights(path: Path, state: dict[str, Tensor], dtype: torch.dtype) -> None:
-    tensors = {name: tensor.detach().to("cpu", dtype).contiguous() for name, tensor in state.items()}
-    with atomic_path(path) as temporary:
-        save_file(tensors, temporary)
-
-
-def _load_weights(path: Path) -> dict[str, Tensor]:
-    with open(path, "rb") as file:
-        start = file.read(2)
-    # A zip (torch.save) or a bare pickle protocol marker: loading either could run code.
-    if start in (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05"):
-        raise InputError(f"{path}: is a pickle, not a safetensors file; pickles are never loaded from a checkpoint")
-    try:
-        state = load_file(path)
-    except SafetensorError as error:
-        raise InputError(f"{path}: not a valid safetensors file ({error})") from None
-    for name, tensor in state.items():
-        if not tensor.isfinite().all():
-            raise InputError(f"{path}: {name} has values that are not finite (NaN or infinity)")
-    return {name: tensor.float() for name, tensor in state.items()}
-
-
-def _fill(module: nn.Module, state: dict[str, Tensor], path: Path) -> None:
-    try:
-        module.load_state_dict(state)
-    except RuntimeError as error:
-        reason = str(error).splitlines()[-1].strip()
-        raise InputError(f"{path}: does not fit {CONFIG_FILE}: {reason}") from None
-
-
-def _latent_statistics(state: dict[str, Tensor], latent_dim: int, path: Path) -> tuple[Tensor, Tensor]:
-    mean, std = state.get("mean"), state.get("std")
-    if mean is None or std is None or mean.shape != (latent_dim,) or std.shape != (latent_dim,):
-        raise InputError(f"{path}: needs 'mean' and 'std' of shape [{latent_dim}]")
+def _latent_statistics(state: dict[str, Tensor], path: Path) -> tuple[Tensor, Tensor]:
+    mean, std = state["mean"], state["std"]
     if not (std > 0).all():
         raise InputError(f"{path}: std must be above 0")
+    # No latent is that far off, and none of these may overflow on the way from pixels or back to them.
+    if not torch.stack([mean.abs() + FAR * std, (mean.abs() + FAR) / std]).isfinite().all():
+        raise InputError(f"{path}: mean and std are out of range: standardised latents would not be finite")
     return mean, std

@@ -11,17 +11,26 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import os
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load, save
 
 from dimvida.errors import InputError
 from dimvida.files import atomic_write
 from dimvida.models.classifiers import ClassifierConfig, ImageClassifier
 from dimvida.models.config import config_from_dict
+from dimvida.models.weights import (
+    JSON_LIMIT,
+    pack_weights,
+    parse_json,
+    read_regular,
+    read_weights,
+    tensors_of,
+    unpack_weights,
+    user_path,
+)
 
 SCHEMA = 1
 DESCRIPTION, WEIGHTS = "classifier.json", "classifier.safetensors"
@@ -35,10 +44,9 @@ def save_classifier(folder: str | Path, classifier: ImageClassifier, provenance:
         classifier: What is written.
         provenance: Where its weights come from; plain values for JSON.
     """
-    folder = Path(folder)
+    folder = user_path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    state = {name: tensor.detach().cpu().contiguous() for name, tensor in classifier.network.state_dict().items()}
-    weights = save(state)
+    weights = pack_weights(classifier.network.state_dict())
     # Between the two files the folder would describe other weights.
     (folder / DESCRIPTION).unlink(missing_ok=True)
     atomic_write(folder / WEIGHTS, weights)
@@ -60,22 +68,17 @@ def load_classifier(folder: str | Path) -> ImageClassifier:
     Raises:
         InputError: It is missing, damaged, of another schema, or does not fit together.
     """
-    folder = _find(Path(folder))
-    description = read_description(folder)
+    folder = _find(user_path(folder))
+    description, path = read_description(folder), folder / WEIGHTS
     config = _parse_config(description.get("config"), folder / DESCRIPTION)
-    try:
-        data = (folder / WEIGHTS).read_bytes()
-    except OSError as error:
-        raise InputError(f"{folder / WEIGHTS}: cannot be read ({error.strerror})") from None
-    if hashlib.sha256(data).hexdigest() != description.get("sha256"):
-        raise InputError(f"{folder / WEIGHTS}: damaged: not the weights that {DESCRIPTION} was written for")
+    sha256 = description.get("sha256")
+    if not isinstance(sha256, str):
+        raise InputError(f"{folder / DESCRIPTION}: has no sha256 of {WEIGHTS}")
+    expected = tensors_of(lambda: ImageClassifier(config).network, folder / DESCRIPTION)
+    state = unpack_weights(read_weights(path, expected, DESCRIPTION, [sha256]), expected, path)
     with torch.random.fork_rng(devices=[]):  # initial weights, about to be replaced, are no reason to draw
         classifier = ImageClassifier(config)
-    try:
-        classifier.network.load_state_dict(load(data))
-    except (SafetensorError, RuntimeError) as error:
-        reason = str(error).splitlines()[-1].strip()[:200]
-        raise InputError(f"{folder / WEIGHTS}: does not fit {DESCRIPTION}: {reason}") from None
+    classifier.network.load_state_dict(state)
     return classifier.eval()
 
 
@@ -85,13 +88,8 @@ def read_description(folder: str | Path) -> dict[str, Any]:
     Raises:
         InputError: It is missing, damaged or of another schema.
     """
-    path = Path(folder) / DESCRIPTION
-    try:
-        description = json.loads(path.read_bytes())
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
-    except ValueError as error:
-        raise InputError(f"{path}: not valid JSON ({error})") from None
+    path = user_path(folder) / DESCRIPTION
+    description = parse_json(read_regular(path, JSON_LIMIT), path)
     schema = description.get("schema") if isinstance(description, dict) else None
     if schema != SCHEMA:
         raise InputError(f"{path}: schema {schema!r} is not one that this dimvida reads ({SCHEMA})")
@@ -100,7 +98,7 @@ def read_description(folder: str | Path) -> dict[str, Any]:
 
 def _find(folder: Path) -> Path:
     for candidate in (folder, folder / "classifier"):
-        if (candidate / DESCRIPTION).is_file():
+        if os.path.lexists(candidate / DESCRIPTION):
             return candidate
     raise InputError(
         f"{folder}: no classifier there (no {DESCRIPTION}); train one with 'dimvida train --stage classifier'"

@@ -10,6 +10,10 @@ from dimvida.errors import InputError
 
 AUTOENCODER_KINDS = ("pooling", "patch")
 PREDICTIONS = ("noise", "velocity")
+LARGEST = 2**31 - 1
+"""Of any size: what has more does not fit into an index."""
+DEEPEST = 1000
+"""Most residual blocks of a stage."""
 
 Config = TypeVar("Config")
 
@@ -39,6 +43,8 @@ class AutoencoderConfig:
         if self.kind not in AUTOENCODER_KINDS:
             raise InputError(f"autoencoder kind {self.kind!r}: choose from {', '.join(AUTOENCODER_KINDS)}")
         require_positive(self)
+        if self.depth > DEEPEST:
+            raise InputError(f"depth must be at most {DEEPEST}, not {self.depth}")
         if self.kind == "patch" and self.base % 8:
             raise InputError(f"base {self.base}: the patch autoencoder needs a multiple of 8")
         multiple = 4 if self.kind == "pooling" else 8
@@ -73,11 +79,13 @@ class ScoreConfig:
 
 
 def require_positive(config: Any) -> None:
-    """Raise InputError unless every integer field of a dataclass is at least 1."""
+    """Raise InputError unless every integer field of a dataclass is at least 1 and at most ``LARGEST``."""
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)
         if isinstance(value, int) and value < 1:
             raise InputError(f"{field.name} must be at least 1, not {value}")
+        if isinstance(value, int) and value > LARGEST:
+            raise InputError(f"{field.name} must be at most {LARGEST}")
 
 
 def config_from_dict(kind: type[Config], values: Any, where: str) -> Config:
@@ -103,10 +111,10 @@ def config_from_dict(kind: type[Config], values: Any, where: str) -> Config:
     for name, value in values.items():
         expected = fields[name].type
         expected = {"int": int, "float": float, "str": str, "bool": bool}.get(str(expected), expected)
-        if expected is float and type(value) is int:
+        if expected is float and type(value) is int and abs(value) < 2**63:
             value = float(value)
         if isinstance(expected, type) and type(value) is not expected:
-            raise InputError(f"{where}: {name} must be {expected.__name__}, not {value!r}")
+            raise InputError(f"{where}: {name} must be {expected.__name__}, not {_shown(value)}")
         converted[name] = value
     missing = [
         name
@@ -121,3 +129,11 @@ def config_from_dict(kind: type[Config], values: Any, where: str) -> Config:
         return kind(**converted)
     except InputError as error:  # a value out of range: the dataclass does not know where it comes from
         raise InputError(f"{where}: {error}") from None
+
+
+def _shown(value: Any) -> str:
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):  # more digits, or deeper, than Python writes out
+        return "that"
+    return text if len(text) <= 100 else f"{text[:100]}..."
