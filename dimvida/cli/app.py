@@ -1,83 +1,84 @@
-"""The ``dimvida`` command: registers the commands and turns errors into one line and an exit code."""
+"""The ``dimvida`` command: turns errors and signals into one line and an exit code.
+
+Nothing heavy is imported before signals are taken care of.
+"""
 
 from __future__ import annotations
 
 import sys
-from typing import Annotated, Any
+from typing import Any
 
-import typer
-
-from dimvida._version import __version__
-from dimvida.cli import bench, classify, data, doctor, evaluate, generate, report, reproduce, train
+from dimvida import interruption
 from dimvida.errors import DimvidaError, InputError, SaidElsewhere
 
 EXIT_FAILURE = 1
 EXIT_INPUT = 2
 EXIT_INTERRUPTED = 130
 
-app = typer.Typer(
-    name="dimvida",
-    help="Generate the missing views of objects with a masked multi-time latent diffusion model.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    add_completion=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
+_ANYWHERE = ("--debug", "--quiet", "-q")  # options of all commands, which may stand behind the command's name too
 
 
-def _print_version(value: bool) -> None:
-    if value:
-        print(f"dimvida {__version__}")
-        raise typer.Exit
+def __getattr__(name: str) -> Any:
+    if name == "app":  # the commands and all that they import
+        from dimvida.cli.commands import app
 
-
-@app.callback()
-def _options(
-    debug: Annotated[bool, typer.Option("--debug", help="Show the full trace of an error.")] = False,
-    version: Annotated[
-        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
-    ] = False,
-) -> None:
-    pass
-
-
-app.command("generate")(generate.generate)
-app.command("train")(train.train)
-app.command("evaluate")(evaluate.evaluate)
-app.command("classify")(classify.classify)
-app.command("report")(report.report)
-app.command("reproduce")(reproduce.reproduce)
-app.add_typer(data.app, name="data")
-app.add_typer(bench.app, name="bench")
-app.command("doctor")(doctor.doctor)
+        return app
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def run(arguments: list[str]) -> int:
-    """Run one command line and return its exit code: 0 done, 2 usage or bad input, 1 failure, 130 ctrl-C."""
+    """Run one command line and return its exit code.
+
+    0 done, 2 usage or bad input, 1 failure, 130 ctrl-C, 128 and its number for another signal.
+    """
+    from dimvida.cli import progress
+    from dimvida.cli.commands import app
+
+    arguments = _options_first(arguments)
+    progress.be_quiet(False)
     try:
         result: Any = app(arguments, standalone_mode=False, obj=arguments)  # for results, see provenance
-    except typer.Abort:
-        return _fail("interrupted", EXIT_INTERRUPTED)
     except KeyboardInterrupt:
-        return _fail("interrupted", EXIT_INTERRUPTED)
+        return _interrupted()
     except Exception as error:
+        # An interruption in the middle of a library may come out of it as whatever it makes of that.
+        if interruption.first_signal() is not None or type(error).__name__ == "Abort":
+            return _interrupted()
         if "--debug" in arguments:
             raise
         return _report(error)
     if result == EXIT_INTERRUPTED:  # what newer typers make of a KeyboardInterrupt, without a word
-        return _fail("interrupted", EXIT_INTERRUPTED)
+        return _interrupted()
     return result if isinstance(result, int) else 0
 
 
 def main() -> None:
     """Entry point of the ``dimvida`` script."""
-    sys.exit(run(sys.argv[1:]))
+    interruption.install()
+    from dimvida.cli import terminal
+
+    terminal.guard_streams()
+    code = run(sys.argv[1:])
+    interruption.finish()
+    lost = terminal.lost_output()
+    if code == 0 and lost is not None:
+        code = _fail(f"standard output cannot be written ({lost})", EXIT_FAILURE)
+    sys.exit(code)
+
+
+def _options_first(arguments: list[str]) -> list[str]:
+    """The same command line, as the parser wants it: options of all commands before the command."""
+    end = arguments.index("--") if "--" in arguments else len(arguments)
+    common = [text for text in arguments[:end] if text in _ANYWHERE]
+    return common + [text for text in arguments[:end] if text not in _ANYWHERE] + arguments[end:]
 
 
 def _report(error: Exception) -> int:
     if isinstance(error, SaidElsewhere):
         return error.code
     if hasattr(error, "format_message"):  # click's usage errors, whichever click typer is built on
+        if type(error).__name__ == "NoArgsIsHelpError":  # the help was shown when this was made
+            return EXIT_INPUT
         return _fail(error.format_message(), EXIT_INPUT)
     if isinstance(error, InputError):
         return _fail(str(error), EXIT_INPUT)
@@ -86,6 +87,12 @@ def _report(error: Exception) -> int:
     return _fail(f"{type(error).__name__}: {error} (--debug shows the trace)", EXIT_FAILURE)
 
 
+def _interrupted() -> int:
+    return _fail(interruption.message(), interruption.exit_code())
+
+
 def _fail(message: str, code: int) -> int:
-    print("error: " + " ".join(message.split()), file=sys.stderr)
+    from dimvida.cli.terminal import printable
+
+    print("error: " + printable(" ".join(message.split())), file=sys.stderr)
     return code

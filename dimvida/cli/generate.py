@@ -11,7 +11,7 @@ from dimvida.cli.device import resolve_device
 from dimvida.cli.generate_checks import check_member, check_needed, check_sheet, parse_batch
 from dimvida.cli.generate_ranks import stop_in_order
 from dimvida.cli.names import parse_names
-from dimvida.cli.progress import ProgressBar
+from dimvida.cli.progress import ProgressBar, note
 from dimvida.data.source import counted
 from dimvida.errors import DimvidaError
 
@@ -133,7 +133,7 @@ def _generate(generation: Generation) -> Report | None:
     """Do what is left of an output whose folder is locked."""
     folder, speaks = generation.output.folder, generation.job.rank == 0 or not generation.job.steals
     for line in generation.damaged:
-        print(f"note: {line}; its shard is made again")
+        note(f"{line}; its shard is made again")
     if not generation.pending:
         report = generation.output.finish()
         if speaks:
@@ -142,14 +142,14 @@ def _generate(generation: Generation) -> Report | None:
     report = _run(generation) if speaks else generation.run()
     if report is not None and speaks:
         for line in report.note_lines():
-            print(f"note: {line}")
+            note(line)
         print(f"done: {report.summary()} in {folder}")
     return report
 
 
 def _run(generation: Generation) -> Report | None:
-    for note in generation.plan.source.notes:
-        print(f"note: {note}")
+    for text in generation.plan.source.notes:
+        note(text)
     with ProgressBar("generating", generation.plan.views, "views", start=generation.views_done) as bar:
         numbers = itertools.count(1)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dimvida.cli.progress import ProgressBar
+from dimvida.cli.progress import ProgressBar, note
 from dimvida.errors import DimvidaError
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def print_forecast(generation: Generation) -> int:
         f"{plan.pictures} pictures as {settings.format}"
     )
     for reason, count in generation.plan.left_out.items():
-        print(f"note: {count} objects left out: {reason}")
+        note(f"{count} objects left out: {reason}")
     print(f"shards: {plan.shards} of {settings.shard_size} rows in batches of {settings.batch}, {plan.done} finished")
     print(f"model: {settings.solver}, {settings.steps} steps, {settings.backend} {settings.dtype} on {settings.device}")
     if plan.seconds is None or plan.size is None:

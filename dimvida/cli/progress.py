@@ -9,7 +9,23 @@ from types import TracebackType
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from dimvida.cli.terminal import printable
+
 PLAIN_INTERVAL = 10.0  # seconds between plain lines
+
+_quiet = False
+
+
+def be_quiet(quiet: bool = True) -> None:
+    """Whether this command line asked for no progress and no notes."""
+    global _quiet
+    _quiet = quiet
+
+
+def note(text: str) -> None:
+    """A line on standard output about what is unusual; nothing where that is not asked for."""
+    if not _quiet:
+        print(f"note: {printable(text)}", flush=True)
 
 
 class ProgressBar:
@@ -26,13 +42,14 @@ class ProgressBar:
         self.description, self.total, self.unit, self.start = description, total, unit, start
         self._done = start
         self._note = ""
-        self._console = Console(stderr=True)
+        # Named, since while a bar is drawn the stream itself is one that goes through the console.
+        self._console = Console(stderr=True, file=getattr(sys.stderr, "rich_proxied_file", None))
         self._bar: Progress | None = None
         self._began = self._last_line = 0.0
 
     def __enter__(self) -> ProgressBar:
         self._began = self._last_line = time.monotonic()
-        if self._console.is_terminal:
+        if self._console.is_terminal and not _quiet:
             self._bar = Progress(
                 TextColumn("{task.description}"),
                 BarColumn(bar_width=None),
@@ -60,9 +77,10 @@ class ProgressBar:
 
     def message(self, text: str) -> None:
         """A line of text that does not disturb the bar."""
+        text = printable(text)
         if self._bar is not None:
             self._bar.console.print(text, markup=False, highlight=False)
-        else:
+        elif not _quiet:
             print(text, file=sys.stderr, flush=True)
 
     def __exit__(
@@ -82,6 +100,8 @@ class ProgressBar:
 
     def _print_line(self) -> None:
         self._last_line = time.monotonic()
+        if _quiet:
+            return
         speed = self._speed()
         left = (self.total - self._done) / speed if speed > 0 else 0
         note = f", {self._note}" if self._note else ""

@@ -1,4 +1,4 @@
-"""Reads ahead: chunks of rows, in this process or in others, put together to batches."""
+"""Reads ahead: chunks of rows, put together to batches."""
 
 from __future__ import annotations
 
@@ -6,17 +6,13 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
-from torch.utils.data import DataLoader, Dataset
 
-from dimvida.errors import InputError
 from dimvida.generation.plan import Plan
 from dimvida.generation.reading import GivenBatch, read_given
 from dimvida.generation.shards import Shard
 
 CHUNK = 64
 """Rows that are read at once: worth sending between processes, and little to hold."""
-PREFETCH = 2
-"""Chunks that each process reads ahead."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +58,8 @@ def pieces(shards: Iterable[Shard], batch: int) -> Iterator[Piece]:
                 yield Piece(shard, chunk, ends_batch, ends_batch and rows.stop == shard.stop)
 
 
-class ChunkReader(Dataset):
-    """Reads one piece after another; the data set of a DataLoader's workers.
+class ChunkReader:
+    """Reads one piece after another; goes to other processes as it is.
 
     Args:
         plan: What is completed.
@@ -79,30 +75,6 @@ class ChunkReader(Dataset):
         """See ``read_given``."""
         chosen = [self.plan.row(place) for place in rows]
         return read_given(self.plan, chosen, self._image_size, channels=self._channels, strict=self._strict)
-
-    def __getitem__(self, piece: Piece) -> tuple[Piece, GivenBatch | InputError]:
-        # An error is handed over as a value: a DataLoader would wrap it into another one's text.
-        try:
-            return piece, self.read(piece.rows)
-        except InputError as error:
-            return piece, InputError(str(error))
-
-
-def read_pieces(reader: ChunkReader, order: Iterable[Piece], workers: int) -> Iterator[tuple[Piece, GivenBatch]]:
-    """Pieces in order, read by ``workers`` processes, or by this one if that is 0.
-
-    Processes start with the call, not with the first piece: they are forked, best before there are threads.
-
-    Raises:
-        InputError: See ``read_given``.
-    """
-    if not workers:
-        return _unwrapped(map(reader.__getitem__, order))
-    # Without a collate function of its own the DataLoader would turn what it finds into tensors of its own.
-    loader = DataLoader(
-        reader, sampler=order, batch_size=None, num_workers=workers, prefetch_factor=PREFETCH, collate_fn=_as_is
-    )
-    return _unwrapped(iter(loader))
 
 
 def read_batches(plan: Plan, read: Iterable[tuple[Piece, GivenBatch]]) -> Iterator[ReadBatch]:
@@ -132,14 +104,3 @@ def _joined(parts: list[GivenBatch]) -> GivenBatch:
         skipped=tuple(file for part in parts for file in part.skipped),
         notes=notes,
     )
-
-
-def _unwrapped(read: Iterable[tuple[Piece, GivenBatch | InputError]]) -> Iterator[tuple[Piece, GivenBatch]]:
-    for piece, given in read:
-        if isinstance(given, InputError):
-            raise given
-        yield piece, given
-
-
-def _as_is(item: object) -> object:
-    return item

@@ -16,6 +16,8 @@ from dimvida.errors import DimvidaError, InputError
 
 LOCK, GATE = ".generation.lock", ".generation.gate"
 
+_opened: set[int] = set()  # lock files that this process has open
+
 
 class FileLock:
     """An exclusive lock on one file, which is made and removed with it.
@@ -31,23 +33,23 @@ class FileLock:
     def acquire(self, *, wait: bool = False) -> bool:
         """Take the lock; False if another process (or another lock of this one) has it and ``wait`` is not set."""
         while True:
-            handle = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+            handle = _open(self.path)
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
             except BlockingIOError:
-                os.close(handle)
+                _close(handle)
                 return False
             if _is_at(handle, self.path):
                 self._handle = handle
                 return True
-            os.close(handle)
+            _close(handle)
 
     def release(self) -> None:
         """Remove the file and give the lock back; nothing where it is not held."""
         if self._handle is not None:
             if _is_at(self._handle, self.path):
                 self.path.unlink(missing_ok=True)
-            os.close(self._handle)
+            _close(self._handle)
             self._handle = None
 
     def __enter__(self) -> FileLock:
@@ -78,11 +80,11 @@ class JobLock:
         self.folder = folder
         self._path = folder / LOCK
         with FileLock(folder / GATE):
-            self._handle = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+            self._handle = _open(self._path)
             try:
                 self._enter(job, first)
             except BaseException:
-                os.close(self._handle)
+                _close(self._handle)
                 raise
 
     def check(self) -> None:
@@ -93,12 +95,12 @@ class JobLock:
     def release(self) -> None:
         """Leave; the last process of the job removes the lock file."""
         if not _is_at(self._handle, self._path):
-            os.close(self._handle)
+            _close(self._handle)
             return
         with FileLock(self.folder / GATE):
             if self._try(fcntl.LOCK_EX):
                 self._path.unlink(missing_ok=True)
-            os.close(self._handle)
+            _close(self._handle)
 
     def _enter(self, job: str, first: Callable[[], object]) -> None:
         if self._try(fcntl.LOCK_EX):
@@ -122,3 +124,24 @@ def _is_at(handle: int, path: Path) -> bool:
         return os.path.samestat(os.fstat(handle), os.stat(path))
     except OSError:
         return False
+
+
+def _open(path: Path) -> int:
+    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    _opened.add(handle)
+    return handle
+
+
+def _close(handle: int) -> None:
+    if handle in _opened:
+        _opened.discard(handle)
+        os.close(handle)
+
+
+def _close_inherited() -> None:
+    # A lock lasts as long as anybody has its file open, so a forked process would keep it after a kill of this one.
+    for handle in tuple(_opened):
+        _close(handle)
+
+
+os.register_at_fork(after_in_child=_close_inherited)

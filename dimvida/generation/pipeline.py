@@ -7,7 +7,7 @@
 
 Seven batches at most are anywhere on the way, so memory does not grow with the data set: two read and one in the
 reader's hands, one in the model, two encoded or being so, one with the writer. Reading processes hold
-``loading.PREFETCH`` chunks of ``loading.CHUNK`` rows each besides.
+``workers.PREFETCH`` chunks of ``loading.CHUNK`` rows each besides.
 """
 
 from __future__ import annotations
@@ -17,18 +17,24 @@ import queue
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from dimvida import interruption
+from dimvida.errors import DimvidaError, NotFinite
 from dimvida.generation.completing import Completed, Completer
 from dimvida.generation.forms.base import Sample
-from dimvida.generation.loading import ChunkReader, ReadBatch, pieces, read_batches, read_pieces
+from dimvida.generation.loading import ChunkReader, Piece, ReadBatch, pieces, read_batches
 from dimvida.generation.packing import Packer
+from dimvida.generation.reading import GivenBatch
 from dimvida.generation.shards import Shard
 from dimvida.generation.times import StageTimes
+from dimvida.generation.workers import ReadingProcesses
 from dimvida.generation.writing import WriterStage
 
 WAITING = 2  # batches in each queue
+_NAMED = 3  # objects that an error names
 PACK = 32  # rows that a thread of the pool packs at once
 _POLL = 0.1  # seconds after which a stage that waits looks whether another one failed
 T = TypeVar("T")
@@ -108,34 +114,49 @@ class Pipeline:
         """Generate shards to their end.
 
         Whatever fails in a stage, or interrupts this thread, stops all of them before it is raised: no thread
-        is left, and the shards that were finished stay so.
+        and no process is left, and the shards that were finished stay so.
 
         Args:
             shards: They are asked for somewhat ahead, from any thread.
             on_read: Called in this thread with each batch.
             idle: Called in this thread, between batches and while it waits.
+
+        Raises:
+            DimvidaError: A stage failed, or the system has no room for threads or processes.
         """
+        with interruption.held():
+            self._run(shards, on_read, idle)
+
+    def _run(self, shards: Iterable[Shard], on_read: Callable[[ReadBatch], object], idle: Callable[[], object]) -> None:
         self._stop.clear()
         incoming, outgoing = Channel(self._stop), Channel(self._stop)
-        # Before there are threads, since reading processes are forked here.
-        read = read_pieces(self._reader, pieces(shards, self._batch), self._workers)
+        # Processes before threads: a fork takes along none of them.
+        processes = ReadingProcesses(self._reader, self._workers) if self._workers else None
         pool = ThreadPoolExecutor(self._threads, thread_name_prefix="dimvida-pack")
         threads = [
-            self._thread("read", lambda: self._read(read, incoming)),
+            self._thread("read", lambda: self._read(processes, pieces(shards, self._batch), incoming)),
             self._thread("write", lambda: self._write(outgoing)),
         ]
+
+        def look() -> None:
+            interruption.check()
+            idle()
+
         try:
-            self._complete(incoming, outgoing, pool, on_read, idle)
+            _start(threads)
+            self._complete(incoming, outgoing, pool, on_read, look)
             while threads[1].is_alive():
                 threads[1].join(_POLL)
-                idle()
+                look()
         except Stopped:
             pass
         finally:
             self._stop.set()
             pool.shutdown(cancel_futures=True)
-            for thread in threads:
+            for thread in filter(threading.Thread.is_alive, threads):
                 thread.join()
+            if processes is not None:
+                processes.close()
             self._writer.abort()
             idle()
         if not self._errors.empty():
@@ -151,11 +172,14 @@ class Pipeline:
                 self._errors.put(error)
                 self._stop.set()
 
-        thread = threading.Thread(target=body, name=f"dimvida-{name}")
-        thread.start()
-        return thread
+        return threading.Thread(target=body, name=f"dimvida-{name}")
 
-    def _read(self, read: Iterable[Any], incoming: Channel) -> None:
+    def _read(self, processes: ReadingProcesses | None, order: Iterator[Piece], incoming: Channel) -> None:
+        read: Iterable[tuple[Piece, GivenBatch]]
+        if processes is None:
+            read = ((piece, self._reader.read(piece.rows)) for piece in order)
+        else:
+            read = processes.read(order, self._go_on)
         for batch in self._timed("read", read_batches(self._reader.plan, read)):
             incoming.put(batch)
         incoming.put(None)
@@ -171,12 +195,28 @@ class Pipeline:
         while (batch := incoming.get(idle)) is not None:
             on_read(batch)
             rows = len(batch.given.rows)
-            completed = self._completer.complete(batch.given) if rows else Completed(batch.given.views)
+            completed = self._completed(batch.given) if rows else Completed(batch.given.views)
             starts = range(0, rows, PACK)
-            jobs = [pool.submit(self._pack, batch, completed, slice(start, start + PACK)) for start in starts]
+            with _room_for_threads():
+                jobs = [pool.submit(self._pack, batch, completed, slice(start, start + PACK)) for start in starts]
             outgoing.put(PackedBatch(batch, jobs))
             idle()
         outgoing.put(None)
+
+    def _completed(self, given: GivenBatch) -> Completed:
+        try:
+            with interruption.let_in():
+                return self._completer.complete(given)
+        except NotFinite as error:
+            objects = list(dict.fromkeys(given.rows[row].task.record.id for row in error.rows))
+            raise DimvidaError(
+                f"{', '.join(objects[:_NAMED])}{' and others' if len(objects) > _NAMED else ''}: {error.what} are not "
+                "finite numbers, so there is no picture; the checkpoint's weights overflow on this input"
+            ) from error
+
+    def _go_on(self) -> None:
+        if self._stop.is_set():
+            raise Stopped
 
     def _pack(self, batch: ReadBatch, completed: Completed, rows: slice) -> list[Sample]:
         views = completed.wait()
@@ -200,3 +240,17 @@ class Pipeline:
             if item is None:
                 return
             yield item
+
+
+def _start(threads: list[threading.Thread]) -> None:
+    with _room_for_threads():
+        for thread in threads:
+            thread.start()
+
+
+@contextmanager
+def _room_for_threads() -> Iterator[None]:
+    try:
+        yield
+    except RuntimeError as error:  # "can't start new thread"
+        raise DimvidaError(f"{error}; the system's limit of threads is reached (ulimit -u)") from error

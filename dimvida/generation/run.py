@@ -10,6 +10,7 @@ from functools import cached_property, partial
 from pathlib import Path
 from types import TracebackType
 
+from dimvida import interruption
 from dimvida.errors import DimvidaError
 from dimvida.generation.completing import Completer
 from dimvida.generation.jobs import Job, alone
@@ -83,12 +84,13 @@ class Generation:
         try:
             self.job.first(self._prepare)
             if self.job.rank or not self.job.steals:
-                self.output.open(self.job.name)
+                self._open()
             for shard in self.job.own(self.shards):
                 self.damaged += self.output.recheck(shard)
             self.job.together()
         except BaseException:
-            self.output.close()
+            with interruption.held():
+                self.output.close()
             raise
         finally:
             self.job.leave()
@@ -97,7 +99,8 @@ class Generation:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.output.close()
+        with interruption.held():
+            self.output.close()
 
     @property
     def pending(self) -> list[Shard]:
@@ -164,17 +167,22 @@ class Generation:
                 else:
                     pipeline.run(itertools.chain([first], claimed), report_skips, deliver)
         finally:
-            for claim in self._claims.values():
-                claim.release()
-            self._claims.clear()
+            with interruption.held():
+                for claim in self._claims.values():
+                    claim.release()
+                self._claims.clear()
         return None if self.pending else self.output.finish()
 
     def _prepare(self) -> int:
         if self.output.overwrite or stored_configuration(self.output.folder) is None:
             self._require_readable()
         if self.job.steals:
-            self.output.open(self.job.name)
+            self._open()
         return 0
+
+    def _open(self) -> None:
+        with interruption.held():
+            self.output.open(self.job.name)
 
     def _require_readable(self) -> None:
         """Raise InputError unless some input can be read, before anything is made or removed."""

@@ -1,0 +1,53 @@
+"""The commands of ``dimvida``, and the options that all of them have."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from dimvida._version import __version__
+from dimvida.cli import bench, classify, data, doctor, evaluate, generate, progress, report, reproduce, train
+
+app = typer.Typer(
+    name="dimvida",
+    help="Generate the missing views of objects with a masked multi-time latent diffusion model.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _print_version(value: bool) -> None:
+    if value:
+        print(f"dimvida {__version__}")
+        raise typer.Exit
+
+
+def _be_quiet(value: bool) -> None:
+    if value:
+        progress.be_quiet()
+
+
+@app.callback()
+def _options(
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", callback=_be_quiet, help="No progress and no notes; errors stay.")
+    ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the full trace of an error.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", "-V", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+app.command("generate")(generate.generate)
+app.command("train")(train.train)
+app.command("evaluate")(evaluate.evaluate)
+app.command("classify")(classify.classify)
+app.command("report")(report.report)
+app.command("reproduce")(reproduce.reproduce)
+app.add_typer(data.app, name="data")
+app.add_typer(bench.app, name="bench")
+app.command("doctor")(doctor.doctor)

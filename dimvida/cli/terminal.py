@@ -1,0 +1,103 @@
+"""Standard output and error that stop nobody: readers go away, terminals know few characters, names hold commands.
+
+Everything that is printed goes through here, whoever prints it.
+"""
+
+from __future__ import annotations
+
+import codecs
+import errno
+import io
+import os
+import re
+import select
+import sys
+
+# Commands to a terminal, C0 and C1, and what turns the direction of text around, so that it reads as other text.
+_COMMANDS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+# What rich writes: colours, a line up, erasing it, hiding the cursor.
+_OF_RICH = re.compile("\x1b\\[[0-9;]*[mAK]|\x1b\\[\\?25[lh]|[\r\n\t]")
+_GONE = (errno.EPIPE, errno.EIO, errno.ECONNRESET)  # nobody wants to see it any more
+
+
+def printable(text: str) -> str:
+    """Text for one line of a terminal: what would command the terminal, or end the line, as ``\\u001b``."""
+    return _COMMANDS.sub(lambda match: _escaped(match[0]), text)
+
+
+def guard_streams() -> None:
+    """Let standard output and error of this process take any text, and never raise."""
+    for _ in range(3):  # what is closed would be the next file that is opened, and get what is printed
+        handle = os.open(os.devnull, os.O_RDWR)
+        if handle > 2:
+            os.close(handle)
+            break
+    codecs.register_error("dimvida.escape", _escape_unknown)
+    sys.stdout, sys.stderr = _guarded(1, sys.stdout), _guarded(2, sys.stderr)
+
+
+def lost_output() -> str | None:
+    """Why standard output is not complete, None if it is or if its reader went away."""
+    outlet = getattr(sys.stdout, "outlet", None)
+    sys.stdout.flush()
+    failure = outlet.failure if outlet is not None else None
+    return None if failure is None or failure.errno in _GONE else failure.strerror
+
+
+class _Outlet(io.FileIO):
+    """A descriptor; what cannot be written is dropped."""
+
+    failure: OSError | None = None
+
+    def write(self, data: bytes | memoryview) -> int:  # type: ignore[override]
+        try:
+            while (written := super().write(data)) is None:  # somebody made it non-blocking
+                select.select([], [self], [])
+            return written
+        except OSError as error:
+            self.failure = self.failure or error
+            return len(data)
+
+
+class _Text(io.TextIOWrapper):
+    """A text stream whose text is made safe.
+
+    Attributes:
+        rich_proxied_file: What rich writes to in its place, whose own commands must get through.
+    """
+
+    def __init__(self, outlet: _Outlet, encoding: str, rich: bool = False) -> None:
+        super().__init__(
+            io.BufferedWriter(outlet), encoding, "dimvida.escape", "\n", line_buffering=True, write_through=True
+        )
+        self.outlet, self._rich = outlet, rich
+        if not rich:
+            self.rich_proxied_file = _Text(outlet, encoding, rich=True)
+
+    def write(self, text: str) -> int:
+        if not self._rich:
+            return super().write("\n".join("\t".join(map(printable, line.split("\t"))) for line in text.split("\n")))
+        # Between the commands of rich there is text, names among it.
+        kept = 0
+        parts = []
+        for match in _OF_RICH.finditer(text):
+            parts += [printable(text[kept : match.start()]), match[0]]
+            kept = match.end()
+        return super().write("".join([*parts, printable(text[kept:])]))
+
+
+def _guarded(handle: int, stream: io.TextIOBase | None) -> _Text:
+    if stream is not None:
+        stream.flush()
+    return _Text(_Outlet(handle, "w", closefd=False), getattr(stream, "encoding", None) or "utf-8")
+
+
+def _escape_unknown(error: UnicodeError) -> tuple[str, int]:
+    assert isinstance(error, UnicodeEncodeError)
+    return "".join(map(_escaped, error.object[error.start : error.end])), error.end
+
+
+def _escaped(character: str) -> str:
+    # As in JSON, which is printed too and stays the same text by it.
+    units = character.encode("utf-16-be", "surrogatepass")
+    return "".join(f"\\u{units[i]:02x}{units[i + 1]:02x}" for i in range(0, len(units), 2))

@@ -1,0 +1,161 @@
+"""Processes that read: each has a pipe of its own, and nothing else in common with this one.
+
+No shared memory, of which containers have little, no locks, and no thread: a process that is killed ends its pipe,
+which is noticed at once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import dataclasses
+import itertools
+import multiprocessing
+import pickle
+import signal
+import sys
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from multiprocessing.connection import Connection
+
+import torch
+
+from dimvida import interruption
+from dimvida.errors import DimvidaError, InputError
+from dimvida.generation.loading import ChunkReader, Piece
+from dimvida.generation.reading import GivenBatch
+
+PREFETCH = 2
+"""Chunks that each process reads ahead."""
+_POLL = 0.1  # seconds after which it is asked whether to go on waiting
+_LAST = 1.0  # seconds for a killed process to end; one that waits for a dead disk does not
+_PR_SET_PDEATHSIG = 1
+
+
+class ReadingProcesses:
+    """Processes that read pieces ahead; started at once, ended by ``close``.
+
+    They are made as Python makes processes by default (``multiprocessing.set_start_method``).
+
+    Args:
+        reader: What reads.
+        count: How many.
+
+    Raises:
+        DimvidaError: The system does not allow so many.
+    """
+
+    def __init__(self, reader: ChunkReader, count: int) -> None:
+        self._workers: list[_Worker] = []
+        try:
+            with interruption.blocked():
+                for _ in range(count):
+                    self._workers.append(_Worker(reader))
+        except OSError as error:
+            self.close()
+            raise DimvidaError(
+                f"--workers {count}: so many processes cannot be started ({error.strerror}); give fewer"
+            ) from error
+
+    def read(self, order: Iterable[Piece], goes_on: Callable[[], object]) -> Iterator[tuple[Piece, GivenBatch]]:
+        """Pieces in order.
+
+        Args:
+            order: What to read; asked for somewhat ahead.
+            goes_on: Called while waiting; raises whatever ends that.
+
+        Raises:
+            InputError: See ``read_given``.
+            DimvidaError: A process failed, or was killed.
+        """
+        rest, turns = iter(order), itertools.cycle(self._workers)
+        waiting: deque[tuple[Piece, _Worker]] = deque()
+        while True:
+            while len(waiting) < PREFETCH * len(self._workers) and (piece := next(rest, None)) is not None:
+                worker = next(turns)
+                worker.ask(piece)
+                waiting.append((piece, worker))
+            if not waiting:
+                return
+            piece, worker = waiting.popleft()
+            yield piece, worker.answer(goes_on)
+
+    def close(self) -> None:
+        """End all processes."""
+        for worker in self._workers:
+            worker.kill()
+        for worker in self._workers:
+            worker.join()
+
+
+class _Worker:
+    def __init__(self, reader: ChunkReader) -> None:
+        context = multiprocessing.get_context()
+        self._pipe, its_end = context.Pipe()
+        self._process = context.Process(target=_serve, args=(its_end, reader), name="dimvida-reader", daemon=True)
+        try:
+            self._process.start()
+        except BaseException:
+            self._pipe.close()
+            raise
+        finally:
+            its_end.close()  # so that the pipe ends with the process
+
+    def ask(self, piece: Piece) -> None:
+        """Give it something to read. A few wait in the pipe."""
+        with self._told():
+            self._pipe.send(piece)
+
+    def answer(self, goes_on: Callable[[], object]) -> GivenBatch:
+        """What it read, in the order of asking."""
+        with self._told():
+            while not self._pipe.poll(_POLL):
+                goes_on()
+            given = pickle.loads(self._pipe.recv_bytes())
+        if isinstance(given, DimvidaError):
+            raise given
+        return dataclasses.replace(given, views=torch.from_numpy(given.views), known=torch.from_numpy(given.known))
+
+    def kill(self) -> None:
+        self._process.kill()
+
+    def join(self) -> None:
+        self._process.join(_LAST)
+        self._pipe.close()
+
+    @contextlib.contextmanager
+    def _told(self) -> Iterator[None]:
+        try:
+            yield
+        except (EOFError, OSError) as error:
+            self._process.join(_LAST)
+            code = self._process.exitcode
+            how = f"was killed ({signal.Signals(-code).name})" if code is not None and code < 0 else "ended"
+            raise DimvidaError(
+                f"a reading process {how}, as where memory is short; the same command continues, maybe with fewer "
+                "--workers"
+            ) from error
+
+
+def _serve(pipe: Connection, reader: ChunkReader) -> None:
+    # Signals are blocked from the start: those for the whole group are the first process's matter.
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    parent = multiprocessing.parent_process()
+    if parent is None or not parent.is_alive():  # before that took effect
+        return
+    torch.set_num_threads(1)
+    with contextlib.suppress(EOFError, OSError):  # nobody is there any more
+        while True:
+            pipe.send_bytes(pickle.dumps(_read(reader, pipe.recv()), protocol=pickle.HIGHEST_PROTOCOL))
+
+
+def _read(reader: ChunkReader, piece: Piece) -> GivenBatch | DimvidaError:
+    try:
+        given = reader.read(piece.rows)
+    except InputError as error:
+        return InputError(str(error))  # whatever kind it is, as not all can be sent
+    except Exception as error:
+        return DimvidaError(f"reading failed in a process: {type(error).__name__}: {error}")
+    # As arrays: tensors would go through shared memory.
+    return dataclasses.replace(given, views=given.views.numpy(), known=given.known.numpy())
