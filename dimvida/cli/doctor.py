@@ -31,6 +31,8 @@ VARIABLES = {
     "DIMVIDA_CUDA": "build: auto (when nvcc is found), on, off",
     "DIMVIDA_CUDA_ARCHS": "build: GPU architectures, such as 80;90",
     "CUDACXX": "build: path of nvcc if it is not on PATH",
+    "DIMVIDA_DTYPE": "run: what dtype auto means",
+    "DIMVIDA_SIMD": "run: CPU kernels to use",
     "OMP_NUM_THREADS": "run: CPU threads",
     "CUDA_VISIBLE_DEVICES": "run: GPUs to use",
     "TORCH_HOME": "run: where torch keeps downloaded weights",
@@ -132,6 +134,9 @@ def _advice(facts: dict[str, Any]) -> list[str]:
     if not native["available"]:
         reason = native["error"]
         advice.append(f"The native module did not load ({reason}); PyTorch code runs instead. Build it: {REBUILD}")
+    elif native["simd"] not in native["simd_supported"]:
+        usable = ", ".join(native["simd_supported"])
+        advice.append(f"DIMVIDA_SIMD={native['simd']} names no CPU kernels that run here: choose from {usable}.")
     elif not native["cuda"]:
         advice.append(_how_to_build_cuda())
     elif missed := [gpu for gpu in gpus if not is_compiled_for(native["cuda_archs"], gpu["capability"])]:

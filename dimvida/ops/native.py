@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import math
+import os
 from collections.abc import Callable, Sequence
 from types import ModuleType
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dimvida.errors import InputError
 from dimvida.ops import schemas
 
 # Imported after torch, which has loaded the OpenMP runtime that the module then shares.
@@ -24,6 +26,11 @@ try:
     import_error = ""
 except ImportError as error:
     _native, import_error = None, str(error)
+
+SIMD = os.environ.get("DIMVIDA_SIMD", "")
+"""The instruction set of the CPU kernels, by default the best one that there is."""
+
+_USABLE: list[str] = [] if _native is None else _native.build_info()["simd_supported"]
 
 _DTYPE_CODES = {torch.float32: 0, torch.bfloat16: 1, torch.float16: 2}
 
@@ -40,10 +47,13 @@ def build_info() -> dict[str, Any]:
 
     Returns:
         version, compiler, cuda (bool), cuda_version, cuda_archs, simd_compiled, simd_supported and simd (instruction
-        sets in the module, usable on this processor, and in use), openmp (bool), cuda_on_host and sanitized (bool, true
-        in builds for tests only).
+        sets in the module, usable on this processor, and in use: the last of these, or what DIMVIDA_SIMD names),
+        openmp (bool), cuda_on_host and sanitized (bool, true in builds for tests only).
     """
-    return {} if _native is None else _native.build_info()
+    if _native is None:
+        return {}
+    info = _native.build_info()
+    return {**info, "simd": SIMD or info["simd"]}
 
 
 def _pointer(tensor: Tensor) -> int:
@@ -167,45 +177,56 @@ def _philox_words_params(counters: Tensor, key: Tensor, words: Tensor) -> Any:
     return _native.PhiloxWordsParams(counters.data_ptr(), key.data_ptr(), words.data_ptr(), counters.shape[0])
 
 
-# The CPU kernels. The number of threads and the instruction set ("" for the best) change the speed and nothing else.
+# The CPU kernels. The number of threads and the instruction set change the speed and nothing else.
 
 
-def masked_step_cpu_(*arguments: Any, threads: int | None = None, simd: str = "") -> None:
+def _kernels(threads: int | None, simd: str | None) -> tuple[int, str]:
+    """What runs them: by default torch's threads, and the instruction set of ``DIMVIDA_SIMD`` or the best.
+
+    Raises:
+        InputError: If the variable names none that is usable here.
+    """
+    if simd is None and SIMD and SIMD not in _USABLE:
+        raise InputError(f"DIMVIDA_SIMD={SIMD}: choose from {', '.join(_USABLE)}")
+    return threads or torch.get_num_threads(), SIMD if simd is None else simd
+
+
+def masked_step_cpu_(*arguments: Any, threads: int | None = None, simd: str | None = None) -> None:
     """``masked_step_`` with a chosen number of threads and instruction set."""
     params = _masked_step_params(*arguments)
-    status = _native.masked_step_cpu(params, threads or torch.get_num_threads(), simd)
+    status = _native.masked_step_cpu(params, *_kernels(threads, simd))
     if status == _native.STEP_OUT_OF_RANGE:
         raise IndexError("masked_step_: step is no row of the table")
 
 
-def group_norm_silu_cpu_(*arguments: Any, threads: int | None = None, simd: str = "") -> None:
+def group_norm_silu_cpu_(*arguments: Any, threads: int | None = None, simd: str | None = None) -> None:
     """``group_norm_silu_`` with a chosen number of threads and instruction set."""
     params = _group_norm_silu_params(*arguments)
-    status = _native.group_norm_silu_cpu(params, threads or torch.get_num_threads(), simd)
+    status = _native.group_norm_silu_cpu(params, *_kernels(threads, simd))
     if status == _native.STEP_OUT_OF_RANGE:
         raise IndexError("group_norm_silu_: step is none of rows")
 
 
-def pack_images_cpu(images: Tensor, *, threads: int | None = None, simd: str = "") -> Tensor:
+def pack_images_cpu(images: Tensor, *, threads: int | None = None, simd: str | None = None) -> Tensor:
     """``pack_images`` with a chosen number of threads and instruction set."""
     schemas.check_pack_images(images)
     packed = schemas.packed_like(images)
-    _native.pack_images_cpu(_pack_images_params(images, packed), threads or torch.get_num_threads(), simd)
+    _native.pack_images_cpu(_pack_images_params(images, packed), *_kernels(threads, simd))
     return packed
 
 
-def philox_normal_cpu_(*arguments: Any, threads: int | None = None, simd: str = "") -> None:
+def philox_normal_cpu_(*arguments: Any, threads: int | None = None, simd: str | None = None) -> None:
     """``philox_normal_`` with a chosen number of threads and instruction set."""
     params = _philox_normal_params(*arguments)
-    _native.philox_normal_cpu(params, threads or torch.get_num_threads(), simd)
+    _native.philox_normal_cpu(params, *_kernels(threads, simd))
 
 
-def philox4x32_cpu(counters: Tensor, key: Tensor, *, threads: int | None = None, simd: str = "") -> Tensor:
+def philox4x32_cpu(counters: Tensor, key: Tensor, *, threads: int | None = None, simd: str | None = None) -> Tensor:
     """``philox4x32`` with a chosen number of threads and instruction set."""
     schemas.check_philox4x32(counters, key)
     words = torch.empty_like(counters)
     params = _philox_words_params(counters, key, words)
-    _native.philox_words_cpu(params, threads or torch.get_num_threads(), simd)
+    _native.philox_words_cpu(params, *_kernels(threads, simd))
     return words
 
 

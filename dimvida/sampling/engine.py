@@ -20,6 +20,7 @@ from torch import Tensor
 
 from dimvida import ops
 from dimvida.diffusion.step_table import StepTable
+from dimvida.errors import InputError
 from dimvida.models.score_network import ScoreNetwork
 from dimvida.sampling.modes import plain_modes
 from dimvida.sampling.plan import Block, NetworkPlan, Norm
@@ -28,9 +29,21 @@ from dimvida.sampling.trajectory import Trajectory
 from dimvida.sampling.weights import Weights
 from dimvida.sampling.workspace import Buffers, WorkspacePool
 
+DTYPES = (torch.float32, torch.bfloat16, torch.float16)
+"""What can be multiplied in."""
+
 
 def default_dtype(device: torch.device) -> torch.dtype:
-    """bfloat16 where the hardware multiplies it natively, else float32."""
+    """What ``DIMVIDA_DTYPE`` says; else bfloat16 where the hardware multiplies it natively, and float32 elsewhere.
+
+    Raises:
+        InputError: If the variable names no dtype.
+    """
+    if name := os.environ.get("DIMVIDA_DTYPE"):
+        named = {str(dtype).removeprefix("torch."): dtype for dtype in DTYPES}
+        if name not in named:
+            raise InputError(f"DIMVIDA_DTYPE={name}: choose from {', '.join(named)}")
+        return named[name]
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float32
     native = device.type == "cpu" and (torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())

@@ -16,13 +16,12 @@ from dimvida.diffusion.solvers import step_table
 from dimvida.diffusion.step_table import StepTable
 from dimvida.errors import InputError
 from dimvida.models.score_network import ScoreNetwork
-from dimvida.sampling.engine import default_dtype, engine_of
+from dimvida.sampling.engine import DTYPES, default_dtype, engine_of
 from dimvida.sampling.modes import plain_modes
 from dimvida.sampling.noise import start_from_noise
 from dimvida.sampling.trajectory import Trajectory
 
 BACKENDS = ("auto", "eager", "fused")
-DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 SEED_LIMIT = 2**63
 
 Network = Callable[[Tensor, Tensor], Tensor]
@@ -69,8 +68,8 @@ def sample(
         spacing: Spacing of the time grid, by default the solver's own.
         prediction: What the network predicts, ``noise`` (minus the noise, as in the paper) or ``velocity``, see
             ``dimvida.diffusion.prediction``.
-        dtype: What the engine multiplies in: float32, bfloat16 or float16; by default bfloat16 where the hardware
-            multiplies it natively, else float32. ``eager`` takes the network as it is, and no dtype.
+        dtype: What the engine multiplies in: float32, bfloat16 or float16; by default ``engine.default_dtype``, that is
+            bfloat16 where the hardware multiplies it natively, else float32. ``eager`` computes in float32 alone.
 
     Returns:
         float32 [B, V, D]; known views bit for bit as given.

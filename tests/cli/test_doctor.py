@@ -55,6 +55,11 @@ def test_a_missing_native_module_gives_its_reason(facts):
     assert "no such file" in advice and "pip install" in advice
 
 
+def test_cpu_kernels_that_are_not_there_are_named(facts):
+    (advice,) = doctor._advice({**facts, "native": {**facts["native"], "simd": "mmx"}})
+    assert "DIMVIDA_SIMD=mmx" in advice and "baseline" in advice
+
+
 def test_a_gpu_without_code_for_it_gets_the_option_to_set(facts):
     native = {**facts["native"], "cuda": True, "cuda_archs": ["80-real"]}
     gpu = {"name": "H200", "capability": "9.0", "memory_gib": 139.0}

@@ -52,20 +52,36 @@ def test_marginals(score):
     assert relative_error(schedule.sigma(score["marg_t"].double()), score["marg_std"]) < 1e-5
 
 
-@pytest.mark.parametrize("backend", ["eager", "auto"])
-def test_masked_euler_maruyama(score, network, backend):
+def masked_euler_maruyama(score, network, **options) -> Tensor:
+    """[B, V D], from the recorded noise."""
     shape = (-1, VIEWS, LATENT_DIM)
     known, noise = score["em_mask_known"].bool(), score["em_noise"]
-    final = sample(
-        network,
-        score["em_init"].view(shape),
-        known,
-        steps=len(noise),
-        noise=noise.view(len(noise), *shape),
-        backend=backend,
-    )
-    assert relative_error(final.flatten(1), score["em_final"]) < 1e-5
-    assert torch.equal(final[known], score["em_init"].view(shape)[known])
+    start = score["em_init"].view(shape)
+    noise = noise.view(len(noise), *shape)
+    final = sample(network, start, known, steps=len(noise), noise=noise, **options)
+    assert torch.equal(final[known], start[known])
+    return final.flatten(1)
+
+
+@pytest.mark.parametrize("backend", ["eager", "fused", "auto"])
+def test_masked_euler_maruyama_in_float32(score, network, backend):
+    final = masked_euler_maruyama(score, network, backend=backend, dtype=torch.float32)
+    assert relative_error(final, score["em_final"]) < 1e-5
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+def test_masked_euler_maruyama_in_a_low_precision(score, network, dtype):
+    final = masked_euler_maruyama(score, network, dtype=dtype)
+    assert 1e-5 < relative_error(final, score["em_final"]) < torch.finfo(dtype).eps
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_the_default_is_the_dtype_that_the_hardware_is_said_to_have(score, network, dtype, monkeypatch):
+    monkeypatch.delenv("DIMVIDA_DTYPE", raising=False)
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: dtype == torch.bfloat16)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
+    final = masked_euler_maruyama(score, network, backend="auto")
+    assert torch.equal(final, masked_euler_maruyama(score, network, dtype=dtype))
 
 
 def rule_weights(parameters: str, seed: int) -> dict[str, Tensor]:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+import os
+import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
@@ -241,8 +244,32 @@ def test_a_device_without_kernels_gets_the_reference():
 def test_build_info_is_consistent():
     info = ops.build_info()
     assert set(info["simd_supported"]) <= set(info["simd_compiled"])
-    assert info["simd"] == info["simd_supported"][-1]
+    assert info["simd"] == os.environ.get("DIMVIDA_SIMD", info["simd_supported"][-1])
     assert info["cuda"] == bool(info["cuda_archs"]) == (info["cuda_version"] is not None)
     assert ops.native_available("cuda") == info["cuda"]
     info["simd"] = "changed"
     assert ops.build_info()["simd"] != "changed"
+
+
+WHICH = """
+import torch
+from dimvida import ops
+z = torch.empty(2, 9)
+ops.philox_normal_(z, torch.arange(2), torch.tensor([1]), 0)
+print(ops.build_info()["simd"], float(z.double().sum()))
+"""
+
+
+@pytest.mark.parametrize("simd", ops.build_info()["simd_supported"])
+def test_the_environment_names_the_instruction_set(simd):
+    z, ids, seed = torch.empty(2, 9), torch.arange(2), torch.tensor([1])
+    ops.native.philox_normal_cpu_(z, ids, seed, 0, simd=simd)
+    environment = {**os.environ, "DIMVIDA_SIMD": simd}
+    done = subprocess.run([sys.executable, "-c", WHICH], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == [simd, str(float(z.double().sum()))]
+
+
+def test_an_instruction_set_that_is_not_there_is_refused():
+    environment = {**os.environ, "DIMVIDA_SIMD": "mmx"}
+    done = subprocess.run([sys.executable, "-c", WHICH], env=environment, capture_output=True, text=True)
+    assert done.returncode and "InputError: DIMVIDA_SIMD=mmx: choose from baseline" in done.stderr

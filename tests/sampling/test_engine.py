@@ -16,9 +16,10 @@ from torch import Tensor
 from dimvida import ops
 from dimvida.diffusion.solvers import SOLVERS, step_table
 from dimvida.diffusion.step_table import StepRow, StepTable
+from dimvida.errors import InputError
 from dimvida.models import ScoreNetwork
 from dimvida.sampling import sample
-from dimvida.sampling.engine import Engine, engine_of
+from dimvida.sampling.engine import Engine, default_dtype, engine_of
 from dimvida.sampling.loop import run_trajectory
 from dimvida.sampling.plan import plan_network
 from dimvida.sampling.time_table import TimeTable
@@ -96,6 +97,15 @@ def test_a_low_precision_output_keeps_the_moments_of_a_gaussian(dtype: torch.dty
     mean, variance = gaussian.propagate(step_table("euler-maruyama", steps).rows, 0.0, 1.0)
     assert abs(float(drawn.mean()) - mean) < 5 * (variance / drawn.numel()) ** 0.5
     assert abs(float(drawn.var()) - variance) < 5 * variance * (2 / drawn.numel()) ** 0.5
+
+
+def test_the_default_dtype_may_be_named(monkeypatch):
+    for name, dtype in (("float32", torch.float32), ("bfloat16", torch.bfloat16), ("float16", torch.float16)):
+        monkeypatch.setenv("DIMVIDA_DTYPE", name)
+        assert default_dtype(CPU) == dtype
+    monkeypatch.setenv("DIMVIDA_DTYPE", "float64")
+    with pytest.raises(InputError, match="DIMVIDA_DTYPE=float64: choose from float32, bfloat16, float16"):
+        sample(random_network(), *random_inputs(2, 4, 6), steps=2)
 
 
 def run(engine: Engine, network: ScoreNetwork, rows: int, solver: str = "euler-maruyama") -> Tensor:
