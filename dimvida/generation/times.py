@@ -20,7 +20,7 @@ class StageTimes:
 
     def __init__(self, device: torch.device) -> None:
         self._seconds = dict.fromkeys(STAGES, 0.0)
-        self._cuda = device.type == "cuda"
+        self._device = device
         self._events: list[tuple[str, torch.cuda.Event, torch.cuda.Event]] = []
         self._lock = threading.Lock()
 
@@ -35,15 +35,17 @@ class StageTimes:
 
     @contextmanager
     def device(self, stage: str) -> Iterator[None]:
-        """Time what is queued on the current stream."""
-        if not self._cuda:
+        """Time what is queued on the device's current stream."""
+        if self._device.type != "cuda":
             with self.host(stage):
                 yield
             return
+        # Which stream must be said: without, it is one of the current device, which may be another.
+        stream = torch.cuda.current_stream(self._device)
         start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-        start.record()
+        start.record(stream)
         yield
-        end.record()
+        end.record(stream)
         self._events.append((stage, start, end))
 
     def add(self, stage: str, seconds: float) -> None:

@@ -1,0 +1,97 @@
+"""--device: which device it is, that it becomes the current one, and what float32 means there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+
+from dimvida.cli.device import resolve_device, set_float32_precision
+from dimvida.errors import InputError
+
+
+@pytest.fixture
+def precisions() -> Iterator[None]:
+    """Puts the process's settings back."""
+    kinds = (torch.backends.cuda.matmul, torch.backends.cudnn.conv)
+    before = [kind.fp32_precision for kind in kinds]
+    yield
+    for kind, value in zip(kinds, before, strict=True):
+        kind.fp32_precision = value
+
+
+@pytest.fixture
+def chosen(monkeypatch, precisions: None) -> list[torch.device]:
+    """Devices that became the current one, on a machine that seems to have GPUs; tensors are made on the CPU."""
+    devices: list[torch.device] = []
+    zeros = torch.zeros
+    monkeypatch.delenv("LOCAL_RANK", raising=False)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "set_device", devices.append)
+    monkeypatch.setattr(torch, "zeros", lambda *shape, device: zeros(*shape))
+    return devices
+
+
+@pytest.mark.parametrize(
+    ("name", "rank", "device"),
+    [
+        ("cuda:1", None, "cuda:1"),
+        ("cuda:1", "3", "cuda:1"),
+        ("cuda:0", "3", "cuda:0"),
+        ("cuda", None, "cuda:0"),
+        ("cuda", "3", "cuda:3"),
+        ("auto", None, "cuda:0"),
+        ("auto", "3", "cuda:3"),
+    ],
+)
+def test_a_gpu_becomes_the_current_device(chosen, monkeypatch, name: str, rank: str | None, device: str):
+    if rank is not None:
+        monkeypatch.setenv("LOCAL_RANK", rank)
+    assert resolve_device(name) == torch.device(device)
+    assert chosen == [torch.device(device)]
+
+
+def test_a_cpu_sets_nothing(chosen):
+    assert resolve_device("cpu") == torch.device("cpu")
+    assert chosen == []
+
+
+@pytest.mark.parametrize("name", ["cuda:x", "cuda:-1", "nothing", "", "meta"])
+def test_what_is_no_device(name: str):
+    with pytest.raises(InputError, match=f"--device {name}: not usable here"):
+        resolve_device(name)
+
+
+def test_a_rank_that_is_no_number(chosen, monkeypatch):
+    monkeypatch.setenv("LOCAL_RANK", "first")
+    with pytest.raises(InputError, match=r"--device cuda: not usable here .*cuda:first"):
+        resolve_device("cuda")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_without_a_gpu(monkeypatch, precisions: None):
+    for rank in (None, "0"):
+        if rank is not None:
+            monkeypatch.setenv("LOCAL_RANK", rank)
+        assert resolve_device("auto") == torch.device("cpu")
+        with pytest.raises(InputError, match="--device cuda: not usable here"):
+            resolve_device("cuda")
+
+
+def test_float32_means_one_thing_whatever_was_set_before(recwarn, precisions: None):
+    torch.backends.cuda.matmul.fp32_precision, torch.backends.cudnn.conv.fp32_precision = "tf32", "ieee"
+    set_float32_precision()
+    assert torch.backends.cuda.matmul.fp32_precision == "ieee"
+    assert torch.backends.cudnn.conv.fp32_precision == "tf32"
+    # Readers of the older settings see the same, and are not refused for a mixture.
+    assert torch.get_float32_matmul_precision() == "highest"
+    assert not torch.backends.cuda.matmul.allow_tf32
+    assert torch.backends.cudnn.allow_tf32
+    assert [str(warning.message) for warning in recwarn] == []
+
+
+def test_a_gpu_brings_that_setting(chosen):
+    torch.backends.cuda.matmul.fp32_precision = "tf32"
+    resolve_device("cuda")
+    assert torch.backends.cuda.matmul.fp32_precision == "ieee"
