@@ -29,7 +29,8 @@ def from_all(draws: Sequence[Tensor], average: str) -> Tensor:
     Returns:
         Labels, int64 [N].
     """
-    return torch.stack([average_views(logits, average) for logits in draws]).mean(0).argmax(1)
+    output = "logits" if average == "logits" else "probabilities"  # what the mean over draws is of too
+    return torch.stack([average_views(logits, average, output) for logits in draws]).mean(0).argmax(1)
 
 
 def from_some(logits: Tensor, objects: SingleViews, count: int, average: str) -> Tensor:
@@ -44,7 +45,7 @@ def from_some(logits: Tensor, objects: SingleViews, count: int, average: str) ->
         ]
     )
     chosen = order[:, :count, None].expand(-1, -1, logits.shape[2])
-    return average_views(logits.gather(1, chosen), average).argmax(1)
+    return average_views(logits.gather(1, chosen), average, "probabilities").argmax(1)
 
 
 def _order(identity: str, known: int, views: int) -> Tensor:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
-from dimvida.errors import InputError
-from dimvida.sampling.averaging import average_views, require_average
+from dimvida.sampling.averaging import average_views, require_average, require_output
 from dimvida.sampling.multiview import MultiViewModel
 
 
@@ -21,18 +19,33 @@ def unit_range(images: Tensor) -> Tensor:
 class MultiViewClassifier(nn.Module):
     """The mean over the views of what a classifier says of each, the missing views generated before.
 
-    Only the classifier has parameters to train here: the views are generated without gradients, and the model is not
-    registered as a part of this module, so that a checkpoint of it holds the classifier alone.
+    What it returns are logits, as of any classifier, so ``torch.nn.CrossEntropyLoss`` takes them; ``output`` asks for
+    probabilities instead. Only the classifier has parameters to train here: the views are generated without gradients,
+    and the model is not registered as a part of this module, so that a checkpoint of it holds the classifier alone.
 
     Args:
         classifier: Maps images [N, C, H, W] to logits [N, K].
         model: Generates the missing views.
-        average: ``probabilities``, ``logits`` or ``confidence``, see ``dimvida.sampling.averaging.average_views``.
-        prepare: Maps uint8 images [N, C, H, W] to what the classifier takes; by default float32 in [0, 1].
+        average: What the mean is of: ``probabilities``, ``logits`` or ``confidence``, see
+            ``dimvida.sampling.averaging.average_views``.
+        output: What is returned, whatever the mean is of: ``logits``, ``log-probabilities`` or ``probabilities``, see
+            there.
+        prepare: Maps uint8 images [N, C, H, W] to what the classifier takes; by default float32 in [0, 1]. Floats are
+            then cast to the classifier's own dtype.
         sampling: ``steps``, ``solver``, ``seed``, ``backend`` and ``dtype`` of ``MultiViewModel.generate``.
 
     Raises:
-        InputError: For another ``average``.
+        InputError: For another ``average`` or ``output``.
+
+    Example:
+        >>> import torch, dimvida
+        >>> from dimvida.models.classifiers import build_classifier
+        >>> resnet = build_classifier("resnet18", ["chair", "table"]).eval()
+        >>> model = dimvida.load("bundled")
+        >>> whole = dimvida.MultiViewClassifier(resnet, model, output="probabilities")
+        >>> front = torch.full((3, 3, 64, 64), 255, dtype=torch.uint8)
+        >>> bool(torch.allclose(whole(front, "front").sum(1), torch.ones(3)))
+        True
     """
 
     def __init__(
@@ -41,13 +54,15 @@ class MultiViewClassifier(nn.Module):
         model: MultiViewModel,
         *,
         average: str = "probabilities",
+        output: str = "logits",
         prepare: Callable[[Tensor], Tensor] = unit_range,
         **sampling: Any,
     ) -> None:
         super().__init__()
         require_average(average)
+        require_output(output)
         self.classifier = classifier
-        self.average, self.prepare, self.sampling = average, prepare, sampling
+        self.average, self.output, self.prepare, self.sampling = average, output, prepare, sampling
         self._model = (model,)  # a tuple, which nn.Module does not take for a part
 
     @property
@@ -55,36 +70,30 @@ class MultiViewClassifier(nn.Module):
         """What generates the views."""
         return self._model[0]
 
-    def forward(self, views: Tensor, known: Tensor | str, sample_ids: Tensor | None = None) -> Tensor:
+    def forward(self, views: Tensor, known: Tensor | str | Sequence[str], sample_ids: Tensor | None = None) -> Tensor:
         """Classify objects.
 
         Args:
-            views: uint8 [B, V, C, H, W], entries of missing views are ignored; or [B, C, H, W], one view of each.
-            known: bool [B, V]; or the name of the view that is there.
+            views: uint8 [B, V, C, H, W], entries of missing views are ignored; or the named views alone, as
+                ``MultiViewModel.generate`` takes them: [B, C, H, W] for one.
+            known: bool [B, V]; or the name of the view that is there, or several names.
             sample_ids: int64 [B], what the noise of each object is keyed with; by default 0 .. B-1.
 
         Returns:
-            float [B, K]: probabilities or logits, as ``average`` says.
+            float32 [B, K], logits unless ``output`` says otherwise; float64 of a classifier in float64.
 
         Raises:
-            InputError: For a view that the model does not have.
-            ValueError: For tensors whose shape or dtype does not fit.
+            InputError, TypeError, ValueError, NotFinite: As ``MultiViewModel.generate``.
         """
-        if isinstance(known, str):
-            views, known = self._from_one(views, known)
         completed = self.model.generate(views, known, sample_ids=sample_ids, **self.sampling)
         batch, count = completed.shape[:2]
-        logits = self.classifier(self.prepare(completed.flatten(0, 1)))
-        return average_views(logits.unflatten(0, (batch, count)), self.average)
+        pixels = self.prepare(completed.flatten(0, 1))
+        own = next((weight for weight in self.classifier.parameters() if weight.is_floating_point()), None)
+        if own is not None and pixels.is_floating_point():
+            pixels = pixels.to(own.dtype)
+        logits = self.classifier(pixels)
+        return average_views(logits.unflatten(0, (batch, count)), self.average, self.output)
 
-    def _from_one(self, images: Tensor, view: str) -> tuple[Tensor, Tensor]:
-        names = self.model.view_names
-        if view not in names:
-            raise InputError(f"the model has no view {view!r}; it has {', '.join(names)}")
-        if images.ndim != 4:
-            raise ValueError(f"one view of each object is uint8 [B, C, H, W], not {list(images.shape)}")
-        views = images.new_zeros(len(images), len(names), *images.shape[1:])
-        known = torch.zeros(views.shape[:2], dtype=torch.bool, device=images.device)
-        views[:, names.index(view)] = images
-        known[:, names.index(view)] = True
-        return views, known
+    def extra_repr(self) -> str:
+        """What it averages and returns, for ``print``."""
+        return f"average={self.average!r}, output={self.output!r}"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -33,7 +35,7 @@ def images() -> torch.Tensor:
 
 @pytest.mark.parametrize("average", ["probabilities", "logits"])
 def test_it_is_the_mean_of_what_the_classifier_says_of_each_view(model, classifier, images, average: str):
-    whole = dimvida.MultiViewClassifier(classifier, model, average=average, seed=3, steps=2)
+    whole = dimvida.MultiViewClassifier(classifier, model, average=average, output=average, seed=3, steps=2)
     ids = torch.arange(6) * 7
     got = whole(images, "back", ids)
     views = torch.zeros(6, 4, 3, 16, 16, dtype=torch.uint8)
@@ -59,7 +61,7 @@ def test_with_every_view_known_nothing_is_generated(model, classifier):
 def test_only_the_classifier_is_trained_and_saved(model, classifier, images):
     whole = dimvida.MultiViewClassifier(classifier, model, steps=1)
     assert {name.split(".")[0] for name in whole.state_dict()} == {"classifier"}
-    whole(images, "front").log().sum().backward()
+    torch.nn.functional.cross_entropy(whole(images, "front"), torch.arange(6) % CLASSES).backward()
     assert all(parameter.grad is not None for parameter in classifier.parameters())
     assert all(parameter.grad is None for parameter in model.parameters())
 
@@ -70,5 +72,56 @@ def test_what_does_not_fit_is_refused(model, classifier, images):
     whole = dimvida.MultiViewClassifier(classifier, model)
     with pytest.raises(InputError, match="no view 'top'; it has front, right, back, left"):
         whole(images, "top")
-    with pytest.raises(ValueError, match=r"\[B, C, H, W\]"):
+    with pytest.raises(InputError, match="choose from logits, log-probabilities, probabilities"):
+        dimvida.MultiViewClassifier(classifier, model, output="votes")
+    with pytest.raises(ValueError, match=r"\[B, 3, 16, 16\] of the named view, not torch.uint8 \[3, 16, 16\]"):
         whole(images[0], "front")
+
+
+def test_logits_are_what_it_returns_unless_asked(model, classifier, images):
+    labels = torch.arange(6) % CLASSES
+    whole = dimvida.MultiViewClassifier(classifier, model, steps=1)
+    probabilities = dimvida.MultiViewClassifier(classifier, model, steps=1, output="probabilities")(images, "front")
+    torch.testing.assert_close(whole(images, "front").softmax(1), probabilities)
+    expected = -probabilities[torch.arange(6), labels].log().mean()
+    torch.testing.assert_close(torch.nn.functional.cross_entropy(whole(images, "front"), labels), expected)
+    assert "output='logits'" in repr(whole)
+
+
+def test_several_views_by_name_are_those_of_a_mask(model, classifier, images):
+    whole = dimvida.MultiViewClassifier(classifier, model, steps=1)
+    views = torch.zeros(3, 4, 3, 16, 16, dtype=torch.uint8)
+    views[:, 3], views[:, 0] = images[:3], images[3:]
+    known = torch.tensor([True, False, False, True]).expand(3, -1)
+    named = whole(torch.stack([images[:3], images[3:]], 1), ["left", "front"])
+    torch.testing.assert_close(named, whole(views, known))
+    torch.testing.assert_close(whole(views, ("front", "left")), named)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64], ids=str)
+def test_a_classifier_in_another_precision(model, classifier, images, dtype: torch.dtype):
+    expected = dimvida.MultiViewClassifier(classifier, model, steps=1)(images, "front")
+    got = dimvida.MultiViewClassifier(copy.deepcopy(classifier), model, steps=1).to(dtype)(images, "front")
+    assert got.dtype == (torch.float64 if dtype == torch.float64 else torch.float32)
+    assert (got - expected).abs().max() < (1e-5 if dtype == torch.float64 else 0.02)
+    assert model.latent_mean.dtype == torch.float32  # the generator is no part of it
+
+
+def test_autocast_is_for_the_classifier_and_not_for_the_views(model, images):
+    """The views are exactly those that are made without, which a classifier of no products shows."""
+    whole = dimvida.MultiViewClassifier(nn.Flatten(), model, average="logits", steps=2)
+    expected = whole(images, "front")
+    with torch.autocast("cpu", torch.bfloat16):
+        got = whole(images, "front")
+    assert got.dtype == torch.float32 and torch.equal(got, expected)
+
+
+def test_threads_share_one(model, classifier, images):
+    whole = dimvida.MultiViewClassifier(classifier, model, steps=4, backend="eager")
+    halves = [images[:3], images[3:]]
+    with torch.no_grad():
+        expected = [whole(half, "front") for half in halves]
+        with ThreadPoolExecutor(4) as pool:
+            got = list(pool.map(lambda place: whole(halves[place % 2], "front"), range(16)))
+    for place, result in enumerate(got):
+        torch.testing.assert_close(result, expected[place % 2])
