@@ -8,9 +8,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from dimvida.errors import DimvidaError, NotFinite
 from dimvida.generation.reading import GivenBatch
 from dimvida.generation.settings import Settings
 from dimvida.generation.times import StageTimes
+from dimvida.sampling.coding import require_finite_rows
 from dimvida.sampling.multiview import MultiViewModel
 from dimvida.sampling.noise import sample_id
 
@@ -23,16 +25,29 @@ class Completed:
 
     Attributes:
         views: uint8 [B, V, C, H, W] on the host.
+        finite: bool [B, 2] on the host, see ``MultiViewModel.decode_missing``; None where nothing was made.
+        names: Of the B objects.
         copied: What marks the end of the copy on CUDA; None where the views are there.
     """
 
     views: Tensor
+    finite: Tensor | None = None
+    names: tuple[str, ...] = ()
     copied: torch.cuda.Event | None = None
 
     def wait(self) -> Tensor:
-        """The views, complete."""
+        """The views, complete.
+
+        Raises:
+            DimvidaError: Some of them are no pictures, since numbers were not finite. It names their objects.
+        """
         if self.copied is not None:
             self.copied.synchronize()
+        if self.finite is not None:
+            try:
+                require_finite_rows(self.finite)
+            except NotFinite as error:
+                raise DimvidaError(_not_finite(error, self.names)) from error
         return self.views
 
 
@@ -58,14 +73,21 @@ class Completer:
         self._outgoing = torch.cuda.Stream(model.device) if self._cuda else None
 
     def complete(self, given: GivenBatch) -> Completed:
-        """Complete a batch. Rows that did not fit into memory together are made again in halves."""
+        """Complete a batch. Rows that did not fit into memory together are made again in halves.
+
+        Raises:
+            DimvidaError: As ``Completed.wait``.
+        """
         ids = torch.tensor([sample_id(row.task.record.id, row.draw) for row in given.rows], dtype=torch.int64)
-        parts: list[Tensor] = []
+        names = tuple(row.task.record.id for row in given.rows)
+        parts: list[tuple[Tensor, Tensor]] = []
         start = 0
         while start < len(ids):
             rows = slice(start, start + self._limit)
             try:
                 parts.append(self._generate(given.views[rows], given.known[rows], ids[rows]))
+            except NotFinite as error:
+                raise DimvidaError(_not_finite(error, names[rows])) from error
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error) or len(ids[rows]) == 1:
                     raise
@@ -77,15 +99,14 @@ class Completer:
             # Outside of the handler, whose traceback holds on to the tensors that did not fit.
             if self._cuda:
                 torch.cuda.empty_cache()
-        made = torch.cat(parts) if len(parts) != 1 else parts[0]
-        return self._leave(made)
+        made, finite = parts[0] if len(parts) == 1 else (torch.cat(kind) for kind in zip(*parts, strict=True))
+        return self._leave(made, finite, names)
 
-    def _generate(self, views: Tensor, known: Tensor, ids: Tensor) -> Tensor:
-        """uint8 [B, V, C, H, W] on the model's device."""
+    def _generate(self, views: Tensor, known: Tensor, ids: Tensor) -> tuple[Tensor, Tensor]:
+        """As ``MultiViewModel.decode_missing``. Masks and ids stay on the host, where nobody waits to look at them."""
         model, settings, times = self._model, self._settings, self._times
         if self._cuda:
             views = views.pin_memory().to(model.device, non_blocking=True)
-            known = known.pin_memory().to(model.device, non_blocking=True)
         with times.device("encode"):
             latents = model.encode_known(views, known)
         with times.device("sample"):
@@ -102,31 +123,72 @@ class Completer:
         with times.device("decode"):
             return model.decode_missing(latents, views, known, backend=settings.backend)
 
-    def _leave(self, made: Tensor) -> Completed:
+    def _leave(self, made: Tensor, finite: Tensor, names: tuple[str, ...]) -> Completed:
         if self._outgoing is None:
-            return Completed(made)
+            return Completed(made, finite, names)
         self._outgoing.wait_stream(torch.cuda.current_stream(made.device))
         with torch.cuda.stream(self._outgoing):
-            host = torch.empty(made.shape, dtype=made.dtype, pin_memory=True)
-            host.copy_(made, non_blocking=True)
-            made.record_stream(self._outgoing)
+            hosts = []
+            for tensor in (made, finite):
+                hosts.append(_host_memory(tensor).copy_(tensor, non_blocking=True))
+                tensor.record_stream(self._outgoing)
             copied = torch.cuda.Event()
             copied.record()
-        return Completed(host, copied)
+        return Completed(*hosts, names, copied)
 
 
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory did not suffice, on a GPU or on the host."""
-    text = str(error).lower()
-    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or (
-        isinstance(error, RuntimeError) and ("can't allocate memory" in text or "not enough memory" in text)
+def _host_memory(like: Tensor) -> Tensor:
+    """Memory for a copy on the host: pinned, or where that is used up ordinary memory, whose copy is waited for."""
+    try:
+        return torch.empty(like.shape, dtype=like.dtype, pin_memory=True)
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
+        return torch.empty(like.shape, dtype=like.dtype)
+
+
+def _not_finite(error: NotFinite, names: tuple[str, ...]) -> str:
+    """One line that names the objects."""
+    named = [names[row] for row in error.rows[:3]]
+    more = f" and {len(error.rows) - 3} more of this batch" if len(error.rows) > 3 else ""
+    return (
+        f"{', '.join(named)}{more}: the {error.what} made of it are not finite (NaN or infinity); the checkpoint's "
+        "weights overflow, or --dtype is too narrow for them"
     )
+
+
+OUT_OF_MEMORY = (
+    "out of memory",  # of CUDA's allocator, of cudaMalloc, cudaHostAlloc and graph instantiation, of the driver
+    "unable to find an engine to execute",  # cuDNN: no algorithm whose workspace can be had
+    "_alloc_failed",  # CUBLAS_STATUS_ALLOC_FAILED, CUDNN_STATUS_ALLOC_FAILED and the like
+    "_allocation_failed",  # CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED and the like
+    "can't allocate memory",  # of the host, as torch says it,
+    "cannot allocate memory",  # and as the system does
+    "not enough memory",
+)
+"""What errors without a type of their own say, in lower case."""
+
+
+def is_out_of_memory(error: BaseException | None) -> bool:
+    """Whether an error says that memory did not suffice, on a GPU or on the host, or came of one that does.
+
+    A graph whose capture runs out of memory ends in an error of its own, about the capture.
+    """
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
+            return True
+        if isinstance(error, RuntimeError) and any(words in str(error).lower() for words in OUT_OF_MEMORY):
+            return True
+        seen.add(id(error))
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def largest_batch(model: MultiViewModel, settings: Settings, rows: int) -> int:
     """The largest batch that fits, found by halving from ``LARGEST_AUTO`` or from what ``rows`` there are.
 
-    One step is taken with each: memory does not depend on the number of steps.
+    Two steps are taken with each, in what the run multiplies in: memory does not depend on the number of steps.
     """
     batch = 1
     while batch < min(rows, LARGEST_AUTO):
@@ -135,9 +197,14 @@ def largest_batch(model: MultiViewModel, settings: Settings, rows: int) -> int:
     while batch > 1:
         try:
             blank = torch.zeros(batch, views, model.channels, size, size, dtype=torch.uint8, device=model.device)
-            known = torch.zeros(batch, views, dtype=torch.bool, device=model.device)
-            known[:, 0] = True
-            model.generate(blank, known, steps=2, solver=settings.solver, backend=settings.backend)
+            model.generate(
+                blank,
+                model.view_names[0],
+                steps=2,
+                solver=settings.solver,
+                backend=settings.backend,
+                dtype=settings.torch_dtype,
+            )
             break
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):

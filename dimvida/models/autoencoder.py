@@ -22,7 +22,10 @@ class Autoencoder(nn.Module):
     Attributes:
         config: The sizes it was built with.
         encoder, decoder: The two halves.
+        largest_activation: Numbers in the largest tensor between its layers, for one image.
     """
+
+    largest_activation: int
 
     def __init__(self, config: AutoencoderConfig, encoder: nn.Module, decoder: nn.Module) -> None:
         super().__init__()
@@ -87,6 +90,7 @@ class PoolingAutoencoder(Autoencoder):
             nn.Conv2d(base, config.channels, 3, padding=1),
         )
         super().__init__(config, encoder, decoder)
+        self.largest_activation = max(base, config.channels) * config.image_size**2  # at full resolution
 
 
 class PatchResidual(nn.Module):
@@ -136,6 +140,8 @@ class PatchAutoencoder(Autoencoder):
             nn.PixelShuffle(4),
         )
         super().__init__(config, encoder, decoder)
+        # The image itself, or what stands at a quarter of its resolution.
+        self.largest_activation = max(config.channels * config.image_size**2, base * (config.image_size // 4) ** 2)
 
 
 def build_autoencoder(config: AutoencoderConfig) -> Autoencoder:

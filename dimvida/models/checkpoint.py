@@ -100,7 +100,7 @@ class CheckpointConfig:
             raise InputError(f"view names repeat: {list(self.view_names)}")
 
     def build(self) -> tuple[Autoencoder, ScoreNetwork]:
-        """Freshly initialised networks of these sizes."""
+        """Freshly initialised networks of these sizes, in float32 whatever the default dtype is."""
         score = ScoreNetwork(
             len(self.view_names),
             self.autoencoder.latent_dim,
@@ -108,7 +108,7 @@ class CheckpointConfig:
             self.score.time_dim,
             self.score.groups,
         )
-        return build_autoencoder(self.autoencoder), score
+        return build_autoencoder(self.autoencoder).float(), score.float()
 
 
 @dataclass(slots=True)

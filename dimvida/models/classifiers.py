@@ -79,13 +79,14 @@ class ImageClassifier(nn.Module):
         self.config = config
         build, _, _ = _ARCHITECTURES[config.name]
         # Convolutions run faster on this layout, on CPUs as on GPUs; the weights are the same.
-        self.network = build(num_classes=len(config.classes)).to(memory_format=torch.channels_last)
+        self.network = build(num_classes=len(config.classes)).to(torch.float32, memory_format=torch.channels_last)
         for module in self.network.modules():
             if isinstance(module, nn.BatchNorm2d):
                 module.momentum = BATCH_NORM_MOMENTUM
         # Not part of the weights: they stand in the configuration.
-        self.register_buffer("mean", torch.tensor(config.mean).view(1, 3, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(config.std).view(1, 3, 1, 1), persistent=False)
+        for name, values in (("mean", config.mean), ("std", config.std)):
+            row = torch.tensor(values, dtype=torch.float32).view(1, 3, 1, 1)
+            self.register_buffer(name, row, persistent=False)
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -93,22 +94,30 @@ class ImageClassifier(nn.Module):
         return self.config.classes
 
     def forward(self, images: Tensor) -> Tensor:
-        """Logits of images.
+        """Logits of images, as ``torch.nn.CrossEntropyLoss`` takes them; ``.softmax(1)`` makes probabilities.
 
         Args:
             images: [N, C, H, W], uint8 in 0..255 or float in [0, 1], on the classifier's device; C is 3 for RGB, or 1
                 for gray, which is shown to the network as RGB.
 
         Returns:
-            float32 [N, K].
+            float32 [N, K], also inside ``torch.autocast``, which the network obeys, and of weights in a lower
+            precision; float64 of weights in float64.
 
         Raises:
+            TypeError: For what is no tensor.
             ValueError: For another shape or dtype.
         """
+        if not isinstance(images, Tensor):
+            raise TypeError(
+                f"images must be a torch tensor, uint8 or float [N, 3, H, W], not {type(images).__qualname__}; "
+                "torch.as_tensor(images) makes one of it"
+            )
         fits = images.ndim == 4 and images.shape[1] in (1, 3)
         if not fits or not (images.dtype == torch.uint8 or images.is_floating_point()):
             raise ValueError(f"images must be uint8 or float [N, 3, H, W], not {images.dtype} {list(images.shape)}")
-        return self.network(self._prepare(images.expand(-1, 3, -1, -1)))
+        logits = self.network(self._prepare(images.expand(-1, 3, -1, -1)))
+        return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
     def _prepare(self, images: Tensor) -> Tensor:
         scale = 255 if images.dtype == torch.uint8 else 1
@@ -116,7 +125,9 @@ class ImageClassifier(nn.Module):
         size = self.config.input_size
         if size and tuple(pixels.shape[-2:]) != (size, size):
             pixels = nn.functional.interpolate(pixels, (size, size), mode="bilinear", antialias=True)
-        return (pixels - self.mean) / self.std
+        # In float32, whatever the weights are in: half a level of a pixel is lost in bfloat16.
+        pixels = (pixels - self.mean.float()) / self.std.float()
+        return pixels.to(next(self.network.parameters()).dtype)
 
 
 def build_classifier(

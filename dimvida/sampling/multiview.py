@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import math
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any, ParamSpec, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -12,11 +15,24 @@ from dimvida import ops
 from dimvida.diffusion.schedule import VPSchedule
 from dimvida.errors import InputError
 from dimvida.models.checkpoint import Checkpoint, load_checkpoint
+from dimvida.sampling.coding import decode_in_parts, encode_in_parts, require_finite, require_finite_rows
+from dimvida.sampling.given import arrange, require_pixels, require_tensor
 from dimvida.sampling.loop import sample
+from dimvida.sampling.modes import plain_modes
 
-CPU_IMAGES = 32
-"""Images that a CPU encodes or decodes at once. Activations of more do not stay in its caches, and need memory that
-grows with the batch."""
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def _in_plain_modes(method: Callable[P, R]) -> Callable[P, R]:
+    """A method of a model that computes, and returns, the same whatever surrounds it."""
+
+    @functools.wraps(method)
+    def inner(*args: P.args, **kwargs: P.kwargs) -> R:
+        with plain_modes(args[0].device):
+            return method(*args, **kwargs)
+
+    return inner
 
 
 class MultiViewModel(nn.Module):
@@ -73,7 +89,7 @@ class MultiViewModel(nn.Module):
         """Where the weights are."""
         return self.latent_mean.device
 
-    @torch.no_grad()
+    @_in_plain_modes
     def encode(self, images: Tensor) -> Tensor:
         """Standardised latents of images.
 
@@ -84,22 +100,19 @@ class MultiViewModel(nn.Module):
             float32 [..., D]; the leading dimensions are those of ``images``, also none or empty ones.
 
         Raises:
+            TypeError: For what is no tensor.
             ValueError: For another shape or dtype.
+            NotFinite: Numbers overflow; its rows count along the first dimension.
         """
-        shape, dim = self._image_shape, self.config.autoencoder.latent_dim
-        if tuple(images.shape[-3:]) != shape or not (images.dtype == torch.uint8 or images.is_floating_point()):
-            raise ValueError(
-                f"images must be uint8 or float [..., {', '.join(map(str, shape))}], "
-                f"not {images.dtype} {list(images.shape)}"
-            )
-        pixels = images.to(self.device).reshape(-1, *shape).contiguous(memory_format=torch.channels_last)
-        scale = 255 if pixels.dtype == torch.uint8 else 1
-        # Not every layer takes an empty batch.
-        raw = [self.autoencoder.encode(part.float() / scale) for part in self._parts(pixels)]
-        raw = torch.cat(raw) if raw else pixels.new_empty(0, dim, dtype=torch.float32)
-        return ((raw - self.latent_mean) / self.latent_std).reshape(*images.shape[:-3], dim)
+        shape = self._image_shape
+        require_tensor("images", images, f"uint8 or float [..., {', '.join(map(str, shape))}]")
+        require_pixels("images", images, shape, floating=True)
+        latents = self._encode(images.to(self.device).reshape(-1, *shape))
+        latents = latents.reshape(*images.shape[:-3], latents.shape[-1])
+        require_finite("latents", latents.isfinite().all(-1))
+        return latents
 
-    @torch.no_grad()
+    @_in_plain_modes
     def decode(self, latents: Tensor) -> Tensor:
         """Images of standardised latents.
 
@@ -110,21 +123,23 @@ class MultiViewModel(nn.Module):
             float32 [..., C, H, W] in [0, 1]; the leading dimensions are those of ``latents``, also none or empty ones.
 
         Raises:
+            TypeError: For what is no tensor.
             ValueError: For another shape or dtype.
+            NotFinite: Numbers overflow; its rows count along the first dimension.
         """
-        shape, dim = self._image_shape, self.config.autoencoder.latent_dim
+        dim = self.config.autoencoder.latent_dim
+        require_tensor("latents", latents, f"float [..., {dim}]")
         if tuple(latents.shape[-1:]) != (dim,) or not latents.is_floating_point():
             raise ValueError(f"latents must be float [..., {dim}], not {latents.dtype} {list(latents.shape)}")
-        raw = latents.to(self.device).float().reshape(-1, dim) * self.latent_std + self.latent_mean
-        images = [self.autoencoder.decode(part).clamp(0, 1) for part in self._parts(raw)]
-        images = torch.cat(images) if images else raw.new_empty(0, *shape)
-        return images.reshape(*latents.shape[:-1], *shape)
+        images, finite = self._decode(latents.to(self.device).reshape(-1, dim))
+        require_finite("images", finite.reshape(latents.shape[:-1]))
+        return images.reshape(*latents.shape[:-1], *self._image_shape)
 
-    @torch.no_grad()
+    @_in_plain_modes
     def generate(
         self,
         views: Tensor,
-        known: Tensor,
+        known: Tensor | str | Sequence[str],
         *,
         steps: int | None = None,
         solver: str | None = None,
@@ -133,11 +148,13 @@ class MultiViewModel(nn.Module):
         backend: str = "auto",
         dtype: torch.dtype | None = None,
     ) -> Tensor:
-        """Complete the missing views.
+        """Complete the missing views. ``model(views, known)`` is the same.
 
         Args:
-            views: uint8 [B, V, C, H, W] in 0..255; entries of missing views are ignored.
-            known: bool [B, V]; each row may have its own set of known views.
+            views: uint8 [B, V, C, H, W] in 0..255; entries of missing views are ignored. With n names for ``known``
+                also [B, n, C, H, W], the named views in that order, and with one name [B, C, H, W].
+            known: bool [B, V]; each row may have its own set of known views. Or the name of the view that every row
+                has, or a sequence of names.
             steps: Network evaluations, by default the checkpoint's.
             solver: Solver name, by default the checkpoint's.
             seed: From 0 to 2^63 - 1.
@@ -149,11 +166,28 @@ class MultiViewModel(nn.Module):
             uint8 [B, V, C, H, W] on the device of ``views``; known views bit for bit as given.
 
         Raises:
+            TypeError: For what is no tensor.
             ValueError: For tensors whose shape or dtype does not fit the model.
-            InputError: For an unknown solver or backend, a number out of range, or a score network that was
-                never trained.
+            InputError: For a view that the model does not have, an unknown solver or backend, a number out of range,
+                or a score network that was never trained.
+            NotFinite: Numbers overflow, and nothing of these rows is a picture.
+
+        Example:
+            >>> import torch, dimvida
+            >>> model = dimvida.load("bundled")
+            >>> front = torch.full((2, 3, 64, 64), 255, dtype=torch.uint8)  # two objects
+            >>> completed = model.generate(front, "front", seed=0)
+            >>> completed.shape, model.view_names
+            (torch.Size([2, 4, 3, 64, 64]), ('front', 'right', 'back', 'left'))
+            >>> known = torch.tensor([[True, False, False, False], [True, True, False, False]])
+            >>> again = model(completed, known)  # each row from views of its own
+            >>> bool((again[known] == completed[known]).all())
+            True
         """
-        self._validate(views, known)
+        given = views
+        views, known = arrange(views, known, self.view_names, self._image_shape)
+        if sample_ids is not None:
+            require_tensor("sample_ids", sample_ids, f"int64 [{len(views)}]")
         latents = self.encode_known(views, known)
         latents = self.sample_missing(
             latents,
@@ -165,18 +199,30 @@ class MultiViewModel(nn.Module):
             backend=backend,
             dtype=dtype,
         )
-        return self.decode_missing(latents, views, known, backend=backend).to(views.device)
+        completed, finite = self.decode_missing(latents, views, known, backend=backend)
+        require_finite_rows(finite)
+        return completed.to(given.device)
 
-    @torch.no_grad()
+    def forward(self, views: Tensor, known: Tensor | str | Sequence[str], **options: Any) -> Tensor:
+        """``generate``."""
+        return self.generate(views, known, **options)
+
+    # The thirds of generate. Where known views stand is found on the host, where their mask comes from: asking a GPU
+    # for it would wait for all that it has still to do.
+
+    @_in_plain_modes
     def encode_known(self, views: Tensor, known: Tensor) -> Tensor:
-        """The first third of ``generate``: latents of the known views, float32 [B, V, D], 0 for the missing ones."""
-        known, given = known.to(self.device), views.to(self.device)
-        latents = torch.zeros(*known.shape, self.config.autoencoder.latent_dim, device=self.device)
-        if known.any():
-            latents[known] = self.encode(given[known])
-        return latents
+        """The first third of ``generate``: latents of the known views, float32 [B, V, D], 0 for the missing ones.
 
-    @torch.no_grad()
+        They are not checked; ``decode_missing`` does that.
+        """
+        rows = _places(known)
+        latents = self.latent_mean.new_zeros(known.numel(), self.config.autoencoder.latent_dim, dtype=torch.float32)
+        given = views.flatten(0, 1).index_select(0, rows.to(views.device, non_blocking=True)).to(self.device)
+        latents.index_copy_(0, rows.to(self.device, non_blocking=True), self._encode(given))
+        return latents.unflatten(0, known.shape)
+
+    @_in_plain_modes
     def sample_missing(
         self,
         latents: Tensor,
@@ -200,7 +246,7 @@ class MultiViewModel(nn.Module):
         return sample(
             self.score,
             latents,
-            known.to(self.device),
+            known,
             solver=solver or defaults.solver,
             steps=defaults.steps if steps is None else steps,
             seed=seed,
@@ -212,35 +258,45 @@ class MultiViewModel(nn.Module):
             prediction=self.config.score.prediction,
         )
 
-    @torch.no_grad()
-    def decode_missing(self, latents: Tensor, views: Tensor, known: Tensor, *, backend: str = "auto") -> Tensor:
-        """The last third of ``generate``: ``views`` with the missing ones decoded, uint8 on the model's device."""
-        known = known.to(self.device)
-        completed = views.to(self.device, copy=True)
-        if not known.all():
-            missing = self.decode(latents[~known])
-            pack = ops.reference.pack_images if backend == "eager" else ops.pack_images
-            completed[~known] = pack(missing).permute(0, 3, 1, 2)
-        return completed
+    @_in_plain_modes
+    def decode_missing(
+        self, latents: Tensor, views: Tensor, known: Tensor, *, backend: str = "auto"
+    ) -> tuple[Tensor, Tensor]:
+        """The last third of ``generate``: ``views`` with the missing ones decoded.
 
-    def _parts(self, rows: Tensor) -> list[Tensor]:
-        """Rows that go through the autoencoder at once; none for an empty batch."""
-        if not len(rows):
-            return []
-        return list(rows.split(CPU_IMAGES)) if rows.device.type == "cpu" else [rows]
+        Returns:
+            uint8 [B, V, C, H, W] and what ``require_finite_rows`` looks at, bool [B, 2]: whether a row's latents, and
+            its images, are finite; both on the model's device.
+        """
+        places = _places(~known).to(self.device, non_blocking=True)
+        images, finite_images = self._decode(latents.flatten(0, 1).index_select(0, places))
+        pack = ops.reference.pack_images if backend == "eager" else ops.pack_images
+        completed = views.to(self.device, copy=True, memory_format=torch.contiguous_format)
+        completed.flatten(0, 1).index_copy_(0, places, pack(images).permute(0, 3, 1, 2))
+        finite = torch.ones(known.numel(), dtype=torch.bool, device=self.device)
+        finite.index_copy_(0, places, finite_images)
+        return completed, torch.stack([latents.isfinite().flatten(1).all(1), finite.view(known.shape).all(1)], 1)
 
-    def _validate(self, views: Tensor, known: Tensor) -> None:
-        shape = (len(self.view_names), *self._image_shape)
-        if views.dtype != torch.uint8 or views.ndim != 5 or tuple(views.shape[1:]) != shape:
-            raise ValueError(
-                f"views must be uint8 [B, {', '.join(map(str, shape))}], not {views.dtype} {list(views.shape)}"
-            )
-        if known.dtype != torch.bool or known.shape != views.shape[:2]:
-            raise ValueError(f"known must be bool {list(views.shape[:2])}, not {known.dtype} {list(known.shape)}")
+    def _encode(self, images: Tensor) -> Tensor:
+        """Images [N, C, H, W] to standardised latents, float32 [N, D]."""
+        return (encode_in_parts(self.autoencoder, images) - self.latent_mean.float()) / self.latent_std.float()
+
+    def _decode(self, latents: Tensor) -> tuple[Tensor, Tensor]:
+        """Standardised latents [N, D] to images, float32 [N, C, H, W] in [0, 1], and which were finite, bool [N]."""
+        raw = latents.float() * self.latent_std.float() + self.latent_mean.float()
+        return decode_in_parts(self.autoencoder, raw)
+
+
+def _places(mask: Tensor) -> Tensor:
+    """Where a mask [B, V] is True, int64 places in [B * V] on the host."""
+    return mask.cpu().flatten().nonzero()[:, 0]
 
 
 def load(path_or_name: str | Path, device: str | torch.device = "cpu") -> MultiViewModel:
     """Load a model for generation.
+
+    It computes in float32, wherever it is called: inside ``torch.autocast`` and under another default dtype too.
+    ``.half()``, ``.bfloat16()`` and ``.double()`` change that; what it takes and returns stays as documented.
 
     Args:
         path_or_name: A checkpoint folder, a training run, or ``"bundled"`` for the one in the package.
@@ -248,5 +304,12 @@ def load(path_or_name: str | Path, device: str | torch.device = "cpu") -> MultiV
 
     Raises:
         InputError: If it is not a usable checkpoint.
+
+    Example:
+        >>> import dimvida
+        >>> model = dimvida.load("bundled")
+        >>> model.view_names, model.image_size
+        (('front', 'right', 'back', 'left'), 64)
     """
-    return MultiViewModel(load_checkpoint(path_or_name)).to(device)
+    with torch.inference_mode(False):  # else the weights could never be changed, nor changes be noticed
+        return MultiViewModel(load_checkpoint(path_or_name)).to(device)
