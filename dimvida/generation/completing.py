@@ -12,7 +12,7 @@ from dimvida.errors import DimvidaError, NotFinite
 from dimvida.generation.reading import GivenBatch
 from dimvida.generation.settings import Settings
 from dimvida.generation.times import StageTimes
-from dimvida.sampling.coding import require_finite_rows
+from dimvida.sampling.finite import require_made
 from dimvida.sampling.multiview import MultiViewModel
 from dimvida.sampling.noise import sample_id
 
@@ -45,7 +45,7 @@ class Completed:
             self.copied.synchronize()
         if self.finite is not None:
             try:
-                require_finite_rows(self.finite)
+                require_made(self.finite)
             except NotFinite as error:
                 raise DimvidaError(_not_finite(error, self.names)) from error
         return self.views

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import dataclasses
+import os
 import threading
+import warnings
 from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.utils.data import Dataset
 
 from dimvida.data.batch import load_batch
 from dimvida.data.opening import open_source
 from dimvida.data.source import MultiViewSource
 from dimvida.errors import InputError, UnreadableImage
-from dimvida.generation.plan import make_plan
-from dimvida.generation.reading import read_given
+from dimvida.generation.plan import Row, Task, make_plan, open_input
+from dimvida.generation.reading import GivenBatch, Skipped, read_given
 from dimvida.sampling.multiview import MultiViewModel
 from dimvida.sampling.noise import sample_id
 
@@ -35,37 +39,74 @@ class GeneratedViews(Dataset):
     - ``label``: the class's place in ``classes``, -1 without one;
     - ``id``: the object's id.
 
-    Use it without worker processes (``num_workers=0``), which would each load the model; they can read an output of
-    ``dimvida generate`` instead (``StoredViews``).
+    Threads may share one, and worker processes of a ``DataLoader`` take it however they start. But each of them makes
+    the batches that it is asked for by itself, with a model of its own: what is fast is ``num_workers=0``, or to read
+    an output of ``dimvida generate`` (``StoredViews``).
 
     Args:
         model: Completes the views, on its own device.
-        source: The objects.
-        given: The views to start from; by default every one that an object has.
+        source: The objects, or the path of a folder or zip file of them in any form that ``open_source`` reads.
+        given: The views to start from; by default every one that an object has. A single one is also the view of
+            images that do not name theirs.
         batch: Objects at a time.
         keep: Batches that are kept, by default all: V * C * H * W bytes an object.
+        skip_bad: Leave out objects with a known view that cannot be read. All known views are read once for that, now;
+            ``skipped`` lists the files, and a warning counts them. Otherwise asking for such an object is an error.
         sampling: ``steps``, ``solver``, ``seed``, ``backend`` and ``dtype`` of ``MultiViewModel.generate``.
+
+    Attributes:
+        classes: Names of the classes, in the order of the labels.
+        view_names: Names of the views of an item, in order.
+        skipped: With ``skip_bad``, the files that could not be read, with reasons.
 
     Raises:
         InputError: Nothing can be generated from the source.
+
+    Example:
+        >>> import dimvida
+        >>> from dimvida.generation.dataset import GeneratedViews
+        >>> from dimvida.generation.sample import sample_input
+        >>> objects = GeneratedViews(dimvida.load("bundled"), sample_input(), given=["front"], batch=4, steps=2)
+        >>> item = objects[0]
+        >>> item["views"].shape, item["known"].tolist()
+        (torch.Size([4, 3, 64, 64]), [True, False, False, False])
     """
 
     def __init__(
         self,
         model: MultiViewModel,
-        source: MultiViewSource,
+        source: MultiViewSource | str | Path,
         *,
-        given: Sequence[str] | None = None,
+        given: Sequence[str] | str | None = None,
         batch: int = 256,
         keep: int | None = None,
+        skip_bad: bool = False,
         **sampling: Any,
     ) -> None:
+        given = (given,) if isinstance(given, str) else given
+        if not isinstance(source, MultiViewSource):
+            source = open_input(os.path.expanduser(source), model.view_names, given)
+        if batch < 1:
+            raise InputError(f"batch must be at least 1, not {batch}")
         self._plan = make_plan(source, model.view_names, given=given)
-        self.classes = source.classes
+        self.classes, self.view_names = source.classes, model.view_names
         self._model, self._batch, self._keep, self._sampling = model, batch, keep, sampling
         self._labels = {name: label for label, name in enumerate(source.classes)}
-        self._made: OrderedDict[int, list[Item]] = OrderedDict()
+        self.skipped: tuple[Skipped, ...] = self._leave_out_unreadable() if skip_bad else ()
+        self._start()
+
+    def _start(self) -> None:
+        """What belongs to one process."""
+        self._made: OrderedDict[int, list[Item | UnreadableImage]] = OrderedDict()
         self._lock = threading.Lock()
+        self._process = os.getpid()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name not in ("_made", "_lock", "_process")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._start()
 
     def __len__(self) -> int:
         return len(self._plan)
@@ -78,6 +119,8 @@ class GeneratedViews(Dataset):
             UnreadableImage: One of its known views cannot be read.
         """
         index = _checked(index, len(self))
+        if self._process != os.getpid():
+            self._start()  # forked, maybe while another thread held the lock
         with self._lock:
             number, place = divmod(index, self._batch)
             if number not in self._made:
@@ -88,22 +131,54 @@ class GeneratedViews(Dataset):
             item = self._made[number][place]
         if isinstance(item, UnreadableImage):
             raise UnreadableImage(item.location, item.reason)
-        return dict(item)
+        # Tensors of its own: what a caller writes into an item must not be in the next one that is asked for.
+        return {name: value.clone() if isinstance(value, Tensor) else value for name, value in item.items()}
 
-    def _make(self, places: range) -> list[Any]:
+    def _make(self, places: range) -> list[Item | UnreadableImage]:
         """Items of a batch; in place of one that cannot be read, why."""
         rows = [self._plan.row(place) for place in places]
-        given = read_given(self._plan, rows, self._model.image_size, channels=self._model.channels)
+        given = self._read(rows)
         ids = torch.tensor([sample_id(row.task.record.id) for row in given.rows], dtype=torch.int64)
         views = given.views
         if given.rows:
             views = self._model.generate(views, given.known, sample_ids=ids, **self._sampling)
-        made: dict[str, Any] = {file.source: UnreadableImage(file.file, file.reason) for file in given.skipped}
+        made: dict[int, Item | UnreadableImage] = {}
         for place, row in enumerate(given.rows):
             record = row.task.record
             label = self._labels.get(record.class_name, -1)
-            made[record.id] = {"views": views[place], "known": given.known[place], "label": label, "id": record.id}
-        return [made[row.task.record.id] for row in rows]
+            made[row.task.index] = {
+                "views": views[place],
+                "known": given.known[place],
+                "label": label,
+                "id": record.id,
+            }
+        failures = {file.source: UnreadableImage(file.file, file.reason) for file in given.skipped}
+        return [made.get(row.task.index) or failures[row.task.record.id] for row in rows]
+
+    def _read(self, rows: Sequence[Row]) -> GivenBatch:
+        return read_given(self._plan, rows, self._model.image_size, channels=self._model.channels)
+
+    def _leave_out_unreadable(self) -> tuple[Skipped, ...]:
+        """Cut the plan down to the objects whose known views can be read; the files that cannot."""
+        skipped: list[Skipped] = []
+        readable: list[Task] = []
+        for start in range(0, len(self._plan), self._batch):
+            stop = min(start + self._batch, len(self._plan))
+            given = self._read([self._plan.row(place) for place in range(start, stop)])
+            readable += [row.task for row in given.rows]
+            skipped += given.skipped
+        if not skipped:
+            return ()
+        path, left_out = self._plan.source.path, len(self._plan) - len(readable)
+        first = f"({skipped[0].file}: {skipped[0].reason})"
+        if not readable:
+            raise InputError(f"{path}: none of {left_out} objects can be read {first}")
+        text = (
+            f"{path}: left out {left_out} of {len(self._plan)} objects, whose files cannot be read; see skipped {first}"
+        )
+        warnings.warn(text, stacklevel=3)
+        self._plan = dataclasses.replace(self._plan, tasks=tuple(readable))
+        return tuple(skipped)
 
 
 class StoredViews(Dataset):
@@ -113,13 +188,20 @@ class StoredViews(Dataset):
     and not known: generate with ``--include-known`` to have all of them. Any number of worker processes may read it.
 
     Args:
-        path: The output folder.
+        path: The output folder; "~" is the home folder.
         image_size: Edge in pixels; by default that of the first picture.
         channels: 3 for RGB, 1 for gray.
         view_names: The views of an item in order, by default those that occur.
 
     Raises:
         InputError: There is nothing that can be read.
+
+    Example:
+        >>> from dimvida.generation.dataset import StoredViews
+        >>> from dimvida.generation.sample import sample_truth
+        >>> objects = StoredViews(sample_truth())
+        >>> objects[0]["views"].shape, objects.view_names
+        (torch.Size([4, 3, 64, 64]), ('front', 'right', 'back', 'left'))
     """
 
     def __init__(
@@ -130,7 +212,7 @@ class StoredViews(Dataset):
         channels: int = 3,
         view_names: Sequence[str] | None = None,
     ) -> None:
-        self._source = open_source(path)
+        self._source = open_source(os.path.expanduser(path))
         if not len(self._source):
             raise InputError(f"{path}: no objects")
         self.classes = self._source.classes

@@ -1,4 +1,4 @@
-"""Images through an autoencoder and back, in parts that fit, and the check that what comes out is finite."""
+"""Images through an autoencoder and back, in parts that fit."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import math
 import torch
 from torch import Tensor
 
-from dimvida.errors import NotFinite
 from dimvida.models.autoencoder import Autoencoder
 
 CPU_IMAGES = 32
@@ -60,21 +59,3 @@ def _dtype(autoencoder: Autoencoder) -> torch.dtype:
 
 def _empty(like: Tensor, *shape: int) -> Tensor:
     return like.new_empty(0, *shape, dtype=torch.float32)
-
-
-def require_finite(what: str, finite: Tensor) -> None:
-    """Raise NotFinite unless all of ``finite``, bool with rows along the first dimension, are True."""
-    if not finite.all():
-        rows = finite.reshape(len(finite) if finite.ndim else 1, -1).all(1)
-        raise NotFinite(what, (~rows).nonzero()[:, 0].tolist())
-
-
-def require_finite_rows(finite: Tensor) -> None:
-    """Raise NotFinite unless latents and images of all rows are finite, bool [B, 2] of ``decode_missing``.
-
-    On CUDA this waits for what was queued before, which nothing else in ``MultiViewModel.generate`` does.
-    """
-    if not finite.all():
-        latents, images = finite.unbind(1)
-        require_finite("latents", latents)
-        require_finite("images", images)

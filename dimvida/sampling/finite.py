@@ -30,6 +30,18 @@ def require_finite(what: str, values: Tensor) -> None:
     Raises:
         NotFinite: With the rows that are not.
     """
-    finite = finite_rows(values)
+    require_rows(what, finite_rows(values))
+
+
+def require_rows(what: str, finite: Tensor) -> None:
+    """The same of what is known already: ``finite``, bool, rows along the first dimension, or one row without any."""
     if not finite.all():
-        raise NotFinite(what, (~finite).nonzero().flatten().tolist())
+        rows = finite.reshape(len(finite) if finite.ndim else 1, -1).all(1)
+        raise NotFinite(what, (~rows).nonzero().flatten().tolist())
+
+
+def require_made(finite: Tensor) -> None:
+    """The same of what ``MultiViewModel.decode_missing`` says of latents and images, bool [B, 2], asking once."""
+    if not finite.all():
+        for what, rows in zip(("latents", "images"), finite.unbind(1), strict=True):
+            require_rows(what, rows)

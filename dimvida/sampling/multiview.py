@@ -15,7 +15,8 @@ from dimvida import ops
 from dimvida.diffusion.schedule import VPSchedule
 from dimvida.errors import InputError
 from dimvida.models.checkpoint import Checkpoint, load_checkpoint
-from dimvida.sampling.coding import decode_in_parts, encode_in_parts, require_finite, require_finite_rows
+from dimvida.sampling.coding import decode_in_parts, encode_in_parts
+from dimvida.sampling.finite import finite_rows, require_made, require_rows
 from dimvida.sampling.given import arrange, require_pixels, require_tensor
 from dimvida.sampling.loop import sample
 from dimvida.sampling.modes import plain_modes
@@ -109,7 +110,7 @@ class MultiViewModel(nn.Module):
         require_pixels("images", images, shape, floating=True)
         latents = self._encode(images.to(self.device).reshape(-1, *shape))
         latents = latents.reshape(*images.shape[:-3], latents.shape[-1])
-        require_finite("latents", latents.isfinite().all(-1))
+        require_rows("latents", latents.isfinite().all(-1))
         return latents
 
     @_in_plain_modes
@@ -132,7 +133,7 @@ class MultiViewModel(nn.Module):
         if tuple(latents.shape[-1:]) != (dim,) or not latents.is_floating_point():
             raise ValueError(f"latents must be float [..., {dim}], not {latents.dtype} {list(latents.shape)}")
         images, finite = self._decode(latents.to(self.device).reshape(-1, dim))
-        require_finite("images", finite.reshape(latents.shape[:-1]))
+        require_rows("images", finite.reshape(latents.shape[:-1]))
         return images.reshape(*latents.shape[:-1], *self._image_shape)
 
     @_in_plain_modes
@@ -200,7 +201,7 @@ class MultiViewModel(nn.Module):
             dtype=dtype,
         )
         completed, finite = self.decode_missing(latents, views, known, backend=backend)
-        require_finite_rows(finite)
+        require_made(finite)
         return completed.to(given.device)
 
     def forward(self, views: Tensor, known: Tensor | str | Sequence[str], **options: Any) -> Tensor:
@@ -265,7 +266,7 @@ class MultiViewModel(nn.Module):
         """The last third of ``generate``: ``views`` with the missing ones decoded.
 
         Returns:
-            uint8 [B, V, C, H, W] and what ``require_finite_rows`` looks at, bool [B, 2]: whether a row's latents, and
+            uint8 [B, V, C, H, W] and what ``require_made`` looks at, bool [B, 2]: whether a row's latents, and
             its images, are finite; both on the model's device.
         """
         places = _places(~known).to(self.device, non_blocking=True)
@@ -275,7 +276,7 @@ class MultiViewModel(nn.Module):
         completed.flatten(0, 1).index_copy_(0, places, pack(images).permute(0, 3, 1, 2))
         finite = torch.ones(known.numel(), dtype=torch.bool, device=self.device)
         finite.index_copy_(0, places, finite_images)
-        return completed, torch.stack([latents.isfinite().flatten(1).all(1), finite.view(known.shape).all(1)], 1)
+        return completed, torch.stack([finite_rows(latents), finite.view(known.shape).all(1)], 1)
 
     def _encode(self, images: Tensor) -> Tensor:
         """Images [N, C, H, W] to standardised latents, float32 [N, D]."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -9,7 +11,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from dimvida.data.opening import open_source
-from dimvida.errors import UnreadableImage
+from dimvida.errors import InputError, UnreadableImage
 from dimvida.generation.dataset import GeneratedViews, StoredViews
 from dimvida.generation.forms import FORMATS
 from dimvida.generation.plan import make_plan
@@ -86,6 +88,90 @@ def test_loaders_batch_them(model, data: Path, tmp_path: Path):
     (batch,) = stored
     assert batch["known"].sum() == sum(map(len, OBJECTS.values()))
     assert batch["label"].tolist() == [0, 0, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("start", "form"),
+    [("fork", "path"), ("spawn", "path"), ("spawn", "source"), ("spawn", "zip"), ("forkserver", "zip")],
+)
+def test_worker_processes_take_it_however_they_start(model, data: Path, start: str, form: str):
+    packed = shutil.make_archive(str(data), "zip", data)
+    source = {"path": data, "zip": packed, "source": open_source(data)}[form]
+    views = GeneratedViews(model, source, batch=2, seed=5)
+    expected = [views[i] for i in range(4)]  # what is made, and the lock, stay behind
+    loader = DataLoader(views, batch_size=None, num_workers=2, multiprocessing_context=start)
+    got = list(loader)
+    assert len(got) == 4 and all(map(same, got, expected))
+    stored = list(
+        DataLoader(
+            StoredViews(source if form != "source" else data),
+            batch_size=None,
+            num_workers=1,
+            multiprocessing_context=start,
+        )
+    )
+    assert [item["id"] for item in stored] == [item["id"] for item in expected]
+
+
+def test_threads_share_one(model, data: Path):
+    expected = [GeneratedViews(model, data, seed=5)[i] for i in range(4)]
+    views = GeneratedViews(model, data, batch=2, keep=1, seed=5)
+    with ThreadPoolExecutor(4) as pool:
+        got = list(pool.map(lambda place: views[place % 4], range(24)))
+    assert all(same(item, expected[place % 4]) for place, item in enumerate(got))
+
+
+def test_a_path_opens_as_for_generate(model, data: Path, tmp_path: Path, monkeypatch, tiny_image):
+    expected = GeneratedViews(model, open_source(data))[1]
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for source in (data, str(data), "~/data"):
+        assert same(GeneratedViews(model, source)[1], expected)
+    assert StoredViews("~/data")[1]["id"] == StoredViews(data)[1]["id"]
+    (tmp_path / "single/chair").mkdir(parents=True)
+    tiny_image().save(tmp_path / "single/chair/a.png")
+    for given in ("left", ["left"]):
+        assert GeneratedViews(model, tmp_path / "single", given=given)[0]["known"].tolist() == [False] * 3 + [True]
+    with pytest.raises(InputError, match="no such file or folder"):
+        GeneratedViews(model, tmp_path / "nothing")
+
+
+def test_what_is_written_into_an_item_stays_there(model, data: Path):
+    views = GeneratedViews(model, data)
+    first = views[0]
+    kept = first["views"].clone()
+    first["views"].zero_()
+    first["known"].zero_()
+    assert torch.equal(views[0]["views"], kept) and views[0]["known"].any()
+
+
+def test_items_made_in_inference_mode_can_be_written_outside(model, data: Path):
+    views = GeneratedViews(model, data)
+    with torch.inference_mode():
+        assert views[0]["views"].shape == (4, 3, 16, 16)
+    item = views[0]
+    item["views"].add_(1)
+    assert not item["views"].is_inference() and not item["known"].is_inference()
+
+
+def test_damaged_files_are_left_out_on_request_and_named(model, data: Path):
+    complete = GeneratedViews(model, data, seed=5)
+    expected = [complete[i] for i in (0, 2, 3)]
+    (data / "chair/b/left.png").write_bytes(b"no image")
+    for batch in (1, 2, 256):
+        with pytest.warns(UserWarning, match="left out 1 of 4 objects.*chair/b/left.png"):
+            views = GeneratedViews(model, data, seed=5, batch=batch, skip_bad=True)
+        assert [(file.file, file.source) for file in views.skipped] == [("chair/b/left.png", "chair/b")]
+        assert len(views) == 3 and all(same(views[i], expected[i]) for i in range(3))
+    for name in OBJECTS:
+        for file in (data / name).iterdir():
+            file.write_bytes(b"")
+    with pytest.raises(InputError, match=r"none of 4 objects can be read \(chair/a/front.png: empty file\)"):
+        GeneratedViews(model, data, skip_bad=True)
+
+
+def test_nothing_damaged_is_no_warning(model, data: Path, recwarn):
+    views = GeneratedViews(model, data, skip_bad=True)
+    assert views.skipped == () and len(views) == 4 and not recwarn.list
 
 
 def test_an_unreadable_object_is_an_error_of_its_own(model, data: Path):
