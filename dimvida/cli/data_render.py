@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -12,7 +13,7 @@ import typer
 from dimvida.cli import view_options as opt
 from dimvida.data.meshes import find_meshes
 from dimvida.data.render import require_render_extra
-from dimvida.data.render_jobs import make_from_file
+from dimvida.data.render_jobs import Rendered, make_from_file
 from dimvida.errors import DimvidaError, InputError
 
 
@@ -42,10 +43,24 @@ def render(
     settings = opt.render_settings(azimuths, views_count, views, elevation, size, samples, light, ambient)
     files = find_meshes(meshes, split=split)
     make = partial(make_from_file, up=up, color_seed=color_seed)
-    failed = opt.render_to(output, files, make, settings, workers)
+    about = {"up": up, "color_seed": color_seed}
+    told = opt.render_to(output, files, make, settings, workers, about)
+    failed = [result for result in told if result.problem]
     for result in failed:
         print(f"skipped {result.item.path}: {result.problem}", file=sys.stderr)
+    for line in _notes(told):
+        print(f"note: {line}", file=sys.stderr)
     done, views_each = len(files) - len(failed), len(settings.azimuths)
     print(f"{output}: {done} objects, {views_each} views each, {len(failed)} skipped")
     if failed and not skip_bad:
         raise DimvidaError(f"{len(failed)} of {len(files)} meshes could not be rendered (--skip-bad accepts that)")
+
+
+def _notes(told: Sequence[Rendered]) -> list[str]:
+    """One line for each kind of thing that meshes name and lack."""
+    kinds: dict[str, list[str]] = {}
+    for result in told:
+        for note in result.notes:
+            kind, _, which = note.partition(": ")
+            kinds.setdefault(kind, []).append(f"{which} of {result.item.path}")
+    return [f"{kind}: {len(found)} (first: {found[0]})" for kind, found in kinds.items()]

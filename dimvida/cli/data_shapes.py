@@ -34,5 +34,6 @@ def shapes(
     settings = opt.render_settings(azimuths, views_count, views, elevation, size, samples, light, ambient)
     names = tuple(name.strip() for name in classes.split(",")) if classes else CLASSES
     items = ShapesPlan(train_per_class, test_per_class, seed, names).items()
-    opt.render_to(output, items, make_from_item, settings, workers)
+    about = {"train_per_class": train_per_class, "test_per_class": test_per_class, "seed": seed, "classes": names}
+    opt.render_to(output, items, make_from_item, settings, workers, about)
     print(f"{output}: {len(items)} objects of {len(names)} classes, {len(settings.azimuths)} views each")

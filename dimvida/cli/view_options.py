@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from dimvida._version import __version__
 from dimvida.cli.progress import ProgressBar
 from dimvida.data.render import Light, RenderSettings
 from dimvida.data.render_jobs import MakeMesh, Rendered, render_items
-from dimvida.data.write import MultiViewWriter
+from dimvida.data.write import MultiViewWriter, check_key
 from dimvida.errors import InputError
 
 Azimuths = Annotated[
@@ -62,18 +65,45 @@ def render_settings(
     )
 
 
-def render_to(output: Path, items: list, make: MakeMesh, settings: RenderSettings, workers: int) -> list[Rendered]:
-    """Render and write all items with progress; returns the ones that failed."""
+def render_to(
+    output: Path,
+    items: list,
+    make: MakeMesh,
+    settings: RenderSettings,
+    workers: int,
+    about: Mapping[str, Any],
+) -> list[Rendered]:
+    """Render and write all items with progress, but what an interrupted call of the same has written.
+
+    Args:
+        output: A folder or zip.
+        items: What to render; each has a split, a class_name and a name.
+        make: From an item to its mesh.
+        settings: Views and light.
+        workers: Processes; 0 for one per core.
+        about: What else the objects depend on. An unfinished output that depends on other things is refused.
+
+    Returns:
+        What was not rendered, with its problem, and what was rendered with notes.
+    """
     workers = workers or len(os.sched_getaffinity(0))
-    failed = []
-    with MultiViewWriter(output) as writer, ProgressBar("render", len(items), "objects") as progress:
-        for result in render_items(items, make, settings, workers=workers):
-            if result.problem:
-                failed.append(result)
-            else:
-                writer.add(result.item.split, result.item.class_name, result.item.name, result.views)
+    for item in items:
+        check_key((item.split, item.class_name, item.name))
+    told = []
+    about = {"version": __version__, **asdict(settings), **about}
+    with MultiViewWriter(output, about) as writer, ProgressBar("render", len(items), "objects") as progress:
+        missing = [item for item in items if not writer.keep(item.split, item.class_name, item.name)]
+        for _ in range(len(items) - len(missing)):
             progress.advance()
-    return failed
+        for result in render_items(missing, make, settings, workers=workers):
+            if not result.problem:
+                item = result.item
+                writer.add(item.split, item.class_name, item.name, result.views, result.digests)
+            if result.problem or result.notes:
+                told.append(result)
+            progress.advance()
+        writer.sort((item.split, item.class_name, item.name) for item in items)
+    return told
 
 
 def _numbers(option: str, text: str) -> tuple[float, ...]:

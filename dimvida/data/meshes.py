@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from dimvida.data.mesh_text import MeshText
 from dimvida.data.render import require_render_extra
 from dimvida.data.surface import DEFAULT_COLOUR, mesh_colours
 from dimvida.errors import InputError
@@ -16,6 +20,12 @@ if TYPE_CHECKING:
     import trimesh
 
 SUFFIXES = (".off", ".obj", ".ply", ".stl", ".glb")
+UNSUPPORTED_SUFFIXES = (
+    *(".gltf", ".fbx", ".dae", ".3ds", ".3mf", ".amf", ".blend", ".max", ".ma", ".mb", ".c4d", ".lwo", ".x3d"),
+    *(".wrl", ".vrml", ".usd", ".usda", ".usdc", ".usdz", ".abc", ".step", ".stp", ".iges", ".igs", ".ctm", ".x"),
+)
+"""Names of meshes that are not read but must not be passed over."""
+
 Up = Literal["auto", "y", "z"]
 _SPLITS = ("train", "test", "val", "valid", "validation")
 _Y_UP_SUFFIXES = (".obj", ".glb")
@@ -49,18 +59,25 @@ class MeshFile:
 def find_meshes(folder: str | Path, *, split: str = "train") -> list[MeshFile]:
     """Mesh files of ``<class>/<object>.<suffix>`` or ``<class>/<split>/<object>.<suffix>``, sorted.
 
+    Hidden files and folders are passed over. Links are followed; one that leads nowhere, and a mesh of a format
+    that is not read, are found all the same, for :func:`load_mesh` to say what they are.
+
     Args:
         folder: Holds the class folders.
         split: For the first layout, which names none.
 
     Raises:
-        InputError: no such folder, no meshes in it, or two meshes for one object.
+        InputError: no such folder, one that cannot be listed, no meshes in it, a name that is not UTF-8, or two
+            meshes for one object.
     """
     folder = Path(folder)
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder of meshes")
     found: dict[tuple[str, str, str], MeshFile] = {}
-    for path in sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file()):
+    # Those that are read come first, so that an export in another format beside one changes nothing.
+    for path in sorted(_files(folder), key=lambda path: (path.suffix.lower() not in SUFFIXES, path)):
+        if path.suffix.lower() not in SUFFIXES + UNSUPPORTED_SUFFIXES:
+            continue
         parts = path.relative_to(folder).parts[:-1]
         if len(parts) == 1:
             mesh = MeshFile(path, split, parts[0], path.stem)
@@ -71,12 +88,47 @@ def find_meshes(folder: str | Path, *, split: str = "train") -> list[MeshFile]:
                 f"{path}: expected {folder}/<class>/<object> or {folder}/<class>/<train|test|val>/<object>"
             )
         key = (mesh.split, mesh.class_name, mesh.name)
-        if key in found:
+        if key not in found:
+            found[key] = mesh
+        elif path.suffix.lower() in SUFFIXES:
             raise InputError(f"{path} and {found[key].path} are the same object {'/'.join(key)}: rename one")
-        found[key] = mesh
     if not found:
         raise InputError(f"{folder}: no meshes (<class>/*{{{','.join(s[1:] for s in SUFFIXES)}}})")
     return [found[key] for key in sorted(found)]
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    """Every file below a folder that is not hidden, through links too, and links that lead nowhere."""
+
+    def refuse(error: OSError) -> None:
+        raise InputError(f"{error.filename}: cannot be listed ({error.strerror})")
+
+    for place, folders, files in os.walk(folder, onerror=refuse, followlinks=True):
+        if place != str(folder) and _leads_back(place):
+            folders.clear()
+            continue
+        folders[:] = sorted(name for name in folders if not _is_hidden(name))
+        for name in files:
+            if _is_hidden(name):
+                continue
+            path = Path(place, name)
+            try:
+                name.encode()
+            except UnicodeEncodeError:
+                raise InputError(f"{folder}: the file name {name!a} is not UTF-8; rename it") from None
+            if not path.suffix and path.is_symlink() and not path.exists():
+                raise InputError(f"{path}: a link that leads nowhere, maybe a class; mend or remove it")
+            yield path
+
+
+def _leads_back(place: str) -> bool:
+    """Whether a folder is a link to one around it."""
+    real, above = os.path.realpath(place), os.path.realpath(os.path.dirname(place))
+    return os.path.commonpath([real, above]) == real
+
+
+def _is_hidden(name: str) -> bool:
+    return name.startswith(".") or name == "__MACOSX"
 
 
 def load_mesh(path: str | Path, *, up: Up = "auto") -> trimesh.Trimesh:
@@ -87,7 +139,8 @@ def load_mesh(path: str | Path, *, up: Up = "auto") -> trimesh.Trimesh:
         up: The file's axis that points up; "auto" takes y for obj and glb (whose front is +z), else z.
 
     Returns:
-        A mesh with z up; vertex colours where the file has colours.
+        A mesh with z up; vertex colours where the file has colours. In its ``metadata`` are "notes", what it names
+        and lacks as ``<what>: <which>``, and "digests", the SHA-256 of each file that was read by its path.
 
     Raises:
         UnreadableMesh: when the file is not a mesh, or has no faces.
@@ -96,16 +149,29 @@ def load_mesh(path: str | Path, *, up: Up = "auto") -> trimesh.Trimesh:
     import trimesh
 
     path = Path(path)
+    kind = path.suffix.lower()
+    if kind not in SUFFIXES:
+        read = ", ".join(suffix[1:] for suffix in SUFFIXES)
+        raise UnreadableMesh(str(path), f"{kind[1:]} meshes are not read ({read} are); convert it")
+    if path.exists() and not path.is_file():
+        raise UnreadableMesh(str(path), "no ordinary file")
     try:
-        scene = trimesh.load_scene(path)
+        text = MeshText(path)
+    except OSError as error:
+        reason = "a link that leads nowhere" if path.is_symlink() and not path.exists() else error.strerror
+        raise UnreadableMesh(str(path), f"cannot be read ({reason})") from error
+    try:
+        scene = trimesh.load_scene(BytesIO(text.data), file_type=kind[1:], resolver=text.resources)
         parts = [part for part in scene.dump() if isinstance(part, trimesh.Trimesh) and len(part.faces)]
     except Exception as error:  # the format parsers raise whatever the damage makes them
-        raise UnreadableMesh(str(path), f"cannot be read as a mesh ({type(error).__name__}: {error})") from error
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise UnreadableMesh(str(path), f"cannot be read as a mesh ({reason})") from error
     if not parts:
         raise UnreadableMesh(str(path), "the mesh has no faces")
     mesh = _joined(parts)
     if up == "y" or (up == "auto" and path.suffix.lower() in _Y_UP_SUFFIXES):
         mesh.vertices = mesh.vertices @ _FRONT_IS_Z.T
+    mesh.metadata.update(notes=text.notes, digests=text.digests)
     return mesh
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from dimvida.data.metadata import check_view_name
 from dimvida.data.surface import DEFAULT_COLOUR, Surface, normalised_surface
 from dimvida.errors import InputError
 
@@ -72,6 +73,8 @@ class RenderSettings:
             raise InputError("rendering needs at least one azimuth")
         if self.names and len(self.names) != len(self.azimuths):
             raise InputError(f"{len(self.azimuths)} azimuths but {len(self.names)} view names: give one name each")
+        for name in self.names:
+            check_view_name(name, "names of the views")
         if len(set(self.view_names)) != len(self.azimuths):
             raise InputError(f"view names must differ: {', '.join(self.view_names)}")
         if not -90.0 <= self.elevation <= 90.0:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import os
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from functools import lru_cache, partial
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
+from multiprocessing.connection import wait
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dimvida.data.meshes import MeshFile, UnreadableMesh, Up, load_mesh
@@ -24,11 +27,21 @@ MakeMesh = Callable[[Any], tuple["trimesh.Trimesh", tuple[float, float, float]]]
 
 
 class Rendered(NamedTuple):
-    """One object's PNG views by name, or what was wrong with it."""
+    """One object's PNG views by name, or what was wrong with it.
+
+    Attributes:
+        item: What it was made of.
+        views: PNG files by view name.
+        problem: Why there are none, or "".
+        notes: What its file names and lacks, as ``<what>: <which>``.
+        digests: Hex SHA-256 of the files that it was made of, by path.
+    """
 
     item: Any
     views: dict[str, bytes]
     problem: str
+    notes: tuple[str, ...] = ()
+    digests: Mapping[str, str] | None = None
 
 
 def render_items(
@@ -44,7 +57,7 @@ def render_items(
         yield from map(task, items)
         return
     # Spawned, not forked: the caller may run threads (torch does), which do not survive a fork.
-    pool = ProcessPoolExecutor(min(workers, len(items)), get_context("spawn"))
+    pool = ProcessPoolExecutor(min(workers, len(items)), get_context("spawn"), _end_with_parent)
     try:
         yield from pool.map(task, items, chunksize=4)
     except BrokenProcessPool as error:
@@ -64,13 +77,26 @@ def make_from_file(item: MeshFile, *, up: Up = "auto", color_seed: int | None = 
 
 def _render_one(make: MakeMesh, settings: RenderSettings, item: Any) -> Rendered:
     try:
-        images = _renderer(settings).render(*make(item))
+        mesh, colour = make(item)
+        images = _renderer(settings).render(mesh, colour)
     except UnreadableMesh as error:
         return Rendered(item, {}, error.reason)
     except InputError as error:
         return Rendered(item, {}, str(error))
     views = {name: encode_png(image) for name, image in zip(settings.view_names, images, strict=True)}
-    return Rendered(item, views, "")
+    told = mesh.metadata
+    return Rendered(item, views, "", tuple(told.get("notes", ())), dict(told.get("digests", {})))
+
+
+def _end_with_parent() -> None:
+    """Have this worker process end when the one that started it is gone, even if it was killed."""
+    sentinel = parent_process().sentinel
+
+    def watch() -> None:
+        wait([sentinel])
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 @lru_cache(maxsize=1)  # a worker renders thousands of objects with the same settings
