@@ -109,7 +109,7 @@ def generate(
         print(f"contact sheet: {sheet}")
     if report.not_read and not skip_bad:
         raise DimvidaError(
-            f"{counted(report.not_read, 'input file')} cannot be read and were skipped or left out, see "
+            f"{counted(report.not_read, 'input file')} that cannot be read: skipped or left out, see "
             f"{output / 'report.json'} (not an error with --skip-bad)"
         )
     return 0

@@ -16,7 +16,7 @@ from dimvida.data.nmr import DEFAULT_VIEWS, NmrDvrSource, NmrSoftRasSource, dvr_
 from dimvida.data.sample import locate
 from dimvida.data.shards import SHARD_NAME
 from dimvida.data.single import SingleViewSource
-from dimvida.data.source import MultiViewSource, composed, counted, split_family
+from dimvida.data.source import MultiViewSource, composed, counted, natural_key, split_family
 from dimvida.data.survey import Survey, survey, tell
 from dimvida.data.tar_shards import TarShardSource
 from dimvida.data.tree import FileTree, FolderTree
@@ -170,12 +170,32 @@ def _listed(found: Survey, entries: Mapping[str, ImageEntry]) -> tuple[list[str]
 def _most_usual_depth(names: Sequence[str]) -> tuple[list[str], list[str]]:
     """The images that decide the form, and the strays: a contact sheet in the top folder does not change it.
 
-    Among as many images the upper ones decide: thumbnails lie below what they are made of.
+    Images below a folder with as many of its own, thumbnails for example, have no say.
     """
-    depths = Counter(name.count("/") for name in names)
+    if len({name.count("/") for name in names}) == 1:
+        return list(names), []
+    full = _folders_with_small_ones(names)
+    deciding = [name for name in names if not any(above in full for above in _above(name)[:-1])]
+    depths = Counter(name.count("/") for name in deciding)
     depth = max(depths, key=lambda level: (depths[level], level > 0, -level))
-    fitting = [name for name in names if name.count("/") == depth]
-    return fitting, [name for name in names if name.count("/") != depth]
+    fitting = [name for name in deciding if name.count("/") == depth]
+    return fitting, sorted(set(names) - set(fitting), key=natural_key)
+
+
+def _folders_with_small_ones(names: Sequence[str]) -> set[str]:
+    """Folders with at least as many images of their own as there are folders with images below, and as each has."""
+    own = Counter(name.rpartition("/")[0] for name in names)
+    below: dict[str, list[int]] = {}
+    for folder, count in own.items():
+        for outer in _above(f"{folder}/")[1:-1]:
+            below.setdefault(outer, []).append(count)
+    return {folder for folder, counts in below.items() if own[folder] >= max(len(counts), *counts)}
+
+
+def _above(name: str) -> list[str]:
+    """The folders around a file, the root "" first."""
+    parts = name.split("/")[:-1]
+    return ["/".join(parts[:count]) for count in range(len(parts) + 1)]
 
 
 def _by_depth(

@@ -134,6 +134,8 @@ def _name_and_view(location: str, stem: str, stated: dict[str, str | None]) -> t
         check_view_name(suffix, location)
         return name, suffix
     (view,) = views
+    if stem in CANONICAL_VIEWS and stem != view:
+        raise InputError(f"{location}: two views, {stem!r} by its name and {_sources(stated)}; {_ONE_WAY}")
     if stem.endswith(f"__{view}") and len(stem) > len(view) + 2:
         return stem[: -len(view) - 2], view
     # A number behind "__" counts pictures (IMG__0012) unless nothing else says the view; a word there

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 
 from dimvida.data.images import SIGNATURE_SIZE, is_image_name, looks_like_image
 from dimvida.data.metadata import METADATA_NAME
-from dimvida.data.source import BadFile, MultiViewSource, counted
+from dimvida.data.source import BadFile, MultiViewSource, composed, counted
 from dimvida.data.tree import FileTree, Listing, Unlistable
-from dimvida.errors import UnreadableImage
+from dimvida.errors import InputError, UnreadableImage
 
 DEPTH_LIMIT = 32
 """Most levels of folders that are looked into."""
@@ -82,7 +82,7 @@ class Survey:
             ("folder without images", "folders without images", self.empty),
         )
         return [
-            f"{len(names)} {one if len(names) == 1 else more} not read (first: {names[0]})"
+            f"not read: {len(names)} {one if len(names) == 1 else more} (first: {names[0]})"
             for one, more, names in kinds
             if names
         ]
@@ -104,6 +104,7 @@ def _visit(tree: FileTree, folder: str, found: Survey, depth: int) -> bool:
     before = len(found.images) + len(found.bad) + len(found.metadata)
     listing = tree.listing(folder)
     found.add(tree, listing)
+    _refuse_alike(tree, listing.folders)
     empty = []
     for child in listing.folders:
         if depth == DEPTH_LIMIT:
@@ -120,13 +121,23 @@ def _visit(tree: FileTree, folder: str, found: Survey, depth: int) -> bool:
     return something
 
 
+def _refuse_alike(tree: FileTree, folders: Iterable[str]) -> None:
+    seen: dict[str, str] = {}
+    for folder in folders:
+        other = seen.setdefault(composed(folder), folder)
+        if other != folder:
+            raise InputError(
+                f"{tree.location(folder)}: there are two folders of this name, in two Unicode forms; rename one"
+            )
+
+
 def tell(source: MultiViewSource, tree: FileTree, bad: Sequence[tuple[str, str]], notes: Iterable[str]) -> None:
     """Add to a source what of its tree was left out, each file with its reason, and lines about the rest."""
     by_reason: dict[str, list[str]] = {}
     for name, reason in bad:
         by_reason.setdefault(reason, []).append(name)
     lines = [
-        f"{counted(len(names), 'file')} left out, {reason} (first: {names[0]})" for reason, names in by_reason.items()
+        f"left out: {counted(len(names), 'file')}, {reason} (first: {names[0]})" for reason, names in by_reason.items()
     ]
     source.notes = (*lines, *source.notes, *notes)
     source.left_out = (*source.left_out, *(BadFile(tree.location(name), reason) for name, reason in bad))

@@ -98,7 +98,7 @@ def test_inspect_shows_what_is_unusual(run, make, tmp_path):
     assert "1 objects with 1, 2 objects with 4 views" in flat
     assert "8 x 8: 8, 7 x 9: 1" in flat
     assert "converted grayscale converted to RGB" in flat
-    assert "note 1 file left out, at another depth than most images (first: stray.png)" in flat
+    assert "note left out: 1 file, at another depth than most images (first: stray.png)" in flat
     assert "a[b] 3" in flat
 
 

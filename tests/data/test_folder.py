@@ -125,8 +125,8 @@ def test_other_formats_and_files(make, write):
     source = open_source(write(files))
     assert source.records[0].views == ("front", "back")
     assert source.notes == (
-        "1 file left out, at another depth than most images (first: contact-sheet.png)",
-        "1 file that is no image not read (first: chair/a/notes.txt)",
+        "left out: 1 file, at another depth than most images (first: contact-sheet.png)",
+        "not read: 1 file that is no image (first: chair/a/notes.txt)",
     )
     location = source.location(0, "front").replace("chair/a/front.jpg", "contact-sheet.png")
     assert source.left_out == (BadFile(location, "at another depth than most images"),)

@@ -78,9 +78,9 @@ def test_dvr_records(dvr_path):
         ("train/table/t0", DEFAULT),
     ]
     assert len(source.notes) == 2
-    assert source.notes[0].startswith("1 file left out, of a listed object, not there (first: ")
+    assert source.notes[0].startswith("left out: 1 file, of a listed object, not there (first: ")
     assert source.notes[0].endswith(f"{CHAIR}/c2/image/0012.png)")
-    assert source.notes[1].startswith("1 file left out, a listed object without images (first: ")
+    assert source.notes[1].startswith("left out: 1 file, a listed object without images (first: ")
     assert source.notes[1].endswith(f"{TABLE}/gone)")
     assert [file.location[-10:] for file in source.left_out] == ["e/0012.png", "04379243/gone"[-10:]]
 

@@ -83,7 +83,7 @@ def test_links_that_lead_back_or_nowhere_are_told(make, tmp_path):
     (path / "chair" / "here").symlink_to(".")
     source = open_source(path)
     assert [record.id for record in source.records] == ["chair/chair_0000"]
-    assert source.notes[1:] == ("2 links to a folder around them not read (first: chair/here)",)
+    assert source.notes[1:] == ("not read: 2 links to a folder around them (first: chair/here)",)
     assert [(file.location, "leads nowhere" in file.reason) for file in source.left_out] == [(f"{path}/self", True)]
 
 
