@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from dimvida.errors import InputError
+from dimvida.files import require_writable_file, require_writable_folder
 
 SHEET_SUFFIXES = (".png", ".jpg")
 
@@ -20,8 +21,14 @@ def check_sheet(sheet: Path | None, rows: int) -> None:
     """Raise InputError for a sheet that could not be written at the end."""
     if rows < 1:
         raise InputError(f"--sheet-rows {rows}: must be at least 1")
-    if sheet is not None and (sheet.suffix.lower() not in SHEET_SUFFIXES or sheet.is_dir()):
+    if sheet is None:
+        return
+    if sheet.suffix.lower() not in SHEET_SUFFIXES or sheet.is_dir():
         raise InputError(f"--sheet {sheet}: name a file that ends in {' or '.join(SHEET_SUFFIXES)}")
+    if sheet.absolute().parent.is_dir():
+        require_writable_file("--sheet", sheet)
+    else:  # which is made
+        require_writable_folder("--sheet", sheet.absolute().parent)
 
 
 def check_member(shard: str | None, overwrite: bool, sheet: Path | None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import PurePosixPath
 
@@ -67,6 +68,9 @@ class FolderSource(MultiViewSource):
 
     def _read(self, file: str) -> ViewImage:
         return decode_image(self._tree.read(file), self._tree.location(file))
+
+    def _sha256(self, file: str) -> str:
+        return hashlib.sha256(self._tree.read(file)).hexdigest()
 
     def _locate(self, file: str) -> str:
         return self._tree.location(file)

@@ -7,6 +7,7 @@ suffix only are views of one object, so the output of ``dimvida generate`` reads
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import NamedTuple
@@ -80,6 +81,9 @@ class SingleViewSource(MultiViewSource):
 
     def _read(self, file: _Image) -> ViewImage:
         return decode_image(self._tree.read(file.file), self._tree.location(file.file))
+
+    def _sha256(self, file: _Image) -> str:
+        return hashlib.sha256(self._tree.read(file.file)).hexdigest()
 
     def _locate(self, file: _Image) -> str:
         return self._tree.location(file.file)

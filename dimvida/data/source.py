@@ -168,6 +168,15 @@ class MultiViewSource(ABC):
         """
         return self._read(self._file(index, view))
 
+    def view_sha256(self, index: int, view: str) -> str:
+        """``sha256`` of what ``read_view`` gives, without decoding where that is possible.
+
+        Raises:
+            UnreadableImage: The file is gone or cannot be read.
+            InputError: The object has no such view.
+        """
+        return self._sha256(self._file(index, view))
+
     def location(self, index: int, view: str) -> str:
         """What an error message calls the file of this view."""
         return self._locate(self._file(index, view))
@@ -193,6 +202,9 @@ class MultiViewSource(ABC):
 
     @abstractmethod
     def _locate(self, file: Any) -> str: ...
+
+    def _sha256(self, file: Any) -> str:
+        return self._read(file).sha256
 
     def _kind(self, file: Any) -> str:
         return "real"

@@ -30,6 +30,12 @@ class LineMaker:
             kinds |= dict.fromkeys(row.task.known, "real")
         return [(view, kinds[view]) for view in self._plan.view_names if view in kinds]
 
+    def unwritten(self, row: Row, hashes: dict[str, str]) -> list[dict[str, Any]]:
+        """Lines with the same fields about the views of a row that are not written."""
+        written = dict(self.written(row))
+        others = [view for view in self._plan.view_names if view not in written]
+        return [self.line(row, view, "", b"", hashes) | {"sha256": None} for view in others]
+
     def line(self, row: Row, view: str, kind: str, data: bytes, hashes: dict[str, str]) -> dict[str, Any]:
         """The line about one picture; ``hashes`` are those of the known views' files."""
         record, settings, made = row.task.record, self._settings, kind == "generated"

@@ -6,8 +6,10 @@ while holding them, so a lock on a removed file is worth nothing and is taken ag
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
+import stat
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
@@ -119,9 +121,33 @@ class JobLock:
         return True
 
 
+def _open(path: Path) -> int:
+    """Open a lock file, which is made if it is not there. What is written to it must reach no other file.
+
+    Raises:
+        InputError: Something else has its name: a link, a folder, a pipe.
+    """
+    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+    try:
+        handle = os.open(path, flags, 0o666)
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.EISDIR, errno.ENXIO):
+            raise _not_ours(path) from None
+        raise
+    status = os.fstat(handle)
+    if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1:
+        os.close(handle)
+        raise _not_ours(path)
+    return handle
+
+
+def _not_ours(path: Path) -> InputError:
+    return InputError(f"{path}: is no lock file but a link or a special file; remove it")
+
+
 def _is_at(handle: int, path: Path) -> bool:
     try:
-        return os.path.samestat(os.fstat(handle), os.stat(path))
+        return os.path.samestat(os.fstat(handle), os.lstat(path))
     except OSError:
         return False
 

@@ -1,16 +1,29 @@
-"""File names of generated views. Nothing that a data set or a checkpoint calls itself leaves the output folder."""
+"""File names of generated views. Nothing that a data set or a checkpoint calls itself leaves the output folder.
+
+Different classes and objects have different names, whatever has to be replaced in them; and since no view's name has
+``__`` or begins with ``_``, the last ``__`` of a file name is where the object's name ends and the view's begins.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import re
+from collections import Counter
+from collections.abc import Callable, Iterable
 
 from dimvida.data.metadata import check_view_name
 from dimvida.errors import InputError
 from dimvida.generation.plan import Plan, Task
 
 UNLABELED = "unlabeled"
-BYTE_LIMIT = 180  # of 255 that file systems allow, leaving room for draw, view and temporary suffixes
+BYTE_LIMIT = 180  # of 255 that file systems allow, leaving room for draw, view and suffix
+_ROOM = 255 - BYTE_LIMIT - len("-12345678__.webp")
+# Not for folders of classes: our own files lie beside them, and Windows has devices of these names.
+_RESERVED = re.compile(
+    r"(generation\.json|metadata\.jsonl|report\.json|shard-\d{6,}\..*|(con|prn|aux|nul|com\d|lpt\d)(\..*)?)",
+    re.IGNORECASE,
+)
+_PASSED_OVER = re.compile(r"__.*__")  # by the reader of webdataset, which takes such a folder for one of its own
 
 
 class FileNames:
@@ -19,29 +32,35 @@ class FileNames:
     With several draws each is an object of its own, ``<class>/<source>-<draw>__<view>.png``, so that files which
     differ in the view only always belong together. Objects without a class are in ``unlabeled/``.
 
+    Args:
+        plan: The run's plan.
+        form: Of the output. Names in tar files have no dots, as readers take the first one as the end of a key.
+
     Raises:
-        InputError: Two objects would get the same name, or a view's name cannot be part of one.
+        InputError: Two objects have the same class and name, or a view's name cannot be part of a file's.
     """
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, form: str = "imagefolder") -> None:
+        tar = form == "webdataset"
         for view in plan.view_names:
-            check_view_name(view, "checkpoint")
-            if "__" in view:
-                raise InputError(f"checkpoint: view name {view!r} has '__', which separates names and views")
+            _check_view(view, tar)
         self._several = plan.draws > 1
-        self._view_names = plan.view_names
-        self._stems: dict[int, str] = {}
-        owners: dict[str, Task] = {}
+        classes = unlike((task.record.class_name for task in plan.tasks), lambda name: _class_part(name, tar))
+        members: dict[str, dict[str, Task]] = {name: {} for name in classes}
         for task in plan.tasks:
             record = task.record
-            stem = f"{safe_part(record.class_name) if record.class_name else UNLABELED}/{safe_part(record.name)}"
-            other = owners.setdefault(stem, task)
+            other = members[record.class_name].setdefault(record.name, task)
             if other is not task:
                 raise InputError(
                     f"{plan.source.path}: {other.record.id} and {record.id} would both be written to "
-                    f"{stem}__<view>.png; rename one, or take one --split at a time"
+                    f"{classes[record.class_name]}/{_part(record.name, tar)}__<view>.png; rename one, "
+                    "or take one --split at a time"
                 )
-            self._stems[task.index] = stem
+        self._stems = {
+            tasks[name].index: f"{classes[class_name]}/{part}"
+            for class_name, tasks in members.items()
+            for name, part in unlike(tasks, lambda name: _part(name, tar)).items()
+        }
 
     def key(self, task: Task, draw: int) -> str:
         """``<class>/<source>`` or ``<class>/<source>-<draw>``, the same for all views of a row."""
@@ -51,28 +70,55 @@ class FileNames:
         """The file of one view, relative to the output folder, with "/" between the parts."""
         return f"{self.key(task, draw)}__{view}{suffix}"
 
-    def check_tar_keys(self) -> None:
-        """Raise InputError where two names differ in what a key of a tar file cannot tell apart."""
-        owners: dict[str, str] = {}
-        for stem in self._stems.values():
-            other = owners.setdefault(tar_key(stem), stem)
-            if other != stem:
-                raise InputError(f"--format webdataset: {other} and {stem} would both be {tar_key(stem)}; rename one")
-        for view in self._view_names:
-            if "." in view or view != view.lower():
-                raise InputError(f"--format webdataset: view {view!r}: its reader takes lower case without dots only")
 
+def unlike(names: Iterable[str], part_of: Callable[[str], str]) -> dict[str, str]:
+    """name -> part of a path, a different one for each; equal ones get a hash of the name unless they are the name.
 
-def tar_key(key: str) -> str:
-    """A key as members of a tar file have it: readers take the first dot as its end."""
-    return key.replace(".", "_")
+    Raises:
+        InputError: Two are equal all the same, as one name is made of the other's hash.
+    """
+    parts = {name: part_of(name) for name in names}
+    count = Counter(parts.values())
+    parts = {name: part if count[part] == 1 or part == name else _hashed(part, name) for name, part in parts.items()}
+    owners: dict[str, str] = {}
+    for name, part in parts.items():
+        other = owners.setdefault(part, name)
+        if other != name:
+            raise InputError(f"{other!r} and {name!r} would both be written as {part}; rename one")
+    return parts
 
 
 def safe_part(text: str) -> str:
     """``text`` as one part of a path: printable, visible, on every file system, not too long."""
-    part = re.sub(r'[\x00-\x1f\x7f/\\:*?"<>|]', "_", text).rstrip(" .")
+    part = re.sub(r'[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff/\\:*?"<>|]', "_", text).rstrip(" .")
     part = re.sub(r"^\.+", lambda dots: "_" * len(dots.group()), part) or "_"
-    if len(part.encode()) > BYTE_LIMIT:
-        digest = hashlib.sha256(text.encode()).hexdigest()[:16]
-        part = part.encode()[: BYTE_LIMIT - 17].decode(errors="ignore") + "-" + digest
-    return part
+    return part if len(part.encode()) <= BYTE_LIMIT else _hashed(part, text)
+
+
+def _part(name: str, tar: bool) -> str:
+    part = safe_part(name)
+    return part.replace(".", "_") if tar else part
+
+
+def _class_part(name: str, tar: bool) -> str:
+    if not name:
+        return UNLABELED
+    part = _part(name, tar)
+    if _RESERVED.fullmatch(part):
+        return f"_{part}"
+    return _hashed(part, name) if tar and _PASSED_OVER.fullmatch(part) else part
+
+
+def _hashed(part: str, text: str) -> str:
+    digest = hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()[:16]
+    return part.encode()[: BYTE_LIMIT - 17].decode(errors="ignore") + "-" + digest
+
+
+def _check_view(view: str, tar: bool) -> None:
+    check_view_name(view, "checkpoint")
+    if "__" in view or view.startswith("_"):
+        raise InputError(f"checkpoint: view name {view!r} begins with '_' or has '__', which separates names and views")
+    if len(view.encode()) > _ROOM:
+        raise InputError(f"checkpoint: view name {view!r} is longer than {_ROOM} bytes, too long for a file's name")
+    if tar and ("." in view or view != view.lower()):
+        raise InputError(f"--format webdataset: view {view!r}: its reader takes lower case without dots only")

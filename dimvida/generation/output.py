@@ -10,6 +10,7 @@ report.json          counts, skipped files, conversions; written last: with it t
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -136,10 +137,14 @@ class OutputFolder:
             return []
         problems = [f"{path.name}: damaged"] if stats is None else stats.problems(self.folder)
         if problems:
-            with naming(self.folder):
-                for name in (REPORT, METADATA, path.name):
-                    (self.folder / name).unlink(missing_ok=True)
+            self.reopen(shard)
         return problems
+
+    def reopen(self, shard: Shard) -> None:
+        """Declare a shard unfinished, and so the output."""
+        with naming(self.folder):
+            for name in (REPORT, METADATA, f"{shard.stem}.json"):
+                (self.folder / name).unlink(missing_ok=True)
 
     def add(self, stats: ShardStats) -> None:
         """Declare a shard finished, whose files are on disk."""
@@ -230,10 +235,10 @@ def stored_configuration(folder: Path) -> dict[str, Any] | None:
     Raises:
         InputError: It holds something else, or its configuration is damaged.
     """
-    if not folder.is_dir():
+    if not os.path.isdir(folder):
         return None
     path = folder / CONFIGURATION
-    if not path.exists():
+    if not os.path.lexists(path):
         if all(_STALE.fullmatch(other.name) or other.name in (LOCK, GATE) for other in folder.iterdir()):
             return None
         raise InputError(f"{folder}: not empty, and not an output of dimvida generate; choose another --output")
@@ -243,7 +248,12 @@ def stored_configuration(folder: Path) -> dict[str, Any] | None:
         if content["hash"] != configuration_hash(stored):
             raise ValueError
         return stored
-    except (OSError, ValueError, KeyError, TypeError):
+    except OSError as error:  # which says nothing of what is in it
+        raise InputError(
+            f"{path}: cannot be read ({error.strerror or error}); nothing was changed, and once it can be read "
+            "the same command continues"
+        ) from error
+    except (ValueError, KeyError, TypeError, RecursionError):
         raise InputError(f"{path}: damaged; choose another --output, or remove the folder") from None
 
 
@@ -252,11 +262,19 @@ def check_same(folder: Path, stored: Mapping[str, Any], configuration: Mapping[s
     for key in {**configuration, **stored}:
         before, now = stored.get(key), configuration.get(key)
         if before != now:
-            difference = _DIGESTS.get(key, f"{key} was {before}, is {now}")
             raise InputError(
-                f"{folder}: holds the output of another configuration ({difference}); "
+                f"{folder}: holds the output of another configuration ({_difference(key, before, now)}); "
                 "choose another --output, or give --overwrite"
             )
+
+
+def _difference(key: str, before: Any, now: Any) -> str:
+    if key == "classes":
+        if before is None:
+            return "of another version of dimvida"
+        name = min(set(before) ^ set(now))
+        return f"its classes number the labels, and {name!r} was {'among' if name in before else 'not among'} them"
+    return _DIGESTS.get(key, f"{key} was {before}, is {now}")
 
 
 @contextmanager
@@ -264,7 +282,7 @@ def naming(folder: Path) -> Iterator[None]:
     """Turn the system's errors into one line about the output folder."""
     try:
         yield
-    except (PermissionError, FileExistsError, NotADirectoryError) as error:
+    except (PermissionError, FileExistsError, NotADirectoryError, IsADirectoryError) as error:
         raise InputError(f"{error.filename or folder}: cannot be written ({error.strerror})") from error
     except FileNotFoundError as error:
         what = "was removed while the run was writing to it" if not folder.exists() else f"lost {error.filename}"

@@ -31,8 +31,9 @@ class Packer:
         self._labels = {name: label for label, name in enumerate(plan.source.classes)}
         self._lines = LineMaker(plan, settings, checkpoint)
         self.suffix = IMAGE_FORMATS[settings.image_format] if settings.image_format else ""
-        arrays = FORMATS[settings.format].arrays
-        self._encode = np.ndarray.tobytes if arrays else image_encoder(settings.image_format, settings.quality)
+        form = FORMATS[settings.format]
+        self._every_view = form.every_view
+        self._encode = np.ndarray.tobytes if form.arrays else image_encoder(settings.image_format, settings.quality)
 
     def pack(self, given: GivenBatch, views: Tensor, rows: slice) -> list[Sample]:
         """Samples of some rows of a batch.
@@ -54,5 +55,6 @@ class Packer:
         for view, kind in self._lines.written(row):
             data = self._encode(pixels[self._places[view]])
             pictures.append(Picture(view, data, self._lines.line(row, view, kind, data, hashes)))
+        unwritten = self._lines.unwritten(row, hashes) if self._every_view else ()
         label = self._labels.get(row.task.record.class_name)
-        return Sample(self._names.key(row.task, row.draw), label, pictures)
+        return Sample(self._names.key(row.task, row.draw), label, pictures, unwritten)

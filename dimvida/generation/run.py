@@ -13,6 +13,7 @@ from types import TracebackType
 from dimvida import interruption
 from dimvida.errors import DimvidaError
 from dimvida.generation.completing import Completer
+from dimvida.generation.inputs import recheck_inputs, require_apart
 from dimvida.generation.jobs import Job, alone
 from dimvida.generation.loading import ChunkReader, ReadBatch, pieces
 from dimvida.generation.lock import FileLock
@@ -61,9 +62,8 @@ class Generation:
         job: Job | None = None,
     ) -> None:
         self.model, self.plan, self.settings, self.job = model, plan, settings, job or alone()
-        self.names = FileNames(plan)
-        if settings.format == "webdataset":
-            self.names.check_tar_keys()
+        require_apart(Path(plan.source.path), Path(folder))
+        self.names = FileNames(plan, settings.format)
         self.times = StageTimes(model.device)
         self.shards = cut_shards(len(plan), settings.shard_size)
         configuration = run_configuration(model, plan, settings)
@@ -79,7 +79,8 @@ class Generation:
         """Lock the folder, and read again what says that it is finished; ``damaged`` has what is wrong with it.
 
         Raises:
-            InputError: Not a single input can be read, or another run is at work in the folder.
+            InputError: Not a single input can be read, one of a finished shard has changed, or another run is at work
+                in the folder.
         """
         try:
             self.job.first(self._prepare)
@@ -87,6 +88,7 @@ class Generation:
                 self._open()
             for shard in self.job.own(self.shards):
                 self.damaged += self.output.recheck(shard)
+                self.damaged += recheck_inputs(self.output, self.plan, shard, self.reader)
             self.job.together()
         except BaseException:
             with interruption.held():

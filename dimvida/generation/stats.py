@@ -85,6 +85,7 @@ class ShardStats:
         Raises:
             FileNotFoundError: There is none.
             DamagedStats: It is not as it was written.
+            InputError: It cannot be read.
         """
         try:
             data = path.read_bytes()
@@ -101,7 +102,9 @@ class ShardStats:
             return stats
         except FileNotFoundError:
             raise
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        except OSError as error:  # which says nothing of what is in it
+            raise InputError(f"{path}: cannot be read ({error.strerror or error}); nothing was changed") from error
+        except (ValueError, KeyError, TypeError, AttributeError):
             raise DamagedStats(f"{path}: damaged") from None
 
     def problems(self, folder: Path) -> list[str]:

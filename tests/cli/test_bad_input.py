@@ -287,6 +287,26 @@ class TestOutput:
         line = refused(fronts, "--view", "front", *options, output=tmp_path / "taken")
         assert f"{tmp_path / 'taken'}: not empty" in line
 
+    @pytest.mark.parametrize("place", ["out", "chair", "link/out", "."])
+    def test_a_folder_inside_the_input(self, refused, dimvida, fronts: Path, tiny_checkpoint: Path, place: str):
+        (fronts.parent / "link").symlink_to(fronts)
+        output = fronts / place if place != "link/out" else fronts.parent / place
+        assert f"--output {output}: is " in refused(fronts, "--view", "front", output=output)
+
+    def test_an_earlier_output_inside_the_input(self, refused, accepted, fronts: Path, tmp_path: Path):
+        accepted(fronts, "--view", "front")
+        (tmp_path / "out").rename(fronts / "out")
+        assert "is inside the input" in refused(fronts, "--view", "front", output=fronts / "out")
+
+    def test_a_place_where_no_folder_can_be(self, refused, fronts: Path):
+        line = refused(fronts, "--view", "front", output=Path("/proc/x"))
+        assert "--output /proc/x: no file can be written in /proc" in line
+
+    def test_a_sheet_that_could_not_be_written(self, refused, fronts: Path):
+        for sheet in ("/proc/sheet.png", "/proc/deeper/sheet.png"):
+            line = refused(fronts, "--view", "front", "--sheet", sheet)
+            assert "--sheet" in line and "no file can be written in /proc" in line
+
     def test_a_folder_without_permission(self, refused, fronts: Path, tmp_path: Path):
         (tmp_path / "locked").mkdir(mode=0o500)
         if os.access(tmp_path / "locked", os.W_OK):

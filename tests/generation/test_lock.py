@@ -93,3 +93,26 @@ def test_a_claim_is_for_one(tmp_path: Path):
     assert other.acquire()
     other.release()
     assert not (tmp_path / "claim").exists()
+
+
+@pytest.mark.parametrize("name", [".generation.lock", ".generation.gate"])
+@pytest.mark.parametrize("kind", ["link", "hard link", "pipe", "folder", "link to nothing"])
+def test_what_is_no_lock_file_is_refused_and_never_written_to(tmp_path: Path, name: str, kind: str):
+    folder, precious = tmp_path / "out", tmp_path / "precious"
+    folder.mkdir()
+    precious.write_text("mine")
+    path = folder / name
+    if kind == "link":
+        path.symlink_to(precious)
+    elif kind == "hard link":
+        os.link(precious, path)
+    elif kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "folder":
+        path.mkdir()
+    else:
+        path.symlink_to(tmp_path / "made")
+    with pytest.raises(InputError, match=rf"{name}: is no lock file but a link or a special file; remove it"):
+        JobLock(folder, "job")
+    assert precious.read_text() == "mine" and not (tmp_path / "made").exists()
+    assert os.path.lexists(path)

@@ -270,6 +270,48 @@ def test_a_file_in_the_way(tmp_path: Path):
         Writer(tmp_path / "out").write(0)
 
 
+@pytest.mark.parametrize("name", ["generation.json", "shard-000000.json"])
+def test_what_cannot_be_read_is_not_called_damaged(finished, name: str):
+    folder = finished()
+    (folder / name).rename(folder / "aside")
+    (folder / name).mkdir()  # a read error that root gets, too
+    before = tree(folder)
+    for overwrite in (False, name == "generation.json"):
+        with pytest.raises(
+            InputError, match=rf"{name}: cannot be read \(Is a directory\); nothing was changed"
+        ) as caught:
+            Writer(folder, overwrite=overwrite).write(0, 1, 2, finish=True)
+        assert "remove" not in str(caught.value)
+    assert tree(folder) == before
+    (folder / name).rmdir()
+    (folder / "aside").rename(folder / name)
+    assert find_damage(open_output(folder)) == []
+
+
+def test_a_folder_that_cannot_be_made(tmp_path: Path):
+    for place in (Path("/proc/out"), Path("/proc/out/deeper")):
+        with pytest.raises(InputError, match=rf"--output {place}: no file can be written in /proc .*choose another"):
+            Writer(place)
+
+
+@pytest.mark.parametrize("form", EVERY)
+def test_links_among_our_files_are_replaced_and_not_followed(folder: Path, tmp_path: Path, finished, form: str):
+    (tmp_path / "precious").write_text("mine")
+    Writer(folder, form).write(0)
+    for name in (
+        "report.json",
+        "metadata.jsonl",
+        "shard-000001.jsonl",
+        ".shard-000001.npy.part",
+        ".shard-000001.tar.part",
+    ):
+        (folder / name).symlink_to(tmp_path / "precious")
+    Writer(folder, form).write(0, 1, 2, finish=True)
+    assert (tmp_path / "precious").read_text() == "mine"
+    expected = tree(finished(form))
+    assert {name: data for name, data in tree(folder).items() if name in expected} == expected
+
+
 @pytest.mark.parametrize("form", EVERY)
 def test_a_full_disk_is_a_failure_and_not_the_users_mistake(folder: Path, finished, form: str):
     Writer(folder, form).write(0)

@@ -155,7 +155,9 @@ def test_hugging_face_datasets_reads_it(make, tmp_path: Path):
     datasets = pytest.importorskip("datasets")
     make(tmp_path / "out", include_known=True)
     Image.new("RGB", (8, 8)).save(tmp_path / "out" / "contact-sheet.png")
-    loaded = datasets.load_dataset("imagefolder", data_dir=str(tmp_path / "out"), cache_dir=str(tmp_path / "cache"))
+    loaded = datasets.load_dataset(
+        "imagefolder", data_dir=str(tmp_path / "out"), data_files="**", cache_dir=str(tmp_path / "cache")
+    )
     assert list(loaded) == ["train"]
     rows = loaded["train"]
     assert len(rows) == 16

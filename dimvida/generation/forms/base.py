@@ -10,7 +10,7 @@ import ctypes
 import json
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,11 +41,13 @@ class Sample:
         key: ``<class>/<name>``, safe as a relative path, unique in the plan.
         label: The class's place among the input's classes, or None.
         pictures: In the order of the model's views.
+        unwritten: What the metadata say about the model's other views, where the form has ``every_view``.
     """
 
     key: str
     label: int | None
     pictures: Sequence[Picture]
+    unwritten: Sequence[dict[str, Any]] = ()
 
 
 class ShardWriter(ABC):
@@ -61,6 +63,9 @@ class ShardWriter(ABC):
     arrays = False
     """Whether pictures are pixels instead of image files."""
 
+    every_view = False
+    """Whether the metadata speak of views that are not written, too."""
+
     def __init__(self, folder: Path, stem: str, shape: tuple[int, int, int], suffix: str) -> None:
         self.folder, self.stem, self.shape, self.suffix = folder, stem, shape, suffix
 
@@ -75,6 +80,14 @@ class ShardWriter(ABC):
     @abstractmethod
     def abort(self) -> None:
         """Leave the shard unfinished; what is temporary goes."""
+
+    @classmethod
+    def lines(cls, folder: Path, stem: str) -> Iterator[dict[str, Any]]:
+        """What the metadata of a finished shard say about its pictures."""
+        path = folder / f"{stem}.jsonl"
+        if path.exists():  # a shard of unreadable inputs has none
+            with open(path, "rb") as file:
+                yield from map(json.loads, file)
 
     @classmethod
     @abstractmethod

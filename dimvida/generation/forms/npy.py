@@ -30,7 +30,8 @@ class NpyWriter(ShardWriter):
     def __init__(self, folder: Path, stem: str, shape: tuple[int, int, int], suffix: str) -> None:
         super().__init__(folder, stem, shape, suffix)
         self._temporary = _temporary(folder, stem)
-        self._file: IO[bytes] = open(self._temporary, "wb")  # noqa: SIM115 - until commit or abort
+        self._temporary.unlink(missing_ok=True)  # of a killed process, or a link
+        self._file: IO[bytes] = open(self._temporary, "xb")  # noqa: SIM115 - until commit or abort
         self._file.write(self._header(0))
         self._lines: list[bytes] = []
 

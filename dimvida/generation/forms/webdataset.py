@@ -1,10 +1,12 @@
 """``shard-000012.tar``: all views of a source under one key, as the ``webdataset`` package reads it.
 
     chair/IMG_0001.front.png, chair/IMG_0001.left.png, ...    the views
-    chair/IMG_0001.json                                       what the metadata say about them
+    chair/IMG_0001.json                                       what the metadata say about each view of the model
     chair/IMG_0001.cls                                        the class's number, where there is a class
 
-A key has no dots, since the reader takes the first one as the end of the key.
+A key has no dots, since the reader takes the first one as the end of the key. All JSON files have the same fields of
+the same types, since readers of columns take both from the first few: in place of null there is "" or -1, and the views
+that are not written are there with an empty file name.
 """
 
 from __future__ import annotations
@@ -12,31 +14,37 @@ from __future__ import annotations
 import json
 import os
 import tarfile
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from dimvida.files import fsync_folder, sha256_file
 from dimvida.generation.forms.base import Sample, ShardWriter
-from dimvida.generation.names import tar_key
 from dimvida.generation.stats import StoredFile
+
+_NUMBERS = ("seed", "sample_id", "steps")
 
 
 class WebDatasetWriter(ShardWriter):
     """Writes a tar file whose headers hold names and sizes only: the same pictures give the same bytes."""
 
+    every_view = True
+
     def __init__(self, folder: Path, stem: str, shape: tuple[int, int, int], suffix: str) -> None:
         super().__init__(folder, stem, shape, suffix)
         self._temporary = _temporary(folder, stem)
-        self._file: IO[bytes] = open(self._temporary, "wb")  # noqa: SIM115 - until commit or abort
+        self._temporary.unlink(missing_ok=True)  # of a killed process, or a link
+        self._file: IO[bytes] = open(self._temporary, "xb")  # noqa: SIM115 - until commit or abort
 
     def add(self, sample: Sample) -> None:
-        key = tar_key(sample.key)
-        views = {}
+        key, views = sample.key, {}
         for picture in sample.pictures:
             name = f"{key}.{picture.view}{self.suffix}"
             self._put(name, picture.data)
-            views[picture.view] = {"file_name": name, **picture.line}
+            views[picture.view] = _typed({"file_name": name, **picture.line})
+        views |= {line["view"]: _typed({"file_name": "", **line}) for line in sample.unwritten}
+        views = {view: views[view] for view in sorted(views)}
         self._put(f"{key}.json", json.dumps({"key": key, "views": views}, ensure_ascii=False).encode())
         if sample.label is not None:
             self._put(f"{key}.cls", str(sample.label).encode())
@@ -58,6 +66,17 @@ class WebDatasetWriter(ShardWriter):
         self._temporary.unlink(missing_ok=True)
 
     @classmethod
+    def lines(cls, folder: Path, stem: str) -> Iterator[dict[str, Any]]:
+        path = folder / f"{stem}.tar"
+        if not path.exists():  # a shard of unreadable inputs has none
+            return
+        with tarfile.open(path, "r:") as archive:
+            for entry in archive:
+                if entry.name.endswith(".json"):
+                    views = json.load(archive.extractfile(entry))["views"]
+                    yield from (line for line in views.values() if line["file_name"])
+
+    @classmethod
     def remove(cls, folder: Path, stem: str) -> None:
         for path in (folder / f"{stem}.tar", _temporary(folder, stem)):
             path.unlink(missing_ok=True)
@@ -69,6 +88,14 @@ class WebDatasetWriter(ShardWriter):
         self._file.write(entry.tobuf(tarfile.PAX_FORMAT))
         self._file.write(data)
         self._file.write(bytes(-len(data) % tarfile.BLOCKSIZE))
+
+
+def _typed(line: dict[str, Any]) -> dict[str, Any]:
+    """A line without null; what is known of a file that it was not made from is ""."""
+    typed = {name: (-1 if name in _NUMBERS else "") if value is None else value for name, value in line.items()}
+    if "source_sha256" in line:
+        typed["source_sha256"] = {view: sha256 or "" for view, sha256 in line["source_sha256"].items()}
+    return typed
 
 
 def _temporary(folder: Path, stem: str) -> Path:
