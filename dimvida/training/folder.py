@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -9,16 +10,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from dimvida.errors import InputError
+from dimvida.errors import DimvidaError, InputError
 from dimvida.files import atomic_write, exclusive_folder
 
 STAGES = ("autoencoder", "diffusion")
 CLASSIFIER = "classifier"  # a run's folder of a classifier, which needs neither stage and is needed by none
 
-# The names that dimvida.files.atomic_path gives to the unfinished files of a run.
+# The names that dimvida.files.atomic_path gives to the unfinished files of a run, and safetensors to its own.
 _UNFINISHED = re.compile(
-    r"\.(run|curves|latents|config|score|(autoencoder|diffusion|classifier)(-\d+)?)\.\w{8}"
-    r"\.(json|png|csv|state|safetensors)"
+    r"\.(run|training|curves|latents|config|score|(autoencoder|diffusion|classifier)(-\d+)?)\.\w{8}"
+    r"\.(json|png|csv|state|safetensors)|\.tmp\w{6}"
 )
 
 
@@ -101,13 +102,19 @@ class RunFolder:
 
         Raises:
             InputError: If another process trains here.
+            DimvidaError: If a file could not be written while it was owned, as on a full disk.
         """
         with exclusive_folder(self.path, "another process is training here; choose another --out"):
             for folder in (self.path, self.checkpoint, self.best, self.samples, *self.steps.glob("*")):
                 for path in folder.glob(".*"):
                     if _UNFINISHED.fullmatch(path.name):
                         path.unlink(missing_ok=True)
-            yield
+            try:
+                yield
+            except OSError as error:
+                if error.errno in (None, errno.EPIPE):
+                    raise
+                raise self._not_written(error) from error
 
     def begin(self, stage: str, configuration: str, init: str | None, description: dict[str, Any]) -> None:
         """Write down that a stage begins or goes on, and with what.
@@ -121,6 +128,11 @@ class RunFolder:
         stages = {**self._read_description().get("stages", {}), stage: configuration}
         content = {**description, "init": init, "stages": stages}
         atomic_write(self._description, json.dumps(content, indent=2) + "\n")
+
+    def _not_written(self, error: OSError) -> DimvidaError:
+        begun = any((self.path / name).exists() for name in ("run.json", "training.json"))
+        way_on = "what was saved before is whole: make room, then add --resume" if begun else "nothing was begun"
+        return DimvidaError(f"{error.filename or self.path}: cannot be written ({error.strerror}); {way_on}")
 
     def _is_free(self) -> bool:
         names = [path.name for path in self.path.iterdir()] if self.path.exists() else []

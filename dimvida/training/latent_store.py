@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import torch
 from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
-from dimvida.files import atomic_path
+from dimvida.files import atomic_write
 from dimvida.models.autoencoder import Autoencoder
 from dimvida.training.interrupt import Interrupt, Stopped
 from dimvida.training.latents import ENCODE_BATCH, Variant, encode_views
@@ -87,7 +87,9 @@ class LatentStore:
         if self._done >= end:
             return
         before = self._done
-        show = watch("encoding", end, "objects", before)
+        # Objects as people count them, whose copies are encoded too.
+        objects = min(end, len(self._held_out) + len(self._images))
+        show = watch("encoding", objects, "objects", before * objects // end)
         try:
             for start, images, present, variant in self._batches():
                 if start < self._done:
@@ -99,7 +101,7 @@ class LatentStore:
                 rows = encode_views(self._autoencoder, variant.of(images), variant.views(present), self._device)
                 self._latents[start : start + len(rows)] = rows
                 self._done = start + len(rows)
-                show(self._done)
+                show(self._done * objects // end)
         finally:
             if self._done > before:
                 self._write()
@@ -117,8 +119,7 @@ class LatentStore:
     def _write(self) -> None:
         rows = self._latents[: self._done]
         metadata = {"key": self._key, "sha256": _sha256(rows)}
-        with atomic_path(self._path) as temporary:
-            save_file({"latents": rows}, temporary, metadata)
+        atomic_write(self._path, save({"latents": rows}, metadata))
 
     def _read(self) -> int:
         """Rows that the file has of these latents; 0 if it is missing, damaged or of others."""

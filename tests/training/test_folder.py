@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 from pathlib import Path
 
 import pytest
 
-from dimvida.errors import InputError
+from dimvida.errors import DimvidaError, InputError
 from dimvida.files import atomic_path
 from dimvida.training.folder import STAGES, RunFolder
 
@@ -133,10 +135,13 @@ def leave_unfinished(path: Path) -> Path:
 def test_unfinished_files_of_a_killed_run_are_removed(tmp_path: Path):
     folder = RunFolder(tmp_path)
     products = [folder.state(stage) for stage in STAGES] + [folder.curve(stage) for stage in STAGES]
-    products += [folder.latents, folder.curves, tmp_path / "run.json"]
+    products += [folder.latents, folder.curves, tmp_path / "run.json", tmp_path / "training.json"]
     products += [folder.checkpoint / name for name in ("config.json", "score.safetensors", "latents.safetensors")]
     products += [folder.samples / "diffusion-004000.png"]
     unfinished = [leave_unfinished(path) for path in products]
+    unfinished += [folder.path / ".tmpRHxfcC", folder.checkpoint / ".tmp0a1B2c"]  # as safetensors calls them
+    for path in unfinished[-2:]:
+        path.write_bytes(b"half a file")
     kept = [tmp_path / ".gitignore", tmp_path / ".notes.abcdefgh.txt", folder.samples / ".mine.json"]
     for path in kept:
         path.write_text("mine")
@@ -158,3 +163,29 @@ def test_one_process_at_a_time(tmp_path: Path):
         assert unfinished.exists()
     with RunFolder(tmp_path).owned():
         assert not unfinished.exists()
+
+
+@pytest.mark.parametrize(
+    ("named", "begun", "said"),
+    [
+        (
+            "/runs/a/autoencoder.state",
+            True,
+            r"/runs/a/autoencoder.state: cannot be written \(No space left on device\); .* add --resume",
+        ),
+        (None, True, r"\S+: cannot be written \(No space left on device\); .* add --resume"),
+        (
+            "/runs/a/run.json",
+            False,
+            r"/runs/a/run.json: cannot be written \(No space left on device\); nothing was begun",
+        ),
+    ],
+)
+def test_a_file_that_cannot_be_written_is_named_and_so_is_the_way_on(
+    tmp_path: Path, named: str | None, begun: bool, said: str
+):
+    folder = begin(tmp_path, "autoencoder") if begun else RunFolder(tmp_path)
+    with pytest.raises(DimvidaError, match=f"^{said}"), folder.owned():
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), named)
+    with pytest.raises(BrokenPipeError), folder.owned():
+        raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))

@@ -154,11 +154,11 @@ def test_a_run_stopped_while_it_encodes_resumes_exactly(tmp_path: Path, fast_con
     assert run(tmp_path / "cut", config, data, resume=True, watch=watch)
     objects, held_out = len(data.images), len(data.held_out)
     encodings = [entry[1:] for entry in shown if entry[0] == "encoding"]
-    everything = held_out + 12 * objects
+    everything, people_count = held_out + 12 * objects, held_out + objects
     assert encodings == [
-        (held_out + objects, held_out),
-        (everything, held_out + objects),
-        (everything, held_out + 8 * objects),
+        (people_count, held_out),
+        (people_count, (held_out + objects) * people_count // everything),
+        (people_count, (held_out + 8 * objects) * people_count // everything),
     ]
     for name in WEIGHT_FILES:
         file = Path("checkpoint") / name

@@ -21,7 +21,7 @@ import torch
 from boxes import FAST, SIZE
 from forked import Forked
 from rich.cells import cell_len
-from trainings import Result, command, curve, options
+from trainings import SHORT, Result, command, curve, options, weights
 
 from dimvida.errors import InputError
 from dimvida.models.checkpoint import WEIGHT_FILES
@@ -176,6 +176,25 @@ def test_a_training_killed_at_random_moments_resumes_to_the_same_bytes(
         assert process.finish().code == -signal.SIGKILL
     assert Forked([*arguments, "--resume"], tmp_path / "finished").finish().code == 0
     assert_equal_runs(out, uninterrupted)
+
+
+@pytest.mark.slow
+def test_a_full_disk_names_the_file_and_the_way_on(finished: tuple[Path, Result], boxes: Path, tmp_path: Path):
+    """A limit on the size of a file stands in for the disk: the autoencoder's state fits, the diffusion's does not."""
+    out = tmp_path / "run"
+    arguments = ["train", "--data", str(boxes), "--out", str(out), "--preset", "tiny", *options(SHORT)]
+    sizes = [(finished[0] / f"{stage}.state").stat().st_size for stage in ("autoencoder", "diffusion")]
+    blocks = sum(sizes) // 2 // 1024
+    assert sizes[0] < 1024 * blocks < sizes[1]
+    limited = ["bash", "-c", f'ulimit -f {blocks}; exec "$@"', "bash", sys.executable, "-m", "dimvida", *arguments]
+    result = subprocess.run(limited, env=environment(), capture_output=True, text=True, timeout=PATIENCE)
+    assert result.returncode == 1
+    (line,) = [line for line in result.stderr.splitlines() if line.startswith("error:")]
+    state = out / "diffusion.state"
+    assert line.startswith(f"error: {state}: cannot be written (File too large); ") and line.endswith("add --resume")
+    assert not state.exists() and not list(out.glob(".*"))
+    assert command(*arguments, "--resume").code == 0
+    assert weights(out) == weights(finished[0])
 
 
 @pytest.mark.slow
