@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import hashlib
 import json
 import math
 import sys
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
@@ -89,6 +91,8 @@ _TABLES = {
     "storage": StorageConfig,
 }
 
+_TOP = [field.name for field in dataclasses.fields(TrainConfig) if field.name not in _TABLES]
+
 # What a value of a field's type is called.
 _MEANINGS = {"int": "a whole number", "float": "a finite number", "bool": "true or false", "str": "a name"}
 
@@ -148,25 +152,59 @@ def _merge(values: dict[str, Any], others: dict[str, Any]) -> None:
             values[name] = value
 
 
+def overridden(config: TrainConfig, overrides: Sequence[str]) -> TrainConfig:
+    """A configuration with single values replaced, as by ``load_preset``.
+
+    Raises:
+        InputError: For an unknown table or option, or a value that does not fit.
+    """
+    values = config.to_dict()
+    for override in overrides:
+        _apply(values, override)
+    return config_from_nested(values, "--set")
+
+
 def _apply(values: dict[str, Any], override: str) -> None:
     key, separator, text = override.partition("=")
+    key = key.strip()
     if not separator:
         raise InputError(f"--set {override}: expected TABLE.OPTION=VALUE")
-    *tables, option = key.strip().split(".")
-    if len(tables) > 1 or (tables and tables[0] not in _TABLES):
-        raise InputError(f"--set {override}: unknown table; known are {', '.join(_TABLES)}")
-    types = {field.name: str(field.type) for field in dataclasses.fields(_TABLES[tables[0]] if tables else TrainConfig)}
-    options = [name for name in types if types[name] in _MEANINGS]
-    if option not in options:
-        raise InputError(f"--set {override}: unknown option {option!r}; known are {', '.join(options)}")
+    types = _option_types()
+    if key not in types:
+        raise InputError(f"--set {override}: unknown option {key!r}; {_suggestion(key, types)}")
     value = _parse_value(text.strip())
     # Exact types: True is an int for Python, and 2.5 steps are none.
-    if types[option] == "float" and type(value) is int:
+    if types[key] == "float" and type(value) is int:
         value = float(value)
-    if type(value).__name__ != types[option] or (type(value) is float and not math.isfinite(value)):
-        raise InputError(f"--set {override}: {option} must be {_MEANINGS[types[option]]}")
+    *tables, option = key.split(".")
+    if type(value).__name__ != types[key] or (type(value) is float and not math.isfinite(value)):
+        raise InputError(f"--set {override}: {option} must be {_MEANINGS[types[key]]}")
     target = values.setdefault(tables[0], {}) if tables else values
     target[option] = value
+
+
+def _option_types() -> dict[str, str]:
+    """Every option by the name that ``--set`` takes, and the name of its type."""
+    tables = {"": TrainConfig, **{f"{name}.": kind for name, kind in _TABLES.items()}}
+    return {
+        f"{table}{field.name}": str(field.type)
+        for table, kind in tables.items()
+        for field in dataclasses.fields(kind)
+        if str(field.type) in _MEANINGS
+    }
+
+
+def _suggestion(key: str, names: Iterable[str]) -> str:
+    """The options that a name without its table, or with an error of typing, may mean."""
+    last = key.rpartition(".")[2]
+    alike = [name for name in names if name.rpartition(".")[2] == last]
+    alike = alike or difflib.get_close_matches(key, names, 3)
+    if not alike:
+        lasts = difflib.get_close_matches(last, {name.rpartition(".")[2] for name in names}, 2)
+        alike = [name for name in names if name.rpartition(".")[2] in lasts]
+    if alike:
+        return f"did you mean {' or '.join(alike)}?"
+    return f"known are the options of {', '.join(_TABLES)} (TABLE.OPTION), and {', '.join(_TOP)}"
 
 
 def _parse_value(text: str) -> Any:
