@@ -11,8 +11,7 @@ from dimvida.classification.coherence import Coherence, measure_coherence
 from dimvida.classification.trained import Workshop
 from dimvida.data.batch import MultiViewBatch
 from dimvida.data.source import MultiViewSource
-from dimvida.errors import InputError
-from dimvida.models.classifiers import ImageClassifier
+from dimvida.models.classifiers import ImageClassifier, require_known
 from dimvida.training.classifier_data import LabelledImages, all_views
 from dimvida.training.classifier_run import ClassifierPlan
 
@@ -25,7 +24,7 @@ def judge_given(workshop: Workshop, classifier: ImageClassifier) -> Coherence:
     Raises:
         InputError: It does not know a class of the data.
     """
-    weights = hashlib.sha256("\n".join(classifier.classes).encode())
+    weights = hashlib.sha256(repr(classifier.config).encode())
     for tensor in classifier.state_dict().values():
         weights.update(memoryview(tensor.cpu().contiguous().numpy()))
     name = f"given-{weights.hexdigest()[:16]}"
@@ -61,9 +60,7 @@ def judge_trained(
 
 
 def _judge(workshop: Workshop, known: tuple[str, ...], logits: Callable[[], torch.Tensor]) -> Coherence:
-    missing = set(workshop.classes) - set(known)
-    if missing:
-        raise InputError(f"--coherence-classifier: does not know the class {min(missing)!r} of this data")
+    require_known(workshop.classes, known, "--coherence-classifier")
     places = torch.tensor([known.index(name) for name in workshop.classes])
     objects = workshop.c.objects
     return measure_coherence(logits(), places[objects.labels], objects)

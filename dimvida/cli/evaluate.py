@@ -7,8 +7,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from dimvida.cli.bench_tables import print_wrapped
 from dimvida.cli.device import resolve_device
-from dimvida.cli.evaluate_tables import print_classes, print_notes, print_scores, print_views
+from dimvida.cli.evaluate_tables import (
+    judge_to_dict,
+    print_classes,
+    print_judge,
+    print_notes,
+    print_scores,
+    print_views,
+)
 from dimvida.cli.evaluation_data import open_for_evaluation, read_objects, require_readable
 from dimvida.cli.names import parse_names, parse_numbers
 from dimvida.cli.output import require_writable, write_json
@@ -20,6 +28,7 @@ from dimvida.files import require_writable_folder
 if TYPE_CHECKING:
     from dimvida.data.source import MultiViewSource
     from dimvida.evaluation.metric_set import MetricSet
+    from dimvida.evaluation.scoring import Scores
     from dimvida.generation.settings import Settings
     from dimvida.sampling.multiview import MultiViewModel
 
@@ -34,7 +43,7 @@ def evaluate(
     split: Annotated[str | None, typer.Option(metavar="NAME", help="Default: test, testing or alike.")] = None,
     partition: Annotated[Path | None, typer.Option(metavar="FILE", help="Only the objects of its part e.")] = None,
     limit: Annotated[int | None, typer.Option(metavar="N", min=1, help="Only N objects, spread over all.")] = None,
-    known: Annotated[str | None, typer.Option(metavar="LIST", help="Known views, as 1,2; default: any.")] = None,
+    known: Annotated[str | None, typer.Option(metavar="LIST", help="How many are known, as 1,2; default: any.")] = None,
     subsets: Annotated[int, typer.Option(metavar="N", min=1, help="More sets are sampled.")] = 100,
     metrics: Annotated[str | None, typer.Option(metavar="LIST", help="Default: all that can be had.")] = None,
     classifier: Annotated[Path | None, typer.Option(metavar="DIR", help="For coherence, feature_frechet.")] = None,
@@ -60,22 +69,30 @@ def evaluate(
     reconstruction. Use objects that the model was not trained on.
     What cannot be measured is left out, with the reason.
     """
-    numbers, breakdowns = parse_numbers("--known", known), parse_names("--by", by) or ()
+    numbers, breakdowns = _parse_known(known), parse_names("--by", by) or ()
     for name in breakdowns:
         if name not in BREAKDOWNS:
             raise InputError(f"--by {name}: choose from {', '.join(BREAKDOWNS)}")
     require_writable("--json", json_)
 
     from dimvida.evaluation.known_views import evaluate_model, rank_metric, work
-    from dimvida.evaluation.metric_set import METRICS, build_metrics
+    from dimvida.evaluation.metric_set import METRICS, build_metrics, check_names
     from dimvida.evaluation.object_sheets import draw_sheets
+    from dimvida.evaluation.objects import complete_objects
     from dimvida.evaluation.result_folder import require_free, scores_to_dict, write_evaluation
+    from dimvida.evaluation.weights import INCEPTION, SQUEEZENET, require_given
     from dimvida.generation.settings import resolve_settings
+    from dimvida.models.classifier_checkpoint import load_classifier
+    from dimvida.models.classifiers import require_known
     from dimvida.sampling.multiview import load
 
+    # What is quickly told comes first: options, places, given files, which views there are; then the pictures, and
+    # only then the weights that have to be downloaded.
+    wanted = parse_names("--metrics", metrics) or METRICS
+    check_names(wanted)
     if out is not None:
-        require_writable_folder("--out", out)
         require_free(out, overwrite=overwrite)
+        require_writable_folder("--out", out)
     source = open_for_evaluation(data, split, partition)
     model = load(checkpoint, resolve_device(device))
     views, classes = model.view_names, source.classes
@@ -84,23 +101,41 @@ def evaluate(
     sampling["dtype"] = settings.torch_dtype
     counts = numbers or tuple(range(1, len(views)))
     total = work(1, len(views), counts, subsets)  # also refuses counts that do not fit
+    complete = complete_objects(source, views)
+    require_given(SQUEEZENET, lpips_weights)
+    require_given(INCEPTION, inception_weights)
+    judge = None if classifier is None else load_classifier(classifier)
+    if judge is not None:
+        require_known(classes, judge.classes, f"--classifier {classifier}")
+    objects, bad = read_objects(source, model, limit)
+    splits = ", ".join(source.splits) or "no split"
+    print(
+        f"{len(objects)} objects of {data.name} ({splits}), {settings.solver}, {settings.steps} steps, seed {seed}",
+        flush=True,
+    )
+    print_wrapped(f"views: {', '.join(views)}")
+    if judge is not None:
+        print_judge(judge, classifier, model.image_size)
     measured = build_metrics(
         model.image_size,
         classes,
         model.device,
-        names=parse_names("--metrics", metrics) or METRICS,
+        names=wanted,
         inception_weights=inception_weights,
         lpips_weights=lpips_weights,
-        classifier=classifier,
+        classifier=judge,
     )
     _require_any(measured)
-    objects, bad = read_objects(source, model, limit)
+
+    def introduce(reference: Scores) -> None:
+        if "coherence" in reference:
+            bar.message(f"judge: sees the class of {100 * reference['coherence'].mean:.1f} % of the true views")
+
     with ProgressBar("evaluating", total * len(objects), "objects") as bar:
         evaluation = evaluate_model(
-            model, objects, measured, counts, batch=batch, most_subsets=subsets, progress=bar.advance, **sampling
-        )
-    splits = ", ".join(source.splits) or "no split"
-    print(f"{len(objects)} objects of {data.name} ({splits}), {settings.solver}, {settings.steps} steps, seed {seed}")
+            model, objects, measured, counts, batch=batch, most_subsets=subsets, progress=bar.advance,
+            introduce=introduce, **sampling,
+        )  # fmt: skip
     print_scores(evaluation)
     if "view" in breakdowns:
         print_views(evaluation, views)
@@ -111,6 +146,8 @@ def evaluate(
     document = {
         **_description(context, source, partition, model, settings),
         "objects": len(objects),
+        "left_out": len(source) - len(complete),
+        "judge": judge and judge_to_dict(judge),
         "metrics": measured.to_dict(),
         **scores_to_dict(evaluation, views, classes, objects.labels),
         "sheet_metric": ranked,
@@ -125,6 +162,13 @@ def evaluate(
     if not skip_bad:
         require_readable(bad)
     return 0
+
+
+def _parse_known(text: str | None) -> tuple[int, ...] | None:
+    try:
+        return parse_numbers("--known", text)
+    except InputError as error:
+        raise InputError(f"{error}; every set of so many views is given in turn, so views have no names here") from None
 
 
 def _require_any(metrics: MetricSet) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich import box
 from rich.console import Console
@@ -13,9 +13,12 @@ from rich.table import Table
 from dimvida.cli.bench_tables import print_wrapped
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from dimvida.evaluation.estimates import Estimate
     from dimvida.evaluation.known_views import Evaluation, KnownScores
     from dimvida.evaluation.scoring import Scores
+    from dimvida.models.classifiers import ImageClassifier
 
 FID_PICTURES = 2048  # its features: fewer pictures leave their covariance singular
 
@@ -31,6 +34,24 @@ HEADINGS = {
 SIMILARITY = ("psnr", "ssim", "lpips")
 JUDGEMENT = ("fid", "coherence", "feature_frechet")
 CEILING, TRUE = "ceiling", "true views"
+
+
+def print_judge(judge: ImageClassifier, folder: Path, image_size: int) -> None:
+    """What judges coherence, before it does."""
+    config = judge.config
+    kind = {1: " gray", 3: " RGB"}.get(config.channels, "")
+    size = f"trained on{kind} images of {config.image_size} x {config.image_size} pixels"
+    if not config.image_size:
+        size = f"which does not say what size it was trained at and is shown {image_size} x {image_size} pixels"
+    elif config.image_size != image_size:
+        size += f", to which those of {image_size} x {image_size} are brought"
+    print_wrapped(f"judge: {folder}, a {config.name} of {len(config.classes)} classes, {size}")
+
+
+def judge_to_dict(judge: ImageClassifier) -> dict[str, Any]:
+    """What an evaluation says of its judge."""
+    config = judge.config
+    return {"name": config.name, "classes": list(config.classes), "image_size": config.image_size or None}
 
 
 def print_scores(evaluation: Evaluation) -> None:

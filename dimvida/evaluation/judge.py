@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from dimvida.errors import InputError
 from dimvida.evaluation.metrics import as_rgb
+from dimvida.models.classifiers import require_known
 
 CHUNK = 256  # pictures at a time
 
@@ -35,11 +35,7 @@ class Judge:
         where: str,
         device: torch.device | str = "cpu",
     ) -> None:
-        unknown = [name for name in classes if name not in known]
-        if unknown:
-            raise InputError(
-                f"{where}: does not know the class {unknown[0]!r} of the data; it knows {', '.join(known)}"
-            )
+        require_known(classes, known, where)
         # Its output for each of the data's classes, and for no class (-1, the last) one that it never gives.
         self._outputs = torch.tensor([list(known).index(name) for name in classes] + [-1])
         self._classifier, self._device = classifier.eval().to(device), device

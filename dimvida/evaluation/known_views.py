@@ -74,6 +74,7 @@ def evaluate_model(
     most_subsets: int = SUBSETS,
     seed: int = 0,
     progress: Callable[[int], object] = lambda objects: None,
+    introduce: Callable[[Scores], object] = lambda reference: None,
     **sampling: Any,
 ) -> Evaluation:
     """Generate and score all views that k known views leave open, for every k that is asked for.
@@ -87,6 +88,7 @@ def evaluate_model(
         most_subsets: Where there are more sets of k views, so many of them are drawn.
         seed: Of the noise, the drawn sets and the groups of objects for intervals.
         progress: Called with the number of objects after each batch, see ``work``.
+        introduce: Called with the scores of the true views, before anything is generated.
         sampling: ``steps``, ``solver``, ``backend`` and ``dtype`` of ``MultiViewModel.generate``.
 
     Raises:
@@ -94,6 +96,7 @@ def evaluate_model(
     """
     true = study_true_views(metrics, objects.images, objects.labels, batch=batch, seed=seed)
     progress(len(objects))
+    introduce(true.reference)
     known = []
     for count in counts:
         chosen = sample_subsets(true.views, count, most_subsets, seed)

@@ -18,6 +18,7 @@ from dimvida.evaluation.perceptual import SMALLEST as LPIPS_SMALLEST
 from dimvida.evaluation.perceptual import PerceptualDistance
 from dimvida.evaluation.weights import INCEPTION, SQUEEZENET, PublishedWeights, Unavailable, obtain_weights
 from dimvida.models.classifier_checkpoint import load_classifier
+from dimvida.models.classifiers import ImageClassifier
 
 METRICS = ("psnr", "ssim", "lpips", "fid", "coherence", "feature_frechet")
 SSIM_SMALLEST = 11  # its window
@@ -79,7 +80,7 @@ def build_metrics(
     names: Sequence[str] = METRICS,
     inception_weights: Path | None = None,
     lpips_weights: Path | None = None,
-    classifier: Path | None = None,
+    classifier: Path | ImageClassifier | None = None,
 ) -> MetricSet:
     """Make every metric that can be had.
 
@@ -89,14 +90,12 @@ def build_metrics(
         device: Where networks run.
         names: The metrics that are wanted.
         inception_weights, lpips_weights: Files; None looks in torch.hub's cache, then downloads.
-        classifier: Its folder; without one its metrics are unavailable.
+        classifier: What judges the pictures, or its folder; without one its metrics are unavailable.
 
     Raises:
         InputError: For an unknown name, or a file or folder that is given and cannot be used.
     """
-    for name in names:
-        if name not in METRICS:
-            raise InputError(f"--metrics {name}: choose from {', '.join(METRICS)}")
+    check_names(names)
     metrics = MetricSet(device)
     maker = _Maker(metrics, image_size, classes, inception_weights, lpips_weights, classifier)
     for name in METRICS:
@@ -108,6 +107,13 @@ def build_metrics(
     return metrics
 
 
+def check_names(names: Sequence[str]) -> None:
+    """Raise InputError unless all of them are metrics."""
+    for name in names:
+        if name not in METRICS:
+            raise InputError(f"--metrics {name}: choose from {', '.join(METRICS)}")
+
+
 @dataclass
 class _Maker:
     """Adds metrics to a set: a method for each, of its name, which raises Unavailable."""
@@ -117,7 +123,7 @@ class _Maker:
     classes: Sequence[str]
     inception_weights: Path | None
     lpips_weights: Path | None
-    classifier: Path | None
+    classifier: Path | ImageClassifier | None
 
     def psnr(self) -> None:
         self.metrics.pictures["psnr"] = psnr
@@ -155,7 +161,9 @@ class _Maker:
         if self.classifier is None:
             raise Unavailable("needs a classifier of these classes; train one and give its folder with --classifier")
         if self.metrics.judge is None:
-            network, where = load_classifier(self.classifier), f"--classifier {self.classifier}"
+            network, where = self.classifier, "--classifier"
+            if not isinstance(network, ImageClassifier):
+                network, where = load_classifier(network), f"--classifier {network}"
             self.metrics.judge = Judge(network, network.classes, self.classes, where, self.metrics.device)
 
 

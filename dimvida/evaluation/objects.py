@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from collections.abc import Callable, Sequence
 
 from dimvida.data.batch import BadFile, MultiViewBatch, load_batch
-from dimvida.data.source import MultiViewSource
+from dimvida.data.source import MultiViewSource, counted
 from dimvida.errors import InputError
 
 
@@ -30,19 +31,21 @@ def load_complete(
         progress: Called with the number of objects read so far.
 
     Returns:
-        Objects of which all views were read; the files that could not be read; how images were converted.
+        Objects of which all views were read; the files that could not be read; what was left out and how images were
+        converted, a line each.
 
     Raises:
         InputError: There is no complete object, or the source has views that the model does not know.
     """
-    complete = [index for index, record in enumerate(source.records) if set(view_names) <= set(record.views)]
-    if not complete:
-        raise InputError(f"{source.path}: no object has all views of the checkpoint ({', '.join(view_names)})")
+    complete = complete_objects(source, view_names)
+    left_out = len(source) - len(complete)
     if limit is not None and limit < len(complete):
         complete = [complete[place * len(complete) // limit] for place in range(limit)]
     batch, bad, notes = load_batch(
         source, complete, image_size=image_size, channels=channels, view_names=view_names, progress=progress
     )
+    if left_out:
+        notes = [f"{counted(left_out, 'object')} left out: not every view is there ({_present(source)})", *notes]
     whole = batch.known.all(1)
     if not whole.any():
         raise InputError(f"{bad[0].location}: {bad[0].reason}; no object could be read whole")
@@ -54,3 +57,27 @@ def load_complete(
         ids=tuple(identity for identity, keep in zip(batch.ids, whole.tolist(), strict=True) if keep),
     )
     return kept, bad, notes
+
+
+def complete_objects(source: MultiViewSource, view_names: Sequence[str]) -> list[int]:
+    """Places of the objects of a source that have all of some views.
+
+    Raises:
+        InputError: There is none; it says which views are there.
+    """
+    if not len(source):
+        raise InputError(f"{source.path}: there is no object")
+    complete = [index for index, record in enumerate(source.records) if set(view_names) <= set(record.views)]
+    if not complete:
+        raise InputError(
+            f"{source.path}: no object has all views of the checkpoint ({', '.join(view_names)}); of "
+            f"{counted(len(source), 'object')} there are {_present(source)}"
+        )
+    return complete
+
+
+def _present(source: MultiViewSource) -> str:
+    """The views of a source, and how many objects have each; at most eight of them."""
+    counts = Counter(view for record in source.records for view in record.views)
+    shown = [f"{view} {counts[view]}" for view in source.view_names if counts[view]]
+    return ", ".join(shown[:8]) + (f" and {len(shown) - 8} more views" if len(shown) > 8 else "")

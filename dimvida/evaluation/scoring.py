@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from dimvida.errors import DimvidaError
 from dimvida.evaluation.estimates import Estimate
 from dimvida.evaluation.feature_distance import Moments, estimate_distance, object_groups
 from dimvida.evaluation.metric_set import MetricSet
@@ -101,6 +102,8 @@ class Scorer:
         shape = pictures.shape[:2]
         for name, metric in self._metrics.pictures.items():
             values = metric(pictures.flatten(0, 1), truth.flatten(0, 1))
+            if values.isnan().any():  # a mean would leave it out without a word
+                raise DimvidaError(f"{name}: is not a number for {int(values.isnan().sum())} pictures")
             self._tallies[name].add(rows, views, values.unflatten(0, shape))
         features, agreement = _look(self._metrics, pictures, self._true.labels[rows])
         if agreement is not None:

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from dimvida.errors import DimvidaError, InputError
 from dimvida.files import atomic_path
+from dimvida.models.weights import open_regular, user_path
 
 TIMEOUT = 10.0
 """Seconds without an answer after which a download is given up."""
@@ -95,14 +96,29 @@ def read_weights(path: Path, option: str = "") -> dict[str, Tensor]:
     """
     where = f"{option} {path}".strip()
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except OSError as error:
-        raise InputError(f"{where}: cannot be read ({error.strerror or error})") from None
+        with open_regular(user_path(path)) as file:
+            state = torch.load(file, map_location="cpu", weights_only=True)
+    except InputError as error:
+        raise InputError(f"{option} {error}".strip()) from None
     except Exception:  # bytes that are no weights can fail in any way
         raise InputError(f"{where}: is not a file of weights alone, as torch.save(state_dict) writes") from None
     if not isinstance(state, dict) or not state or not all(isinstance(value, Tensor) for value in state.values()):
         raise InputError(f"{where}: holds no named tensors; it must be a state_dict")
+    for name, value in state.items():
+        if not value.isfinite().all():
+            raise InputError(f"{where}: {name} has values that are not finite (NaN or infinity)")
     return state
+
+
+def require_given(published: PublishedWeights, given: Path | None) -> None:
+    """Raise InputError now, before any other work, if a file is given and is not there."""
+    if given is None:
+        return
+    try:
+        with open_regular(user_path(given)):
+            pass
+    except InputError as error:
+        raise InputError(f"{published.option} {error}") from None
 
 
 def misfit(error: RuntimeError) -> str:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import torchvision
+from PIL import Image
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
@@ -27,6 +30,9 @@ CLASSIFIERS = tuple(_ARCHITECTURES)
 # the running statistics still hold their first values, and what was learned is not seen in evaluation mode.
 BATCH_NORM_MOMENTUM = 0.1
 
+LARGEST_SIZE = 8192
+"""Most pixels along an edge."""
+
 IMAGENET = "imagenet"
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -41,6 +47,9 @@ class ClassifierConfig:
         classes: Names of the K classes, in the order of the outputs.
         input_size: Edge in pixels that images are resized to; 0 takes them as they come.
         mean, std: Of each colour channel in [0, 1]; subtracted and divided by.
+        image_size: Edge in pixels of the images that it was trained on; others are brought to it before anything else.
+            0 where nobody wrote it down: images are taken as they come.
+        channels: Of those images, 3 for RGB or 1 for gray; 0 where nobody wrote it down.
     """
 
     name: str
@@ -48,16 +57,23 @@ class ClassifierConfig:
     input_size: int = 0
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
+    image_size: int = 0
+    channels: int = 0
 
     def __post_init__(self) -> None:
         if self.name not in CLASSIFIERS:
             raise InputError(f"classifier {self.name!r}: choose from {', '.join(CLASSIFIERS)}")
         if len(self.classes) < 2 or len(set(self.classes)) != len(self.classes):
             raise InputError(f"a classifier needs at least 2 different classes, not {list(self.classes)}")
-        if self.input_size < 0:
-            raise InputError(f"input_size must not be negative: {self.input_size}")
-        if len(self.mean) != 3 or len(self.std) != 3 or not all(std > 0 for std in self.std):
-            raise InputError("mean and std need three values each, those of std above 0")
+        for name in ("input_size", "image_size"):
+            if not 0 <= getattr(self, name) <= LARGEST_SIZE:
+                raise InputError(f"{name} must be between 0 and {LARGEST_SIZE}, not {getattr(self, name)}")
+        if self.channels not in (0, 1, 3):
+            raise InputError(f"channels must be 1 or 3, or 0 for any, not {self.channels}")
+        if len(self.mean) != 3 or len(self.std) != 3 or not all(map(math.isfinite, self.mean + self.std)):
+            raise InputError("mean and std need three finite values each")
+        if not all(std > 0 for std in self.std):
+            raise InputError("the values of std must be above 0")
 
 
 class ImageClassifier(nn.Module):
@@ -116,6 +132,7 @@ class ImageClassifier(nn.Module):
         fits = images.ndim == 4 and images.shape[1] in (1, 3)
         if not fits or not (images.dtype == torch.uint8 or images.is_floating_point()):
             raise ValueError(f"images must be uint8 or float [N, 3, H, W], not {images.dtype} {list(images.shape)}")
+        images = images_like(images, self.config.image_size, self.config.channels)
         logits = self.network(self._prepare(images.expand(-1, 3, -1, -1)))
         return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
@@ -136,6 +153,8 @@ def build_classifier(
     *,
     weights: str | Path | None = None,
     input_size: int = 0,
+    image_size: int = 0,
+    channels: int = 0,
 ) -> ImageClassifier:
     """A classifier to train.
 
@@ -145,18 +164,79 @@ def build_classifier(
         weights: None for random ones from the global generator; ``imagenet`` for torchvision's, which are downloaded
             once; or a file with torchvision's names, ``.pth`` or ``.safetensors``. Of a file with another number of
             classes everything but the final layer is taken.
-        input_size: See ``ClassifierConfig``.
+        input_size, image_size, channels: See ``ClassifierConfig``.
 
     Raises:
         InputError: For an unknown name, or a file that does not fit.
         DimvidaError: The download failed.
     """
-    classifier = ImageClassifier(ClassifierConfig(name, tuple(classes), input_size))
+    config = ClassifierConfig(name, tuple(classes), input_size, image_size=image_size, channels=channels)
+    classifier = ImageClassifier(config)
     if weights is not None:
         downloaded = str(weights) == IMAGENET
         state = _download(name) if downloaded else _read_weights(Path(weights))
         _adopt(classifier, state, IMAGENET if downloaded else str(weights))
     return classifier
+
+
+def images_like(images: Tensor, size: int, channels: int) -> Tensor:
+    """Images as those are that a classifier was trained on, made as ``dimvida.data`` makes them of files.
+
+    Colours become gray by the luma of ITU-R 601; another size is resized with Pillow's Lanczos filter.
+
+    Args:
+        images: [N, C, H, W], uint8 or float in [0, 1]; H and W are equal unless they stay as they are.
+        size: Edge in pixels; 0 leaves it as it is.
+        channels: 1 for gray; otherwise the channels are left as they are.
+
+    Returns:
+        The images themselves if they fit, otherwise new ones of the same dtype on the same device.
+
+    Raises:
+        ValueError: They cannot be resized: they are not square, or a gradient is asked for.
+    """
+    if channels == 1 and images.shape[1] == 3:
+        images = _luma(images)
+    height, width = images.shape[-2:]
+    if not size or (height, width) == (size, size) or not len(images):
+        return images
+    if height != width:
+        raise ValueError(f"images of another size than {size} x {size} must be square, not {height} x {width}")
+    if images.requires_grad:
+        raise ValueError(f"resizing has no gradient; give images of {size} x {size}")
+    return _resized(images, size)
+
+
+def _luma(images: Tensor) -> Tensor:
+    if images.dtype != torch.uint8:
+        return (images * images.new_tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)).sum(1, keepdim=True)
+    weights = torch.tensor([19595, 38470, 7471], dtype=torch.int32, device=images.device)  # Pillow's, of 65536
+    return ((images.int() * weights.view(1, 3, 1, 1)).sum(1, keepdim=True) + 32768 >> 16).to(torch.uint8)
+
+
+def _resized(images: Tensor, size: int) -> Tensor:
+    """Channel by channel, which gives what Pillow makes of whole pictures."""
+    shape = (*images.shape[:2], size, size)
+    kind = np.uint8 if images.dtype == torch.uint8 else np.float32
+    planes = images.flatten(0, 1).cpu().numpy().astype(kind, copy=False)
+    lanczos = Image.Resampling.LANCZOS
+    resized = [np.asarray(Image.fromarray(plane).resize((size, size), lanczos, reducing_gap=3.0)) for plane in planes]
+    made = torch.from_numpy(np.stack(resized)).view(shape)
+    if kind is np.float32:
+        made = made.clamp(0, 1)  # as bytes are
+    return made.to(images.device, images.dtype)
+
+
+def require_known(classes: Sequence[str], known: Sequence[str], where: str) -> None:
+    """Raise InputError if the data has classes that a classifier does not know; ``where`` names it."""
+    unknown = [name for name in classes if name not in known]
+    if not unknown:
+        return
+    named = ", ".join(map(repr, unknown[:3])) + (f" and {len(unknown) - 3} more" if len(unknown) > 3 else "")
+    likely = {name.casefold(): name for name in known}.get(unknown[0].casefold())
+    hint = f"; {likely!r} is spelled otherwise" if likely else ""
+    word = "class" if len(unknown) == 1 else "classes"
+    raise InputError(f"{where}: does not know the {word} {named} of the data; it knows {', '.join(known)}{hint}")
 
 
 def predict_logits(classifier: nn.Module, images: Tensor, *, batch: int = 256, device: Any = "cpu") -> Tensor:

@@ -185,7 +185,14 @@ class ClassifierRun:
     def _stage(self, data: LabelledImages) -> Stage:
         plan, config = self.plan, self.plan.config
         with seeded(derived_seed(plan.seed, "classifier/initial weights")):
-            classifier = build_classifier(plan.name, data.classes, weights=plan.weights, input_size=config.input_size)
+            classifier = build_classifier(
+                plan.name,
+                data.classes,
+                weights=plan.weights,
+                input_size=config.input_size,
+                image_size=data.images.shape[-1],
+                channels=data.images.shape[1],
+            )
         if plan.weights is not None and config.finetune_lr:
             config = dataclasses.replace(config, lr=config.finetune_lr)
         objective = ClassifierObjective(classifier.to(self.device), data, config, self.device)

@@ -196,6 +196,7 @@ def test_the_test_split_is_the_default(evaluate, tmp_path: Path, write_objects):
         (("--known", "4"), "--known 4: must be between 1 and 3"),
         (("--known", "0"), "--known 0"),
         (("--known", "one"), "--known one"),
+        (("--known", "front"), "--known front: give whole numbers separated by commas; every set of so many views"),
         (("--split", "test"), "no split 'test'"),
         (("--steps", "0"), "steps must be at least 1"),
         (("--by", "colour"), "--by colour: choose from view, class"),
@@ -213,11 +214,45 @@ def test_bad_options(evaluate, objects: Path, options, named):
 def test_incomplete_objects_are_left_out(evaluate, tmp_path: Path, write_objects):
     views = ("front", "right", "back", "left")
     root = write_objects(tmp_path / "data", {"chair/a": views, "chair/b": views[:3]})
-    assert evaluate(root, "--known", "3").out.startswith("1 objects")
+    result = evaluate(root, "--known", "3", "--json", tmp_path / "scores.json")
+    assert result.code == 0 and "\n1 objects of data" in result.out
+    assert "1 object left out: not every view is there (front 2, right 2, back 2, left 1)" in result.out
+    assert json.loads((tmp_path / "scores.json").read_text())["left_out"] == 1
     root = write_objects(tmp_path / "other", {"chair/a": views[:3], "chair/b": views[1:3]})
     result = evaluate(root)
     assert result.code == 2
     assert "no object has all views of the checkpoint" in result.errors[0]
+    assert "of 2 objects there are front 1, right 2, back 2" in result.errors[0]
+
+
+def test_the_data_are_looked_at_before_weights_are_downloaded(evaluate, tmp_path: Path, write_objects):
+    root = write_objects(tmp_path / "data", {"chair/a": ("front", "right")})
+    result = evaluate(root, "--metrics", "lpips")
+    assert result.code == 2 and "no object has all views" in result.errors[0]
+    assert "downloading" not in result.err
+
+
+def test_the_judge_is_introduced_before_it_works(dimvida, evaluate, objects: Path, tmp_path: Path):
+    torch.manual_seed(0)
+    classifier = build_classifier("mobilenet-v3-small", ("table", "chair"), image_size=32, channels=3)
+    save_classifier(tmp_path / "classifier", classifier, {})
+    options = ("--known", "3", "--metrics", "coherence", "--classifier", tmp_path / "classifier")
+    result = evaluate(objects, *options, "--json", tmp_path / "scores.json")
+    assert result.code == 0, result.err
+    said = " ".join(result.out.split())
+    assert "a mobilenet-v3-small of 2 classes, trained on RGB images of 32 x 32 pixels, to which those of 16" in said
+    scores = json.loads((tmp_path / "scores.json").read_text())
+    share = scores["reference"]["scores"]["coherence"]["mean"]
+    assert f"judge: sees the class of {100 * share:.1f} % of the true views" in result.err
+    assert result.err.index("judge: sees") < result.err.index("evaluating")
+    assert scores["judge"] == {"name": "mobilenet-v3-small", "classes": ["table", "chair"], "image_size": 32}
+
+
+def test_a_classifier_of_other_classes_is_refused_before_the_work(evaluate, objects: Path, tmp_path: Path):
+    save_classifier(tmp_path / "classifier", build_classifier("mobilenet-v3-small", ("Chair", "table")), {})
+    result = evaluate(objects, "--classifier", tmp_path / "classifier")
+    assert result.code == 2 and result.out == ""
+    assert "does not know the class 'chair' of the data; it knows Chair, table; 'Chair' is spelled" in result.errors[0]
 
 
 def test_unreadable_files(evaluate, objects: Path, tmp_path: Path):

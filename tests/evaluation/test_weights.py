@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import http.server
 import io
+import os
 import pickle
 import threading
 from collections.abc import Callable, Iterator
@@ -152,3 +153,12 @@ def test_the_addresses_are_those_of_the_packages():
     assert SQUEEZENET.url == SqueezeNet1_1_Weights.IMAGENET1K_V1.url
     inception = pytest.importorskip("torch_fidelity.feature_extractor_inceptionv3")
     assert INCEPTION.url == inception.URL_INCEPTION_V3
+
+
+def test_what_is_no_file_or_not_finite_is_refused(tmp_path: Path):
+    os.mkfifo(tmp_path / "pipe.pth")
+    with pytest.raises(InputError, match=r"--lpips-weights .*pipe.pth: is not a regular file"):
+        obtain_weights(SQUEEZENET, tmp_path / "pipe.pth")
+    (tmp_path / "nan.pth").write_bytes(saved({"layer.weight": torch.tensor([1.0, float("nan")])}))
+    with pytest.raises(InputError, match=r"--lpips-weights .*nan.pth: layer.weight has values that are not finite"):
+        obtain_weights(SQUEEZENET, tmp_path / "nan.pth")

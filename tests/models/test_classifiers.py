@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
+import os
 import pickle
+import random
 import urllib.error
 from pathlib import Path
 
@@ -12,6 +15,8 @@ import torch
 import torchvision
 from safetensors.torch import save_file
 
+from dimvida.data.images import resize_image, with_channels
+from dimvida.data.source import ViewImage
 from dimvida.errors import DimvidaError, InputError
 from dimvida.files import sha256_file
 from dimvida.models.classifier_checkpoint import load_classifier, read_description, save_classifier
@@ -22,7 +27,9 @@ from dimvida.models.classifiers import (
     ClassifierConfig,
     ImageClassifier,
     build_classifier,
+    images_like,
     predict_logits,
+    require_known,
 )
 
 SMALL = "mobilenet-v3-small"
@@ -106,7 +113,7 @@ def test_nonsense_is_refused():
         build_classifier("vgg", ("a", "b"))
     with pytest.raises(InputError, match="at least 2 different classes"):
         build_classifier(SMALL, ("a",))
-    with pytest.raises(InputError, match="input_size must not be negative"):
+    with pytest.raises(InputError, match="input_size must be between 0 and"):
         ClassifierConfig(SMALL, ("a", "b"), -1)
 
 
@@ -228,4 +235,94 @@ def test_half_written_is_not_taken_for_whole(tmp_path: Path):
     save_classifier(tmp_path, small(), {})
     (tmp_path / "classifier.json").unlink()
     with pytest.raises(InputError, match="no classifier there"):
+        load_classifier(tmp_path)
+
+
+@pytest.mark.parametrize("size, other", [(16, 32), (64, 24), (96, 16)])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_images_of_another_size_or_kind_become_what_the_data_would_be(size: int, other: int, channels: int):
+    pictures = images(2, size)
+    read = [ViewImage(picture.permute(1, 2, 0).numpy(), "", None) for picture in pictures]
+    wanted = [resize_image(with_channels(image, channels).pixels, other) for image in read]
+    wanted = torch.stack([torch.tensor(pixels).permute(2, 0, 1) for pixels in wanted])
+    assert torch.equal(images_like(pictures, other, channels), wanted)
+    # Bytes are rounded after gray and between the two passes of the filter, and cut off there, which these are not.
+    pale = pictures // 4 + 96
+    floats = images_like(pale.float() / 255, other, channels) * 255
+    assert float((floats - images_like(pale, other, channels).float()).abs().max()) < 2
+
+
+def test_a_classifier_brings_images_to_those_it_was_trained_on(tmp_path: Path):
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        save_classifier(tmp_path, build_classifier(SMALL, ("a", "b"), image_size=32, channels=1).eval(), {})
+    classifier = load_classifier(tmp_path)
+    assert (classifier.config.image_size, classifier.config.channels) == (32, 1)
+    large = images(2, 64)
+    assert torch.equal(classifier(large), classifier(images_like(large, 32, 1)))
+    assert not torch.equal(classifier(large), classifier.network(classifier._prepare(large)))
+    assert torch.equal(classifier(images_like(large, 32, 1).expand(-1, 3, -1, -1)), classifier(large))
+
+
+def test_what_fits_is_left_alone_and_what_cannot_be_resized_is_refused():
+    pictures = images(2, 32)
+    assert images_like(pictures, 32, 3) is pictures
+    assert images_like(pictures, 0, 0) is pictures
+    wide = torch.zeros(1, 3, 16, 32)
+    assert images_like(wide, 0, 0) is wide
+    with pytest.raises(ValueError, match="must be square"):
+        images_like(wide, 32, 3)
+    with pytest.raises(ValueError, match="no gradient"):
+        images_like(torch.zeros(1, 3, 16, 16, requires_grad=True), 32, 3)
+
+
+def test_classes_that_are_not_known_are_named():
+    require_known(("b", "a"), ("a", "b", "c"), "here")
+    with pytest.raises(InputError, match=r"here: does not know the class 'Chair' of the data.*'chair' is spelled"):
+        require_known(("Chair",), ("chair", "table"), "here")
+    with pytest.raises(InputError, match=r"classes 'd', 'e', 'f' and 1 more of the data; it knows a, b$"):
+        require_known(("d", "e", "a", "f", "g"), ("a", "b"), "here")
+
+
+def test_a_flipped_bit_or_a_missing_end_of_the_weights_is_refused(tmp_path: Path):
+    save_classifier(tmp_path, small(), {})
+    path, chance = tmp_path / "classifier.safetensors", random.Random(0)
+    whole = path.read_bytes()
+    for trial in range(12):
+        data = bytearray(whole)
+        if trial % 3:
+            data[chance.randrange(400 if trial % 2 else len(data))] ^= 1 << chance.randrange(8)
+        else:
+            del data[chance.randrange(len(data)) :]
+        path.write_bytes(data)
+        with pytest.raises(InputError) as caught:
+            load_classifier(tmp_path)
+        assert str(caught.value).startswith(str(path)) and "\n" not in str(caught.value)
+
+
+def test_what_is_no_file_is_refused_at_once(tmp_path: Path):
+    save_classifier(tmp_path, small(), {})
+    for name in ("classifier.safetensors", "classifier.json"):
+        content = (tmp_path / name).read_bytes()
+        (tmp_path / name).unlink()
+        os.mkfifo(tmp_path / name)
+        with pytest.raises(InputError, match=f"{name}: is not a regular file"):
+            load_classifier(tmp_path)
+        (tmp_path / name).unlink()
+        (tmp_path / name).write_bytes(content)
+    load_classifier(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "config, message",
+    [
+        ({"std": [1.0, 1.0, math.inf]}, "mean and std need three finite values"),
+        ({"input_size": 2**40}, "input_size must be between 0 and"),
+    ],
+)
+def test_a_configuration_out_of_range_is_refused(tmp_path: Path, config: dict, message: str):
+    save_classifier(tmp_path, small(), {})
+    old = json.loads((tmp_path / "classifier.json").read_text())["config"]
+    edit(tmp_path, config={**old, **config})
+    with pytest.raises(InputError, match=message):
         load_classifier(tmp_path)

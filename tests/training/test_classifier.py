@@ -126,7 +126,9 @@ def test_it_learns_and_ends_with_a_classifier_alone(tmp_path: Path, data: Labell
     run.train(lambda: data, unwatched)
     assert run.finished()
     assert sorted(files(run.folder)) == ["classifier.csv", "classifier.json", "classifier.safetensors", "training.json"]
-    assert torch.equal(run.load()(data.held_out).argmax(1), data.held_out_labels)
+    classifier = run.load()
+    assert torch.equal(classifier(data.held_out).argmax(1), data.held_out_labels)
+    assert (classifier.config.image_size, classifier.config.channels) == (data.images.shape[-1], 3)
     provenance = json.loads((run.folder / "classifier.json").read_text())["provenance"]
     assert provenance["validation"]["accuracy"] == 1.0 and provenance["steps"] == 30
 
