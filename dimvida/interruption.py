@@ -10,12 +10,14 @@ import os
 import select
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
-from typing import NoReturn
+from typing import NoReturn, TypeVar
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_POLL = 0.1  # seconds in which a signal is handled while other threads are waited for
+T = TypeVar("T")
 
 
 class _State:
@@ -108,6 +110,32 @@ def check() -> None:
     if _State.first is not None and threading.current_thread() is threading.main_thread():
         _State.held = _State.working
         raise KeyboardInterrupt
+
+
+def aside(work: Callable[[], T]) -> T:
+    """Do what waits outside of Python, where no signal is handled, in a thread beside this one, which may be left.
+
+    Raises:
+        KeyboardInterrupt: A signal came; the work is left to itself.
+        BaseException: Whatever the work raises.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return work()
+    from concurrent.futures import Future  # too much for a command that has only begun
+
+    result: Future[T] = Future()
+
+    def body() -> None:
+        try:
+            result.set_result(work())
+        except BaseException as error:
+            result.set_exception(error)
+
+    thread = threading.Thread(target=body, name="dimvida-aside", daemon=True)
+    thread.start()
+    while thread.is_alive():
+        thread.join(_POLL)
+    return result.result()
 
 
 @contextmanager

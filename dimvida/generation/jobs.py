@@ -15,9 +15,10 @@ from dataclasses import dataclass
 import torch
 import torch.distributed as dist
 
+from dimvida import interruption
 from dimvida.errors import DimvidaError, InputError
 from dimvida.generation.shards import Shard
-from dimvida.torchrun import LONGEST_WAIT, is_rank
+from dimvida.torchrun import is_rank, meet
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,16 +71,23 @@ class RankJob(Job):
             if self.rank == 0:
                 value[0] = work()
         finally:
-            dist.broadcast(value, 0)
+            _exchange(lambda: dist.broadcast(value, 0))
         if value[0] < 0:
             raise DimvidaError("rank 0 could not start, and says why")
         return int(value)
 
     def together(self) -> None:
-        dist.barrier()
+        _exchange(dist.barrier)
 
     def leave(self) -> None:
         dist.destroy_process_group()
+
+
+def _exchange(work: Callable[[], object]) -> None:
+    try:
+        interruption.aside(work)
+    except RuntimeError as error:  # of which those of torch.distributed are a kind
+        raise DimvidaError("another process of this job ended at the start; start all of them again") from error
 
 
 def alone() -> Job:
@@ -104,7 +112,8 @@ def job_of(shard: str | None, environment: Mapping[str, str] = os.environ) -> Jo
     """The job that the options and torchrun's variables say.
 
     Raises:
-        InputError: They contradict each other.
+        InputError: They contradict each other, or a variable is missing.
+        DimvidaError: Not all processes came within minutes.
     """
     ranks = is_rank(environment)
     if shard is not None:
@@ -114,7 +123,7 @@ def job_of(shard: str | None, environment: Mapping[str, str] = os.environ) -> Jo
     if not ranks:
         return alone()
     # Only to meet at the start, on the host: what is generated is never sent.
-    dist.init_process_group("gloo", timeout=LONGEST_WAIT)
+    interruption.aside(lambda: meet("gloo"))
     name = torch.tensor(list(uuid.uuid4().bytes), dtype=torch.uint8)
     dist.broadcast(name, 0)
     return RankJob(bytes(name.tolist()).hex(), dist.get_rank(), dist.get_world_size())

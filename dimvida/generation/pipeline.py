@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from dimvida import interruption
-from dimvida.errors import DimvidaError, NotFinite
+from dimvida.errors import DimvidaError
 from dimvida.generation.completing import Completed, Completer
 from dimvida.generation.forms.base import Sample
 from dimvida.generation.loading import ChunkReader, Piece, ReadBatch, pieces, read_batches
@@ -34,7 +34,6 @@ from dimvida.generation.workers import ReadingProcesses
 from dimvida.generation.writing import WriterStage
 
 WAITING = 2  # batches in each queue
-_NAMED = 3  # objects that an error names
 PACK = 32  # rows that a thread of the pool packs at once
 _POLL = 0.1  # seconds after which a stage that waits looks whether another one failed
 T = TypeVar("T")
@@ -195,24 +194,14 @@ class Pipeline:
         while (batch := incoming.get(idle)) is not None:
             on_read(batch)
             rows = len(batch.given.rows)
-            completed = self._completed(batch.given) if rows else Completed(batch.given.views)
+            with interruption.let_in():
+                completed = self._completer.complete(batch.given) if rows else Completed(batch.given.views)
             starts = range(0, rows, PACK)
             with _room_for_threads():
                 jobs = [pool.submit(self._pack, batch, completed, slice(start, start + PACK)) for start in starts]
             outgoing.put(PackedBatch(batch, jobs))
             idle()
         outgoing.put(None)
-
-    def _completed(self, given: GivenBatch) -> Completed:
-        try:
-            with interruption.let_in():
-                return self._completer.complete(given)
-        except NotFinite as error:
-            objects = list(dict.fromkeys(given.rows[row].task.record.id for row in error.rows))
-            raise DimvidaError(
-                f"{', '.join(objects[:_NAMED])}{' and others' if len(objects) > _NAMED else ''}: {error.what} are not "
-                "finite numbers, so there is no picture; the checkpoint's weights overflow on this input"
-            ) from error
 
     def _go_on(self) -> None:
         if self._stop.is_set():
