@@ -5,15 +5,14 @@ from __future__ import annotations
 import textwrap
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    from rich.table import Table
+from dimvida.cli.output import WIDTH, console, new_table
 
+if TYPE_CHECKING:
     from dimvida.benchmark.end_to_end import Stage
     from dimvida.benchmark.sampling import ArmResult, BatchResult
     from dimvida.evaluation.solver_quality import Quality
     from dimvida.evaluation.views import Score
 
-WIDTH = 80
 OPERATIONS = 12  # the costliest; the file has all
 KEEP = {"break_on_hyphens": False, "break_long_words": False}  # names and addresses stay whole
 PROFILE_COLUMNS = {
@@ -55,7 +54,7 @@ def print_batch(result: BatchResult) -> None:
     on_gpu = any(arm.memory is not None for arm in result.arms)
     gflop = _number(result.gflop_per_step)
     print_wrapped(f"batch {result.batch}, {result.evaluations} steps: {gflop} GFLOP of matrix products a step")
-    table = _table()
+    table = new_table()
     table.add_column("arm", no_wrap=True)
     for heading in ("ms/step", "quartiles", "ms", "views/s", "of floor", "speed-up"):
         table.add_column(heading, justify="right", no_wrap=True)
@@ -77,7 +76,7 @@ def print_batch(result: BatchResult) -> None:
         step = result.ms_per_step(floor)
         quartiles = f"{_number(step.q1)}-{_number(step.q3)}"
         table.add_row(f"floor {name}", _number(step.median), quartiles, _number(floor.median))
-    _console().print(table)
+    console().print(table)
     _print_reasons(result.failed)
     _print_deviations(result)
     _print_profiles(result)
@@ -88,7 +87,7 @@ def print_batch(result: BatchResult) -> None:
 
 def print_steps(rows: list[dict[str, Any]]) -> None:
     """Training steps beside their floors, medians in milliseconds."""
-    table = _table()
+    table = new_table()
     for heading in ("preset", "stage"):
         table.add_column(heading, no_wrap=True)
     for heading in ("batch", "floor", "step", "draw", "Adam", "EMA", "overhead"):
@@ -97,21 +96,21 @@ def print_steps(rows: list[dict[str, Any]]) -> None:
         pieces = (row[name] and _number(row[name]["median"]) for name in ("floor", "step", "draw", "adam", "average"))
         overhead = f"{100 * row['overhead']:.1f} %"
         table.add_row(row["preset"], row["stage"], str(row["batch"]), *(text or "" for text in pieces), overhead)
-    _console().print(table)
+    console().print(table)
     print_wrapped("ms; overhead: the step less Adam and EMA, over its floor (forward and backward alone)")
 
 
 def print_end_to_end(stages: list[Stage], failed: dict[str, str]) -> None:
     """The whole way from pictures to pictures."""
     print_wrapped("end to end, files aside (generate: encode, sample and decode)")
-    table = _table()
+    table = new_table()
     table.add_column("stage")
     for heading in ("ms", "quartiles", "views/s"):
         table.add_column(heading, justify="right")
     for stage in stages:
         quartiles = f"{_number(stage.time.q1)}-{_number(stage.time.q3)}"
         table.add_row(stage.name, _number(stage.time.median), quartiles, _number(stage.views_per_second))
-    _console().print(table)
+    console().print(table)
     _print_reasons(failed)
 
 
@@ -144,18 +143,18 @@ def _print_profiles(result: BatchResult) -> None:
     if not profiled:
         return
     print_wrapped("share of a profiled step, % (outside: in no operation)")
-    table = _table()
+    table = new_table()
     table.add_column("arm", no_wrap=True)
     for heading in PROFILE_COLUMNS.values():
         table.add_column(heading, justify="right", no_wrap=True)
     for arm in profiled:
         table.add_row(arm.name, *(f"{100 * arm.profile.shares[kind]:.1f}" for kind in PROFILE_COLUMNS))
-    _console().print(table)
+    console().print(table)
 
 
 def _print_operations(arm: ArmResult) -> None:
     print_wrapped(f"{arm.name}, kernels launched one by one (bytes: each tensor once)")
-    table = _table()
+    table = new_table()
     table.add_column("operation", no_wrap=True)
     for heading in ("shapes", "calls/step", "us/call", "TFLOP/s", "GB/s"):
         table.add_column(heading, justify="right", no_wrap=True)
@@ -164,25 +163,12 @@ def _print_operations(arm: ArmResult) -> None:
         name = one.name.split("::")[-1]
         calls, us = f"{one.calls_per_step:.3g}", _number(one.us_per_call)
         table.add_row(name, one.shapes_text, calls, us, *rates)
-    _console().print(table)
+    console().print(table)
     if arm.profile is not None and (gaps := arm.profile.gaps):
         print_wrapped(
             f"{arm.name} as a graph: {gaps.kernels_per_step:.3g} kernels a step, {gaps.us_per_step:.3g} us a step "
             f"between them, {gaps.median_us:.2g} us at the median and {gaps.largest_us:.3g} us at most"
         )
-
-
-def _table() -> Table:
-    from rich import box
-    from rich.table import Table
-
-    return Table(box=box.SIMPLE, padding=(0, 1, 0, 0), pad_edge=False)
-
-
-def _console() -> Any:
-    from rich.console import Console
-
-    return Console(width=WIDTH, highlight=False)
 
 
 def _number(value: float) -> str:

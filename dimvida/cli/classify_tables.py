@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
+from dimvida.cli.output import console, new_table
 from dimvida.data.source import counted
 
 TITLES = {
@@ -23,20 +23,20 @@ TITLES = {
 
 def print_tables(results: dict[str, Any]) -> None:
     """The paper's tables, then those beyond them, then what McNemar's test says of the paper's."""
-    console = Console()
+    screen = console()
     cells, names = results["cells"], {cell["id"]: cell for cell in results["cells"]}
     for table in ("scratch", "finetuned"):
         chosen = [cell for cell in cells if cell["table"] == table]
         if chosen:
-            console.print(_paper_table(TITLES[table], chosen, results))
+            screen.print(_paper_table(TITLES[table], chosen, results))
     p_values = {comparison["b"]: comparison["p"] for comparison in results["comparisons"]}
     for group in dict.fromkeys(cell["group"] for cell in cells if cell["group"]):
-        console.print(_beyond_table(TITLES[group], [cell for cell in cells if cell["group"] == group], p_values))
+        screen.print(_beyond_table(TITLES[group], [cell for cell in cells if cell["group"] == group], p_values))
     firsts = {(cell["table"], cell["classifier"]): cell["id"] for cell in reversed(cells)}
     for table in ("scratch", "finetuned"):
         shown = [pair for pair in results["comparisons"] if _is_first_of(table, names[pair["a"]], firsts)]
         if shown:
-            console.print(_comparison_table(TITLES[table], shown, names))
+            screen.print(_comparison_table(TITLES[table], shown, names))
 
 
 def _is_first_of(table: str, cell: dict[str, Any], firsts: dict[tuple[str, str], str]) -> bool:
@@ -83,7 +83,7 @@ def _comparison_table(title: str, pairs: Sequence[dict[str, Any]], names: dict[s
 
 
 def _table(title: str, headings: Sequence[str]) -> Table:
-    table = Table(title=title, title_style="", title_justify="left")
+    table = new_table(title=title)
     for number, heading in enumerate(headings):
         table.add_column(heading, justify="left" if number < 2 or heading == "tested on" else "right")
     return table

@@ -8,6 +8,7 @@ import typer
 
 from dimvida._version import __version__
 from dimvida.cli import bench, classify, data, doctor, evaluate, generate, progress, report, reproduce, train
+from dimvida.cli.command import Command
 
 app = typer.Typer(
     name="dimvida",
@@ -42,12 +43,12 @@ def _options(
     pass
 
 
-app.command("generate")(generate.generate)
-app.command("train")(train.train)
-app.command("evaluate")(evaluate.evaluate)
-app.command("classify")(classify.classify)
-app.command("report")(report.report)
-app.command("reproduce")(reproduce.reproduce)
+app.command("generate", cls=Command)(generate.generate)
+app.command("train", cls=Command)(train.train)
+app.command("evaluate", cls=Command)(evaluate.evaluate)
+app.command("classify", cls=Command)(classify.classify)
+app.command("report", cls=Command)(report.report)
+app.command("reproduce", cls=Command)(reproduce.reproduce)
 app.add_typer(data.app, name="data")
 app.add_typer(bench.app, name="bench")
-app.command("doctor")(doctor.doctor)
+app.command("doctor", cls=Command)(doctor.doctor)

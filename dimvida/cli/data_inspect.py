@@ -8,18 +8,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich import box
-from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
+from dimvida.cli.output import WIDTH, console, new_table
 from dimvida.cli.progress import ProgressBar
 
 if TYPE_CHECKING:
     from dimvida.data.source import MultiViewSource
     from dimvida.data.summary import SourceSummary
 
-WIDTH = 80
 SAMPLE = 256
 SHOWN = 10  # unreadable files; --json has all
 
@@ -120,7 +117,7 @@ def _counts(counts: dict[str, int]) -> str:
 
 def _print_classes(source: MultiViewSource, summary: SourceSummary) -> None:
     splits = source.splits
-    table = Table("class", box=box.SIMPLE_HEAD, show_footer=len(summary.classes) > 1)
+    table = new_table("class", show_footer=len(summary.classes) > 1)
     table.columns[0].footer = f"{len(summary.classes)} classes"
     for split in splits:
         table.add_column(
@@ -134,7 +131,7 @@ def _print_classes(source: MultiViewSource, summary: SourceSummary) -> None:
         cells = [str(counts.get(split, 0)) for split in splits]
         total = [str(sum(counts.values()))] if len(splits) != 1 else []
         table.add_row(escape(name or "(unlabeled)"), *cells, *total)
-    Console(width=WIDTH, highlight=False).print(table)
+    console().print(table)
 
 
 def _print_unreadable(summary: SourceSummary) -> None:

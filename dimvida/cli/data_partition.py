@@ -7,24 +7,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich import box
-from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 from dimvida.cli.evaluation_data import require_readable
+from dimvida.cli.output import console, new_table
 from dimvida.errors import InputError
 
 if TYPE_CHECKING:
     from dimvida.data.partitions import Partitions
     from dimvida.data.source import MultiViewSource
 
-WIDTH = 80
-
 
 def partition(
     path: Annotated[Path, typer.Argument(help="Folder or zip file: multi-view, single-view or NMR.")],
-    output: Annotated[Path, typer.Option(help="Partition file to write (JSON).")],
+    out: Annotated[Path, typer.Option(metavar="FILE", help="Partition file to write (JSON).")],
     fractions: Annotated[str, typer.Option(help="Fractions of d, c and e.")] = "0.6,0.2,0.2",
     seed: Annotated[int, typer.Option(help="Seed of the choice.")] = 0,
     split: Annotated[str | None, typer.Option(help="Only objects of this split.")] = None,
@@ -40,15 +36,15 @@ def partition(
     from dimvida.data.opening import open_source
     from dimvida.data.partitions import make_partitions, save_partitions
 
-    if output.exists() and not overwrite:
-        raise InputError(f"--output {output}: exists; choose another name or give --overwrite")
+    if out.exists() and not overwrite:
+        raise InputError(f"--out {out}: exists; choose another name or give --overwrite")
     source = open_source(path, split=split, view=view)
     parts = make_partitions(source.records, _parse(fractions), seed, path.resolve().name)
-    save_partitions(parts, output)
+    save_partitions(parts, out)
     _print_table(source, parts)
     for note in source.notes:
         print(f"note: {note}")
-    print(f"partitions: {output}")
+    print(f"partitions: {out}")
     if not skip_bad:
         require_readable(source.left_out)
     return 0
@@ -65,10 +61,10 @@ def _print_table(source: MultiViewSource, partitions: Partitions) -> None:
     class_of = {record.id: record.class_name for record in source.records}
     parts = ("d", "c", "e")
     counts = {part: Counter(class_of[identity] for identity in partitions.part(part)) for part in parts}
-    table = Table("class", box=box.SIMPLE_HEAD, show_footer=True)
+    table = new_table("class", show_footer=True)
     table.columns[0].footer = "all"
     for part in parts:
         table.add_column(part, justify="right", footer=str(counts[part].total()))
     for name in sorted(set(class_of.values())):
         table.add_row(escape(name or "(unlabeled)"), *(str(counts[part][name]) for part in parts))
-    Console(width=WIDTH, highlight=False).print(table)
+    console().print(table)

@@ -13,14 +13,11 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich import box
-from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from dimvida._version import __version__
+from dimvida.cli.output import WIDTH, console, new_table
 
-WIDTH = 80
 EXTRAS = {
     "render": ("trimesh", "embreex"),
     "fid": ("torch_fidelity",),
@@ -157,7 +154,7 @@ def _how_to_build_cuda() -> str:
 
 
 def _print(facts: dict[str, Any]) -> None:
-    table = Table(box=box.SIMPLE, show_header=False, width=WIDTH, padding=(0, 1), pad_edge=False)
+    table = new_table(show_header=False, width=WIDTH)
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold", ratio=1)
 
@@ -177,10 +174,10 @@ def _print(facts: dict[str, Any]) -> None:
     for name, value in facts["environment"].items():
         row(name, f"{'not set' if value is None else repr(value)} ({VARIABLES[name]})")
 
-    console = Console(width=WIDTH, highlight=False)
-    console.print(table)
+    screen = console()
+    screen.print(table)
     for text in facts["advice"] or ["Nothing to improve."]:
-        console.print(Text(text), soft_wrap=False)
+        screen.print(Text(text), soft_wrap=False)
 
 
 def _native_rows(facts: dict[str, Any]) -> list[tuple[str, str]]:

@@ -6,11 +6,10 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from rich import box
-from rich.console import Console
 from rich.table import Table
 
 from dimvida.cli.bench_tables import print_wrapped
+from dimvida.cli.output import console, new_table
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -69,7 +68,7 @@ def print_scores(evaluation: Evaluation) -> None:
         table.add_row(CEILING, "", "", *_cells(measured, shown))
         if any(name in evaluation.reference for name in shown):
             table.add_row(TRUE, "", "", *_cells(evaluation.reference, shown))
-        Console().print(table)
+        console().print(table)
 
 
 def print_views(evaluation: Evaluation, view_names: Sequence[str]) -> None:
@@ -124,11 +123,11 @@ def _print_breakdown(kind: str, rows: Sequence[tuple[int, str, Scores]]) -> None
             pictures = max(estimate.count + (estimate.equal or 0) for estimate in scores.values())
             if pictures:
                 table.add_row(str(known), name, str(pictures), *_cells(scores, names))
-        Console().print(table)
+        console().print(table)
 
 
 def _table(title: str, first: Sequence[str], names: Sequence[str]) -> Table:
-    table = Table(title=title, title_style="", title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table = new_table(title=title)
     for heading in first:
         table.add_column(heading, justify="right")
     for name in names:

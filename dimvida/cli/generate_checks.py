@@ -12,7 +12,7 @@ SHEET_SUFFIXES = (".png", ".jpg")
 
 def check_needed(input_: str | None, output: Path | None) -> None:
     """Raise InputError where an option is missing that only --verify does without."""
-    for option, value in (("--input", input_), ("--output", output)):
+    for option, value in (("--data", input_), ("--out", output)):
         if value is None:
             raise InputError(f"Missing option '{option}'.")
 

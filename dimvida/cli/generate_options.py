@@ -15,7 +15,7 @@ def _option(panel: str, help_: str, *names: str, metavar: str | None = None, **m
 _HIDDEN = {"show_default": False}  # the text has it, in less room
 _INPUT, _MODEL, _OUTPUT = "Input", "Model", "Output"
 
-Input = Annotated[str | None, _option(_INPUT, "Folder or zip; 'sample': the bundled one.", "--input", metavar="PATH")]
+Input = Annotated[str | None, _option(_INPUT, "Folder or zip; 'sample': the bundled one.", "--data", metavar="PATH")]
 View = Annotated[str | None, _option(_INPUT, "Known views, as front,left; default: all.", metavar="NAMES")]
 Target = Annotated[str | None, _option(_INPUT, "Views to generate; default: all missing.", metavar="NAMES")]
 Split = Annotated[str | None, _option(_INPUT, "Only the objects of this split.", metavar="NAME")]
@@ -37,7 +37,7 @@ DType = Annotated[
 ]
 Device = Annotated[str, _option(_MODEL, "auto, cpu, cuda, cuda:1, ...", metavar="NAME")]
 
-Output = Annotated[Path | None, _option(_OUTPUT, "Folder to make, or to continue.", metavar="DIR")]
+Output = Annotated[Path | None, _option(_OUTPUT, "Folder to make, or to continue.", "--out", metavar="DIR")]
 Format = Annotated[
     str, _option(_OUTPUT, "imagefolder (default), webdataset, npy.", "--format", metavar="NAME", **_HIDDEN)
 ]

@@ -1,13 +1,35 @@
-"""Result files."""
+"""What commands leave behind: tables on the screen, result files."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dimvida.errors import InputError
 from dimvida.files import atomic_write, require_writable_file
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+WIDTH = 80
+
+
+def new_table(*headings: str, title: str = "", **options: Any) -> Table:
+    """An empty table in the one style of all commands; ``options`` are rich's."""
+    from rich import box
+    from rich.table import Table
+
+    look = {"box": box.SIMPLE_HEAD, "padding": (0, 1, 0, 0), "pad_edge": False, "title_justify": "left"}
+    return Table(*headings, title=title or None, title_style="", **look | options)
+
+
+def console() -> Console:
+    """Where tables are printed, as wide as the narrowest terminal."""
+    from rich.console import Console
+
+    return Console(width=WIDTH, highlight=False)
 
 
 def write_json(path: Path, result: dict[str, Any]) -> None:

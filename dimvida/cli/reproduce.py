@@ -29,7 +29,7 @@ def reproduce(
     data: Annotated[str, typer.Option(metavar="PATH", help="A folder, a zip or NMR; nmr:PATH insists.")],
     out: Annotated[Path, typer.Option(metavar="DIR", help="All results; the same command continues.")],
     preset: Annotated[str, typer.Option(metavar="NAME", help="paper, small or tiny.")] = "paper",
-    budget: Annotated[float, typer.Option(metavar="MINUTES", help="Fit all into so long; 0: no limit.")] = 0,
+    minutes: Annotated[float, typer.Option(metavar="M", help="Fit all into so long; 0: no limit.")] = 0,
     seeds: Annotated[int, typer.Option(metavar="N", help="Classifiers of each kind.")] = 3,
     seed: Annotated[int, typer.Option(metavar="S", help="Of all else that is random.")] = 0,
     classifiers: Annotated[
@@ -64,7 +64,7 @@ def reproduce(
     if is_rank():
         raise InputError("reproduce runs in one process; start it without torchrun")
     settings = Settings(
-        parse_data(data), preset, budget, seeds, seed, classifiers, tuple(weights or ()),
+        parse_data(data), preset, minutes, seeds, seed, classifiers, tuple(weights or ()),
         inception_weights, lpips_weights, beyond, tuple(set_ or ()), init,
     )  # fmt: skip
     # What classify would refuse is refused now, rather than after hours.

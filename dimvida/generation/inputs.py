@@ -38,7 +38,7 @@ def require_apart(source: Path, folder: Path) -> None:
         found = place.resolve()
         if output.is_relative_to(found) or found.is_relative_to(output):
             where = "inside" if output != found and output.is_relative_to(found) else "the same as, or around,"
-            raise InputError(f"--output {folder}: is {where} the input {place}; choose a folder beside it")
+            raise InputError(f"--out {folder}: is {where} the input {place}; choose a folder beside it")
 
 
 def _links(folder: Path, depth: int) -> Iterator[Path]:
@@ -86,7 +86,7 @@ def recheck_inputs(output: OutputFolder, plan: Plan, shard: Shard, reader: Chunk
     if changed and not output.overwrite:
         raise InputError(
             f"{changed[0]} since {shard.stem} of {output.folder} was made from it; put it back, "
-            "choose another --output, or give --overwrite"
+            "choose another --out, or give --overwrite"
         )
     missing = (place for place in places if plan.row(place).task.record.id not in recorded)
     readable = [reader.read(range(place, place + 1)).rows for place in missing]

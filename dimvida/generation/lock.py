@@ -110,7 +110,7 @@ class JobLock:
             os.ftruncate(self._handle, 0)
             os.pwrite(self._handle, job.encode(), 0)
         elif os.pread(self._handle, 4096, 0).decode(errors="replace") != job:
-            raise InputError(f"{self.folder}: another run is writing to it; wait for it, or choose another --output")
+            raise InputError(f"{self.folder}: another run is writing to it; wait for it, or choose another --out")
         fcntl.flock(self._handle, fcntl.LOCK_SH)
 
     def _try(self, kind: int) -> bool:

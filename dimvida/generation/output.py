@@ -70,7 +70,7 @@ class OutputFolder:
         self.overwrite = overwrite
         self._lock: JobLock | None = None
         if writing:
-            require_writable_folder("--output", self.folder)
+            require_writable_folder("--out", self.folder)
         self.check_configuration()
 
     def check_configuration(self) -> None:
@@ -241,7 +241,7 @@ def stored_configuration(folder: Path) -> dict[str, Any] | None:
     if not os.path.lexists(path):
         if all(_STALE.fullmatch(other.name) or other.name in (LOCK, GATE) for other in folder.iterdir()):
             return None
-        raise InputError(f"{folder}: not empty, and not an output of dimvida generate; choose another --output")
+        raise InputError(f"{folder}: not empty, and not an output of dimvida generate; choose another --out")
     try:
         content = json.loads(path.read_bytes())
         stored = dict(content["configuration"])
@@ -254,7 +254,7 @@ def stored_configuration(folder: Path) -> dict[str, Any] | None:
             "the same command continues"
         ) from error
     except (ValueError, KeyError, TypeError, RecursionError):
-        raise InputError(f"{path}: damaged; choose another --output, or remove the folder") from None
+        raise InputError(f"{path}: damaged; choose another --out, or remove the folder") from None
 
 
 def check_same(folder: Path, stored: Mapping[str, Any], configuration: Mapping[str, Any]) -> None:
@@ -264,7 +264,7 @@ def check_same(folder: Path, stored: Mapping[str, Any], configuration: Mapping[s
         if before != now:
             raise InputError(
                 f"{folder}: holds the output of another configuration ({_difference(key, before, now)}); "
-                "choose another --output, or give --overwrite"
+                "choose another --out, or give --overwrite"
             )
 
 

@@ -110,7 +110,7 @@ def make_plan(settings: Settings, speeds: Speeds, objects: dict[str, int], views
     evaluated = min(int(seconds["evaluation"] / max(speeds.evaluation, 1e-9)), objects["e"])
     if short or evaluated < 2:
         raise InputError(
-            f"--budget {settings.budget:g}: too short for {', '.join(short) or 'the evaluation'} here, after "
+            f"--minutes {settings.budget:g}: too short for {', '.join(short) or 'the evaluation'} here, after "
             f"{speeds.trial / 60:.1f} minutes of measuring; give more minutes, fewer --seeds, or a smaller --preset"
         )
     stages = {"autoencoder": config.autoencoder_stage, "diffusion": config.diffusion_stage}

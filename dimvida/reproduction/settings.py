@@ -54,7 +54,7 @@ class Settings:
         load_preset(self.preset, self.overrides)
         if not self.budget >= 0 or self.seeds < 1 or self.seed < 0:
             raise InputError(
-                f"--budget {self.budget:g}, --seeds {self.seeds}, --seed {self.seed}: must be at least 0, 1 and 0"
+                f"--minutes {self.budget:g}, --seeds {self.seeds}, --seed {self.seed}: must be at least 0, 1 and 0"
             )
 
     @property

@@ -71,7 +71,7 @@ class StageMaker:
 
     def partition(self) -> Stage:
         """Parts d, c and e."""
-        place = ("--output", str(self.out / PARTITION), "--overwrite")
+        place = ("--out", str(self.out / PARTITION), "--overwrite")
         return Stage(
             "partition",
             PARTITION,

@@ -75,7 +75,7 @@ def seconds_per_step(curve: Path) -> float:
     with open(curve) as file:
         points = [(int(row["step"]), float(row["seconds"])) for row in csv.DictReader(file)]
     if len(points) < 2:
-        raise DimvidaError(f"{curve}: too short to tell the speed; leave out --budget")
+        raise DimvidaError(f"{curve}: too short to tell the speed; leave out --minutes")
     (first, began), (last, ended) = points[0], points[-1]
     # The curve has tenths of a second; a machine faster than that has time for everything anyway.
     return max(ended - began, 0.1) / (last - first)

@@ -30,7 +30,7 @@ def refused(dimvida, tiny_checkpoint: Path, tmp_path: Path, tree) -> Callable[..
         before = tree(tmp_path)
         output = output or tmp_path / "out"
         existed = output.exists()
-        result = dimvida("generate", "--input", input_, "--output", output, "--checkpoint", checkpoint, *options)
+        result = dimvida("generate", "--data", input_, "--out", output, "--checkpoint", checkpoint, *options)
         assert result.code == 2, result
         assert len(result.errors) == 1, result.err
         assert "Traceback" not in result.err
@@ -47,7 +47,7 @@ def accepted(dimvida, tiny_checkpoint: Path, tmp_path: Path) -> Callable[..., st
 
     def call(input_: object, *options: object) -> str:
         result = dimvida(
-            "generate", "--input", input_, "--output", tmp_path / "out", "--checkpoint", tiny_checkpoint, *options
+            "generate", "--data", input_, "--out", tmp_path / "out", "--checkpoint", tiny_checkpoint, *options
         )
         assert result.code == 0, result
         return result.out
@@ -169,7 +169,7 @@ class TestUnreadableFiles:
     def test_among_others(self, dimvida, tiny_checkpoint: Path, tmp_path: Path, fronts: Path, kind: str):
         bad = fronts / "chair" / "b.png"
         bad.write_bytes(BROKEN[kind](bad.read_bytes()))
-        command = ["generate", "--input", fronts, "--output", tmp_path / "out", "--checkpoint", tiny_checkpoint]
+        command = ["generate", "--data", fronts, "--out", tmp_path / "out", "--checkpoint", tiny_checkpoint]
         command += ["--view", "front"]
         result = dimvida(*command)
         assert result.code == 1
@@ -278,7 +278,7 @@ class TestOutput:
         (tmp_path / "taken").write_text("mine")
         for output in (tmp_path / "taken", tmp_path / "taken" / "deeper"):
             assert f"{output}: " in (line := refused(fronts, "--view", "front", output=output))
-            assert "is a file; choose another --output" in line
+            assert "is a file; choose another --out" in line
 
     @pytest.mark.parametrize("options", [(), ("--overwrite",)])
     def test_a_folder_with_something_else(self, refused, fronts: Path, tmp_path: Path, options):
@@ -291,7 +291,7 @@ class TestOutput:
     def test_a_folder_inside_the_input(self, refused, dimvida, fronts: Path, tiny_checkpoint: Path, place: str):
         (fronts.parent / "link").symlink_to(fronts)
         output = fronts / place if place != "link/out" else fronts.parent / place
-        assert f"--output {output}: is " in refused(fronts, "--view", "front", output=output)
+        assert f"--out {output}: is " in refused(fronts, "--view", "front", output=output)
 
     def test_an_earlier_output_inside_the_input(self, refused, accepted, fronts: Path, tmp_path: Path):
         accepted(fronts, "--view", "front")
@@ -300,7 +300,7 @@ class TestOutput:
 
     def test_a_place_where_no_folder_can_be(self, refused, fronts: Path):
         line = refused(fronts, "--view", "front", output=Path("/proc/x"))
-        assert "--output /proc/x: no file can be written in /proc" in line
+        assert "--out /proc/x: no file can be written in /proc" in line
 
     def test_a_sheet_that_could_not_be_written(self, refused, fronts: Path):
         for sheet in ("/proc/sheet.png", "/proc/deeper/sheet.png"):
@@ -360,9 +360,9 @@ class TestProcess:
     @pytest.mark.parametrize(
         ("options", "named"),
         [
-            (("--input", "nothing", "--output", "out"), "nothing: empty"),
-            (("--input", "nothing", "--output", "taken"), "nothing: empty"),
-            (("--output", "out"), "--input"),
+            (("--data", "nothing", "--out", "out"), "nothing: empty"),
+            (("--data", "nothing", "--out", "taken"), "nothing: empty"),
+            (("--out", "out"), "--data"),
         ],
     )
     def test_exit_code_and_one_line(self, dimvida_process, tiny_checkpoint, tmp_path: Path, tree, options, named):
@@ -376,7 +376,7 @@ class TestProcess:
         assert tree(tmp_path) == before
 
     def test_debug_shows_the_trace(self, dimvida_process, tiny_checkpoint):
-        options = ("--input", "nowhere", "--output", "out", "--checkpoint", tiny_checkpoint)
+        options = ("--data", "nowhere", "--out", "out", "--checkpoint", tiny_checkpoint)
         result = dimvida_process("--debug", "generate", *options)
         assert result.code != 0
         assert "Traceback" in result.err and "nowhere: no such file or folder" in result.err

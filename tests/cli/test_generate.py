@@ -15,7 +15,7 @@ def generate(dimvida, tiny_checkpoint: Path):
     """Calls the command with the tiny checkpoint."""
 
     def call(input_: object, output: object, *options: object):
-        return dimvida("generate", "--input", input_, "--output", output, "--checkpoint", tiny_checkpoint, *options)
+        return dimvida("generate", "--data", input_, "--out", output, "--checkpoint", tiny_checkpoint, *options)
 
     return call
 

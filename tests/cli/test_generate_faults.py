@@ -37,7 +37,7 @@ def command(images: Path, tiny_checkpoint: Path) -> Callable[..., list[str]]:
     """A command line of eight shards."""
 
     def make(output: Path, *options: object) -> list[str]:
-        arguments = ["--input", images, "--output", output, "--checkpoint", tiny_checkpoint, "--skip-bad"]
+        arguments = ["--data", images, "--out", output, "--checkpoint", tiny_checkpoint, "--skip-bad"]
         arguments += ["--batch", 2, "--shard-size", OBJECTS // SHARDS, *options]
         return [sys.executable, "-m", "dimvida", "generate", *map(str, arguments)]
 

@@ -25,7 +25,7 @@ def images(tmp_path: Path, tiny_image) -> Path:
 
 
 def command(images: Path, output: Path, checkpoint: Path, *options: str) -> list[str]:
-    arguments = ["generate", "--input", str(images), "--output", str(output), "--checkpoint", str(checkpoint)]
+    arguments = ["generate", "--data", str(images), "--out", str(output), "--checkpoint", str(checkpoint)]
     return [sys.executable, "-m", "dimvida", *arguments, "--skip-bad", *options]
 
 

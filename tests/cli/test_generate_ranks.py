@@ -25,7 +25,7 @@ def options(tmp_path: Path, tiny_image, tiny_checkpoint: Path) -> Callable[..., 
     (folder / "07__front.png").write_bytes(b"not an image")
 
     def make(output: Path, *more: object) -> list[str]:
-        arguments = ["--input", folder.parent, "--output", output, "--checkpoint", tiny_checkpoint, "--skip-bad"]
+        arguments = ["--data", folder.parent, "--out", output, "--checkpoint", tiny_checkpoint, "--skip-bad"]
         return ["generate", *map(str, [*arguments, "--batch", 2, "--shard-size", 2, *more])]
 
     return make

@@ -68,7 +68,7 @@ def test_version(dimvida):
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [
-        (("generate",), "--input"),
+        (("generate",), "--data"),
         (("generate", "--nope"), "--nope"),
         (("nope",), "nope"),
         (("evaluate",), "--data"),
@@ -80,3 +80,39 @@ def test_wrong_usage_is_one_line(dimvida, arguments, named):
     assert result.code == 2
     assert len(result.err.splitlines()) == 1
     assert named in result.errors[0]
+
+
+def test_old_spellings_work_and_are_not_shown(dimvida, tmp_path, objects):
+    options = ("--view", "front", "--dry-run")
+    new = dimvida("generate", "--data", objects, "--out", tmp_path / "a", *options)
+    old = dimvida("generate", f"--input={objects}", "--output", tmp_path / "a", *options)
+    assert (new.code, new.out) == (old.code, old.out)
+    for command in ("generate", "reproduce"):
+        text = dimvida(command, "--help").out
+        assert not re.search(r"--(input|output|budget)\b", text)
+    assert "--budget" in dimvida("classify", "--help").out  # another thing, which has always had this name
+    assert "--minutes -1" in dimvida("reproduce", "--data", objects, "--out", tmp_path, "--budget", -1).errors[0]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("data", "inspect", "https://example.org/a.zip"),
+        ("generate", "--data=https://example.org/a.zip", "--out", "x"),
+        ("evaluate", "--data", "x", "--checkpoint", "s3://bucket/model"),
+        ("report", "https://example.org/run", "--out", "x"),
+    ],
+    ids=lambda arguments: arguments[0],
+)
+def test_a_web_address_is_refused_as_it_was_given(dimvida, arguments):
+    result = dimvida(*arguments)
+    assert result.code == 2
+    (line,) = result.errors
+    assert re.search(r"(https|s3)://\S+: web addresses are not read; download it", line)
+
+
+def test_a_home_folder_is_found_in_every_spelling(dimvida, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for arguments in (("data", "inspect", "~/nope"), ("evaluate", "--data=~/nope"), ("report", "~/nope", "--out=~/x")):
+        assert str(tmp_path / "nope") in dimvida(*arguments).errors[0]
+    assert "~nobody-of-that-name/x" in dimvida("data", "inspect", "~nobody-of-that-name/x").errors[0]

@@ -189,7 +189,7 @@ def test_a_failing_stage_ends_the_chain_in_one_line(shades: Path, tmp_path: Path
 
 def test_a_budget_sets_the_lengths_once_and_first_weights_are_taken(finished, shades: Path, tmp_path: Path, dimvida):
     out, first = tmp_path / "chain", finished[0] / "model"
-    asked = line(shades, out, "--budget", "600", "--init", str(first))
+    asked = line(shades, out, "--minutes", "600", "--init", str(first))
     result = dimvida(*asked)
     assert result.code == 0, result.err
     plan = state(out)["plan"]

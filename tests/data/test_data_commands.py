@@ -119,7 +119,7 @@ def test_inspect_real_data(run, modelnet_zip):
 
 
 def test_partition(run, path):
-    code, output = run("partition", path, "--output", "p.json", "--seed", 4)
+    code, output = run("partition", path, "--out", "p.json", "--seed", 4)
     assert code == 0
     lines = [" ".join(line.split()) for line in output.splitlines()]
     assert "chair 9 3 3" in lines
@@ -131,26 +131,26 @@ def test_partition(run, path):
 
 
 def test_partition_of_one_split_by_other_fractions(run, path):
-    run("partition", path, "--output", "p.json", "--split", "train", "--fractions", "0.2,0,0.8")
+    run("partition", path, "--out", "p.json", "--split", "train", "--fractions", "0.2,0,0.8")
     partitions = load_partitions("p.json")
     assert [len(partitions.part(part)) for part in "dce"] == [3, 0, 12]
     assert all(identity.startswith("train/") for identity in partitions.e)
 
 
 def test_partition_keeps_an_existing_file(run, path):
-    run("partition", path, "--output", "p.json")
+    run("partition", path, "--out", "p.json")
     before = Path("p.json").read_bytes()
-    with pytest.raises(InputError, match=r"--output p\.json: exists; choose another name or give --overwrite"):
-        run("partition", path, "--output", "p.json", "--seed", 1)
+    with pytest.raises(InputError, match=r"--out p\.json: exists; choose another name or give --overwrite"):
+        run("partition", path, "--out", "p.json", "--seed", 1)
     assert Path("p.json").read_bytes() == before
-    run("partition", path, "--output", "p.json", "--overwrite")
+    run("partition", path, "--out", "p.json", "--overwrite")
     assert Path("p.json").read_bytes() == before
-    run("partition", path, "--output", "p.json", "--seed", 1, "--overwrite")
+    run("partition", path, "--out", "p.json", "--seed", 1, "--overwrite")
     assert Path("p.json").read_bytes() != before
 
 
 @pytest.mark.parametrize("fractions", ["a,b,c", "0.5,0.5", "1,1,1", ""])
 def test_partition_with_unusable_fractions(run, path, fractions):
     with pytest.raises(InputError, match="fractions"):
-        run("partition", path, "--output", "p.json", "--fractions", fractions)
+        run("partition", path, "--out", "p.json", "--fractions", fractions)
     assert not Path("p.json").exists()

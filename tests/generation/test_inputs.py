@@ -173,7 +173,7 @@ def test_a_class_elsewhere_that_shifts_the_numbers_of_labels(generate, tmp_path:
 class TestApart:
     @pytest.mark.parametrize("output", ["data/out", "data/chair", "data/chair/a/deeper", "data", "."])
     def test_inside_around_and_the_same(self, data: Path, tmp_path: Path, output: str):
-        with pytest.raises(InputError, match=r"--output .*: is .* the input .*; choose a folder beside it"):
+        with pytest.raises(InputError, match=r"--out .*: is .* the input .*; choose a folder beside it"):
             require_apart(data, tmp_path / output)
 
     @pytest.mark.parametrize("output", ["out", "data-2", "other/deeper"])
@@ -198,6 +198,6 @@ class TestApart:
     def test_relative_names(self, data: Path, tmp_path: Path, monkeypatch):
         monkeypatch.chdir(data)
         for output in ("out", "chair/../out", "."):
-            with pytest.raises(InputError, match=f"--output {output.replace('.', '[.]')}: is"):
+            with pytest.raises(InputError, match=f"--out {output.replace('.', '[.]')}: is"):
                 require_apart(Path("."), Path(output))
         require_apart(Path("."), Path("../out"))

@@ -259,7 +259,7 @@ def test_stats_that_name_a_file_elsewhere_are_damaged(finished):
 def test_a_file_in_the_way(tmp_path: Path):
     (tmp_path / "file").write_text("mine")
     for folder in (tmp_path / "file", tmp_path / "file" / "deeper"):
-        with pytest.raises(InputError, match="is a file; choose another --output"):
+        with pytest.raises(InputError, match="is a file; choose another --out"):
             Writer(folder)
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "generation.json").unlink(missing_ok=True)
@@ -290,7 +290,7 @@ def test_what_cannot_be_read_is_not_called_damaged(finished, name: str):
 
 def test_a_folder_that_cannot_be_made(tmp_path: Path):
     for place in (Path("/proc/out"), Path("/proc/out/deeper")):
-        with pytest.raises(InputError, match=rf"--output {place}: no file can be written in /proc .*choose another"):
+        with pytest.raises(InputError, match=rf"--out {place}: no file can be written in /proc .*choose another"):
             Writer(place)
 
 

@@ -44,7 +44,7 @@ def trained(data: Path, out: Path, *settings: str):
 
 
 def generated(data: Path, run: Path, out: Path, *arguments: str | Path) -> Path:
-    result = command("generate", "--input", data, "--output", out, "--checkpoint", run, *arguments)
+    result = command("generate", "--data", data, "--out", out, "--checkpoint", run, *arguments)
     assert result.code == 0, result.err
     return out
 

@@ -129,7 +129,7 @@ def test_starts_from_the_weights_of_another_checkpoint(finished: tuple[Path, Res
 @pytest.mark.parametrize("split", [["--split", "train"], []], ids=["split", "all"])
 def test_trains_on_part_d_of_a_partition(boxes: Path, tmp_path: Path, split: list[str]):
     file, out = tmp_path / "parts.json", tmp_path / "run"
-    assert command("data", "partition", boxes, "--output", file, *split).code == 0
+    assert command("data", "partition", boxes, "--out", file, *split).code == 0
     parts = json.loads(file.read_text())
     result = train(boxes, out, "--partition", file, "--minutes", "0.000001", *split)
     assert (result.code, result.errors) == (0, [])

@@ -209,8 +209,8 @@ def test_one_minute_on_real_views_lowers_both_losses(modelnet_zip: Path, tmp_pat
         assert float(points[-1]["validation_loss"]) < float(points[0]["validation_loss"])
 
     completed = tmp_path / "completed"
-    data = ["--input", modelnet_zip, "--split", "test", "--view", "front", "--target", "back"]
-    result = command("generate", *data, "--output", completed, "--checkpoint", out, "--steps", "4")
+    data = ["--data", modelnet_zip, "--split", "test", "--view", "front", "--target", "back"]
+    result = command("generate", *data, "--out", completed, "--checkpoint", out, "--steps", "4")
     assert (result.code, result.errors) == (0, [])
     rows = [json.loads(line) for line in (completed / "metadata.jsonl").read_text().splitlines()]
     assert len(rows) > 500 and {row["view"] for row in rows} == {"back"}
