@@ -71,7 +71,8 @@ def masked_step_(
 
     Raises:
         TypeError: A tensor has the wrong dtype.
-        ValueError: A tensor has the wrong shape or device or is not contiguous, or clip is not positive.
+        ValueError: A tensor has the wrong shape or device or is not contiguous, clip is not positive, or x, x0_prev or
+            low shares memory with another tensor; out and noise may be one of them, but not a part.
         IndexError: step is no row of the table (CPU; elsewhere nothing is changed, since a kernel cannot raise).
         RuntimeError: A floating tensor requires grad while grad mode is on.
     """
@@ -117,7 +118,8 @@ def group_norm_silu_(
 
     Raises:
         TypeError: A tensor has the wrong dtype.
-        ValueError: A tensor has the wrong shape, device or layout, or a number is out of range.
+        ValueError: A tensor has the wrong shape, device or layout, a number is out of range, or what is written shares
+            memory with another tensor or, row by row, with itself.
         IndexError: step is none of rows (CPU; elsewhere nothing is changed, since a kernel cannot raise).
         RuntimeError: A floating tensor requires grad while grad mode is on.
     """
@@ -154,7 +156,8 @@ def philox_normal_(z: Tensor, sample_ids: Tensor, seed: Tensor, draw: int) -> No
 
     Raises:
         TypeError: A tensor has the wrong dtype.
-        ValueError: A tensor has the wrong shape or device or is not contiguous, or draw is out of range.
+        ValueError: A tensor has the wrong shape or device, is not contiguous or shares memory with z, or draw is out
+            of range.
         RuntimeError: z requires grad while grad mode is on.
     """
     torch.ops.dimvida.philox_normal_(z, sample_ids, seed, draw)

@@ -148,6 +148,9 @@ def check_group_norm_silu(
         if tensor is not None:
             _check(tensor, name, like_left, left.shape, device, contiguous=False)
     _check(out, "out", FLOATING, (batch, width), device, contiguous=False)
+    for tensor, name in ((out, "out"), (sum, "sum")):
+        if tensor is not None and batch > 1 and tensor.stride(0) < tensor.shape[1]:
+            raise ValueError(f"the rows of {name}, which are written, share memory: {tensor.stride(0)} apart")
     _check(weight, "weight", FLOAT32, (width,), device)
     _check(bias, "bias", FLOAT32, (width,), device)
     if groups < 1 or width % groups:

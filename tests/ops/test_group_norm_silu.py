@@ -252,3 +252,89 @@ def test_a_tensor_without_storage_is_refused():
     case.residual.untyped_storage().resize_(0)
     with pytest.raises((ValueError, RuntimeError)):
         OPS.group_norm_silu_(*case.args())
+
+
+def overlapping_rows(columns: int, stride: int, rows: int = 5) -> Tensor:
+    return torch.randn((rows - 1) * stride + columns).as_strided((rows, columns), (stride, 1))
+
+
+@pytest.mark.parametrize("stride", [0, 1, 24, 47])
+@pytest.mark.parametrize("name", ["out", "sum"])
+@pytest.mark.parametrize("backend", [OPS.group_norm_silu_, reference.group_norm_silu_], ids=["op", "reference"])
+def test_rows_that_are_written_over_each_other_are_refused(backend, name: str, stride: int):
+    case = random_case()
+    columns = getattr(case, name).shape[1]
+    if stride >= columns:
+        return
+    case = replace(case, **{name: overlapping_rows(columns, stride)})
+    before = getattr(case, name).clone()
+    with pytest.raises(ValueError, match=f"the rows of {name}, which are written, share memory"):
+        backend(*case.args())
+    assert torch.equal(getattr(case, name), before)
+
+
+def test_rows_that_are_read_may_be_one_row():
+    case = random_case()
+    repeated = replace(case, left=case.left[:1].expand(5, -1), residual=case.residual[:1].expand(5, -1))
+    expected = replace(case, left=repeated.left.clone(), residual=repeated.residual.clone()).to("cpu")
+    OPS.group_norm_silu_(*repeated.args())
+    OPS.group_norm_silu_(*expected.args())
+    assert torch.equal(repeated.out, expected.out)
+    one = random_case(batch=1)
+    one = replace(one, out=torch.zeros(48).as_strided((1, 48), (0, 1)))  # of one row, the distance says nothing
+    OPS.group_norm_silu_(*one.args())
+    assert one.out.any()
+
+
+@pytest.mark.parametrize("batch", [1, 5])
+@pytest.mark.parametrize("written", ["out", "sum"])
+@pytest.mark.parametrize("other", ["left", "right", "residual", "weight", "bias", "rows", "sum", "out"])
+def test_memory_that_is_shared_is_refused(other: str, written: str, batch: int):
+    case = random_case(batch)
+    if other == written:
+        return
+    theirs, ours = getattr(case, other), getattr(case, written)
+    memory = torch.randn(theirs.numel() + 2 * ours.numel())
+    start = max(theirs.numel() - 1, 0)
+    case = replace(
+        case,
+        **{
+            other: memory[: theirs.numel()].view(theirs.shape),
+            written: memory[start : start + ours.numel()].view(ours.shape),
+        },
+    )
+    before = memory.clone()
+    with pytest.raises(ValueError, match="shares memory"):
+        OPS.group_norm_silu_(*case.args())
+    assert torch.equal(memory, before)
+
+
+@pytest.mark.parametrize("name", ["left", "residual"])
+def test_the_sum_may_be_what_it_is_made_of_and_columns_may_lie_side_by_side(name: str):
+    case = random_case()
+    expected = case.to("cpu")
+    OPS.group_norm_silu_(*expected.args())
+    joined = torch.zeros(5, 3 * 48)
+    tensors = {
+        "out": joined[:, :48],
+        "left": joined[:, 48:72],
+        "right": joined[:, 72:96],
+        "residual": joined[:, 96:120],
+    }
+    for key in ("left", "right", "residual"):
+        tensors[key].copy_(getattr(case, key))
+    OPS.group_norm_silu_(*replace(case, **tensors, sum=tensors[name]).args())
+    assert torch.equal(tensors["out"], expected.out) and torch.equal(tensors[name], expected.sum)
+
+
+def test_columns_that_reach_into_each_other_are_refused():
+    case = random_case()
+    joined = torch.zeros(5, 3 * 48)
+    for left in (joined[:, 47:71], joined[:, 20:44]):
+        with pytest.raises(ValueError, match="out shares memory with left"):
+            OPS.group_norm_silu_(*replace(case, out=joined[:, :48], left=left).args())
+    # The end of a row reaches into the beginning of the next.
+    flat = torch.zeros(6 * 60)
+    case = replace(case, out=flat.as_strided((5, 48), (60, 1)), left=flat.as_strided((5, 24), (60, 1), 50))
+    with pytest.raises(ValueError, match="out shares memory with left"):
+        OPS.group_norm_silu_(*case.args())

@@ -201,6 +201,51 @@ def test_messages_name_the_argument(make_step, changes, error, message):
         OPS.masked_step_(*replace(make_step(), **changes).args())
 
 
+@pytest.mark.parametrize("written", ["x", "x0_prev", "low"])
+@pytest.mark.parametrize("other", ["x", "x0_prev", "low", "out", "noise"])
+@pytest.mark.parametrize("shift", [0, 1, 64, 5 * 64 - 1])
+def test_masked_step_refuses_memory_that_is_shared(make_step, written, other, shift):
+    if other == written:
+        return
+    case = make_step(noise=True, low_dtype=torch.float32, known=0.0)
+    count = case.x.numel()
+    memory = torch.randn(2 * count)
+    case = replace(
+        case, **{written: memory[:count].view_as(case.x), other: memory[shift : shift + count].view_as(case.x)}
+    )
+    before = memory.clone()
+    if shift == 0 and other in ("out", "noise"):  # each element is read before it is written
+        expected = case.clone()
+        reference.masked_step_(*expected.args())
+        OPS.masked_step_(*case.args())
+        torch.testing.assert_close(getattr(case, written), getattr(expected, written))
+    else:
+        with pytest.raises(ValueError, match=r"shares? memory"):
+            OPS.masked_step_(*case.args())
+        assert torch.equal(memory, before)
+
+
+def test_tensors_side_by_side_in_one_memory_are_taken(make_step):
+    case = make_step(noise=True)
+    memory = torch.empty(5, *case.x.shape)
+    names = ("x", "x0_prev", "out", "noise")
+    tensors = {name: memory[i].copy_(getattr(case, name)) for i, name in enumerate(names)}
+    expected = case.clone()
+    OPS.masked_step_(*expected.args())
+    OPS.masked_step_(*replace(case, **tensors).args())
+    assert torch.equal(memory[0], expected.x) and torch.equal(memory[1], expected.x0_prev)
+
+
+@pytest.mark.parametrize("name", ["sample_ids", "seed"])
+def test_philox_normal_refuses_memory_that_is_shared(name):
+    memory = torch.ones(20, dtype=torch.int64)
+    z = memory.view(torch.float32)[2:14].view(2, 6)
+    ids, seed = (memory[:2], torch.tensor([1])) if name == "sample_ids" else (torch.arange(2), memory[6:7])
+    with pytest.raises(ValueError, match=f"z shares memory with {name}"):
+        ops.philox_normal_(z, ids, seed, 0)
+    assert (memory == 1).all()
+
+
 @given(data=st.data())
 @settings(max_examples=100, deadline=None)
 def test_philox_normal_refuses_what_does_not_fit(data):
