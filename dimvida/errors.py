@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
+from typing import Any
 
 
 class DimvidaError(Exception):
@@ -58,3 +60,28 @@ class SaidElsewhere(DimvidaError):
     def __init__(self, code: int) -> None:
         super().__init__("another process tells what went wrong")
         self.code = code
+
+
+def require_whole(name: str, value: Any, low: int, high: int, spoken: str | None = None) -> int:
+    """A whole number in a range: an int, or what Python takes for one, such as numpy's, but no truth value.
+
+    Args:
+        name: What it is called in the message.
+        value: The number.
+        low, high: Smallest and largest allowed.
+        spoken: How ``high`` is written in the message.
+
+    Raises:
+        InputError: For anything else.
+    """
+    try:
+        number = operator.index(value)
+    except TypeError:
+        number = None
+    if number is None or str(getattr(value, "dtype", type(value).__name__)).endswith("bool"):
+        raise InputError(f"{name} must be a whole number, not {value!r}")
+    if number < low:
+        raise InputError(f"{name} must be at least {low}, not {number}")
+    if number > high:
+        raise InputError(f"{name} must be at most {spoken or high}, not {number}")
+    return number

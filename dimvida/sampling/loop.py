@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+import numbers
 from collections.abc import Callable
 
 import torch
@@ -14,7 +15,7 @@ from dimvida.diffusion.masking import multi_time
 from dimvida.diffusion.schedule import VPSchedule
 from dimvida.diffusion.solvers import step_table
 from dimvida.diffusion.step_table import StepTable
-from dimvida.errors import InputError
+from dimvida.errors import InputError, require_whole
 from dimvida.models.score_network import ScoreNetwork
 from dimvida.sampling.engine import DTYPES, default_dtype, engine_of
 from dimvida.sampling.modes import plain_modes
@@ -55,15 +56,15 @@ def sample(
             is given: then they are the start at t = 1.
         known: bool [B, V]; each row may have its own set.
         solver: One of ``dimvida.diffusion.solvers.SOLVERS``.
-        steps: Network evaluations, at least 1.
-        seed: From 0 to 2^63 - 1.
+        steps: Network evaluations, a whole number from 1 to ``dimvida.diffusion.solvers.STEPS_LIMIT``.
+        seed: A whole number from 0 to 2^63 - 1.
         sample_ids: int64 [B], by default 0 .. B-1. A row's noise depends on its id and the seed alone.
         backend: ``eager``: every step in plain PyTorch, the reference. ``fused``: native kernels, and for a
             ``ScoreNetwork`` the engine of ``dimvida.sampling.engine``. ``auto``: ``fused`` where the native module
             serves the device, else ``eager``.
         noise: float [rows, B, V, D], replaces the drawn noise. ``rows`` equals ``steps`` for every solver but
             ``repaint``, which has extra rows that only add noise.
-        x0_clip: Clamp the predicted clean latents to +-x0_clip.
+        x0_clip: Clamp the predicted clean latents to +-x0_clip, above 0; by default they are not.
         schedule: Noise schedule, by default the paper's.
         spacing: Spacing of the time grid, by default the solver's own.
         prediction: What the network predicts, ``noise`` (minus the noise, as in the paper) or ``velocity``, see
@@ -75,20 +76,22 @@ def sample(
         float32 [B, V, D]; known views bit for bit as given.
 
     Raises:
-        InputError: For an unknown solver or backend, or a number out of range.
-        ValueError: For tensors whose shape or dtype does not fit.
+        InputError: For an unknown solver or backend, or a number of another kind or out of range.
+        ValueError: For tensors whose shape, dtype or device does not fit.
     """
+    _require_tensors(latents=latents, known=known, sample_ids=sample_ids, noise=noise)
     backend = resolve_backend(backend, latents.device)
     dtype = resolve_dtype(dtype, backend, latents.device)
     table = step_table(solver, steps, schedule, spacing)
     with plain_modes(latents.device):
-        known, sample_ids = _validate(latents, known, sample_ids, seed, noise, x0_clip, len(table))
+        seed, x0_clip = require_seed(seed), _require_clip(x0_clip)
+        known, sample_ids = _validate(score_network, latents, known, sample_ids, noise, len(table))
         trajectory = Trajectory(
             table=table.tensor(prediction).to(latents.device),
             known=known.contiguous(),
             sample_ids=sample_ids,
             seed=torch.tensor([seed], dtype=torch.int64, device=latents.device),
-            noise=noise if noise is None else noise.float().contiguous(),
+            noise=noise if noise is None else noise.to(latents.device, torch.float32).contiguous(),
             x0_clip=x0_clip,
         )
         x = latents.float().clone(memory_format=torch.contiguous_format)
@@ -168,26 +171,47 @@ def resolve_dtype(dtype: torch.dtype | None, backend: str, device: torch.device)
     return dtype
 
 
+def require_seed(seed: int) -> int:
+    """A seed as an int.
+
+    Raises:
+        InputError: Unless it is a whole number from 0 to 2^63 - 1.
+    """
+    return require_whole("seed", seed, 0, SEED_LIMIT - 1, "2^63 - 1")
+
+
+def _require_clip(x0_clip: float) -> float:
+    if not isinstance(x0_clip, numbers.Real) or isinstance(x0_clip, bool) or not x0_clip > 0:  # also refuses NaN
+        raise InputError(f"x0_clip must be a number above 0, not {x0_clip!r}")
+    return float(x0_clip)
+
+
+def _require_tensors(**tensors: Tensor | None) -> None:
+    for name, tensor in tensors.items():
+        optional = name in ("sample_ids", "noise") and tensor is None
+        if not optional and not isinstance(tensor, Tensor):
+            raise ValueError(f"{name} must be a tensor, not {type(tensor).__name__}")
+
+
 def _validate(
-    latents: Tensor,
-    known: Tensor,
-    sample_ids: Tensor | None,
-    seed: int,
-    noise: Tensor | None,
-    x0_clip: float,
-    rows: int,
+    network: Network, latents: Tensor, known: Tensor, sample_ids: Tensor | None, noise: Tensor | None, rows: int
 ) -> tuple[Tensor, Tensor]:
     if latents.ndim != 3 or not latents.is_floating_point():
         raise ValueError(f"latents must be float [B, V, D], not {latents.dtype} {list(latents.shape)}")
-    batch, views, _ = latents.shape
+    batch, views, size = latents.shape
+    if isinstance(network, ScoreNetwork):
+        if (views, size) != (network.views, network.latent_dim):
+            wanted = f"[B, {network.views}, {network.latent_dim}]"
+            raise ValueError(f"the network takes latents {wanted}, not {list(latents.shape)}")
+        place = network.output.weight.device
+        if place != latents.device:
+            raise ValueError(f"the network is on {place}, the latents are on {latents.device}")
     if known.dtype != torch.bool or known.shape != (batch, views):
         raise ValueError(f"known must be bool [{batch}, {views}], not {known.dtype} {list(known.shape)}")
-    if not 0 <= seed < SEED_LIMIT:
-        raise InputError(f"seed must be between 0 and 2^63 - 1, not {seed}")
-    if not x0_clip > 0:
-        raise InputError(f"x0_clip must be above 0, not {x0_clip}")
-    if noise is not None and noise.shape != (rows, *latents.shape):
-        raise ValueError(f"noise must be [{rows}, {batch}, {views}, D], not {list(noise.shape)}")
+    if noise is not None and (noise.shape != (rows, *latents.shape) or not noise.is_floating_point()):
+        raise ValueError(
+            f"noise must be float [{rows}, {batch}, {views}, {size}], not {noise.dtype} {list(noise.shape)}"
+        )
     if sample_ids is None:
         sample_ids = torch.arange(batch, device=latents.device)
     if sample_ids.dtype != torch.int64 or sample_ids.shape != (batch,):

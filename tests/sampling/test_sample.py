@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 
 import gaussian
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from dimvida.diffusion.solvers import SOLVERS, step_table
+from dimvida.diffusion.solvers import SOLVERS, STEPS_LIMIT, step_table
 from dimvida.errors import InputError
 from dimvida.models import ScoreNetwork
 from dimvida.sampling import sample
@@ -155,12 +156,37 @@ def test_sample_ids_are_stable_hashes():
     ("changes", "message"),
     [
         ({"solver": "heun"}, "unknown solver"),
+        ({"solver": ["ddim"]}, "unknown solver"),
         ({"steps": 0}, "steps must be at least 1"),
+        ({"steps": np.int64(-3)}, "steps must be at least 1"),
+        ({"steps": STEPS_LIMIT + 1}, "steps must be at most 10000, not 10001"),
+        ({"steps": 2**63}, "steps must be at most 10000"),
+        ({"steps": 2.5}, "steps must be a whole number, not 2.5"),
+        ({"steps": 2.0}, "steps must be a whole number"),
+        ({"steps": math.nan}, "steps must be a whole number"),
+        ({"steps": "3"}, "steps must be a whole number, not '3'"),
+        ({"steps": True}, "steps must be a whole number, not True"),
+        ({"steps": torch.tensor(True)}, "steps must be a whole number"),
+        ({"steps": None}, "steps must be a whole number"),
         ({"backend": "cuda"}, "unknown backend"),
-        ({"seed": -1}, "seed must be between"),
-        ({"seed": 2**63}, "seed must be between"),
-        ({"x0_clip": 0.0}, "x0_clip must be above 0"),
-        ({"x0_clip": math.nan}, "x0_clip must be above 0"),
+        ({"seed": -1}, "seed must be at least 0"),
+        ({"seed": 2**63}, r"seed must be at most 2\^63 - 1"),
+        ({"seed": 1.5}, "seed must be a whole number"),
+        ({"seed": False}, "seed must be a whole number"),
+        ({"seed": "1"}, "seed must be a whole number"),
+        ({"x0_clip": 0.0}, "x0_clip must be a number above 0"),
+        ({"x0_clip": -1}, "x0_clip must be a number above 0"),
+        ({"x0_clip": math.nan}, "x0_clip must be a number above 0"),
+        ({"x0_clip": True}, "x0_clip must be a number above 0"),
+        ({"x0_clip": "3"}, "x0_clip must be a number above 0"),
+        ({"x0_clip": None}, "x0_clip must be a number above 0"),
+        ({"latents": np.zeros((2, 4, 6), np.float32)}, "latents must be a tensor, not ndarray"),
+        ({"known": [[True] * 4] * 2}, "known must be a tensor, not list"),
+        ({"sample_ids": [0, 1]}, "sample_ids must be a tensor, not list"),
+        ({"noise": 0}, "noise must be a tensor, not int"),
+        ({"latents": torch.zeros(2, 3, 8), "known": torch.zeros(2, 3, dtype=torch.bool)}, "the network takes latents"),
+        ({"latents": torch.zeros(2, 4, 6, device="meta")}, "the network is on cpu, the latents are on meta"),
+        ({"noise": torch.zeros(3, 2, 4, 6, dtype=torch.int64)}, "noise must be float"),
         ({"known": torch.zeros(2, 3, dtype=torch.bool)}, "known must be bool"),
         ({"known": torch.zeros(2, 4)}, "known must be bool"),
         ({"latents": torch.zeros(2, 24)}, "latents must be float"),
@@ -178,3 +204,22 @@ def test_bad_arguments(network: ScoreNetwork, changes, message: str):
     } | changes
     with pytest.raises((InputError, ValueError), match=message):
         sample(network.cpu(), **arguments)
+
+
+def test_whole_numbers_of_any_kind(network: ScoreNetwork):
+    latents, known = torch.randn(2, 4, 6), masks(2, 4)
+    options = {"dtype": torch.float32}
+    expected = sample(network.cpu(), latents, known, steps=3, seed=2, x0_clip=2.0, **options)
+    for kind in (np.int64, np.uint8, torch.tensor):
+        got = sample(network, latents, known, steps=kind(3), seed=kind(2), x0_clip=np.float64(2), **options)
+        assert torch.equal(got, expected)
+    assert torch.equal(sample(network, latents, known, steps=3, seed=2, x0_clip=2, **options), expected)
+
+
+def test_the_largest_number_of_steps_has_coefficients_that_tell_steps_apart():
+    rows = step_table("euler-maruyama", STEPS_LIMIT).tensor()
+    gain = (rows[:, 2].double() - 1).abs()  # of x, beside 1
+    exact = torch.tensor(
+        [row.a - 1 for row in step_table("euler-maruyama", STEPS_LIMIT).rows], dtype=torch.float64
+    ).abs()
+    assert float(((gain - exact) / exact).abs().max()) < 1e-3
