@@ -241,6 +241,8 @@ class MultiViewModel(nn.Module):
         Raises:
             InputError: As ``generate``.
         """
+        known = known.to(self.device, non_blocking=True)
+        sample_ids = None if sample_ids is None else sample_ids.to(self.device, non_blocking=True)
         if not self.is_trained:
             raise InputError("the score network of this checkpoint is untrained; train its diffusion stage first")
         defaults = self.config.sampling
