@@ -17,6 +17,7 @@ from dimvida.sampling.multiview import MultiViewModel
 from dimvida.sampling.noise import sample_id
 
 LARGEST_AUTO = 16384
+NAMED = 3  # objects that an error names
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,12 +149,11 @@ def _host_memory(like: Tensor) -> Tensor:
 
 
 def _not_finite(error: NotFinite, names: tuple[str, ...]) -> str:
-    """One line that names the objects."""
-    named = [names[row] for row in error.rows[:3]]
-    more = f" and {len(error.rows) - 3} more of this batch" if len(error.rows) > 3 else ""
+    """One line that names the objects, each once for all of its draws."""
+    objects = list(dict.fromkeys(names[row] for row in error.rows))
     return (
-        f"{', '.join(named)}{more}: the {error.what} made of it are not finite (NaN or infinity); the checkpoint's "
-        "weights overflow, or --dtype is too narrow for them"
+        f"{', '.join(objects[:NAMED])}{' and others' if len(objects) > NAMED else ''}: {error.what} are not finite "
+        "(NaN or infinity), so there is no picture; the checkpoint's weights overflow, or --dtype is too narrow"
     )
 
 

@@ -65,8 +65,7 @@ class GeneratedViews(Dataset):
     Example:
         >>> import dimvida
         >>> from dimvida.generation.dataset import GeneratedViews
-        >>> from dimvida.generation.sample import sample_input
-        >>> objects = GeneratedViews(dimvida.load("bundled"), sample_input(), given=["front"], batch=4, steps=2)
+        >>> objects = GeneratedViews(dimvida.load("bundled"), "sample", given="front", batch=4, steps=2)
         >>> item = objects[0]
         >>> item["views"].shape, item["known"].tolist()
         (torch.Size([4, 3, 64, 64]), [True, False, False, False])
@@ -85,7 +84,7 @@ class GeneratedViews(Dataset):
     ) -> None:
         given = (given,) if isinstance(given, str) else given
         if not isinstance(source, MultiViewSource):
-            source = open_input(os.path.expanduser(source), model.view_names, given)
+            source = open_input(source, model.view_names, given)
         if batch < 1:
             raise InputError(f"batch must be at least 1, not {batch}")
         self._plan = make_plan(source, model.view_names, given=given)
@@ -198,8 +197,7 @@ class StoredViews(Dataset):
 
     Example:
         >>> from dimvida.generation.dataset import StoredViews
-        >>> from dimvida.generation.sample import sample_truth
-        >>> objects = StoredViews(sample_truth())
+        >>> objects = StoredViews("sample")
         >>> objects[0]["views"].shape, objects.view_names
         (torch.Size([4, 3, 64, 64]), ('front', 'right', 'back', 'left'))
     """
@@ -212,7 +210,7 @@ class StoredViews(Dataset):
         channels: int = 3,
         view_names: Sequence[str] | None = None,
     ) -> None:
-        self._source = open_source(os.path.expanduser(path))
+        self._source = open_source(path)
         if not len(self._source):
             raise InputError(f"{path}: no objects")
         self.classes = self._source.classes

@@ -223,7 +223,7 @@ def test_objects_whose_numbers_overflow_are_named_and_nothing_of_them_is_written
     model.__class__, model.rows = OverflowingModel, (1, 2)
     with pytest.raises(DimvidaError) as caught, start(tmp_path / "out", batch=batch, shard_size=8) as generation:
         generation.run()
-    assert str(caught.value).startswith("chair/01, chair/02: the latents made of it are not finite (NaN or infinity)")
+    assert str(caught.value).startswith("chair/01, chair/02: latents are not finite (NaN or infinity)")
     assert not list((tmp_path / "out").rglob("*.png"))
     assert no_thread_is_left()
 
