@@ -21,7 +21,7 @@ def render(
     meshes: Annotated[
         Path, typer.Argument(metavar="MESHES", help="<class>/*.{off,obj,ply,stl,glb} or <class>/<split>/*.")
     ],
-    output: Annotated[Path, typer.Argument(metavar="OUTPUT", help="A new folder, or a .zip.")],
+    output: Annotated[Path, typer.Argument(metavar="OUTPUT", help="A new folder or .zip, or an unfinished one.")],
     azimuths: opt.Azimuths = None,
     views_count: opt.ViewsCount = None,
     views: opt.ViewNames = None,

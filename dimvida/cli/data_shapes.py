@@ -14,7 +14,7 @@ from dimvida.data.shapes.plan import ShapesPlan, make_from_item
 
 
 def shapes(
-    output: Annotated[Path, typer.Argument(metavar="OUTPUT", help="A new folder, or a .zip.")],
+    output: Annotated[Path, typer.Argument(metavar="OUTPUT", help="A new folder or .zip, or an unfinished one.")],
     train_per_class: Annotated[int, typer.Option(min=0, metavar="N", help="Objects of a class.")] = 400,
     test_per_class: Annotated[int, typer.Option(min=0, metavar="N", help="Objects of a class.")] = 60,
     seed: Annotated[int, typer.Option(metavar="S", help="Another gives other objects.")] = 0,

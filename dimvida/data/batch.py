@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from dimvida.data.images import CHANNELS, resize_image, with_channels
 from dimvida.data.source import BadFile, MultiViewSource, ViewImage, counted
-from dimvida.errors import InputError, UnreadableImage
+from dimvida.errors import DimvidaError, InputError, UnreadableImage
 
 
 @dataclass(frozen=True)
@@ -237,10 +237,16 @@ def _read_chunks(reader: _Reader, indices: Sequence[int], workers: int) -> Itera
     if workers == 0:
         yield from map(reader.read, chunks)
         return
-    for chunk in DataLoader(reader, sampler=chunks, batch_size=None, num_workers=workers, collate_fn=_as_is):
-        if isinstance(chunk, InputError):
-            raise chunk
-        yield chunk
+    loader = DataLoader(reader, sampler=chunks, batch_size=None, num_workers=workers, collate_fn=_as_is)
+    try:
+        for chunk in loader:
+            if isinstance(chunk, InputError):
+                raise chunk
+            yield chunk
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        raise DimvidaError("a reading process died, perhaps of memory: try fewer --workers") from error
 
 
 def _as_is(chunk: _Chunk | InputError) -> _Chunk | InputError:

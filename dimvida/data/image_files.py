@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 import zlib
 
-from PIL import ImageFile, TiffImagePlugin
+from PIL import ImageFile, ImagePalette, TiffImagePlugin
 
 from dimvida.errors import UnreadableImage
 
@@ -98,18 +98,25 @@ def choose_frame(image: ImageFile.ImageFile, location: str) -> str | None:
     return "largest" if best else "first"
 
 
-def spread_planes(image: ImageFile.ImageFile) -> None:
-    """Have the planes of an uncompressed TIFF read at their own depth, where Pillow takes each for 8 bits.
+def mend_tiff(image: ImageFile.ImageFile) -> None:
+    """Have an opened TIFF read as it is meant, where Pillow takes 16 bits for 8 or 8 for 16.
+
+    That are the planes of uncompressed 16-bit colours, and palettes that some programs write with 8 bits.
 
     Raises:
         ValueError: Planes of CIELAB, whose signs it would lose.
     """
-    if image.format != "TIFF" or image.tag_v2.get(TiffImagePlugin.PLANAR_CONFIGURATION) != 2:
+    if image.format != "TIFF":
+        return
+    tags = image.tag_v2
+    if image.mode in ("P", "PA") and max(tags[TiffImagePlugin.COLORMAP]) < 256:
+        image.palette = ImagePalette.raw("RGB;L", bytes(tags[TiffImagePlugin.COLORMAP]))
+    if tags.get(TiffImagePlugin.PLANAR_CONFIGURATION) != 2:
         return
     if image.mode == "LAB":
         raise ValueError("CIELAB in planes is not read")
-    if max(image.tag_v2.get(TiffImagePlugin.BITSPERSAMPLE, (8,))) == 16:
-        order = ";16L" if image.tag_v2.prefix == b"II" else ";16B"
+    if max(tags.get(TiffImagePlugin.BITSPERSAMPLE, (8,))) == 16:
+        order = ";16L" if tags.prefix == b"II" else ";16B"
         image.tile = [
             tile._replace(args=(tile.args[0] + order, *tile.args[1:])) if tile.codec_name == "raw" else tile
             for tile in image.tile

@@ -30,7 +30,7 @@ from PIL import (
 )
 
 from dimvida.data.conversion import FROM_GRAY_NOTE, GRAY_NOTE, key_to_alpha, stored_numbers, to_rgb
-from dimvida.data.image_files import PNG_SIGNATURE, choose_frame, spread_planes, without_text
+from dimvida.data.image_files import PNG_SIGNATURE, choose_frame, mend_tiff, without_text
 from dimvida.data.source import ViewImage
 from dimvida.errors import UnreadableImage
 
@@ -153,7 +153,7 @@ def decode_image(
             notes.append(f"{frame} frame of several used")
             _check_size(image, location, pixel_limit)
         numbers = stored_numbers(image, stored, location)
-        spread_planes(image)
+        mend_tiff(image)
         image.load()
         if numbers.bits == 16 and image.mode == "RGB" and "transparency" in image.info:
             key_to_alpha(image, stored)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import fcntl
 import io
 import json
@@ -10,9 +11,10 @@ import os
 import shutil
 import zipfile
 from collections.abc import Iterable, Mapping
+from io import FileIO
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -62,13 +64,13 @@ class MultiViewWriter:
         self._about = json.loads(json.dumps(about or {}))
         self._rows: dict[Key, tuple[str, ...]] = {}
         self._earlier: dict[Key, dict[str, Any]] = {}
-        self._journal: BinaryIO | None = None
+        self._journal: FileIO | None = None
 
     def __enter__(self) -> MultiViewWriter:
         try:
             self._check_output()
             self._folder.mkdir(parents=True, exist_ok=True)
-            self._journal = open(self._folder / _JOURNAL, "ab+")
+            self._journal = open(self._folder / _JOURNAL, "ab", buffering=0)
             try:
                 self._continue()
             except BaseException:
@@ -161,9 +163,8 @@ class MultiViewWriter:
             raise InputError(f"{self.path}: another process is writing it; wait for it or choose another") from None
         except OSError:
             pass  # some network file systems have no locks
-        self._journal.seek(0)
         about, end = None, 0
-        for text in self._journal:
+        for text in (self._folder / _JOURNAL).read_bytes().splitlines(keepends=True):
             line = _line(text)
             if line is None:  # an interruption came in the middle of it
                 break
@@ -214,8 +215,9 @@ class MultiViewWriter:
         self._rows[key] = tuple(views)
 
     def _say(self, line: Mapping[str, Any]) -> None:
-        self._journal.write(json.dumps(line).encode() + b"\n")
-        self._journal.flush()
+        text = json.dumps(line).encode() + b"\n"
+        if self._journal.write(text) < len(text):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     def _failure(self, error: OSError) -> DimvidaError:
         reason = error.strerror or error

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import multiprocessing
+
 import numpy as np
 import pytest
 import torch
@@ -7,7 +9,7 @@ from PIL import Image
 
 from dimvida.data.batch import MultiViewBatch, load_all, load_batch
 from dimvida.data.opening import open_source
-from dimvida.errors import InputError
+from dimvida.errors import DimvidaError, InputError
 
 
 @pytest.fixture
@@ -123,6 +125,28 @@ def test_errors_of_workers_are_errors_here(make, tmp_path):
     source = open_source(make.zip(tmp_path / "set.zip", make.multi_view({"chair": 2})))
     with pytest.raises(InputError, match=r"^[^\n]*front\.png: 8 x 8 pixels instead of 16 x 16[^\n]*$"):
         load_all(source, image_size=16, strict=True, workers=1)
+
+
+def test_a_reading_process_that_is_killed_is_said_in_one_line(make, tmp_path):
+    files = {f"cat/{number}.png": make.png(number) for number in range(1000)}
+    source = open_source(make.folder(tmp_path / "set", files), view="front")
+
+    def kill(done: int) -> None:
+        for process in multiprocessing.active_children():
+            process.kill()
+
+    with pytest.raises(DimvidaError, match=r"^a reading process died, perhaps of memory: try fewer --workers$"):
+        load_all(source, image_size=8, workers=1, progress=kill)
+
+
+@pytest.mark.parametrize("shape", [(1, 300_000), (300_000, 1)])
+def test_a_strip_is_an_image_like_others(make, tmp_path, shape):
+    files = {"cat/a.png": make.png(1), "cat/b.png": make.encode(np.full(shape, 200, np.uint8))}
+    source = open_source(make.folder(tmp_path / "set", files), view="front")
+    batch, bad, notes = load_all(source, image_size=8)
+    assert not bad and batch.known.all()
+    assert (batch.images[1] == 200).all()
+    assert any(note.startswith("padded to a square and resized to 8 x 8: 1 image") for note in notes)
 
 
 def test_nothing_to_load(path):

@@ -230,14 +230,20 @@ class TestColourTiff:
         data = tiff(3, 1, [bits] * 4, 5, [(values * factor).astype(f"<u{bits // 8}").tobytes()])
         assert decode_image(data, "a").pixels.tolist() == [[[0, 255, 255], [0, 0, 0], WHITE]]
 
+    def test_cielab_in_planes_is_refused(self):
+        data = tiff(1, 1, [8] * 3, 8, [b"\xff", b"\x10", b"\x10"], tags={284: ("H", [2])})
+        with pytest.raises(UnreadableImage, match="CIELAB in planes is not read"):
+            decode_image(data, "a")
+
     def test_cielab(self):
         # L* of 100, 0 and 54.3 with a* = 80.8 and b* = 69.9, the red of sRGB under D50; 8 bits are coarse there
         data = tiff(3, 1, [8] * 3, 8, [bytes([255, 0, 0, 0, 0, 0, 138, 81, 70])])
         pixels = decode_image(data, "a").pixels[0].astype(int)
         assert np.abs(pixels - [WHITE, [0, 0, 0], [255, 0, 0]]).max() <= 6
 
-    def test_palette(self):
-        colours = [257 * value for value in (10, 40, 20, 50, 30, 60)]  # all reds, then greens, then blues
+    @pytest.mark.parametrize("factor", [257, 256, 1])  # some programs write 8 bits where 16 belong
+    def test_palette(self, factor):
+        colours = [factor * value for value in (10, 40, 20, 50, 30, 60)]  # all reds, then greens, then blues
         data = tiff(2, 1, [1], 3, [bytes([0b01000000])], tags={320: ("H", colours)})
         assert decode_image(data, "a").pixels.tolist() == [[[10, 20, 30], [40, 50, 60]]]
 
