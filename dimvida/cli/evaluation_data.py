@@ -60,6 +60,6 @@ def require_readable(bad: Sequence[BadFile]) -> None:
     """Raise DimvidaError if a file could not be read."""
     if bad:
         raise DimvidaError(
-            f"{counted(len(bad), 'file')} cannot be read or were left out; the first: {bad[0].location}: "
+            f"left out: {counted(len(bad), 'file')} that cannot be read; the first: {bad[0].location}: "
             f"{bad[0].reason} (not an error with --skip-bad)"
         )

@@ -170,6 +170,7 @@ class NmrSoftRasSource(MultiViewSource):
         listing, beside = tree.listing(root), Survey()
         beside.add(tree, listing._replace(files=tuple(name for name in listing.files if name not in arrays)))
         strays = [(name, "beside the arrays of the NMR set") for name in (*beside.images, *listing.folders)]
+        strays += [item for item in listing.unusable if _ARRAY_NAME.fullmatch(_base(item[0]))]
         tell(self, tree, [*beside.bad, *strays], beside.notes())
         self._views = tuple(views)
         self._arrays = ArrayCache(self._views)

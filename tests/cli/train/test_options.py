@@ -178,9 +178,14 @@ def test_what_was_found_and_left_out_is_said(tmp_path: Path):
     folder = data / "train" / "box"
     (folder / "front.png").write_bytes((folder / "box_0000" / "front.png").read_bytes())
     result = train(data, tmp_path / "run", *SHORTEST)
-    assert result.code == 0
+    assert result.code == 1
     (note,) = [line for line in result.out.splitlines() if line.startswith("note: ")]
-    assert note.startswith("note: 1 image at another depth than most")
+    assert note.startswith("note: left out: 1 file, at another depth than most images")
+    (line,) = result.errors
+    assert "1 input file cannot be read" in line and "--skip-bad" in line
+    stray = {"file": str(folder / "front.png"), "reason": "at another depth than most images"}
+    assert description(tmp_path / "run")["skipped"] == [stray]
+    assert train(data, tmp_path / "run", *SHORTEST, "--resume", "--skip-bad").code == 0
 
 
 def test_an_autoencoder_alone_is_not_called_a_whole_checkpoint(boxes: Path, tmp_path: Path):
