@@ -138,6 +138,7 @@ def _open(path: Path) -> int:
     if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1:
         os.close(handle)
         raise _not_ours(path)
+    _opened.add(handle)
     return handle
 
 
@@ -150,12 +151,6 @@ def _is_at(handle: int, path: Path) -> bool:
         return os.path.samestat(os.fstat(handle), os.lstat(path))
     except OSError:
         return False
-
-
-def _open(path: Path) -> int:
-    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-    _opened.add(handle)
-    return handle
 
 
 def _close(handle: int) -> None:

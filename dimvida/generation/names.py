@@ -17,7 +17,6 @@ from dimvida.generation.plan import Plan, Task
 
 UNLABELED = "unlabeled"
 BYTE_LIMIT = 180  # of 255 that file systems allow, leaving room for draw, view and suffix
-_ROOM = 255 - BYTE_LIMIT - len("-12345678__.webp")
 # Not for folders of classes: our own files lie beside them, and Windows has devices of these names.
 _RESERVED = re.compile(
     r"(generation\.json|metadata\.jsonl|report\.json|shard-\d{6,}\..*|(con|prn|aux|nul|com\d|lpt\d)(\..*)?)",
@@ -43,7 +42,9 @@ class FileNames:
     def __init__(self, plan: Plan, form: str = "imagefolder") -> None:
         tar = form == "webdataset"
         for view in plan.view_names:
-            _check_view(view, tar)
+            check_view_name(view, "checkpoint")
+            if tar and ("." in view or view != view.lower()):
+                raise InputError(f"--format webdataset: view {view!r}: its reader takes lower case without dots only")
         self._several = plan.draws > 1
         classes = unlike((task.record.class_name for task in plan.tasks), lambda name: _class_part(name, tar))
         members: dict[str, dict[str, Task]] = {name: {} for name in classes}
@@ -112,13 +113,3 @@ def _class_part(name: str, tar: bool) -> str:
 def _hashed(part: str, text: str) -> str:
     digest = hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()[:16]
     return part.encode()[: BYTE_LIMIT - 17].decode(errors="ignore") + "-" + digest
-
-
-def _check_view(view: str, tar: bool) -> None:
-    check_view_name(view, "checkpoint")
-    if "__" in view or view.startswith("_"):
-        raise InputError(f"checkpoint: view name {view!r} begins with '_' or has '__', which separates names and views")
-    if len(view.encode()) > _ROOM:
-        raise InputError(f"checkpoint: view name {view!r} is longer than {_ROOM} bytes, too long for a file's name")
-    if tar and ("." in view or view != view.lower()):
-        raise InputError(f"--format webdataset: view {view!r}: its reader takes lower case without dots only")
