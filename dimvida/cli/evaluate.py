@@ -78,7 +78,7 @@ def evaluate(
     from dimvida.evaluation.known_views import evaluate_model, rank_metric, work
     from dimvida.evaluation.metric_set import METRICS, build_metrics, check_names
     from dimvida.evaluation.object_sheets import draw_sheets
-    from dimvida.evaluation.objects import complete_objects
+    from dimvida.evaluation.objects import complete_objects, unfamiliar
     from dimvida.evaluation.result_folder import require_free, scores_to_dict, write_evaluation
     from dimvida.evaluation.weights import INCEPTION, SQUEEZENET, require_given
     from dimvida.generation.settings import resolve_settings
@@ -114,6 +114,9 @@ def evaluate(
         flush=True,
     )
     print_wrapped(f"views: {', '.join(views)}")
+    strange = unfamiliar(model, objects, classes)
+    for line in strange:
+        print_wrapped(f"note: {line}")
     if judge is not None:
         print_judge(judge, classifier, model.image_size)
     measured = build_metrics(
@@ -147,6 +150,7 @@ def evaluate(
         **_description(context, source, partition, model, settings),
         "objects": len(objects),
         "left_out": len(source) - len(complete),
+        "unfamiliar": strange,
         "judge": judge and judge_to_dict(judge),
         "metrics": measured.to_dict(),
         **scores_to_dict(evaluation, views, classes, objects.labels),

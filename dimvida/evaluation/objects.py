@@ -9,6 +9,9 @@ from collections.abc import Callable, Sequence
 from dimvida.data.batch import BadFile, MultiViewBatch, load_batch
 from dimvida.data.source import MultiViewSource, counted
 from dimvida.errors import InputError
+from dimvida.sampling.multiview import MultiViewModel
+
+RECONSTRUCTED = 256  # views, about, of which it is seen whether the model can show them
 
 
 def load_complete(
@@ -57,6 +60,26 @@ def load_complete(
         ids=tuple(identity for identity, keep in zip(batch.ids, whole.tolist(), strict=True) if keep),
     )
     return kept, bad, notes
+
+
+def unfamiliar(model: MultiViewModel, objects: MultiViewBatch, classes: Sequence[str]) -> list[str]:
+    """What the model was not trained for in these objects, a line each: their background, classes, likeness."""
+    lines, inputs = [], model.config.inputs
+    unknown = [name for name in classes if model.classes and name not in model.classes]
+    if unknown:
+        more = f" and {len(unknown) - 3} more" if len(unknown) > 3 else ""
+        lines.append(f"the model was not trained on the class {', '.join(unknown[:3])}{more}")
+    if inputs is None:
+        return lines
+    images = objects.images.flatten(0, 1)
+    foreign = int(inputs.foreign_border(images).sum())
+    if foreign:
+        lines.append(f"the border of {foreign} of {len(images)} views is not the background of the training images")
+    some = images[:: max(1, len(images) // RECONSTRUCTED)]
+    bad = int(inputs.badly_reconstructed(some, model.decode(model.encode(some))).sum())
+    if bad:
+        lines.append(f"{bad} of {len(some)} views that were looked at cannot be shown as well as training images")
+    return lines
 
 
 def complete_objects(source: MultiViewSource, view_names: Sequence[str]) -> list[int]:

@@ -89,6 +89,7 @@ class Pipeline:
         batch: Rows of a batch.
         workers: Reading processes; 0 reads in a thread.
         threads: Threads that encode images; by default as many as processors.
+        inspect: Looks at each batch before it is completed; may add to its notes.
     """
 
     def __init__(
@@ -102,7 +103,9 @@ class Pipeline:
         batch: int,
         workers: int = 0,
         threads: int | None = None,
+        inspect: Callable[[GivenBatch], object] = lambda given: None,
     ) -> None:
+        self._inspect = inspect
         self._reader, self._completer, self._packer, self._writer = reader, completer, packer, writer
         self._times, self._batch, self._workers = times, batch, workers
         self._threads = threads or len(os.sched_getaffinity(0))
@@ -193,6 +196,7 @@ class Pipeline:
     ) -> None:
         while (batch := incoming.get(idle)) is not None:
             on_read(batch)
+            self._inspect(batch.given)
             rows = len(batch.given.rows)
             with interruption.let_in():
                 completed = self._completer.complete(batch.given) if rows else Completed(batch.given.views)

@@ -13,6 +13,7 @@ from types import TracebackType
 from dimvida import interruption
 from dimvida.errors import DimvidaError
 from dimvida.generation.completing import Completer
+from dimvida.generation.familiarity import InputCheck
 from dimvida.generation.inputs import recheck_inputs, require_apart
 from dimvida.generation.jobs import Job, alone
 from dimvida.generation.loading import ChunkReader, ReadBatch, pieces
@@ -212,7 +213,10 @@ class Generation:
             self.output, settings.format, shape, packer.suffix, on_batch=on_batch, on_shard=self._finished
         )
         completer = self.make_completer(self.times, on_note)
-        return Pipeline(self.reader, completer, packer, writer, self.times, batch=settings.batch, workers=self._workers)
+        return Pipeline(
+            self.reader, completer, packer, writer, self.times,
+            batch=settings.batch, workers=self._workers, inspect=InputCheck(self.model, self.plan),
+        )  # fmt: skip
 
     def _claim(self, order: list[Shard]) -> Iterator[Shard]:
         """Shards that nobody has finished or works on; from here on this process does."""

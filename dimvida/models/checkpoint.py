@@ -28,6 +28,7 @@ from dimvida.errors import InputError
 from dimvida.files import atomic_write
 from dimvida.models.autoencoder import Autoencoder, build_autoencoder
 from dimvida.models.config import AutoencoderConfig, ScoreConfig, config_from_dict, require_positive
+from dimvida.models.familiarity import InputStatistics
 from dimvida.models.score_network import ScoreNetwork
 from dimvida.models.weights import (
     JSON_LIMIT,
@@ -45,7 +46,7 @@ CONFIG_FILE = "config.json"
 WEIGHT_FILES = ("autoencoder.safetensors", "score.safetensors", "latents.safetensors")
 FAR = 1000.0  # standard deviations
 # Parts of the configuration that change no picture.
-_INDIFFERENT = ("sha256",)
+_INDIFFERENT = ("sha256", "inputs")
 BUNDLED = Path(__file__).parents[1] / "assets" / "checkpoint"
 
 
@@ -82,6 +83,7 @@ class CheckpointConfig:
         beta0, beta1: Noise schedule.
         sampling: Defaults for sampling.
         provenance: Where the weights come from: data, configuration, steps, measured quality.
+        inputs: What its training images look like; None where nobody measured it.
     """
 
     view_names: tuple[str, ...]
@@ -92,12 +94,15 @@ class CheckpointConfig:
     beta1: float = 20.0
     sampling: SamplingDefaults = field(default_factory=SamplingDefaults)
     provenance: dict[str, Any] = field(default_factory=dict)
+    inputs: InputStatistics | None = None
 
     def __post_init__(self) -> None:
         if len(self.view_names) < 2:
             raise InputError(f"a model needs at least 2 views, not {list(self.view_names)}")
         if len(set(self.view_names)) != len(self.view_names):
             raise InputError(f"view names repeat: {list(self.view_names)}")
+        if self.inputs is not None and len(self.inputs.background) != self.autoencoder.channels:
+            raise InputError(f"inputs: background must have {self.autoencoder.channels} levels")
 
     def build(self) -> tuple[Autoencoder, ScoreNetwork]:
         """Freshly initialised networks of these sizes, in float32 whatever the default dtype is."""
@@ -205,6 +210,8 @@ def _find_folder(path: str | Path) -> Path:
 
 def _write_config(folder: Path, config: CheckpointConfig, hashes: dict[str, list[str]]) -> None:
     values = {"schema": SCHEMA, **dataclasses.asdict(config)}
+    if config.inputs is None:
+        del values["inputs"]
     if hashes:
         values["sha256"] = {name: known[0] if len(known) == 1 else known for name, known in hashes.items()}
     atomic_write(folder / CONFIG_FILE, json.dumps(values, indent=2) + "\n")
@@ -271,6 +278,8 @@ def _parse_config(values: dict[str, Any], path: Path) -> CheckpointConfig:
     for name, kind in parts.items():
         if name in values:
             values[name] = config_from_dict(kind, values[name], f"{path}: {name}")
+    if "inputs" in values:
+        values["inputs"] = _parse_inputs(values["inputs"], f"{path}: inputs")
     for name in ("view_names", "classes"):
         names = values.get(name)
         if not isinstance(names, list) or not all(isinstance(item, str) for item in names):
@@ -280,6 +289,15 @@ def _parse_config(values: dict[str, Any], path: Path) -> CheckpointConfig:
     if not (math.isfinite(config.beta1) and 0 < config.beta0 < config.beta1):
         raise InputError(f"{path}: beta0 and beta1 must satisfy 0 < beta0 < beta1")
     return config
+
+
+def _parse_inputs(values: Any, where: str) -> InputStatistics:
+    if isinstance(values, dict):
+        levels = values.get("background")
+        if not isinstance(levels, list) or not all(type(level) in (int, float) for level in levels):
+            raise InputError(f"{where}: background must be a list of numbers")
+        values = {**values, "background": tuple(levels)}
+    return config_from_dict(InputStatistics, values, where)
 
 
 def _latent_statistics(state: dict[str, Tensor], path: Path) -> tuple[Tensor, Tensor]:

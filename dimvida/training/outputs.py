@@ -17,13 +17,14 @@ from torch import Tensor, nn
 
 from dimvida.models.autoencoder import Autoencoder
 from dimvida.models.checkpoint import Checkpoint, save_checkpoint
+from dimvida.models.familiarity import InputStatistics, measure_inputs
 from dimvida.models.score_network import ScoreNetwork
 from dimvida.sampling.multiview import MultiViewModel
 from dimvida.training import curves
 from dimvida.training.dataset import TrainingData
 from dimvida.training.folder import RunFolder
 from dimvida.training.interrupt import Interrupt
-from dimvida.training.latents import encode_views, latent_statistics
+from dimvida.training.latents import encode_views, latent_statistics, present_views
 from dimvida.training.loop import Hooks
 from dimvida.training.progress import Show
 from dimvida.training.sheets import completion_sheet, reconstruction_sheet
@@ -91,6 +92,19 @@ class Outputs:
         images, present = self._data.images[first], self._data.present[first]
         return latent_statistics(encode_views(autoencoder, images, present, self._device), present)
 
+    def inputs(self, autoencoder: Autoencoder) -> InputStatistics:
+        """What some of the images look like, to tell others by; held-out ones first."""
+        data, first = self._data, slice(ESTIMATE_OBJECTS)
+        views = [
+            present_views(data.held_out[first], data.held_out_present[first]),
+            present_views(data.images[first], data.present[first]),
+        ]
+        return measure_inputs(autoencoder, torch.cat(views)[: 4 * ESTIMATE_OBJECTS])
+
+    def adopt(self, autoencoder: Autoencoder) -> None:
+        """Describe the images in the run's checkpoint, by its final autoencoder."""
+        self._checkpoint.config = dataclasses.replace(self._checkpoint.config, inputs=self.inputs(autoencoder))
+
     def save(self) -> None:
         """Write the last weights."""
         save_checkpoint(self._folder.checkpoint, self._checkpoint, self._dtype)
@@ -140,6 +154,7 @@ class Outputs:
         provenance = {**checkpoint.config.provenance, stage.objective.name: self._account(stage, point)}
         checkpoint.config = dataclasses.replace(checkpoint.config, provenance=provenance)
         if isinstance(network, Autoencoder):
+            checkpoint.config = dataclasses.replace(checkpoint.config, inputs=self.inputs(network))
             checkpoint.latent_mean, checkpoint.latent_std = self.estimate(network)
         save_checkpoint(folder, checkpoint, self._dtype)
 

@@ -188,6 +188,8 @@ class Run:
         checkpoint.latent_mean = init.latent_mean.to(self.device)
         checkpoint.latent_std = init.latent_std.to(self.device)
         checkpoint.config.provenance["autoencoder"] = init.config.provenance.get("autoencoder", {})
+        if self.ranks.is_first:
+            self.outputs.adopt(checkpoint.autoencoder)
 
     def _autoencoder_stage(self) -> Stage:
         config, data = self.config.autoencoder_stage, self.data
@@ -232,6 +234,8 @@ class Run:
         mean, std, whole = self.ranks.from_first(self._latent_statistics)
         self.checkpoint.latent_mean, self.checkpoint.latent_std = mean.to(self.device), std.to(self.device)
         self.outputs.record(stage)
+        if self.ranks.is_first:
+            self.outputs.adopt(autoencoder)
         if self.ranks.is_first and not self.folder.state("diffusion").exists():
             self.outputs.save()
         if not whole:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 from pathlib import Path
@@ -12,10 +13,17 @@ from inception import write_inception
 from torchvision.models import squeezenet1_1
 
 from dimvida.data.partitions import Partitions, save_partitions
-from dimvida.models.checkpoint import Checkpoint, CheckpointConfig, SamplingDefaults, save_checkpoint
+from dimvida.models.checkpoint import (
+    Checkpoint,
+    CheckpointConfig,
+    SamplingDefaults,
+    load_checkpoint,
+    save_checkpoint,
+)
 from dimvida.models.classifier_checkpoint import save_classifier
 from dimvida.models.classifiers import build_classifier
 from dimvida.models.config import AutoencoderConfig, ScoreConfig
+from dimvida.models.familiarity import InputStatistics
 
 VIEWS = ("front", "right", "back", "left")
 
@@ -246,6 +254,24 @@ def test_the_judge_is_introduced_before_it_works(dimvida, evaluate, objects: Pat
     assert f"judge: sees the class of {100 * share:.1f} % of the true views" in result.err
     assert result.err.index("judge: sees") < result.err.index("evaluating")
     assert scores["judge"] == {"name": "mobilenet-v3-small", "classes": ["table", "chair"], "image_size": 32}
+
+
+def test_what_the_model_was_not_trained_on_is_said(dimvida, objects: Path, tiny_checkpoint: Path, tmp_path: Path):
+    checkpoint = load_checkpoint(tiny_checkpoint)
+    white = InputStatistics((255.0,) * 3, 0.0, 1.0)
+    checkpoint.config = dataclasses.replace(checkpoint.config, classes=("chair",), inputs=white)
+    save_checkpoint(tmp_path / "model", checkpoint)
+    options = ("--steps", 1, "--known", 3, "--metrics", "psnr", "--json", tmp_path / "scores.json")
+    result = dimvida("evaluate", "--data", objects, "--checkpoint", tmp_path / "model", *options)
+    assert result.code == 0, result.err
+    lines = json.loads((tmp_path / "scores.json").read_text())["unfamiliar"]
+    assert lines == [
+        "the model was not trained on the class table",
+        "the border of 12 of 12 views is not the background of the training images",
+        "12 of 12 views that were looked at cannot be shown as well as training images",
+    ]
+    said = " ".join(result.out.split())
+    assert all(f"note: {line}" in said for line in lines)
 
 
 def test_a_classifier_of_other_classes_is_refused_before_the_work(evaluate, objects: Path, tmp_path: Path):

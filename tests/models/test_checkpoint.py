@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import math
@@ -26,6 +27,7 @@ from dimvida.models.checkpoint import (
     save_checkpoint,
 )
 from dimvida.models.config import AutoencoderConfig, ScoreConfig
+from dimvida.models.familiarity import InputStatistics
 from dimvida.models.weights import JSON_LIMIT
 
 AUTOENCODER, SCORE, LATENTS = WEIGHT_FILES
@@ -359,3 +361,22 @@ def test_a_home_folder(checkpoint: Checkpoint, tmp_path: Path, monkeypatch: pyte
     monkeypatch.setenv("HOME", str(tmp_path))
     save_checkpoint("~/models/mine", checkpoint)
     assert same(load_checkpoint(tmp_path / "models/mine"), load_checkpoint("~/models/mine"))
+
+
+def test_what_the_training_images_look_like_names_no_other_checkpoint(checkpoint: Checkpoint, folder: Path):
+    before = load_checkpoint(folder)
+    inputs = InputStatistics((255.0, 254.5, 0.0), 1.0, 20.25)
+    checkpoint.config = dataclasses.replace(checkpoint.config, inputs=inputs)
+    save_checkpoint(folder, checkpoint)
+    after = load_checkpoint(folder)
+    assert (before.config.inputs, after.config.inputs) == (None, inputs)
+    assert before.digest == after.digest
+    for damage, message in [
+        ({"background": "white"}, "background must be a list of numbers"),
+        ({"background": [1, 2]}, "background must have 3 levels"),
+        ({"error": 1e9}, "levels from 0 to 255"),
+        ({"colour": 1}, "unknown option 'colour'"),
+    ]:
+        edit_config(folder, inputs={**dataclasses.asdict(inputs), **damage})
+        with pytest.raises(InputError, match=message):
+            load_checkpoint(folder)

@@ -62,7 +62,7 @@ def test_both_losses_fall(finished: Path, stage: str):
     assert float(rows[-1]["validation_loss"]) < float(rows[0]["validation_loss"])
 
 
-def test_the_folder_holds_what_it_promises(finished: Path):
+def test_the_folder_holds_what_it_promises(finished: Path, data: TrainingData):
     assert Image.open(finished / "curves.png").width > 600
     for sheet in ("autoencoder-000060.png", "diffusion-000120.png"):
         assert Image.open(finished / "samples" / sheet).width > 200
@@ -70,6 +70,11 @@ def test_the_folder_holds_what_it_promises(finished: Path):
     assert checkpoint.config.provenance["autoencoder"]["steps"] == 60
     assert checkpoint.config.provenance["diffusion"]["steps"] == 120
     assert checkpoint.config.provenance["data"]["name"] == "boxes"
+    inputs = checkpoint.config.inputs
+    assert inputs is not None and not inputs.foreign_border(data.images.flatten(0, 1)).any()
+    model, views = load(finished), data.images.flatten(0, 1)
+    assert inputs.badly_reconstructed(views, model.decode(model.encode(views))).float().mean() < 0.02
+    assert inputs.foreign_border(255 - views).all()
     assert str(finished.parent) not in (finished / "checkpoint" / "config.json").read_text()
 
 
