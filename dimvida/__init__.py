@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
-
 from dimvida._version import __version__
 
+TYPE_CHECKING = False  # that of typing, without its import: a command has signals to take care of first
 if TYPE_CHECKING:
+    from typing import Any
+
     from dimvida.sampling.classifier import MultiViewClassifier
     from dimvida.sampling.multiview import MultiViewModel, load
 
@@ -19,5 +19,7 @@ _HOMES = {"MultiViewClassifier": "classifier", "MultiViewModel": "multiview", "l
 def __getattr__(name: str) -> Any:
     # Importing torch takes seconds; `dimvida --help` and build tools do not need it.
     if name in _HOMES:
+        from importlib import import_module
+
         return getattr(import_module(f"dimvida.sampling.{_HOMES[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,15 +1,18 @@
 """The ``dimvida`` command: turns errors and signals into one line and an exit code.
 
-Nothing heavy is imported before signals are taken care of.
+Nothing is imported here that is not needed before ctrl-C is taken care of.
 """
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
-from typing import Any
 
-from dimvida import interruption
-from dimvida.errors import DimvidaError, InputError, SaidElsewhere
+TYPE_CHECKING = False  # that of typing, whose import would take longer than all before it
+if TYPE_CHECKING:
+    from types import FrameType
+    from typing import Any
 
 EXIT_FAILURE = 1
 EXIT_INPUT = 2
@@ -31,6 +34,7 @@ def run(arguments: list[str]) -> int:
 
     0 done, 2 usage or bad input, 1 failure, 130 ctrl-C, 128 and its number for another signal.
     """
+    from dimvida import interruption
     from dimvida.cli import progress
     from dimvida.cli.commands import app
 
@@ -54,6 +58,10 @@ def run(arguments: list[str]) -> int:
 
 def main() -> None:
     """Entry point of the ``dimvida`` script."""
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, _leave)
+    from dimvida import interruption
+
     interruption.install()
     from dimvida.cli import terminal
 
@@ -66,6 +74,11 @@ def main() -> None:
     sys.exit(code)
 
 
+def _leave(number: int, frame: FrameType | None) -> None:
+    os.write(2, b"error: interrupted\n")
+    os._exit(EXIT_INTERRUPTED)
+
+
 def _options_first(arguments: list[str]) -> list[str]:
     """The same command line, as the parser wants it: options of all commands before the command."""
     end = arguments.index("--") if "--" in arguments else len(arguments)
@@ -74,6 +87,8 @@ def _options_first(arguments: list[str]) -> list[str]:
 
 
 def _report(error: Exception) -> int:
+    from dimvida.errors import DimvidaError, InputError, SaidElsewhere
+
     if isinstance(error, SaidElsewhere):
         return error.code
     if hasattr(error, "format_message"):  # click's usage errors, whichever click typer is built on
@@ -88,6 +103,8 @@ def _report(error: Exception) -> int:
 
 
 def _interrupted() -> int:
+    from dimvida import interruption
+
     return _fail(interruption.message(), interruption.exit_code())
 
 
