@@ -60,6 +60,9 @@ def main() -> None:
     """Entry point of the ``dimvida`` script."""
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, _leave)
+    if sys.getfilesystemencoding() != "utf-8":  # file names are ids and decide about noise, so no locale may
+        os.environ.setdefault("PYTHONIOENCODING", getattr(sys.stdout, "encoding", None) or "utf-8")
+        os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])
     from dimvida import interruption
 
     interruption.install()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -59,8 +60,9 @@ def test_help_needs_no_torch():
     assert subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == 0
 
 
-def test_version(dimvida):
-    result = dimvida("--version")
+@pytest.mark.parametrize("option", ["--version", "-V"])
+def test_version(dimvida, option: str):
+    result = dimvida(option)
     assert result.code == 0
     assert re.fullmatch(r"dimvida \d+\.\d+\.\d+\S*\n", result.out)
 
@@ -116,3 +118,17 @@ def test_a_home_folder_is_found_in_every_spelling(dimvida, tmp_path, monkeypatch
     for arguments in (("data", "inspect", "~/nope"), ("evaluate", "--data=~/nope"), ("report", "~/nope", "--out=~/x")):
         assert str(tmp_path / "nope") in dimvida(*arguments).errors[0]
     assert "~nobody-of-that-name/x" in dimvida("data", "inspect", "~nobody-of-that-name/x").errors[0]
+
+
+@pytest.mark.parametrize("group", [(), ("data",), ("bench",)], ids=" ".join)
+def test_without_a_command_the_help_is_shown(dimvida, group: tuple[str, ...]):
+    result = dimvida(*group)
+    assert (result.code, result.err) == (2, "")
+    assert result.out.strip() == dimvida(*group, "--help").out.strip() != ""
+
+
+def test_completion():
+    variables = {"_DIMVIDA_COMPLETE": "complete_bash", "COMP_WORDS": "dimvida gen", "COMP_CWORD": "1"}
+    code = "import sys; sys.argv = ['dimvida']; from dimvida.cli.app import main; main()"
+    done = subprocess.run([sys.executable, "-c", code], env=os.environ | variables, capture_output=True, text=True)
+    assert done.stdout.split() == ["generate"]

@@ -1,0 +1,137 @@
+"""``dimvida generate --workers``: however processes are made, with little to go round, and when one is killed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+OBJECTS = 24
+
+
+@pytest.fixture
+def images(tmp_path: Path, tiny_image) -> Path:
+    folder = tmp_path / "images" / "chair"
+    folder.mkdir(parents=True)
+    for number in range(OBJECTS):
+        tiny_image(number).save(folder / f"{number:02d}__front.png")
+    return folder.parent
+
+
+START = """
+import multiprocessing, sys
+if __name__ == "__main__":
+    multiprocessing.set_start_method(sys.argv.pop(1))
+    from dimvida.cli.app import main
+    main()
+"""
+
+
+@pytest.fixture
+def command(images: Path, tiny_checkpoint: Path) -> Callable[..., list[str]]:
+    def make(output: Path, *more: object) -> list[str]:
+        options = ["--input", images, "--output", output, "--checkpoint", tiny_checkpoint, "--batch", 2]
+        return ["generate", *map(str, [*options, "--shard-size", 3, *more])]
+
+    return make
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("form", ["folder", "zip", "tar shards", "npy shards"])
+@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+def test_however_processes_are_made(dimvida, command, images, tmp_path, tree, method: str, form: str):
+    if form == "zip":
+        subprocess.run([sys.executable, "-m", "zipfile", "-c", tmp_path / "i.zip", images / "chair"], check=True)
+        source = tmp_path / "i.zip"
+    elif form == "folder":
+        source = images
+    else:
+        kind = {"tar shards": "webdataset", "npy shards": "npy"}[form]
+        source = tmp_path / "shards"
+        assert dimvida(*command(source, "--format", kind, "--target", "left", "--include-known")).code == 0
+    more = ("--input", source, "--target", "back", "--view", "front")
+    assert dimvida(*command(tmp_path / "one", *more)).code == 0
+    (tmp_path / "start.py").write_text(START)
+    arguments = command(tmp_path / "many", *more, "--workers", 2)
+    done = subprocess.run(
+        [sys.executable, tmp_path / "start.py", method, *arguments], capture_output=True, text=True, timeout=600
+    )
+    assert done.returncode == 0, done.stderr
+    assert tree(tmp_path / "many") == tree(tmp_path / "one")
+
+
+@pytest.mark.slow
+def test_after_a_kill_nothing_holds_the_folder(command, tmp_path: Path):
+    arguments = [sys.executable, "-m", "dimvida", *command(tmp_path / "out", "--workers", 2, "--samples-per-view", 9)]
+    first = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while not list((tmp_path / "out").glob("shard-*.json")) and first.poll() is None:
+        time.sleep(0.001)
+    readers = list(map(int, Path(f"/proc/{first.pid}/task/{first.pid}/children").read_text().split()))
+    assert len(readers) == 2
+    os.kill(readers[0], signal.SIGSTOP)
+    first.kill()
+    first.wait()
+    again = subprocess.run(arguments, capture_output=True, text=True)
+    assert again.returncode == 0, again.stderr
+    assert not [pid for pid in readers if "dimvida" in _command_line(pid)]
+
+
+def _command_line(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text()
+    except OSError:
+        return ""
+
+
+@pytest.mark.slow
+def test_a_reading_process_that_the_system_kills(command, tmp_path, tree):
+    more = ("--samples-per-view", 9)
+    one = [sys.executable, "-m", "dimvida", *command(tmp_path / "one", *more)]
+    assert subprocess.run(one, capture_output=True).returncode == 0
+    arguments = [sys.executable, "-m", "dimvida", *command(tmp_path / "out", *more, "--workers", 2)]
+    run = subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    while not list((tmp_path / "out").glob("shard-*.json")) and run.poll() is None:
+        time.sleep(0.001)
+    reader = Path(f"/proc/{run.pid}/task/{run.pid}/children").read_text().split()[0]
+    os.kill(int(reader), signal.SIGKILL)
+    _, errors = run.communicate(timeout=600)
+    assert run.returncode == 1
+    (line,) = [line for line in errors.splitlines() if line.startswith("error:")]
+    assert "a reading process was killed (SIGKILL)" in line and "the same command continues" in line
+    assert "Traceback" not in errors
+    assert subprocess.run(arguments, capture_output=True).returncode == 0
+    assert tree(tmp_path / "out") == tree(tmp_path / "one")
+
+
+@pytest.mark.slow
+def test_next_to_no_shared_memory(command, tmp_path: Path, tree):
+    assert subprocess.run([sys.executable, "-m", "dimvida", *command(tmp_path / "one")]).returncode == 0
+    small = 'mount -t tmpfs -o size=4k tmpfs /dev/shm && dd if=/dev/zero of=/dev/shm/full bs=4k count=1 && "$@"'
+    if subprocess.run(["unshare", "-m", "sh", "-c", small, "sh", "true"], capture_output=True).returncode:
+        pytest.skip("no permission to mount a file system")
+    arguments = [sys.executable, "-m", "dimvida", *command(tmp_path / "out", "--workers", 2)]
+    done = subprocess.run(
+        ["unshare", "-m", "sh", "-c", small, "sh", *arguments], capture_output=True, text=True, timeout=600
+    )
+    assert done.returncode == 0, done.stderr
+    assert tree(tmp_path / "out") == tree(tmp_path / "one")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("files", "workers"), [(64, 0), (64, 4), (24, 8)])
+def test_few_files_may_be_open(command, tmp_path: Path, files: int, workers: int):
+    limited = f'ulimit -n {files} && exec "$@"'
+    arguments = [sys.executable, "-m", "dimvida", *command(tmp_path / "out", "--workers", workers)]
+    done = subprocess.run(["sh", "-c", limited, "sh", *arguments], capture_output=True, text=True)
+    if workers < 8:
+        assert done.returncode == 0, done.stderr
+    else:
+        assert done.returncode == 1
+        (line,) = [line for line in done.stderr.splitlines() if line.startswith("error:")]
+        assert line == "error: --workers 8: so many processes cannot be started (Too many open files); give fewer"

@@ -1,0 +1,163 @@
+"""Signals at any moment of a process's life: one line, the code that says which, and the same command continues."""
+
+from __future__ import annotations
+
+import os
+import random
+import re
+import select
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from launching import free_port
+
+OBJECTS = 12
+LINES = {
+    signal.SIGINT: "error: interrupted",
+    signal.SIGTERM: "error: stopped by SIGTERM",
+    signal.SIGHUP: "error: stopped by SIGHUP",
+}
+
+
+@pytest.fixture
+def command(tmp_path: Path, tiny_image, tiny_checkpoint: Path) -> Callable[..., list[str]]:
+    folder = tmp_path / "images" / "chair"
+    folder.mkdir(parents=True)
+    for number in range(OBJECTS):
+        tiny_image(number).save(folder / f"{number:02d}__front.png")
+
+    def make(output: Path, *more: object) -> list[str]:
+        options = ["--input", folder.parent, "--output", output, "--checkpoint", tiny_checkpoint, "--batch", 2]
+        return [sys.executable, "-m", "dimvida", "generate", *map(str, [*options, "--shard-size", 2, *more])]
+
+    return make
+
+
+def start(arguments: list[str], **environment: str) -> subprocess.Popen[str]:
+    """A process that a shell started in the foreground: nothing is ignored, and it has a group of its own."""
+
+    def as_in_a_terminal() -> None:
+        for number in LINES:
+            signal.signal(number, signal.SIG_DFL)
+
+    return subprocess.Popen(
+        arguments,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        preexec_fn=as_in_a_terminal,
+        env=os.environ | environment,
+    )
+
+
+def check(process: subprocess.Popen[str], number: signal.Signals) -> int:
+    """Its exit code, after it ended as it should by this signal or before it."""
+    try:
+        _, errors = process.communicate(timeout=300)
+    finally:
+        process.kill()
+    assert "Traceback" not in errors and "Exception ignored" not in errors, errors
+    lines = [line for line in errors.splitlines() if line.startswith("error:")]
+    if process.returncode:
+        assert (process.returncode, lines) == (128 + number, [LINES[number]]), errors
+    else:
+        assert not lines
+    return process.returncode
+
+
+# The first line of the traced imports is when Python itself has started and runs what it was told to.
+def at_the_first_import(process: subprocess.Popen[str], module: str) -> None:
+    seen = ""
+    while f"import '{module}'" not in seen and select.select([process.stderr], [], [], 60)[0]:
+        seen += os.read(process.stderr.fileno(), 1 << 16).decode()
+
+
+@pytest.mark.parametrize("module", ["dimvida.cli", "enum", "rich", "numpy"])
+def test_ctrl_c_while_modules_are_imported(command, tmp_path: Path, module: str):
+    python, *rest = command(tmp_path / "out")
+    process = start([python, "-v", *rest])
+    at_the_first_import(process, module)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=300)
+    assert process.returncode == 130
+    assert errors.splitlines()[-1] == "error: interrupted" and "Traceback" not in errors
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [0, 2])
+def test_signals_at_any_moment(command, tmp_path: Path, tree, workers: int):
+    """Twelve moments each from the first file on, each run going on where the one before ended."""
+    assert subprocess.run(command(tmp_path / "whole", "--samples-per-view", 4)).returncode == 0
+    whole = tree(tmp_path / "whole")
+    output, chance = tmp_path / "cut", random.Random(workers)
+    arguments = command(output, "--samples-per-view", 4, "--workers", workers)
+    for _ in range(12):
+        number = chance.choice(list(LINES))
+        process = start(arguments)
+        shards = len(list(output.glob("shard-*.json")))
+        while not list(output.glob(".*claim")) and process.poll() is None:
+            time.sleep(0.0005)
+        time.sleep(chance.choice([0.0, 0.01, 0.1]) * chance.random())  # a moment, not a wait for something
+        send = os.killpg if chance.random() < 0.5 else os.kill
+        if process.poll() is None:
+            send(process.pid, number)
+        if check(process, number):
+            assert not list(output.glob(".*")), "what was temporary went"
+            assert len(list(output.glob("shard-*.json"))) >= shards
+    assert subprocess.run(arguments).returncode == 0
+    assert tree(output) == whole
+
+
+@pytest.mark.slow
+def test_ctrl_c_twice(command, tmp_path: Path):
+    """The second one waits for nothing; what is left does not disturb the next run."""
+    for wait in (0.0, 0.01, 0.05):
+        process = start(command(tmp_path / "out", "--samples-per-view", 50))
+        while not list((tmp_path / "out").glob(".*claim")) and process.poll() is None:
+            time.sleep(0.001)
+        process.send_signal(signal.SIGINT)
+        time.sleep(wait)
+        process.send_signal(signal.SIGINT)
+        assert check(process, signal.SIGINT) == 130
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rank", [0, 1])
+def test_ctrl_c_while_other_ranks_are_awaited(command, tmp_path: Path, rank: int):
+    """The other one is this test: it meets the rank, and says nothing."""
+    port = free_port()
+    place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2", "RANK": str(rank)}
+    if rank:
+        with socket.create_server(("127.0.0.1", port)) as server:
+            process = start(command(tmp_path / "out"), **place)
+            other, _ = server.accept()
+    else:
+        process = start(command(tmp_path / "out"), **place)
+        other = socket.socket()
+        while other.connect_ex(("127.0.0.1", port)) and process.poll() is None:
+            time.sleep(0.01)
+    with other:
+        process.send_signal(signal.SIGINT)
+        assert check(process, signal.SIGINT) == 130
+
+
+@pytest.mark.parametrize("variables", [{"WORLD_SIZE": "1"}, {"WORLD_SIZE": "1", "RANK": "0"}])
+def test_one_process_with_the_variables_of_ranks_is_alone(command, tmp_path: Path, variables: dict[str, str]):
+    process = start(command(tmp_path / "out"), **variables)
+    out, errors = process.communicate()
+    assert process.returncode == 0, errors
+    assert re.search(r"^done: 36 views of 12 objects", out, re.MULTILINE)
+
+
+def test_ranks_whose_variables_are_missing(command, tmp_path: Path):
+    process = start(command(tmp_path / "out"), WORLD_SIZE="2")
+    _, errors = process.communicate()
+    assert process.returncode == 2
+    assert len(errors.splitlines()) == 1 and "RANK and MASTER_ADDR and MASTER_PORT are missing" in errors
