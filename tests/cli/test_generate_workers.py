@@ -36,7 +36,7 @@ if __name__ == "__main__":
 @pytest.fixture
 def command(images: Path, tiny_checkpoint: Path) -> Callable[..., list[str]]:
     def make(output: Path, *more: object) -> list[str]:
-        options = ["--input", images, "--output", output, "--checkpoint", tiny_checkpoint, "--batch", 2]
+        options = ["--data", images, "--out", output, "--checkpoint", tiny_checkpoint, "--batch", 2]
         return ["generate", *map(str, [*options, "--shard-size", 3, *more])]
 
     return make
@@ -55,7 +55,7 @@ def test_however_processes_are_made(dimvida, command, images, tmp_path, tree, me
         kind = {"tar shards": "webdataset", "npy shards": "npy"}[form]
         source = tmp_path / "shards"
         assert dimvida(*command(source, "--format", kind, "--target", "left", "--include-known")).code == 0
-    more = ("--input", source, "--target", "back", "--view", "front")
+    more = ("--data", source, "--target", "back", "--view", "front")
     assert dimvida(*command(tmp_path / "one", *more)).code == 0
     (tmp_path / "start.py").write_text(START)
     arguments = command(tmp_path / "many", *more, "--workers", 2)

@@ -32,7 +32,7 @@ def images(tmp_path: Path, tiny_image) -> Path:
 @pytest.fixture
 def command(images: Path, tiny_checkpoint: Path) -> Callable[..., list[str]]:
     def make(output: Path, *more: object) -> list[str]:
-        options = ["--input", images, "--output", output, "--checkpoint", tiny_checkpoint, "--batch", 2]
+        options = ["--data", images, "--out", output, "--checkpoint", tiny_checkpoint, "--batch", 2]
         options += ["--shard-size", 2, "--skip-bad", *more]
         return [sys.executable, "-m", "dimvida", "generate", *map(str, options)]
 
@@ -53,9 +53,9 @@ def test_printable(text: str, shown: str):
 
 
 def test_errors_and_notes_show_no_commands(dimvida, images, tmp_path, tiny_checkpoint):
-    result = dimvida("generate", "--input", f"{images}/{ESCAPES}", "--output", tmp_path / "out")
+    result = dimvida("generate", "--data", f"{images}/{ESCAPES}", "--out", tmp_path / "out")
     assert result.code == 2 and SHOWN in result.err and "\x1b" not in result.err
-    result = dimvida("generate", "--input", images, "--output", tmp_path / "out", "--checkpoint", tiny_checkpoint)
+    result = dimvida("generate", "--data", images, "--out", tmp_path / "out", "--checkpoint", tiny_checkpoint)
     assert result.code == 1
     assert f"skipped stühle-椅子/{SHOWN}__front.png" in result.err and "\x1b" not in result.out + result.err
 
@@ -129,10 +129,10 @@ def test_a_terminal_gets_the_bar_and_no_command_of_a_name(command, tmp_path: Pat
 
 
 def test_quiet_leaves_results_and_errors(dimvida, images, tmp_path: Path, tiny_checkpoint):
-    options = ("--input", images, "--checkpoint", tiny_checkpoint)
+    options = ("--data", images, "--checkpoint", tiny_checkpoint)
     for arguments in (("--quiet", "generate"), ("generate", "-q")):
-        result = dimvida(*arguments, *options, "--output", tmp_path / arguments[0])
+        result = dimvida(*arguments, *options, "--out", tmp_path / arguments[0])
         assert result.code == 1
         assert len(result.err.splitlines()) == 1 and "1 input files cannot be read" in result.errors[0]
         assert len(result.out.splitlines()) == 1 and result.out.startswith("done: ")
-    assert "generating" in dimvida("generate", *options, "--output", tmp_path / "loud").err
+    assert "generating" in dimvida("generate", *options, "--out", tmp_path / "loud").err

@@ -65,7 +65,7 @@ def notes(output: Path) -> dict[str, tuple[int, str]]:
 def test_strange_images_are_counted_once_and_named(
     known_inputs: Path, inputs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], more: tuple
 ):
-    assert generate("--input", inputs, "--output", tmp_path / "out", "--checkpoint", known_inputs, *more) == 0
+    assert generate("--data", inputs, "--out", tmp_path / "out", "--checkpoint", known_inputs, *more) == 0
     assert notes(tmp_path / "out") == {
         BACKGROUND: (2, "chair/c__front.png"),
         CLASS: (2, "dog/d__front.png"),
@@ -78,12 +78,12 @@ def test_strange_images_are_counted_once_and_named(
 def test_a_checkpoint_that_does_not_say_what_it_was_trained_on_says_nothing(
     tiny_checkpoint: Path, inputs: Path, tmp_path: Path
 ):
-    assert generate("--input", inputs, "--output", tmp_path / "out", "--checkpoint", tiny_checkpoint) == 0
+    assert generate("--data", inputs, "--out", tmp_path / "out", "--checkpoint", tiny_checkpoint) == 0
     assert notes(tmp_path / "out") == {}
 
 
 def test_the_bundled_model_knows_its_sample_and_no_photographs(tmp_path: Path):
-    assert generate("--input", sample_input(), "--output", tmp_path / "sample") == 0
+    assert generate("--data", sample_input(), "--out", tmp_path / "sample") == 0
     assert not {BACKGROUND, CLASS, LIKENESS} & notes(tmp_path / "sample").keys()
     generator = torch.Generator().manual_seed(0)
     (tmp_path / "photos/cat").mkdir(parents=True)
@@ -92,7 +92,7 @@ def test_the_bundled_model_knows_its_sample_and_no_photographs(tmp_path: Path):
         smooth = torch.nn.functional.interpolate(rough, (64, 64), mode="bicubic").clamp(0, 1)[0]
         pixels = (smooth * 255).round().to(torch.uint8).permute(1, 2, 0).numpy()
         Image.fromarray(pixels).save(tmp_path / f"photos/cat/{number}.png")
-    photos = ("--input", tmp_path / "photos", "--view", "front")
-    assert generate(*photos, "--output", tmp_path / "out") == 0
+    photos = ("--data", tmp_path / "photos", "--view", "front")
+    assert generate(*photos, "--out", tmp_path / "out") == 0
     first = (3, "cat/0.png")
     assert notes(tmp_path / "out") == {BACKGROUND: first, CLASS: first, LIKENESS: first}
