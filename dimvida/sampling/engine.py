@@ -22,12 +22,19 @@ from dimvida import ops
 from dimvida.diffusion.step_table import StepTable
 from dimvida.errors import InputError
 from dimvida.models.score_network import ScoreNetwork
+from dimvida.sampling.masks import distinct_masks, fixed_rows
 from dimvida.sampling.modes import plain_modes
 from dimvida.sampling.plan import Block, NetworkPlan, Norm
 from dimvida.sampling.time_table import LARGEST_TABLE, TimeTable
-from dimvida.sampling.trajectory import Trajectory
+from dimvida.sampling.trajectory import Trajectory, padded, upload
 from dimvida.sampling.weights import Weights
 from dimvida.sampling.workspace import Buffers, WorkspacePool
+
+
+def has_graphs(device: torch.device) -> bool:
+    """Whether a trajectory on a device may be one graph, and is brought to shapes that graphs have in common."""
+    return device.type == "cuda"
+
 
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 """What can be multiplied in."""
@@ -101,19 +108,22 @@ class Engine:
         with plain_modes(x.device):
             weights, state = self._begin(network, x, table, trajectory)
             evaluates = tuple(row.evaluate for row in table.rows)
+            rows = len(state.x)
             with self._pool.workspace(x.device) as workspace:
-                if workspace.reserve(len(x), weights.plan):
+                if workspace.reserve(rows, weights.plan):
                     self._count("buffers")
-                buffers = workspace.buffers(len(x))
+                buffers = workspace.buffers(rows)
 
                 def launch(state: State, evaluates: tuple[bool, ...]) -> None:
                     self._steps(weights.plan, buffers, state, evaluates)
 
-                if x.device.type == "cuda" and self.graphs and trajectory.noise is None:
+                if has_graphs(x.device) and self.graphs and trajectory.noise is None:
                     if workspace.graphs.run(launch, state, evaluates):
                         self._count("graph")
                 else:
                     launch(state, evaluates)
+                if state.x is not x:
+                    x.copy_(state.x[: len(x)])
         return x
 
     def _begin(
@@ -139,14 +149,19 @@ class Engine:
             return current
 
     def _state(self, plan: NetworkPlan, x: Tensor, table: StepTable, trajectory: Trajectory) -> State:
-        masks, mask = torch.unique(trajectory.known, dim=0, return_inverse=True)
-        times = torch.tensor([row.t for row in table.rows if row.evaluate], dtype=torch.float32, device=x.device)
+        times = torch.tensor([row.t for row in table.rows if row.evaluate], dtype=torch.float32, device="cpu")
+        if has_graphs(x.device) and trajectory.noise is None:
+            x, trajectory = padded(x, fixed_rows(len(x))), trajectory.padded(fixed_rows(len(x)))
+            held = self.largest_table // (4 * len(times) * len(plan.time.bias))
+            masks, mask = distinct_masks(trajectory.known, trajectory.known_on_host, held)
+        else:
+            masks, mask = torch.unique(trajectory.known, dim=0, return_inverse=True)
         return State(
             x=x,
             x0_prev=torch.zeros_like(x),
             trajectory=trajectory,
             mask=mask,
-            time=TimeTable(plan.time, (~masks).float(), times, self.width, self.largest_table),
+            time=TimeTable(plan.time, (~masks).float(), upload(times, x.device), self.width, self.largest_table),
             index=torch.zeros(1, dtype=torch.int64, device=x.device),
             evaluation=torch.zeros(1, dtype=torch.int64, device=x.device),
         )

@@ -20,7 +20,7 @@ from dimvida.models.score_network import ScoreNetwork
 from dimvida.sampling.engine import DTYPES, default_dtype, engine_of
 from dimvida.sampling.modes import plain_modes
 from dimvida.sampling.noise import start_from_noise
-from dimvida.sampling.trajectory import Trajectory
+from dimvida.sampling.trajectory import Trajectory, upload
 
 BACKENDS = ("auto", "eager", "fused")
 SEED_LIMIT = 2**63
@@ -85,18 +85,19 @@ def sample(
     table = step_table(solver, steps, schedule, spacing)
     with plain_modes(latents.device):
         seed, x0_clip = require_seed(seed), _require_clip(x0_clip)
-        known, sample_ids = _validate(score_network, latents, known, sample_ids, noise, len(table))
+        sample_ids = _validate(score_network, latents, known, sample_ids, noise, len(table))
         trajectory = Trajectory(
-            table=table.tensor(prediction).to(latents.device),
-            known=known.contiguous(),
-            sample_ids=sample_ids,
-            seed=torch.tensor([seed], dtype=torch.int64, device=latents.device),
+            table=upload(table.tensor(prediction), latents.device),
+            known=upload(known, latents.device).contiguous(),
+            sample_ids=upload(sample_ids, latents.device).contiguous(),
+            seed=upload(torch.tensor([seed], dtype=torch.int64, device="cpu"), latents.device),
             noise=noise if noise is None else noise.to(latents.device, torch.float32).contiguous(),
             x0_clip=x0_clip,
+            known_on_host=known if known.device.type == "cpu" else None,
         )
         x = latents.float().clone(memory_format=torch.contiguous_format)
         if noise is None:
-            x = start_from_noise(x, trajectory.known, sample_ids, trajectory.seed)
+            x = start_from_noise(x, trajectory.known, trajectory.sample_ids, trajectory.seed)
         if backend == "fused" and isinstance(score_network, ScoreNetwork):
             return engine_of(score_network, dtype, latents.device).run(score_network, x, table, trajectory)
         step = ops.reference.masked_step_ if backend == "eager" else ops.masked_step_
@@ -195,7 +196,8 @@ def _require_tensors(**tensors: Tensor | None) -> None:
 
 def _validate(
     network: Network, latents: Tensor, known: Tensor, sample_ids: Tensor | None, noise: Tensor | None, rows: int
-) -> tuple[Tensor, Tensor]:
+) -> Tensor:
+    """Raises unless the tensors fit; returns the sample ids, by default 0 .. B-1."""
     if latents.ndim != 3 or not latents.is_floating_point():
         raise ValueError(f"latents must be float [B, V, D], not {latents.dtype} {list(latents.shape)}")
     batch, views, size = latents.shape
@@ -216,4 +218,4 @@ def _validate(
         sample_ids = torch.arange(batch, device=latents.device)
     if sample_ids.dtype != torch.int64 or sample_ids.shape != (batch,):
         raise ValueError(f"sample_ids must be int64 [{batch}], not {sample_ids.dtype} {list(sample_ids.shape)}")
-    return known.to(latents.device), sample_ids.to(latents.device).contiguous()
+    return sample_ids

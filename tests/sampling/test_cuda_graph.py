@@ -1,0 +1,192 @@
+"""What a GPU would be asked, with a stand-in for torch.cuda: how often a graph is captured, how, and what it is given.
+
+tests/gpu has the real thing.
+"""
+
+from __future__ import annotations
+
+import threading
+from contextlib import contextmanager, nullcontext
+
+import pytest
+import torch
+from score_networks import random_inputs, random_network
+from torch import Tensor
+
+from dimvida.models import ScoreNetwork
+from dimvida.sampling import cuda_graph, sample
+from dimvida.sampling import engine as engine_module
+from dimvida.sampling.cuda_graph import KEPT
+from dimvida.sampling.engine import engine_of
+
+CPU = torch.device("cpu")
+CLOSE = {"rtol": 1e-5, "atol": 1e-5}
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+class Replayed:
+    """A graph whose replay launches again, into the memory that was captured."""
+
+    def __init__(self, launch, held, evaluates) -> None:
+        self.replay = lambda: launch(held, evaluates)
+
+
+@pytest.fixture
+def graphs(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
+    """The engine takes the CPU for a device with graphs. Lists the shape of every capture."""
+    captured = []
+
+    def capture(launch, held, evaluates, stream):
+        captured.append(tuple(held.x.shape))
+        held.x.fill_(torch.nan)  # nothing of the first batch may be needed
+        return Replayed(launch, held, evaluates), held
+
+    monkeypatch.setattr(engine_module, "has_graphs", lambda device: True)
+    monkeypatch.setattr(cuda_graph, "capture", capture)
+    monkeypatch.setattr(torch.cuda, "device", lambda device: nullcontext())
+    monkeypatch.setattr(torch.cuda, "Stream", lambda device: device)
+    return captured
+
+
+def draw(network: ScoreNetwork, rows: int, views: int = 4, seed: int = 0, steps: int = 4, **options) -> Tensor:
+    latents, known = random_inputs(rows, views, 6, seed)
+    chosen = {"backend": "fused", "dtype": torch.float32, "x0_clip": 3.0, "solver": "sde-dpmpp-2m", **options}
+    return sample(network, latents, known, steps=steps, seed=seed, sample_ids=torch.arange(rows) + seed, **chosen)
+
+
+@pytest.mark.parametrize("views", [2, 4, 9])
+def test_a_run_captures_once(graphs, views: int):
+    network, plain = random_network(views), random_network(views)
+    for seed, rows in enumerate((64, 64, 61, 63, 64, 62)):
+        result = draw(network, rows, views, seed)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(engine_module, "has_graphs", lambda device: False)
+            torch.testing.assert_close(result, draw(plain, rows, views, seed), **CLOSE)
+    assert graphs == [(64, views, 6)]
+
+
+def test_other_numbers_of_masks_are_the_same_graph(graphs):
+    network = random_network()
+    latents, _ = random_inputs(32, 4, 6)
+    options = {"backend": "fused", "dtype": torch.float32, "steps": 3, "x0_clip": 3.0}
+    for count in (1, 2, 5, 16):
+        known = torch.tensor([[bool(number >> view & 1) for view in range(4)] for number in range(count)])
+        known = known.repeat(32, 1)[:32]
+        expected = sample(random_network(), latents, known, **{**options, "backend": "eager", "dtype": None})
+        torch.testing.assert_close(sample(network, latents, known, **options), expected, rtol=1e-4, atol=1e-4)
+    assert len(graphs) == 1
+
+
+def test_results_do_not_depend_on_what_came_before(graphs):
+    first, second = random_network(), random_network()
+    draw(first, 64)
+    assert torch.equal(draw(first, 37), draw(second, 37))
+
+
+@pytest.mark.parametrize("solver", ["euler-maruyama", "repaint", "ddim"])
+def test_a_table_too_large_to_hold_is_padded_as_well(graphs, solver: str, monkeypatch):
+    network, plain = random_network(9), random_network(9)
+    engine_of(network, torch.float32, CPU).largest_table = 0
+    for seed in range(3):
+        result = draw(network, 33, 9, seed, solver=solver)
+        with monkeypatch.context() as patch:
+            patch.setattr(engine_module, "has_graphs", lambda device: False)
+            torch.testing.assert_close(result, draw(plain, 33, 9, seed, solver=solver), **CLOSE)
+
+
+def test_only_what_is_fixed_in_a_graph_makes_another(graphs):
+    network = random_network()
+    draw(network, 8)
+    draw(network, 8, seed=1)
+    draw(network, 8, solver="ddim")
+    assert len(graphs) == 1
+    draw(network, 8, x0_clip=2.0)
+    draw(network, 8, steps=5)
+    draw(network, 7)
+    draw(network, 8)
+    assert len(graphs) == 4
+    draw(network, 9)  # larger buffers: the old addresses are gone
+    draw(network, 8)
+    assert len(graphs) == 6
+    network.input.weight.data.mul_(1.5)
+    draw(network, 8)
+    assert len(graphs) == 7 and engine_of(network, torch.float32, CPU).builds["graph"] == 7
+
+
+def test_the_oldest_graphs_go(graphs):
+    network = random_network()
+    for steps in range(1, KEPT + 2):
+        draw(network, 8, steps=steps)
+    draw(network, 8, steps=KEPT + 1)
+    assert len(graphs) == KEPT + 1
+    draw(network, 8, steps=1)
+    assert len(graphs) == KEPT + 2
+
+
+def test_threads_have_graphs_of_their_own(graphs):
+    network = random_network()
+    expected = {seed: draw(random_network(), 8, seed=seed) for seed in range(4)}
+    graphs.clear()
+    got = {}
+    threads = [
+        threading.Thread(target=lambda seed=seed: got.update({seed: draw(network, 8, seed=seed)})) for seed in expected
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert all(torch.equal(got[seed], expected[seed]) for seed in expected)
+    assert len(graphs) == engine_of(network, torch.float32, CPU).builds["graph"]
+
+
+def test_how_a_graph_is_captured(monkeypatch):
+    log: list[object] = []
+
+    class Stream:
+        def __init__(self, name: str) -> None:
+            self.name = name
+
+        def wait_stream(self, other: Stream) -> None:
+            log.append(f"{self.name} waits for {other.name}")
+
+    class Graph:
+        pass
+
+    @contextmanager
+    def on(stream: Stream):
+        log.append(f"on {stream.name}")
+        yield
+        log.append("off")
+
+    @contextmanager
+    def graph(graph: Graph, *, stream: Stream, capture_error_mode: str):
+        assert cuda_graph._CAPTURE.locked()  # one at a time in the process
+        log.append((type(graph), stream.name, capture_error_mode))
+        yield
+        log.append("captured")
+
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda: Stream("caller's"))
+    monkeypatch.setattr(torch.cuda, "stream", on)
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", Graph)
+    monkeypatch.setattr(torch.cuda, "graph", graph)
+    held = object()
+    made, memory = cuda_graph.capture(lambda state, rows: log.append((state, rows)), held, (True, False), Stream("own"))
+    assert isinstance(made, Graph) and memory is held
+    assert log == [
+        "own waits for caller's",
+        "on own",
+        (held, (True,)),  # one step, so that libraries allocate what they need before
+        "off",
+        "caller's waits for own",
+        (Graph, "own", "thread_local"),
+        (held, (True, False)),
+        "captured",
+    ]
+
+
+def test_the_stream_is_of_the_states_device(graphs, monkeypatch):
+    asked = []
+    monkeypatch.setattr(torch.cuda, "Stream", lambda device: asked.append(device))
+    draw(random_network(), 4)
+    assert asked == [CPU]
