@@ -19,6 +19,7 @@ from dimvida.diffusion.step_table import StepRow, StepTable
 from dimvida.errors import InputError
 from dimvida.models import ScoreNetwork
 from dimvida.sampling import sample
+from dimvida.sampling import weights as weights_module
 from dimvida.sampling.engine import Engine, default_dtype, engine_of
 from dimvida.sampling.loop import run_trajectory
 from dimvida.sampling.plan import plan_network
@@ -209,6 +210,20 @@ def test_changes_without_a_version_counter_are_noticed(change, inference: bool, 
         assert torch.equal(after, run(Engine(twin, dtype), twin, 4))
         if change is not one_bit:
             assert not torch.equal(after, before)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("change", CHANGES)
+def test_the_comparison_of_a_gpu_notices_the_same(change, dtype: torch.dtype, monkeypatch):
+    monkeypatch.setattr(weights_module, "_on_cpu", lambda tensors: False)
+    for odd in (False, True):  # 8 bytes at a time, and a number of bytes that allows no more than one
+        network = random_network()
+        if odd:
+            network.output_norm.register_parameter("unused", torch.nn.Parameter(torch.zeros(3, dtype=torch.float16)))
+        weights = Weights(network, dtype)
+        assert weights.comparison(network)()
+        change(network)
+        assert not weights.comparison(network)()
 
 
 def test_weights_of_other_kinds_are_noticed():
