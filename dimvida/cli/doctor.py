@@ -16,6 +16,7 @@ import typer
 from rich.text import Text
 
 from dimvida._version import __version__
+from dimvida.cli.device import FLOAT32_CONVOLUTIONS, FLOAT32_PRODUCTS
 from dimvida.cli.output import WIDTH, console, new_table
 
 EXTRAS = {
@@ -63,6 +64,7 @@ def examine() -> dict[str, Any]:
         "native": native,
         "threads": None if torch is None else torch.get_num_threads(),
         "gpus": gpus,
+        "float32_on_gpus": {"products": FLOAT32_PRODUCTS, "convolutions": FLOAT32_CONVOLUTIONS},
         "extras": {extra: [m for m in modules if not _is_installed(m)] for extra, modules in EXTRAS.items()},
         "environment": {name: os.environ.get(name) for name in VARIABLES},
     }
@@ -180,10 +182,15 @@ def _print(facts: dict[str, Any]) -> None:
         screen.print(Text(text), soft_wrap=False)
 
 
+def _float32(kinds: dict[str, str]) -> str:
+    words = {"ieee": "exact", "tf32": "rounded to TF32"}
+    return ", ".join(f"{what} {words[kind]}" for what, kind in kinds.items())
+
+
 def _native_rows(facts: dict[str, Any]) -> list[tuple[str, str]]:
     native = facts["native"]
     gpus = [f"{g['name']}, {g['memory_gib']} GiB, capability {g['capability']}" for g in facts["gpus"]]
-    rows = [("GPU", "\n".join(gpus) or "none visible")]
+    rows = [("GPU", "\n".join(gpus) or "none visible"), ("float32 on GPUs", _float32(facts["float32_on_gpus"]))]
     if not native["available"]:
         return [("native module", "missing"), *rows]
     simd = ", ".join(f"{name} (in use)" if name == native["simd"] else name for name in native["simd_compiled"])

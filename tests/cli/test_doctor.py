@@ -29,6 +29,7 @@ def test_table_fits_eighty_columns_and_names_what_matters():
     for name in doctor.VARIABLES:
         assert name in result.output
     assert "'3'" in result.output
+    assert "products exact, convolutions rounded to TF32" in result.output
 
 
 def test_json_of_the_installed_command():
@@ -41,6 +42,7 @@ def test_json_of_the_installed_command():
     assert facts["native"]["cuda"] == ops.build_info()["cuda"]
     assert facts["extras"]["render"] == []
     assert facts["torch"]["error"] is None
+    assert facts["float32_on_gpus"] == {"products": "ieee", "convolutions": "tf32"}
 
 
 def test_a_build_without_cuda_says_how_to_change_it(facts):

@@ -6,11 +6,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 import torch
 
 from dimvida import ops
+from dimvida.cli.device import set_float32_precision
 from dimvida.models import ScoreNetwork
 
 
@@ -37,14 +39,30 @@ def native_kernels_on_a_gpu() -> None:
 
 
 @pytest.fixture(autouse=True)
-def exact_float32(native_kernels_on_a_gpu: None) -> Iterator[None]:
-    """Products and convolutions in float32 are not rounded to TF32."""
-    before = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
-    torch.set_float32_matmul_precision("highest")
-    torch.backends.cudnn.allow_tf32 = False
-    yield
-    torch.set_float32_matmul_precision(before[0])
-    torch.backends.cudnn.allow_tf32 = before[1]
+def float32_of_the_command_line(native_kernels_on_a_gpu: None) -> Iterator[None]:
+    """The arithmetic of ``dimvida generate``: exact products, convolutions in TF32."""
+    with _precisions():
+        set_float32_precision()
+        yield
+
+
+@pytest.fixture
+def exact_float32(float32_of_the_command_line: None) -> Iterator[None]:
+    """For tests that compare a formula of convolutions between devices."""
+    with _precisions():
+        torch.backends.cudnn.conv.fp32_precision = "ieee"
+        yield
+
+
+@contextmanager
+def _precisions() -> Iterator[None]:
+    kinds = (torch.backends.cuda.matmul, torch.backends.cudnn.conv)
+    before = [kind.fp32_precision for kind in kinds]
+    try:
+        yield
+    finally:
+        for kind, value in zip(kinds, before, strict=True):
+            kind.fp32_precision = value
 
 
 def random_network(

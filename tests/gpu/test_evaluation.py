@@ -37,7 +37,7 @@ def scores(folder: Path, device: torch.device) -> tuple[Scores, Scores]:
     return scorer.scores(), true.reference
 
 
-def test_scores_are_those_of_the_cpu(device: torch.device, tmp_path: Path):
+def test_scores_are_those_of_the_cpu(device: torch.device, tmp_path: Path, exact_float32: None):
     torch.manual_seed(0)
     torch.save(squeezenet1_1().state_dict(), tmp_path / "squeezenet.pth")
     save_classifier(tmp_path / "classifier", build_classifier("mobilenet-v3-small", CLASSES), {})
