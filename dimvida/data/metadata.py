@@ -101,7 +101,7 @@ def check_view_name(view: str, where: str) -> None:
 
     Every view that is read, trained on or generated has such a name.
     """
-    if len(view.encode()) > VIEW_NAME_LIMIT:
+    if len(view.encode(errors="surrogatepass")) > VIEW_NAME_LIMIT:  # a lone surrogate is refused below
         raise InputError(
             f"{where}: {view[:VIEW_NAME_LIMIT]!r}... cannot name a view; use at most {VIEW_NAME_LIMIT} bytes"
         )

@@ -241,19 +241,6 @@ class TestArray:
         with pytest.raises(InputError, match=r"shard-000000.jsonl: cannot be read"):
             open_source(tmp_path)
 
-
-def test_both_forms_in_one_folder_are_refused(tmp_path: Path, png: bytes):
-    write_tar(tmp_path, {"a.left.png": png})
-    write_array(tmp_path, TestArray.PIXELS, list(TestArray.LINES))
-    with pytest.raises(InputError, match="shards of two forms, npy and tar"):
-        open_source(tmp_path)
-
-
-def test_shards_have_no_splits(tmp_path: Path, png: bytes):
-    write_tar(tmp_path, {"a.left.png": png})
-    with pytest.raises(InputError, match="no splits"):
-        open_source(tmp_path, split="test")
-
     @pytest.mark.parametrize("shape", [(2, 0, 4, 3), (2, 4, 0, 1)])
     def test_pictures_without_pixels(self, tmp_path: Path, shape: tuple[int, ...]):
         write_array(tmp_path, np.zeros(shape, np.uint8), list(self.LINES))
@@ -294,6 +281,19 @@ def test_shards_have_no_splits(tmp_path: Path, png: bytes):
         target = path if seed % 2 else path.with_suffix(".jsonl")
         target.write_bytes(damaged(target.read_bytes(), seed))
         check_damaged(path)
+
+
+def test_both_forms_in_one_folder_are_refused(tmp_path: Path, png: bytes):
+    write_tar(tmp_path, {"a.left.png": png})
+    write_array(tmp_path, TestArray.PIXELS, list(TestArray.LINES))
+    with pytest.raises(InputError, match="shards of two forms, npy and tar"):
+        open_source(tmp_path)
+
+
+def test_shards_have_no_splits(tmp_path: Path, png: bytes):
+    write_tar(tmp_path, {"a.left.png": png})
+    with pytest.raises(InputError, match="no splits"):
+        open_source(tmp_path, split="test")
 
 
 def damaged(data: bytes, seed: int) -> bytes:
