@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -59,7 +60,13 @@ def render_items(
     # Spawned, not forked: the caller may run threads (torch does), which do not survive a fork.
     pool = ProcessPoolExecutor(min(workers, len(items)), get_context("spawn"), _end_with_parent)
     try:
-        yield from pool.map(task, items, chunksize=4)
+        # Ctrl-C reaches every process of a terminal; only this one is to answer it, so the workers inherit the block.
+        blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            results = pool.map(task, items, chunksize=4)  # starts the workers
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+        yield from results
     except BrokenProcessPool as error:
         raise DimvidaError("a rendering process died, perhaps of memory: try fewer --workers") from error
     finally:

@@ -101,6 +101,23 @@ def test_a_killed_rendering_is_continued(tmp_path: Path, meshes: Path, name: str
         assert output.read_bytes() == (tmp_path / "fresh-out.zip").read_bytes()
 
 
+@pytest.mark.slow
+def test_ctrl_c_is_said_in_one_word_and_continued(tmp_path: Path, meshes: Path) -> None:
+    options = ["--size", "64", "--samples", "6", "--workers", "2"]
+    journal = tmp_path / "out/.unfinished.jsonl"
+    process = subprocess.Popen(
+        command(meshes, tmp_path / "out", *options), stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    wait_until(lambda: journal.exists() and journal.read_bytes().count(b"\n") >= 2)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal sends it, to the workers too
+    error = process.communicate()[1]
+    assert process.returncode == 130
+    assert error.splitlines()[-1] == "error: interrupted"
+    assert "died" not in error and "Traceback" not in error
+    assert run(["data", "render", str(meshes), str(tmp_path / "out"), *options]) == 0
+    assert len(open_source(tmp_path / "out")) == 12
+
+
 def test_an_unfinished_rendering_with_other_options_is_refused(tmp_path, meshes, capsys) -> None:
     output = tmp_path / "out"
     output.mkdir()
