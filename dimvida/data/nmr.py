@@ -11,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 from dimvida.data.conversion import composite_on_white
@@ -167,13 +167,18 @@ class NmrSoftRasSource(MultiViewSource):
                 files.append(tuple((path, row, place) for place in range(len(names))))
         classes = [_class_name(synset) for synset, _ in arrays.values()]
         super().__init__(tree.path, "nmr-softras", names, classes, records, files)
-        listing, beside = tree.listing(root), Survey()
-        beside.add(tree, listing._replace(files=tuple(name for name in listing.files if name not in arrays)))
-        strays = [(name, "beside the arrays of the NMR set") for name in (*beside.images, *listing.folders)]
-        strays += [item for item in listing.unusable if _ARRAY_NAME.fullmatch(_base(item[0]))]
-        tell(self, tree, [*beside.bad, *strays], beside.notes())
+        self._tell_what_is_beside(tree, root, arrays)
         self._views = tuple(views)
         self._arrays = ArrayCache(self._views)
+
+    def _tell_what_is_beside(self, tree: FileTree, root: str, arrays: Collection[str]) -> None:
+        listing, beside = tree.listing(root), Survey()
+        broken = [item for item in listing.unusable if _ARRAY_NAME.fullmatch(_base(item[0]))]
+        files = tuple(name for name in listing.files if name not in arrays)
+        unusable = tuple(item for item in listing.unusable if item not in broken)
+        beside.add(tree, listing._replace(files=files, unusable=unusable))
+        strays = [(name, "beside the arrays of the NMR set") for name in (*beside.images, *listing.folders)]
+        tell(self, tree, [*beside.bad, *broken, *strays], beside.notes())
 
     def _read(self, file: tuple[Path, int, int]) -> ViewImage:
         path, row, place = file

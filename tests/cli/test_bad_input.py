@@ -173,7 +173,11 @@ class TestUnreadableFiles:
         command += ["--view", "front"]
         result = dimvida(*command)
         assert result.code == 1
-        assert len(result.errors) == 1 and "1 input files" in result.errors[0] and "--skip-bad" in result.errors[0]
+        assert (
+            len(result.errors) == 1
+            and "1 input file that cannot be read" in result.errors[0]
+            and "--skip-bad" in result.errors[0]
+        )
         report = json.loads((tmp_path / "out" / "report.json").read_text())
         assert [entry["file"] for entry in report["skipped"]] == ["chair/b.png"]
         assert report["skipped"][0]["reason"]

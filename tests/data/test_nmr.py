@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import pickle
 
 import numpy as np
@@ -133,6 +134,51 @@ def test_dvr_lists_without_any_image(make, tmp_path):
         open_source(make.folder(tmp_path / "nmr", {f"{CHAIR}/softras_train.lst": "a\nb\n"}))
 
 
+def left_out(source) -> set[tuple[str, str]]:
+    return {(file.location.removeprefix(f"{source.path}/"), file.reason) for file in source.left_out}
+
+
+def test_a_synset_without_softras_lists_is_left_out(make, dvr_files, tmp_path):
+    dvr_files[f"{TABLE}/train.lst"] = dvr_files.pop(f"{TABLE}/softras_train.lst")
+    dvr_files |= {"chair/a/front.png": make.png(), "x.png": make.png(), "README": b"text"}
+    source = open_source(make.folder(tmp_path / "nmr", dvr_files))
+    assert source.classes == ("chair",)
+    assert left_out(source) == {
+        (f"{CHAIR}/c2/image/0012.png", "of a listed object, not there"),
+        (TABLE, "a synset without softras lists"),
+        ("chair", "no synset, beside those of NMR"),
+        ("x.png", "beside the synsets of the NMR set"),
+    }
+    assert source.notes[-1] == "not read: 1 file that is no image (first: README)"
+
+
+def test_objects_in_no_list_and_links_to_nothing_are_left_out(make, dvr_files, tmp_path):
+    dvr_files[f"{CHAIR}/softras_train.lst"] = "c1\n"
+    path = make.folder(tmp_path / "nmr", dvr_files)
+    (path / "02691156").symlink_to("nowhere")
+    (path / TABLE / "t9").symlink_to("nowhere")
+    assert left_out(open_source(path)) >= {
+        (f"{CHAIR}/c0", "an object in no list"),
+        ("02691156", "a link to nothing"),
+        (f"{TABLE}/t9", "a link to nothing"),
+    }
+
+
+@pytest.mark.parametrize("wrapper", ["", "NMR_Dataset/"])
+@pytest.mark.parametrize("lists", [[], ["train.lst"]])
+def test_dvr_without_any_softras_list_is_refused(make, dvr_files, tmp_path, wrapper, lists):
+    files = {f"{wrapper}{name}": data for name, data in dvr_files.items() if not name.endswith(".lst")}
+    files |= {f"{wrapper}{CHAIR}/{name}": "c0\n" for name in lists}
+    with pytest.raises(InputError, match=r"synset 0\d+ of the NMR set without its lists; put softras_train\.lst"):
+        open_source(make.folder(tmp_path / "nmr", files))
+
+
+def test_lists_with_a_byte_order_mark(make, dvr_files, tmp_path):
+    dvr_files[f"{CHAIR}/softras_train.lst"] = b"\xef\xbb\xbfc1\r\nc0\r\n"
+    source = open_source(make.folder(tmp_path / "nmr", dvr_files), split="train")
+    assert [record.name for record in source.records] == ["c1", "c0", "t0"]
+
+
 def test_one_synset_of_dvr(make, dvr_files, tmp_path):
     with pytest.raises(InputError, match="one synset of the NMR set; give the folder above it"):
         open_source(make.folder(tmp_path / "nmr", dvr_files) / CHAIR)
@@ -187,6 +233,20 @@ def test_softras_in_another_process(softras_path):
     assert np.array_equal(copy.read_view(0, "back").pixels, before.pixels)
 
 
+def test_what_is_beside_the_arrays_is_left_out(softras_path):
+    (softras_path / "more").mkdir()
+    (softras_path / "02691156_train_images.npz").symlink_to("nowhere")
+    (softras_path / f"{CHAIR}_train_voxels.npz").write_bytes(b"")
+    os.mkfifo(softras_path / "02691156_val_images.npz")
+    source = open_source(softras_path)
+    assert left_out(source) == {
+        ("more", "beside the arrays of the NMR set"),
+        ("02691156_train_images.npz", "a link to nothing"),
+        ("02691156_val_images.npz", "neither a file nor a folder"),
+    }
+    assert source.notes[-1].startswith("not read: 2 files that are no images")
+
+
 def test_only_headers_are_read_on_opening(softras_path):
     path = softras_path / f"{CHAIR}_train_images.npz"
     data = bytearray(path.read_bytes())
@@ -215,6 +275,7 @@ def test_changed_pixels_are_found_by_their_checksum(softras_path):
         np.zeros((2, 23, 4, 8, 8), np.uint8),
         np.zeros((2, 24, 3, 8, 8), np.uint8),
         np.zeros((2, 24, 4), np.uint8),
+        np.zeros((2, 24, 4, 0, 8), np.uint8),
         np.asfortranarray(array(2, 0)),
         np.array([{"pickled": "object"}], object),
     ],

@@ -1,0 +1,176 @@
+"""Metadata decide about views first, wherever they and the images lie; and one rule says what a view may be called."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from dimvida.data.metadata import VIEW_NAME_LIMIT
+from dimvida.data.opening import open_source
+from dimvida.data.render import RenderSettings
+from dimvida.errors import InputError
+
+
+def lines(*entries: dict) -> str:
+    return "".join(json.dumps(entry) + "\n" for entry in entries)
+
+
+def line(name: str, view: str | None = "front", **more: object) -> dict:
+    return {"file_name": name, "view": view, **more}
+
+
+LAYOUTS = {
+    "one deeper": (
+        ["chair/day1/a.png", "sofa/b.png"],
+        {"": ["chair/day1/a.png", "sofa/b.png"]},
+        ["chair/day1_a", "sofa/b"],
+    ),
+    "all deeper": (
+        ["chair/day1/a.png", "sofa/x/b.png"],
+        {"": ["chair/day1/a.png", "sofa/x/b.png"]},
+        ["chair/day1_a", "sofa/x_b"],
+    ),
+    "in a wrapper": (["w/chair/a.png", "w/sofa/b.png"], {"w/": ["chair/a.png", "sofa/b.png"]}, ["chair/a", "sofa/b"]),
+    "around a wrapper": (
+        ["w/chair/a.png", "w/sofa/b.png"],
+        {"": ["w/chair/a.png", "w/sofa/b.png"]},
+        ["chair/a", "sofa/b"],
+    ),
+    "in two wrappers": (
+        ["v/w/chair/x/a.png", "v/w/sofa/b.png"],
+        {"v/w/": ["chair/x/a.png", "sofa/b.png"]},
+        ["chair/x_a", "sofa/b"],
+    ),
+    "of each class": (["chair/a.png", "sofa/b.png"], {"chair/": ["a.png"], "sofa/": ["b.png"]}, ["chair/a", "sofa/b"]),
+    "of each split": (
+        ["Test/chair/a.png", "Train/sofa/b.png"],
+        {"Test/": ["chair/a.png"], "Train/": ["sofa/b.png"]},
+        ["Test/chair/a", "Train/sofa/b"],
+    ),
+    "of splits in a wrapper": (
+        ["w/test/chair/a.png", "w/train/sofa/b.png"],
+        {"w/test/": ["chair/a.png"], "w/train/": ["sofa/b.png"]},
+        ["test/chair/a", "train/sofa/b"],
+    ),
+    "multi-view": (
+        ["chair/o/front.png", "sofa/p/front.png"],
+        {"": ["chair/o/front.png", "sofa/p/front.png"]},
+        ["chair/o", "sofa/p"],
+    ),
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("form", ["folder", "zip"])
+def test_wherever_they_lie(make, tmp_path, layout, form):
+    images, metadata, ids = LAYOUTS[layout]
+    files: dict = {name: make.png(number) for number, name in enumerate(images)}
+    files |= {f"{prefix}metadata.jsonl": lines(*map(line, names)) for prefix, names in metadata.items()}
+    path = make.folder(tmp_path / "set", files) if form == "folder" else make.zip(tmp_path / "set.zip", files)
+    source = open_source(path)
+    assert [(record.id, record.views) for record in source.records] == [(identity, ("front",)) for identity in ids]
+    assert all((source.read_view(place, "front").pixels == make.pixels(place)).all() for place in (0, 1))
+    assert (source.notes, source.left_out) == ((), ())
+    assert [record.id for record in open_source(path, view="front").records] == ids
+    with pytest.raises(InputError, match=r"two views, .*'front' by metadata\.jsonl"):
+        open_source(path, view="back")
+
+
+def test_views_of_an_object_in_its_folder(make, tmp_path):
+    names = {"chair/o/front.png": "front", "chair/o/left.png": "left", "chair/p/front.png": "front"}
+    entries = [line(name, view, kind="real" if view == "front" else "generated") for name, view in names.items()]
+    files = {name: make.png() for name in names} | {"metadata.jsonl": lines(*entries)}
+    source = open_source(make.folder(tmp_path / "set", files))
+    assert [(record.id, record.views) for record in source.records] == [
+        ("chair/o", ("front", "left")),
+        ("chair/p", ("front",)),
+    ]
+    assert [source.kind(0, view) for view in ("front", "left")] == ["real", "generated"]
+
+
+def test_a_name_that_says_another_view_than_metadata(make, tmp_path):
+    files = {"chair/o/front.png": make.png(), "metadata.jsonl": lines(line("chair/o/front.png", "left"))}
+    with pytest.raises(InputError, match=r"'front' by its name and 'left' by metadata\.jsonl"):
+        open_source(make.folder(tmp_path / "set", files))
+
+
+def test_metadata_without_views_leave_them_to_the_layout(make, tmp_path):
+    files = make.multi_view({"chair": 2})
+    listed = [name for name in files if "chair_0000" in name]
+    entries = [{"file_name": name, "label": "seat", "kind": "generated"} for name in listed]
+    source = open_source(make.folder(tmp_path / "set", files | {"metadata.jsonl": lines(*entries)}))
+    assert [(record.id, len(record.views)) for record in source.records] == [("seat/chair_0000", 4)]
+    assert source.kind(0, "left") == "generated"
+    assert source.notes == ("4 images not listed in metadata.jsonl (first: chair/chair_0001/back.png)",)
+
+
+def test_images_in_no_folder_with_metadata_need_a_view_too(make, tmp_path):
+    files = {"chair/a.png": make.png(), "sofa/b.png": make.png(), "chair/metadata.jsonl": lines(line("a.png"))}
+    path = make.folder(tmp_path / "set", files)
+    with pytest.raises(InputError, match=r"sofa/b\.png: which view is it\?"):
+        open_source(path)
+    assert len(open_source(path, view="front")) == 2
+
+
+def test_two_metadata_files_about_one_image(make, tmp_path):
+    files = {"chair/a.png": make.png(), "metadata.jsonl": lines(line("chair/a.png"))}
+    path = make.folder(tmp_path / "set", files | {"chair/metadata.jsonl": lines(line("a.png"))})
+    assert len(open_source(path)) == 1
+    make.folder(path, {"chair/metadata.jsonl": lines(line("a.png", "left"))})
+    with pytest.raises(
+        InputError, match=r"chair/metadata\.jsonl, line 1: chair/a\.png is described otherwise elsewhere"
+    ):
+        open_source(path)
+
+
+def test_labels_make_the_folder_of_a_split_one(make, tmp_path):
+    files = {"train/1.png": make.png(), "metadata.jsonl": lines(line("train/1.png", label="chair"))}
+    (record,) = open_source(make.folder(tmp_path / "set", files)).records
+    assert (record.split, record.class_name, record.name) == ("train", "chair", "1")
+
+
+def test_names_in_another_unicode_form_than_on_disk(make, tmp_path):
+    files = {"cafe\u0301/a.png": make.png(), "metadata.jsonl": lines(line("caf\u00e9/a.png", source="e\u0301"))}
+    source = open_source(make.folder(tmp_path / "set", files))
+    assert [record.id for record in source.records] == ["caf\u00e9/\u00e9"]
+    assert source.read_view(0, "front").pixels.shape == (8, 8, 3)
+
+
+@pytest.mark.parametrize("key", ["file_name", "view", "class", "label", "source"])
+@pytest.mark.parametrize("text", ["x\\ud800", "\\udce9", "a\\u0000b"])
+def test_what_is_no_text_is_refused_with_its_line(make, tmp_path, key, text):
+    entry = {"file_name": "chair/a.png", "view": "front"}
+    entry[key] = "#"
+    content = '{"file_name": "chair/b.png", "view": "front"}\n' + json.dumps(entry).replace("#", text)
+    path = make.folder(tmp_path / "set", {"chair/a.png": make.png(), "metadata.jsonl": content})
+    with pytest.raises(
+        InputError, match=rf'metadata\.jsonl, line 2: "{key}" is .*, with a character that is no text'
+    ) as caught:
+        open_source(path)
+    str(caught.value).encode()
+
+
+@pytest.mark.parametrize(
+    "view", ["_x", "a__b", "__", "x.", ".x", "x" * (VIEW_NAME_LIMIT + 1), "a,b", "a(1)", "\u00e9" * 30]
+)
+def test_names_that_no_view_can_have_anywhere(make, tmp_path, view):
+    png = make.png()
+    by_folder = make.folder(tmp_path / "folder", {f"chair/{o}/{v}.png": png for o in "ab" for v in ("front", view)})
+    by_metadata = make.folder(
+        tmp_path / "single", {"chair/a.png": png, "metadata.jsonl": lines(line("chair/a.png", view))}
+    )
+    for path, options in ((by_folder, {}), (by_metadata, {}), (by_folder.parent / "option", {"view": view})):
+        make.folder(tmp_path / "option", {"chair/a.png": png})
+        with pytest.raises(InputError, match=r"cannot name a view|hidden|only one view"):
+            open_source(path, **options)
+    with pytest.raises(InputError, match="cannot name a view"):
+        RenderSettings(azimuths=(0.0, 90.0), names=("front", view))
+
+
+@pytest.mark.parametrize("view", ["x_", "view 1", "0000", "left+up", "a.b", "caf\u00e9", "x" * VIEW_NAME_LIMIT])
+def test_names_that_views_can_have(make, tmp_path, view):
+    files = {f"chair/{o}/{v}.png": make.png() for o in "ab" for v in ("front", view)}
+    assert set(open_source(make.folder(tmp_path / "set", files)).view_names) == {"front", view}
+    generated = {f"chair/a__{view}.png": make.png()}
+    assert open_source(make.folder(tmp_path / "out", generated)).records[0].views == (view,)

@@ -1,0 +1,191 @@
+"""Names of zip members, whoever wrote them; and archives that ask for more than they have."""
+
+from __future__ import annotations
+
+import io
+import struct
+import subprocess
+import sys
+import zipfile
+import zlib
+from pathlib import Path
+
+import pytest
+
+from dimvida.data.opening import open_source, open_tree
+from dimvida.errors import InputError, UnreadableImage
+
+UNIX, MACOS, DOS = 3, 19, 0
+
+
+@pytest.fixture
+def stored(make, tmp_path):
+    """Writes a zip file with these bytes as the name of its only member, without the flag of UTF-8."""
+
+    def stored(name: bytes, system: int = UNIX, extra: bytes = b"") -> Path:
+        placeholder = "x" * len(name)
+        entry = zipfile.ZipInfo(placeholder)
+        entry.create_system, entry.extra = system, extra
+        buffer = io.BytesIO()
+        with zipfile.ZipFile(buffer, "w") as archive:
+            archive.writestr(entry, make.png())
+        (tmp_path / "set.zip").write_bytes(buffer.getvalue().replace(placeholder.encode(), name))
+        return tmp_path / "set.zip"
+
+    return stored
+
+
+def unicode_path(name: str, raw: bytes, version: int = 1) -> bytes:
+    field = struct.pack("<BI", version, zlib.crc32(raw)) + name.encode()
+    return struct.pack("<HHH", 0xCAFE, 2, 0) + struct.pack("<HH", 0x7075, len(field)) + field
+
+
+def only_id(path: Path) -> str:
+    (record,) = open_source(path, view="front").records
+    assert open_source(path, view="front").read_view(0, "front").pixels.shape == (8, 8, 3)
+    return record.id
+
+
+@pytest.mark.parametrize(
+    ("name", "system"),
+    [
+        ("caf\u00e9/\u6905.png".encode(), UNIX),  # zip -r of Info-ZIP
+        ("caf\u00e9/\u6905.png".encode(), MACOS),  # Finder
+        ("caf\u00e9/\u6905.png".encode(), DOS),  # Java and others
+        ("cafe\u0301/\u6905.png".encode(), MACOS),  # of a file system that takes letters apart
+    ],
+)
+def test_utf8_without_the_flag(stored, name, system):
+    assert only_id(stored(name, system)) == "caf\u00e9/\u6905"
+
+
+def test_a_folder_and_its_zip_have_the_same_ids(make, stored, tmp_path):
+    folder = make.folder(tmp_path / "set", {"cafe\u0301/\u6905.png": make.png()})
+    assert only_id(folder) == only_id(stored("caf\u00e9/\u6905.png".encode()))
+
+
+def test_code_page_437_of_dos_and_windows(stored):
+    assert only_id(stored("caf\u00e9/\u00fc.png".encode("cp437"), DOS)) == "caf\u00e9/\u00fc"
+
+
+@pytest.mark.parametrize("system", [UNIX, MACOS])
+def test_other_encodings_are_refused(stored, system):
+    with pytest.raises(InputError, match=r"set\.zip!.*name in an unknown encoding; make the archive again"):
+        open_tree(stored("caf\u00e9/a.png".encode("latin-1"), system))
+
+
+def test_the_unicode_path_field(stored):
+    raw = b"caf_/a.png"
+    assert only_id(stored(raw, DOS, unicode_path("caf\u00e9/a.png", raw))) == "caf\u00e9/a"
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [
+        unicode_path("caf\u00e9/a.png", b"another name"),
+        unicode_path("caf\u00e9/a.png", b"caf_/a.png", version=2),
+        b"\x75\x70\xff\xff",
+    ],
+    ids=["of another name", "of another version", "cut short"],
+)
+def test_a_unicode_path_field_that_does_not_belong(stored, extra):
+    raw = b"caf_/a.png"
+    try:
+        assert only_id(stored(raw, DOS, extra)) == "caf_/a"
+    except InputError as error:  # newer versions of Python look at the field themselves
+        assert "not a readable zip file" in str(error)
+
+
+@pytest.mark.parametrize("name", ["../a.png", "/etc/a.png", "c:a.png"])
+def test_the_unicode_path_field_may_not_leave_the_archive(stored, name):
+    with pytest.raises(InputError, match="such archives are refused"):
+        open_tree(stored(b"caf_/a.png", DOS, unicode_path(name, b"caf_/a.png")))
+
+
+@pytest.mark.parametrize("name", ["d/" * 30_000 + "a.png", "d" * 5000 + "/a.png", "\u00e9" * 2100])
+def test_names_without_end(make, tmp_path, name):
+    path = make.zip(tmp_path / "set.zip", {"chair/a.png": make.png(), name: b""})
+    with pytest.raises(InputError, match=r"has a name of more than 4096 bytes or 64 folders") as caught:
+        open_tree(path)
+    assert len(str(caught.value)) < 1000
+
+
+def damaged(path: Path, place: int, layout: str, value: int) -> Path:
+    """A field of the first entry of the directory replaced."""
+    data = bytearray(path.read_bytes())
+    struct.pack_into(layout, data, data.index(b"PK\1\2") + place, value)
+    path.write_bytes(data)
+    return path
+
+
+@pytest.mark.parametrize(("place", "value"), [(20, 2**28 - 1), (42, 2**31)], ids=["packed size", "offset"])
+def test_a_member_beyond_the_end(make, tmp_path, place, value):
+    path = damaged(make.zip(tmp_path / "set.zip", {"a.png": make.png()}), place, "<I", value)
+    with pytest.raises(InputError, match=r"set\.zip.*(beyond the archive's end|not a readable zip file)"):
+        open_tree(path).read("a.png")
+
+
+def test_damaged_zip64_fields_name_the_file(make, tmp_path):
+    entry = zipfile.ZipInfo("a.png")
+    entry.extra = struct.pack("<HHQ", 1, 8, 2**63)
+    with zipfile.ZipFile(tmp_path / "set.zip", "w") as archive:
+        archive.writestr(entry, make.png())
+    path = damaged(tmp_path / "set.zip", 24, "<I", 0xFFFFFFFF)
+    with pytest.raises(InputError, match=r"set\.zip.*(more than the limit|not a readable zip file)"):
+        open_tree(path).read("a.png")
+
+
+def test_blocks_and_heads_are_the_content(make, tmp_path):
+    content = bytes(range(256)) * 20_000
+    for method in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        tree = open_tree(make.zip(tmp_path / "set.zip", {"a.bin": content, "b.bin": b""}, method))
+        assert b"".join(tree.blocks("a.bin")) == content
+        assert (tree.head("a.bin", 10), tree.head("b.bin", 10)) == (content[:10], b"")
+        assert list(tree.lines("a.bin", 300))[:2] == content.split(b"\n")[:2]
+
+
+def test_damage_in_blocks(make, tmp_path):
+    path = damaged(make.zip(tmp_path / "set.zip", {"a.bin": b"content" * 99}, zipfile.ZIP_DEFLATED), 16, "<I", 1)
+    with pytest.raises(UnreadableImage, match="size or checksum differs"):
+        list(open_tree(path).blocks("a.bin"))
+
+
+BOMBS = {"line": b" " * 2**20, "empty lines": b"\n" * 2**20}
+
+
+@pytest.mark.parametrize("bomb", BOMBS)
+def test_metadata_that_unpack_to_gigabytes_take_no_memory(make, tmp_path, bomb):
+    path = tmp_path / "set.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("chair/a.png", make.png())
+        with archive.open("metadata.jsonl", "w", force_zip64=True) as file:
+            for _ in range(500):
+                file.write(BOMBS[bomb])
+    assert path.stat().st_size < 10**6
+    result = _open_with_little_memory(path)
+    assert result.returncode == 0, result.stderr
+    assert "metadata.jsonl" in result.stdout and ("limit of" in result.stdout or "empty lines" in result.stdout)
+
+
+def test_a_small_metadata_file_takes_little_memory(make, tmp_path):
+    line = '{"file_name": "chair/a.png", "view": "front"}\n'
+    result = _open_with_little_memory(
+        make.folder(tmp_path / "set", {"chair/a.png": make.png(), "metadata.jsonl": line})
+    )
+    assert (result.returncode, result.stdout) == (0, "1\n"), result.stderr
+
+
+def _open_with_little_memory(path: Path) -> subprocess.CompletedProcess[str]:
+    """Open a data set in a process that gets 256 MiB beside what the interpreter has."""
+    program = f"""
+import resource
+from dimvida.data.opening import open_source
+from dimvida.errors import InputError
+used = int(open("/proc/self/statm").read().split()[5]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_DATA, (used + 2**28, used + 2**28))
+try:
+    print(len(open_source({str(path)!r})))
+except InputError as error:
+    print(error)
+"""
+    return subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
