@@ -51,6 +51,9 @@ def read_objects(
         objects, bad, notes = load_complete(
             source, model.view_names, model.image_size, channels=model.channels, limit=limit, progress=bar.update
         )
+    partial = sum(not set(model.view_names) <= set(record.views) for record in source.records)
+    if partial:
+        notes = [f"{counted(partial, 'object')} without all views of the checkpoint not taken", *notes]
     for note in (*source.notes, *notes):
         print(f"note: {note}")
     return objects, [*source.left_out, *bad]

@@ -64,6 +64,7 @@ def generate(
     check_member(shard, overwrite, sheet)
     given, targets, rows = parse_names("--view", view), parse_names("--target", target), parse_batch(batch)
 
+    from dimvida.data.sample import locate
     from dimvida.generation.inputs import require_apart
     from dimvida.generation.jobs import job_of
     from dimvida.generation.plan import make_plan
@@ -71,7 +72,7 @@ def generate(
     from dimvida.generation.settings import resolve_settings
     from dimvida.sampling.multiview import load
 
-    require_apart(Path(input_), output)  # before it is opened: an earlier output in it would be read as a part of it
+    require_apart(locate(input_), output)  # before it is opened: an earlier output in it would be read as a part of it
     model = load(checkpoint, resolve_device(device))
     source, true_source = _open(input_, model.view_names, given, split, truth)
     plan = make_plan(source, model.view_names, given=given, targets=targets, draws=samples_per_view)
