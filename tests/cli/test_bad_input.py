@@ -18,6 +18,8 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
+from dimvida.models.checkpoint import load_checkpoint, save_checkpoint
+
 
 @pytest.fixture
 def refused(dimvida, tiny_checkpoint: Path, tmp_path: Path, tree) -> Callable[..., str]:
@@ -417,3 +419,26 @@ class TestUnwritableResults:
     def test_reproduce_once_it_knows_its_data(self, dimvida, objects: Path):
         result = dimvida("reproduce", "--data", objects, "--out", "/proc/results")
         assert result.code == 2 and "--out /proc/results: no file can be written" in result.errors[0]
+
+
+@pytest.mark.parametrize("kind", ["spread", "norm", "decoder"])
+def test_weights_that_overflow_make_no_pictures(
+    dimvida, fronts: Path, tiny_checkpoint: Path, tmp_path: Path, kind: str
+):
+    """Finite in the file, and not in what is computed with them."""
+    checkpoint = load_checkpoint(tiny_checkpoint)
+    if kind == "spread":
+        checkpoint.std.fill_(3e38)
+    elif kind == "norm":
+        checkpoint.score.state_dict()["mid_blocks.0.norm2.weight"].fill_(3e38)
+    else:
+        for name, weight in checkpoint.autoencoder.state_dict().items():
+            if name.startswith("decoder") and weight.ndim == 4:
+                weight.mul_(1e30)
+    save_checkpoint(tmp_path / "checkpoint", checkpoint)
+    options = ("--input", fronts, "--view", "front", "--checkpoint", tmp_path / "checkpoint", "--batch", 2)
+    result = dimvida("generate", *options, "--output", tmp_path / "out")
+    assert result.code == 1
+    (error,) = result.errors
+    assert "chair/a" in error and "are not finite" in error
+    assert not list((tmp_path / "out").glob("shard-*")) and not (tmp_path / "out" / "report.json").exists()
