@@ -18,6 +18,7 @@ from rich.text import Text
 from dimvida._version import __version__
 from dimvida.cli.device import FLOAT32_CONVOLUTIONS, FLOAT32_PRODUCTS
 from dimvida.cli.output import WIDTH, console, new_table
+from dimvida.errors import InputError
 
 EXTRAS = {
     "render": ("trimesh", "embreex"),
@@ -65,6 +66,7 @@ def examine() -> dict[str, Any]:
         "threads": None if torch is None else torch.get_num_threads(),
         "gpus": gpus,
         "float32_on_gpus": {"products": FLOAT32_PRODUCTS, "convolutions": FLOAT32_CONVOLUTIONS},
+        "defaults": _default_facts(torch),
         "extras": {extra: [m for m in modules if not _is_installed(m)] for extra, modules in EXTRAS.items()},
         "environment": {name: os.environ.get(name) for name in VARIABLES},
     }
@@ -107,6 +109,29 @@ def _gpu_facts(torch: Any) -> list[dict[str, Any]]:
     ]
 
 
+def _default_facts(torch: Any) -> dict[str, Any]:
+    """What ``--device auto`` and ``--dtype auto`` mean here, and why."""
+    engine, error = _import("dimvida.sampling.engine")
+    if torch is None or engine is None:
+        return {"device": None, "dtype": None, "reason": error or "torch does not import"}
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        dtype = str(engine.default_dtype(device)).removeprefix("torch.")
+    except InputError as problem:
+        return {"device": device.type, "dtype": None, "reason": str(problem)}
+    return {"device": device.type, "dtype": dtype, "reason": _reason_for_dtype(torch, device.type, dtype)}
+
+
+def _reason_for_dtype(torch: Any, device: str, dtype: str) -> str:
+    if os.environ.get("DIMVIDA_DTYPE"):
+        return "DIMVIDA_DTYPE says so"
+    if device == "cuda":
+        return "the GPU " + ("multiplies" if dtype == "bfloat16" else "does not multiply") + " bfloat16 natively"
+    having = {"avx512_bf16": torch.cpu._is_avx512_bf16_supported(), "amx": torch.cpu._is_amx_tile_supported()}
+    found = [name for name, present in having.items() if present]
+    return f"the CPU has {' and '.join(found)}" if found else f"the CPU has neither {' nor '.join(having)}"
+
+
 def is_compiled_for(archs: list[str], capability: str) -> bool:
     """Whether code for CMake's ``archs`` runs on a GPU of a capability such as ``9.0``.
 
@@ -127,6 +152,8 @@ def is_compiled_for(archs: list[str], capability: str) -> bool:
 def _advice(facts: dict[str, Any]) -> list[str]:
     native, gpus = facts["native"], facts["gpus"]
     advice = []
+    if facts["torch"]["error"] is None and facts["defaults"]["dtype"] is None:
+        advice.append(f"Sampling does not work: {facts['defaults']['reason']}.")
     for name in ("torch", "torchvision"):
         if facts[name]["error"]:
             advice.append(f"{name} does not import: {facts[name]['error']}. Install matching versions of both.")
@@ -190,10 +217,18 @@ def _float32(kinds: dict[str, str]) -> str:
 def _native_rows(facts: dict[str, Any]) -> list[tuple[str, str]]:
     native = facts["native"]
     gpus = [f"{g['name']}, {g['memory_gib']} GiB, capability {g['capability']}" for g in facts["gpus"]]
-    rows = [("GPU", "\n".join(gpus) or "none visible"), ("float32 on GPUs", _float32(facts["float32_on_gpus"]))]
+    defaults = facts["defaults"]
+    rows = [
+        ("GPU", "\n".join(gpus) or "none visible"),
+        ("float32 on GPUs", _float32(facts["float32_on_gpus"])),
+        ("--device auto", defaults["device"] or "unknown"),
+        ("--dtype auto", f"{defaults['dtype'] or 'unknown'}: {defaults['reason']}; trainings too"),
+    ]
     if not native["available"]:
         return [("native module", "missing"), *rows]
-    simd = ", ".join(f"{name} (in use)" if name == native["simd"] else name for name in native["simd_compiled"])
+    chosen = "DIMVIDA_SIMD" if facts["environment"]["DIMVIDA_SIMD"] else "the best here"
+    in_use = f"{native['simd']} (in use: {chosen})"
+    simd = ", ".join(in_use if name == native["simd"] else name for name in native["simd_compiled"])
     threads = f"{facts['threads']}" + ("" if native["openmp"] else ", but one in the kernels: built without OpenMP")
     archs = ", ".join(arch.removesuffix("-real") for arch in native["cuda_archs"])
     cuda = f"CUDA {native['cuda_version']} for {archs}" if native["cuda"] else "not built"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 
@@ -13,6 +14,7 @@ from typer.testing import CliRunner
 from dimvida import __version__, ops
 from dimvida.cli import doctor
 from dimvida.cli.app import app
+from dimvida.sampling.engine import default_dtype
 
 
 @pytest.fixture(scope="module")
@@ -30,6 +32,58 @@ def test_table_fits_eighty_columns_and_names_what_matters():
         assert name in result.output
     assert "'3'" in result.output
     assert "products exact, convolutions rounded to TF32" in result.output
+
+
+def doctor_in(**environment: str) -> tuple[dict, str]:
+    """Its facts and its table in a process with these variables."""
+    variables = {**{k: v for k, v in os.environ.items() if not k.startswith("DIMVIDA_")}, **environment}
+    command = [sys.executable, "-m", "dimvida", "doctor"]
+    texts = [
+        subprocess.run([*command, *more], capture_output=True, check=True, env=variables).stdout
+        for more in (["--json"], [])
+    ]
+    return json.loads(texts[0]), texts[1].decode("ascii" if "PYTHONIOENCODING" in environment else "utf-8")
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_what_auto_means_is_said_with_its_reason(dtype: str):
+    facts, table = doctor_in(DIMVIDA_DTYPE=dtype, DIMVIDA_SIMD="baseline", PYTHONIOENCODING="ascii", LC_ALL="C")
+    assert facts["defaults"]["dtype"] == dtype
+    assert f"{dtype}: DIMVIDA_DTYPE says so" in table
+    assert facts["native"]["simd"] == "baseline" and "baseline (in use: DIMVIDA_SIMD)" in table
+
+
+def test_what_auto_means_follows_the_machine():
+    facts, table = doctor_in()
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    assert facts["defaults"]["device"] == device.type
+    chosen = str(default_dtype(device)).removeprefix("torch.")
+    assert facts["defaults"]["dtype"] == chosen
+    assert f"{chosen}: the {'GPU' if device.type == 'cuda' else 'CPU'}" in table
+    assert "in use: the best here" in table
+
+
+@pytest.mark.parametrize(
+    "bf16, amx, dtype, reason",
+    [
+        (True, False, "bfloat16", "the CPU has avx512_bf16"),
+        (True, True, "bfloat16", "the CPU has avx512_bf16 and amx"),
+        (False, False, "float32", "the CPU has neither avx512_bf16 nor amx"),
+    ],
+)
+def test_the_reason_of_a_cpu(monkeypatch: pytest.MonkeyPatch, bf16: bool, amx: bool, dtype: str, reason: str):
+    monkeypatch.delenv("DIMVIDA_DTYPE", raising=False)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    monkeypatch.setattr("torch.cpu._is_avx512_bf16_supported", lambda: bf16)
+    monkeypatch.setattr("torch.cpu._is_amx_tile_supported", lambda: amx)
+    assert doctor._default_facts(torch) == {"device": "cpu", "dtype": dtype, "reason": reason}
+
+
+def test_a_wrong_dtype_in_the_environment_is_advised_on():
+    facts, table = doctor_in(DIMVIDA_DTYPE="int7")
+    assert facts["defaults"]["dtype"] is None
+    assert any("DIMVIDA_DTYPE=int7: choose from" in advice for advice in facts["advice"])
+    assert "DIMVIDA_DTYPE=int7" in table
 
 
 def test_json_of_the_installed_command():
