@@ -114,7 +114,8 @@ class ImageClassifier(nn.Module):
 
         Args:
             images: [N, C, H, W], uint8 in 0..255 or float in [0, 1], on the classifier's device; C is 3 for RGB, or 1
-                for gray, which is shown to the network as RGB.
+                for gray, which is shown to the network as RGB. Images of another size or kind than those that it was
+                trained on (``config.image_size``, ``config.channels``) are brought to these, see ``images_like``.
 
         Returns:
             float32 [N, K], also inside ``torch.autocast``, which the network obeys, and of weights in a lower
@@ -122,7 +123,7 @@ class ImageClassifier(nn.Module):
 
         Raises:
             TypeError: For what is no tensor.
-            ValueError: For another shape or dtype.
+            ValueError: For another shape or dtype, or what cannot be resized.
         """
         if not isinstance(images, Tensor):
             raise TypeError(
@@ -217,12 +218,12 @@ def _luma(images: Tensor) -> Tensor:
 def _resized(images: Tensor, size: int) -> Tensor:
     """Channel by channel, which gives what Pillow makes of whole pictures."""
     shape = (*images.shape[:2], size, size)
-    kind = np.uint8 if images.dtype == torch.uint8 else np.float32
-    planes = images.flatten(0, 1).cpu().numpy().astype(kind, copy=False)
+    whole = images.dtype == torch.uint8
+    planes = (images if whole else images.float()).flatten(0, 1).cpu().numpy()
     lanczos = Image.Resampling.LANCZOS
     resized = [np.asarray(Image.fromarray(plane).resize((size, size), lanczos, reducing_gap=3.0)) for plane in planes]
     made = torch.from_numpy(np.stack(resized)).view(shape)
-    if kind is np.float32:
+    if not whole:
         made = made.clamp(0, 1)  # as bytes are
     return made.to(images.device, images.dtype)
 

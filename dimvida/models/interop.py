@@ -66,14 +66,20 @@ def mld_score_network(state_dict: Mapping[str, Tensor], views: int, groups: int)
         groups: Groups of its group norms, which the tensors do not tell.
 
     Raises:
-        InputError: If names are missing or unknown, or shapes do not fit.
+        InputError: If names are missing or unknown, shapes do not fit, or values are not finite.
     """
     renamed = _rename({k: v for k, v in state_dict.items() if k not in _SCORE_UNUSED}, _SCORE_RULES, _BLOCK_RULES)
     try:
         width, size = renamed["input.weight"].shape
-        time_dim = renamed["time_embedding.0.weight"].shape[0]
+        time_dim, _ = renamed["time_embedding.0.weight"].shape
     except KeyError as error:
         raise InputError(f"not a public MLD score network: {error.args[0]} has no counterpart") from None
+    except ValueError:
+        raise InputError("not a public MLD score network: its first layers are no matrices") from None
+    if views < 2 or size % views:
+        raise InputError(f"MLD score network: latents of {size} numbers are not those of {views} views")
+    if groups < 1 or width % groups:
+        raise InputError(f"MLD score network: its width {width} is not a multiple of groups {groups}")
     network = ScoreNetwork(views, size // views, width, time_dim, groups)
     _load(network, renamed, "MLD score network")
     return network
@@ -83,7 +89,7 @@ def mld_autoencoder(encoder_state_dict: Mapping[str, Tensor], decoder_state_dict
     """An Autoencoder with the weights of a public image encoder and decoder.
 
     Raises:
-        InputError: If names are missing or unknown, or shapes do not fit.
+        InputError: If names are missing or unknown, shapes do not fit, or values are not finite.
     """
     renamed = _rename(encoder_state_dict, _ENCODER_RULES, _CONV_RULES)
     renamed |= _rename(decoder_state_dict, _DECODER_RULES, _CONV_RULES)
@@ -92,6 +98,8 @@ def mld_autoencoder(encoder_state_dict: Mapping[str, Tensor], decoder_state_dict
         latent_dim, flat = renamed["encoder.7.weight"].shape
     except KeyError as error:
         raise InputError(f"not a public MLD image autoencoder: {error.args[0]} has no counterpart") from None
+    except ValueError:
+        raise InputError("not a public MLD image autoencoder: its layers have other dimensions") from None
     image_size = 4 * round((flat / (4 * base)) ** 0.5)
     autoencoder = PoolingAutoencoder(
         AutoencoderConfig("pooling", image_size=image_size, channels=channels, latent_dim=latent_dim, base=base)
@@ -116,6 +124,9 @@ def _rename(state_dict: Mapping[str, Tensor], prefixes: Rules, inner: Rules) -> 
 
 
 def _load(module: ScoreNetwork | Autoencoder, state: Mapping[str, Tensor], what: str) -> None:
+    for name, tensor in state.items():
+        if not tensor.float().isfinite().all():
+            raise InputError(f"{what}: {name} has values that are not finite (NaN or infinity)")
     try:
         module.load_state_dict(dict(state))
     except RuntimeError as error:

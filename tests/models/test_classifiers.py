@@ -250,6 +250,10 @@ def test_images_of_another_size_or_kind_become_what_the_data_would_be(size: int,
     pale = pictures // 4 + 96
     floats = images_like(pale.float() / 255, other, channels) * 255
     assert float((floats - images_like(pale, other, channels).float()).abs().max()) < 2
+    for dtype in (torch.float64, torch.bfloat16, torch.float16):
+        low = images_like((pale / 255).to(dtype), other, channels)
+        assert low.dtype == dtype
+        assert float((low.float() * 255 - floats).abs().max()) < 2
 
 
 def test_a_classifier_brings_images_to_those_it_was_trained_on(tmp_path: Path):

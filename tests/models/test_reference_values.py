@@ -118,3 +118,16 @@ def test_foreign_weights_are_refused(score):
         mld_score_network(weights, VIEWS, GROUPS)
     with pytest.raises(InputError, match="not a public MLD image autoencoder"):
         mld_autoencoder({}, {})
+
+
+def test_foreign_weights_that_do_not_fit_are_refused(score):
+    weights = {k.removeprefix("weights."): v for k, v in score.items() if k.startswith("weights.")}
+    with pytest.raises(InputError, match="are not those of 7 views"):
+        mld_score_network(weights, 7, GROUPS)
+    with pytest.raises(InputError, match="not a multiple of groups 5"):
+        mld_score_network(weights, VIEWS, 5)
+    with pytest.raises(InputError, match="no matrices"):
+        mld_score_network({**weights, "init_lin.weight": torch.zeros(3)}, VIEWS, GROUPS)
+    broken = {**weights, "init_lin.bias": torch.full_like(weights["init_lin.bias"], torch.inf)}
+    with pytest.raises(InputError, match=r"input\.bias has values that are not finite"):
+        mld_score_network(broken, VIEWS, GROUPS)
