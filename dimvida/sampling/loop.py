@@ -20,6 +20,7 @@ from dimvida.models.score_network import ScoreNetwork
 from dimvida.sampling.engine import DTYPES, default_dtype, engine_of
 from dimvida.sampling.modes import plain_modes
 from dimvida.sampling.noise import start_from_noise
+from dimvida.sampling.plan import computes_its_plan
 from dimvida.sampling.trajectory import Trajectory, upload
 
 BACKENDS = ("auto", "eager", "fused")
@@ -60,8 +61,8 @@ def sample(
         seed: A whole number from 0 to 2^63 - 1.
         sample_ids: int64 [B], by default 0 .. B-1. A row's noise depends on its id and the seed alone.
         backend: ``eager``: every step in plain PyTorch, the reference. ``fused``: native kernels, and for a
-            ``ScoreNetwork`` the engine of ``dimvida.sampling.engine``. ``auto``: ``fused`` where the native module
-            serves the device, else ``eager``.
+            ``ScoreNetwork`` the engine of ``dimvida.sampling.engine``, unless hooks or other layers make it more than
+            its weights. ``auto``: ``fused`` where the native module serves the device, else ``eager``.
         noise: float [rows, B, V, D], replaces the drawn noise. ``rows`` equals ``steps`` for every solver but
             ``repaint``, which has extra rows that only add noise.
         x0_clip: Clamp the predicted clean latents to +-x0_clip, above 0; by default they are not.
@@ -98,7 +99,7 @@ def sample(
         x = latents.float().clone(memory_format=torch.contiguous_format)
         if noise is None:
             x = start_from_noise(x, trajectory.known, trajectory.sample_ids, trajectory.seed)
-        if backend == "fused" and isinstance(score_network, ScoreNetwork):
+        if backend == "fused" and isinstance(score_network, ScoreNetwork) and computes_its_plan(score_network):
             return engine_of(score_network, dtype, latents.device).run(score_network, x, table, trajectory)
         step = ops.reference.masked_step_ if backend == "eager" else ops.masked_step_
         return run_trajectory(in_float32(score_network), x, table, trajectory, step)

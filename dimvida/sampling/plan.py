@@ -179,6 +179,17 @@ def plan_network(network: ScoreNetwork, dtype: torch.dtype) -> NetworkPlan:
     return _Planner(network, dtype).plan()
 
 
+_LAYERS = (ScoreNetwork, ResidualBlock, nn.Linear, nn.GroupNorm, nn.GELU, nn.Identity, nn.Sequential, nn.ModuleList)
+
+
+def computes_its_plan(network: ScoreNetwork) -> bool:
+    """Whether a network's function is that of its weights: no layer is of another kind, and nothing is hooked."""
+    return all(
+        type(layer) in _LAYERS and not (layer._forward_hooks or layer._forward_pre_hooks or "forward" in vars(layer))
+        for layer in network.modules()
+    )
+
+
 def residual_blocks(network: ScoreNetwork) -> list[ResidualBlock]:
     """All residual blocks in order of execution."""
     return [*network.down_blocks, *network.mid_blocks, *network.up_blocks, network.final_block]

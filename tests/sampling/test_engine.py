@@ -276,6 +276,57 @@ def test_the_time_table_holds_what_the_blocks_add():
     torch.testing.assert_close(table.rows[1, 2, 4], expected)
 
 
+class Doubled(torch.nn.Linear):
+    def forward(self, x: Tensor) -> Tensor:
+        return 2 * super().forward(x)
+
+
+class Halved(ScoreNetwork):
+    def forward(self, x: Tensor, tau: Tensor) -> Tensor:
+        return super().forward(x, tau) / 2
+
+
+def other_layer(network: ScoreNetwork) -> None:
+    layer = Doubled(network.width, network.width)
+    layer.load_state_dict(network.down_linears[0].state_dict())
+    network.down_linears[0] = layer
+
+
+def hook(network: ScoreNetwork) -> None:
+    network.mid_blocks[1].register_forward_hook(lambda module, given, result: result * 2)
+
+
+def hook_before(network: ScoreNetwork) -> None:
+    network.register_forward_pre_hook(lambda module, given: (given[0] / 2, given[1]))
+
+
+def own_forward(network: ScoreNetwork) -> None:
+    whole = network.forward
+    network.forward = lambda x, tau: whole(x, tau) / 2
+
+
+def subclass(network: ScoreNetwork) -> None:
+    network.__class__ = Halved
+
+
+def parametrization(network: ScoreNetwork) -> None:
+    torch.nn.utils.parametrizations.weight_norm(network.up_linears[0])
+    with torch.no_grad():
+        network.up_linears[0].parametrizations.weight.original0.mul_(2)
+
+
+@pytest.mark.parametrize("change", [other_layer, hook, hook_before, own_forward, subclass, parametrization])
+def test_a_network_that_is_more_than_its_weights_is_asked_itself(change):
+    network = random_network()
+    latents, known = random_inputs(5, 4, 6)
+    options = {"steps": 4, "x0_clip": 4.0, "solver": "sde-dpmpp-2m"}
+    before, _ = both(network, latents, known, **options)
+    change(network)
+    fused, eager = both(network, latents, known, **options)
+    torch.testing.assert_close(fused, eager, rtol=1e-4, atol=1e-4)
+    assert not torch.allclose(fused, before, rtol=1e-2)
+
+
 def test_an_engine_lives_as_long_as_its_network():
     network = random_network()
     engine = engine_of(network, torch.float32, CPU)
