@@ -112,6 +112,6 @@ def _check_views(
             f"{tree.path}: read as {LAYOUT}, no two objects have a view of the same name; "
             "name the files by view (front.png, right.png, ...), or put single images in <class>/<image>.png"
         )
-    for views in objects.values():
-        for view, name in views.items():
-            check_view_name(view, tree.location(name))
+    an_image = {view: name for views in objects.values() for view, name in views.items()}
+    for view, name in an_image.items():
+        check_view_name(view, tree.location(name))

@@ -14,6 +14,8 @@ from dimvida.errors import InputError
 METADATA_NAME = "metadata.jsonl"
 LINE_LIMIT = 2**20
 """Most bytes of a line."""
+TEXT_LIMIT = 4096
+"""Most characters of a name in it."""
 _BLANK_LIMIT = 10**6
 VIEW_NAME_LIMIT = 48
 """Most bytes of a view's name, which has to fit into file names beside an object's."""
@@ -71,7 +73,7 @@ def read_metadata(tree: FileTree, prefix: str = "") -> dict[str, ImageEntry]:
 
 def _parse(line: str, number: int, where: str) -> tuple[str, ImageEntry]:
     try:
-        fields = json.loads(line)
+        fields = json.loads(line, object_pairs_hook=_distinct)
     except (ValueError, RecursionError) as error:
         raise InputError(f"{where}: not JSON ({error}); write one object per line") from None
     if not isinstance(fields, dict):
@@ -94,6 +96,13 @@ def _parse(line: str, number: int, where: str) -> tuple[str, ImageEntry]:
     if class_name and "/" in class_name:
         raise InputError(f"{where}: class {class_name!r} has a '/', which separates the parts of an id")
     return name, ImageEntry(number, view, class_name, source, kind)
+
+
+def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    fields = dict(pairs)
+    if len(fields) < len(pairs):
+        raise ValueError("a field is there twice")
+    return fields
 
 
 def check_view_name(view: str, where: str) -> None:
@@ -126,6 +135,8 @@ def _text(fields: dict[str, Any], key: str, where: str) -> str | None:
     if not isinstance(value, str):
         shown = "a list" if isinstance(value, list) else "an object" if isinstance(value, dict) else json.dumps(value)
         raise InputError(f'{where}: "{key}" is {shown[:40]}, not text')
+    if len(value) > TEXT_LIMIT:
+        raise InputError(f'{where}: "{key}" has more than the limit of {TEXT_LIMIT} characters')
     # JSON can write what is no text: half of a surrogate pair, which no file and no hash can take.
     if "\0" in value or re.search("[\ud800-\udfff]", value):
         raise InputError(f'{where}: "{key}" is {value[:40]!r}, with a character that is no text')

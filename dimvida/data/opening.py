@@ -5,18 +5,25 @@ from __future__ import annotations
 import dataclasses
 import re
 import zipfile
-from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from dimvida.data.array_shards import ArrayShardSource
 from dimvida.data.folder import LAYOUT, FolderSource
+from dimvida.data.layout import (
+    folders_above,
+    has_splits_below,
+    is_wrapper,
+    most_usual_depth,
+    prefix_of_metadata,
+    top_folder,
+)
 from dimvida.data.metadata import METADATA_NAME, ImageEntry, read_metadata
 from dimvida.data.nmr import DEFAULT_VIEWS, NmrDvrSource, NmrSoftRasSource, dvr_lists, softras_arrays
 from dimvida.data.sample import locate
 from dimvida.data.shards import SHARD_NAME
 from dimvida.data.single import SingleViewSource
-from dimvida.data.source import MultiViewSource, composed, counted, natural_key, split_family
+from dimvida.data.source import MultiViewSource, composed, counted
 from dimvida.data.survey import Survey, survey, tell
 from dimvida.data.tar_shards import TarShardSource
 from dimvida.data.tree import FileTree, FolderTree
@@ -121,20 +128,20 @@ def _open_images(tree: FileTree, split: str | None, view: str | None) -> MultiVi
         raise InputError(f"{tree.path}: {_nothing(tree, found)}")
     strays: list[str] = []
     if any(entry.view for entry in entries.values()):  # metadata decide first, whatever the layout
-        prefix = _prefix_of_metadata(names, entries, found.metadata)
-        has_splits = _has_splits(names, prefix, entries)
+        prefix = prefix_of_metadata(names, entries, found.metadata)
+        has_splits = has_splits_below(names, prefix, entries)
         source: MultiViewSource = SingleViewSource(
             tree, names, prefix=prefix, has_splits=has_splits, split=split, view=view, entries=entries
         )
     else:
-        names, strays = _most_usual_depth(names)
+        names, strays = most_usual_depth(names)
         _refuse_synsets(tree, names)
         prefix, has_splits, source = _by_depth(tree, names, found.metadata, entries, split, view)
     bad = found.bad + [(name, "at another depth than most images") for name in strays]
     if split is not None and has_splits:
         # What other splits lack is theirs.
-        others = {_top(name, prefix) for name in names} - {split}
-        bad = [(name, reason) for name, reason in bad if _top(name, prefix) not in others]
+        others = {top_folder(name, prefix) for name in names} - {split}
+        bad = [(name, reason) for name, reason in bad if top_folder(name, prefix) not in others]
     tell(source, tree, bad, [*notes, *found.notes()])
     return source
 
@@ -157,6 +164,10 @@ def _read_metadata(tree: FileTree, found: Survey) -> dict[str, ImageEntry]:
 def _listed(found: Survey, entries: Mapping[str, ImageEntry]) -> tuple[list[str], list[str]]:
     """Images that count: those that metadata list, and those that are in no folder with metadata; and a note."""
     folders = tuple(path.removesuffix(METADATA_NAME) for path in found.metadata)
+    # What metadata list is read wherever it is.
+    around = {above for name in entries.keys() - set(found.images) for above in folders_above(name)}
+    found.hidden = [name for name in found.hidden if name not in entries and name.rstrip("/") not in around]
+    found.empty = [name for name in found.empty if name not in around]
     unlisted, free = [], []
     for name in found.images:
         if name not in entries:
@@ -165,37 +176,6 @@ def _listed(found: Survey, entries: Mapping[str, ImageEntry]) -> tuple[list[str]
     if unlisted:
         notes.append(f"{counted(len(unlisted), 'image')} not listed in {METADATA_NAME} (first: {unlisted[0]})")
     return [*entries, *free], notes
-
-
-def _most_usual_depth(names: Sequence[str]) -> tuple[list[str], list[str]]:
-    """The images that decide the form, and the strays: a contact sheet in the top folder does not change it.
-
-    Images below a folder with as many of its own, thumbnails for example, have no say.
-    """
-    if len({name.count("/") for name in names}) == 1:
-        return list(names), []
-    full = _folders_with_small_ones(names)
-    deciding = [name for name in names if not any(above in full for above in _above(name)[:-1])]
-    depths = Counter(name.count("/") for name in deciding)
-    depth = max(depths, key=lambda level: (depths[level], level > 0, -level))
-    fitting = [name for name in deciding if name.count("/") == depth]
-    return fitting, sorted(set(names) - set(fitting), key=natural_key)
-
-
-def _folders_with_small_ones(names: Sequence[str]) -> set[str]:
-    """Folders with at least as many images of their own as there are folders with images below, and as each has."""
-    own = Counter(name.rpartition("/")[0] for name in names)
-    below: dict[str, list[int]] = {}
-    for folder, count in own.items():
-        for outer in _above(f"{folder}/")[1:-1]:
-            below.setdefault(outer, []).append(count)
-    return {folder for folder, counts in below.items() if own[folder] >= max(len(counts), *counts)}
-
-
-def _above(name: str) -> list[str]:
-    """The folders around a file, the root "" first."""
-    parts = name.split("/")[:-1]
-    return ["/".join(parts[:count]) for count in range(len(parts) + 1)]
 
 
 def _by_depth(
@@ -208,65 +188,18 @@ def _by_depth(
 ) -> tuple[str, bool, MultiViewSource]:
     """The folders around the set, whether it has splits, and the set, by how deep all its images lie."""
     prefix = ""
-    while _is_wrapper(names, prefix, metadata, view):
+    while is_wrapper(names, prefix, metadata, view):
         prefix = names[0][: names[0].index("/", len(prefix)) + 1]
     depth = names[0].count("/") - prefix.count("/")
     if depth > 3:
         raise InputError(f"{tree.location(names[0])}: too deep; expected {LAYOUT} below {tree.path}")
-    has_splits = _has_splits(names, prefix, entries)
+    has_splits = has_splits_below(names, prefix, entries)
     if depth <= 1 or (depth == 2 and has_splits):
         source = SingleViewSource(
             tree, names, prefix=prefix, has_splits=has_splits, split=split, view=view, entries=entries
         )
         return prefix, has_splits, source
     return prefix, depth == 3, FolderSource(tree, names, prefix=prefix, split=split, entries=entries)
-
-
-def _is_wrapper(names: Sequence[str], prefix: str, metadata: Collection[str], view: str | None) -> bool:
-    """Whether one folder is around all images below ``prefix``, rather than a split or a class of them."""
-    tops = {_top(name, prefix) for name in names}
-    top = next(iter(tops))
-    if len(tops) > 1 or not top or split_family(top):
-        return False
-    depth = names[0].count("/") - prefix.count("/")
-    if depth > 3 or f"{prefix}{top}/{METADATA_NAME}" in metadata:
-        return True
-    # <top>/<class>/<image> has the depth of <class>/<object>/<view>; what is said about views decides.
-    return depth == 2 and (view is not None or all("__" in name.rpartition("/")[2] for name in names))
-
-
-def _prefix_of_metadata(names: Sequence[str], entries: Mapping[str, ImageEntry], metadata: Collection[str]) -> str:
-    """The folders around a set whose metadata name the views."""
-    # A file called after its view is in a folder of its object, below that of its class.
-    of_objects = all(name in entries and PurePosixPath(name).stem == entries[name].view for name in names)
-    prefix = ""
-    while True:
-        tops = {_top(name, prefix) for name in names}
-        top = next(iter(tops))
-        if len(tops) > 1 or not top or split_family(top):
-            return prefix
-        inside = f"{prefix}{top}/"
-        begins_inside = inside + METADATA_NAME in metadata and prefix + METADATA_NAME not in metadata
-        if not begins_inside and min(name.count("/", len(prefix)) for name in names) < 2 + of_objects:
-            return prefix
-        prefix = inside
-
-
-def _has_splits(names: Sequence[str], prefix: str, entries: Mapping[str, ImageEntry]) -> bool:
-    """Whether the first folder of single images is their split: not if one folder could as well be a class."""
-    inner = [name for name in names if _top(name, prefix)]
-    tops = {_top(name, prefix) for name in inner}
-    families = {split_family(top) for top in tops}
-    if not tops or None in families:
-        return False
-    deeper = any(name.count("/", len(prefix)) > 1 for name in inner)
-    labelled = all(name in entries and entries[name].class_name is not None for name in inner)
-    return deeper or labelled or len(families) > 1
-
-
-def _top(name: str, prefix: str) -> str:
-    """The first folder below ``prefix``, "" for a file directly in it."""
-    return name[len(prefix) :].rpartition("/")[0].partition("/")[0]
 
 
 def _refuse_synsets(tree: FileTree, names: Sequence[str]) -> None:

@@ -79,6 +79,10 @@ def test_class_or_label(fields, class_name):
         (b'{"file_name": "a.png", "label": "../x"}', "class '../x' has a '/'"),
         (b'{"file_name": "./ok.png"}', "same file as line 1"),
         (b"[" * 100_000, "not JSON"),
+        (b'{"file_name": "a.png", "view": "front", "view": "left"}', "a field is there twice"),
+        (b'{"file_name": "a.png", "class": "' + b"y" * 5000 + b'"}', '"class" has more than the limit'),
+        (b'{"file_name": "a.png", "label": ' + b"1" * 5000 + b"}", "not JSON"),
+        (b'{"file_name": "a.png", "view": ' + b"[" * 900 + b"]" * 900 + b"}", '"view" is a list, not text'),
     ],
 )
 def test_malformed_line_is_named(line, reason):

@@ -113,6 +113,14 @@ def test_images_in_no_folder_with_metadata_need_a_view_too(make, tmp_path):
     assert len(open_source(path, view="front")) == 2
 
 
+def test_hidden_images_that_metadata_list_are_read(make, tmp_path):
+    files = {"chair/.a.png": make.png(), ".x/b.png": make.png(), ".y/c.png": make.png()}
+    files |= {"metadata.jsonl": lines(line("chair/.a.png"), line(".x/b.png"))}
+    source = open_source(make.folder(tmp_path / "set", files))
+    assert [source.read_view(index, "front").pixels.shape for index in range(2)] == [(8, 8, 3)] * 2
+    assert source.notes == ("not read: 1 hidden file or folder (first: .y/)",)
+
+
 def test_two_metadata_files_about_one_image(make, tmp_path):
     files = {"chair/a.png": make.png(), "metadata.jsonl": lines(line("chair/a.png"))}
     path = make.folder(tmp_path / "set", files | {"chair/metadata.jsonl": lines(line("a.png"))})

@@ -63,6 +63,11 @@ def test_neither_folder_nor_zip(make, tmp_path):
         (["train/a/front.png", "cat/a/front.png", "cat/a/back.png"], None, "folder", ["cat/a", "train/a"]),
         (["fold1/cat/a/x.png", "fold1/cat/a/y.png"], None, "folder", ["fold1/cat/a"]),
         (["set/train/cat/a/x.png", "set/train/cat/a/y.png"], None, "folder", ["train/cat/a"]),
+        (["a/b/train/cat/a/x.png", "a/b/train/cat/a/y.png"], None, "folder", ["train/cat/a"]),
+        (["set/Train/cat/a.png", "set/Test/dog/b.png"], "front", "single-view", ["Test/dog/b", "Train/cat/a"]),
+        (["set/Train/cat/a__x.png", "set/Test/dog/b__y.png"], None, "single-view", ["Test/dog/b", "Train/cat/a"]),
+        (["set/train/cat/a__x.png", "set/train/cat/a__y.png"], None, "single-view", ["train/cat/a"]),
+        (["Train/a.png", "test/b.png"], "front", "single-view", ["Train/a", "test/b"]),
     ],
 )
 def test_form_by_the_depth_of_the_images(make, tmp_path, names, view, form, ids):
