@@ -81,11 +81,10 @@ class ScoreNetwork(nn.Module):
             tau: Multi-time vector [B, V] in [0, 1]; 0 for a known view.
 
         Returns:
-            [B, V, D] in the dtype of x, whichever the weights are in; entries of known views carry no meaning.
+            [B, V, D]; entries of known views carry no meaning.
         """
-        dtype = self.input.weight.dtype
-        c = self.time_embedding(tau.to(dtype))  # [B, T]
-        h = self.input(x.flatten(1).to(dtype))  # [B, W]
+        c = self.time_embedding(tau)  # [B, T]
+        h = self.input(x.flatten(1))  # [B, W]
         first, stack = h, []
         for block, linear in zip(self.down_blocks, self.down_linears, strict=True):
             h = block(h, c)
@@ -96,4 +95,4 @@ class ScoreNetwork(nn.Module):
         for block, linear in zip(self.up_blocks, self.up_linears, strict=True):
             h = linear(block(torch.cat([h, stack.pop()], dim=1), c))
         h = self.final_block(torch.cat([h, first], dim=1), c)
-        return self.output(functional.silu(self.output_norm(h))).view_as(x).to(x.dtype)
+        return self.output(functional.silu(self.output_norm(h))).view_as(x)

@@ -299,7 +299,8 @@ def load(path_or_name: str | Path, device: str | torch.device = "cpu") -> MultiV
     """Load a model for generation.
 
     It computes in float32, wherever it is called: inside ``torch.autocast`` and under another default dtype too.
-    ``.half()``, ``.bfloat16()`` and ``.double()`` change that; what it takes and returns stays as documented.
+    After ``.half()``, ``.bfloat16()`` or ``.double()`` its autoencoder computes in that, and its score network, with
+    those weights, in float32 or in what ``generate`` is asked for. What it takes and returns stays as documented.
 
     Args:
         path_or_name: A checkpoint folder, a training run, or ``"bundled"`` for the one in the package.
@@ -314,5 +315,6 @@ def load(path_or_name: str | Path, device: str | torch.device = "cpu") -> MultiV
         >>> model.view_names, model.image_size
         (('front', 'right', 'back', 'left'), 64)
     """
-    with torch.inference_mode(False):  # else the weights could never be changed, nor changes be noticed
+    # Inference mode would leave weights that can never be changed; another default device, those of no file.
+    with torch.inference_mode(False), torch.device("cpu"):
         return MultiViewModel(load_checkpoint(path_or_name)).to(device)

@@ -116,8 +116,9 @@ def test_autocast_is_for_the_classifier_and_not_for_the_views(model, images):
     assert got.dtype == torch.float32 and torch.equal(got, expected)
 
 
-def test_threads_share_one(model, classifier, images):
-    whole = dimvida.MultiViewClassifier(classifier, model, steps=4, backend="eager")
+@pytest.mark.parametrize("backend", ["eager", "fused"])
+def test_threads_share_one(model, classifier, images, backend: str):
+    whole = dimvida.MultiViewClassifier(classifier, model, steps=4, backend=backend)
     halves = [images[:3], images[3:]]
     with torch.no_grad():
         expected = [whole(half, "front") for half in halves]
