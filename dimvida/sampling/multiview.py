@@ -20,6 +20,7 @@ from dimvida.sampling.finite import finite_rows, require_made, require_rows
 from dimvida.sampling.given import arrange, require_pixels, require_tensor
 from dimvida.sampling.loop import sample
 from dimvida.sampling.modes import plain_modes
+from dimvida.sampling.trajectory import upload
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -219,8 +220,8 @@ class MultiViewModel(nn.Module):
         """
         rows = _places(known)
         latents = self.latent_mean.new_zeros(known.numel(), self.config.autoencoder.latent_dim, dtype=torch.float32)
-        given = views.flatten(0, 1).index_select(0, rows.to(views.device, non_blocking=True)).to(self.device)
-        latents.index_copy_(0, rows.to(self.device, non_blocking=True), self._encode(given))
+        given = views.flatten(0, 1).index_select(0, upload(rows, views.device)).to(self.device)
+        latents.index_copy_(0, upload(rows, self.device), self._encode(given))
         return latents.unflatten(0, known.shape)
 
     @_in_plain_modes
@@ -241,8 +242,6 @@ class MultiViewModel(nn.Module):
         Raises:
             InputError: As ``generate``.
         """
-        known = known.to(self.device, non_blocking=True)
-        sample_ids = None if sample_ids is None else sample_ids.to(self.device, non_blocking=True)
         if not self.is_trained:
             raise InputError("the score network of this checkpoint is untrained; train its diffusion stage first")
         defaults = self.config.sampling
@@ -271,7 +270,7 @@ class MultiViewModel(nn.Module):
             uint8 [B, V, C, H, W] and what ``require_made`` looks at, bool [B, 2]: whether a row's latents, and
             its images, are finite; both on the model's device.
         """
-        places = _places(~known).to(self.device, non_blocking=True)
+        places = upload(_places(~known), self.device)
         images, finite_images = self._decode(latents.flatten(0, 1).index_select(0, places))
         pack = ops.reference.pack_images if backend == "eager" else ops.pack_images
         completed = views.to(self.device, copy=True, memory_format=torch.contiguous_format)
