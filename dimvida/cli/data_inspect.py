@@ -12,6 +12,7 @@ from rich.markup import escape
 
 from dimvida.cli.output import WIDTH, console, new_table
 from dimvida.cli.progress import ProgressBar
+from dimvida.cli.terminal import printable
 
 if TYPE_CHECKING:
     from dimvida.data.source import MultiViewSource
@@ -121,7 +122,7 @@ def _print_classes(source: MultiViewSource, summary: SourceSummary) -> None:
     table.columns[0].footer = f"{len(summary.classes)} classes"
     for split in splits:
         table.add_column(
-            escape(split),
+            escape(printable(split)),
             justify="right",
             footer=str(sum(counts.get(split, 0) for counts in summary.classes.values())),
         )
@@ -130,7 +131,7 @@ def _print_classes(source: MultiViewSource, summary: SourceSummary) -> None:
     for name, counts in summary.classes.items():
         cells = [str(counts.get(split, 0)) for split in splits]
         total = [str(sum(counts.values()))] if len(splits) != 1 else []
-        table.add_row(escape(name or "(unlabeled)"), *cells, *total)
+        table.add_row(escape(printable(name) or "(unlabeled)"), *cells, *total)
     console().print(table)
 
 

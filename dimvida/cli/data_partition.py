@@ -11,6 +11,8 @@ from rich.markup import escape
 
 from dimvida.cli.evaluation_data import require_readable
 from dimvida.cli.output import console, new_table
+from dimvida.cli.progress import note
+from dimvida.cli.terminal import printable
 from dimvida.errors import InputError
 
 if TYPE_CHECKING:
@@ -42,8 +44,8 @@ def partition(
     parts = make_partitions(source.records, _parse(fractions), seed, path.resolve().name)
     save_partitions(parts, out)
     _print_table(source, parts)
-    for note in source.notes:
-        print(f"note: {note}")
+    for text in source.notes:
+        note(text)
     print(f"partitions: {out}")
     if not skip_bad:
         require_readable(source.left_out)
@@ -66,5 +68,5 @@ def _print_table(source: MultiViewSource, partitions: Partitions) -> None:
     for part in parts:
         table.add_column(part, justify="right", footer=str(counts[part].total()))
     for name in sorted(set(class_of.values())):
-        table.add_row(escape(name or "(unlabeled)"), *(str(counts[part][name]) for part in parts))
+        table.add_row(escape(printable(name) or "(unlabeled)"), *(str(counts[part][name]) for part in parts))
     console().print(table)

@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from dimvida.cli import view_options as opt
+from dimvida.cli.progress import note
 from dimvida.data.meshes import find_meshes
 from dimvida.data.render import require_render_extra
 from dimvida.data.render_jobs import Rendered, make_from_file
@@ -49,7 +50,7 @@ def render(
     for result in failed:
         print(f"skipped {result.item.path}: {result.problem}", file=sys.stderr)
     for line in _notes(told):
-        print(f"note: {line}", file=sys.stderr)
+        note(line, sys.stderr)
     done, views_each = len(files) - len(failed), len(settings.azimuths)
     print(f"{output}: {done} objects, {views_each} views each, {len(failed)} skipped")
     if failed and not skip_bad:
@@ -60,7 +61,7 @@ def _notes(told: Sequence[Rendered]) -> list[str]:
     """One line for each kind of thing that meshes name and lack."""
     kinds: dict[str, list[str]] = {}
     for result in told:
-        for note in result.notes:
-            kind, _, which = note.partition(": ")
+        for remark in result.notes:
+            kind, _, which = remark.partition(": ")
             kinds.setdefault(kind, []).append(f"{which} of {result.item.path}")
     return [f"{kind}: {len(found)} (first: {found[0]})" for kind, found in kinds.items()]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dimvida.cli.progress import ProgressBar
+from dimvida.cli.progress import ProgressBar, note
 from dimvida.data.source import counted
 from dimvida.errors import DimvidaError
 
@@ -35,7 +35,7 @@ def open_for_evaluation(path: Path, split: str | None, partition: Path | None = 
     split = source.split_for("test")
     if split is None:
         names = ", ".join(source.splits)
-        print(f"note: none of the splits is called test or testing: objects of all ({names}) are taken; see --split")
+        note(f"none of the splits is called test or testing: objects of all ({names}) are taken; see --split")
         return source
     return open_source(path, split=split)
 
@@ -54,8 +54,8 @@ def read_objects(
     partial = sum(not set(model.view_names) <= set(record.views) for record in source.records)
     if partial:
         notes = [f"{counted(partial, 'object')} without all views of the checkpoint not taken", *notes]
-    for note in (*source.notes, *notes):
-        print(f"note: {note}")
+    for text in (*source.notes, *notes):
+        note(text)
     return objects, [*source.left_out, *bad]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from types import TracebackType
+from typing import TextIO
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -22,10 +23,10 @@ def be_quiet(quiet: bool = True) -> None:
     _quiet = quiet
 
 
-def note(text: str) -> None:
-    """A line on standard output about what is unusual; nothing where that is not asked for."""
+def note(text: str, file: TextIO | None = None) -> None:
+    """A line about what is unusual, by default on standard output; nothing where that is not asked for."""
     if not _quiet:
-        print(f"note: {printable(text)}", flush=True)
+        print(f"note: {printable(text)}", file=file, flush=True)
 
 
 class ProgressBar:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dimvida.cli.device import resolve_device
-from dimvida.cli.progress import ProgressBar
+from dimvida.cli.progress import ProgressBar, note
 from dimvida.cli.provenance import command_line, software_versions
 from dimvida.cli.training_data import open_for_training
 from dimvida.data.source import counted
@@ -174,8 +174,8 @@ def _load(path: Path, split: str | None, partition: Path | None, config: TrainCo
         if len(bad) > SKIPS_SHOWN:
             bar.message(f"skipped {len(bad) - SKIPS_SHOWN} more; run.json lists all")
     bad = [*source.left_out, *bad]
-    for note in (*source.notes, *notes):
-        print(f"note: {note}")
+    for text in (*source.notes, *notes):
+        note(text)
     description = {
         "name": path.name,
         "form": source.form,
@@ -184,8 +184,8 @@ def _load(path: Path, split: str | None, partition: Path | None, config: TrainCo
         "partition_sha256": partition and load_partitions(partition).digest(),
     }
     training_data = prepare_data(batch, source.classes, config, description, bad)
-    for note in training_data.notes:
-        print(f"note: {note}")
+    for text in training_data.notes:
+        note(text)
     return training_data
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dimvida.cli.evaluation_data import require_readable
-from dimvida.cli.progress import ProgressBar
+from dimvida.cli.progress import ProgressBar, note
 from dimvida.cli.train import announce, watcher
 from dimvida.cli.training_data import open_for_training
 from dimvida.errors import InputError
@@ -81,7 +81,7 @@ def _load(
     with ProgressBar("reading", len(source), "objects") as bar:
         batch, bad, notes = load_all(source, image_size=config.autoencoder.image_size, progress=bar.update)
     bad = [*source.left_out, *bad]
-    for note in (*source.notes, *notes):
-        print(f"note: {note}")
+    for text in (*source.notes, *notes):
+        note(text)
     description = {"name": path.name, "form": source.form, "split": split, "partition": partition and partition.name}
     return all_views(batch, source.classes, config.validation, config.seed, description), bad
