@@ -117,10 +117,11 @@ def test_signals_at_any_moment(command, tmp_path: Path, tree, workers: int):
 
 @pytest.mark.slow
 def test_ctrl_c_twice(command, tmp_path: Path):
-    """The second one waits for nothing; what is left does not disturb the next run."""
+    """The second one waits for nothing."""
     for wait in (0.0, 0.01, 0.05):
-        process = start(command(tmp_path / "out", "--samples-per-view", 50))
-        while not list((tmp_path / "out").glob(".*claim")) and process.poll() is None:
+        output = tmp_path / str(wait)
+        process = start(command(output, "--samples-per-view", 50))
+        while not list(output.glob(".*claim")) and process.poll() is None:
             time.sleep(0.001)
         process.send_signal(signal.SIGINT)
         time.sleep(wait)
