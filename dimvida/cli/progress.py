@@ -37,10 +37,11 @@ class ProgressBar:
         total: Number of units.
         unit: Plural name of a unit, for the rate.
         start: Units done before this process, which do not count for the rate.
+        later: Work that comes after this loop, in its units, for the time left in all.
     """
 
-    def __init__(self, description: str, total: int, unit: str, start: int = 0) -> None:
-        self.description, self.total, self.unit, self.start = description, total, unit, start
+    def __init__(self, description: str, total: int, unit: str, start: int = 0, later: float = 0.0) -> None:
+        self.description, self.total, self.unit, self.start, self.later = description, total, unit, start, later
         self._done = start
         self._note = ""
         # Named, since while a bar is drawn the stream itself is one that goes through the console.
@@ -68,7 +69,8 @@ class ProgressBar:
         """Show that ``done`` of the units are finished, with a short note behind."""
         self._done, self._note = done, note
         if self._bar is not None:
-            self._bar.update(self._task, completed=done, rate=self._rate(), note=note)
+            shown = ", ".join(part for part in (note, self._in_all()) if part)
+            self._bar.update(self._task, completed=done, rate=self._rate(), note=shown)
         elif time.monotonic() - self._last_line >= PLAIN_INTERVAL:
             self._print_line()
 
@@ -104,10 +106,27 @@ class ProgressBar:
         if _quiet:
             return
         speed = self._speed()
-        left = (self.total - self._done) / speed if speed > 0 else 0
-        note = f", {self._note}" if self._note else ""
+        left = duration((self.total - self._done) / speed if speed > 0 else 0)
+        more = "".join(f", {part}" for part in (self._in_all(), self._note) if part)
         print(
-            f"{self.description}: {self._done}/{self.total} {self.unit}, {self._rate()}, {left:.0f} s left{note}",
+            f"{self.description}: {self._done}/{self.total} {self.unit}, {self._rate()}, {left} left{more}",
             file=sys.stderr,
             flush=True,
         )
+
+    def _in_all(self) -> str:
+        """The time left with what comes later, where something does."""
+        speed = self._speed()
+        return (
+            f"about {duration((self.total - self._done + self.later) / speed)} in all" if self.later and speed else ""
+        )
+
+
+def duration(seconds: float) -> str:
+    """Seconds in the units that people use: ``40 s``, ``12 min``, ``3 h 20 min``, ``2 d 4 h``."""
+    minutes, hours = round(seconds / 60), round(seconds / 3600)
+    if seconds < 99.5:
+        return f"{seconds:.0f} s"
+    if minutes < 100:
+        return f"{minutes} min"
+    return f"{minutes // 60} h {minutes % 60} min" if hours < 48 else f"{hours // 24} d {hours % 24} h"

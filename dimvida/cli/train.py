@@ -21,6 +21,7 @@ from dimvida.errors import DimvidaError, InputError
 from dimvida.files import require_writable_folder
 
 if TYPE_CHECKING:
+    from dimvida.cli.train_options import TrainOptions
     from dimvida.data.batch import BadFile
     from dimvida.models.checkpoint import Checkpoint
     from dimvida.training.config import TrainConfig
@@ -34,11 +35,20 @@ SKIPS_SHOWN = 20  # on the screen; run.json lists all
 
 def train(
     context: typer.Context,
-    data: Annotated[Path, typer.Option(metavar="PATH", help="A folder, a zip, or NMR.")],
     out: Annotated[Path, typer.Option(metavar="DIR", help="The run's folder.")],
-    preset: Annotated[str, typer.Option(metavar="NAME", help="paper, small or tiny.")] = "small",
-    stage: Annotated[str, typer.Option(metavar="NAME", help="all, autoencoder, diffusion, classifier.")] = "all",
-    resume: Annotated[bool, typer.Option("--resume", help="Continue where this run stopped.")] = False,
+    data: Annotated[
+        Path | None, typer.Option(metavar="PATH", help="A folder, a zip, or NMR; --resume knows it.")
+    ] = None,
+    preset: Annotated[
+        str | None, typer.Option(metavar="NAME", help="paper, small or tiny. [default: small]", show_default=False)
+    ] = None,
+    stage: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="all, autoencoder, diffusion, classifier. [default: all]"),
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Continue where this run stopped; it knows its other options.")
+    ] = False,
     split: Annotated[str | None, typer.Option(metavar="NAME", help="Default: train, training or alike.")] = None,
     partition: Annotated[Path | None, typer.Option(metavar="FILE", help="Partition; trains on its part d.")] = None,
     skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Unreadable files are no error.")] = False,
@@ -50,80 +60,117 @@ def train(
         Path | None, typer.Option("--config", metavar="FILE", help="TOML whose values replace the preset's.")
     ] = None,
     init: Annotated[str | None, typer.Option(metavar="DIR", help="Start from this checkpoint.")] = None,
-    classifier: Annotated[str, typer.Option(metavar="NAME", help="What --stage classifier trains.")] = "resnet18",
+    classifier: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="What --stage classifier trains. [default: resnet18]"),
+    ] = None,
     weights: Annotated[str | None, typer.Option(metavar="FILE", help="Its first weights; or 'imagenet'.")] = None,
     minutes: Annotated[float, typer.Option(metavar="M", help="Stop after M minutes; 0: never.")] = 0,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be trained; write nothing.")] = False,
     tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Also write curves for TensorBoard.")] = False,
     workers: Annotated[int | None, typer.Option(metavar="N", min=0, help="Processes that augment images.")] = None,
     device: Annotated[str, typer.Option(metavar="NAME", help="auto, cpu, cuda, cuda:1, ...")] = "auto",
 ) -> int:
     """Train an autoencoder, then the diffusion over its latents; or a classifier.
 
-    Ctrl-C and SIGTERM save everything; the same command with --resume goes on exactly.
+    Ctrl-C and SIGTERM save everything; --resume with the same --out goes on exactly.
     """
-    from dimvida.training.config import load_preset
-    from dimvida.training.folder import CLASSIFIER, STAGES
+    from dimvida.cli.train_options import resolve_options
+    from dimvida.training.folder import CLASSIFIER
     from dimvida.training.interrupt import Interrupt
     from dimvida.training.ranks import together
     from dimvida.training.run import Run
-    from dimvida.training.tensorboard import require_tensorboard
 
-    if stage not in ("all", *STAGES, CLASSIFIER):
-        raise InputError(f"--stage {stage}: choose from all, {', '.join(STAGES)}, {CLASSIFIER}")
     if not minutes >= 0:
         raise InputError(f"--minutes {minutes:g}: must not be negative")
-    if tensorboard:
-        require_tensorboard()
-    config = load_preset(preset, set_ or [], config_file)
     torch_device = resolve_device(device)
-    if stage == CLASSIFIER:
-        from dimvida.cli.train_classifier import train_classifier
-        from dimvida.training.classifier_run import ClassifierPlan
-
-        plan = ClassifierPlan(classifier, config.classifier_stage, config.seed, weights)
-        chosen = {"split": split, "partition": partition, "skip_bad": skip_bad}
-        return train_classifier(data, out, config, plan, torch_device, minutes=minutes, resume=resume, **chosen)
-    stages = STAGES if stage == "all" else (stage,)
-    origin = {"command": command_line(context), "versions": software_versions()}
     with together(torch_device) as ranks:
-        start, training_data = ranks.from_first(
-            lambda: _prepare(data, out, config, stages, resume, split, partition, init)
+        options = ranks.from_first(
+            lambda: resolve_options(
+                out,
+                resume=resume,
+                preset=preset,
+                overrides=set_ or [],
+                config_file=config_file,
+                data=data,
+                stage=stage,
+                split=split,
+                partition=partition,
+                init=init,
+                classifier=classifier,
+                weights=weights,
+                skip_bad=skip_bad,
+                tensorboard=tensorboard,
+            )
         )
+        origin = {
+            "command": command_line(context),
+            "versions": software_versions(),
+            "options": options.to_dict(),
+        }
+        if options.stage == CLASSIFIER:
+            from dimvida.cli.train_classifier import train_classifier
+
+            if dry_run:
+                raise InputError("--dry-run tells of the other stages; --stage classifier trains one network")
+            return train_classifier(options, out, torch_device, origin, minutes=minutes, resume=resume)
+        start, training_data = ranks.from_first(lambda: _prepare(options, out, resume))
+        if dry_run:
+            return _print_plan(options, training_data, out) if ranks.is_first else 0
         report = announce if ranks.is_first else None
         with Interrupt(minutes, report) as interrupt, contextlib.ExitStack() as bars:
-            show = watcher(bars)
             run = Run(
-                out, config, training_data, torch_device, show, interrupt, start, ranks, workers, tensorboard, origin
+                out,
+                options.config,
+                training_data,
+                torch_device,
+                watcher(bars),
+                interrupt,
+                start,
+                ranks,
+                workers,
+                options.tensorboard,
+                origin,
             )
-            finished = run.train(stage, resume)
+            finished = run.train(options.stage, resume)
         if ranks.is_first:
-            print(_outcome(run, stage, finished))
+            print(_outcome(run, options.stage, finished))
         if not finished and interrupt.signal == signal.SIGINT:
             raise KeyboardInterrupt  # so that whoever called learns of it, as from any other command
-        if finished and training_data.skipped and not skip_bad:
+        if finished and training_data.skipped and not options.skip_bad:
             raise _unreadable(training_data.skipped, run.folder)
     return 0
 
 
-def _prepare(
-    data: Path,
-    out: Path,
-    config: TrainConfig,
-    stages: Sequence[str],
-    resume: bool,
-    split: str | None,
-    partition: Path | None,
-    init: str | None,
-) -> tuple[Checkpoint | None, TrainingData]:
+def _prepare(options: TrainOptions, out: Path, resume: bool) -> tuple[Checkpoint | None, TrainingData]:
     """What the training starts from and what it trains on."""
     from dimvida.models.checkpoint import load_checkpoint
-    from dimvida.training.folder import RunFolder
+    from dimvida.training.folder import STAGES, RunFolder
+    from dimvida.training.start import changed_lengths, require_same_options
+    from dimvida.training.tensorboard import require_tensorboard
 
-    start = load_checkpoint(init) if init is not None else None
+    if options.tensorboard:
+        require_tensorboard()
+    start = load_checkpoint(options.init) if options.init is not None else None
     # Before the data are read, not after it.
     require_writable_folder("--out", out)
-    RunFolder(out).check(stages, resume=resume, init=None if start is None else start.digest)
-    return start, _load(data, split, partition, config)
+    folder = RunFolder(out)
+    stages = STAGES if options.stage == "all" else (options.stage,)
+    folder.check(stages, resume=resume, init=None if start is None else start.digest)
+    if resume:
+        require_same_options(folder, options.config)
+        for change in changed_lengths(folder.description().get("configuration", {}), options.config):
+            note(change)
+    return start, _load(options.data, options.split, options.partition, options.config)
+
+
+def _print_plan(options: TrainOptions, data: TrainingData, out: Path) -> int:
+    from dimvida.training.dry_run import forecast
+
+    for line in forecast(options.config, data, options.stage):
+        print(line)
+    print(f"nothing was written; without --dry-run it would go to {out}")
+    return 0
 
 
 def _outcome(run: Run, stage: str, finished: bool) -> str:
@@ -144,8 +191,8 @@ def _unreadable(files: Sequence[BadFile], folder: RunFolder) -> DimvidaError:
 def _so_far(run: Run) -> str:
     if not run.folder.checkpoint.exists():
         return ""
-    note = "" if run.generates else " (the score network is not trained yet)"
-    return f"; checkpoint so far: {run.folder.checkpoint}{note}"
+    untrained = "" if run.generates else " (the score network is not trained yet)"
+    return f"; checkpoint so far: {run.folder.checkpoint}{untrained}"
 
 
 def announce(number: signal.Signals) -> None:
@@ -192,8 +239,8 @@ def _load(path: Path, split: str | None, partition: Path | None, config: TrainCo
 def watcher(bars: contextlib.ExitStack) -> Watcher:
     """Shows one piece of work after the other as progress bars."""
 
-    def watch(work: str, total: int, unit: str, done: int) -> Show:
+    def watch(work: str, total: int, unit: str, done: int, later: float = 0.0) -> Show:
         bars.close()  # the last work's bar
-        return bars.enter_context(ProgressBar(work, total, unit, start=done)).update
+        return bars.enter_context(ProgressBar(work, total, unit, done, later)).update
 
     return watch

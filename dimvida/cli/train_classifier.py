@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import signal
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from dimvida.cli.evaluation_data import require_readable
 from dimvida.cli.progress import ProgressBar, note
@@ -23,33 +23,33 @@ from dimvida.training.interrupt import Interrupt, Stopped
 if TYPE_CHECKING:
     import torch
 
+    from dimvida.cli.train_options import TrainOptions
     from dimvida.data.batch import BadFile
     from dimvida.training.config import TrainConfig
 
 
 def train_classifier(
-    data: Path,
+    options: TrainOptions,
     out: Path,
-    config: TrainConfig,
-    plan: ClassifierPlan,
     device: torch.device,
+    origin: dict[str, Any],
     *,
-    split: str | None,
-    partition: Path | None,
     minutes: float,
     resume: bool,
-    skip_bad: bool,
 ) -> int:
     """Train a classifier on every view of the training data into ``out/classifier``; options as of ``train``."""
     if is_rank():
         raise InputError("--stage classifier trains in one process; start it without torchrun")
+    config = options.config
+    plan = ClassifierPlan(options.classifier, config.classifier_stage, config.seed, options.weights)
     ClassifierConfig(plan.name, ("any", "other"))  # before the data are read: is there such a classifier?
     require_writable_folder("--out", out)
-    images, bad = _load(data, split, partition, config)
+    images, bad = _load(options.data, options.split, options.partition, config)
     digest = plan.digest(images.digest())
     folder = out / CLASSIFIER
+    origin = {**origin, "configuration": config.to_dict()}
     with Interrupt(minutes, announce) as interrupt, contextlib.ExitStack() as bars:
-        run = ClassifierRun(folder, plan, digest, device, interrupt)
+        run = ClassifierRun(folder, plan, digest, device, interrupt, origin)
         run.check(resume=resume)
         try:
             run.train(lambda: images, watcher(bars))
@@ -60,7 +60,7 @@ def train_classifier(
                 raise KeyboardInterrupt from None  # so that whoever called learns of it, as from any other command
             return 0
     print(f"classifier: {folder}{_accuracy(run, images)}")
-    if not skip_bad:
+    if not options.skip_bad:
         require_readable(bad)
     return 0
 

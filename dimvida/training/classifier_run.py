@@ -90,6 +90,7 @@ class ClassifierRun:
         digest: Of the plan and the data.
         device: Where to compute.
         interrupt: Asked between steps whether to stop.
+        origin: What else ``training.json`` says of how it was made.
     """
 
     folder: Path
@@ -97,6 +98,7 @@ class ClassifierRun:
     digest: str
     device: torch.device
     interrupt: Interrupt
+    origin: dict[str, Any] = field(default_factory=dict)
 
     _files: RunFolder = field(init=False)
 
@@ -117,7 +119,7 @@ class ClassifierRun:
         if begun is not None and not resume:
             raise InputError(f"{self.folder} already holds a classifier; add --resume, or give another --out")
         if begun is not None and begun != self.digest:
-            raise another_configuration(self.folder)
+            raise another_configuration(self.folder, self._changes())
 
     def finished(self) -> bool:
         """Whether this classifier is in the folder, trained to its end."""
@@ -139,13 +141,13 @@ class ClassifierRun:
             Stopped: It was interrupted; the state is saved.
         """
         if self._begun() not in (None, self.digest):
-            raise another_configuration(self.folder)
+            raise another_configuration(self.folder, self._changes())
         with self._files.owned():
             if self.finished():
                 self._files.state("classifier").unlink(missing_ok=True)
                 return
             data = read_data()
-            content = {"digest": self.digest, **self.plan.to_dict(), "data": data.description}
+            content = {**self.origin, "digest": self.digest, **self.plan.to_dict(), "data": data.description}
             atomic_write(self.folder / _PLAN, json.dumps(content, indent=2) + "\n")
             self._train(data, watch, work)
 
@@ -156,7 +158,7 @@ class ClassifierRun:
     def _train(self, data: LabelledImages, watch: Watcher, work: str) -> None:
         stage = self._stage(data)
         if stage.state_path.exists():
-            stage.restore(load_state(stage.state_path, self.digest))
+            stage.restore(load_state(stage.state_path, [self.digest]))
         show = watch(work, stage.total, "steps", stage.step)
         hooks = Hooks(
             progress=lambda step, total, loss: show(step, "" if loss is None else f"loss {loss:.4g}"),
@@ -198,11 +200,34 @@ class ClassifierRun:
         objective = ClassifierObjective(classifier.to(self.device), data, config, self.device)
         return Stage(objective, config, plan.seed, self._files.state("classifier"), self.digest)
 
+    def _changes(self) -> list[str]:
+        """What differs from the training in the folder, apart from the data."""
+        before, now = read_plan(self.folder) or {}, self.plan.to_dict()
+        names = {"name": "--classifier", "weights": "--weights", "seed": "seed"}
+        pairs = [(shown, before.get(name), now[name]) for name, shown in names.items()]
+        stage = before.get("stage", {})
+        pairs += [(f"classifier_stage.{name}", stage.get(name, value), value) for name, value in now["stage"].items()]
+        return [f"{name}: {old} -> {new}" for name, old, new in pairs if old != new]
+
     def _begun(self) -> str | None:
         """The digest of the training in the folder, None if there is none."""
-        try:
-            return str(json.loads((self.folder / _PLAN).read_bytes())["digest"])
-        except FileNotFoundError:
-            return None
-        except (OSError, ValueError, KeyError, TypeError):
-            raise InputError(f"{self.folder / _PLAN}: damaged; choose another --out") from None
+        plan = read_plan(self.folder)
+        return None if plan is None else plan["digest"]
+
+
+def read_plan(folder: Path) -> dict[str, Any] | None:
+    """What is trained in a folder, as its ``training.json`` says; None if there is none.
+
+    Raises:
+        InputError: It is damaged.
+    """
+    path = folder / _PLAN
+    try:
+        plan = json.loads(path.read_bytes())
+        if type(plan["digest"]) is not str or not isinstance(plan.get("options", {}), dict):
+            raise ValueError
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, ValueError, KeyError, TypeError):
+        raise InputError(f"{path}: damaged; choose another --out") from None
+    return plan

@@ -170,13 +170,14 @@ def _apply(values: dict[str, Any], override: str) -> None:
     if not separator:
         raise InputError(f"--set {override}: expected TABLE.OPTION=VALUE")
     types = _option_types()
+    *tables, option = key.split(".")
     if key not in types:
-        raise InputError(f"--set {override}: unknown option {key!r}; {_suggestion(key, types)}")
+        unknown = f"option {option!r}" if tables in ([], *([name] for name in _TABLES)) else "table"
+        raise InputError(f"--set {override}: unknown {unknown}; {_suggestion(key, types)}")
     value = _parse_value(text.strip())
     # Exact types: True is an int for Python, and 2.5 steps are none.
     if types[key] == "float" and type(value) is int:
         value = float(value)
-    *tables, option = key.split(".")
     if type(value).__name__ != types[key] or (type(value) is float and not math.isfinite(value)):
         raise InputError(f"--set {override}: {option} must be {_MEANINGS[types[key]]}")
     target = values.setdefault(tables[0], {}) if tables else values
@@ -198,13 +199,13 @@ def _suggestion(key: str, names: Iterable[str]) -> str:
     """The options that a name without its table, or with an error of typing, may mean."""
     last = key.rpartition(".")[2]
     alike = [name for name in names if name.rpartition(".")[2] == last]
-    alike = alike or difflib.get_close_matches(key, names, 3)
+    alike = alike or (difflib.get_close_matches(key, names, 3) if "." in key else [])
     if not alike:
-        lasts = difflib.get_close_matches(last, {name.rpartition(".")[2] for name in names}, 2)
+        lasts = difflib.get_close_matches(last, {name.rpartition(".")[2] for name in names}, 2, 0.8)
         alike = [name for name in names if name.rpartition(".")[2] in lasts]
     if alike:
         return f"did you mean {' or '.join(alike)}?"
-    return f"known are the options of {', '.join(_TABLES)} (TABLE.OPTION), and {', '.join(_TOP)}"
+    return f"known are {', '.join(_TOP)}, and TABLE.OPTION of the tables {', '.join(_TABLES)}"
 
 
 def _parse_value(text: str) -> Any:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from dimvida.data.batch import BadFile, MultiViewBatch
+from dimvida.data.metadata import check_view_name
 from dimvida.data.source import counted
 from dimvida.diffusion.masking import VIEW_LIMIT
 from dimvida.errors import InputError
@@ -27,6 +28,7 @@ class TrainingData:
         held_out: uint8 [M, V, C, H, W], of objects with at least two views.
         present: bool [N, V], the views that an object has, at least one.
         held_out_present: bool [M, V].
+        held_out_ids: Ids of the M objects.
         view_names, classes: Names.
         description: What the provenance says of the data.
         digest: Hash of the ids, the pixels and which views are there.
@@ -42,6 +44,7 @@ class TrainingData:
     classes: tuple[str, ...]
     description: dict[str, Any]
     digest: str
+    held_out_ids: tuple[str, ...]
     notes: tuple[str, ...] = ()
     skipped: tuple[BadFile, ...] = ()
 
@@ -56,10 +59,11 @@ def prepare_data(
     """Keep the objects that have a view and hold some out for validation.
 
     Raises:
-        InputError: If fewer than two objects have two views, or a view is nowhere.
+        InputError: If fewer than two objects have two views, a view is nowhere, or its name cannot be one.
     """
     kept = batch.known.any(1)
     images, present = batch.images[kept], batch.known[kept]
+    ids = [name for name, there in zip(batch.ids, kept.tolist(), strict=True) if there]
     _require_enough(present, batch.view_names)
     order = torch.randperm(len(images), generator=derived_generator(config.seed, "validation"))
     chosen = _to_hold_out(present[order], config.validation)
@@ -85,12 +89,15 @@ def prepare_data(
         classes=classes,
         description={**description, **counts},
         digest=digest.hexdigest(),
+        held_out_ids=tuple(ids[row] for row in held_out.tolist()),
         notes=_notes(present, len(batch) - len(images), batch.view_names),
         skipped=tuple(skipped),
     )
 
 
 def _require_enough(present: Tensor, view_names: tuple[str, ...]) -> None:
+    for name in view_names:
+        check_view_name(name, "the data")  # or they could be trained, but not generated
     views = len(view_names)
     if views < 2:
         raise InputError("training needs at least two views per object; this data has one")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -56,27 +56,18 @@ class RunFolder:
         """The checkpoint that is kept of a step of a stage."""
         return self.steps / f"{stage}-{step:06d}"
 
-    def check(
-        self,
-        wanted: Sequence[str],
-        *,
-        resume: bool,
-        init: str | None,
-        configurations: Mapping[str, str] | None = None,
-    ) -> None:
-        """Whether stages may be trained here; changes nothing.
+    def check(self, wanted: Sequence[str], *, resume: bool, init: str | None) -> None:
+        """Whether stages may be trained here, as far as the folder tells; changes nothing.
 
         Args:
             wanted: The stages.
             resume: Continue what is there.
             init: Hash of the checkpoint that the run starts from, or None.
-            configurations: Hash of each stage's configuration and data; without, they are taken to be the same.
 
         Raises:
             InputError: If it would overwrite something, continue something else, or cannot begin.
         """
-        known = self._read_description()
-        begun = [stage for stage in STAGES if self.state(stage).exists() or stage in known.get("stages", {})]
+        known, begun = self.description(), self.begun()
         if not begun and not self._is_free():
             raise InputError(f"{self.path}: not empty, and not a training run; choose another --out")
         if resume and not begun:
@@ -86,15 +77,17 @@ class RunFolder:
                 raise InputError(f"{self.path} already holds its {stage} stage; add --resume, or give another --out")
         if begun:
             self._check_init(known, init)
-        for stage, configuration in (configurations or {}).items():
-            if known.get("stages", {}).get(stage, configuration) != configuration:
-                raise another_configuration(self.path)
         if "autoencoder" in wanted and begun == ["diffusion"]:
             raise InputError(f"{self.path} holds a diffusion on the autoencoder of --init; add --stage diffusion")
         if "autoencoder" not in wanted and not self.state("autoencoder").exists() and init is None:
             raise InputError(
                 f"{self.path} holds no trained autoencoder; run --stage autoencoder first, or give one with --init"
             )
+
+    def begun(self) -> list[str]:
+        """The stages that have begun here."""
+        known = self.description().get("stages", {})
+        return [stage for stage in STAGES if self.state(stage).exists() or stage in known]
 
     @contextmanager
     def owned(self) -> Iterator[None]:
@@ -123,11 +116,32 @@ class RunFolder:
             stage: Which one.
             configuration: Hash of its configuration and data.
             init: Hash of the checkpoint that the run starts from, or None.
-            description: What else people want to know of the run.
+            description: What else people, and whoever resumes, want to know of the run.
         """
-        stages = {**self._read_description().get("stages", {}), stage: configuration}
+        stages = {**self.description().get("stages", {}), stage: configuration}
         content = {**description, "init": init, "stages": stages}
         atomic_write(self._description, json.dumps(content, indent=2) + "\n")
+
+    def description(self) -> dict[str, Any]:
+        """What ``run.json`` says; nothing if it is not there.
+
+        Raises:
+            InputError: It is damaged.
+        """
+        try:
+            known = json.loads(self._description.read_bytes())
+        except FileNotFoundError:
+            return {}
+        except NotADirectoryError:
+            return {}
+        except (OSError, ValueError):
+            known = None
+        whole = isinstance(known, dict) and isinstance(known.get("init"), str | None)
+        if not whole or not all(
+            isinstance(known.get(name, {}), dict) for name in ("stages", "configuration", "options")
+        ):
+            raise InputError(f"{self._description}: damaged, or not of a training run; choose another --out")
+        return known
 
     def _not_written(self, error: OSError) -> DimvidaError:
         begun = any((self.path / name).exists() for name in ("run.json", "training.json"))
@@ -152,22 +166,17 @@ class RunFolder:
             "give that one, or another --out"
         )
 
-    def _read_description(self) -> dict[str, Any]:
-        try:
-            known = json.loads(self._description.read_bytes())
-        except FileNotFoundError:
-            return {}
-        except (OSError, ValueError):
-            known = None
-        whole = isinstance(known, dict) and isinstance(known.get("init"), str | None)
-        if not whole or not isinstance(known.get("stages", {}), dict):
-            raise InputError(f"{self._description}: damaged, or not of a training run; choose another --out")
-        return known
 
+def another_configuration(path: Path, changes: Sequence[str] = ()) -> InputError:
+    """What to raise where a run would be continued with other options, or on other data.
 
-def another_configuration(path: Path) -> InputError:
-    """What to raise where a run would be continued with other options."""
-    return InputError(
-        f"{path} was made with another configuration or other data; repeat the options of that run, or give another "
-        "--out"
+    Args:
+        path: The run, or a file of it.
+        changes: What differs, as far as it is known.
+    """
+    what = (
+        f"with another configuration ({', '.join(changes)})"
+        if changes
+        else ("on other data (their pictures, names, --split and --partition belong to it) or by another version")
     )
+    return InputError(f"{path} was made {what}; repeat what that run was begun with, or give another --out")

@@ -121,11 +121,12 @@ class Outputs:
         path = self._folder.samples / f"{stage.objective.name}-{step:06d}.png"
         first = slice(SHEET_OBJECTS)
         images, present = self._data.held_out[first], self._data.held_out_present[first]
+        objects = self._data.held_out_ids[first]
         if isinstance(network, Autoencoder):
-            reconstruction_sheet(path, network, images, present, self._data.view_names)
+            reconstruction_sheet(path, network, images, present, self._data.view_names, objects)
         else:
             model = MultiViewModel(copy.deepcopy(self._with(network))).to(self._device)
-            completion_sheet(path, model, images, present)
+            completion_sheet(path, model, images, present, objects)
         if self._board is not None:
             self._board.sheet(path, step)
 

@@ -12,11 +12,14 @@ class Show(Protocol):
 
 
 class Watcher(Protocol):
-    """Called when work begins: what it is, its units in all, what a unit is called, and those done before."""
+    """Called when work begins: what it is, its units in all, what a unit is called, and those done before.
 
-    def __call__(self, work: str, total: int, unit: str, done: int) -> Show: ...
+    ``later`` is what comes after it, in its units, as far as that is known.
+    """
+
+    def __call__(self, work: str, total: int, unit: str, done: int, later: float = 0.0) -> Show: ...
 
 
-def unwatched(work: str, total: int, unit: str, done: int) -> Show:
+def unwatched(work: str, total: int, unit: str, done: int, later: float = 0.0) -> Show:
     """Shows nothing."""
     return lambda done, note="": None

@@ -27,7 +27,8 @@ from dimvida.models.autoencoder import Autoencoder
 from dimvida.models.checkpoint import Checkpoint
 from dimvida.training.config import TrainConfig
 from dimvida.training.dataset import TrainingData
-from dimvida.training.folder import STAGES, RunFolder
+from dimvida.training.dry_run import items_of, step_costs
+from dimvida.training.folder import STAGES, RunFolder, another_configuration
 from dimvida.training.interrupt import Interrupt, Stopped
 from dimvida.training.latent_store import LatentStore
 from dimvida.training.latents import (
@@ -44,7 +45,13 @@ from dimvida.training.progress import Watcher
 from dimvida.training.ranks import Ranks
 from dimvida.training.stage import Stage, load_state
 from dimvida.training.stage_config import StageConfig
-from dimvida.training.start import initial_checkpoint, is_trained, stage_digest
+from dimvida.training.start import (
+    changed_lengths,
+    initial_checkpoint,
+    is_trained,
+    require_same_options,
+    stage_digests,
+)
 
 
 @dataclass(slots=True)
@@ -120,13 +127,20 @@ class Run:
         return self.folder.state("diffusion").exists() and is_trained(self.checkpoint.score)
 
     def _enter(self, owning: contextlib.ExitStack, wanted: Sequence[str], resume: bool) -> None:
-        configurations = {name: self._digest(name) for name in wanted}
-        self.folder.check(wanted, resume=resume, init=self._init_digest, configurations=configurations)
+        self.folder.check(wanted, resume=resume, init=self._init_digest)
+        if resume:
+            require_same_options(self.folder, self.config)
+            known = self.folder.description()
+            for name in self.folder.begun():
+                digests = self._digests(name)
+                if known.get("stages", {}).get(name, digests[0]) not in digests:
+                    raise another_configuration(self.out, changed_lengths(known.get("configuration", {}), self.config))
         owning.enter_context(self.folder.owned())
 
     def _train(self, wanted: Sequence[str], resume: bool) -> bool:
         if "autoencoder" in wanted:
-            if not self._run_stage("autoencoder", resume):
+            later = self._after_autoencoder() if "diffusion" in wanted else 0.0
+            if not self._run_stage("autoencoder", resume, later):
                 return False
         elif self.ranks.from_first(self.folder.state("autoencoder").exists):
             self._adopt_saved_autoencoder()
@@ -134,14 +148,14 @@ class Run:
             self._adopt_initial_autoencoder()
         return "diffusion" not in wanted or self._run_stage("diffusion", resume)
 
-    def _run_stage(self, name: str, resume: bool) -> bool:
+    def _run_stage(self, name: str, resume: bool, later: float = 0.0) -> bool:
         state = self.ranks.from_first(lambda: self._begin(name, resume))
         stage = self._autoencoder_stage() if name == "autoencoder" else self._diffusion_stage()
         if state is not None:
             stage.restore(state)
         hooks = Hooks()
         if self.ranks.is_first:
-            hooks = self.outputs.hooks(stage, self.watch(name, stage.total, "steps", stage.step))
+            hooks = self.outputs.hooks(stage, self.watch(name, stage.total, "steps", stage.step, later))
         try:
             result = run_stage(stage, hooks, self.interrupt, self.ranks, self.workers)
         except Diverged as error:
@@ -150,14 +164,27 @@ class Run:
             self._adopt_autoencoder(result.network, stage)
         return result.finished
 
+    def _after_autoencoder(self) -> float:
+        """How many of the autoencoder's steps encoding and the diffusion's steps take, by their operations."""
+        data, config = self.data, self.config
+        costs = step_costs(config, len(data.view_names))
+        steps = config.diffusion_stage.total_steps(items_of("diffusion", data))
+        images = len(self._variants) * items_of("autoencoder", data)
+        # To encode is half of a forward pass, which is a third of a step.
+        encoding = images / config.autoencoder_stage.batch / 6
+        return encoding + steps * costs["diffusion"].operations / costs["autoencoder"].operations
+
     def _begin(self, name: str, resume: bool) -> dict[str, Any] | None:
         """Write down that a stage begins or goes on; the state that it goes on from."""
-        path, digest = self.folder.state(name), self._digest(name)
-        state = load_state(path, digest) if resume and path.exists() else None
+        path, digests = self.folder.state(name), self._digests(name)
+        state = load_state(path, digests) if resume and path.exists() else None
+        total = getattr(self.config, f"{name}_stage").total_steps(items_of(name, self.data))
+        if state is not None and state["step"] > total:
+            raise InputError(f"{self.out}: its {name} has done {state['step']} steps already; {total} are too few")
         # Only now: a refused --resume changes nothing.
         skipped = [{"file": file.location, "reason": file.reason} for file in self.data.skipped]
         description = {"configuration": self.config.to_dict(), "data": self.data.description, "skipped": skipped}
-        self.folder.begin(name, digest, self._init_digest, {**self.origin, **description})
+        self.folder.begin(name, digests[0], self._init_digest, {**self.origin, **description})
         return state
 
     def _way_on(self, stage: Stage) -> str:
@@ -171,7 +198,7 @@ class Run:
 
     def _adopt_saved_autoencoder(self) -> None:
         stage = self._autoencoder_stage()
-        stage.restore(self.ranks.from_first(lambda: load_state(stage.state_path, stage.config_digest)))
+        stage.restore(self.ranks.from_first(lambda: load_state(stage.state_path, self._digests("autoencoder"))))
         if stage.step < stage.total:
             raise InputError(
                 f"{self.out}: its autoencoder is unfinished (step {stage.step} of {stage.total}); "
@@ -226,7 +253,7 @@ class Run:
 
     def _stage(self, objective: Objective, config: StageConfig) -> Stage:
         path = self.folder.state(objective.name)
-        return Stage(objective, config, self.config.seed, path, self._digest(objective.name))
+        return Stage(objective, config, self.config.seed, path, self._digests(objective.name)[0])
 
     def _adopt_autoencoder(self, autoencoder: nn.Module, stage: Stage) -> None:
         assert isinstance(autoencoder, Autoencoder)
@@ -269,8 +296,8 @@ class Run:
         config = self.config.diffusion_stage
         return object_variants(self.data.images.shape[2], mirror=config.mirror, recolour=config.recolour)
 
-    def _digest(self, stage: str) -> str:
-        return stage_digest(stage, self.config, self.data.digest, self._init_digest)
+    def _digests(self, stage: str) -> tuple[str, str]:
+        return stage_digests(stage, self.config, self.data.digest, self._init_digest)
 
     @property
     def _init_digest(self) -> str | None:

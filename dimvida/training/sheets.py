@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -15,7 +16,12 @@ from dimvida.sampling.multiview import MultiViewModel
 
 @torch.no_grad()
 def reconstruction_sheet(
-    path: Path, autoencoder: Autoencoder, images: Tensor, present: Tensor, names: tuple[str, ...]
+    path: Path,
+    autoencoder: Autoencoder,
+    images: Tensor,
+    present: Tensor,
+    names: tuple[str, ...],
+    objects: Sequence[str],
 ) -> None:
     """Each held-out object's views and, below, their reconstructions.
 
@@ -25,31 +31,34 @@ def reconstruction_sheet(
         images: uint8 [N, V, C, H, W].
         present: The views that are there, bool [N, V].
         names: Of the views.
+        objects: Names of the N objects.
     """
     device = next(autoencoder.parameters()).device
     flat = images.flatten(0, 1).to(device).float() / 255
     outputs = (autoencoder(flat).clamp(0, 1) * 255).round().to(torch.uint8).cpu().unflatten(0, images.shape[:2])
     rows = []
-    for number, (views, reconstructed, there) in enumerate(zip(images, outputs, present, strict=True)):
-        rows.append(SheetRow(f"object {number}", _tiles(views, names, "true", there)))
+    for name, views, reconstructed, there in zip(objects, images, outputs, present, strict=True):
+        rows.append(SheetRow(name, _tiles(views, names, "true", there)))
         rows.append(SheetRow("reconstructed", _tiles(reconstructed, names, "generated", there)))
     _save(path, rows, "Reconstruction of held-out objects")
 
 
-def completion_sheet(path: Path, model: MultiViewModel, images: Tensor, present: Tensor, seed: int = 0) -> None:
+def completion_sheet(
+    path: Path, model: MultiViewModel, images: Tensor, present: Tensor, objects: Sequence[str], seed: int = 0
+) -> None:
     """Held-out objects completed from the first view that each of them has; arguments as above."""
     views = torch.arange(images.shape[1])
     known = views == present.int().argmax(1, keepdim=True)  # [N, V], the first that is there
     outputs = model.generate(images, known, seed=seed)
     names = model.view_names
     rows = []
-    for number, (truth, completed, there, given) in enumerate(zip(images, outputs, present, known, strict=True)):
+    for name, truth, completed, there, given in zip(objects, images, outputs, present, known, strict=True):
         view = int(given.int().argmax())
         tiles = _tiles(completed, names, "generated")
         tiles[view] = Tile(_pixels(truth[view]), names[view], "given")
         true: list[Tile | None] = [*_tiles(truth, names, "true", there)]
         true[view] = None
-        rows += compared_rows(f"object {number}", tiles, true)
+        rows += compared_rows(name, tiles, true)
     first = {names[view] for view in known.int().argmax(1).tolist()}
     given_views = f"the {first.pop()} view" if len(first) == 1 else "one view"
     _save(path, rows, f"Held-out objects completed from {given_views}")

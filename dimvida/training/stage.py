@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -136,8 +136,12 @@ def average_decay(highest: float, step: int) -> float:
     return min(highest, (1 + step) / (10 + step))
 
 
-def load_state(path: Path, config_digest: str) -> dict[str, Any]:
+def load_state(path: Path, config_digests: Collection[str]) -> dict[str, Any]:
     """Read a saved training state.
+
+    Args:
+        path: The file.
+        config_digests: Hashes of the run's configuration, any of which it may have.
 
     Raises:
         InputError: If it is damaged, something else, or was made with another configuration.
@@ -146,10 +150,12 @@ def load_state(path: Path, config_digest: str) -> dict[str, Any]:
         state = torch.load(io.BytesIO(_content(path)), map_location="cpu", weights_only=True)
         if not isinstance(state, dict):
             raise TypeError(f"it holds a {type(state).__name__}")
-        digest = state["config_digest"]
+        digest, step = state["config_digest"], state["step"]
+        if type(step) is not int or step < 0:
+            raise TypeError(f"its step is {step!r}")
     except Exception as error:  # anything may be wrong in a file that is no state
         raise not_a_state(path, error) from None
-    if digest != config_digest:
+    if digest not in config_digests:
         raise another_configuration(path)
     return state
 

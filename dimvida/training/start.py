@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any
 
 import torch
 
@@ -13,6 +15,7 @@ from dimvida.models.checkpoint import Checkpoint, CheckpointConfig
 from dimvida.models.score_network import ScoreNetwork
 from dimvida.training.config import TrainConfig
 from dimvida.training.dataset import TrainingData
+from dimvida.training.folder import STAGES, RunFolder, another_configuration
 from dimvida.training.seeds import derived_seed, seeded
 
 # The parts of a configuration that decide about a stage's result.
@@ -23,6 +26,9 @@ _DECIDING = {
 
 # Options of a stage that do not.
 _INDIFFERENT = ("keep_every",)
+
+# Those that say how long a stage is, which may be trained longer.
+_LENGTHS = ("steps", "epochs")
 
 
 def initial_checkpoint(
@@ -63,8 +69,8 @@ def is_trained(score: ScoreNetwork) -> bool:
     return bool(score.output.weight.any())
 
 
-def stage_digest(stage: str, config: TrainConfig, data: str, init: str | None) -> str:
-    """Hash of everything that decides about a stage's result.
+def stage_digests(stage: str, config: TrainConfig, data: str, init: str | None) -> tuple[str, str]:
+    """Hashes of what decides about a stage's result: without its own length, and with it, as older states have it.
 
     Args:
         stage: ``autoencoder`` or ``diffusion``.
@@ -78,7 +84,60 @@ def stage_digest(stage: str, config: TrainConfig, data: str, init: str | None) -
     relevant = {name: values[name] for name in _DECIDING[stage]} | {"data": data}
     if init is not None:
         relevant["init"] = init
-    return hashlib.sha256(json.dumps(relevant, sort_keys=True).encode()).hexdigest()
+    own = relevant[f"{stage}_stage"]
+    endless = {**relevant, f"{stage}_stage": {name: own[name] for name in own if name not in _LENGTHS}}
+    without, whole = (json.dumps(content, sort_keys=True).encode() for content in (endless, relevant))
+    return hashlib.sha256(without).hexdigest(), hashlib.sha256(whole).hexdigest()
+
+
+def changed_options(before: Mapping[str, Any], config: TrainConfig, begun: Collection[str]) -> list[str]:
+    """What a configuration changes in a run and may not, as ``diffusion_stage.lr: 0.001 -> 0.002``.
+
+    Args:
+        before: The run's configuration, as ``TrainConfig.to_dict`` gives it.
+        config: With which it is to go on.
+        begun: The stages that have begun. The last one may get another length, and so may those to come.
+    """
+    fixed = [f"autoencoder_stage.{name}" for name in _LENGTHS] if "diffusion" in begun else []
+    free = {f"{stage}_stage.{name}" for stage in STAGES for name in (*_INDIFFERENT, *_LENGTHS)} - set(fixed)
+    return [
+        f"{name}: {old} -> {new}"
+        for name, old, new in _differences(before, config)
+        if name.split(".")[0] in _DECIDING["diffusion"] and name not in free
+    ]
+
+
+def require_same_options(folder: RunFolder, config: TrainConfig) -> None:
+    """Raise InputError, with their names, if a run would go on with options that change what has been planned."""
+    before = folder.description().get("configuration")
+    changes = [] if before is None else changed_options(before, config, folder.begun())
+    if changes:
+        raise another_configuration(folder.path, changes)
+
+
+def changed_lengths(before: Mapping[str, Any], config: TrainConfig) -> list[str]:
+    """One line for each stage that gets another length, with what this means for its learning rate."""
+    lines = []
+    for name, old, new in _differences(before, config):
+        table, _, option = name.partition(".")
+        if option in _LENGTHS and table.removesuffix("_stage") in STAGES:
+            schedule = getattr(config, table).lr_schedule
+            rate = "; the learning rate goes on along the cosine of the new length" if schedule == "cosine" else ""
+            lines.append(f"{name}: {old} -> {new}{rate}")
+    return lines
+
+
+def _differences(before: Mapping[str, Any], config: TrainConfig) -> Iterator[tuple[str, Any, Any]]:
+    """Name, old and new value of every option that differs; one that an older version did not know has its default."""
+    defaults = TrainConfig().to_dict()
+    for name, new in config.to_dict().items():
+        old = before.get(name, defaults[name])
+        if not isinstance(new, dict):
+            new, old = {"": new}, {"": old}
+        for option, value in new.items():
+            known = old.get(option, defaults[name][option] if option else value) if isinstance(old, dict) else None
+            if known != value:
+                yield f"{name}.{option}".rstrip("."), known, value
 
 
 def _require_alike(init: Checkpoint, ours: CheckpointConfig) -> None:

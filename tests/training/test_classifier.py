@@ -176,9 +176,9 @@ def test_what_does_not_fit_is_refused(tmp_path: Path, data: LabelledImages):
     with pytest.raises(InputError, match="already holds a classifier; add --resume"):
         run.check(resume=False)
     other = run_in(tmp_path / "c", data, ClassifierPlan(SMALL, FAST, 1))
-    with pytest.raises(InputError, match="another configuration or other data"):
+    with pytest.raises(InputError, match=r"another configuration \(seed: 0 -> 1\)"):
         other.check(resume=True)
-    with pytest.raises(InputError, match="another configuration or other data"):
+    with pytest.raises(InputError, match=r"another configuration \(seed: 0 -> 1\)"):
         other.train(lambda: data, unwatched)
     (tmp_path / "c" / "training.json").write_text("{}")
     with pytest.raises(InputError, match="damaged"):

@@ -83,7 +83,7 @@ def test_stopped_anywhere_it_goes_on_with_the_same_batches(
 def test_what_was_done_before_is_shown_and_does_not_count_again(tmp_path: Path, autoencoder: Autoencoder):
     shown: list[tuple] = []
 
-    def watch(work: str, total: int, unit: str, done: int):
+    def watch(work: str, total: int, unit: str, done: int, later: float = 0.0):
         shown.append((work, total, unit, done))
         return lambda done, note="": shown.append((done,))
 

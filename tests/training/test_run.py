@@ -14,13 +14,16 @@ import torch._dynamo
 from PIL import Image
 from trainings import StopAfter, curve
 
+from dimvida.data.batch import MultiViewBatch
+from dimvida.data.contact_sheet import SheetRow
 from dimvida.errors import DimvidaError, InputError
 from dimvida.models.autoencoder import build_autoencoder
 from dimvida.models.checkpoint import WEIGHT_FILES, load_checkpoint
 from dimvida.models.config import ScoreConfig
 from dimvida.sampling.multiview import load
+from dimvida.training import sheets
 from dimvida.training.config import TrainConfig, load_preset
-from dimvida.training.dataset import TrainingData
+from dimvida.training.dataset import TrainingData, prepare_data
 from dimvida.training.loop import optimise
 from dimvida.training.objectives import AutoencoderObjective, LossModule
 from dimvida.training.progress import unwatched
@@ -76,6 +79,39 @@ def test_the_folder_holds_what_it_promises(finished: Path, data: TrainingData):
     assert inputs.badly_reconstructed(views, model.decode(model.encode(views))).float().mean() < 0.02
     assert inputs.foreign_border(255 - views).all()
     assert str(finished.parent) not in (finished / "checkpoint" / "config.json").read_text()
+
+
+def test_sheets_name_objects_and_views(data: TrainingData, fast_config: TrainConfig, tmp_path: Path, monkeypatch):
+    """The pictures are drawn as ever; what is written on them is looked at before."""
+    drawn: list[list[SheetRow]] = []
+    draw = sheets.draw_contact_sheet
+    monkeypatch.setattr(
+        sheets, "draw_contact_sheet", lambda rows, header: drawn.append(rows) or draw(rows, header=header)
+    )
+    config = with_stage(with_stage(fast_config, "autoencoder", steps=1), "diffusion", steps=1)
+    assert run(tmp_path, config, data)
+    reconstructed, completed = drawn
+    names = list(data.held_out_ids)
+    assert len(names) == len(data.held_out) and set(names) < {f"box/{number}" for number in range(40)}
+    assert [row.title for row in reconstructed] == [title for name in names for title in (name, "reconstructed")]
+    assert [row.title for row in completed if row.title != "true"] == names
+    for row in (*reconstructed, *completed):
+        assert [tile.caption for tile in row.tiles][:4] == ["front", "right", "back", "left"]
+
+
+@pytest.mark.parametrize("name", ["_front", "a__b", "front/left", "", ".", "x" * 300])
+def test_names_of_views_that_could_not_be_generated_are_refused(
+    fast_config: TrainConfig, data: TrainingData, name: str
+):
+    batch = MultiViewBatch(
+        images=data.images,
+        known=data.present,
+        labels=torch.zeros(len(data.images), dtype=torch.int64),
+        ids=tuple(map(str, range(len(data.images)))),
+        view_names=("front", "right", "back", name),
+    )
+    with pytest.raises(InputError, match="cannot name a view"):
+        prepare_data(batch, ("box",), fast_config, {})
 
 
 def test_latents_are_standardised(finished: Path, data: TrainingData):
@@ -150,7 +186,7 @@ def test_a_run_stopped_while_it_encodes_resumes_exactly(tmp_path: Path, fast_con
     load_checkpoint(tmp_path / "cut")
     shown: list[tuple[str, int, int]] = []
 
-    def watch(work: str, total: int, unit: str, done: int):
+    def watch(work: str, total: int, unit: str, done: int, later: float = 0.0):
         shown.append((work, total, done))
         return unwatched(work, total, unit, done)
 
@@ -212,12 +248,61 @@ def test_a_run_is_not_overwritten(finished: Path, fast_config: TrainConfig, data
         run(finished, fast_config, data)
 
 
-def test_a_state_of_another_configuration_is_refused(finished: Path, fast_config: TrainConfig, data: TrainingData):
-    other = dataclasses.replace(fast_config, seed=1)
-    with pytest.raises(InputError, match="another configuration or other data"):
+def test_other_options_or_data_are_refused_by_name(finished: Path, fast_config: TrainConfig, data: TrainingData):
+    other = with_stage(dataclasses.replace(fast_config, seed=1), "diffusion", lr=0.5)
+    with pytest.raises(
+        InputError, match=r"another configuration \(seed: 0 -> 1, diffusion_stage\.lr: 0\.002 -> 0\.5\)"
+    ):
         run(finished, other, data, resume=True)
-    with pytest.raises(InputError, match="another configuration or other data"):
+    with pytest.raises(InputError, match="on other data"):
         run(finished, fast_config, dataclasses.replace(data, digest="other"), resume=True)
+
+
+@pytest.mark.parametrize("stage", ["autoencoder", "all"])
+def test_options_of_a_stage_to_come_belong_to_the_run(
+    tmp_path: Path, fast_config: TrainConfig, data: TrainingData, stage: str
+):
+    assert not run(tmp_path, fast_config, data, stop=3)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    for changed in (
+        with_stage(fast_config, "diffusion", lr=0.5),
+        dataclasses.replace(fast_config, score=ScoreConfig()),
+    ):
+        with pytest.raises(InputError, match=r"another configuration \((diffusion_stage\.lr|score\.width): "):
+            run(tmp_path, changed, data, stage=stage, resume=True)
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+def test_a_stage_begun_later_may_have_options_of_its_own(tmp_path: Path, fast_config: TrainConfig, data: TrainingData):
+    assert run(tmp_path, with_stage(fast_config, "autoencoder", steps=3), data, stage="autoencoder")
+    other = with_stage(with_stage(fast_config, "autoencoder", steps=3), "diffusion", lr=0.5, steps=2)
+    assert run(tmp_path, other, data, stage="diffusion")
+    with pytest.raises(InputError, match=r"autoencoder_stage\.steps: 3 -> 4\)"):
+        run(tmp_path, with_stage(other, "autoencoder", steps=4), data, resume=True)
+
+
+def test_a_longer_training_is_the_one_that_was_longer_from_the_beginning(
+    tmp_path: Path, fast_config: TrainConfig, data: TrainingData
+):
+    """With a constant learning rate, bit for bit; also after an interruption in the steps that were added."""
+    constant = with_stage(with_stage(fast_config, "autoencoder", lr_schedule="constant", steps=30), "diffusion",
+                          lr_schedule="constant", steps=40)  # fmt: skip
+    longer = with_stage(with_stage(constant, "autoencoder", steps=50), "diffusion", steps=70)
+    assert run(tmp_path / "whole", longer, data)
+    out = tmp_path / "longer"
+    assert run(out, constant, data, stage="autoencoder")
+    between = with_stage(constant, "autoencoder", steps=50)
+    assert not run(out, between, data, stop=7, resume=True)
+    assert run(out, between, data, resume=True)
+    assert not run(out, longer, data, stop=13, resume=True)
+    assert not run(out, longer, data, stop=0, resume=True)
+    assert run(out, longer, data, resume=True)
+    for stage in ("autoencoder", "diffusion"):
+        assert curve(out / f"{stage}.csv") == curve(tmp_path / "whole" / f"{stage}.csv")
+    for name in WEIGHT_FILES:
+        assert (out / "checkpoint" / name).read_bytes() == (tmp_path / "whole" / "checkpoint" / name).read_bytes()
+    with pytest.raises(InputError, match="its diffusion has done 70 steps already; 69 are too few"):
+        run(out, with_stage(longer, "diffusion", steps=69), data, resume=True)
 
 
 def write_unhashed(path: Path, state: object) -> None:
@@ -271,9 +356,9 @@ def test_every_flipped_bit_of_a_state_is_refused(
         damaged[place] ^= 1 << place % 8
         path.write_bytes(damaged)
         with pytest.raises(InputError, match=r"autoencoder\.state: not a training state \(damaged: .+\)"):
-            load_state(path, digest)
+            load_state(path, [digest])
     path.write_bytes(content)
-    assert load_state(path, digest)["step"] == 60
+    assert load_state(path, [digest])["step"] == 60
     (tmp_path / "checkpoint").mkdir()
     (tmp_path / "checkpoint" / "config.json").write_text("{}")
     path.write_bytes(content[:-1])

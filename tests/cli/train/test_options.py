@@ -192,7 +192,8 @@ def test_an_autoencoder_alone_is_not_called_a_whole_checkpoint(boxes: Path, tmp_
     checkpoint, untrained = tmp_path / "checkpoint", "(the score network is not trained yet"
     result = train(boxes, tmp_path, *SHORTEST, "--stage", "autoencoder")
     assert result.out == f"checkpoint: {checkpoint} {untrained}; next: --stage diffusion)\n"
-    result = train(boxes, tmp_path, *SHORTEST, "--resume", "--minutes", "0.000001")
+    assert command("train", "--resume", "--out", tmp_path).out == result.out  # what it was begun for is done
+    result = train(boxes, tmp_path, *SHORTEST, "--stage", "all", "--resume", "--minutes", "0.000001")
     assert result.out == f"stopped; continue with --resume; checkpoint so far: {checkpoint} {untrained})\n"
     result = train(boxes, tmp_path, *SHORTEST, "--resume")
     assert result.out == f"checkpoint: {checkpoint}\n"

@@ -128,7 +128,7 @@ def test_resuming_with_other_options_is_refused_and_changes_nothing(
     result = train(boxes, out, "--resume", "--set", "seed=1")
     assert result.code == 2
     (line,) = result.errors
-    assert str(out) in line and "another configuration" in line
+    assert str(out) in line and "another configuration (seed: 0 -> 1)" in line
     assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
 
 

@@ -1,0 +1,126 @@
+"""What a training would be: of how much, how long, how large. Nothing is written, nothing computed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from dimvida.data.source import counted
+from dimvida.models.checkpoint import CheckpointConfig
+from dimvida.training.config import TrainConfig
+from dimvida.training.dataset import TrainingData
+from dimvida.training.folder import STAGES
+from dimvida.training.latents import object_variants
+from dimvida.training.stage_config import StageConfig
+
+COPIES_OF_WEIGHTS = 4
+"""Bytes of the weights times this: the weights, their gradient and the two means of Adam."""
+
+
+@dataclass(frozen=True, slots=True)
+class StepCost:
+    """One optimiser step of a stage, in float32.
+
+    Attributes:
+        parameters: Of the network.
+        operations: Floating point operations, forward and backward.
+        memory: Bytes of weights, gradients, Adam's means, the average and what the backward pass needs.
+    """
+
+    parameters: int
+    operations: int
+    memory: int
+
+
+def step_costs(config: TrainConfig, views: int) -> dict[str, StepCost]:
+    """What a step of each stage costs, found on networks without memory.
+
+    Args:
+        config: Of the run.
+        views: Number of views V of an object.
+    """
+    sizes = CheckpointConfig(tuple(map(str, range(views))), (), config.autoencoder, config.score)
+    with torch.device("meta"):
+        autoencoder, score = sizes.build()
+        edge, batch = config.autoencoder.image_size, config.diffusion_stage.batch
+        images = torch.empty(config.autoencoder_stage.batch, config.autoencoder.channels, edge, edge)
+        latents = torch.empty(batch, views, config.autoencoder.latent_dim), torch.empty(batch, views)
+    return {
+        "autoencoder": _step_cost(autoencoder, config.autoencoder_stage, images),
+        "diffusion": _step_cost(score, config.diffusion_stage, *latents),
+    }
+
+
+def items_of(stage: str, data: TrainingData) -> int:
+    """What an epoch of a stage goes through: the views that are there, or the objects with several."""
+    views = data.present.sum(1)
+    return int(views.sum() if stage == "autoencoder" else (views >= 2).sum())
+
+
+def forecast(config: TrainConfig, data: TrainingData, stage: str) -> Iterator[str]:
+    """Lines that say what would be trained.
+
+    Args:
+        config: Of the run.
+        data: What it would be trained on.
+        stage: ``all``, ``autoencoder`` or ``diffusion``.
+    """
+    objects, channels = len(data.images), "RGB" if config.autoencoder.channels == 3 else "gray"
+    split = data.description.get("split")
+    yield (
+        f"data: {counted(objects, 'object')} to train on and {len(data.held_out)} to validate with"
+        + (f", of the split {split}" if split else "")
+        + (f", in {len(data.classes)} classes" if len(data.classes) > 1 else "")
+    )
+    yield f"views: {', '.join(data.view_names)}"
+    yield f"images: {config.autoencoder.image_size} x {config.autoencoder.image_size}, {channels}"
+    costs = step_costs(config, len(data.view_names))
+    wanted = STAGES if stage == "all" else (stage,)
+    for name in wanted:
+        options: StageConfig = getattr(config, f"{name}_stage")
+        items, unit = items_of(name, data), "view" if name == "autoencoder" else "object"
+        steps = options.total_steps(items)
+        yield (
+            f"{name}: {costs[name].parameters:,} parameters; {counted(steps, 'step')} of {counted(options.batch, unit)}"
+            f", {steps * options.batch / items:.3g} times over the data"
+        )
+    held = _bytes(data.images) + _bytes(data.held_out) + _latents(config, data)
+    largest = max(costs[name].memory for name in wanted)
+    yield f"memory: about {_size(held + largest)}, of which the data take {_size(held)}"
+
+
+def _step_cost(network: nn.Module, config: StageConfig, *inputs: Tensor) -> StepCost:
+    weights = {id(weight) for weight in network.parameters()}
+    kept: dict[int, Tensor] = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        if id(tensor) not in weights:
+            kept[id(tensor)] = tensor
+        return tensor
+
+    with FlopCounterMode(display=False) as counter:
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+            output = network(*inputs)
+        output.sum().backward()
+    parameters = sum(weight.numel() for weight in network.parameters())
+    copies = COPIES_OF_WEIGHTS + (config.ema > 0)
+    return StepCost(parameters, counter.get_total_flops(), 4 * copies * parameters + sum(map(_bytes, kept.values())))
+
+
+def _latents(config: TrainConfig, data: TrainingData) -> int:
+    options = config.diffusion_stage
+    variants = object_variants(config.autoencoder.channels, mirror=options.mirror, recolour=options.recolour)
+    copies = len(data.held_out) + len(variants) * len(data.images)
+    return 4 * copies * len(data.view_names) * config.autoencoder.latent_dim
+
+
+def _bytes(tensor: Tensor) -> int:
+    return tensor.numel() * tensor.element_size()
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{max(1, round(count / 1e6))} MB"
