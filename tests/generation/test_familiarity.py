@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from dimvida.generation.sample import sample_input
 from PIL import Image
 
 from dimvida.cli.app import run
+from dimvida.data.sample import sample_input
 from dimvida.generation.familiarity import BACKGROUND, CLASS, LIKENESS
 from dimvida.models.checkpoint import load_checkpoint, save_checkpoint
 from dimvida.models.familiarity import InputStatistics
