@@ -30,6 +30,9 @@ _INDIFFERENT = ("keep_every",)
 # Those that say how long a stage is, which may be trained longer.
 _LENGTHS = ("steps", "epochs")
 
+# Those that say how often something is written: free as long as the stage has not begun.
+_WRITING = ("log_every", "save_every", "sheet_every")
+
 
 def initial_checkpoint(
     config: TrainConfig, data: TrainingData, init: Checkpoint | None, device: torch.device
@@ -98,8 +101,11 @@ def changed_options(before: Mapping[str, Any], config: TrainConfig, begun: Colle
         config: With which it is to go on.
         begun: The stages that have begun. The last one may get another length, and so may those to come.
     """
-    fixed = [f"autoencoder_stage.{name}" for name in _LENGTHS] if "diffusion" in begun else []
-    free = {f"{stage}_stage.{name}" for stage in STAGES for name in (*_INDIFFERENT, *_LENGTHS)} - set(fixed)
+    free = {f"{stage}_stage.{name}" for stage in STAGES for name in _INDIFFERENT}
+    free |= {f"{stage}_stage.{name}" for stage in STAGES if stage not in begun for name in _WRITING}
+    free |= {f"diffusion_stage.{name}" for name in _LENGTHS}
+    if "diffusion" not in begun:  # which trains on the autoencoder's latents
+        free |= {f"autoencoder_stage.{name}" for name in _LENGTHS}
     return [
         f"{name}: {old} -> {new}"
         for name, old, new in _differences(before, config)

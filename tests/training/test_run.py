@@ -271,6 +271,11 @@ def test_options_of_a_stage_to_come_belong_to_the_run(
         with pytest.raises(InputError, match=r"another configuration \((diffusion_stage\.lr|score\.width): "):
             run(tmp_path, changed, data, stage=stage, resume=True)
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+    # How often it writes may be told later.
+    often = with_stage(fast_config, "diffusion", log_every=7, save_every=9, sheet_every=11)
+    assert not run(tmp_path, often, data, stop=1, stage=stage, resume=True)
+    with pytest.raises(InputError, match=r"another configuration \(autoencoder_stage\.log_every: 10 -> 7\)"):
+        run(tmp_path, with_stage(often, "autoencoder", log_every=7), data, resume=True)
 
 
 def test_a_stage_begun_later_may_have_options_of_its_own(tmp_path: Path, fast_config: TrainConfig, data: TrainingData):
