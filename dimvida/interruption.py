@@ -76,8 +76,8 @@ def held() -> Iterator[None]:
         return
     borrowed = signal.getsignal(signal.SIGINT) is signal.default_int_handler
     before = _State.held, _State.working
-    if not _State.leaves and not _State.working:
-        _State.first, _State.process = None, os.getpid()
+    if not _State.leaves:
+        _State.process = os.getpid()
     if borrowed:
         signal.signal(signal.SIGINT, _handle)
     _State.held = _State.working = True
@@ -85,10 +85,13 @@ def held() -> Iterator[None]:
         yield
     finally:
         _State.held, _State.working = before
+        came = _State.first
+        if not _State.leaves and not _State.working:
+            _State.first = None  # it is this block's, and a program goes on with other things
         if borrowed:
             signal.signal(signal.SIGINT, signal.default_int_handler)
-    if not _State.held:
-        check()
+    if came is not None and not _State.held:
+        raise KeyboardInterrupt
 
 
 class let_in:
@@ -153,6 +156,8 @@ def _handle(number: int, frame: FrameType | None) -> None:
         signal.signal(number, signal.SIG_DFL)
         os.kill(os.getpid(), number)
         return
+    if not _State.leaves and not _State.working:  # just before or after a block of another program
+        raise KeyboardInterrupt
     if _State.first is not None:
         if _State.leaves and number == signal.SIGINT:
             _leave()

@@ -25,6 +25,7 @@ def test_held_signals_are_raised_at_the_end():
         done.append("all of it")
     assert done == ["all of it"]
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert interruption.first_signal() is None  # what the program does next was not interrupted
 
 
 def test_nothing_is_raised_where_nothing_came():
@@ -45,6 +46,7 @@ def test_they_are_raised_where_they_are_let_in():
             ctrl_c()  # is not raised a second time
             done.append("put in order")
     assert done == ["put in order"]
+    assert interruption.first_signal() is None
 
 
 def test_one_that_came_before_is_raised_when_they_are_let_in():
