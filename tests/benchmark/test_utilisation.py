@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,8 @@ import torch
 
 from dimvida.benchmark import utilisation
 from dimvida.benchmark.utilisation import Utilisation, parse, run_nvidia_smi, sampled
+
+PATIENCE = 300  # seconds after which it hangs
 
 
 def test_lines_of_nvidia_smi():
@@ -34,6 +38,13 @@ def test_a_cpu_has_none():
     assert found.to_dict() is None
 
 
+def wait_for(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
 @pytest.fixture
 def program(tmp_path: Path, monkeypatch):
     """Puts a program of that name on PATH."""
@@ -52,20 +63,17 @@ def test_samples_are_taken_as_long_as_the_block_runs(program):
     program('[ "$1" = --id=GPU-7 ] && echo "50, 1, 2, 3, 4"')
     found = Utilisation()
     with run_nvidia_smi("GPU-7", found):
-        while len(found.samples.get("gpu_percent", ())) < 3:
-            time.sleep(0.01)
-    count = len(found.samples["gpu_percent"])
-    assert count >= 3 and set(found.samples["gpu_percent"]) == {50}
-    time.sleep(0.1)
-    assert len(found.samples["gpu_percent"]) == count
+        wait_for(lambda: len(found.samples.get("gpu_percent", ())) >= 3)
+    assert set(found.samples["gpu_percent"]) == {50}
+    assert not [thread for thread in threading.enumerate() if thread.name == "dimvida-nvidia-smi"]
 
 
 @pytest.mark.parametrize("script", ["exit 9", "echo nothing of use"])
-def test_a_program_that_gives_nothing_does_no_harm(program, script: str):
-    program(script)
+def test_a_program_that_gives_nothing_does_no_harm(program, tmp_path: Path, script: str):
+    program(f"echo >> {tmp_path / 'asked'}; {script}")
     found = Utilisation()
     with run_nvidia_smi("GPU-7", found):
-        time.sleep(0.1)
+        wait_for(lambda: (tmp_path / "asked").exists() and (tmp_path / "asked").stat().st_size >= 2)
     assert found.to_dict() is None
 
 
