@@ -18,11 +18,12 @@ from torch.utils.data import Dataset
 from dimvida.data.batch import load_batch
 from dimvida.data.opening import open_source
 from dimvida.data.source import MultiViewSource
-from dimvida.errors import InputError, UnreadableImage
+from dimvida.errors import InputError, UnreadableImage, require_whole
 from dimvida.generation.plan import Row, Task, make_plan, open_input
 from dimvida.generation.reading import GivenBatch, Skipped, read_given
+from dimvida.models.config import LARGEST
 from dimvida.sampling.multiview import MultiViewModel
-from dimvida.sampling.noise import sample_id
+from dimvida.sampling.noise import sample_id_tensor
 
 Item = dict[str, Any]
 
@@ -60,7 +61,8 @@ class GeneratedViews(Dataset):
         skipped: With ``skip_bad``, the files that could not be read, with reasons.
 
     Raises:
-        InputError: Nothing can be generated from the source.
+        InputError: Nothing can be generated from the source, or an option is unknown or out of range.
+        TypeError: For an option that there is not.
 
     Example:
         >>> import dimvida
@@ -85,12 +87,13 @@ class GeneratedViews(Dataset):
         given = (given,) if isinstance(given, str) else given
         if not isinstance(source, MultiViewSource):
             source = open_input(source, model.view_names, given)
-        if batch < 1:
-            raise InputError(f"batch must be at least 1, not {batch}")
+        batch = require_whole("batch", batch, 1, LARGEST)
+        keep = keep if keep is None else require_whole("keep", keep, 0, LARGEST)
         self._plan = make_plan(source, model.view_names, given=given)
         self.classes, self.view_names = source.classes, model.view_names
         self._model, self._batch, self._keep, self._sampling = model, batch, keep, sampling
         self._labels = {name: label for label, name in enumerate(source.classes)}
+        self._generate(read_given(self._plan, (), model.image_size, channels=model.channels))  # options may not fit
         self.skipped: tuple[Skipped, ...] = self._leave_out_unreadable() if skip_bad else ()
         self._start()
 
@@ -137,10 +140,7 @@ class GeneratedViews(Dataset):
         """Items of a batch; in place of one that cannot be read, why."""
         rows = [self._plan.row(place) for place in places]
         given = self._read(rows)
-        ids = torch.tensor([sample_id(row.task.record.id) for row in given.rows], dtype=torch.int64)
-        views = given.views
-        if given.rows:
-            views = self._model.generate(views, given.known, sample_ids=ids, **self._sampling)
+        views = self._generate(given)
         made: dict[int, Item | UnreadableImage] = {}
         for place, row in enumerate(given.rows):
             record = row.task.record
@@ -153,6 +153,10 @@ class GeneratedViews(Dataset):
             }
         failures = {file.source: UnreadableImage(file.file, file.reason) for file in given.skipped}
         return [made.get(row.task.index) or failures[row.task.record.id] for row in rows]
+
+    def _generate(self, given: GivenBatch) -> Tensor:
+        ids = sample_id_tensor(row.task.record.id for row in given.rows)
+        return self._model.generate(given.views, given.known, sample_ids=ids, **self._sampling)
 
     def _read(self, rows: Sequence[Row]) -> GivenBatch:
         return read_given(self._plan, rows, self._model.image_size, channels=self._model.channels)

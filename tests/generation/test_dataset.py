@@ -60,11 +60,13 @@ def test_what_is_computed_is_what_is_written(model, data: Path, tmp_path: Path, 
 def test_any_order_gives_the_same_and_each_batch_is_made_once(model, data: Path, monkeypatch):
     made = []
     original = MultiViewModel.generate
-    monkeypatch.setattr(
-        MultiViewModel,
-        "generate",
-        lambda self, views, *rest, **more: made.append(len(views)) or original(self, views, *rest, **more),
-    )
+
+    def generate(self, views, *rest, **more):
+        if len(views):  # it is asked for none when options are tried
+            made.append(len(views))
+        return original(self, views, *rest, **more)
+
+    monkeypatch.setattr(MultiViewModel, "generate", generate)
     forward = GeneratedViews(model, open_source(data), batch=3)
     items = [forward[i] for i in range(4)]
     assert made == [3, 1]
@@ -182,3 +184,20 @@ def test_an_unreadable_object_is_an_error_of_its_own(model, data: Path):
         views[1]
     with pytest.raises(UnreadableImage, match="empty file"):
         StoredViews(data)[1]
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"batch": 0}, InputError, "batch must be at least 1"),
+        ({"batch": 2.5}, InputError, "batch must be a whole number"),
+        ({"keep": -1}, InputError, "keep must be at least 0"),
+        ({"steps": 0}, InputError, "steps must be at least 1"),
+        ({"solver": ""}, InputError, "unknown solver ''"),
+        ({"dtype": "float32"}, InputError, "dtype 'float32': choose from torch.float32"),
+        ({"step": 2}, TypeError, "step"),
+    ],
+)
+def test_options_that_do_not_fit_are_met_when_it_is_made(model, data: Path, options: dict, error, message: str):
+    with pytest.raises(error, match=message):
+        GeneratedViews(model, data, **options)
