@@ -22,7 +22,7 @@ def average_views(logits: Tensor, average: str, output: str = "logits") -> Tenso
       is sure counts, one that knows nothing does not.
 
     Args:
-        logits: float [..., V, K]; K is at least 2.
+        logits: float [..., V, K].
         average: What the mean is of, one of ``AVERAGES``.
         output: What is returned, one of ``OUTPUTS``. ``logits`` are numbers whose softmax is the answer, as
             ``torch.nn.CrossEntropyLoss`` takes them: the mean of logits itself, or the logarithm of mean probabilities.
@@ -48,8 +48,8 @@ def average_views(logits: Tensor, average: str, output: str = "logits") -> Tenso
     else:
         # Of a class that is impossible the product is 0, and so is its gradient, unlike that of torch.special.entr.
         entropy = -(each.exp() * each.clamp_min(torch.finfo(each.dtype).min)).sum(-1)  # [..., V]
-        # The least weight decides only where no view knows anything.
-        weights = (1 - entropy / math.log(logits.shape[-1])).clamp_min(1e-6)
+        # The least weight decides only where no view knows anything. Of a single class every view is sure.
+        weights = (1 - entropy / math.log(max(2, logits.shape[-1]))).clamp_min(1e-6)
     shares = weights / weights.sum(-1, keepdim=True)
     if output == "probabilities":
         return (shares[..., None] * each.exp()).sum(-2)

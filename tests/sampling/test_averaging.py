@@ -48,6 +48,13 @@ def test_views_that_know_nothing_or_everything_give_no_nan():
 
 
 @pytest.mark.parametrize("average", AVERAGES)
+def test_of_a_single_class_every_view_is_sure(average: str):
+    logits = torch.tensor([[[3.0], [-2.0]]])
+    assert average_views(logits, average, "probabilities").tolist() == [[1.0]]
+    assert average_views(logits, average, "log-probabilities").tolist() == [[0.0]]
+
+
+@pytest.mark.parametrize("average", AVERAGES)
 def test_one_view_is_itself_and_the_order_does_not_matter(average: str):
     logits = torch.randn(5, 3, 4, generator=torch.Generator().manual_seed(0))
     alone = average_views(logits[:, :1], average, "probabilities")
