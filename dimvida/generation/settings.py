@@ -84,7 +84,7 @@ def resolve_settings(
         InputError: For an unknown solver, backend, dtype or form, or a number out of range.
     """
     defaults = model.config.sampling
-    solver = solver or defaults.solver
+    solver = defaults.solver if solver is None else solver
     steps = defaults.steps if steps is None else steps
     step_table(solver, steps)  # raises for what it cannot do
     if not 0 <= seed < SEED_LIMIT:

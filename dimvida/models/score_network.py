@@ -73,6 +73,11 @@ class ScoreNetwork(nn.Module):
         nn.init.zeros_(self.output.weight)
         nn.init.zeros_(self.output.bias)
 
+    @property
+    def is_trained(self) -> bool:
+        """Whether it has been trained: its last layer leaves zero with the first step."""
+        return bool(self.output.weight.any())
+
     def forward(self, x: Tensor, tau: Tensor) -> Tensor:
         """Minus the predicted noise.
 

@@ -169,7 +169,7 @@ def resolve_dtype(dtype: torch.dtype | None, backend: str, device: torch.device)
     if dtype is None:
         return default_dtype(device)
     if dtype not in DTYPES:
-        raise InputError(f"dtype {str(dtype).removeprefix('torch.')}: choose float32, bfloat16 or float16")
+        raise InputError(f"dtype {dtype!r}: choose from {', '.join(map(str, DTYPES))}")
     return dtype
 
 

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import functools
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from typing import ParamSpec, TypeVar
 
 import torch
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 @contextmanager
@@ -22,3 +27,14 @@ def plain_modes(device: torch.device) -> Iterator[None]:
         if torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind):
             stack.enter_context(torch.autocast(kind, enabled=False))
         yield
+
+
+def in_plain_modes(method: Callable[P, R]) -> Callable[P, R]:
+    """A method of something with a ``device`` that computes, and returns, the same whatever surrounds it."""
+
+    @functools.wraps(method)
+    def inner(*args: P.args, **kwargs: P.kwargs) -> R:
+        with plain_modes(args[0].device):
+            return method(*args, **kwargs)
+
+    return inner

@@ -2,39 +2,25 @@
 
 from __future__ import annotations
 
-import functools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, ParamSpec, TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from dimvida import ops
 from dimvida.diffusion.schedule import VPSchedule
+from dimvida.diffusion.solvers import step_table
 from dimvida.errors import InputError
 from dimvida.models.checkpoint import Checkpoint, load_checkpoint
 from dimvida.sampling.coding import decode_in_parts, encode_in_parts
 from dimvida.sampling.finite import finite_rows, require_made, require_rows
 from dimvida.sampling.given import arrange, require_pixels, require_tensor
 from dimvida.sampling.loop import sample
-from dimvida.sampling.modes import plain_modes
+from dimvida.sampling.modes import in_plain_modes
 from dimvida.sampling.trajectory import upload
-
-P = ParamSpec("P")
-R = TypeVar("R")
-
-
-def _in_plain_modes(method: Callable[P, R]) -> Callable[P, R]:
-    """A method of a model that computes, and returns, the same whatever surrounds it."""
-
-    @functools.wraps(method)
-    def inner(*args: P.args, **kwargs: P.kwargs) -> R:
-        with plain_modes(args[0].device):
-            return method(*args, **kwargs)
-
-    return inner
 
 
 class MultiViewModel(nn.Module):
@@ -43,7 +29,6 @@ class MultiViewModel(nn.Module):
     Attributes:
         config: The checkpoint's configuration.
         checkpoint_hash: SHA-256 over the checkpoint's files, hex.
-        is_trained: False while only the autoencoder is: it encodes and decodes, but cannot generate.
     """
 
     latent_mean: Tensor
@@ -56,8 +41,7 @@ class MultiViewModel(nn.Module):
         # Convolutions run faster on this layout, on CPUs as on GPUs; the weights are the same.
         self.autoencoder = checkpoint.autoencoder.to(memory_format=torch.channels_last)
         self.score = checkpoint.score
-        # The last layer starts at zero and leaves it with the first training step.
-        self.is_trained = bool(checkpoint.score.output.weight.any())
+        self._is_trained = False
         self.register_buffer("latent_mean", checkpoint.latent_mean)
         self.register_buffer("latent_std", checkpoint.latent_std)
         self.eval()
@@ -83,6 +67,13 @@ class MultiViewModel(nn.Module):
         return self.config.autoencoder.channels
 
     @property
+    def is_trained(self) -> bool:
+        """False while only the autoencoder is: it encodes and decodes, but cannot generate."""
+        # Asked until it is: weights may be loaded later. No longer, since asking a GPU waits for it.
+        self._is_trained = self._is_trained or self.score.is_trained
+        return self._is_trained
+
+    @property
     def _image_shape(self) -> tuple[int, int, int]:
         return self.channels, self.image_size, self.image_size
 
@@ -91,7 +82,7 @@ class MultiViewModel(nn.Module):
         """Where the weights are."""
         return self.latent_mean.device
 
-    @_in_plain_modes
+    @in_plain_modes
     def encode(self, images: Tensor) -> Tensor:
         """Standardised latents of images.
 
@@ -114,7 +105,7 @@ class MultiViewModel(nn.Module):
         require_rows("latents", latents.isfinite().all(-1))
         return latents
 
-    @_in_plain_modes
+    @in_plain_modes
     def decode(self, latents: Tensor) -> Tensor:
         """Images of standardised latents.
 
@@ -137,7 +128,7 @@ class MultiViewModel(nn.Module):
         require_rows("images", finite.reshape(latents.shape[:-1]))
         return images.reshape(*latents.shape[:-1], *self._image_shape)
 
-    @_in_plain_modes
+    @in_plain_modes
     def generate(
         self,
         views: Tensor,
@@ -212,7 +203,7 @@ class MultiViewModel(nn.Module):
     # The thirds of generate. Where known views stand is found on the host, where their mask comes from: asking a GPU
     # for it would wait for all that it has still to do.
 
-    @_in_plain_modes
+    @in_plain_modes
     def encode_known(self, views: Tensor, known: Tensor) -> Tensor:
         """The first third of ``generate``: latents of the known views, float32 [B, V, D], 0 for the missing ones.
 
@@ -224,7 +215,7 @@ class MultiViewModel(nn.Module):
         latents.index_copy_(0, upload(rows, self.device), self._encode(given))
         return latents.unflatten(0, known.shape)
 
-    @_in_plain_modes
+    @in_plain_modes
     def sample_missing(
         self,
         latents: Tensor,
@@ -249,7 +240,7 @@ class MultiViewModel(nn.Module):
             self.score,
             latents,
             known,
-            solver=solver or defaults.solver,
+            solver=defaults.solver if solver is None else solver,
             steps=defaults.steps if steps is None else steps,
             seed=seed,
             sample_ids=sample_ids,
@@ -260,7 +251,7 @@ class MultiViewModel(nn.Module):
             prediction=self.config.score.prediction,
         )
 
-    @_in_plain_modes
+    @in_plain_modes
     def decode_missing(
         self, latents: Tensor, views: Tensor, known: Tensor, *, backend: str = "auto"
     ) -> tuple[Tensor, Tensor]:
@@ -316,4 +307,10 @@ def load(path_or_name: str | Path, device: str | torch.device = "cpu") -> MultiV
     """
     # Inference mode would leave weights that can never be changed; another default device, those of no file.
     with torch.inference_mode(False), torch.device("cpu"):
-        return MultiViewModel(load_checkpoint(path_or_name)).to(device)
+        model = MultiViewModel(load_checkpoint(path_or_name)).to(device)
+    defaults = model.config.sampling
+    try:
+        step_table(defaults.solver, defaults.steps)
+    except InputError as error:
+        raise InputError(f"checkpoint {path_or_name}: its defaults for sampling: {error}") from None
+    return model

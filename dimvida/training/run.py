@@ -48,7 +48,6 @@ from dimvida.training.stage_config import StageConfig
 from dimvida.training.start import (
     changed_lengths,
     initial_checkpoint,
-    is_trained,
     require_same_options,
     stage_digests,
 )
@@ -124,7 +123,7 @@ class Run:
     @property
     def generates(self) -> bool:
         """Whether the run's checkpoint has a score network of its diffusion, so far."""
-        return self.folder.state("diffusion").exists() and is_trained(self.checkpoint.score)
+        return self.folder.state("diffusion").exists() and self.checkpoint.score.is_trained
 
     def _enter(self, owning: contextlib.ExitStack, wanted: Sequence[str], resume: bool) -> None:
         self.folder.check(wanted, resume=resume, init=self._init_digest)

@@ -12,7 +12,6 @@ import torch
 from dimvida._version import __version__
 from dimvida.errors import InputError
 from dimvida.models.checkpoint import Checkpoint, CheckpointConfig
-from dimvida.models.score_network import ScoreNetwork
 from dimvida.training.config import TrainConfig
 from dimvida.training.dataset import TrainingData
 from dimvida.training.folder import STAGES, RunFolder, another_configuration
@@ -61,15 +60,10 @@ def initial_checkpoint(
         _require_alike(init, checkpoint_config)
         checkpoint_config.provenance["init"] = {"checkpoint_sha256": init.digest, **init.config.provenance}
         autoencoder.load_state_dict(init.autoencoder.state_dict())
-        if is_trained(init.score):
+        if init.score.is_trained:
             score.load_state_dict(init.score.state_dict())
     ones = torch.ones(config.autoencoder.latent_dim)
     return Checkpoint(checkpoint_config, autoencoder.to(device), score.to(device), torch.zeros_like(ones), ones)
-
-
-def is_trained(score: ScoreNetwork) -> bool:
-    """Whether a score network has been trained: its last layer starts at zero and leaves it with the first step."""
-    return bool(score.output.weight.any())
 
 
 def stage_digests(stage: str, config: TrainConfig, data: str, init: str | None) -> tuple[str, str]:
@@ -147,7 +141,7 @@ def _differences(before: Mapping[str, Any], config: TrainConfig) -> Iterator[tup
 
 
 def _require_alike(init: Checkpoint, ours: CheckpointConfig) -> None:
-    names = ("view_names", "autoencoder", "score") if is_trained(init.score) else ("view_names", "autoencoder")
+    names = ("view_names", "autoencoder", "score") if init.score.is_trained else ("view_names", "autoencoder")
     for name in names:
         theirs, wanted = getattr(init.config, name), getattr(ours, name)
         if theirs != wanted:

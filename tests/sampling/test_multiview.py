@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -112,6 +114,26 @@ def test_an_untrained_score_network_is_refused(tiny_checkpoint: Path):
     assert model.encode(pictures(1)).shape == (1, 4, 8)
     with pytest.raises(InputError, match="score network of this checkpoint is untrained"):
         model.generate(pictures(1), masks(1))
+    trained = load_checkpoint(tiny_checkpoint)
+    model.score.load_state_dict(trained.score.state_dict())
+    assert torch.equal(model.generate(pictures(1), masks(1)), dimvida.load(tiny_checkpoint)(pictures(1), masks(1)))
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [("solver", "", "unknown solver ''"), ("solver", "ddin", "unknown solver 'ddin'"), ("steps", 2**20, "at most")],
+)
+def test_options_and_defaults_out_of_range_are_refused(
+    model: MultiViewModel, tiny_checkpoint: Path, tmp_path: Path, name: str, value, message: str
+):
+    with pytest.raises(InputError, match=message):
+        model.generate(pictures(1), masks(1), **{name: value})
+    edited = shutil.copytree(tiny_checkpoint, tmp_path / "edited")
+    config = json.loads((edited / "config.json").read_text())
+    config["sampling"][name] = value
+    (edited / "config.json").write_text(json.dumps(config))
+    with pytest.raises(InputError, match=rf"checkpoint {edited}: its defaults for sampling: .*{message}"):
+        dimvida.load(edited)
 
 
 @pytest.mark.parametrize(
