@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 import struct
 import weakref
@@ -197,17 +198,21 @@ def _name_of(entry: zipfile.ZipInfo) -> tuple[str, str | None]:
 
     By the format, a name is UTF-8 where a flag says so and code page 437 elsewhere. Info-ZIP, the macOS Finder and
     others write UTF-8 without the flag, or put it into a field beside it; no sensible name in code page 437 is UTF-8.
+    Windows writes the code page of its language without a word: box-drawing characters are letters of another one.
     """
-    if entry.flag_bits & _UTF8_FLAG:
-        return entry.orig_filename, None
-    raw = entry.orig_filename.encode("cp437")
-    beside = _unicode_path(entry.extra, raw)
-    try:
-        return (raw if beside is None else beside).decode(), None
-    except UnicodeDecodeError:
-        if entry.create_system in (_UNIX, _MACOS):
-            return entry.orig_filename, "has a name in an unknown encoding; make the archive again with UTF-8 names"
-        return entry.orig_filename, None
+    windows = entry.create_system not in (_UNIX, _MACOS)
+    name = entry.orig_filename
+    if not entry.flag_bits & _UTF8_FLAG:
+        raw = name.encode("cp437")
+        beside = _unicode_path(entry.extra, raw)
+        try:
+            name = (raw if beside is None else beside).decode()
+        except UnicodeDecodeError:
+            if windows and not re.search("[\u2500-\u259f]", name):
+                return name, None
+            return name, "has a name in an unknown encoding; make the archive again with UTF-8 names"
+    # Programs of Windows may separate folders by backslashes; elsewhere those are a part of a name, or an attack.
+    return name.replace("\\", "/") if windows and "/" not in name else name, None
 
 
 def _unicode_path(extra: bytes, raw: bytes) -> bytes | None:

@@ -64,6 +64,33 @@ def test_a_folder_and_its_zip_have_the_same_ids(make, stored, tmp_path):
     assert only_id(folder) == only_id(stored("caf\u00e9/\u6905.png".encode()))
 
 
+@pytest.mark.parametrize(("name", "encoding"), [("\u6905/a.png", "gbk"), ("S\u00e3o/a.png", "cp850")])
+def test_other_code_pages_of_windows_are_refused(stored, name, encoding):
+    with pytest.raises(InputError, match="a name in an unknown encoding; make the archive again with UTF-8 names"):
+        open_source(stored(name.encode(encoding), DOS), view="front")
+
+
+def test_backslashes_of_windows_separate_folders(stored):
+    path = stored(rb"train\cat\a.png", DOS)
+    assert [record.id for record in open_source(path, view="front", split="train").records] == ["train/cat/a"]
+
+
+@pytest.mark.parametrize(
+    ("name", "system", "problem"),
+    [
+        (rb"cat\a.png", UNIX, "a backslash"),
+        (rb"cat/b\a.png", DOS, "a backslash"),
+        (rb"..\a.png", DOS, "leaves its folder"),
+        (rb"\a.png", DOS, "an absolute path"),
+        (rb"C:\a.png", DOS, "an absolute path"),
+        ("\u8868.png".encode("cp932"), DOS, "a backslash"),  # whose second byte is one
+    ],
+)
+def test_other_backslashes_are_refused(stored, name, system, problem):
+    with pytest.raises(InputError, match=problem):
+        open_source(stored(name, system), view="front")
+
+
 def test_code_page_437_of_dos_and_windows(stored):
     assert only_id(stored("caf\u00e9/\u00fc.png".encode("cp437"), DOS)) == "caf\u00e9/\u00fc"
 
