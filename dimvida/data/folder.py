@@ -9,6 +9,7 @@ from pathlib import PurePosixPath
 from dimvida.data.images import decode_image
 from dimvida.data.metadata import ImageEntry, check_view_name
 from dimvida.data.source import (
+    CANONICAL_VIEWS,
     MultiViewSource,
     ObjectRecord,
     ViewImage,
@@ -16,6 +17,7 @@ from dimvida.data.source import (
     composed,
     object_id,
     order_views,
+    split_family,
 )
 from dimvida.data.tree import FileTree
 from dimvida.errors import InputError
@@ -51,6 +53,7 @@ class FolderSource(MultiViewSource):
         self._entries = entries or {}
         objects = self._group(tree, names, prefix)
         view_names = order_views(view for views in objects.values() for view in views)
+        _refuse_other_orders(tree, objects)
         _check_views(tree, view_names, objects)
         check_split(tree.path, split, (parts[0] for parts in objects))
 
@@ -95,6 +98,23 @@ class FolderSource(MultiViewSource):
                 )
             views[view] = name
         return objects
+
+
+def _refuse_other_orders(tree: FileTree, objects: Iterable[tuple[str, str, str]]) -> None:
+    """Raise InputError where folders called after views lie where objects should, or splits inside of classes."""
+    splits, classes, names = map(set, zip(*objects, strict=True))
+    if {"front", "back"} & names and len(names) > 1 and names <= set(CANONICAL_VIEWS):
+        raise InputError(
+            f"{tree.path}: read as {LAYOUT}, the folders of objects are called after views "
+            f"({', '.join(sorted(names))}); put the views of each object into a folder of its own"
+        )
+    inner = names if splits == {""} else classes
+    families = {split_family(name) for name in inner}
+    if None not in families and len(families) > 1:
+        raise InputError(
+            f"{tree.path}: has the splits ({', '.join(sorted(inner))}) inside of the classes; expected {LAYOUT}, or "
+            "<split>/<class>/<image>.png for single images"
+        )
 
 
 def _check_views(

@@ -114,6 +114,11 @@ def is_image_name(name: str) -> bool:
     return name.lower().endswith(IMAGE_SUFFIXES + UNSUPPORTED_SUFFIXES)
 
 
+def is_unsupported_name(name: str) -> bool:
+    """Whether a file calls itself a picture of a format that is not decoded, in any case."""
+    return name.lower().endswith(UNSUPPORTED_SUFFIXES)
+
+
 def looks_like_image(head: bytes) -> bool:
     """Whether a file is a picture by its first ``SIGNATURE_SIZE`` bytes, of a format that is decoded or of another."""
     return image_format(head) is not None
@@ -230,6 +235,8 @@ def _open(data: bytes, location: str, pixel_limit: int) -> ImageFile.ImageFile:
         _check_size(image, location, pixel_limit)
         return image
     readable = f"{', '.join(list(_DECODERS)[:-1])} and {list(_DECODERS)[-1]} are read"
+    if data.startswith((b"version https://git-lfs.github.com/", b"/annex/objects/")):
+        raise UnreadableImage(location, "a pointer to an image; fetch the image (git lfs pull, git annex get)")
     if name is not None:
         raise UnreadableImage(location, f"a {name} picture, which cannot be read here ({readable}); convert it")
     raise UnreadableImage(location, f"not an image ({readable})")

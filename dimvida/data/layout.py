@@ -2,27 +2,48 @@
 
 from __future__ import annotations
 
+import posixpath
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import PurePosixPath
 
 from dimvida.data.metadata import METADATA_NAME, ImageEntry
-from dimvida.data.source import natural_key, split_family
+from dimvida.data.source import CANONICAL_VIEWS, natural_key, split_family
 
 
 def most_usual_depth(names: Sequence[str]) -> tuple[list[str], list[str]]:
     """The images that decide the form, and the strays: a contact sheet in the top folder does not change it.
 
-    Images below a folder with as many of its own, thumbnails for example, have no say.
+    Images below a folder with as many of its own, thumbnails for example, have no say. Neither have those of a split
+    without classes beside splits of classes, which fit all the same and come last.
     """
     if len({name.count("/") for name in names}) == 1:
         return list(names), []
-    full = _folders_with_small_ones(names)
-    deciding = [name for name in names if not any(above in full for above in folders_above(name)[:-1])]
+    full, flat = _folders_with_small_ones(names), _splits_without_classes(names)
+    unlabeled = [name for name in names if name.rpartition("/")[0] in flat]
+    deciding = [
+        name
+        for name in names
+        if name.rpartition("/")[0] not in flat and not any(above in full for above in folders_above(name)[:-1])
+    ]
     depths = Counter(name.count("/") for name in deciding)
     depth = max(depths, key=lambda level: (depths[level], level > 0, -level))
     fitting = [name for name in deciding if name.count("/") == depth]
+    fitting += [name for name in unlabeled if name.count("/") == depth - 1]
     return fitting, sorted(set(names) - set(fitting), key=natural_key)
+
+
+def _splits_without_classes(names: Sequence[str]) -> set[str]:
+    """Splits with images directly in them where others have classes, as test sets are whose classes are a secret."""
+    around = posixpath.commonpath((min(names), max(names)))
+    prefix = f"{around}/" if around else ""
+    levels: dict[str, set[int]] = {}
+    for name in names:
+        if top := top_folder(name, prefix):
+            levels.setdefault(top, set()).add(name.count("/", len(prefix)))
+    families = {split_family(top) for top in levels}
+    flat = {prefix + top for top, depths in levels.items() if depths == {1}}
+    return flat if None not in families and len(families) > 1 and len(flat) < len(levels) else set()
 
 
 def _folders_with_small_ones(names: Sequence[str]) -> set[str]:
@@ -46,8 +67,13 @@ def is_wrapper(names: Sequence[str], prefix: str, metadata: Collection[str], vie
         return True
     if depth == 3:
         # Nobody calls classes after splits: that is <top>/<split>/<class>/<image>.
-        families = {split_family(top_folder(name, f"{prefix}{top}/")) for name in names}
-        return None not in families and (len(families) > 1 or _name_or_option_says_view(names, view))
+        inside = {top_folder(name, f"{prefix}{top}/") for name in names}
+        families = {split_family(name) for name in inside}
+        if None not in families:
+            return len(families) > 1 or _name_or_option_says_view(names, view)
+        # One folder in the other: both are around, unless they are the split and the class of objects with views.
+        called_after_views = any(PurePosixPath(name).stem in (view, *CANONICAL_VIEWS) for name in names)
+        return len(inside) == 1 and not called_after_views and _name_or_option_says_view(names, view)
     # <top>/<class>/<image> has the depth of <class>/<object>/<view>; what is said about views decides.
     return depth == 2 and _name_or_option_says_view(names, view)
 

@@ -168,6 +168,7 @@ def _listed(found: Survey, entries: Mapping[str, ImageEntry]) -> tuple[list[str]
     around = {above for name in entries.keys() - set(found.images) for above in folders_above(name)}
     found.hidden = [name for name in found.hidden if name not in entries and name.rstrip("/") not in around]
     found.empty = [name for name in found.empty if name not in around]
+    found.twins = [name for name in found.twins if name not in entries]
     unlisted, free = [], []
     for name in found.images:
         if name not in entries:
@@ -220,4 +221,6 @@ def _nothing(tree: FileTree, found: Survey) -> str:
     folders, files = tree.children()
     if not folders and not files:
         return f"empty; {expected}"
+    if found.others:
+        expected = f"only other files, such as {found.others[0]}; {expected}"
     return f"no images here; {expected}"

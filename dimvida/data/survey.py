@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from dimvida.data.images import SIGNATURE_SIZE, is_image_name, looks_like_image
+from dimvida.data.images import SIGNATURE_SIZE, is_image_name, is_unsupported_name, looks_like_image
 from dimvida.data.metadata import METADATA_NAME
 from dimvida.data.source import BadFile, MultiViewSource, composed, counted
-from dimvida.data.tree import FileTree, Listing, Unlistable
+from dimvida.data.tree import SYSTEM_FOLDERS, FileTree, Listing, Unlistable
 from dimvida.errors import InputError, UnreadableImage
 
 DEPTH_LIMIT = 32
 """Most levels of folders that are looked into."""
 
 _OURS = {METADATA_NAME, "index.csv", "generation.json", "report.json", "Thumbs.db", "desktop.ini"}
-_SYSTEM_FOLDERS = {"__MACOSX", ".git", ".svn", ".Spotlight-V100", ".Trashes", ".fseventsd", ".ipynb_checkpoints"}
+_UNTOLD = SYSTEM_FOLDERS | {".git", ".svn", ".Spotlight-V100", ".Trashes", ".fseventsd", ".ipynb_checkpoints"}
 _NO_IMAGES = (
     *(".txt", ".md", ".rst", ".csv", ".tsv", ".json", ".jsonl", ".xml", ".yaml", ".yml", ".toml", ".html", ".log"),
     *(".lst", ".py", ".sh", ".npy", ".npz", ".tar", ".zip", ".gz", ".pt", ".pth", ".safetensors", ".db", ".ini"),
@@ -34,6 +34,7 @@ class Survey:
         hidden: Hidden images and folders.
         circular: Links to a folder around them.
         empty: Folders with nothing of this below them.
+        twins: Images in formats that are not decoded, each beside one of its name that is; cameras write both.
     """
 
     images: list[str] = field(default_factory=list)
@@ -43,6 +44,7 @@ class Survey:
     hidden: list[str] = field(default_factory=list)
     circular: list[str] = field(default_factory=list)
     empty: list[str] = field(default_factory=list)
+    twins: list[str] = field(default_factory=list)
 
     def add(self, tree: FileTree, listing: Listing) -> None:
         """Sort in what is directly in a folder, other folders excepted."""
@@ -72,6 +74,13 @@ class Survey:
                 else:
                     self.bad.append((name, error.reason))
 
+    def set_twins_aside(self) -> None:
+        """Move from the images those whose picture is there in another format, which is decoded."""
+        decoded = {name.rpartition(".")[0] for name in self.images if not is_unsupported_name(name)}
+        self.twins = [name for name in self.images if is_unsupported_name(name) and name.rpartition(".")[0] in decoded]
+        aside = set(self.twins)
+        self.images = [name for name in self.images if name not in aside]
+
     def notes(self) -> list[str]:
         """A line for each kind of thing that is no reason to fail."""
         others = [name for name in self.others if not _is_ours(name)]
@@ -80,6 +89,7 @@ class Survey:
             ("hidden file or folder", "hidden files or folders", self.hidden),
             ("link to a folder around it", "links to a folder around them", self.circular),
             ("folder without images", "folders without images", self.empty),
+            ("image beside one of its name that is", "images beside ones of their names that are", self.twins),
         )
         return [
             f"not read: {len(names)} {one if len(names) == 1 else more} (first: {names[0]})"
@@ -96,6 +106,7 @@ def survey(tree: FileTree) -> Survey:
     """
     found = Survey()
     _visit(tree, "", found, 0)
+    found.set_twins_aside()
     return found
 
 
@@ -160,7 +171,7 @@ def _worth_telling(tree: FileTree, name: str) -> bool:
     """Whether something hidden is an image, or a folder that may hold some and is none that systems leave."""
     base = name.rstrip("/").rpartition("/")[2]
     if name.endswith("/"):
-        return base not in _SYSTEM_FOLDERS
+        return base not in _UNTOLD
     try:
         return not base.startswith("._") and (is_image_name(base) or _looks_like_image(tree, name))
     except UnreadableImage:

@@ -20,6 +20,9 @@ from dimvida.errors import InputError, UnreadableImage
 READ_LIMIT = 256 * 2**20
 """Most bytes that are read of one file."""
 
+SYSTEM_FOLDERS = {"__MACOSX", "@eaDir", "#recycle", "$RECYCLE.BIN", "System Volume Information", "lost+found"}
+"""What archivers, file servers and file systems leave in folders, with thumbnails and copies of what is there."""
+
 _BLOCK = 2**20
 
 
@@ -41,7 +44,7 @@ class Listing(NamedTuple):
     Attributes:
         folders: Folders.
         files: Ordinary files.
-        hidden: Dotfiles, and with a "/" at the end dotted folders and ``__MACOSX``, which are not looked into.
+        hidden: Dotfiles, and with a "/" at the end dotted folders and ``SYSTEM_FOLDERS``, which are not looked into.
         circular: Links to a folder around them.
         unusable: Everything else, each with what it is: links to nothing, devices and the like.
     """
@@ -241,7 +244,7 @@ def unsafe_name(name: str) -> str | None:
 
 def is_hidden(name: str) -> bool:
     """Whether a file or folder of this name is not looked at."""
-    return name.startswith(".") or name == "__MACOSX"
+    return name.startswith(".") or name in SYSTEM_FOLDERS
 
 
 def _printable(name: str, root: Path) -> str:

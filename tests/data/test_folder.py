@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from dimvida.data.opening import open_source
@@ -110,6 +112,33 @@ def test_photographs_in_two_levels_of_folders(make, write):
     files = {f"chair/{room}/{number}.png": make.png() for number, room in enumerate("abc")}
     with pytest.raises(InputError, match="no two objects have a view of the same name"):
         open_source(write(files))
+
+
+@pytest.mark.parametrize(
+    ("name", "problem"),
+    [
+        ("chair/{view}/{number}.png", "the folders of objects are called after views"),
+        ("train/chair/{view}/{number}.png", "the folders of objects are called after views"),
+        ("chair/{split}/{number}.png", "has the splits (test, train) inside of the classes"),
+        ("{kind}/{split}/c{number}/{view}.png", "has the splits (test, train) inside of the classes"),
+    ],
+)
+def test_other_orders_of_folders_are_refused(make, write, name, problem):
+    files = {
+        name.format(view=view, split=split, number=number, kind=kind): make.png()
+        for kind in ("chair", "sofa")
+        for view in ("front", "left")
+        for split in ("train", "test")
+        for number in range(3)
+    }
+    with pytest.raises(InputError, match=re.escape(problem)):
+        open_source(write(files))
+
+
+@pytest.mark.parametrize("names", [("left", "right"), ("test1", "test2"), ("front", "side")])
+def test_objects_may_be_called_almost_anything(make, write, names):
+    source = open_source(write({f"hand/{name}/{view}.png": make.png() for name in names for view in "ab"}))
+    assert [record.name for record in source.records] == list(names)
 
 
 def test_other_formats_and_files(make, write):

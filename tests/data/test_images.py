@@ -192,6 +192,15 @@ def test_not_an_image(data):
         decode_image(data, "a.png")
 
 
+def test_pointers_to_images():
+    for data in (
+        b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n",
+        b"/annex/objects/MD5E-s9--a.png",
+    ):
+        with pytest.raises(UnreadableImage, match=r"a\.png: a pointer to an image; fetch the image"):
+            decode_image(data, "a.png")
+
+
 @pytest.mark.parametrize("size", [(0, 3), (3, 0), (0, 0)])
 def test_pictures_without_pixels(make, size):
     header = struct.pack(">IIBBBBB", *size, 8, 2, 0, 0, 0)

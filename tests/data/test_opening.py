@@ -33,7 +33,8 @@ def test_nothing_but_hidden_files_is_empty(make, tmp_path):
 
 
 def test_folder_without_images(make, tmp_path):
-    with pytest.raises(InputError, match=r"no images here; expected .*<class>/<image>\.png, or the NMR set"):
+    message = r"no images here; only other files, such as notes\.txt; expected .*<class>/<image>\.png, or the NMR set"
+    with pytest.raises(InputError, match=message):
         open_source(make.folder(tmp_path / "set", {"notes.txt": "", "a/b/c.csv": ""}))
 
 
@@ -68,12 +69,38 @@ def test_neither_folder_nor_zip(make, tmp_path):
         (["set/Train/cat/a__x.png", "set/Test/dog/b__y.png"], None, "single-view", ["Test/dog/b", "Train/cat/a"]),
         (["set/train/cat/a__x.png", "set/train/cat/a__y.png"], None, "single-view", ["train/cat/a"]),
         (["Train/a.png", "test/b.png"], "front", "single-view", ["Train/a", "test/b"]),
+        (["a/b/cat/0.png", "a/b/dog/1.png"], "front", "single-view", ["cat/0", "dog/1"]),
+        (["a/b/cat/0__x.png", "a/b/dog/1__y.png"], None, "single-view", ["cat/0", "dog/1"]),
+        (["set/cat/a/front.png", "set/cat/a/back.png"], "front", "folder", ["set/cat/a"]),
     ],
 )
 def test_form_by_the_depth_of_the_images(make, tmp_path, names, view, form, ids):
     source = open_source(make.folder(tmp_path / "set", {name: make.png() for name in names}), view=view)
     assert source.form == form
     assert [record.id for record in source.records] == ids
+
+
+@pytest.mark.parametrize("around", ["", "set/", "a/b/c/"])
+@pytest.mark.parametrize(("labeled", "unlabeled"), [("train", "test"), ("val", "train")])
+@pytest.mark.parametrize("many", [1, 9])
+def test_a_split_without_classes_beside_one_with_them(make, tmp_path, around, labeled, unlabeled, many):
+    files = {f"{labeled}/{kind}/{kind}.jpg": make.png() for kind in ("cat", "dog")}
+    files |= {f"{unlabeled}/{number}.jpg": make.png() for number in range(many)}
+    path = make.folder(tmp_path / "set", {around + name: data for name, data in files.items()})
+    source = open_source(path, view="front")
+    assert {record.id for record in source.records} == {
+        *(f"{labeled}/{kind}/{kind}" for kind in ("cat", "dog")),
+        *(f"{unlabeled}/{number}" for number in range(many)),
+    }
+    assert (source.left_out, source.notes) == ((), ())
+    assert len(open_source(path, view="front", split=unlabeled)) == many
+
+
+def test_images_beside_the_objects_of_another_split_are_left_out(make, tmp_path):
+    files = make.multi_view({"chair": 2}, "train") | {f"test/{number}.png": make.png() for number in range(9)}
+    source = open_source(make.folder(tmp_path / "set", files))
+    assert (source.form, source.splits, len(source)) == ("folder", ("train",), 2)
+    assert len(source.left_out) == 9
 
 
 def test_view_is_for_single_view_sets(make, tmp_path):

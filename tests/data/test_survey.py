@@ -80,6 +80,45 @@ def test_hidden_images_are_told(make, tmp_path, form):
     assert source.notes[0].startswith("not read: 3 hidden files or folders (first: ")
 
 
+@pytest.mark.parametrize("form", ["folder", "zip"])
+def test_what_file_servers_and_systems_leave_is_not_told(make, tmp_path, form):
+    files = {"chair/a.png": make.png(), "chair/@eaDir/a.png/SYNOPHOTO_THUMB_M.jpg": make.png()}
+    files |= {"$RECYCLE.BIN/b.png": make.png(), "#recycle/c.png": make.png(), "lost+found/d": make.png()}
+    path = make.folder(tmp_path / "set", files) if form == "folder" else make.zip(tmp_path / "set.zip", files)
+    source = open_source(path, view="front")
+    assert [record.id for record in source.records] == ["chair/a"]
+    assert (source.notes, source.left_out) == ((), ())
+
+
+def test_a_raw_file_beside_its_photograph_is_told_and_no_failure(photos):
+    raw = b"II*\0\x10\0\0\0CR" + bytes(60)
+    source = open_source(photos({"chair/a.CR2": raw, "chair/b.cr2": raw, "a.nef": raw}), view="front")
+    assert [record.id for record in source.records] == ["chair/a", "chair/b"]
+    assert source.location(0, "front").endswith("chair/a.png")
+    with pytest.raises(UnreadableImage, match="camera raw"):
+        source.read_view(1, "front")
+    assert source.notes[1:] == ("not read: 1 image beside one of its name that is (first: chair/a.CR2)",)
+    assert left_out(source).keys() == {"a.nef"}
+
+
+def test_depth_maps_beside_views(make, tmp_path):
+    views = make.multi_view({"chair": 2})
+    depth = {name.replace(".png", ".exr"): b"v/1\x01" for name in views}
+    source = open_source(make.folder(tmp_path / "set", views | depth))
+    assert (len(source), source.view_names) == (2, ("front", "right", "back", "left"))
+    assert source.notes == (
+        "not read: 8 images beside ones of their names that are (first: chair/chair_0000/back.exr)",
+    )
+    assert source.left_out == ()
+
+
+def test_an_image_that_metadata_list_is_no_twin(photos):
+    entry = '{"file_name": "chair/a.nef", "view": "front"}\n'
+    source = open_source(photos({"chair/a.nef": b"raw", "metadata.jsonl": entry}))
+    assert source.location(0, "front").endswith("a.nef")
+    assert source.notes == ("1 image not listed in metadata.jsonl (first: chair/a.png)",)
+
+
 def test_links_to_nothing(photos):
     path = photos()
     (path / "chair" / "b.png").symlink_to("../../.git/annex/objects/none")
