@@ -14,6 +14,7 @@ from dimvida.cli.evaluation_data import require_readable
 from dimvida.cli.names import parse_names, parse_numbers
 from dimvida.cli.provenance import command_line, software_versions
 from dimvida.cli.train import announce, watcher
+from dimvida.data.sample import locate, require_apart
 from dimvida.errors import InputError
 from dimvida.files import require_writable_folder
 from dimvida.torchrun import is_rank
@@ -88,6 +89,7 @@ def classify(
     config = dataclasses.replace(load_preset(preset, set_ or []), seed=seed)
     if "augmentation" in questions.beyond and config.classifier_stage.augment != "none":
         raise InputError("--beyond augmentation: compares with none; leave out --set classifier_stage.augment")
+    require_apart(locate(data), out, around=True)
     require_writable_folder("--out", out)
     check_folder(out)
     judge = None if coherence_classifier is None else load_classifier(coherence_classifier)

@@ -27,7 +27,8 @@ def inspect(
     split: Annotated[str | None, typer.Option(help="Only this split.")] = None,
     view: Annotated[str | None, typer.Option(help="The view of all images of a single-view set.")] = None,
     sheet: Annotated[
-        Path | None, typer.Option(help="Contact sheet; NAME-sheet.png by default.", show_default=False)
+        Path | None,
+        typer.Option(help="Contact sheet; NAME-sheet.png by default, beside the data.", show_default=False),
     ] = None,
     rows: Annotated[int, typer.Option(min=0, max=200, help="Objects on the sheet; 0 for no sheet.")] = 8,
     check: Annotated[bool, typer.Option("--check", help="Decode every image, not only a sample.")] = False,
@@ -39,8 +40,11 @@ def inspect(
     """
     from dimvida.data.contact_sheet import draw_contact_sheet, save_contact_sheet
     from dimvida.data.opening import open_source
+    from dimvida.data.sample import locate, require_apart
     from dimvida.data.summary import example_rows, summarise
 
+    if sheet is not None:
+        require_apart(locate(path), sheet, "--sheet")
     source = open_source(path, split=split, view=view)
     path = source.path
     if check:
@@ -50,7 +54,10 @@ def inspect(
     else:
         summary = summarise(source, SAMPLE)
     if rows:
-        sheet = sheet or Path(f"{path.stem if path.is_file() else path.resolve().name}-sheet.png")
+        if sheet is None:
+            sheet = Path(f"{path.stem if path.is_file() else path.resolve().name}-sheet.png")
+            if path.is_dir() and sheet.resolve().is_relative_to(path.resolve()):
+                sheet = path.resolve().parent / sheet  # in the data, it would be one of their images the next time
         header = f"{path.resolve().name}: {len(source)} objects, {len(source.view_names)} views"
         save_contact_sheet(draw_contact_sheet(example_rows(source, rows), header=header), sheet)
     else:

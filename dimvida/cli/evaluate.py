@@ -22,6 +22,7 @@ from dimvida.cli.names import parse_names, parse_numbers
 from dimvida.cli.output import require_writable, write_json
 from dimvida.cli.progress import ProgressBar
 from dimvida.cli.provenance import command_line, software_versions
+from dimvida.data.sample import locate, require_apart
 from dimvida.errors import DimvidaError, InputError
 from dimvida.files import require_writable_folder
 
@@ -92,6 +93,7 @@ def evaluate(
     check_names(wanted)
     if out is not None:
         require_free(out, overwrite=overwrite)
+        require_apart(locate(data), out, around=True)
         require_writable_folder("--out", out)
     source = open_for_evaluation(data, split, partition)
     model = load(checkpoint, resolve_device(device))

@@ -64,8 +64,7 @@ def generate(
     check_member(shard, overwrite, sheet)
     given, targets, rows = parse_names("--view", view), parse_names("--target", target), parse_batch(batch)
 
-    from dimvida.data.sample import locate
-    from dimvida.generation.inputs import require_apart
+    from dimvida.data.sample import locate, require_apart
     from dimvida.generation.jobs import job_of
     from dimvida.generation.plan import make_plan
     from dimvida.generation.run import Generation
@@ -73,6 +72,8 @@ def generate(
     from dimvida.sampling.multiview import load
 
     require_apart(locate(input_), output)  # before it is opened: an earlier output in it would be read as a part of it
+    if sheet is not None:
+        require_apart(locate(input_), sheet, "--sheet")
     model = load(checkpoint, resolve_device(device))
     source, true_source = _open(input_, model.view_names, given, split, truth)
     plan = make_plan(source, model.view_names, given=given, targets=targets, draws=samples_per_view)

@@ -16,6 +16,7 @@ from dimvida.cli.device import resolve_device
 from dimvida.cli.progress import ProgressBar, note
 from dimvida.cli.provenance import command_line, software_versions
 from dimvida.cli.training_data import open_for_training
+from dimvida.data.sample import locate, require_apart
 from dimvida.data.source import counted
 from dimvida.errors import DimvidaError, InputError
 from dimvida.files import require_writable_folder
@@ -153,6 +154,8 @@ def _prepare(options: TrainOptions, out: Path, resume: bool) -> tuple[Checkpoint
         require_tensorboard()
     start = load_checkpoint(options.init) if options.init is not None else None
     # Before the data are read, not after it.
+    if not resume:
+        require_apart(locate(options.data), out, around=True)
     require_writable_folder("--out", out)
     folder = RunFolder(out)
     stages = STAGES if options.stage == "all" else (options.stage,)

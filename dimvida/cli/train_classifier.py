@@ -11,6 +11,7 @@ from dimvida.cli.evaluation_data import require_readable
 from dimvida.cli.progress import ProgressBar, note
 from dimvida.cli.train import announce, watcher
 from dimvida.cli.training_data import open_for_training
+from dimvida.data.sample import locate, require_apart
 from dimvida.errors import InputError
 from dimvida.files import require_writable_folder
 from dimvida.models.classifiers import ClassifierConfig
@@ -43,6 +44,8 @@ def train_classifier(
     config = options.config
     plan = ClassifierPlan(options.classifier, config.classifier_stage, config.seed, options.weights)
     ClassifierConfig(plan.name, ("any", "other"))  # before the data are read: is there such a classifier?
+    if not resume:
+        require_apart(locate(options.data), out, around=True)
     require_writable_folder("--out", out)
     images, bad = _load(options.data, options.split, options.partition, config)
     digest = plan.digest(images.digest())

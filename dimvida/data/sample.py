@@ -1,11 +1,16 @@
 """Where the data are that a path names: the objects in the package for "sample", and "~" for the home folder.
 
+An output lies elsewhere: the pictures in it would be read as data the next time.
+
 assets/sample/single/<class>/<name>__front.png
 assets/sample/true/<class>/<name>/<view>.png
 """
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from dimvida.errors import InputError
@@ -55,6 +60,39 @@ def sample_truth() -> Path:
         InputError: The installation has none.
     """
     return _existing(_FOLDER / "true")
+
+
+def require_apart(source: Path, place: Path, option: str = "--out", *, around: bool = False) -> None:
+    """Raise InputError where an output would be read as input the next time, or an input be part of an output.
+
+    Links are followed, those of the input as far down as its classes and objects.
+
+    Args:
+        source: The input; a zip file may lie anywhere.
+        place: The output folder or file, there or not.
+        option: Where the user named it.
+        around: Whether the output may lie around the input.
+    """
+    if not source.is_dir():
+        return
+    output = place.resolve()
+    for folder in (source, *_links(source, depth=2)):
+        found = folder.resolve()
+        inside = output != found and output.is_relative_to(found)
+        if inside or output == found or (found.is_relative_to(output) and not around):
+            where = "inside" if inside else "the same as" if output == found else "around"
+            raise InputError(f"{option} {place}: is {where} the input {folder}; choose a place beside it")
+
+
+def _links(folder: Path, depth: int) -> Iterator[Path]:
+    """Links to folders in a folder and in those below it."""
+    with suppress(OSError), os.scandir(folder) as entries:  # what cannot be listed is met when the input is opened
+        for entry in entries:
+            if entry.is_dir():
+                if entry.is_symlink():
+                    yield Path(entry.path)
+                elif depth > 1:
+                    yield from _links(Path(entry.path), depth - 1)
 
 
 def _existing(folder: Path) -> Path:

@@ -1,4 +1,4 @@
-"""What an output asks of its input: that it lies elsewhere, and stays the same, byte for byte, until all is made.
+"""What an output asks of its input: that it stays the same, byte for byte, until all is made.
 
 Every input of every finished shard is read and hashed again: sizes and times may stay when a picture is replaced, and
 may change when it is not.
@@ -7,10 +7,7 @@ may change when it is not.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
-from pathlib import Path
 
 from dimvida.errors import InputError, UnreadableImage
 from dimvida.generation.forms import FORMATS
@@ -20,36 +17,6 @@ from dimvida.generation.plan import Plan, Task
 from dimvida.generation.shards import Shard
 
 _THREADS = min(8, os.cpu_count() or 1)  # hashing and reading files run side by side
-
-
-def require_apart(source: Path, folder: Path) -> None:
-    """Raise InputError where an output would be read as input the next time, or an input be part of an output.
-
-    Links are followed, those of the input as far down as its classes and objects.
-
-    Args:
-        source: The input; a zip file may lie anywhere.
-        folder: The output folder, there or not.
-    """
-    if not source.is_dir():
-        return
-    output = folder.resolve()
-    for place in (source, *_links(source, depth=2)):
-        found = place.resolve()
-        if output.is_relative_to(found) or found.is_relative_to(output):
-            where = "inside" if output != found and output.is_relative_to(found) else "the same as, or around,"
-            raise InputError(f"--out {folder}: is {where} the input {place}; choose a folder beside it")
-
-
-def _links(folder: Path, depth: int) -> Iterator[Path]:
-    """Links to folders in a folder and in those below it."""
-    with suppress(OSError), os.scandir(folder) as entries:  # what cannot be listed was met when the input was opened
-        for entry in entries:
-            if entry.is_dir():
-                if entry.is_symlink():
-                    yield Path(entry.path)
-                elif depth > 1:
-                    yield from _links(Path(entry.path), depth - 1)
 
 
 def recheck_inputs(output: OutputFolder, plan: Plan, shard: Shard, reader: ChunkReader) -> list[str]:

@@ -11,10 +11,11 @@ from pathlib import Path
 from types import TracebackType
 
 from dimvida import interruption
+from dimvida.data.sample import require_apart
 from dimvida.errors import DimvidaError
 from dimvida.generation.completing import Completer
 from dimvida.generation.familiarity import InputCheck
-from dimvida.generation.inputs import recheck_inputs, require_apart
+from dimvida.generation.inputs import recheck_inputs
 from dimvida.generation.jobs import Job, alone
 from dimvida.generation.loading import ChunkReader, ReadBatch, pieces
 from dimvida.generation.lock import FileLock

@@ -52,6 +52,32 @@ def test_evaluate(dimvida, broken: Path, tmp_path: Path, tiny_checkpoint: Path):
     assert dimvida("evaluate", *options, "--skip-bad").code == 0
 
 
+@pytest.mark.parametrize("command", [["train"], ["train", "--stage", "classifier"], ["evaluate"], ["classify"]])
+def test_no_output_inside_the_data(dimvida, objects: Path, command: list[str], tree):
+    before = tree(objects)
+    result = dimvida(*command, "--data", objects, "--out", objects / "run")
+    assert (result.code, result.errors) == (
+        2,
+        [f"error: --out {objects}/run: is inside the input {objects}; choose a place beside it"],
+    )
+    assert tree(objects) == before
+
+
+def test_no_sheet_inside_the_data(dimvida, objects: Path, tmp_path: Path, tiny_checkpoint: Path, tree):
+    before = tree(objects)
+    result = generate(dimvida, objects, tmp_path / "out", tiny_checkpoint, "--sheet", objects / "sheet.png")
+    assert result.code == 2
+    assert result.errors == [
+        f"error: --sheet {objects}/sheet.png: is inside the input {objects}; choose a place beside it"
+    ]
+    assert (tree(objects), (tmp_path / "out").exists()) == (before, False)
+
+
+def test_a_training_inside_its_data_may_still_be_resumed(dimvida, objects: Path):
+    result = dimvida("train", "--data", objects, "--out", objects / "run", "--preset", "tiny", "--resume")
+    assert (result.code, "is inside" in result.err) == (2, False)
+
+
 def test_inspect_and_partition(dimvida, broken: Path, tmp_path: Path):
     result = dimvida("data", "inspect", broken, "--rows", 0, "--json")
     assert result.code == 1

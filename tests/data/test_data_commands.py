@@ -52,6 +52,20 @@ def test_inspect(run, path):
         assert sheet.width > 4 * 128
 
 
+@pytest.mark.parametrize("below", ["", "cat"])
+def test_the_sheet_is_no_image_of_the_data(run, make, tmp_path, monkeypatch, below):
+    data = make.folder(tmp_path / "pets", {f"cat/{number}.png": make.png() for number in range(3)})
+    monkeypatch.chdir(data / below)
+    for _ in range(2):
+        code, output = run("inspect", data, "--view", "front")
+        assert code == 0
+        assert "views front 3" in " ".join(output.split())
+        assert output.endswith(f"contact sheet: {tmp_path}/pets-sheet.png\n")
+    with pytest.raises(InputError, match=r"--sheet sheet\.png: is inside the input"):
+        run("inspect", data, "--view", "front", "--sheet", "sheet.png")
+    assert len(list(data.rglob("*.png"))) == 3
+
+
 def test_inspect_one_split_with_a_sheet_of_its_own(run, path):
     code, output = run("inspect", path, "--split", "test", "--sheet", "pictures.png", "--rows", 1)
     assert code == 0

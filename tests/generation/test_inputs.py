@@ -15,7 +15,6 @@ from dimvida.data.opening import open_source
 from dimvida.data.tree import READ_LIMIT
 from dimvida.errors import InputError
 from dimvida.generation.forms import FORMATS
-from dimvida.generation.inputs import require_apart
 from dimvida.generation.plan import make_plan
 from dimvida.generation.run import Generation
 from dimvida.generation.settings import resolve_settings
@@ -168,36 +167,3 @@ def test_a_class_elsewhere_that_shifts_the_numbers_of_labels(generate, tmp_path:
     with pytest.raises(InputError, match=r"its classes number the labels, and 'airplane' was not among them"):
         generate(data, "webdataset", "webdataset", split="train")
     generate(data, "imagefolder", "imagefolder", split="train")
-
-
-class TestApart:
-    @pytest.mark.parametrize("output", ["data/out", "data/chair", "data/chair/a/deeper", "data", "."])
-    def test_inside_around_and_the_same(self, data: Path, tmp_path: Path, output: str):
-        with pytest.raises(InputError, match=r"--out .*: is .* the input .*; choose a folder beside it"):
-            require_apart(data, tmp_path / output)
-
-    @pytest.mark.parametrize("output", ["out", "data-2", "other/deeper"])
-    def test_beside(self, data: Path, tmp_path: Path, output: str):
-        require_apart(data, tmp_path / output)
-        require_apart(tmp_path / "data.zip", tmp_path)
-
-    def test_through_links(self, data: Path, tmp_path: Path):
-        (tmp_path / "link").symlink_to(data)
-        for source, output in ((data, tmp_path / "link" / "out"), (tmp_path / "link", data / "out")):
-            with pytest.raises(InputError, match="is inside the input"):
-                require_apart(source, output)
-
-    @pytest.mark.parametrize("place", ["sofa", "chair/linked"])
-    def test_links_in_the_input(self, data: Path, tmp_path: Path, place: str):
-        (tmp_path / "elsewhere").mkdir()
-        (data / place).symlink_to(tmp_path / "elsewhere")
-        with pytest.raises(InputError, match=f"is inside the input {data / place}"):
-            require_apart(data, tmp_path / "elsewhere" / "out")
-        require_apart(data, tmp_path / "out")
-
-    def test_relative_names(self, data: Path, tmp_path: Path, monkeypatch):
-        monkeypatch.chdir(data)
-        for output in ("out", "chair/../out", "."):
-            with pytest.raises(InputError, match=f"--out {output.replace('.', '[.]')}: is"):
-                require_apart(Path("."), Path(output))
-        require_apart(Path("."), Path("../out"))
