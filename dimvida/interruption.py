@@ -180,8 +180,8 @@ def _imports(frame: FrameType | None) -> bool:
 
 def _leave() -> NoReturn:
     # Past all buffers and locks, which this thread may be in the middle of.
-    if select.select([], [2], [], 0)[1]:
-        show_cursor = "\x1b[?25h\r" if os.isatty(2) else ""
-        with suppress(OSError):
+    with suppress(OSError):
+        if select.select([], [2], [], 0)[1]:
+            show_cursor = "\x1b[?25h\r" if os.isatty(2) else ""
             os.write(2, f"{show_cursor}error: {message()}\n".encode())
     os._exit(exit_code())

@@ -69,8 +69,11 @@ def main() -> None:
     from dimvida.cli import terminal
 
     terminal.guard_streams()
-    code = run(sys.argv[1:])
-    interruption.finish()
+    try:
+        code = run(sys.argv[1:])
+        interruption.finish()
+    except KeyboardInterrupt:  # one that came while it ended
+        code = _interrupted()
     lost = terminal.lost_output()
     if code == 0 and lost is not None:
         code = _fail(f"standard output cannot be written ({lost})", EXIT_FAILURE)

@@ -113,7 +113,7 @@ class Pipeline:
         self._errors: queue.SimpleQueue[BaseException] = queue.SimpleQueue()
 
     def run(self, shards: Iterable[Shard], on_read: Callable[[ReadBatch], object], idle: Callable[[], object]) -> None:
-        """Generate shards to their end.
+        """Generate shards to their end, within ``interruption.held``.
 
         Whatever fails in a stage, or interrupts this thread, stops all of them before it is raised: no thread
         and no process is left, and the shards that were finished stay so.
@@ -126,10 +126,6 @@ class Pipeline:
         Raises:
             DimvidaError: A stage failed, or the system has no room for threads or processes.
         """
-        with interruption.held():
-            self._run(shards, on_read, idle)
-
-    def _run(self, shards: Iterable[Shard], on_read: Callable[[ReadBatch], object], idle: Callable[[], object]) -> None:
         self._stop.clear()
         incoming, outgoing = Channel(self._stop), Channel(self._stop)
         # Processes before threads: a fork takes along none of them.

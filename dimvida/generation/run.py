@@ -157,25 +157,30 @@ class Generation:
             on_batch=lambda views: events.put(partial(progress, views)),
             on_note=lambda text: events.put(partial(on_note, text)),
         )
-        order = self.job.order(self.shards)
-        try:
-            while not all(map(self._is_done, order)):
-                claimed = self._claim(order)
-                first = next(claimed, None)
-                if self.stopping and first is None:
-                    raise DimvidaError(f"{self.output.folder}: stopped by a signal; the same command continues")
-                if first is None:
-                    deliver()
-                    self.output.check_there()
-                    time.sleep(_POLL)
-                else:
-                    pipeline.run(itertools.chain([first], claimed), report_skips, deliver)
-        finally:
-            with interruption.held():
+        with interruption.held():  # or a claim might be neither worked on nor given back
+            try:
+                self._work(pipeline, report_skips, deliver)
+            finally:
                 for claim in self._claims.values():
                     claim.release()
                 self._claims.clear()
         return None if self.pending else self.output.finish()
+
+    def _work(self, pipeline: Pipeline, on_read: Callable[[ReadBatch], object], idle: Callable[[], object]) -> None:
+        """Generate what nobody else works on, until nothing is left."""
+        order = self.job.order(self.shards)
+        while not all(map(self._is_done, order)):
+            claimed = self._claim(order)
+            first = next(claimed, None)
+            if self.stopping and first is None:
+                raise DimvidaError(f"{self.output.folder}: stopped by a signal; the same command continues")
+            if first is None:
+                idle()
+                self.output.check_there()
+                with interruption.let_in():
+                    time.sleep(_POLL)
+            else:
+                pipeline.run(itertools.chain([first], claimed), on_read, idle)
 
     def _prepare(self) -> int:
         if self.output.overwrite or stored_configuration(self.output.folder) is None:

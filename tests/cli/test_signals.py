@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import random
 import re
-import select
 import signal
 import socket
 import subprocess
@@ -60,7 +59,7 @@ def start(arguments: list[str], **environment: str) -> subprocess.Popen[str]:
 def check(process: subprocess.Popen[str], number: signal.Signals) -> int:
     """Its exit code, after it ended as it should by this signal or before it."""
     try:
-        _, errors = process.communicate(timeout=300)
+        _, errors = process.communicate(timeout=600)
     finally:
         process.kill()
     assert "Traceback" not in errors and "Exception ignored" not in errors, errors
@@ -74,9 +73,10 @@ def check(process: subprocess.Popen[str], number: signal.Signals) -> int:
 
 # The first line of the traced imports is when Python itself has started and runs what it was told to.
 def at_the_first_import(process: subprocess.Popen[str], module: str) -> None:
-    seen = ""
-    while f"import '{module}'" not in seen and select.select([process.stderr], [], [], 60)[0]:
-        seen += os.read(process.stderr.fileno(), 1 << 16).decode()
+    for line in process.stderr:
+        if f"import '{module}'" in line:
+            return
+    pytest.fail(f"{module} was not imported")
 
 
 @pytest.mark.parametrize("module", ["dimvida.cli", "enum", "rich", "numpy"])
@@ -85,9 +85,23 @@ def test_ctrl_c_while_modules_are_imported(command, tmp_path: Path, module: str)
     process = start([python, "-v", *rest])
     at_the_first_import(process, module)
     process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=300)
+    _, errors = process.communicate(timeout=600)
     assert process.returncode == 130
     assert errors.splitlines()[-1] == "error: interrupted" and "Traceback" not in errors
+
+
+AT_THE_END = """
+import os, signal
+from dimvida.cli import app
+run = app.run
+app.run = lambda arguments: (run(arguments), os.kill(os.getpid(), signal.SIGINT))[0]
+app.main()
+"""
+
+
+def test_ctrl_c_when_all_is_done():
+    process = start([sys.executable, "-c", AT_THE_END, "--version"])
+    assert check(process, signal.SIGINT) == 130
 
 
 @pytest.mark.slow

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
+import signal
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +16,7 @@ from dimvida.data.opening import open_source
 from dimvida.errors import DimvidaError, InputError
 from dimvida.generation.completing import _host_memory, is_out_of_memory, largest_batch
 from dimvida.generation.forms import FORMATS
+from dimvida.generation.lock import FileLock
 from dimvida.generation.pipeline import WAITING
 from dimvida.generation.plan import make_plan
 from dimvida.generation.run import Generation
@@ -21,6 +25,7 @@ from dimvida.generation.times import STAGES
 from dimvida.sampling.multiview import MultiViewModel, load
 
 OBJECTS = 24
+FORK = multiprocessing.get_context("fork")
 
 
 class HungryModel(MultiViewModel):
@@ -253,6 +258,7 @@ def test_an_error_in_any_stage_stops_all_of_them_and_loses_nothing(start, tmp_pa
 
     with monkeypatch.context() as patch:
         patch.setattr(owner, name, fail)
+        patch.setattr(multiprocessing, "get_context", lambda: FORK)  # which takes what is patched along
         with pytest.raises(InputError, match="broken"), start(tmp_path / "out", workers=workers) as generation:
             generation.run()
     assert no_thread_is_left()
@@ -281,6 +287,22 @@ def test_an_interrupt_leaves_finished_shards_and_nothing_temporary(start, tmp_pa
         assert len(generation.pending) <= len(generation.shards) - 2
         generation.run()
     assert tree(tmp_path / "out") == tree(tmp_path / "whole")
+
+
+def test_ctrl_c_while_a_shard_is_claimed(start, tmp_path: Path, monkeypatch):
+    acquire = FileLock.acquire
+
+    def interrupted(self, **options) -> bool:
+        taken = acquire(self, **options)
+        if self.path.name.endswith(".claim"):
+            os.kill(os.getpid(), signal.SIGINT)
+        return taken
+
+    monkeypatch.setattr(FileLock, "acquire", interrupted)
+    with pytest.raises(KeyboardInterrupt), start(tmp_path / "out") as generation:
+        generation.run()
+    assert no_thread_is_left()
+    assert not list((tmp_path / "out").glob(".*"))
 
 
 def test_a_run_that_is_asked_to_stop_finishes_what_it_has_in_hand(start, tmp_path: Path):
