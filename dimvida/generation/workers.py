@@ -16,7 +16,9 @@ import signal
 import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
+from multiprocessing.context import BaseContext
 
 import torch
 
@@ -47,10 +49,13 @@ class ReadingProcesses:
 
     def __init__(self, reader: ChunkReader, count: int) -> None:
         self._workers: list[_Worker] = []
+        context = multiprocessing.get_context()
         try:
+            if context.get_start_method() != "fork":
+                resource_tracker.ensure_running()  # older Pythons start it when it is needed, and unblock signals then
             with interruption.blocked():
                 for _ in range(count):
-                    self._workers.append(_Worker(reader))
+                    self._workers.append(_Worker(context, reader))
         except OSError as error:
             self.close()
             raise DimvidaError(
@@ -89,8 +94,7 @@ class ReadingProcesses:
 
 
 class _Worker:
-    def __init__(self, reader: ChunkReader) -> None:
-        context = multiprocessing.get_context()
+    def __init__(self, context: BaseContext, reader: ChunkReader) -> None:
         self._pipe, its_end = context.Pipe()
         self._process = context.Process(target=_serve, args=(its_end, reader), name="dimvida-reader", daemon=True)
         try:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+from dimvida import interruption
 from dimvida.data.opening import open_source
 from dimvida.errors import DimvidaError, InputError
 from dimvida.generation.loading import ChunkReader, pieces
@@ -36,9 +40,8 @@ def reader(images: Path) -> ChunkReader:
 
 
 def children() -> set[int]:
-    """This process's children."""
-    text = Path(f"/proc/self/task/{os.getpid()}/children").read_text()
-    return set(map(int, text.split()))
+    """What was started by multiprocessing, however it makes processes, and lives."""
+    return {process.pid for process in multiprocessing.active_children()}
 
 
 def go_on() -> None:
@@ -90,19 +93,46 @@ def test_a_process_that_is_stuck_is_waited_for_only_as_long_as_wanted(reader):
     assert children() == before
 
 
-@pytest.mark.parametrize("error", [InputError("a file"), ZeroDivisionError("a bug")])
-def test_what_fails_there_is_told_here(reader, monkeypatch, error: Exception):
-    def fail(self, rows: range) -> None:
-        raise error
-
-    monkeypatch.setattr(ChunkReader, "read", fail)
-    processes = ReadingProcesses(reader, 1)
+@pytest.mark.parametrize(
+    ("size", "kind", "text"),
+    [
+        (SIZE + 1, InputError, r"00__front.png: 16 x 16 pixels instead of 17 x 17"),
+        ("a bug", DimvidaError, r"reading failed in a process: TypeError: "),
+    ],
+)
+def test_what_fails_there_is_told_here(reader, size, kind: type[Exception], text: str):
+    processes = ReadingProcesses(ChunkReader(reader.plan, size, strict=True), 1)
     try:
-        with pytest.raises(DimvidaError, match=str(error)) as caught:
+        with pytest.raises(DimvidaError, match=text) as caught:
             list(processes.read(order(), go_on))
-        assert isinstance(caught.value, InputError) == isinstance(error, InputError)
+        assert type(caught.value) is kind
     finally:
         processes.close()
+
+
+MASKS = """
+import multiprocessing, sys
+from pathlib import Path
+from dimvida.generation.workers import ReadingProcesses
+
+if __name__ == "__main__":
+    multiprocessing.set_start_method(sys.argv[1])
+    processes = ReadingProcesses(None, 2)
+    for child in multiprocessing.active_children():
+        print(*[line for line in Path(f"/proc/{child.pid}/status").read_text().splitlines() if "SigBlk" in line])
+    processes.close()
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+def test_signals_for_the_whole_group_never_reach_them(tmp_path: Path, method: str):
+    (tmp_path / "masks.py").write_text(MASKS)
+    done = subprocess.run([sys.executable, tmp_path / "masks.py", method], capture_output=True, text=True)
+    masks = [int(line.split()[1], 16) for line in done.stdout.splitlines()]
+    assert len(masks) == 2, done.stderr
+    for number in interruption.SIGNALS:
+        assert all(mask >> (number - 1) & 1 for mask in masks), f"{number!r} in {masks}"
 
 
 def test_a_forked_process_keeps_no_lock(tmp_path: Path):
