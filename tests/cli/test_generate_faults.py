@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from launching import at_shard, wait_until_it_stops
 
 OBJECTS = 24
 BAD = ("05__front.png", "17__front.png")
@@ -60,13 +61,13 @@ def finished(output: Path) -> int:
     return len(list(output.glob("shard-*.json")))
 
 
-def kill_when(arguments: list[str], ready: Callable[[], bool], number: int = signal.SIGKILL) -> int:
-    """Start a run and send it a signal once something is so; returns its exit code."""
+def kill_when(arguments: list[str], ready: Callable[[], bool]) -> int:
+    """Start a run and kill it once something is so; returns its exit code."""
     process = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         while not ready() and process.poll() is None:
             time.sleep(0.0005)
-        process.send_signal(number)
+        process.kill()
         return process.wait()
     finally:
         process.kill()
@@ -78,10 +79,10 @@ def kill_when(arguments: list[str], ready: Callable[[], bool], number: int = sig
 def test_killed_twice_and_repeated_it_ends_as_if_it_had_run_through(command, whole, tmp_path, tree, form: str):
     expected = whole("--format", form)
     output = tmp_path / "cut"
-    for shards in (1, 4):
-        code = kill_when(command(output, "--format", form), lambda least=shards: finished(output) >= least)
-        assert code == -signal.SIGKILL
-        assert shards <= finished(output) < SHARDS
+    for more, shards in ((1, 1), (3, 4)):
+        run = at_shard(more, signal.SIGKILL, command(output, "--format", form)[3:])
+        assert subprocess.run(run, capture_output=True).returncode == -signal.SIGKILL
+        assert finished(output) == shards
         assert not (output / "report.json").exists()
     times = {path: path.stat().st_mtime_ns for path in output.glob("shard-*.json")}
     last = subprocess.run(command(output, "--format", form), capture_output=True, text=True)
@@ -174,13 +175,13 @@ def test_a_full_file_system(command, whole, tmp_path, tree):
 @pytest.mark.parametrize("form", FORMATS)
 def test_the_output_folder_is_removed_under_the_run(command, tmp_path, form: str):
     output = tmp_path / "out"
-    arguments = command(output, "--format", form, "--samples-per-view", 100)
+    arguments = at_shard(1, signal.SIGSTOP, command(output, "--format", form)[3:])
     process = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     try:
-        while finished(output) < 1 and process.poll() is None:
-            time.sleep(0.001)
+        wait_until_it_stops(process)
         output.rename(tmp_path / "gone")
-        _, errors = process.communicate(timeout=120)
+        process.send_signal(signal.SIGCONT)
+        _, errors = process.communicate(timeout=600)
     finally:
         process.kill()
         process.wait()
@@ -229,22 +230,26 @@ def test_verify_wants_an_output(dimvida, tmp_path: Path):
 
 def test_a_second_run_on_the_folder_is_refused(command, tmp_path: Path):
     output = tmp_path / "out"
-    arguments = command(output, "--samples-per-view", 200)
+    arguments = at_shard(1, signal.SIGSTOP, command(output)[3:])
     first = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        while finished(output) < 1 and first.poll() is None:
-            time.sleep(0.001)
+        wait_until_it_stops(first)
         second = subprocess.run(arguments, capture_output=True, text=True)
-        assert first.poll() is None
     finally:
         first.kill()
         first.wait()
     assert second.returncode == 2
     assert "another run is writing to it" in second.stderr
     # The first one was killed, and its lock went with it.
-    before = finished(output)
-    code = kill_when(arguments, lambda: finished(output) > before, signal.SIGINT)
-    assert code == 130
+    third = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        wait_until_it_stops(third)
+        third.send_signal(signal.SIGINT)
+        third.send_signal(signal.SIGCONT)
+        assert third.wait() == 130
+    finally:
+        third.kill()
+    assert finished(output) >= 2
     assert not list(output.glob(".*"))
 
 

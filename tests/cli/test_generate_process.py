@@ -6,10 +6,10 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
+from launching import at_shard, wait_until_it_stops
 
 OBJECTS = 24
 
@@ -29,18 +29,18 @@ def command(images: Path, output: Path, checkpoint: Path, *options: str) -> list
     return [sys.executable, "-m", "dimvida", *arguments, "--skip-bad", *options]
 
 
-def finished_shards(output: Path) -> int:
-    return len(list(output.glob("shard-*.json")))
-
-
 def test_ctrl_c_says_how_to_continue(images, tmp_path: Path, tiny_checkpoint):
-    # So many draws that the run cannot end before the signal arrives.
-    arguments = command(images, tmp_path / "out", tiny_checkpoint, "--shard-size", "8", "--samples-per-view", "500")
-    process = subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    while finished_shards(tmp_path / "out") < 1 and process.poll() is None:
-        time.sleep(0.001)
-    process.send_signal(signal.SIGINT)
-    _, errors = process.communicate()
+    arguments = command(images, tmp_path / "out", tiny_checkpoint, "--shard-size", "8")[3:]
+    process = subprocess.Popen(
+        at_shard(1, signal.SIGSTOP, arguments), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        wait_until_it_stops(process)
+        process.send_signal(signal.SIGINT)
+        process.send_signal(signal.SIGCONT)
+        _, errors = process.communicate(timeout=600)
+    finally:
+        process.kill()
     assert process.returncode == 130
     assert "stopped; the same command continues" in errors.splitlines()
     assert errors.splitlines()[-1] == "error: interrupted"
@@ -63,7 +63,7 @@ def test_plain_lines_without_a_terminal(images, tmp_path: Path, tiny_checkpoint)
 def test_a_bar_within_the_terminal(images, tmp_path: Path, tiny_checkpoint):
     pexpect = pytest.importorskip("pexpect")
     python, *arguments = command(Path("images"), Path("out"), tiny_checkpoint, "--batch", "4", "--sheet", "sheet.png")
-    child = pexpect.spawn(python, arguments, cwd=str(tmp_path), dimensions=(24, 80), encoding="utf-8", timeout=120)
+    child = pexpect.spawn(python, arguments, cwd=str(tmp_path), dimensions=(24, 80), encoding="utf-8", timeout=600)
     child.expect(pexpect.EOF)
     child.close()
     assert child.exitstatus == 0, child.before

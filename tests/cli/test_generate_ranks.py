@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -67,7 +65,7 @@ def test_two_agents_as_on_two_machines(options, expected, tmp_path: Path, tree):
     launcher = [sys.executable, "-m", "torch.distributed.run", "--nnodes", "2", "--nproc-per-node", "1", *place]
     command = [*launcher, "-m", "dimvida", *options(tmp_path / "many", "--format", "npy")]
     agents = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(2)]
-    results = [agent.communicate(timeout=300) for agent in agents]
+    results = [agent.communicate(timeout=600) for agent in agents]
     assert [agent.returncode for agent in agents] == [0, 0], results
     assert tree(tmp_path / "many") == wanted
     assert "".join(out for out, _ in results).count("done: 57 views of 19 objects") == 1
@@ -85,12 +83,9 @@ def test_refused_by_rank_0_it_ends_for_all(options, expected, tmp_path: Path):
 @pytest.mark.parametrize("dies", [0, 1])
 def test_a_dead_rank_leaves_the_others_finishing(options, expected, tmp_path, tree, dies: int):
     wanted = expected("--samples-per-view", 8)
-    ranks = start_ranks(3, options(tmp_path / "many", "--samples-per-view", 8))
+    ranks = start_ranks(3, options(tmp_path / "many", "--samples-per-view", 8), dying={dies: 1})
     try:
-        while finished(tmp_path / "many") < 3 and all(rank.poll() is None for rank in ranks):
-            time.sleep(0.001)
-        ranks[dies].kill()
-        results = [rank.communicate(timeout=300) for rank in ranks]
+        results = [rank.communicate(timeout=600) for rank in ranks]
     finally:
         for rank in ranks:
             rank.kill()
@@ -104,33 +99,48 @@ def test_a_dead_rank_leaves_the_others_finishing(options, expected, tmp_path, tr
 def test_all_ranks_killed_and_another_number_of_them_completes_the_rest(options, expected, tmp_path, tree):
     wanted = expected("--samples-per-view", 8)
     arguments = options(tmp_path / "many", "--samples-per-view", 8)
-    ranks = start_ranks(2, arguments)
-    while finished(tmp_path / "many") < 4 and all(rank.poll() is None for rank in ranks):
-        time.sleep(0.001)
-    for rank in ranks:
-        rank.kill()
+    ranks = start_ranks(2, arguments, dying={0: 2, 1: 2})
     for rank in ranks:
         rank.communicate()
-    assert 4 <= finished(tmp_path / "many") < 80
+    assert [rank.returncode for rank in ranks] == [-signal.SIGKILL, -signal.SIGKILL]
+    assert finished(tmp_path / "many") == 4
     done = subprocess.run(torchrun(3, *arguments), capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert tree(tmp_path / "many") == wanted
 
 
+RANK_1_DIES = """
+import os, signal, sys, threading
+from dimvida.generation.run import Generation
+
+finished = Generation._finished
+
+def end(self, shard):
+    finished(self, shard)
+    if os.environ["RANK"] == "1":
+        os.kill(os.getpid(), signal.SIGKILL)
+    while not self.stopping:
+        threading.Event().wait(0.01)
+
+Generation._finished = end
+from dimvida.cli.app import main
+main()
+"""
+
+
 @pytest.mark.slow
 def test_torchrun_that_loses_a_rank_stops_in_order_and_continues(options, expected, tmp_path, tree):
     """Its agent ends all ranks when one dies; they finish what they have in hand."""
-    more = ("--samples-per-view", 12)
+    more = ("--samples-per-view", 4)
     wanted = expected(*more)
     command = torchrun(2, *options(tmp_path / "many", *more))
-    agent = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    while finished(tmp_path / "many") < 3 and agent.poll() is None:
-        time.sleep(0.001)
-    children = subprocess.run(["ps", "-o", "pid=", "--ppid", str(agent.pid)], capture_output=True, text=True).stdout
-    os.kill(int(children.split()[-1]), signal.SIGKILL)
-    agent.communicate(timeout=300)
+    (tmp_path / "dies.py").write_text(RANK_1_DIES)
+    place = command.index("-m", command.index("2"))
+    dying = [*command[:place], str(tmp_path / "dies.py"), *command[place + 2 :]]
+    agent = subprocess.run(dying, capture_output=True, text=True)
     assert agent.returncode != 0
-    assert not (tmp_path / "many" / "report.json").exists()
+    assert "stopped by a signal; the same command continues" in agent.stderr
+    assert 2 <= finished(tmp_path / "many") < 40
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert tree(tmp_path / "many") == wanted

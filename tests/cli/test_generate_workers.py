@@ -6,11 +6,11 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from launching import at_shard, wait_until_it_stops
 
 OBJECTS = 24
 
@@ -66,18 +66,28 @@ def test_however_processes_are_made(dimvida, command, images, tmp_path, tree, me
     assert tree(tmp_path / "many") == tree(tmp_path / "one")
 
 
+def children(pid: int) -> list[int]:
+    return list(map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split()))
+
+
+def readers_of(pid: int) -> list[int]:
+    """Reading processes of a run: its children, or those of Python's server for forks."""
+    return [reader for child in children(pid) for reader in children(child)] or children(pid)
+
+
 @pytest.mark.slow
 def test_after_a_kill_nothing_holds_the_folder(command, tmp_path: Path):
-    arguments = [sys.executable, "-m", "dimvida", *command(tmp_path / "out", "--workers", 2, "--samples-per-view", 9)]
-    first = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    while not list((tmp_path / "out").glob("shard-*.json")) and first.poll() is None:
-        time.sleep(0.001)
-    readers = list(map(int, Path(f"/proc/{first.pid}/task/{first.pid}/children").read_text().split()))
+    arguments = command(tmp_path / "out", "--workers", 2)
+    first = subprocess.Popen(
+        at_shard(1, signal.SIGSTOP, arguments), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    wait_until_it_stops(first)
+    readers = readers_of(first.pid)
     assert len(readers) == 2
     os.kill(readers[0], signal.SIGSTOP)
     first.kill()
     first.wait()
-    again = subprocess.run(arguments, capture_output=True, text=True)
+    again = subprocess.run([sys.executable, "-m", "dimvida", *arguments], capture_output=True, text=True)
     assert again.returncode == 0, again.stderr
     assert not [pid for pid in readers if "dimvida" in _command_line(pid)]
 
@@ -94,18 +104,20 @@ def test_a_reading_process_that_the_system_kills(command, tmp_path, tree):
     more = ("--samples-per-view", 9)
     one = [sys.executable, "-m", "dimvida", *command(tmp_path / "one", *more)]
     assert subprocess.run(one, capture_output=True).returncode == 0
-    arguments = [sys.executable, "-m", "dimvida", *command(tmp_path / "out", *more, "--workers", 2)]
-    run = subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    while not list((tmp_path / "out").glob("shard-*.json")) and run.poll() is None:
-        time.sleep(0.001)
-    reader = Path(f"/proc/{run.pid}/task/{run.pid}/children").read_text().split()[0]
-    os.kill(int(reader), signal.SIGKILL)
+    arguments = command(tmp_path / "out", *more, "--workers", 2)
+    run = subprocess.Popen(
+        at_shard(1, signal.SIGSTOP, arguments), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    wait_until_it_stops(run)
+    os.kill(readers_of(run.pid)[0], signal.SIGKILL)
+    run.send_signal(signal.SIGCONT)
     _, errors = run.communicate(timeout=600)
     assert run.returncode == 1
     (line,) = [line for line in errors.splitlines() if line.startswith("error:")]
     assert "a reading process was killed (SIGKILL)" in line and "the same command continues" in line
     assert "Traceback" not in errors
-    assert subprocess.run(arguments, capture_output=True).returncode == 0
+    again = subprocess.run([sys.executable, "-m", "dimvida", *arguments], capture_output=True)
+    assert again.returncode == 0
     assert tree(tmp_path / "out") == tree(tmp_path / "one")
 
 
