@@ -5,8 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from dimvida.errors import InputError
+
 ROWS = 1024
 """Rows of a shard, about, unless something else is asked for."""
+
+MOST = 1_000_000
+"""Shards of an output: all of them are listed, and looked at again and again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +39,16 @@ class Shard:
 
 
 def cut_shards(rows: int, size: int) -> tuple[Shard, ...]:
-    """Shards of ``size`` rows each; the last may have fewer."""
+    """Shards of ``size`` rows each; the last may have fewer.
+
+    Raises:
+        InputError: There would be more than ``MOST``.
+    """
+    if rows > MOST * size:
+        raise InputError(
+            f"--shard-size {size}: {rows:,} rows, the draws of all objects, would be {-(-rows // size):,} shards, more "
+            f"than {MOST:,}; give a larger --shard-size, or generate in parts"
+        )
     return tuple(Shard(number, start, min(start + size, rows)) for number, start in enumerate(range(0, rows, size)))
 
 

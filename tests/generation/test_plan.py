@@ -34,6 +34,16 @@ def test_by_default_what_is_there_is_known_and_the_rest_is_made(mixed):
     assert plan.views == 5
 
 
+@pytest.mark.parametrize("draws", [1, 2, 5])
+def test_views_of_some_rows_are_those_of_each_of_them(mixed, draws: int):
+    plan = make_plan(mixed, VIEWS, draws=draws)
+    for start in range(len(plan) + 1):
+        for stop in range(start, len(plan) + 1):
+            rows = [plan.row(place) for place in range(start, stop)]
+            assert plan.views_of(range(start, stop)) == sum(len(row.task.targets) for row in rows)
+    assert plan.views_of(range(len(plan))) == plan.views
+
+
 def test_given_views_are_known_and_held_back_ones_are_made(mixed):
     plan = make_plan(mixed, VIEWS, given=("left", "front"))
     assert sets(plan) == {
