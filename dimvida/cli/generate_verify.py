@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dimvida.cli.progress import ProgressBar, note
+from dimvida.cli.progress import ProgressBar, duration, note
 from dimvida.errors import DimvidaError
 
 if TYPE_CHECKING:
@@ -53,16 +53,10 @@ def print_forecast(generation: Generation) -> int:
     if plan.seconds is None or plan.size is None:
         print("time and size: not known, since none of the first inputs can be read")
     else:
-        print(f"time: about {_duration(plan.seconds)} for what is left, from {plan.probed} rows in one process")
+        print(f"time: about {duration(plan.seconds)} for what is left, from {plan.probed} rows in one process")
         print(f"size: about {_size(plan.size)}, and {_size(free_space(generation))} are free")
     print("nothing was written")
     return 0
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def _size(count: float) -> str:

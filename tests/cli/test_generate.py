@@ -112,6 +112,11 @@ class TestSheet:
         assert self.GIVEN in without and self.TRUE not in without
         assert {self.GIVEN, self.TRUE} <= with_truth
 
+    def test_it_must_not_become_a_part_of_the_input(self, generate, fronts: Path, tmp_path: Path):
+        result = generate(fronts, tmp_path / "out", "--view", "front", "--sheet", fronts / "sheet.png")
+        assert result.code == 2 and "--sheet" in result.err and "is inside the input" in result.err
+        assert not (tmp_path / "out").exists()
+
     def test_rows(self, generate, fronts: Path, tmp_path: Path):
         heights = []
         for rows in (1, 3, 99):
