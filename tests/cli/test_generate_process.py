@@ -57,7 +57,7 @@ def test_plain_lines_without_a_terminal(images, tmp_path: Path, tiny_checkpoint)
     assert re.search(rf"^generating: {views}/{views} views, [\d.]+ views/s, 0 s left$", done.stderr, re.MULTILINE)
     assert "\x1b" not in done.stdout + done.stderr
     assert "skipped chair/07__front.png: not an image" in done.stderr
-    assert done.stdout.splitlines()[-1].startswith("done: 69 views of 23 objects, 1 files skipped")
+    assert done.stdout.splitlines()[-1].startswith("done: 69 views of 23 objects, 1 file skipped")
 
 
 def test_a_bar_within_the_terminal(images, tmp_path: Path, tiny_checkpoint):
