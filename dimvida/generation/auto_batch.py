@@ -5,13 +5,17 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-from dimvida.generation.completing import largest_batch
+import torch
+
+from dimvida.generation.completing import is_out_of_memory
 from dimvida.generation.jobs import Job
 from dimvida.generation.output import stored_configuration
 from dimvida.generation.plan import Plan
 from dimvida.generation.settings import Settings
 from dimvida.generation.shards import default_shard_size
 from dimvida.sampling.multiview import MultiViewModel
+
+LARGEST_AUTO = 16384
 
 
 def with_best_batch(
@@ -38,3 +42,32 @@ def with_best_batch(
 
     batch = job.first(choose)
     return dataclasses.replace(settings, batch=batch, shard_size=shard_size or default_shard_size(batch))
+
+
+def largest_batch(model: MultiViewModel, settings: Settings, rows: int) -> int:
+    """The largest batch that fits, found by halving from ``LARGEST_AUTO`` or from what ``rows`` there are.
+
+    Two steps are taken with each, in what the run multiplies in: memory does not depend on the number of steps.
+    """
+    batch = 1
+    while batch < min(rows, LARGEST_AUTO):
+        batch *= 2
+    views, size = len(model.view_names), model.image_size
+    while batch > 1:
+        try:
+            blank = torch.zeros(batch, views, model.channels, size, size, dtype=torch.uint8, device=model.device)
+            model.generate(
+                blank,
+                model.view_names[0],
+                steps=2,
+                solver=settings.solver,
+                backend=settings.backend,
+                dtype=settings.torch_dtype,
+            )
+            break
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+        batch //= 2
+        torch.cuda.empty_cache()
+    return batch

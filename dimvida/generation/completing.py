@@ -16,7 +16,6 @@ from dimvida.sampling.finite import require_made
 from dimvida.sampling.multiview import MultiViewModel
 from dimvida.sampling.noise import sample_id
 
-LARGEST_AUTO = 16384
 NAMED = 3  # objects that an error names
 
 
@@ -183,32 +182,3 @@ def is_out_of_memory(error: BaseException | None) -> bool:
         seen.add(id(error))
         error = error.__cause__ or error.__context__
     return False
-
-
-def largest_batch(model: MultiViewModel, settings: Settings, rows: int) -> int:
-    """The largest batch that fits, found by halving from ``LARGEST_AUTO`` or from what ``rows`` there are.
-
-    Two steps are taken with each, in what the run multiplies in: memory does not depend on the number of steps.
-    """
-    batch = 1
-    while batch < min(rows, LARGEST_AUTO):
-        batch *= 2
-    views, size = len(model.view_names), model.image_size
-    while batch > 1:
-        try:
-            blank = torch.zeros(batch, views, model.channels, size, size, dtype=torch.uint8, device=model.device)
-            model.generate(
-                blank,
-                model.view_names[0],
-                steps=2,
-                solver=settings.solver,
-                backend=settings.backend,
-                dtype=settings.torch_dtype,
-            )
-            break
-        except (RuntimeError, MemoryError) as error:
-            if not is_out_of_memory(error):
-                raise
-        batch //= 2
-        torch.cuda.empty_cache()
-    return batch

@@ -44,12 +44,13 @@ def cut_shards(rows: int, size: int) -> tuple[Shard, ...]:
     Raises:
         InputError: There would be more than ``MOST``.
     """
+    starts = range(0, rows, size)
     if rows > MOST * size:
         raise InputError(
             f"--shard-size {size}: {rows:,} rows, the draws of all objects, would be {-(-rows // size):,} shards, more "
             f"than {MOST:,}; give a larger --shard-size, or generate in parts"
         )
-    return tuple(Shard(number, start, min(start + size, rows)) for number, start in enumerate(range(0, rows, size)))
+    return tuple(Shard(number, start, min(start + size, rows)) for number, start in enumerate(starts))
 
 
 def default_shard_size(batch: int) -> int:

@@ -14,7 +14,8 @@ import torch
 
 from dimvida.data.opening import open_source
 from dimvida.errors import DimvidaError, InputError
-from dimvida.generation.completing import _host_memory, is_out_of_memory, largest_batch
+from dimvida.generation.auto_batch import largest_batch
+from dimvida.generation.completing import _host_memory, is_out_of_memory
 from dimvida.generation.forms import FORMATS
 from dimvida.generation.lock import FileLock
 from dimvida.generation.pipeline import WAITING

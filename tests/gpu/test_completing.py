@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from dimvida.errors import NotFinite
-from dimvida.generation.completing import largest_batch
+from dimvida.generation.auto_batch import largest_batch
 from dimvida.generation.settings import resolve_settings
 from dimvida.generation.times import StageTimes
 from dimvida.sampling import coding
