@@ -7,7 +7,6 @@ import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 from typing import Annotated
 
 import typer
@@ -15,13 +14,8 @@ import typer
 from dimvida.cli.names import parse_names
 from dimvida.cli.provenance import command_line
 from dimvida.errors import DimvidaError, InputError
+from dimvida.interruption import SIGNALS
 from dimvida.torchrun import is_rank
-
-EXIT_STOPPED = 128 + signal.SIGTERM
-
-
-class Terminated(BaseException):
-    """SIGTERM came. As KeyboardInterrupt, it is no Exception, so that no command takes it for an error."""
 
 
 def reproduce(
@@ -79,14 +73,11 @@ def reproduce(
 
         def execute(arguments: Sequence[str]) -> None:
             run_command(arguments)
-            if signal.SIGTERM in noted():
-                raise Terminated
+            for number in noted():
+                print("stopped; the same command continues")
+                signal.raise_signal(number)
 
-        try:
-            Chain(settings, state, len(source.view_names), execute, _say, device, skip_bad).run()
-        except Terminated:
-            print("stopped; the same command continues")
-            return EXIT_STOPPED
+        Chain(settings, state, len(source.view_names), execute, _say, device, skip_bad).run()
     print(f"\neverything is done; report: {out / REPORT / 'report.html'}")
     return 0
 
@@ -114,20 +105,17 @@ def run_command(arguments: Sequence[str]) -> None:
 def signals_noted() -> Iterator[Callable[[], set[int]]]:
     """Note which signals arrive, whoever handles them: a training ends well after SIGTERM, but unfinished.
 
-    A command that does not handle SIGTERM is left by ``Terminated``.
-
     Yields:
-        A function that returns the signals that came since it was last called.
+        A function that returns those of ``dimvida.interruption`` that came since it was last called.
     """
     reader, writer = os.pipe()
     os.set_blocking(reader, False)
     os.set_blocking(writer, False)
-    handler = signal.signal(signal.SIGTERM, _terminate)
     before = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
 
     def noted() -> set[int]:
         try:
-            return set(os.read(reader, 1 << 12))
+            return set(SIGNALS).intersection(os.read(reader, 1 << 12))
         except BlockingIOError:
             return set()
 
@@ -135,13 +123,8 @@ def signals_noted() -> Iterator[Callable[[], set[int]]]:
         yield noted
     finally:
         signal.set_wakeup_fd(before)
-        signal.signal(signal.SIGTERM, handler)
         os.close(reader)
         os.close(writer)
-
-
-def _terminate(number: int, frame: FrameType | None) -> None:
-    raise Terminated
 
 
 def _say(text: str) -> None:

@@ -200,9 +200,8 @@ def _so_far(run: Run) -> str:
 
 def announce(number: signal.Signals) -> None:
     """Say that a signal came and what happens now."""
-    what = "interrupted; saving the state (ctrl-C again stops at once)"
-    if number == signal.SIGTERM:
-        what = "terminated; saving the state"
+    came = {signal.SIGTERM: "terminated", signal.SIGHUP: "the terminal went away"}.get(number, "interrupted")
+    what = f"{came}; saving the state" + (" (ctrl-C again stops at once)" if number == signal.SIGINT else "")
     # Straight to the file, as the signal may have come in the middle of a print. On a terminal the line takes the
     # bar's place, and the bar is drawn again below it. Nobody there to read it is no reason not to save.
     start = "\r\x1b[2K" if sys.stderr.isatty() else ""

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from types import FrameType
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+from dimvida.interruption import SIGNALS
 
 
 class Stopped(Exception):
@@ -15,10 +15,10 @@ class Stopped(Exception):
 
 
 class Interrupt:
-    """While entered, ctrl-C and SIGTERM ask the loop to stop.
+    """While entered, ctrl-C, SIGTERM and SIGHUP ask the loop to stop.
 
-    A second ctrl-C stops at once, by KeyboardInterrupt. A second SIGTERM changes nothing: batch systems send
-    several, and the saving that the first one asked for shall end.
+    A second ctrl-C stops at once, by KeyboardInterrupt. A second one of the others changes nothing: batch systems
+    send several, and the saving that the first one asked for shall end. What is ignored, as by ``nohup``, stays so.
 
     Args:
         minutes: Also ask to stop after this many minutes; 0 for no limit.
@@ -41,7 +41,8 @@ class Interrupt:
 
     def __enter__(self) -> Interrupt:
         for number in SIGNALS:
-            self._previous[number] = signal.signal(number, self._ask)
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                self._previous[number] = signal.signal(number, self._ask)
         return self
 
     def __exit__(self, *exception: object) -> None:

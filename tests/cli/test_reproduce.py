@@ -140,9 +140,17 @@ def test_a_killed_and_terminated_chain_ends_with_the_same_numbers(finished, shad
     process.send_signal(signal.SIGTERM)
     said, errors = process.communicate(timeout=PATIENCE)
     assert process.returncode == 128 + signal.SIGTERM, errors
-    assert "the same command continues" in said and "error" not in errors
+    assert "the same command continues" in said
+    assert [row for row in errors.splitlines() if row.startswith("error")] == ["error: stopped by SIGTERM"]
     assert "--resume" in said  # the training's command line
     assert not (out / "evaluation").exists()
+
+    process = start(shades, out)
+    wait_for(process, lambda: (out / "evaluation").exists())
+    process.send_signal(signal.SIGTERM)  # to a command that does not take it for itself
+    _, errors = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 128 + signal.SIGTERM, errors
+    assert [row for row in errors.splitlines() if row.startswith("error")] == ["error: stopped by SIGTERM"]
 
     process = start(shades, out)
     wait_for(process, lambda: list(out.glob("classification/generated/*/draw-0/*.safetensors")))

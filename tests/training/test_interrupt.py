@@ -7,7 +7,8 @@ import signal
 
 import pytest
 
-from dimvida.training.interrupt import SIGNALS, Interrupt
+from dimvida.interruption import SIGNALS
+from dimvida.training.interrupt import Interrupt
 
 
 def send(number: signal.Signals) -> None:
@@ -26,6 +27,18 @@ def test_a_signal_asks_and_is_announced_at_once(number: signal.Signals):
     assert [signal.getsignal(other) for other in SIGNALS] == before
 
 
+@pytest.mark.parametrize("number", SIGNALS)
+def test_what_is_ignored_stays_so(number: signal.Signals):
+    before = signal.signal(number, signal.SIG_IGN)
+    try:
+        with Interrupt() as interrupt:
+            send(number)
+            assert not interrupt.requested
+        assert signal.getsignal(number) is signal.SIG_IGN
+    finally:
+        signal.signal(number, before)
+
+
 def test_a_second_ctrl_c_stops_at_once():
     with Interrupt() as interrupt:
         send(signal.SIGINT)
@@ -37,8 +50,8 @@ def test_a_second_ctrl_c_stops_at_once():
 def test_a_batch_system_may_repeat_itself():
     announced: list[signal.Signals] = []
     with Interrupt(announce=announced.append) as interrupt:
-        for _ in range(3):
-            send(signal.SIGTERM)
+        for number in (signal.SIGTERM, signal.SIGTERM, signal.SIGHUP):
+            send(number)
         assert announced == [signal.SIGTERM] == [interrupt.signal]
         with pytest.raises(KeyboardInterrupt):
             send(signal.SIGINT)
