@@ -10,6 +10,7 @@ import sys
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -17,6 +18,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dimvida.errors import DimvidaError
+from dimvida.interruption import SIGNALS
 from dimvida.torchrun import local_processes
 from dimvida.training.objectives import Objective
 from dimvida.training.ranks import Ranks, Share
@@ -54,6 +57,9 @@ def feed(draws: Draws, steps: range, workers: int) -> Iterator[Iterator[Batch]]:
         draws: Where they come from.
         steps: Counted from 0.
         workers: Processes that draw ahead; 0 to draw each batch when it is asked for.
+
+    Raises:
+        DimvidaError: A worker was killed.
     """
     if not workers or not steps:
         yield map(draws.batch, steps)
@@ -63,6 +69,11 @@ def feed(draws: Draws, steps: range, workers: int) -> Iterator[Iterator[Batch]]:
     pool = ProcessPoolExecutor(workers, context, _begin_worker, (draws,))
     try:
         yield _ahead(pool, steps, AHEAD * workers)
+    except BrokenProcessPool:
+        raise DimvidaError(
+            "a process that augments images was killed, as where memory is short; what was saved before is whole: go "
+            "on from it, with more memory or fewer --workers"
+        ) from None
     finally:
         pool.shutdown(cancel_futures=True)
 
@@ -93,7 +104,7 @@ def _begin_worker(draws: Draws) -> None:
     _draws = draws
     torch.set_num_threads(1)
     # Signals go to whole groups of processes. The one that trains decides, and needs its workers until then.
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)
     if sys.platform == "linux":
         # A killed training takes its workers along, which share its lock on the folder.

@@ -15,6 +15,7 @@ from boxes import FAST, write_boxes
 from forked import PATIENCE, Forked
 from trainings import curve, options
 
+from dimvida.errors import DimvidaError
 from dimvida.models.autoencoder import build_autoencoder
 from dimvida.models.config import AutoencoderConfig
 from dimvida.training.feeding import Draws, default_workers, feed
@@ -62,6 +63,16 @@ def test_workers_end_before_their_work_is_done():
 def test_an_error_of_a_worker_is_that_of_the_draw():
     draws = Draws(augmenting(torch.zeros(3, 3, 16, 16, dtype=torch.uint8)), BatchOrder(9, 9, 0, "test"), 0, Ranks())
     with pytest.raises(IndexError), feed(draws, range(4), 1) as batches:
+        next(batches)
+
+
+def test_a_worker_that_is_killed_is_told_of():
+    """As where memory is short: the system kills one of them."""
+    objective = augmenting(torch.zeros(3, 3, 16, 16, dtype=torch.uint8))
+    objective.draw = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+    draws = Draws(objective, BatchOrder(3, 2, 0, "test"), 0, Ranks())
+    killed = pytest.raises(DimvidaError, match="a process that augments images was killed")
+    with killed, feed(draws, range(10), 1) as batches:
         next(batches)
 
 
