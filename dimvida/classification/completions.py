@@ -3,7 +3,7 @@
 <folder>/<digest>/set.json                      what decides about the views
 <folder>/<digest>/draw-0/part-0000.safetensors  uint8 [n, V, 3, H, W], the objects of one batch
 
-A part is there whole or not at all, so that a killed run loses one batch.
+A part is there whole or not at all, so that a killed run loses one batch. A damaged one is made again.
 """
 
 from __future__ import annotations
@@ -17,17 +17,15 @@ from functools import cached_property
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save
 from torch import Tensor
 
 from dimvida._version import __version__
 from dimvida.classification.views import SingleViews
-from dimvida.errors import DimvidaError
 from dimvida.files import atomic_write
 from dimvida.sampling.multiview import MultiViewModel
 from dimvida.sampling.noise import sample_id_tensor
 from dimvida.training.interrupt import Interrupt, Stopped
+from dimvida.training.kept import keep, kept
 from dimvida.training.progress import Watcher
 
 
@@ -89,7 +87,6 @@ class Completions:
 
         Raises:
             Stopped: It was interrupted; finished batches are kept.
-            DimvidaError: What is on disk does not belong to these objects.
         """
         place = self.folder / self.digest[:16]
         parts = place / f"draw-{number}"
@@ -100,19 +97,18 @@ class Completions:
         show = None
         for index, part in enumerate(self._batches()):
             path = parts / f"part-{index:04d}.safetensors"
-            views = _read(path, part)
+            key = f"{self.digest} {number} {index}"
+            views = kept(path, "views", key)
             if views is None:
                 if interrupt.requested:
                     raise Stopped
                 done = index * self.sampler.batch
                 show = show or watch(f"{self.name}, draw {number}", len(self.objects), "objects", done)
                 views = self._generate(part, number)
-                atomic_write(path, save({"views": views}))
+                keep(path, "views", views, key)
                 show(done + len(part))
             completed.append(views)
-        views = torch.cat(completed)
-        self._require_known(views, parts)
-        return views
+        return torch.cat(completed)
 
     def _batches(self) -> Iterator[SingleViews]:
         size = self.sampler.batch
@@ -133,17 +129,3 @@ class Completions:
             backend=sampler.backend,
             dtype=getattr(torch, sampler.dtype),
         )
-
-    def _require_known(self, views: Tensor, where: Path) -> None:
-        if not torch.equal(views[self.objects.known()], self.objects.images):
-            raise DimvidaError(f"{where}: the known views are not those of the data; remove this folder")
-
-
-def _read(path: Path, part: SingleViews) -> Tensor | None:
-    """The views of a part, None if they are not there or damaged."""
-    try:
-        views = load_file(path)["views"]
-    except (OSError, SafetensorError, KeyError):
-        return None
-    shape = (len(part), len(part.view_names), *part.images.shape[1:])
-    return views if tuple(views.shape) == shape and views.dtype == torch.uint8 else None

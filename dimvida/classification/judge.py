@@ -27,8 +27,8 @@ def judge_given(workshop: Workshop, classifier: ImageClassifier) -> Coherence:
     weights = hashlib.sha256(repr(classifier.config).encode())
     for tensor in classifier.state_dict().values():
         weights.update(memoryview(tensor.cpu().contiguous().numpy()))
-    name = f"given-{weights.hexdigest()[:16]}"
-    return _judge(workshop, classifier.classes, lambda: workshop.given_logits(name, classifier, workshop.c))
+    digest = weights.hexdigest()
+    return _judge(workshop, classifier.classes, lambda: workshop.given_logits(digest, classifier, workshop.c))
 
 
 def judge_trained(

@@ -11,18 +11,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save
 from torch import Tensor
 
 from dimvida.classification.arms import Arm, training_set
 from dimvida.classification.completions import Completions
-from dimvida.files import atomic_write
 from dimvida.models.classifiers import ImageClassifier, predict_logits
 from dimvida.training.classifier_data import LabelledImages
 from dimvida.training.classifier_run import ClassifierPlan, ClassifierRun
 from dimvida.training.config import TrainConfig
 from dimvida.training.interrupt import Interrupt, Stopped
+from dimvida.training.kept import keep, kept
 from dimvida.training.progress import Watcher
 from dimvida.training.stage_config import ClassifierStageConfig
 
@@ -85,29 +83,26 @@ class Workshop:
             Stopped: It was interrupted while views were generated.
         """
         name = f"logits-{completions.digest[:16]}-{draw}.safetensors"
-        return self._kept(run.folder / name, run.load, completions, draw, len(self.classes))
+        return self._kept(run.folder / name, run.digest, run.load, completions, draw)
 
-    def given_logits(self, name: str, classifier: ImageClassifier, completions: Completions) -> Tensor:
-        """The same of a classifier that was made elsewhere and is called ``name``."""
+    def given_logits(self, digest: str, classifier: ImageClassifier, completions: Completions) -> Tensor:
+        """The same of a classifier that was made elsewhere, which ``digest`` stands for."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        path = self.folder / f"{name}-{completions.digest[:16]}.safetensors"
-        return self._kept(path, lambda: classifier.to(self.device), completions, 0, len(classifier.classes))
+        path = self.folder / f"given-{digest[:16]}-{completions.digest[:16]}.safetensors"
+        return self._kept(path, digest, lambda: classifier.to(self.device), completions, 0)
 
     def _kept(
-        self, path: Path, load: Callable[[], ImageClassifier], completions: Completions, draw: int, classes: int
+        self, path: Path, digest: str, load: Callable[[], ImageClassifier], completions: Completions, draw: int
     ) -> Tensor:
-        shape = (len(completions.objects), len(completions.objects.view_names), classes)
-        try:
-            logits = load_file(path)["logits"]
-            if tuple(logits.shape) == shape:
-                return logits
-        except (OSError, SafetensorError, KeyError):
-            pass  # not made yet
+        key = f"{digest} {completions.digest} {draw}"
+        logits = kept(path, "logits", key)
+        if logits is not None:
+            return logits
         views = completions.draw(draw, self.watch, self.interrupt)
         if self.interrupt.requested:
             raise Stopped
-        logits = predict_logits(load(), views.flatten(0, 1), device=self.device).unflatten(0, shape[:2])
-        atomic_write(path, save({"logits": logits.contiguous()}))
+        logits = predict_logits(load(), views.flatten(0, 1), device=self.device).unflatten(0, views.shape[:2])
+        keep(path, "logits", logits, key)
         return logits
 
     def _pictures(self, arm: Arm) -> LabelledImages:

@@ -7,15 +7,12 @@ import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import numpy as np
 import torch
-from safetensors import safe_open
-from safetensors.torch import save
 from torch import Tensor
 
-from dimvida.files import atomic_write
 from dimvida.models.autoencoder import Autoencoder
 from dimvida.training.interrupt import Interrupt, Stopped
+from dimvida.training.kept import keep, kept, tensor_bytes
 from dimvida.training.latents import ENCODE_BATCH, Variant, encode_views
 from dimvida.training.progress import Watcher
 
@@ -117,23 +114,16 @@ class LatentStore:
                 row += len(images)
 
     def _write(self) -> None:
-        rows = self._latents[: self._done]
-        metadata = {"key": self._key, "sha256": _sha256(rows)}
-        atomic_write(self._path, save({"latents": rows}, metadata))
+        keep(self._path, "latents", self._latents[: self._done], self._key)
 
     def _read(self) -> int:
         """Rows that the file has of these latents; 0 if it is missing, damaged or of others."""
-        try:
-            with safe_open(self._path, framework="pt") as file:
-                metadata = file.metadata() or {}
-                if metadata.get("key") != self._key:
-                    return 0
-                rows = file.get_tensor("latents")
-        except Exception:  # whatever is wrong with it, encoding again is right
+        rows = kept(self._path, "latents", self._key)
+        if rows is None:
             return 0
         bounds = {start for start, *_ in self._batches()} | {len(self._latents)}
         same_kind = rows.dtype == torch.float32 and rows.shape[1:] == self._latents.shape[1:]
-        if not same_kind or len(rows) not in bounds or metadata.get("sha256") != _sha256(rows):
+        if not same_kind or len(rows) not in bounds:
             return 0
         self._latents[: len(rows)] = rows
         return len(rows)
@@ -144,15 +134,7 @@ def _key(autoencoder: Autoencoder, data_key: str, variants: Sequence[Variant], b
     digest = hashlib.sha256()
     for name, tensor in autoencoder.state_dict().items():
         digest.update(name.encode())
-        digest.update(_bytes(tensor))
+        digest.update(tensor_bytes(tensor))
     alterations = [[*variant.channels, variant.mirrored] for variant in variants]
     digest.update(json.dumps([data_key, alterations, batch]).encode())
     return digest.hexdigest()
-
-
-def _sha256(tensor: Tensor) -> str:
-    return hashlib.sha256(_bytes(tensor)).hexdigest()
-
-
-def _bytes(tensor: Tensor) -> np.ndarray:
-    return tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy()
