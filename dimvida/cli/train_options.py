@@ -54,8 +54,8 @@ def resolve_options(
     Args:
         out: The run's folder.
         resume: Whether to look at what it was begun with.
-        preset, overrides, config_file: Where the configuration comes from; without the first and the last, a resumed
-            run keeps its own.
+        preset, overrides, config_file: Where the configuration comes from; without the first, a resumed run begins
+            with its own.
         given: The other options of ``TrainOptions``; None, or False, where they were not given.
 
     Raises:
@@ -75,8 +75,8 @@ def resolve_options(
     chosen["data"] = Path(chosen["data"])
     chosen["partition"] = chosen["partition"] and Path(chosen["partition"])
     values = known.get("configuration")
-    if values is not None and preset is None and config_file is None:
-        config = overridden(config_from_nested(values, str(out)), overrides)
+    if values is not None and preset is None:
+        config = overridden(config_from_nested(values, str(out)), overrides, config_file)
     else:
         config = load_preset(preset or _PRESET, list(overrides), config_file)
     return TrainOptions(config=config, **chosen)

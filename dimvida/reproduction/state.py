@@ -14,6 +14,7 @@ from typing import Any
 from dimvida._version import __version__
 from dimvida.errors import InputError
 from dimvida.files import atomic_write, exclusive_folder
+from dimvida.training.folder import not_read
 
 FILE = "reproduce.json"
 SCHEMA = 1
@@ -89,7 +90,9 @@ def load_state(folder: Path, configuration: dict[str, Any], command: Sequence[st
     except FileNotFoundError:
         _require_free(folder)
         return State(folder, configuration, list(command))
-    except (OSError, ValueError, KeyError, TypeError):
+    except OSError as error:
+        raise not_read(folder / FILE, error) from error
+    except (ValueError, KeyError, TypeError, RecursionError):
         raise InputError(f"{folder / FILE}: damaged; choose another --out") from None
     different = [name for name in configuration if found.configuration.get(name) != configuration[name]]
     if different:

@@ -27,7 +27,7 @@ from dimvida.models.classifiers import IMAGENET, ImageClassifier, build_classifi
 from dimvida.training import curves
 from dimvida.training.classifier_data import LabelledImages
 from dimvida.training.classifier_objective import ClassifierObjective
-from dimvida.training.folder import RunFolder, another_configuration
+from dimvida.training.folder import RunFolder, another_configuration, not_read
 from dimvida.training.interrupt import Interrupt, Stopped
 from dimvida.training.loop import Diverged, Hooks, run_stage
 from dimvida.training.progress import Watcher
@@ -219,7 +219,7 @@ def read_plan(folder: Path) -> dict[str, Any] | None:
     """What is trained in a folder, as its ``training.json`` says; None if there is none.
 
     Raises:
-        InputError: It is damaged.
+        InputError: It is damaged, or cannot be read.
     """
     path = folder / _PLAN
     try:
@@ -228,6 +228,8 @@ def read_plan(folder: Path) -> dict[str, Any] | None:
             raise ValueError
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except (OSError, ValueError, KeyError, TypeError):
+    except OSError as error:
+        raise not_read(path, error) from error
+    except (ValueError, KeyError, TypeError, RecursionError):
         raise InputError(f"{path}: damaged; choose another --out") from None
     return plan

@@ -113,12 +113,7 @@ def load_preset(name: str, overrides: tuple[str, ...] | list[str] = (), file: Pa
             f"unknown preset {name!r}: choose from {', '.join(PRESETS)}; --config FILE takes values of your own"
         )
     text = resources.files("dimvida.training").joinpath("presets", f"{name}.toml").read_text()
-    values = tomllib.loads(text)
-    if file is not None:
-        _merge(values, _read_toml(file))
-    for override in overrides:
-        _apply(values, override)
-    return config_from_nested(values, f"preset {name}" if file is None else str(file))
+    return _replaced(tomllib.loads(text), overrides, file, f"preset {name}")
 
 
 def config_from_nested(values: dict[str, Any], where: str) -> TrainConfig:
@@ -139,7 +134,7 @@ def _read_toml(file: Path) -> dict[str, Any]:
         return tomllib.loads(file.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise InputError(f"--config {file}: cannot be read ({error.strerror})") from None
-    except ValueError as error:  # of the encoding or of the syntax
+    except (ValueError, RecursionError) as error:  # of the encoding, of the syntax, or too deep
         raise InputError(f"--config {file}: not valid TOML ({error})") from None
 
 
@@ -152,16 +147,21 @@ def _merge(values: dict[str, Any], others: dict[str, Any]) -> None:
             values[name] = value
 
 
-def overridden(config: TrainConfig, overrides: Sequence[str]) -> TrainConfig:
-    """A configuration with single values replaced, as by ``load_preset``.
+def overridden(config: TrainConfig, overrides: Sequence[str], file: Path | None = None) -> TrainConfig:
+    """A configuration with values replaced, as by ``load_preset``.
 
     Raises:
-        InputError: For an unknown table or option, or a value that does not fit.
+        InputError: For an unknown table or option, a value that does not fit, or a file that is no TOML.
     """
-    values = config.to_dict()
+    return _replaced(config.to_dict(), overrides, file, "--set")
+
+
+def _replaced(values: dict[str, Any], overrides: Sequence[str], file: Path | None, where: str) -> TrainConfig:
+    if file is not None:
+        _merge(values, _read_toml(file))
     for override in overrides:
         _apply(values, override)
-    return config_from_nested(values, "--set")
+    return config_from_nested(values, where if file is None else str(file))
 
 
 def _apply(values: dict[str, Any], override: str) -> None:
@@ -211,5 +211,5 @@ def _suggestion(key: str, names: Iterable[str]) -> str:
 def _parse_value(text: str) -> Any:
     try:
         return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (tomllib.TOMLDecodeError, RecursionError):
         return text

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import re
 from collections.abc import Iterator, Sequence
@@ -120,23 +121,24 @@ class RunFolder:
         """
         stages = {**self.description().get("stages", {}), stage: configuration}
         content = {**description, "init": init, "stages": stages}
-        atomic_write(self._description, json.dumps(content, indent=2) + "\n")
+        atomic_write(self._description, json.dumps({**content, "sha256": _digest(content)}, indent=2) + "\n")
 
     def description(self) -> dict[str, Any]:
         """What ``run.json`` says; nothing if it is not there.
 
         Raises:
-            InputError: It is damaged.
+            InputError: It is damaged, or cannot be read.
         """
         try:
             known = json.loads(self._description.read_bytes())
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return {}
-        except NotADirectoryError:
-            return {}
-        except (OSError, ValueError):
+        except OSError as error:
+            raise not_read(self._description, error) from error
+        except (ValueError, RecursionError):
             known = None
         whole = isinstance(known, dict) and isinstance(known.get("init"), str | None)
+        whole = whole and known.get("sha256", _digest(known)) == _digest(known)  # older ones have none
         if not whole or not all(
             isinstance(known.get(name, {}), dict) for name in ("stages", "configuration", "options")
         ):
@@ -167,6 +169,14 @@ class RunFolder:
         )
 
 
+def not_read(path: Path, error: OSError) -> InputError:
+    """What to raise where the system cannot read a file, which says nothing of what is in it."""
+    return InputError(
+        f"{path}: cannot be read ({error.strerror or error}); nothing was changed, and once it can be read the same "
+        "command continues"
+    )
+
+
 def another_configuration(path: Path, changes: Sequence[str] = ()) -> InputError:
     """What to raise where a run would be continued with other options, or on other data.
 
@@ -180,3 +190,8 @@ def another_configuration(path: Path, changes: Sequence[str] = ()) -> InputError
         else ("on other data (their pictures, names, --split and --partition belong to it) or by another version")
     )
     return InputError(f"{path} was made {what}; repeat what that run was begun with, or give another --out")
+
+
+def _digest(description: dict[str, Any]) -> str:
+    content = {name: value for name, value in description.items() if name != "sha256"}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

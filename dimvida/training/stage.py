@@ -18,7 +18,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from dimvida.errors import InputError
 from dimvida.files import atomic_file
-from dimvida.training.folder import another_configuration
+from dimvida.training.folder import another_configuration, not_read
 from dimvida.training.objectives import Objective
 from dimvida.training.stage_config import StageConfig
 
@@ -144,7 +144,7 @@ def load_state(path: Path, config_digests: Collection[str]) -> dict[str, Any]:
         config_digests: Hashes of the run's configuration, any of which it may have.
 
     Raises:
-        InputError: If it is damaged, something else, or was made with another configuration.
+        InputError: If it cannot be read, is damaged, something else, or was made with another configuration.
     """
     try:
         state = torch.load(io.BytesIO(_content(path)), map_location="cpu", weights_only=True)
@@ -153,6 +153,8 @@ def load_state(path: Path, config_digests: Collection[str]) -> dict[str, Any]:
         digest, step = state["config_digest"], state["step"]
         if type(step) is not int or step < 0:
             raise TypeError(f"its step is {step!r}")
+    except OSError as error:
+        raise not_read(path, error) from error
     except Exception as error:  # anything may be wrong in a file that is no state
         raise not_a_state(path, error) from None
     if digest not in config_digests:

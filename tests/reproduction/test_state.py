@@ -35,7 +35,10 @@ def test_another_configuration_is_refused_and_named(tmp_path: Path):
         load_state(tmp_path, {**CONFIGURATION, "seeds": 3}, [])
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"configuration": {}, "command": [], "plan": null, "stages": [1]}'])
+WRONG = '{"configuration": {}, "command": [], "plan": null, "stages": [1]}'
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", WRONG, "[" * 10**5])
 def test_a_damaged_state_is_refused(tmp_path: Path, text):
     (tmp_path / FILE).write_text(text)
     with pytest.raises(InputError, match="damaged"):

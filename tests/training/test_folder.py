@@ -12,6 +12,7 @@ import pytest
 from dimvida.errors import DimvidaError, InputError
 from dimvida.files import atomic_path
 from dimvida.training.folder import STAGES, RunFolder
+from dimvida.training.stage import load_state
 
 CONFIGURATIONS = {"autoencoder": "a" * 64, "diffusion": "d" * 64}
 ONE, OTHER = "1" * 64, "2" * 64
@@ -89,11 +90,35 @@ def test_a_diffusion_on_another_autoencoder_gets_none_of_its_own(tmp_path: Path)
             check(tmp_path, *stages, resume=True, init=ONE)
 
 
-@pytest.mark.parametrize("content", ["{", "[]", "3", '{"init": 5}', '{"stages": []}', '{"options": 1}'])
+@pytest.mark.parametrize("content", ["{", "[]", "3", '{"init": 5}', '{"stages": []}', '{"options": 1}', "[" * 10**5])
 def test_a_damaged_description_is_refused(tmp_path: Path, content: str):
     (tmp_path / "run.json").write_text(content)
     with pytest.raises(InputError, match=r"run\.json: damaged"):
         check(tmp_path, resume=True)
+
+
+def test_a_flipped_bit_in_the_description_is_refused(tmp_path: Path):
+    folder = begin(tmp_path, "autoencoder")
+    path, told = tmp_path / "run.json", folder.description()
+    content = path.read_bytes()
+    for place in range(len(content)):
+        path.write_bytes(content[:place] + bytes([content[place] ^ 1 << place % 7]) + content[place + 1 :])
+        try:
+            found = folder.description()
+        except InputError as error:
+            assert "damaged" in str(error)
+        else:  # the bit was in a blank, or in the name of the hash
+            assert {name: found.get(name) for name in told if name != "sha256"} | {"sha256": told["sha256"]} == told
+
+
+def test_what_cannot_be_read_is_not_said_to_be_damaged(tmp_path: Path):
+    (tmp_path / "run.json").symlink_to("/proc/self/mem")  # at whose beginning there is nothing: an error of reading
+    with pytest.raises(InputError, match=r"run\.json: cannot be read \(Input/output error\); nothing was changed"):
+        check(tmp_path, resume=True)
+    state = tmp_path / "autoencoder.state"
+    state.symlink_to("/proc/self/mem")
+    with pytest.raises(InputError, match=r"autoencoder\.state: cannot be read \(Input/output error\)"):
+        load_state(state, ["a"])
 
 
 def test_a_run_of_an_unknown_beginning_is_left_to_its_states(tmp_path: Path):
@@ -108,6 +133,7 @@ def test_a_run_of_an_unknown_beginning_is_left_to_its_states(tmp_path: Path):
 def test_the_description_keeps_every_stage(tmp_path: Path):
     begin(tmp_path, "autoencoder", "diffusion")
     content = json.loads((tmp_path / "run.json").read_text())
+    assert len(content.pop("sha256")) == 64
     assert content == {"data": "boxes", "init": None, "stages": CONFIGURATIONS}
 
 

@@ -84,6 +84,19 @@ def test_other_options_are_named_with_both_values_and_change_nothing(stopped: Pa
     assert contents(stopped) == before
 
 
+def test_a_file_of_options_goes_over_those_of_the_run(stopped: Path, tmp_path: Path):
+    """Whichever preset the run has."""
+    file = tmp_path / "options.toml"
+    file.write_text("[diffusion_stage]\nsteps = 65\n")
+    result = command("train", "--resume", "--out", stopped, "--config", file, *STOP)
+    assert (result.code, result.errors) == (0, [])
+    values = description(stopped)["configuration"]
+    assert values["diffusion_stage"]["steps"] == 65 and values["score"]["width"] == 32
+    file.write_text("[diffusion_stage]\nlr = 0.5\n")
+    result = command("train", "--resume", "--out", stopped, "--config", file)
+    assert result.code == 2 and "(diffusion_stage.lr: 0.002 -> 0.5)" in result.errors[0]
+
+
 def test_other_data_are_refused(stopped: Path, tmp_path: Path):
     before = contents(stopped)
     result = command("train", "--resume", "--out", stopped, "--split", "test")
