@@ -12,8 +12,8 @@ from dimvida.cli import classify_options as options
 from dimvida.cli.device import resolve_device
 from dimvida.cli.evaluation_data import require_readable
 from dimvida.cli.names import parse_names, parse_numbers
+from dimvida.cli.progress import announce, watcher
 from dimvida.cli.provenance import command_line, software_versions
-from dimvida.cli.train import announce, watcher
 from dimvida.data.sample import locate, require_apart
 from dimvida.errors import InputError
 from dimvida.files import require_writable_folder

@@ -1,16 +1,22 @@
-"""Progress of long work: a bar with rate and time left on a terminal, plain lines otherwise."""
+"""Progress of long work: a bar with rate and time left on a terminal, plain lines otherwise; and what ends it."""
 
 from __future__ import annotations
 
+import contextlib
+import os
+import signal
 import sys
 import time
 from types import TracebackType
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from dimvida.cli.terminal import printable
+
+if TYPE_CHECKING:
+    from dimvida.training.progress import Show, Watcher
 
 PLAIN_INTERVAL = 10.0  # seconds between plain lines
 
@@ -106,13 +112,10 @@ class ProgressBar:
         if _quiet:
             return
         speed = self._speed()
-        left = duration((self.total - self._done) / speed if speed > 0 else 0)
-        more = "".join(f", {part}" for part in (self._in_all(), self._note) if part)
-        print(
-            f"{self.description}: {self._done}/{self.total} {self.unit}, {self._rate()}, {left} left{more}",
-            file=sys.stderr,
-            flush=True,
-        )
+        parts = [f"{self.description}: {self._done}/{self.total} {self.unit}"]
+        if speed > 0:  # else nothing is known of it
+            parts += [self._rate(), f"{duration((self.total - self._done) / speed)} left", self._in_all()]
+        print(", ".join(part for part in (*parts, self._note) if part), file=sys.stderr, flush=True)
 
     def _in_all(self) -> str:
         """The time left with what comes later, where something does."""
@@ -120,6 +123,27 @@ class ProgressBar:
         return (
             f"about {duration((self.total - self._done + self.later) / speed)} in all" if self.later and speed else ""
         )
+
+
+def watcher(bars: contextlib.ExitStack) -> Watcher:
+    """Shows one piece of work after the other as progress bars."""
+
+    def watch(work: str, total: int, unit: str, done: int, later: float = 0.0) -> Show:
+        bars.close()  # the last work's bar
+        return bars.enter_context(ProgressBar(work, total, unit, done, later)).update
+
+    return watch
+
+
+def announce(number: signal.Signals) -> None:
+    """Say that a signal came and what happens now."""
+    came = {signal.SIGTERM: "terminated", signal.SIGHUP: "the terminal went away"}.get(number, "interrupted")
+    what = f"{came}; saving the state" + (" (ctrl-C again stops at once)" if number == signal.SIGINT else "")
+    # Straight to the file, as the signal may have come in the middle of a print. On a terminal the line takes the
+    # bar's place, and the bar is drawn again below it. Nobody there to read it is no reason not to save.
+    start = "\r\x1b[2K" if sys.stderr.isatty() else ""
+    with contextlib.suppress(OSError):
+        os.write(2, f"{start}{what}\n".encode())
 
 
 def duration(seconds: float) -> str:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import signal
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dimvida.cli.device import resolve_device
-from dimvida.cli.progress import ProgressBar, note
+from dimvida.cli.progress import ProgressBar, announce, note, watcher
 from dimvida.cli.provenance import command_line, software_versions
 from dimvida.cli.training_data import open_for_training
 from dimvida.data.sample import locate, require_apart
@@ -28,7 +26,6 @@ if TYPE_CHECKING:
     from dimvida.training.config import TrainConfig
     from dimvida.training.dataset import TrainingData
     from dimvida.training.folder import RunFolder
-    from dimvida.training.progress import Show, Watcher
     from dimvida.training.run import Run
 
 SKIPS_SHOWN = 20  # on the screen; run.json lists all
@@ -198,17 +195,6 @@ def _so_far(run: Run) -> str:
     return f"; checkpoint so far: {run.folder.checkpoint}{untrained}"
 
 
-def announce(number: signal.Signals) -> None:
-    """Say that a signal came and what happens now."""
-    came = {signal.SIGTERM: "terminated", signal.SIGHUP: "the terminal went away"}.get(number, "interrupted")
-    what = f"{came}; saving the state" + (" (ctrl-C again stops at once)" if number == signal.SIGINT else "")
-    # Straight to the file, as the signal may have come in the middle of a print. On a terminal the line takes the
-    # bar's place, and the bar is drawn again below it. Nobody there to read it is no reason not to save.
-    start = "\r\x1b[2K" if sys.stderr.isatty() else ""
-    with contextlib.suppress(OSError):
-        os.write(2, f"{start}{what}\n".encode())
-
-
 def _load(path: Path, split: str | None, partition: Path | None, config: TrainConfig) -> TrainingData:
     from dimvida.data.batch import load_all
     from dimvida.data.partitions import load_partitions
@@ -236,13 +222,3 @@ def _load(path: Path, split: str | None, partition: Path | None, config: TrainCo
     for text in training_data.notes:
         note(text)
     return training_data
-
-
-def watcher(bars: contextlib.ExitStack) -> Watcher:
-    """Shows one piece of work after the other as progress bars."""
-
-    def watch(work: str, total: int, unit: str, done: int, later: float = 0.0) -> Show:
-        bars.close()  # the last work's bar
-        return bars.enter_context(ProgressBar(work, total, unit, done, later)).update
-
-    return watch

@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dimvida.cli.evaluation_data import require_readable
-from dimvida.cli.progress import ProgressBar, note
-from dimvida.cli.train import announce, watcher
+from dimvida.cli.progress import ProgressBar, announce, note, watcher
 from dimvida.cli.training_data import open_for_training
 from dimvida.data.sample import locate, require_apart
 from dimvida.errors import InputError

@@ -61,6 +61,16 @@ def items_of(stage: str, data: TrainingData) -> int:
     return int(views.sum() if stage == "autoencoder" else (views >= 2).sum())
 
 
+def after_autoencoder(config: TrainConfig, data: TrainingData) -> float:
+    """How many of the autoencoder's steps encoding and the diffusion's steps take, by their operations."""
+    costs, options = step_costs(config, len(data.view_names)), config.diffusion_stage
+    variants = object_variants(config.autoencoder.channels, mirror=options.mirror, recolour=options.recolour)
+    # To encode is half of a forward pass, which is a third of a step.
+    encoding = len(variants) * items_of("autoencoder", data) / config.autoencoder_stage.batch / 6
+    steps = options.total_steps(items_of("diffusion", data))
+    return encoding + steps * costs["diffusion"].operations / costs["autoencoder"].operations
+
+
 def forecast(config: TrainConfig, data: TrainingData, stage: str) -> Iterator[str]:
     """Lines that say what would be trained.
 

@@ -27,7 +27,7 @@ from dimvida.models.autoencoder import Autoencoder
 from dimvida.models.checkpoint import Checkpoint
 from dimvida.training.config import TrainConfig
 from dimvida.training.dataset import TrainingData
-from dimvida.training.dry_run import items_of, step_costs
+from dimvida.training.dry_run import after_autoencoder, items_of
 from dimvida.training.folder import STAGES, RunFolder, another_configuration
 from dimvida.training.interrupt import Interrupt, Stopped
 from dimvida.training.latent_store import LatentStore
@@ -138,7 +138,7 @@ class Run:
 
     def _train(self, wanted: Sequence[str], resume: bool) -> bool:
         if "autoencoder" in wanted:
-            later = self._after_autoencoder() if "diffusion" in wanted else 0.0
+            later = after_autoencoder(self.config, self.data) if "diffusion" in wanted else 0.0
             if not self._run_stage("autoencoder", resume, later):
                 return False
         elif self.ranks.from_first(self.folder.state("autoencoder").exists):
@@ -162,16 +162,6 @@ class Run:
         if name == "autoencoder":
             self._adopt_autoencoder(result.network, stage)
         return result.finished
-
-    def _after_autoencoder(self) -> float:
-        """How many of the autoencoder's steps encoding and the diffusion's steps take, by their operations."""
-        data, config = self.data, self.config
-        costs = step_costs(config, len(data.view_names))
-        steps = config.diffusion_stage.total_steps(items_of("diffusion", data))
-        images = len(self._variants) * items_of("autoencoder", data)
-        # To encode is half of a forward pass, which is a third of a step.
-        encoding = images / config.autoencoder_stage.batch / 6
-        return encoding + steps * costs["diffusion"].operations / costs["autoencoder"].operations
 
     def _begin(self, name: str, resume: bool) -> dict[str, Any] | None:
         """Write down that a stage begins or goes on; the state that it goes on from."""
