@@ -105,6 +105,12 @@ def _report(error: Exception) -> int:
         return _fail(str(error), EXIT_INPUT)
     if isinstance(error, DimvidaError):
         return _fail(str(error), EXIT_FAILURE)
+    if isinstance(error, (RuntimeError, MemoryError)):
+        from dimvida.generation.completing import is_out_of_memory
+
+        if is_out_of_memory(error):
+            reason = str(error).strip().partition("\n")[0] or "the system gives no more"
+            return _fail(f"not enough memory ({reason}); smaller batches, images or networks take less", EXIT_FAILURE)
     return _fail(f"{type(error).__name__}: {error} (--debug shows the trace)", EXIT_FAILURE)
 
 

@@ -198,6 +198,17 @@ def test_a_full_disk_names_the_file_and_the_way_on(finished: tuple[Path, Result]
 
 
 @pytest.mark.slow
+def test_memory_that_does_not_suffice_is_one_line(boxes: Path, tmp_path: Path):
+    """A limit on addresses stands in for the machine's memory: 16 GiB, and a first layer of 64 GB."""
+    arguments = command_line(boxes, tmp_path / "run", "--set", "score.width=1000000000")
+    limited = ["bash", "-c", f'ulimit -v {16 << 20}; exec "$@"', "bash", *arguments]
+    result = subprocess.run(limited, env=environment(), capture_output=True, text=True, timeout=PATIENCE)
+    assert result.returncode == 1
+    (line,) = [line for line in result.stderr.splitlines() if line.startswith("error:")]
+    assert line.startswith("error: not enough memory (") and line.endswith(" take less")
+
+
+@pytest.mark.slow
 def test_one_minute_on_real_views_lowers_both_losses(modelnet_zip: Path, tmp_path: Path):
     out = tmp_path / "run"
     arguments = ["--preset", "tiny", "--minutes", "1", "--set", "diffusion_stage.log_every=10"]
