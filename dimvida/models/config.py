@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -126,9 +127,13 @@ def config_from_dict(kind: type[Config], values: Any, where: str) -> Config:
     if missing:
         raise InputError(f"{where}: {missing[0]} is missing")
     try:
-        return kind(**converted)
+        config = kind(**converted)
     except InputError as error:  # a value out of range: the dataclass does not know where it comes from
         raise InputError(f"{where}: {error}") from None
+    for name, value in converted.items():  # whatever the dataclass lets pass
+        if (type(value) is int and abs(value) >= 2**63) or (type(value) is float and not math.isfinite(value)):
+            raise InputError(f"{where}: {name} must be finite and below 2**63, not {_shown(value)}")
+    return config
 
 
 def _shown(value: Any) -> str:

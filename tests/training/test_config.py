@@ -84,6 +84,8 @@ def test_any_override_is_accepted_or_refused_cleanly(text: str):
         ("autoencoder_stage.ssim_weight=-1", "ssim_weight must not be negative"),
         ("autoencoder_stage.scale=0", "scale must be above 0, not 0"),
         ("seed=-1", "seed must not be negative"),
+        ("diffusion_stage.steps=9999999999999999999999", "steps must be finite and below"),
+        ("seed=" + "[" * 10**5, "seed must be a whole number"),
     ],
 )
 def test_bad_overrides(override: str, message: str):
@@ -109,6 +111,11 @@ def test_a_file_replaces_the_presets_values_and_is_replaced_by_single_ones(tmp_p
         ("score = 3", "mine.toml: score: expected a table"),
         ("[score]\nwidth = 'wide'", "width must be int"),
         ("[diffusion_stage]\nbatch = 0", "batch must be at least 1"),
+        ("[diffusion_stage]\nlr = inf", "mine.toml: diffusion_stage: lr must be finite"),
+        ("[autoencoder_stage]\nscale = nan", "scale must be above 0, not nan"),
+        ("[diffusion_stage]\nbatch = 9223372036854775808", r"batch must be finite and below 2\*\*63"),
+        ("seed = 123456789012345678901234567890", "seed must be finite"),
+        ("a = " + "[" * 10**5, "not valid TOML"),
     ],
 )
 def test_bad_files(tmp_path: Path, text: str, message: str):
