@@ -37,7 +37,8 @@ _PR_SET_PDEATHSIG = 1
 class ReadingProcesses:
     """Processes that read pieces ahead; started at once, ended by ``close``.
 
-    They are made as Python makes processes by default (``multiprocessing.set_start_method``).
+    They are forked where Python forks by default (``multiprocessing.set_start_method``), else spawned: those of a fork
+    server are not this process's own, and one that is stuck would outlive it.
 
     Args:
         reader: What reads.
@@ -49,9 +50,10 @@ class ReadingProcesses:
 
     def __init__(self, reader: ChunkReader, count: int) -> None:
         self._workers: list[_Worker] = []
-        context = multiprocessing.get_context()
+        forks = multiprocessing.get_start_method() == "fork"
+        context = multiprocessing.get_context("fork" if forks else "spawn")
         try:
-            if context.get_start_method() != "fork":
+            if not forks:
                 resource_tracker.ensure_running()  # older Pythons start it when it is needed, and unblock signals then
             with interruption.blocked():
                 for _ in range(count):

@@ -26,7 +26,6 @@ from dimvida.generation.times import STAGES
 from dimvida.sampling.multiview import MultiViewModel, load
 
 OBJECTS = 24
-FORK = multiprocessing.get_context("fork")
 
 
 class HungryModel(MultiViewModel):
@@ -259,7 +258,7 @@ def test_an_error_in_any_stage_stops_all_of_them_and_loses_nothing(start, tmp_pa
 
     with monkeypatch.context() as patch:
         patch.setattr(owner, name, fail)
-        patch.setattr(multiprocessing, "get_context", lambda: FORK)  # which takes what is patched along
+        patch.setattr(multiprocessing, "get_start_method", lambda: "fork")  # which takes what is patched along
         with pytest.raises(InputError, match="broken"), start(tmp_path / "out", workers=workers) as generation:
             generation.run()
     assert no_thread_is_left()
