@@ -6,7 +6,10 @@ import hashlib
 import http.client
 import os
 import re
+import socket
+import ssl
 import sys
+import urllib.error
 import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,9 +76,8 @@ def obtain_weights(published: PublishedWeights, given: Path | None, *, timeout: 
         try:
             _download(published, path, timeout)
         except (OSError, ValueError, http.client.HTTPException) as error:
-            reason = " ".join(str(error).split())[:100] or type(error).__name__
             raise Unavailable(
-                f"its weights could not be downloaded ({reason}); fetch {published.url} and give it with "
+                f"its weights could not be downloaded ({_why(error)}); fetch {published.url} and give it with "
                 f"{published.option}, or put it to {_shown(path)}"
             ) from None
     try:
@@ -125,6 +127,25 @@ def misfit(error: RuntimeError) -> str:
     """One line on why ``load_state_dict`` refused."""
     problems = str(error).splitlines()[1:] or [str(error)]
     return problems[0].strip().rstrip(".")[:160]
+
+
+def _why(error: Exception) -> str:
+    """What went wrong in a download, in words for those who do not know this code."""
+    if isinstance(error, urllib.error.HTTPError):
+        return f"the server answered {error.code}, {error.reason}"
+    cause = error.reason if isinstance(error, urllib.error.URLError) else error
+    if isinstance(cause, socket.gaierror):
+        return "its server's name is not found; is this machine online?"
+    if isinstance(cause, TimeoutError):
+        return "timed out: its server does not answer"
+    if isinstance(cause, ssl.SSLError):
+        return "its server's certificate is not accepted"
+    if isinstance(cause, http.client.HTTPException):
+        return "the connection was cut off, or what answers is no web server"
+    if isinstance(cause, OSError):
+        where = f"{_shown(Path(cause.filename))}: " if cause.filename else ""
+        return where + (cause.strerror or str(cause)).lower()
+    return str(cause)
 
 
 def _shown(path: Path) -> str:

@@ -7,6 +7,7 @@ import http.server
 import io
 import os
 import pickle
+import re
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -89,6 +90,7 @@ def test_downloads_that_fail(server, tmp_path: Path, way: str, reason: str):
         obtain_weights(published, None, timeout=0.3)
     message = str(error.value)
     assert reason in message and published.url in message and "--some-weights" in message
+    assert not re.search(r"Errno|Error|<", message)
     assert cached(tmp_path) == []
 
 
@@ -96,6 +98,20 @@ def test_no_server_at_all(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     with pytest.raises(Unavailable, match=r"could not be downloaded .*refused"):
         obtain_weights(PublishedWeights("--some-weights", f"http://127.0.0.1:9/net-{DIGITS}.pth"), None)
+
+
+def test_a_name_that_nobody_has_is_told_in_words(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(Unavailable, match=r"\(its server's name is not found; is this machine online\?\)"):
+        obtain_weights(PublishedWeights("--some-weights", f"http://nowhere.invalid/net-{DIGITS}.pth"), None)
+
+
+def test_a_cache_that_cannot_be_made_is_named(server, tmp_path: Path):
+    (tmp_path / "cache").write_text("a file")
+    with pytest.raises(Unavailable, match=r"\(\S*cache\S*: (not a directory|file exists)\)"):
+        obtain_weights(server("whole"), None)
 
 
 def test_a_given_file_is_read_and_nothing_is_downloaded(server, tmp_path: Path):
