@@ -69,6 +69,8 @@ def resolve_options(
     defaults = {"stage": "all", "classifier": _CLASSIFIER}
     chosen = {name: value or before.get(name) or defaults.get(name, value) for name, value in given.items()}
     if chosen["data"] is None:
+        if resume:
+            raise InputError(f"--data is missing: {out} holds no training that --resume could go on with")
         raise InputError("--data is missing: a folder, a zip, or NMR to train on")
     if given["data"] is None and not Path(chosen["data"]).exists():
         raise InputError(f"{out} was trained on {chosen['data']}, which is not there; give --data where it is now")

@@ -96,7 +96,7 @@ def forecast(config: TrainConfig, data: TrainingData, stage: str) -> Iterator[st
         steps = options.total_steps(items)
         yield (
             f"{name}: {costs[name].parameters:,} parameters; {counted(steps, 'step')} of {counted(options.batch, unit)}"
-            f", {steps * options.batch / items:.3g} times over the data"
+            f", {_times(steps * options.batch / items)} over the data"
         )
     held = _bytes(data.images) + _bytes(data.held_out) + _latents(config, data)
     largest = max(costs[name].memory for name in wanted)
@@ -126,6 +126,10 @@ def _latents(config: TrainConfig, data: TrainingData) -> int:
     variants = object_variants(config.autoencoder.channels, mirror=options.mirror, recolour=options.recolour)
     copies = len(data.held_out) + len(variants) * len(data.images)
     return 4 * copies * len(data.view_names) * config.autoencoder.latent_dim
+
+
+def _times(count: float) -> str:
+    return f"{count:,.0f} times" if count >= 1000 else f"{count:.3g} times"
 
 
 def _bytes(tensor: Tensor) -> int:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -58,3 +61,10 @@ def test_items_are_views_and_objects_with_several(data, fast_config):
     assert not [line for line in lines if line.startswith("autoencoder")]
     (diffusion,) = [line for line in lines if line.startswith("diffusion")]
     assert "; 120 steps of 16 objects, " in diffusion
+
+
+def test_large_numbers_have_no_exponents(data, fast_config):
+    steps = replace(fast_config.diffusion_stage, steps=10**6)
+    config = replace(fast_config, diffusion_stage=steps)
+    *_, diffusion, _ = forecast(config, data, "diffusion")
+    assert re.search(r", \d{1,3}(,\d{3})+ times over the data", diffusion)

@@ -110,7 +110,11 @@ def test_other_data_are_refused(stopped: Path, tmp_path: Path):
 def test_a_run_that_does_not_say_what_it_was_made_of(stopped: Path, content: dict):
     (stopped / "run.json").write_text(json.dumps(content))
     result = command("train", "--resume", "--out", stopped)
-    assert result.code == 2 and "--data is missing" in result.errors[0]
+    assert (
+        result.code == 2
+        and "--data is missing: " in result.errors[0]
+        and "holds no training that --resume could" in result.errors[0]
+    )
 
 
 def test_a_training_is_made_longer(finished: tuple[Path, Result], tmp_path: Path):
