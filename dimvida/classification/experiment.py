@@ -24,7 +24,7 @@ from dimvida.classification.study import Study
 from dimvida.classification.trained import Workshop
 from dimvida.classification.views import SingleViews, read_single_views
 from dimvida.data.batch import BadFile, MultiViewBatch, load_all
-from dimvida.data.source import MultiViewSource
+from dimvida.data.source import MultiViewSource, counted
 from dimvida.errors import InputError
 from dimvida.files import exclusive_folder
 from dimvida.models.classifiers import ImageClassifier
@@ -54,6 +54,7 @@ class Experiment:
         watch: Called when something long begins.
         interrupt: Asked whether to stop.
         say: Called with a line for people.
+        note: Called with a line about what is unusual.
         judge: The classifier that coherence is measured with; None trains one on d.
         limit: At most so many objects in each of c and e.
         bad: Files that could not be read.
@@ -69,6 +70,7 @@ class Experiment:
     watch: Watcher
     interrupt: Interrupt
     say: Callable[[str], object]
+    note: Callable[[str], object]
     judge: ImageClassifier | None = None
     limit: int | None = None
     bad: list[BadFile] = field(default_factory=list)
@@ -93,14 +95,14 @@ class Experiment:
             study = self._study(c, e)
             study.complete()
             coherence, notes = self._measure_coherence(study.workshop), list(self.roles.notes)
-            note = coherence.verdict if coherence else "Coherence was not measured: the data have no objects for it."
-            self.say(note)
+            verdict = coherence.verdict if coherence else "Coherence was not measured: the data have no objects for it."
+            self.say(verdict)
             if self.questions.weights and self.questions.not_fine_tuned:
                 notes.append(f"{', '.join(self.questions.not_fine_tuned)}: not fine-tuned, for want of --weights")
             elif not self.questions.weights:
                 notes.append("no --weights were given, so there is no table of fine-tuned classifiers")
             for line in notes:
-                self.say(f"note: {line}")
+                self.note(line)
             results = {
                 "command": command,
                 "versions": versions,
@@ -114,7 +116,7 @@ class Experiment:
                 "partitions": {"d": self.roles.d and len(self.roles.d), "c": len(c), "e": len(e)},
                 "coherence": coherence and coherence.to_dict(),
                 "too_weak": coherence is not None and coherence.too_weak,
-                "note": note,
+                "note": verdict,
                 "notes": notes,
                 **cell_results(study.cells(), e.labels, len(study.workshop.classes)),
                 "diversity": study.diversity(),
@@ -151,7 +153,7 @@ class Experiment:
             progress=show,
         )
         for line in notes:
-            self.say(f"note: {line}")
+            self.note(line)
         self.bad += bad
         return objects
 
@@ -161,6 +163,7 @@ class Experiment:
         d = self.roles.d
         if d is None:
             return None
+        self.say(f"judge: a {JUDGE}, trained on all views of the {counted(len(d), 'object')} of d")
         return judge_trained(
             workshop, d, self.config.seed, self.questions.weights.get(JUDGE), lambda: self._read_all_views(d)
         )
@@ -176,7 +179,7 @@ class Experiment:
             progress=show,
         )
         for file in bad:
-            self.say(f"note: left out of d: {file.location}: {file.reason}")
+            self.note(f"left out of d: {file.location}: {file.reason}")
         return batch
 
     @contextmanager

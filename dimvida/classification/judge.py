@@ -60,7 +60,7 @@ def judge_trained(
 
 
 def _judge(workshop: Workshop, known: tuple[str, ...], logits: Callable[[], torch.Tensor]) -> Coherence:
-    require_known(workshop.classes, known, "--coherence-classifier")
+    require_known(workshop.classes, known, "--judge")
     places = torch.tensor([known.index(name) for name in workshop.classes])
     objects = workshop.c.objects
     return measure_coherence(logits(), places[objects.labels], objects)

@@ -18,7 +18,8 @@ EXIT_FAILURE = 1
 EXIT_INPUT = 2
 EXIT_INTERRUPTED = 130
 
-_ANYWHERE = ("--debug", "--quiet", "-q")  # options of all commands, which may stand behind the command's name too
+# Options of all commands, which may stand behind the command's name too.
+_ANYWHERE = ("--debug", "--quiet", "-q", "--version", "-V")
 
 
 def __getattr__(name: str) -> Any:
@@ -70,7 +71,7 @@ def main() -> None:
 
     terminal.guard_streams()
     try:
-        code = run(sys.argv[1:])
+        code = run(sys.argv[1:]) if _is_somewhere() else EXIT_INPUT
         interruption.finish()
     except KeyboardInterrupt:  # one that came while it ended
         code = _interrupted()
@@ -78,6 +79,16 @@ def main() -> None:
     if code == 0 and lost is not None:
         code = _fail(f"standard output cannot be written ({lost})", EXIT_FAILURE)
     sys.exit(code)
+
+
+def _is_somewhere() -> bool:
+    """Whether the working directory exists, without which even libraries end in ways that nobody understands."""
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        _fail("the folder that this was started in is not there any more; change to another", EXIT_INPUT)
+        return False
+    return True
 
 
 def _leave(number: int, frame: FrameType | None) -> None:

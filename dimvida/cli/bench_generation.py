@@ -41,7 +41,7 @@ def generation(
     checkpoint: Annotated[str | None, typer.Option(metavar="DIR", help="A folder; default: bundled.")] = None,
     preset: Annotated[str | None, typer.Option(metavar="NAME", help="Or a preset's random weights.")] = None,
     loop: Annotated[int, typer.Option(metavar="N", min=0, help="Objects of the plain loop.")] = 64,
-    quality: Annotated[int, typer.Option(metavar="N", min=0, help="Objects compared with the truth.")] = 64,
+    compared: Annotated[int, typer.Option(metavar="N", min=0, help="Objects compared with the truth.")] = 64,
     memory: Annotated[int, typer.Option(metavar="N", min=0, help="Instead: memory over N objects, tiny model.")] = 0,
     threads: Annotated[int | None, typer.Option(metavar="N", min=1, help="CPU threads of torch.")] = None,
     device: Annotated[str, typer.Option(metavar="NAME", help="auto, cpu, cuda, ...")] = "auto",
@@ -82,7 +82,7 @@ def generation(
             result["inputs"] = {"form": inputs, "objects": objects, "workers": workers}
             runs = tuple(itertools.product(evaluations or (model.config.sampling.steps,), sizes or (), forms or ()))
             _rates(model, repeated, runs, loop, result, save)
-            result |= _quality(model, source, view, quality)
+            result |= _quality(model, source, view, compared)
         save()
     return 0
 

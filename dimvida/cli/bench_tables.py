@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 from typing import TYPE_CHECKING, Any
 
-from dimvida.cli.output import WIDTH, console, new_table
+from dimvida.cli.output import WIDTH, console, new_table, plus_minus
 
 if TYPE_CHECKING:
     from dimvida.benchmark.end_to_end import Stage
@@ -117,19 +117,20 @@ def print_end_to_end(stages: list[Stage], failed: dict[str, str]) -> None:
 def quality_heading() -> str:
     """Above the lines of ``quality_line``."""
     columns = ("solver", "steps", "PSNR true", "PSNR ref.", "LFD true", "LFD ref.")
-    return "{:22} {:>5} {:>14} {:>14} {:>10} {:>10}".format(*columns)
+    line = "-" if console().options.ascii_only else "─"
+    return " {:22} {:>5} {:>14} {:>14} {:>9} {:>9}\n ".format(*columns) + 78 * line
 
 
 def quality_line(quality: Quality, name: str | None = None) -> str:
     """One measurement of ``dimvida bench solvers``, printed as soon as it is there."""
     reference = "" if quality.psnr_reference is None else _score(quality.psnr_reference)
     distance = "" if quality.distance_reference is None else _number(quality.distance_reference)
-    start = f"{name or quality.solver:22} {quality.steps:>5} {_score(quality.psnr_true):>14} {reference:>14}"
-    return f"{start} {_number(quality.distance_true):>10} {distance:>10}".rstrip()
+    start = f" {name or quality.solver:22} {quality.steps:>5} {_score(quality.psnr_true):>14} {reference:>14}"
+    return f"{start} {_number(quality.distance_true):>9} {distance:>9}".rstrip()
 
 
 def _score(score: Score) -> str:
-    return f"{score.mean:.2f} ± {score.standard_error:.2f}"
+    return f"{score.mean:.2f} {plus_minus()} {score.standard_error:.2f}"
 
 
 def _print_deviations(result: BatchResult) -> None:

@@ -10,9 +10,10 @@ import typer
 
 from dimvida.cli import classify_options as options
 from dimvida.cli.device import resolve_device
+from dimvida.cli.evaluate_tables import print_judge
 from dimvida.cli.evaluation_data import require_readable
 from dimvida.cli.names import parse_names, parse_numbers
-from dimvida.cli.progress import announce, watcher
+from dimvida.cli.progress import announce, note, watcher
 from dimvida.cli.provenance import command_line, software_versions
 from dimvida.data.sample import locate, require_apart
 from dimvida.errors import InputError
@@ -40,7 +41,7 @@ def classify(
     beyond: options.Beyond = None,
     samples_per_view: options.SamplesPerView = 4,
     sampler_steps: options.SamplerSteps = None,
-    coherence_classifier: options.CoherenceClassifier = None,
+    judge_: options.Judge = None,
     steps: options.Steps = None,
     solver: options.Solver = None,
     backend: options.Backend = "auto",
@@ -92,13 +93,15 @@ def classify(
     require_apart(locate(data), out, around=True)
     require_writable_folder("--out", out)
     check_folder(out)
-    judge = None if coherence_classifier is None else load_classifier(coherence_classifier)
+    judge = None if judge_ is None else load_classifier(judge_)
     model = load(checkpoint, resolve_device(device))
     settings = resolve_settings(model, steps=steps, solver=solver, seed=seed, batch=batch, backend=backend, dtype=dtype)
     sampler = Sampler(settings.solver, settings.steps, seed, settings.backend, settings.dtype, settings.batch)
     questions = questions.with_sampler_steps(sampler.steps)
     for count in questions.sampler_steps:
         step_table(sampler.solver, count)  # raises for what it cannot do
+    if judge is not None:
+        print_judge(judge, judge_, model.image_size)
     roles = assign_roles(data, model.config.provenance, partition=partition, split=split, c_share=c_share, seed=seed)
     with Interrupt(minutes, announce) as interrupt, contextlib.ExitStack() as bars:
 
@@ -106,9 +109,13 @@ def classify(
             bars.close()  # a bar would be drawn through it
             print(line, flush=True)
 
+        def tell(line: str) -> None:
+            bars.close()
+            note(line)
+
         experiment = Experiment(
             out, data, roles, model, sampler, config, questions, watcher(bars), interrupt, say,
-            judge=judge, limit=limit,
+            tell, judge=judge, limit=limit,
         )  # fmt: skip
         try:
             results = experiment.run(command_line(context), software_versions())

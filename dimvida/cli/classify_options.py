@@ -39,7 +39,7 @@ SamplerSteps = Annotated[str | None, _option(_STUDY, "Of steps: which; default: 
 Minutes = Annotated[float, _option(_STUDY, "Stop after M minutes; 0: never.", metavar="M")]
 
 CheckpointOption = Annotated[str, _option(_MODEL, "Default: bundled.", "--checkpoint", metavar="DIR")]
-CoherenceClassifier = Annotated[Path | None, _option(_MODEL, "Its judge; default: made of d.", metavar="DIR")]
+Judge = Annotated[Path | None, _option(_MODEL, "Its classifier; default: made of d.", "--judge", metavar="DIR")]
 Steps = Annotated[int | None, _option(_MODEL, "Evaluations; default: its own.", metavar="N")]
 Solver = Annotated[str | None, _option(_MODEL, "Such as ddim; default: its own.", metavar="NAME")]
 Backend = Annotated[str, _option(_MODEL, "auto, eager or fused.", metavar="NAME")]

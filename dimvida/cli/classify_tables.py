@@ -7,7 +7,7 @@ from typing import Any
 
 from rich.table import Table
 
-from dimvida.cli.output import console, new_table
+from dimvida.cli.output import console, new_table, plus_minus
 from dimvida.data.source import counted
 
 TITLES = {
@@ -45,7 +45,7 @@ def _is_first_of(table: str, cell: dict[str, Any], firsts: dict[tuple[str, str],
 
 def _paper_table(title: str, cells: Sequence[dict[str, Any]], results: dict[str, Any]) -> Table:
     seeds = len(cells[0]["accuracy"]["values"])
-    spread = f" ± deviation over {seeds} seeds" if seeds > 1 else ", 1 seed"
+    spread = f" {plus_minus()} deviation over {seeds} seeds" if seeds > 1 else ", 1 seed"
     average = next(cell["average"] for cell in cells if cell["test"] == "ea")
     title = f"{title}: accuracy in %{spread}; ea: mean of {len(results['view_names'])} views' {average}"
     table = _table(title, ("classifier", "trained on", "steps", "e", "ea"))
@@ -108,7 +108,7 @@ def _tested(cell: dict[str, Any]) -> str:
 
 def _accuracy(cell: dict[str, Any]) -> str:
     mean, deviation = cell["accuracy"]["mean"], cell["accuracy"]["deviation"]
-    return f"{100 * mean:.2f}" + ("" if deviation is None else f" ± {100 * deviation:.2f}")
+    return f"{100 * mean:.2f}" + ("" if deviation is None else f" {plus_minus()} {100 * deviation:.2f}")
 
 
 def _p(p: float) -> str:

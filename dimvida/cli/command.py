@@ -10,7 +10,15 @@ from typer.core import TyperCommand
 
 from dimvida.errors import InputError
 
-OLD_SPELLINGS = {"--input": "--data", "--output": "--out", "--budget": "--minutes"}
+OLD_SPELLINGS = {
+    "--input": "--data",
+    "--output": "--out",
+    "--budget": "--minutes",
+    "--classifier": "--judge",
+    "--coherence-classifier": "--judge",
+    "--json": "--print-json",
+    "--quality": "--compared",
+}
 """Options by the names that they once had, which go on to work where a command has no option of that name."""
 
 
@@ -18,7 +26,7 @@ class Command(TyperCommand):
     """A command of one name for one thing, which takes paths as people write them."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Parse as click does, after old spellings are replaced; then expand ``~`` in texts and paths.
+        """Parse as click does, after old spellings are replaced and ``~`` is expanded.
 
         Raises:
             InputError: A value is a web address.
@@ -27,10 +35,22 @@ class Command(TyperCommand):
             value = word.partition("=")[2] if word.startswith("--") else word
             if re.match(r"[A-Za-z][\w+.-]*://", value):  # as a path it would lose a slash, and be another
                 raise InputError(f"{word}: web addresses are not read; download it, and give the file or folder")
-        rest = super().parse_args(ctx, self._in_new_words(args))
-        for name, value in ctx.params.items():
-            ctx.params[name] = _expanded(value)
-        return rest
+        return super().parse_args(ctx, [_expanded(word) for word in self._in_new_words(args)])
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        """The options; flags among them show no type, as if they took a value."""
+        params = super().get_params(ctx)
+        for param in params:
+            if getattr(param, "is_flag", False):
+                param.metavar = ""
+        return params
+
+    def get_help_option(self, ctx: Any) -> Any:
+        """``--help``, which names the options of all commands too."""
+        option = super().get_help_option(ctx)
+        if option is not None:
+            option.help = "Show this. Everywhere: -q, -V, --debug."
+        return option
 
     def _in_new_words(self, args: list[str]) -> list[str]:
         options = {name for param in self.params for name in param.opts}
@@ -43,12 +63,11 @@ class Command(TyperCommand):
         return words + args[end:]
 
 
-def _expanded(value: Any) -> Any:
-    if isinstance(value, (list, tuple)):
-        return type(value)(map(_expanded, value))
-    if not isinstance(value, (str, Path)) or not str(value).startswith("~"):
-        return value
+def _expanded(word: str) -> str:
+    option, equals, value = word.partition("=") if word.startswith("--") else ("", "", word)
+    if not value.startswith("~"):
+        return word
     try:
-        return type(value)(Path(value).expanduser())
+        return f"{option}{equals}{Path(value).expanduser()}"
     except RuntimeError:  # nobody is called so; a file may be
-        return value
+        return word

@@ -33,11 +33,13 @@ def _be_quiet(value: bool) -> None:
 @app.callback()
 def _options(
     quiet: Annotated[
-        bool, typer.Option("--quiet", "-q", callback=_be_quiet, help="No progress and no notes; errors stay.")
+        bool,
+        typer.Option("--quiet", "-q", metavar="", callback=_be_quiet, help="No progress and no notes; errors stay."),
     ] = False,
-    debug: Annotated[bool, typer.Option("--debug", help="Show the full trace of an error.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", metavar="", help="Show the full trace of an error.")] = False,
     version: Annotated[
-        bool, typer.Option("--version", "-V", callback=_print_version, is_eager=True, help="Print the version.")
+        bool,
+        typer.Option("--version", "-V", metavar="", callback=_print_version, is_eager=True, help="Print the version."),
     ] = False,
 ) -> None:
     pass

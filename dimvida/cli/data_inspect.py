@@ -19,20 +19,21 @@ if TYPE_CHECKING:
     from dimvida.data.summary import SourceSummary
 
 SAMPLE = 256
-SHOWN = 10  # unreadable files; --json has all
+SHOWN = 10  # unreadable files; --print-json has all
 
 
 def inspect(
-    path: Annotated[Path, typer.Argument(help="Folder or zip file: multi-view, single-view or NMR.")],
-    split: Annotated[str | None, typer.Option(help="Only this split.")] = None,
-    view: Annotated[str | None, typer.Option(help="The view of all images of a single-view set.")] = None,
-    sheet: Annotated[
-        Path | None,
-        typer.Option(help="Contact sheet; NAME-sheet.png by default, beside the data.", show_default=False),
+    path: Annotated[Path, typer.Argument(metavar="PATH", help="Folder or zip file: multi-view, single-view or NMR.")],
+    split: Annotated[str | None, typer.Option(metavar="NAME", help="Only this split.")] = None,
+    view: Annotated[
+        str | None, typer.Option(metavar="NAME", help="The view of all images of a single-view set.")
     ] = None,
-    rows: Annotated[int, typer.Option(min=0, max=200, help="Objects on the sheet; 0 for no sheet.")] = 8,
+    sheet: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Contact sheet; by default NAME-sheet.png, never in PATH.")
+    ] = None,
+    rows: Annotated[int, typer.Option(metavar="N", min=0, max=200, help="Objects on the sheet; 0 for no sheet.")] = 8,
     check: Annotated[bool, typer.Option("--check", help="Decode every image, not only a sample.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: Annotated[bool, typer.Option("--print-json", help="Print JSON.")] = False,
 ) -> int:
     """Print what a data set holds and draw a contact sheet.
 
@@ -46,7 +47,7 @@ def inspect(
     if sheet is not None:
         require_apart(locate(path), sheet, "--sheet")
     source = open_source(path, split=split, view=view)
-    path = source.path
+    given, path = path, source.path  # which differ for the sample, whose folder has another name
     if check:
         total = sum(len(record.views) for record in source.records)
         with ProgressBar("checking", total, "images") as bar:
@@ -55,10 +56,10 @@ def inspect(
         summary = summarise(source, SAMPLE)
     if rows:
         if sheet is None:
-            sheet = Path(f"{path.stem if path.is_file() else path.resolve().name}-sheet.png")
+            sheet = Path(f"{given.stem if path.is_file() else given.resolve().name}-sheet.png")
             if path.is_dir() and sheet.resolve().is_relative_to(path.resolve()):
                 sheet = path.resolve().parent / sheet  # in the data, it would be one of their images the next time
-        header = f"{path.resolve().name}: {len(source)} objects, {len(source.view_names)} views"
+        header = f"{given.resolve().name}: {len(source)} objects, {len(source.view_names)} views"
         save_contact_sheet(draw_contact_sheet(example_rows(source, rows), header=header), sheet)
     else:
         sheet = None
@@ -151,4 +152,4 @@ def _print_unreadable(summary: SourceSummary) -> None:
     for location, reason in summary.unreadable[:SHOWN]:
         print(f"  {location}: {reason}")
     if len(summary.unreadable) > SHOWN:
-        print(f"  and {len(summary.unreadable) - SHOWN} more; --json lists all")
+        print(f"  and {len(summary.unreadable) - SHOWN} more; --print-json lists all")

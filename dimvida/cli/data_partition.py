@@ -21,12 +21,14 @@ if TYPE_CHECKING:
 
 
 def partition(
-    path: Annotated[Path, typer.Argument(help="Folder or zip file: multi-view, single-view or NMR.")],
+    path: Annotated[Path, typer.Argument(metavar="PATH", help="Folder or zip file: multi-view, single-view or NMR.")],
     out: Annotated[Path, typer.Option(metavar="FILE", help="Partition file to write (JSON).")],
-    fractions: Annotated[str, typer.Option(help="Fractions of d, c and e.")] = "0.6,0.2,0.2",
-    seed: Annotated[int, typer.Option(help="Seed of the choice.")] = 0,
-    split: Annotated[str | None, typer.Option(help="Only objects of this split.")] = None,
-    view: Annotated[str | None, typer.Option(help="The view of all images of a single-view set.")] = None,
+    fractions: Annotated[str, typer.Option(metavar="LIST", help="Fractions of d, c and e.")] = "0.6,0.2,0.2",
+    seed: Annotated[int, typer.Option(metavar="S", help="Seed of the choice.")] = 0,
+    split: Annotated[str | None, typer.Option(metavar="NAME", help="Only objects of this split.")] = None,
+    view: Annotated[
+        str | None, typer.Option(metavar="NAME", help="The view of all images of a single-view set.")
+    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing file.")] = False,
     skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Files left out are no error.")] = False,
 ) -> int:

@@ -40,7 +40,7 @@ USUAL_NVCC = Path("/usr/local/cuda/bin/nvcc")
 REBUILD = "pip install --force-reinstall --no-deps ."
 
 
-def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> int:
+def doctor(as_json: Annotated[bool, typer.Option("--print-json", help="Print JSON.")] = False) -> int:
     """Print what is installed, what the native kernels can do here, and how to change it."""
     facts = examine()
     if as_json:

@@ -13,6 +13,7 @@ from dimvida.cli.evaluate_tables import (
     judge_to_dict,
     print_classes,
     print_judge,
+    print_note,
     print_notes,
     print_scores,
     print_views,
@@ -47,7 +48,9 @@ def evaluate(
     known: Annotated[str | None, typer.Option(metavar="LIST", help="How many are known, as 1,2; default: any.")] = None,
     subsets: Annotated[int, typer.Option(metavar="N", min=1, help="More sets are sampled.")] = 100,
     metrics: Annotated[str | None, typer.Option(metavar="LIST", help="Default: all that can be had.")] = None,
-    classifier: Annotated[Path | None, typer.Option(metavar="DIR", help="For coherence, feature_frechet.")] = None,
+    judge_: Annotated[
+        Path | None, typer.Option("--judge", metavar="DIR", help="For coherence, feature_frechet.")
+    ] = None,
     inception_weights: Annotated[Path | None, typer.Option(metavar="FILE", help="FID's; else downloaded.")] = None,
     lpips_weights: Annotated[Path | None, typer.Option(metavar="FILE", help="SqueezeNet's; else downloaded.")] = None,
     steps: Annotated[int | None, typer.Option(metavar="N", help="Default: the checkpoint's.")] = None,
@@ -106,9 +109,9 @@ def evaluate(
     complete = complete_objects(source, views)
     require_given(SQUEEZENET, lpips_weights)
     require_given(INCEPTION, inception_weights)
-    judge = None if classifier is None else load_classifier(classifier)
+    judge = None if judge_ is None else load_classifier(judge_)
     if judge is not None:
-        require_known(classes, judge.classes, f"--classifier {classifier}")
+        require_known(classes, judge.classes, f"--judge {judge_}")
     objects, bad = read_objects(source, model, limit)
     splits = ", ".join(source.splits) or "no split"
     print(
@@ -118,9 +121,9 @@ def evaluate(
     print_wrapped(f"views: {', '.join(views)}")
     strange = unfamiliar(model, objects, classes)
     for line in strange:
-        print_wrapped(f"note: {line}")
+        print_note(line)
     if judge is not None:
-        print_judge(judge, classifier, model.image_size)
+        print_judge(judge, judge_, model.image_size)
     measured = build_metrics(
         model.image_size,
         classes,

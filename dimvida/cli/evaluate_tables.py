@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table
 
 from dimvida.cli.bench_tables import print_wrapped
-from dimvida.cli.output import console, new_table
+from dimvida.cli.output import console, new_table, plus_minus
+from dimvida.cli.progress import is_quiet
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -56,7 +57,7 @@ def judge_to_dict(judge: ImageClassifier) -> dict[str, Any]:
 def print_scores(evaluation: Evaluation) -> None:
     """The scores by number of known views, with the ceiling and what is known of the true views."""
     measured = evaluation.reconstruction
-    title = "mean over views ± half of the 95 % interval"
+    title = f"mean over views {plus_minus()} half of the 95 % interval"
     for names in (SIMILARITY, JUDGEMENT):
         shown = [name for name in names if name in measured]
         if not shown:
@@ -89,24 +90,29 @@ def print_classes(evaluation: Evaluation, classes: Sequence[str]) -> None:
     _print_breakdown("class", rows)
 
 
+def print_note(text: str) -> None:
+    """A wrapped note, where notes are wanted."""
+    if not is_quiet():
+        print_wrapped(f"note: {text}")
+
+
 def print_notes(evaluation: Evaluation, reasons: dict[str, str]) -> None:
     """What a reader has to know: drawn sets, few pictures, equal pictures, metrics that are not there."""
     for entry in evaluation.known:
         if len(entry.subsets) < entry.subsets_total:
-            print_wrapped(
-                f"note: {entry.known} known: {len(entry.subsets)} of {entry.subsets_total} sets, drawn at random "
-                "(--subsets)"
+            print_note(
+                f"{entry.known} known: {len(entry.subsets)} of {entry.subsets_total} sets, drawn at random (--subsets)"
             )
         fid = entry.scores.get("fid")
         if fid is not None and fid.count < FID_PICTURES:
-            print_wrapped(
-                f"note: {entry.known} known: FID of {fid.count} pictures; with fewer than {FID_PICTURES} it is far "
-                "too high and compares only with FID of as many"
+            print_note(
+                f"{entry.known} known: FID of {fid.count} pictures; with fewer than {FID_PICTURES} it is far too high "
+                "and compares only with FID of as many"
             )
     psnr = [scores["psnr"] for scores in _all(evaluation) if "psnr" in scores]
     equal = sum(estimate.equal or 0 for estimate in psnr)
     if equal:
-        print_wrapped(f"note: {equal} views equal the true ones exactly; PSNR is infinite there and leaves them out")
+        print_note(f"{equal} views equal the true ones exactly; PSNR is infinite there and leaves them out")
     for name, reason in reasons.items():
         print_wrapped(f"not available: {HEADINGS[name][0].partition(',')[0]}: {reason}")
 
@@ -149,7 +155,7 @@ def _cell(estimate: Estimate, digits: int, factor: int) -> str:
         return "-"
     value = f"{factor * estimate.mean:.{digits}f}"
     half = estimate.half_width
-    return value if math.isnan(half) else f"{value} ± {factor * half:.{digits}f}"
+    return value if math.isnan(half) else f"{value} {plus_minus()} {factor * half:.{digits}f}"
 
 
 def _all(evaluation: Evaluation) -> list[Scores]:

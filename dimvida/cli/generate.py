@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from dimvida.cli import generate_options as opt
 from dimvida.cli.device import resolve_device
-from dimvida.cli.generate_checks import check_member, check_needed, check_sheet, parse_batch
+from dimvida.cli.generate_checks import check_member, check_sheet, parse_batch
 from dimvida.cli.generate_ranks import stop_in_order
 from dimvida.cli.names import parse_names
 from dimvida.cli.progress import ProgressBar, note
@@ -24,8 +24,8 @@ SKIPS_SHOWN = 20  # on the screen; the report lists all
 
 
 def generate(
-    input_: opt.Input = None,
-    output: opt.Output = None,
+    input_: opt.Input,
+    output: opt.Output,
     view: opt.View = None,
     target: opt.Target = None,
     split: opt.Split = None,
@@ -55,11 +55,6 @@ def generate(
     truth: opt.Truth = None,
 ) -> int:
     """Generate missing views of objects; the same command again continues."""
-    if verify is not None:
-        from dimvida.cli.generate_verify import verify_output
-
-        return verify_output(verify)
-    check_needed(input_, output)
     check_sheet(sheet, sheet_rows)
     check_member(shard, overwrite, sheet)
     given, targets, rows = parse_names("--view", view), parse_names("--target", target), parse_batch(batch)

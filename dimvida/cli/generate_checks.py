@@ -10,13 +10,6 @@ from dimvida.files import require_writable_file, require_writable_folder
 SHEET_SUFFIXES = (".png", ".jpg")
 
 
-def check_needed(input_: str | None, output: Path | None) -> None:
-    """Raise InputError where an option is missing that only --verify does without."""
-    for option, value in (("--data", input_), ("--out", output)):
-        if value is None:
-            raise InputError(f"Missing option '{option}'.")
-
-
 def check_sheet(sheet: Path | None, rows: int) -> None:
     """Raise InputError for a sheet that could not be written at the end."""
     if rows < 1:

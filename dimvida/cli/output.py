@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,14 +15,22 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 WIDTH = 80
+_ASCII_BOX = "    \n    \n -- \n    \n    \n    \n    \n    \n"  # rich's SIMPLE_HEAD
 
 
 def new_table(*headings: str, title: str = "", **options: Any) -> Table:
-    """An empty table in the one style of all commands; ``options`` are rich's."""
+    """An empty table in the one style of all commands, as wide as its title; ``options`` are rich's."""
     from rich import box
     from rich.table import Table
 
-    look = {"box": box.SIMPLE_HEAD, "padding": (0, 1, 0, 0), "pad_edge": False, "title_justify": "left"}
+    look = {
+        "box": box.Box(_ASCII_BOX, ascii=True) if console().options.ascii_only else box.SIMPLE_HEAD,
+        "padding": (0, 1, 0, 0),
+        "pad_edge": False,
+        "title_justify": "left",
+    }
+    if title:  # a title is wrapped at the width of its table
+        look["min_width"] = min(len(title), WIDTH)
     return Table(*headings, title=title or None, title_style="", **look | options)
 
 
@@ -30,6 +39,15 @@ def console() -> Console:
     from rich.console import Console
 
     return Console(width=WIDTH, highlight=False)
+
+
+def plus_minus() -> str:
+    """``±``, or what stands for it where standard output has no such character."""
+    try:
+        "±".encode(sys.stdout.encoding or "ascii")
+    except UnicodeEncodeError:
+        return "+-"
+    return "±"
 
 
 def write_json(path: Path, result: dict[str, Any]) -> None:

@@ -29,6 +29,11 @@ def be_quiet(quiet: bool = True) -> None:
     _quiet = quiet
 
 
+def is_quiet() -> bool:
+    """Whether no progress and no notes are wanted."""
+    return _quiet
+
+
 def note(text: str, file: TextIO | None = None) -> None:
     """A line about what is unusual, by default on standard output; nothing where that is not asked for."""
     if not _quiet:
@@ -57,7 +62,8 @@ class ProgressBar:
 
     def __enter__(self) -> ProgressBar:
         self._began = self._last_line = time.monotonic()
-        if self._console.is_terminal and not _quiet:
+        # A dumb terminal shows a bar but once, at its end.
+        if self._console.is_terminal and not self._console.is_dumb_terminal and not _quiet:
             self._bar = Progress(
                 TextColumn("{task.description}"),
                 BarColumn(bar_width=None),

@@ -37,12 +37,10 @@ def train(
     data: Annotated[
         Path | None, typer.Option(metavar="PATH", help="A folder, a zip, or NMR; --resume knows it.")
     ] = None,
-    preset: Annotated[
-        str | None, typer.Option(metavar="NAME", help="paper, small or tiny. [default: small]", show_default=False)
-    ] = None,
+    preset: Annotated[str | None, typer.Option(metavar="NAME", help="paper, small (default) or tiny.")] = None,
     stage: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="all, autoencoder, diffusion, classifier. [default: all]"),
+        typer.Option(metavar="NAME", help="all (default), autoencoder, diffusion, classifier."),
     ] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue where this run stopped; it knows its other options.")
@@ -60,7 +58,7 @@ def train(
     init: Annotated[str | None, typer.Option(metavar="DIR", help="Start from this checkpoint.")] = None,
     classifier: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="What --stage classifier trains. [default: resnet18]"),
+        typer.Option(metavar="NAME", help="What --stage classifier trains; default: resnet18."),
     ] = None,
     weights: Annotated[str | None, typer.Option(metavar="FILE", help="Its first weights; or 'imagenet'.")] = None,
     minutes: Annotated[float, typer.Option(metavar="M", help="Stop after M minutes; 0: never.")] = 0,

@@ -159,11 +159,11 @@ class _Maker:
 
     def _make_judge(self) -> None:
         if self.classifier is None:
-            raise Unavailable("needs a classifier of these classes; train one and give its folder with --classifier")
+            raise Unavailable("needs a classifier of these classes; train one and give its folder with --judge")
         if self.metrics.judge is None:
-            network, where = self.classifier, "--classifier"
+            network, where = self.classifier, "--judge"
             if not isinstance(network, ImageClassifier):
-                network, where = load_classifier(network), f"--classifier {network}"
+                network, where = load_classifier(network), f"--judge {network}"
             self.metrics.judge = Judge(network, network.classes, self.classes, where, self.metrics.device)
 
 

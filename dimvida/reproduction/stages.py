@@ -105,7 +105,7 @@ class StageMaker:
             EVALUATION,
             (
                 *("evaluate", *self._parts(), "--checkpoint", str(self.out / MODEL)),
-                *("--classifier", str(self.out / MODEL / CLASSIFIER), *weights, *limit),
+                *("--judge", str(self.out / MODEL / CLASSIFIER), *weights, *limit),
                 *("--out", str(self.out / EVALUATION), "--overwrite", "--seed", str(self.settings.seed)),
                 *self._machine(),
             ),
@@ -120,7 +120,7 @@ class StageMaker:
             CLASSIFICATION,
             (
                 *("classify", *self._parts(), "--checkpoint", str(self.out / MODEL)),
-                *("--coherence-classifier", str(self.out / MODEL / CLASSIFIER)),
+                *("--judge", str(self.out / MODEL / CLASSIFIER)),
                 *("--out", str(self.out / CLASSIFICATION), "--preset", settings.preset),
                 *("--classifiers", settings.classifiers, *weights),
                 *("--seeds", str(settings.seeds), "--seed", str(settings.seed)),

@@ -42,7 +42,7 @@ def bench(dimvida, tiny_checkpoint: Path, objects: Path, tmp_path: Path):
 
 
 def test_rates_shares_the_plain_loop_and_its_quality(bench):
-    result = bench("--objects", 10, "--batch", "4,8", "--loop", 3, "--quality", 3)
+    result = bench("--objects", 10, "--batch", "4,8", "--loop", 3, "--compared", 3)
     runs = result["runs"]
     assert [(run["format"], run["batch"]) for run in runs] == [
         *((form, batch) for batch in (4, 8) for form in ("imagefolder", "webdataset", "npy")),
@@ -63,14 +63,16 @@ def test_rates_shares_the_plain_loop_and_its_quality(bench):
 
 
 def test_every_number_of_steps_is_timed(bench):
-    runs = bench("--objects", 4, "--batch", 4, "--format", "npy", "--steps", "2,5", "--loop", 0, "--quality", 0)["runs"]
+    runs = bench("--objects", 4, "--batch", 4, "--format", "npy", "--steps", "2,5", "--loop", 0, "--compared", 0)[
+        "runs"
+    ]
     assert [(run["steps"], run["format"], run["batch"]) for run in runs] == [(2, "npy", 4), (5, "npy", 4)]
 
 
 def test_array_inputs_reading_processes_and_a_presets_model(dimvida, objects: Path, tmp_path: Path):
     file = tmp_path / "result.json"
     options = ["--data", objects, "--inputs", "npy", "--workers", 1, "--preset", "tiny", "--steps", 2, "--json", file]
-    options += ["--objects", 9, "--batch", 4, "--format", "npy,webdataset", "--loop", 0, "--quality", 0]
+    options += ["--objects", 9, "--batch", 4, "--format", "npy,webdataset", "--loop", 0, "--compared", 0]
     done = dimvida("bench", "generation", *options, "--device", "cpu")
     assert done.code == 0, done
     result = json.loads(file.read_text())

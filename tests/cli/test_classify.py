@@ -172,7 +172,7 @@ def test_a_classifier_that_was_trained_before_can_judge(
 ):
     out, _ = finished
     judge = next((out / "classifiers").glob("judge-*"))
-    arguments = ["--coherence-classifier", str(judge), "--seeds", "1", "--set", "classifier_stage.steps=1"]
+    arguments = ["--judge", str(judge), "--seeds", "1", "--set", "classifier_stage.steps=1"]
     result = command(*study(shades, tmp_path / "study", tiny_checkpoint, *arguments))
     assert (result.code, result.errors) == (0, [])
     assert results(tmp_path / "study")["coherence"] == results(out)["coherence"]
@@ -250,7 +250,7 @@ def test_killed_or_stopped_it_ends_in_the_same_result(
         (("--beyond", "augmentation", "--set", "classifier_stage.augment=trivial-augment-wide"), "compares with none"),
         (("--seeds", "0"), "--seeds 0"),
         (("--limit", "1"), "--limit 1: must be at least 2"),
-        (("--coherence-classifier", "nowhere"), "nowhere: no classifier there"),
+        (("--judge", "nowhere"), "nowhere: no classifier there"),
         (("--partition", "none.json"), "none.json: cannot be read"),
         (("--set", "classifier_stage.lr=0"), "lr must be above 0"),
         (("--minutes", "-1"), "--minutes -1: must not be negative"),

@@ -147,7 +147,7 @@ def all_weights(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     torch.save(squeezenet1_1().state_dict(), root / "squeezenet.pth")
     return {
         "--checkpoint": root / "model",
-        "--classifier": root / "classifier",
+        "--judge": root / "classifier",
         "--lpips-weights": root / "squeezenet.pth",
         "--inception-weights": write_inception(root / "inception.pth"),
     }
@@ -209,7 +209,7 @@ def test_the_test_split_is_the_default(evaluate, tmp_path: Path, write_objects):
         (("--steps", "0"), "steps must be at least 1"),
         (("--by", "colour"), "--by colour: choose from view, class"),
         (("--metrics", "psnr,beauty"), "--metrics beauty: choose from psnr"),
-        (("--classifier", "nowhere"), "nowhere: no classifier there"),
+        (("--judge", "nowhere"), "nowhere: no classifier there"),
         (("--inception-weights", "nowhere.pth"), "--inception-weights nowhere.pth: cannot be read"),
     ],
 )
@@ -244,7 +244,7 @@ def test_the_judge_is_introduced_before_it_works(dimvida, evaluate, objects: Pat
     torch.manual_seed(0)
     classifier = build_classifier("mobilenet-v3-small", ("table", "chair"), image_size=32, channels=3)
     save_classifier(tmp_path / "classifier", classifier, {})
-    options = ("--known", "3", "--metrics", "coherence", "--classifier", tmp_path / "classifier")
+    options = ("--known", "3", "--metrics", "coherence", "--judge", tmp_path / "classifier")
     result = evaluate(objects, *options, "--json", tmp_path / "scores.json")
     assert result.code == 0, result.err
     said = " ".join(result.out.split())
@@ -276,7 +276,7 @@ def test_what_the_model_was_not_trained_on_is_said(dimvida, objects: Path, tiny_
 
 def test_a_classifier_of_other_classes_is_refused_before_the_work(evaluate, objects: Path, tmp_path: Path):
     save_classifier(tmp_path / "classifier", build_classifier("mobilenet-v3-small", ("Chair", "table")), {})
-    result = evaluate(objects, "--classifier", tmp_path / "classifier")
+    result = evaluate(objects, "--judge", tmp_path / "classifier")
     assert result.code == 2 and result.out == ""
     assert "does not know the class 'chair' of the data; it knows Chair, table; 'Chair' is spelled" in result.errors[0]
 

@@ -6,9 +6,13 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
+import typer
 
+NEED_NOTHING = [("bench", "sampling"), ("bench", "generation"), ("bench", "training")]
 COMMANDS = [
     (),
     ("generate",),
@@ -60,9 +64,9 @@ def test_help_needs_no_torch():
     assert subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == 0
 
 
-@pytest.mark.parametrize("option", ["--version", "-V"])
-def test_version(dimvida, option: str):
-    result = dimvida(option)
+@pytest.mark.parametrize("arguments", [("--version",), ("-V",), ("generate", "-V"), ("data", "render", "--version")])
+def test_version(dimvida, arguments: tuple[str, ...]):
+    result = dimvida(*arguments)
     assert result.code == 0
     assert re.fullmatch(r"dimvida \d+\.\d+\.\d+\S*\n", result.out)
 
@@ -82,6 +86,55 @@ def test_wrong_usage_is_one_line(dimvida, arguments, named):
     assert result.code == 2
     assert len(result.err.splitlines()) == 1
     assert named in result.errors[0]
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_help_says_what_is_needed_and_which_options_all_have(dimvida, command: tuple[str, ...]):
+    text = " ".join(re.sub(r"[│╭╰─╮╯]", " ", dimvida(*command, "--help").out).split())
+    if command not in [(), ("bench",), ("data",)]:
+        assert "Everywhere: -q, -V, --debug." in text
+        assert "<bool>" not in text  # a flag takes no value
+        lacking = dimvida(*command).errors if command not in [("doctor",), *NEED_NOTHING] else []
+        for line in lacking:
+            name = re.search(r"'([^']+)'", line)[1]
+            assert re.search(rf"\* +{re.escape(name)} ", text), line
+
+
+def test_help_loses_nothing_of_a_text():
+    """In brackets it would be taken for markup."""
+    from dimvida.cli.commands import app
+
+    for command in walk(typer.main.get_command(app)):
+        for param in command.params:
+            assert not re.search(r"\[[a-z/]", getattr(param, "help", None) or ""), param.name
+
+
+def walk(command) -> Iterator[Any]:
+    yield command
+    for inner in getattr(command, "commands", {}).values():
+        yield from walk(inner)
+
+
+def test_one_thing_has_one_name(dimvida):
+    """What a command judges with, and what it writes numbers to."""
+    for command in COMMANDS:
+        text = dimvida(*command, "--help").out
+        assert not re.search(r"--(coherence-classifier|input|output)\b", text)
+        assert re.search(r"--json +FILE", text) or not re.search(r"--json\b", text)
+    for command in ("evaluate", "classify"):
+        assert re.search(r"--judge +DIR", dimvida(command, "--help").out)
+
+
+@pytest.mark.parametrize("option", ["--judge", "--classifier", "--coherence-classifier"])
+def test_old_names_of_the_judge(dimvida, tmp_path, objects, option: str):
+    result = dimvida("evaluate", "--data", objects, "--known", 1, option, tmp_path / "nowhere")
+    assert result.code == 2 and "nowhere: no classifier there" in result.errors[0]
+
+
+def test_verify_needs_no_other_option(dimvida, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    result = dimvida("generate", "--verify=~/nope")
+    assert result.code == 2 and str(tmp_path / "nope") in result.errors[0]
 
 
 def test_old_spellings_work_and_are_not_shown(dimvida, tmp_path, objects):

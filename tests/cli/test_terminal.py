@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -72,9 +73,26 @@ def test_any_encoding_of_the_terminal(command, tmp_path: Path, encoding: str):
 
 @pytest.mark.parametrize("encoding", ["ascii", "utf-8"])
 def test_printed_json_stays_json(images, tmp_path: Path, encoding: str):
-    arguments = [sys.executable, "-m", "dimvida", "data", "inspect", str(images), "--json"]
+    arguments = [sys.executable, "-m", "dimvida", "data", "inspect", str(images), "--print-json", "--rows", "0"]
     done = subprocess.run(arguments, capture_output=True, env=os.environ | {"PYTHONIOENCODING": encoding})
     assert "stühle-椅子" in json.dumps(json.loads(done.stdout.decode(encoding)), ensure_ascii=False)
+
+
+@pytest.mark.parametrize(("encoding", "rule"), [("ascii", "---"), ("utf-8", "───")])
+def test_tables_look_the_same_with_few_characters(images, encoding: str, rule: str):
+    arguments = [sys.executable, "-m", "dimvida", "data", "inspect", str(images), "--rows", "0"]
+    done = subprocess.run(arguments, capture_output=True, env=os.environ | {"PYTHONIOENCODING": encoding})
+    lines = done.stdout.decode(encoding).splitlines()
+    heading = next(number for number, line in enumerate(lines) if line.startswith(" class "))
+    assert lines[heading + 1].startswith(f" {rule}") and "|" not in lines[heading] and "\\u2500" not in str(lines)
+
+
+def test_plus_and_minus_fit_the_terminal():
+    code = "from dimvida.cli.output import plus_minus; print(plus_minus())"
+    for encoding, text in (("ascii", "+-"), ("latin-1", "±"), ("utf-8", "±")):
+        environment = os.environ | {"PYTHONIOENCODING": encoding}
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, env=environment)
+        assert done.stdout.decode(encoding).strip() == text
 
 
 @pytest.mark.parametrize("stream", ["stdout", "stderr"])
@@ -136,3 +154,26 @@ def test_quiet_leaves_results_and_errors(dimvida, images, tmp_path: Path, tiny_c
         assert len(result.err.splitlines()) == 1 and "cannot be read" in result.errors[0]
         assert len(result.out.splitlines()) == 1 and result.out.startswith("done: ")
     assert "generating" in dimvida("generate", *options, "--out", tmp_path / "loud").err
+
+
+def test_a_dumb_terminal_gets_lines(command, tmp_path: Path):
+    pexpect = pytest.importorskip("pexpect")
+    python, *arguments = command(tmp_path / "out")
+    environment = os.environ | {"TERM": "dumb"}
+    child = pexpect.spawn(python, arguments, encoding="utf-8", timeout=600, env=environment)
+    child.expect(pexpect.EOF)
+    child.close()
+    assert child.exitstatus == 0, child.before
+    assert "\x1b" not in child.before and "━" not in child.before
+    assert re.search(rf"generating: {3 * OBJECTS}/\d+ views, ", child.before)
+
+
+def test_a_folder_that_was_removed_under_it_is_told(tmp_path: Path):
+    (tmp_path / "gone").mkdir()
+    code = (
+        "import os, sys; from dimvida.cli.app import main\n"
+        "os.rmdir(os.getcwd()); sys.argv = ['dimvida', 'doctor']; main()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path / "gone", capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stderr == "error: the folder that this was started in is not there any more; change to another\n"

@@ -75,6 +75,12 @@ def test_inspect_one_split_with_a_sheet_of_its_own(run, path):
         assert sheet.height < 2 * 128 + 64
 
 
+def test_the_sample_sheet_is_called_after_the_sample(run):
+    code, output = run("inspect", "sample", "--rows", 1)
+    assert (code, output.splitlines()[-1]) == (0, "contact sheet: sample-sheet.png")
+    assert Path("sample-sheet.png").stat().st_size > 0
+
+
 def test_inspect_as_json(run, path):
     code, output = run("inspect", path, "--json", "--rows", 0)
     assert code == 0

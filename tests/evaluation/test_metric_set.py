@@ -36,7 +36,7 @@ def test_reasons_say_what_to_do():
     assert metrics.available == metrics.per_picture == ("psnr", "ssim")
     assert set(metrics.reasons) == set(METRICS) - {"psnr", "ssim"}
     assert "squeezenet1_1-b8a52dc0.pth" in metrics.reasons["lpips"] and "--lpips-weights" in metrics.reasons["lpips"]
-    assert "--classifier" in metrics.reasons["coherence"] and "--classifier" in metrics.reasons["feature_frechet"]
+    assert "--judge" in metrics.reasons["coherence"] and "--judge" in metrics.reasons["feature_frechet"]
     table = metrics.to_dict()
     assert table["psnr"] == {"available": True}
     assert table["fid"] == {"available": False, "reason": metrics.reasons["fid"]}
