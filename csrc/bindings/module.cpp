@@ -1,6 +1,6 @@
 // The Python module dimvida.ops._native: integers in, a status out. Tensors never cross this line, so one
 // build serves every version of PyTorch. Callers have checked dtype, shape, device and layout; see
-// dimvida/ops.
+// dimvida/ops. Whether they share memory is checked here.
 #include <pybind11/pybind11.h>
 
 #include <cstdint>
@@ -8,6 +8,7 @@
 
 #include "bindings/build_info.h"
 #include "bindings/network_params.h"
+#include "bindings/overlap.h"
 #include "core/masked_step.h"
 #include "core/philox_normal.h"
 #include "cpu/kernels.h"
@@ -103,6 +104,7 @@ void bind_params(py::module_& m) {
 template <class Params>
 void bind_cpu_kernel(py::module_& m, const char* name, int (*cpu::KernelSet::*kernel)(const Params&, int)) {
   m.def(name, [kernel](const Params& params, int threads, const std::string& simd) {
+    refuse_overlap(params);
     const cpu::KernelSet& set = kernel_set(simd);
     const py::gil_scoped_release unlocked;
     return (set.*kernel)(params, threads);
@@ -122,6 +124,7 @@ void bind_cpu(py::module_& m) {
 template <class Params>
 void bind_cuda_kernel(py::module_& m, const char* name, int (*launcher)(const Params&, void*)) {
   m.def(name, [launcher](const Params& params, uintptr_t stream) {
+    refuse_overlap(params);
     return launcher(params, pointer<void>(stream));
   });
 }

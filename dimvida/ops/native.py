@@ -1,6 +1,7 @@
 """The ops on the native module: pointers are taken here and nowhere else, after the checks.
 
-A build without CUDA, or none at all, leaves the op to the PyTorch reference.
+The module itself refuses tensors that share memory with one that is written. A build without CUDA, or none at all,
+leaves the op to the PyTorch reference.
 """
 
 from __future__ import annotations
@@ -86,55 +87,6 @@ def same_bits(ours: Sequence[Tensor], theirs: Sequence[Tensor]) -> bool:
     return True
 
 
-# (first byte, byte behind the last, bytes from row to row, bytes of a row): rows of a matrix, or one run of bytes.
-_Span = tuple[int, int, int, int]
-
-
-def _span(tensor: Tensor) -> _Span:
-    """Of a contiguous tensor, or of one whose gaps may count as its own."""
-    start = tensor.data_ptr()
-    if tensor.is_contiguous():
-        length = tensor.nbytes
-    else:
-        steps = zip(tensor.shape, tensor.stride(), strict=True)
-        length = tensor.itemsize * (1 + sum((count - 1) * step for count, step in steps)) if tensor.numel() else 0
-    return start, start + length, length, length
-
-
-def _row_span(matrix: Tensor) -> _Span:
-    rows, columns = matrix.shape
-    if rows < 2 or not columns:
-        return _span(matrix)
-    start, size, step = matrix.data_ptr(), matrix.itemsize, matrix.stride(0)
-    return start, start + size * ((rows - 1) * step + columns), size * step, size * columns
-
-
-def _overlap(a: _Span, b: _Span) -> bool:
-    """Whether two tensors may have a byte in common. Columns side by side in rows of one length have none."""
-    if a[0] >= b[1] or b[0] >= a[1]:
-        return False
-    if a[2] != b[2] or not a[2]:
-        return True
-    behind = (b[0] - a[0]) % a[2]
-    return behind < a[3] or behind + b[3] > a[2]
-
-
-def _refuse_overlap(written: dict[str, _Span], read: dict[str, _Span], allowed: tuple[str, ...] = ()) -> None:
-    """Raises where what is written shares memory with anything else.
-
-    Args:
-        written, read: Spans by name of argument.
-        allowed: Arguments that are read before the same place is written: they may be a written tensor itself.
-    """
-    for number, (name, span) in enumerate(written.items()):
-        for other in list(written)[number + 1 :]:
-            if _overlap(span, written[other]):
-                raise ValueError(f"{name} and {other} share memory")
-        for other, theirs in read.items():
-            if _overlap(span, theirs) and not (other in allowed and theirs == span):
-                raise ValueError(f"{name} shares memory with {other}")
-
-
 def _masked_step_params(
     x: Tensor,
     x0_prev: Tensor,
@@ -149,14 +101,6 @@ def _masked_step_params(
     low: Tensor | None,
 ) -> Any:
     schemas.check_masked_step(x, x0_prev, out, known, table, step, sample_ids, seed, noise, clip, low)
-    written = {"x": _span(x), "x0_prev": _span(x0_prev)}
-    read = {"out": _span(out), "known": _span(known), "table": _span(table), "step": _span(step)}
-    read |= {"sample_ids": _span(sample_ids), "seed": _span(seed)}
-    if low is not None:
-        written["low"] = _span(low)
-    if noise is not None:
-        read["noise"] = _span(noise)
-    _refuse_overlap(written, read, ("out", "noise"))
     return _native.MaskedStepParams(
         x.data_ptr(),
         x0_prev.data_ptr(),
@@ -179,7 +123,6 @@ def _masked_step_params(
 
 def _philox_normal_params(z: Tensor, sample_ids: Tensor, seed: Tensor, draw: int) -> Any:
     schemas.check_philox_normal(z, sample_ids, seed, draw)
-    _refuse_overlap({"z": _span(z)}, {"sample_ids": _span(sample_ids), "seed": _span(seed)})
     batch, *rest = z.shape
     return _native.PhiloxNormalParams(
         z.data_ptr(), sample_ids.data_ptr(), seed.data_ptr(), batch, math.prod(rest), draw
@@ -203,13 +146,6 @@ def _group_norm_silu_params(
     schemas.check_group_norm_silu(out, left, weight, bias, groups, eps, right, rows, mask, step, residual, sum)
     p = _native.GroupNormSiluParams()
     matrices = {"out": out, "left": left, "right": right, "residual": residual, "sum": sum}
-    spans = {name: _row_span(tensor) for name, tensor in matrices.items() if tensor is not None}
-    others = {"weight": weight, "bias": bias, "rows": rows, "mask": mask, "step": step}
-    read = {name: _span(tensor) for name, tensor in others.items() if tensor is not None}
-    read |= {name: span for name, span in spans.items() if name not in ("out", "sum")}
-    _refuse_overlap({"out": spans["out"]}, read)
-    if sum is not None:
-        _refuse_overlap({"sum": spans["sum"]}, {**read, "out": spans["out"]}, ("left", "residual"))
     for name, tensor in matrices.items():
         if tensor is not None:
             setattr(p, name, _pointer(tensor))
