@@ -7,10 +7,8 @@
 #include <string>
 
 #include "bindings/build_info.h"
-#include "bindings/network_params.h"
 #include "bindings/overlap.h"
-#include "core/masked_step.h"
-#include "core/philox_normal.h"
+#include "bindings/params.h"
 #include "cpu/kernels.h"
 #if defined(DIMVIDA_WITH_CUDA)
 #include "cuda/launchers.h"
@@ -21,83 +19,11 @@ namespace py = pybind11;
 namespace dimvida {
 namespace {
 
-template <class T>
-T* pointer(uintptr_t address) {
-  return reinterpret_cast<T*>(address);
-}
-
-// Refuses null pointers to tensors that have elements: a tensor may have lost its storage.
-template <class... Pointers>
-void require_storage(int64_t elements, Pointers... pointers) {
-  if (elements > 0 && (... || (pointers == nullptr))) throw py::value_error("a tensor has no storage");
-}
-
-DType dtype_of(int code) {
-  if (code < 0 || code > static_cast<int>(DType::kFloat16)) throw py::value_error("no such dtype code");
-  return static_cast<DType>(code);
-}
-
 const cpu::KernelSet& kernel_set(const std::string& simd) {
   if (simd.empty()) return cpu::best_kernel_set();
   const cpu::KernelSet* set = cpu::find_kernel_set(simd.c_str());
   if (!set) throw py::value_error("instruction set " + simd + " is not compiled or not supported here");
   return *set;
-}
-
-MaskedStepParams masked_step_params(uintptr_t x, uintptr_t x0_prev, uintptr_t out, uintptr_t known,
-                                    uintptr_t table, uintptr_t step, uintptr_t sample_ids, uintptr_t seed,
-                                    uintptr_t noise, uintptr_t low, int64_t batch, int64_t views, int64_t dim,
-                                    int64_t rows, float clip, int out_dtype, int low_dtype,
-                                    bool step_is_int64) {
-  MaskedStepParams p;
-  p.x = pointer<float>(x);
-  p.x0_prev = pointer<float>(x0_prev);
-  p.out = pointer<const void>(out);
-  p.known = pointer<const uint8_t>(known);
-  p.table = pointer<const float>(table);
-  p.step = pointer<const void>(step);
-  p.sample_ids = pointer<const int64_t>(sample_ids);
-  p.seed = pointer<const int64_t>(seed);
-  p.noise = pointer<const float>(noise);
-  p.low = pointer<void>(low);
-  p.batch = batch;
-  p.views = views;
-  p.dim = dim;
-  p.rows = rows;
-  p.clip = clip;
-  p.out_dtype = dtype_of(out_dtype);
-  p.low_dtype = dtype_of(low_dtype);
-  p.step_is_int64 = step_is_int64;
-  require_storage(batch * views * dim, p.x, p.x0_prev, p.out, p.known, p.table, p.step, p.sample_ids, p.seed);
-  return p;
-}
-
-PhiloxNormalParams philox_normal_params(uintptr_t z, uintptr_t sample_ids, uintptr_t seed, int64_t batch,
-                                        int64_t count, uint32_t draw) {
-  const PhiloxNormalParams p = {pointer<float>(z),
-                                pointer<const int64_t>(sample_ids),
-                                pointer<const int64_t>(seed),
-                                batch,
-                                count,
-                                draw};
-  require_storage(batch * count, p.z, p.sample_ids, p.seed);
-  return p;
-}
-
-PhiloxWordsParams philox_words_params(uintptr_t counters, uintptr_t key, uintptr_t words, int64_t count) {
-  const PhiloxWordsParams p = {pointer<const int64_t>(counters), pointer<const int64_t>(key),
-                               pointer<int64_t>(words), count};
-  require_storage(count, p.counters, p.key, p.words);
-  return p;
-}
-
-// A params object can be made once and launched many times: what changes from step to step lies in the
-// tensors.
-void bind_params(py::module_& m) {
-  py::class_<MaskedStepParams>(m, "MaskedStepParams").def(py::init(&masked_step_params));
-  py::class_<PhiloxNormalParams>(m, "PhiloxNormalParams").def(py::init(&philox_normal_params));
-  py::class_<PhiloxWordsParams>(m, "PhiloxWordsParams").def(py::init(&philox_words_params));
-  bind_network_params(m);
 }
 
 // The CPU kernels take a number of threads and the name of an instruction set, "" for the best.
@@ -125,7 +51,7 @@ template <class Params>
 void bind_cuda_kernel(py::module_& m, const char* name, int (*launcher)(const Params&, void*)) {
   m.def(name, [launcher](const Params& params, uintptr_t stream) {
     refuse_overlap(params);
-    return launcher(params, pointer<void>(stream));
+    return launcher(params, reinterpret_cast<void*>(stream));
   });
 }
 

@@ -7,7 +7,6 @@ leaves the op to the PyTorch reference.
 from __future__ import annotations
 
 import ctypes
-import math
 import os
 from collections.abc import Callable, Sequence
 from types import ModuleType
@@ -64,10 +63,6 @@ def _pointer(tensor: Tensor) -> int:
     return pointer
 
 
-def _optional_pointer(tensor: Tensor | None) -> int:
-    return 0 if tensor is None else _pointer(tensor)
-
-
 _memcmp = ctypes.CDLL(None).memcmp
 _memcmp.argtypes = (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t)
 
@@ -101,32 +96,26 @@ def _masked_step_params(
     low: Tensor | None,
 ) -> Any:
     schemas.check_masked_step(x, x0_prev, out, known, table, step, sample_ids, seed, noise, clip, low)
-    return _native.MaskedStepParams(
-        x.data_ptr(),
-        x0_prev.data_ptr(),
-        out.data_ptr(),
-        known.data_ptr(),
-        table.data_ptr(),
-        step.data_ptr(),
-        sample_ids.data_ptr(),
-        seed.data_ptr(),
-        _optional_pointer(noise),
-        _optional_pointer(low),
-        *x.shape,
-        table.shape[0],
-        clip,
-        _DTYPE_CODES[out.dtype],
-        0 if low is None else _DTYPE_CODES[low.dtype],
-        step.dtype == torch.int64,
-    )
+    p = _native.MaskedStepParams()
+    p.x, p.x0_prev, p.out = _pointer(x), _pointer(x0_prev), _pointer(out)
+    p.known, p.table, p.step = _pointer(known), _pointer(table), _pointer(step)
+    p.sample_ids, p.seed = _pointer(sample_ids), _pointer(seed)
+    p.batch, p.views, p.dim = x.shape
+    p.rows, p.clip = table.shape[0], clip
+    p.out_dtype, p.step_is_int64 = _DTYPE_CODES[out.dtype], step.dtype == torch.int64
+    if noise is not None:
+        p.noise = _pointer(noise)
+    if low is not None:
+        p.low, p.low_dtype = _pointer(low), _DTYPE_CODES[low.dtype]
+    return p
 
 
 def _philox_normal_params(z: Tensor, sample_ids: Tensor, seed: Tensor, draw: int) -> Any:
     schemas.check_philox_normal(z, sample_ids, seed, draw)
-    batch, *rest = z.shape
-    return _native.PhiloxNormalParams(
-        z.data_ptr(), sample_ids.data_ptr(), seed.data_ptr(), batch, math.prod(rest), draw
-    )
+    p = _native.PhiloxNormalParams()
+    p.z, p.sample_ids, p.seed = _pointer(z), _pointer(sample_ids), _pointer(seed)
+    p.batch, p.count, p.draw = z.shape[0], z.shape[1:].numel(), draw
+    return p
 
 
 def _group_norm_silu_params(
@@ -175,7 +164,10 @@ def _pack_images_params(images: Tensor, packed: Tensor) -> Any:
 
 
 def _philox_words_params(counters: Tensor, key: Tensor, words: Tensor) -> Any:
-    return _native.PhiloxWordsParams(counters.data_ptr(), key.data_ptr(), words.data_ptr(), counters.shape[0])
+    p = _native.PhiloxWordsParams()
+    p.counters, p.key, p.words = _pointer(counters), _pointer(key), _pointer(words)
+    p.count = counters.shape[0]
+    return p
 
 
 # The CPU kernels. The number of threads and the instruction set change the speed and nothing else.

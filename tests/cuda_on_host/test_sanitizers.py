@@ -36,8 +36,11 @@ def address(values):
     return values.buffer_info()[0]
 
 def step(batch, offset=0):
-    x, *rest = map(address, arrays)
-    return native.MaskedStepParams(x + offset, *rest, 0, 0, batch, V, D, 1, math.inf, 0, 0, True)
+    p = native.MaskedStepParams()
+    p.x, p.x0_prev, p.out, p.known, p.table, p.step, p.sample_ids, p.seed = map(address, arrays)
+    p.x += offset
+    p.batch, p.views, p.dim, p.rows, p.clip, p.step_is_int64 = batch, V, D, 1, math.inf, True
+    return p
 """
 
 

@@ -1,10 +1,13 @@
-// These structs have too many fields for a constructor: they start empty, and Python sets each field by name.
-#include "bindings/network_params.h"
+// The structs start empty, and Python sets each field by name. They can be launched many times: what changes
+// from step to step lies in the tensors.
+#include "bindings/params.h"
 
 #include <cstdint>
 
 #include "core/group_norm_silu.h"
+#include "core/masked_step.h"
 #include "core/pack_images.h"
+#include "core/philox_normal.h"
 
 namespace py = pybind11;
 
@@ -50,7 +53,29 @@ struct Fields {
 
 #define DIMVIDA_FIELD(kind, name) kind(#name, &P::name)
 
-void bind_network_params(py::module_& m) {
+void bind_params(py::module_& m) {
+  {
+    using P = MaskedStepParams;
+    Fields<P>(m, "MaskedStepParams")
+        .DIMVIDA_FIELD(pointer, x)
+        .DIMVIDA_FIELD(pointer, x0_prev)
+        .DIMVIDA_FIELD(pointer, out)
+        .DIMVIDA_FIELD(pointer, known)
+        .DIMVIDA_FIELD(pointer, table)
+        .DIMVIDA_FIELD(pointer, step)
+        .DIMVIDA_FIELD(pointer, sample_ids)
+        .DIMVIDA_FIELD(pointer, seed)
+        .DIMVIDA_FIELD(pointer, noise)
+        .DIMVIDA_FIELD(pointer, low)
+        .DIMVIDA_FIELD(number, batch)
+        .DIMVIDA_FIELD(number, views)
+        .DIMVIDA_FIELD(number, dim)
+        .DIMVIDA_FIELD(number, rows)
+        .DIMVIDA_FIELD(number, clip)
+        .DIMVIDA_FIELD(dtype, out_dtype)
+        .DIMVIDA_FIELD(dtype, low_dtype)
+        .DIMVIDA_FIELD(number, step_is_int64);
+  }
   {
     using P = GroupNormSiluParams;
     Fields<P>(m, "GroupNormSiluParams")
@@ -96,6 +121,24 @@ void bind_network_params(py::module_& m) {
         .DIMVIDA_FIELD(number, height_stride)
         .DIMVIDA_FIELD(number, width_stride)
         .DIMVIDA_FIELD(dtype, in_dtype);
+  }
+  {
+    using P = PhiloxNormalParams;
+    Fields<P>(m, "PhiloxNormalParams")
+        .DIMVIDA_FIELD(pointer, z)
+        .DIMVIDA_FIELD(pointer, sample_ids)
+        .DIMVIDA_FIELD(pointer, seed)
+        .DIMVIDA_FIELD(number, batch)
+        .DIMVIDA_FIELD(number, count)
+        .DIMVIDA_FIELD(number, draw);
+  }
+  {
+    using P = PhiloxWordsParams;
+    Fields<P>(m, "PhiloxWordsParams")
+        .DIMVIDA_FIELD(pointer, counters)
+        .DIMVIDA_FIELD(pointer, key)
+        .DIMVIDA_FIELD(pointer, words)
+        .DIMVIDA_FIELD(number, count);
   }
 }
 
