@@ -57,10 +57,11 @@ def _check(
         raise ValueError(f"{name} must have shape {list(shape)}, not {list(tensor.shape)}")
     if tensor.device != device:
         raise ValueError(f"{name} is on {tensor.device}, but {device} is where the op runs")
-    if contiguous and not tensor.is_contiguous():
-        raise ValueError(f"{name} must be contiguous")
-    if not contiguous and tensor.numel() and shape[-1] > 1 and tensor.stride(-1) != 1:
-        raise ValueError(f"the rows of {name} must be contiguous")
+    if not tensor.is_contiguous():
+        if contiguous:
+            raise ValueError(f"{name} must be contiguous")
+        if tensor.numel() and shape[-1] > 1 and tensor.stride(-1) != 1:
+            raise ValueError(f"the rows of {name} must be contiguous")
 
 
 def _refuse_grad(op: str, *tensors: Tensor | None) -> None:
