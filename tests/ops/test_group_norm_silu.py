@@ -338,3 +338,26 @@ def test_columns_that_reach_into_each_other_are_refused():
     case = replace(case, out=flat.as_strided((5, 48), (60, 1)), left=flat.as_strided((5, 24), (60, 1), 50))
     with pytest.raises(ValueError, match="out shares memory with left"):
         OPS.group_norm_silu_(*case.args())
+
+
+@given(data=st.data())
+def test_what_is_refused_are_matrices_with_a_number_in_common(data):
+    memory, places = torch.zeros(120), torch.arange(120)
+    strides = data.draw(st.sampled_from([(9, 9), (7, 9), (9, 10), (18, 9)]))
+    tensors, numbers = {}, {}
+    for name, columns, stride in (("out", 6, strides[0]), ("left", 3, strides[1]), ("weight", 6, 0)):
+        shape, steps = ((6,), (1,)) if name == "weight" else ((3, columns), (stride, 1))
+        start = data.draw(st.integers(0, 60), label=name)
+        tensors[name] = memory.as_strided(shape, steps, start)
+        numbers[name] = set(places.as_strided(shape, steps, start).flatten().tolist())
+    case = Case(right=torch.zeros(3, 3), bias=torch.zeros(6), groups=2, **tensors)
+    shared = {name for name in ("left", "weight") if numbers["out"] & numbers[name]}
+    try:
+        OPS.group_norm_silu_(*case.args())
+    except ValueError as error:
+        name = str(error).removeprefix("out shares memory with ")
+        assert name in tensors
+        # Rows of another distance, and gaps between rows, may be refused wherever the two reach into each other.
+        assert name in shared or name == "weight" or strides[0] != strides[1]
+    else:
+        assert not shared
