@@ -29,7 +29,7 @@ def inspect(
         str | None, typer.Option(metavar="NAME", help="The view of all images of a single-view set.")
     ] = None,
     sheet: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Contact sheet; by default NAME-sheet.png, never in PATH.")
+        Path | None, typer.Option(metavar="FILE", help="Contact sheet; NAME-sheet.png by default, beside the data.")
     ] = None,
     rows: Annotated[int, typer.Option(metavar="N", min=0, max=200, help="Objects on the sheet; 0 for no sheet.")] = 8,
     check: Annotated[bool, typer.Option("--check", help="Decode every image, not only a sample.")] = False,
