@@ -183,11 +183,15 @@ if not os.getuid():
 source = open_source({str(path)!r}, view="front")
 print(*(record.id for record in source.records), *(file.reason for file in source.left_out), sep="\\n")
 """
-    for folder in (tmp_path, *tmp_path.parents[:2]):
-        folder.chmod(0o755)
+    around = [folder for folder in (tmp_path, *tmp_path.parents) if folder.owner() == tmp_path.owner()]
+    modes = {folder: folder.stat().st_mode for folder in around}
     try:
+        for folder, mode in modes.items():
+            folder.chmod(mode | 0o055)
         result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     finally:
+        for folder, mode in modes.items():
+            folder.chmod(mode)
         (path / "sofa").chmod(0o755)
     if "ModuleNotFoundError" in result.stderr or "PermissionError" in result.stderr.splitlines()[-1:]:
         pytest.skip("another user may not read this checkout")
