@@ -53,7 +53,9 @@ def test_what_auto_means_is_said_with_its_reason(dtype: str):
     assert facts["native"]["simd"] == "baseline" and "baseline (in use: DIMVIDA_SIMD)" in table
 
 
-def test_what_auto_means_follows_the_machine():
+def test_what_auto_means_follows_the_machine(monkeypatch: pytest.MonkeyPatch):
+    for name in ("DIMVIDA_DTYPE", "DIMVIDA_SIMD"):
+        monkeypatch.delenv(name, raising=False)  # of a suite whose defaults are forced
     facts, table = doctor_in()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     assert facts["defaults"]["device"] == device.type
