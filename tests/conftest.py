@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -13,6 +14,12 @@ from PIL import Image
 # A busy machine makes single examples slow, which says nothing about the code.
 settings.register_profile("dimvida", deadline=None)
 settings.load_profile("dimvida")
+
+
+def pytest_configure() -> None:
+    """Tests of ctrl-C need one that is not ignored, as it is where a script starts the suite in the background."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
