@@ -6,7 +6,7 @@ from dimvida.generation.plan import Plan
 from dimvida.generation.reading import GivenBatch, file_within
 from dimvida.sampling.multiview import MultiViewModel
 
-RECONSTRUCTED = 256
+RECONSTRUCTED = 64
 """Objects of a run, about, whose images are reconstructed to see whether the model can show them."""
 
 BACKGROUND = "the border is not the background of the training images, views may be wrong"
