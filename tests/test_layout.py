@@ -23,11 +23,11 @@ ALLOWED = {
     "evaluation": {"sampling", "diffusion", "models", "data"},
     "training": {"sampling", "diffusion", "models", "data"},
     "classification": {"training", "sampling", "diffusion", "models", "data"},
-    "benchmark": {"training", "generation", "evaluation", "sampling", "diffusion", "ops", "models", "data"},
+    "bench": {"training", "generation", "evaluation", "sampling", "diffusion", "ops", "models", "data"},
     "report": set(),
     "reproduction": {"training", "data"},
     "cli": {
-        "benchmark", "generation", "evaluation", "classification", "training", "report", "reproduction",
+        "bench", "generation", "evaluation", "classification", "training", "report", "reproduction",
         "sampling", "diffusion", "ops", "models", "data",
     },
 }  # fmt: skip

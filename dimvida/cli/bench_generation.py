@@ -19,7 +19,7 @@ from dimvida.cli.progress import ProgressBar
 from dimvida.errors import InputError
 
 if TYPE_CHECKING:
-    from dimvida.benchmark.generation import RunTimes
+    from dimvida.bench.generation import RunTimes
     from dimvida.data.source import MultiViewSource
     from dimvida.sampling.multiview import MultiViewModel
 
@@ -89,7 +89,7 @@ def generation(
 
 @dataclass(frozen=True, slots=True)
 class _Repeated:
-    """What is generated from, see ``dimvida.benchmark.inputs``."""
+    """What is generated from, see ``dimvida.bench.inputs``."""
 
     source: MultiViewSource
     view: str
@@ -108,7 +108,7 @@ def _model(preset: str | None, checkpoint: str | None, device: str) -> MultiView
 
 def _head(model: MultiViewModel, preset: str | None) -> dict[str, Any]:
     """The result without any times."""
-    from dimvida.benchmark import machine
+    from dimvida.bench import machine
 
     return {
         "benchmark": "generation",
@@ -131,9 +131,9 @@ def _rates(
     save: Callable[[], None],
 ) -> None:
     """Fill the result with encoders and runs, and save it after each."""
-    from dimvida.benchmark.encoders import measure_encoders
-    from dimvida.benchmark.generation import measure_loop, measure_run
-    from dimvida.benchmark.inputs import repeated_inputs
+    from dimvida.bench.encoders import measure_encoders
+    from dimvida.bench.generation import measure_loop, measure_run
+    from dimvida.bench.inputs import repeated_inputs
     from dimvida.data.batch import load_batch
 
     source, view = repeated.source, repeated.view
@@ -174,7 +174,7 @@ def _rates(
 def _quality(model: MultiViewModel, source: MultiViewSource, view: str, limit: int) -> dict[str, Any]:
     if not limit:
         return {}
-    from dimvida.benchmark.generation import measure_quality
+    from dimvida.bench.generation import measure_quality
 
     scores = measure_quality(model, source, view, limit, batch=64)
     for name, score in scores.items():
@@ -183,8 +183,8 @@ def _quality(model: MultiViewModel, source: MultiViewSource, view: str, limit: i
 
 
 def _memory(source: MultiViewSource, view: str, objects: int, forms: tuple[str, ...]) -> dict[str, Any]:
-    from dimvida.benchmark.generation import growth, measure_memory, tiny_model
-    from dimvida.benchmark.inputs import repeated_inputs
+    from dimvida.bench.generation import growth, measure_memory, tiny_model
+    from dimvida.bench.inputs import repeated_inputs
 
     result = {}
     model = tiny_model(source.view_names)  # what is made does not matter, and how long it takes would

@@ -21,8 +21,8 @@ from dimvida.errors import InputError
 if TYPE_CHECKING:
     import torch
 
-    from dimvida.benchmark.arms import Arm
-    from dimvida.benchmark.subject import Case, Subject
+    from dimvida.bench.arms import Arm
+    from dimvida.bench.subject import Case, Subject
     from dimvida.sampling.multiview import MultiViewModel
 
 SCHEMA = 2  # several numbers of steps in a file; gaps and operations in profiles
@@ -70,7 +70,7 @@ def sampling(
     names, dtypes = parse_names("--arms", arms), parse_names("--dtype", dtype)
     require_writable("--json", json_)
 
-    from dimvida.benchmark.subject import make_case, subject_of
+    from dimvida.bench.subject import make_case, subject_of
 
     target = resolve_device(device)
     kind = "cuda" if target.type == "cuda" else "cpu"
@@ -124,7 +124,7 @@ class _Bench:
     @property
     def turns(self) -> int:
         """How often the progress of a table moves, at most."""
-        from dimvida.benchmark import end_to_end, sampling
+        from dimvida.bench import end_to_end, sampling
 
         turns = sampling.runs_of(self.arms, self.repeats, profiled=self.profile)
         return turns + (end_to_end.runs_of(self.repeats) if self.end_to_end else 0)
@@ -132,8 +132,8 @@ class _Bench:
 
 def _head(run: _Bench, subject: Subject, evaluations: tuple[int, ...], left_out: dict[str, str]) -> dict[str, Any]:
     """The result without any times."""
-    from dimvida.benchmark import machine
-    from dimvida.benchmark.arms import ARMS
+    from dimvida.bench import machine
+    from dimvida.bench.arms import ARMS
 
     return {
         "benchmark": "sampling",
@@ -162,8 +162,8 @@ def _head(run: _Bench, subject: Subject, evaluations: tuple[int, ...], left_out:
 
 def _cell(run: _Bench, model: MultiViewModel, case: Case, bar: ProgressBar, *, profiled: bool) -> dict[str, Any]:
     """Measure and print one batch size at one number of steps."""
-    from dimvida.benchmark.end_to_end import measure_end_to_end
-    from dimvida.benchmark.sampling import measure
+    from dimvida.bench.end_to_end import measure_end_to_end
+    from dimvida.bench.sampling import measure
 
     batch, steps = len(case.latents), case.table.evaluations
 
@@ -189,7 +189,7 @@ def _choose_arms(
     names: tuple[str, ...] | None, dtypes: tuple[str, ...] | None, device: torch.device
 ) -> tuple[list[Arm], dict[str, str]]:
     """The arms to run, and why the others do not."""
-    from dimvida.benchmark.arms import ARMS, BASELINE, why_not
+    from dimvida.bench.arms import ARMS, BASELINE, why_not
 
     for name in names or ():
         if name not in ARMS:
@@ -232,7 +232,7 @@ def preset_model(preset: str) -> MultiViewModel:
     Raises:
         InputError: There is no such preset.
     """
-    from dimvida.benchmark.subject import random_model
+    from dimvida.bench.subject import random_model
     from dimvida.models.checkpoint import CheckpointConfig
     from dimvida.training.config import load_preset
 

@@ -52,7 +52,7 @@ def solvers(
     require_writable("--json", json_)
     require_writable("--plot", plot)
 
-    from dimvida.benchmark import machine
+    from dimvida.bench import machine
     from dimvida.diffusion.solvers import SOLVERS, step_table
     from dimvida.evaluation.solver_plot import plot_quality
     from dimvida.evaluation.solver_quality import REFERENCE_SOLVER, REFERENCE_STEPS, QualityBench, reconstruction

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from dimvida.cli.output import WIDTH, console, new_table, plus_minus
 
 if TYPE_CHECKING:
-    from dimvida.benchmark.end_to_end import Stage
-    from dimvida.benchmark.sampling import ArmResult, BatchResult
+    from dimvida.bench.end_to_end import Stage
+    from dimvida.bench.sampling import ArmResult, BatchResult
     from dimvida.evaluation.solver_quality import Quality
     from dimvida.evaluation.views import Score
 

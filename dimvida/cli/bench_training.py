@@ -43,8 +43,8 @@ def training(
             raise InputError(f"--stage {name}: choose from {', '.join(STAGES)}")
     require_writable("--json", json_)
 
-    from dimvida.benchmark import machine
-    from dimvida.benchmark.training import measure_step, runs_of
+    from dimvida.bench import machine
+    from dimvida.bench.training import measure_step, runs_of
     from dimvida.training.config import load_preset
 
     configs = {name: load_preset(name, set_ or []) for name in presets}

@@ -11,8 +11,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from dimvida.benchmark import baselines
-from dimvida.benchmark.subject import Case, Subject, make_case
+from dimvida.bench import baselines
+from dimvida.bench.subject import Case, Subject, make_case
 from dimvida.diffusion.schedule import VPSchedule
 from dimvida.models import ScoreNetwork
 from dimvida.sampling import sample

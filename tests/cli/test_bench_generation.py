@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dimvida.benchmark import inputs
-from dimvida.benchmark.encoders import encoders, measure_encoders
-from dimvida.benchmark.generation import RunTimes, growth
-from dimvida.benchmark.inputs import repeated_inputs
+from dimvida.bench import inputs
+from dimvida.bench.encoders import encoders, measure_encoders
+from dimvida.bench.generation import RunTimes, growth
+from dimvida.bench.inputs import repeated_inputs
 from dimvida.data.images import decode_image
 from dimvida.data.opening import open_source
 from dimvida.errors import InputError

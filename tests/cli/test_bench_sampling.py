@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from dimvida.benchmark.arms import ARMS, FLOORS
-from dimvida.benchmark.end_to_end import Stage
-from dimvida.benchmark.profile import KINDS, OTHER, OUTSIDE, Profile
-from dimvida.benchmark.sampling import ArmResult, BatchResult
-from dimvida.benchmark.timing import Spread
+from dimvida.bench.arms import ARMS, FLOORS
+from dimvida.bench.end_to_end import Stage
+from dimvida.bench.profile import KINDS, OTHER, OUTSIDE, Profile
+from dimvida.bench.sampling import ArmResult, BatchResult
+from dimvida.bench.timing import Spread
 from dimvida.cli import bench_tables
 
 PATIENCE = 900  # seconds after which a process hangs

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from dimvida.benchmark import baselines
-from dimvida.benchmark.arms import ARMS
-from dimvida.benchmark.profile import profile
-from dimvida.benchmark.sampling import measure
-from dimvida.benchmark.subject import Subject, make_case
+from dimvida.bench import baselines
+from dimvida.bench.arms import ARMS
+from dimvida.bench.profile import profile
+from dimvida.bench.sampling import measure
+from dimvida.bench.subject import Subject, make_case
 from dimvida.cli.app import run
 from dimvida.diffusion.schedule import VPSchedule
 from dimvida.diffusion.step_table import StepTable

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from dimvida.benchmark import utilisation
-from dimvida.benchmark.utilisation import Utilisation, parse, run_nvidia_smi, sampled
+from dimvida.bench import utilisation
+from dimvida.bench.utilisation import Utilisation, parse, run_nvidia_smi, sampled
 
 PATIENCE = 300  # seconds after which it hangs
 

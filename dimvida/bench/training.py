@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from dimvida.benchmark.timing import Spread, current, interleaved
+from dimvida.bench.timing import Spread, current, interleaved
 from dimvida.diffusion.schedule import VPSchedule
 from dimvida.models.checkpoint import CheckpointConfig
 from dimvida.training.config import TrainConfig

@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from dimvida.benchmark import machine
-from dimvida.benchmark.arms import ARMS, Arm
-from dimvida.benchmark.floor import matrix_products
-from dimvida.benchmark.profile import KINDS, OTHER, OUTSIDE, Operation, kind_of, profile, summarise
-from dimvida.benchmark.sampling import ArmResult, BatchResult, measure, runs_of
-from dimvida.benchmark.subject import matrix_layers
-from dimvida.benchmark.timing import Spread, interleaved
+from dimvida.bench import machine
+from dimvida.bench.arms import ARMS, Arm
+from dimvida.bench.floor import matrix_products
+from dimvida.bench.profile import KINDS, OTHER, OUTSIDE, Operation, kind_of, profile, summarise
+from dimvida.bench.sampling import ArmResult, BatchResult, measure, runs_of
+from dimvida.bench.subject import matrix_layers
+from dimvida.bench.timing import Spread, interleaved
 
 CPU = torch.device("cpu")
 

@@ -7,9 +7,9 @@ import dataclasses
 import pytest
 import torch
 
-from dimvida.benchmark import arms, baselines
-from dimvida.benchmark.arms import ARMS, BASELINE, why_not
-from dimvida.benchmark.subject import make_case
+from dimvida.bench import arms, baselines
+from dimvida.bench.arms import ARMS, BASELINE, why_not
+from dimvida.bench.subject import make_case
 from dimvida.diffusion.solvers import SOLVERS
 from dimvida.diffusion.step_table import StepTable
 from dimvida.sampling import sample

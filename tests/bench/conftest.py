@@ -3,14 +3,16 @@ from __future__ import annotations
 import pytest
 import torch
 
-from dimvida.benchmark.subject import Case, Subject, make_case, random_model, subject_of
+from dimvida.bench.subject import Case, Subject, make_case, random_model, subject_of
 from dimvida.models.checkpoint import CheckpointConfig, SamplingDefaults
 from dimvida.models.config import AutoencoderConfig, ScoreConfig
 
 
 @pytest.fixture(scope="module", autouse=True)
-def in_one_thread(one_thread: None) -> None:
-    """For every test of this folder."""
+def in_one_thread(request: pytest.FixtureRequest) -> None:
+    """For every test of this folder, but not for what is timed."""
+    if not request.config.getoption("benchmark_enable", False):
+        request.getfixturevalue("one_thread")
 
 
 @pytest.fixture(scope="session", params=["noise", "velocity"])

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 import torch
 
 from dimvida import ops
-from dimvida.benchmark import baselines
-from dimvida.benchmark.baselines import Trajectory
-from dimvida.benchmark.subject import Case
+from dimvida.bench import baselines
+from dimvida.bench.baselines import Trajectory
+from dimvida.bench.subject import Case
 from dimvida.sampling import sample
 from dimvida.sampling.engine import default_dtype, engine_of
 

@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import torch
 
-from dimvida.benchmark.baselines import capture
-from dimvida.benchmark.subject import Case, matrix_layers
+from dimvida.bench.baselines import capture
+from dimvida.bench.subject import Case, matrix_layers
 
 
 def matrix_products(case: Case, dtype: torch.dtype) -> Callable[[], None]:

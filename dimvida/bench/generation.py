@@ -15,8 +15,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from dimvida.benchmark.subject import random_model
-from dimvida.benchmark.utilisation import sampled
+from dimvida.bench.subject import random_model
+from dimvida.bench.utilisation import sampled
 from dimvida.data.batch import load_batch
 from dimvida.data.opening import open_source
 from dimvida.data.source import MultiViewSource
@@ -48,7 +48,7 @@ class RunTimes:
         stages: Seconds that each stage was at work; they overlap.
         size: Bytes written.
         packers: Threads that pack.
-        utilisation: Of the GPU, see ``dimvida.benchmark.utilisation``; None without one.
+        utilisation: Of the GPU, see ``dimvida.bench.utilisation``; None without one.
     """
 
     format: str

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch.autograd import DeviceType
 
-from dimvida.benchmark.timing import seconds_of
+from dimvida.bench.timing import seconds_of
 
 # The first kind whose pattern is found in the name of an operation or kernel. Compiled kernels carry the names of
 # all that they do.

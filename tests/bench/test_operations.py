@@ -7,11 +7,11 @@ from collections import Counter
 import pytest
 import torch
 
-from dimvida.benchmark.arms import ARMS, fused
-from dimvida.benchmark.operations import Achieved, Work, measure_operations, work_of
-from dimvida.benchmark.profile import Gaps, find_gaps
-from dimvida.benchmark.sampling import measure
-from dimvida.benchmark.subject import flops_per_row, make_case
+from dimvida.bench.arms import ARMS, fused
+from dimvida.bench.operations import Achieved, Work, measure_operations, work_of
+from dimvida.bench.profile import Gaps, find_gaps
+from dimvida.bench.sampling import measure
+from dimvida.bench.subject import flops_per_row, make_case
 
 CPU = torch.device("cpu")
 LOW, FULL = torch.bfloat16, torch.float32

@@ -10,12 +10,12 @@ from typing import Any
 
 import torch
 
-from dimvida.benchmark.arms import ARMS, BASELINE, FLOORS, Arm, fused, product_precision
-from dimvida.benchmark.floor import matrix_products
-from dimvida.benchmark.operations import Achieved, measure_operations
-from dimvida.benchmark.profile import Profile, profile
-from dimvida.benchmark.subject import Case, flops_per_row
-from dimvida.benchmark.timing import Spread, current, interleaved, one_line, synchronize
+from dimvida.bench.arms import ARMS, BASELINE, FLOORS, Arm, fused, product_precision
+from dimvida.bench.floor import matrix_products
+from dimvida.bench.operations import Achieved, measure_operations
+from dimvida.bench.profile import Profile, profile
+from dimvida.bench.subject import Case, flops_per_row
+from dimvida.bench.timing import Spread, current, interleaved, one_line, synchronize
 from dimvida.sampling import sample
 
 WARM_UPS = 2  # runs of each arm that are not timed; the first one compiles

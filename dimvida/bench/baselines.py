@@ -14,7 +14,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from dimvida.benchmark.subject import Case
+from dimvida.bench.subject import Case
 from dimvida.diffusion.prediction import prediction_factors
 from dimvida.diffusion.step_table import StepRow
 

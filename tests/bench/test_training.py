@@ -6,8 +6,8 @@ import pytest
 import torch
 from boxes import FAST
 
-from dimvida.benchmark.timing import Spread
-from dimvida.benchmark.training import PIECES, StepTimes, _pieces, _stage, measure_step, runs_of
+from dimvida.bench.timing import Spread
+from dimvida.bench.training import PIECES, StepTimes, _pieces, _stage, measure_step, runs_of
 from dimvida.training.config import load_preset
 
 CPU = torch.device("cpu")

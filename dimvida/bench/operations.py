@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch.autograd import DeviceType
 
-from dimvida.benchmark.profile import recorded
+from dimvida.bench.profile import recorded
 
 FLOAT32 = 4  # bytes
 Shapes = tuple[tuple[int, ...], ...]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from dimvida.benchmark.subject import flops_per_row, make_case, matrix_layers
+from dimvida.bench.subject import flops_per_row, make_case, matrix_layers
 from dimvida.models import ScoreNetwork
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from dimvida.benchmark.timing import Spread, current, interleaved, one_line
+from dimvida.bench.timing import Spread, current, interleaved, one_line
 from dimvida.sampling.multiview import MultiViewModel
 
 BACKENDS = ("eager", "fused")
