@@ -30,7 +30,7 @@ from dimvida.files import require_writable_folder
 if TYPE_CHECKING:
     from dimvida.data.source import MultiViewSource
     from dimvida.evaluation.metric_set import MetricSet
-    from dimvida.evaluation.scoring import Scores
+    from dimvida.evaluation.scores import Scores
     from dimvida.generation.settings import Settings
     from dimvida.sampling.multiview import MultiViewModel
 
@@ -79,10 +79,10 @@ def evaluate(
             raise InputError(f"--by {name}: choose from {', '.join(BREAKDOWNS)}")
     require_writable("--json", json_)
 
-    from dimvida.evaluation.known_views import evaluate_model, rank_metric, work
     from dimvida.evaluation.metric_set import METRICS, build_metrics, check_names
     from dimvida.evaluation.object_sheets import draw_sheets
     from dimvida.evaluation.objects import complete_objects, unfamiliar
+    from dimvida.evaluation.protocol import evaluate_model, rank_metric, work
     from dimvida.evaluation.result_folder import require_free, scores_to_dict, write_evaluation
     from dimvida.evaluation.weights import INCEPTION, SQUEEZENET, require_given
     from dimvida.generation.settings import resolve_settings

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from dimvida.evaluation.estimates import Estimate
-    from dimvida.evaluation.known_views import Evaluation, KnownScores
-    from dimvida.evaluation.scoring import Scores
+    from dimvida.evaluation.protocol import Evaluation, KnownScores
+    from dimvida.evaluation.scores import Scores
     from dimvida.models.classifiers import ImageClassifier
 
 FID_PICTURES = 2048  # its features: fewer pictures leave their covariance singular

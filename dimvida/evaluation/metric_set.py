@@ -14,8 +14,8 @@ from dimvida.errors import InputError
 from dimvida.evaluation.inception import InceptionFeatures, require_package
 from dimvida.evaluation.judge import Judge
 from dimvida.evaluation.metrics import psnr, ssim
-from dimvida.evaluation.perceptual import SMALLEST as LPIPS_SMALLEST
-from dimvida.evaluation.perceptual import PerceptualDistance
+from dimvida.evaluation.networks import SMALLEST as LPIPS_SMALLEST
+from dimvida.evaluation.networks import PerceptualDistance
 from dimvida.evaluation.weights import INCEPTION, SQUEEZENET, PublishedWeights, Unavailable, obtain_weights
 from dimvida.models.classifier_checkpoint import load_classifier
 from dimvida.models.classifiers import ImageClassifier

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from dimvida.data.batch import MultiViewBatch
 from dimvida.data.contact_sheet import SheetRow, Tile, draw_contact_sheet
-from dimvida.evaluation.known_views import KnownScores
+from dimvida.evaluation.protocol import KnownScores
 from dimvida.evaluation.views import complete_subsets
 from dimvida.sampling.multiview import MultiViewModel
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from dimvida.errors import InputError
-from dimvida.evaluation.known_views import Evaluation
-from dimvida.evaluation.scoring import Scores
+from dimvida.evaluation.protocol import Evaluation
+from dimvida.evaluation.scores import Scores
 from dimvida.files import atomic_path, atomic_write
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ import torch
 from torchvision.models import squeezenet1_1
 
 from dimvida.errors import InputError
-from dimvida.evaluation.perceptual import CHUNK, SMALLEST, PerceptualDistance
+from dimvida.evaluation.networks import CHUNK, SMALLEST, PerceptualDistance
 from dimvida.evaluation.weights import SQUEEZENET, obtain_weights
 
 

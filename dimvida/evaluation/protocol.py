@@ -12,7 +12,7 @@ from torch import Tensor
 
 from dimvida.data.batch import MultiViewBatch
 from dimvida.evaluation.metric_set import MetricSet
-from dimvida.evaluation.scoring import Scorer, Scores, TrueViews, study_true_views
+from dimvida.evaluation.scores import Scorer, Scores, TrueViews, study_true_views
 from dimvida.evaluation.views import complete_subsets, sample_subsets
 from dimvida.sampling.multiview import MultiViewModel
 
