@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from dimvida.cli import options
 from dimvida.cli.bench_sampling import torch_threads
-from dimvida.cli.device import resolve_device
-from dimvida.cli.names import parse_names, parse_numbers
+from dimvida.cli.options import parse_names, parse_numbers, resolve_device
 from dimvida.cli.output import require_writable, write_json
 from dimvida.cli.progress import ProgressBar
 from dimvida.errors import InputError
@@ -34,18 +34,18 @@ def generation(
     formats: Annotated[str, typer.Option("--format", metavar="LIST", help="Forms.")] = "imagefolder,webdataset,npy",
     steps: Annotated[str | None, typer.Option(metavar="LIST", help="Default: the checkpoint's.")] = None,
     data: Annotated[Path | None, typer.Option(metavar="PATH", help="Objects; default: the sample.")] = None,
-    split: Annotated[str | None, typer.Option(metavar="NAME", help="Only objects of this split.")] = None,
+    split: options.Split = None,
     view: Annotated[str, typer.Option(metavar="NAME", help="The known view.")] = "front",
     inputs: Annotated[str, typer.Option(metavar="NAME", help="What they are: files (PNG) or npy.")] = "files",
-    workers: Annotated[int, typer.Option(metavar="N", min=0, help="Processes that read; 0: a thread.")] = 0,
+    workers: options.Readers = 0,
     checkpoint: Annotated[str | None, typer.Option(metavar="DIR", help="A folder; default: bundled.")] = None,
     preset: Annotated[str | None, typer.Option(metavar="NAME", help="Or a preset's random weights.")] = None,
     loop: Annotated[int, typer.Option(metavar="N", min=0, help="Objects of the plain loop.")] = 64,
     compared: Annotated[int, typer.Option(metavar="N", min=0, help="Objects compared with the truth.")] = 64,
     memory: Annotated[int, typer.Option(metavar="N", min=0, help="Instead: memory over N objects, tiny model.")] = 0,
-    threads: Annotated[int | None, typer.Option(metavar="N", min=1, help="CPU threads of torch.")] = None,
-    device: Annotated[str, typer.Option(metavar="NAME", help="auto, cpu, cuda, ...")] = "auto",
-    json_: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Also write the result here.")] = None,
+    threads: options.Threads = None,
+    device: options.Device = "auto",
+    json_: options.Json = None,
 ) -> int:
     """Time mass generation from files to files, and a plain loop beside it.
 

@@ -6,14 +6,12 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dimvida.cli import bench_tables
-from dimvida.cli.device import resolve_device
-from dimvida.cli.names import parse_names, parse_numbers
+from dimvida.cli import bench_tables, options
+from dimvida.cli.options import parse_names, parse_numbers, resolve_device
 from dimvida.cli.output import require_writable, write_json
 from dimvida.cli.progress import ProgressBar
 from dimvida.errors import InputError
@@ -43,12 +41,12 @@ def sampling(
     dtype: Annotated[str | None, typer.Option(metavar="LIST", help="float32, tf32, bfloat16.")] = None,
     repeats: Annotated[int | None, typer.Option(metavar="N", min=1, help="Timed runs: CPU 5, GPU 15.")] = None,
     seconds: Annotated[float | None, typer.Option(metavar="S", help="Fewer timed runs after S seconds.")] = None,
-    threads: Annotated[int | None, typer.Option(metavar="N", min=1, help="CPU threads; default: torch's.")] = None,
-    device: Annotated[str, typer.Option(metavar="NAME", help="auto, cpu, cuda, cuda:1, ...")] = "auto",
+    threads: options.Threads = None,
+    device: options.Device = "auto",
     compile_mode: Annotated[str | None, typer.Option(metavar="NAME", help="Of torch.compile.")] = None,
     profile: Annotated[bool, typer.Option("--profile", help="Show what a step's time goes to.")] = False,
     end_to_end: Annotated[bool, typer.Option("--end-to-end", help="Also encode, sample and decode.")] = False,
-    json_: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Also write the result here.")] = None,
+    json_: options.Json = None,
 ) -> int:
     """Time one trajectory in several ways, side by side in one run.
 

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from dimvida.cli import options
 from dimvida.cli.bench_tables import print_wrapped, quality_heading, quality_line
-from dimvida.cli.device import resolve_device
 from dimvida.cli.evaluation_data import open_for_evaluation, read_objects, require_readable
-from dimvida.cli.names import parse_names, parse_numbers
+from dimvida.cli.options import parse_names, parse_numbers, resolve_device
 from dimvida.cli.output import require_writable, write_json
 from dimvida.cli.progress import ProgressBar
 from dimvida.errors import InputError
@@ -24,21 +24,21 @@ MOST_KNOWN = 3
 
 
 def solvers(
-    data: Annotated[Path, typer.Option(metavar="PATH", help="Multi-view data: a folder, a zip, or NMR.")],
-    checkpoint: Annotated[str, typer.Option(metavar="DIR", help="A checkpoint's folder, or 'bundled'.")] = "bundled",
-    split: Annotated[str | None, typer.Option(metavar="NAME", help="Default: 'test' if there is one.")] = None,
+    data: options.Data,
+    checkpoint: options.Checkpoint = "bundled",
+    split: options.SplitOrDefault = None,
     limit: Annotated[int, typer.Option(metavar="N", min=1, help="So many objects, spread over all.")] = 128,
     solvers_: Annotated[str | None, typer.Option("--solvers", metavar="LIST", help="Default: all.")] = None,
     steps: Annotated[str | None, typer.Option(metavar="LIST", help="Default: 5,8,10,15,20,30,50,100.")] = None,
     known: Annotated[str | None, typer.Option(metavar="LIST", help="Known views; default: 1,2,3.")] = None,
-    seed: Annotated[int, typer.Option(metavar="S", help="Of the noise.")] = 0,
-    backend: Annotated[str, typer.Option(metavar="NAME", help="auto, eager or fused.")] = "auto",
-    dtype: Annotated[str, typer.Option(metavar="NAME", help="auto, float32, bfloat16 or float16.")] = "auto",
-    device: Annotated[str, typer.Option(metavar="NAME", help="auto, cpu, cuda, cuda:1, ...")] = "auto",
-    batch: Annotated[int, typer.Option(metavar="N", min=1, help="Objects at a time.")] = 256,
-    json_: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Also write the result here.")] = None,
+    seed: options.Seed = 0,
+    backend: options.Backend = "auto",
+    dtype: options.DType = "auto",
+    device: options.Device = "auto",
+    batch: options.Batch = 256,
+    json_: options.Json = None,
     plot: Annotated[Path | None, typer.Option(metavar="FILE", help="Draw the curves (PNG).")] = None,
-    skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Unreadable files are no error.")] = False,
+    skip_bad: options.SkipBad = False,
 ) -> int:
     """Measure each solver's quality against its number of evaluations.
 

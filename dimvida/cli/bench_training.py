@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from dimvida.cli import bench_tables
+from dimvida.cli import bench_tables, options
 from dimvida.cli.bench_sampling import torch_threads
-from dimvida.cli.device import resolve_device
-from dimvida.cli.names import parse_names
+from dimvida.cli.options import parse_names, resolve_device
 from dimvida.cli.output import require_writable, write_json
 from dimvida.cli.progress import ProgressBar
 from dimvida.errors import InputError
@@ -22,14 +20,12 @@ STAGES = ("autoencoder", "diffusion")
 def training(
     preset: Annotated[str, typer.Option(metavar="LIST", help="Of paper, small, tiny.")] = "paper,small",
     stage: Annotated[str, typer.Option(metavar="LIST", help="Of autoencoder, diffusion.")] = "autoencoder,diffusion",
-    batch: Annotated[int, typer.Option(metavar="N", min=1, help="Images or objects of a step.")] = 64,
-    set_: Annotated[
-        list[str] | None, typer.Option("--set", metavar="OPTION=VALUE", help="Replace a preset's value.")
-    ] = None,
+    batch: options.Batch = 64,
+    set_: options.Set = None,
     repeats: Annotated[int, typer.Option(metavar="N", min=1, help="Timed runs of each piece.")] = 10,
-    threads: Annotated[int | None, typer.Option(metavar="N", min=1, help="CPU threads; default: torch's.")] = None,
-    device: Annotated[str, typer.Option(metavar="NAME", help="auto, cpu, cuda, cuda:1, ...")] = "auto",
-    json_: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Also write the result here.")] = None,
+    threads: options.Threads = None,
+    device: options.Device = "auto",
+    json_: options.Json = None,
 ) -> int:
     """Time a training step of each stage beside its own floor.
 

@@ -8,11 +8,11 @@ import signal
 
 import typer
 
-from dimvida.cli import classify_options as options
-from dimvida.cli.device import resolve_device
+from dimvida.cli import classify_options as opt
+from dimvida.cli import options
 from dimvida.cli.evaluate_tables import print_judge
 from dimvida.cli.evaluation_data import require_readable
-from dimvida.cli.names import parse_names, parse_numbers
+from dimvida.cli.options import parse_names, parse_numbers, resolve_device
 from dimvida.cli.progress import announce, note, watcher
 from dimvida.cli.provenance import command_line, software_versions
 from dimvida.data.sample import locate, require_apart
@@ -25,23 +25,23 @@ def classify(
     context: typer.Context,
     data: options.Data,
     out: options.Out,
-    checkpoint: options.CheckpointOption = "bundled",
+    checkpoint: options.Checkpoint = "bundled",
     partition: options.Partition = None,
-    split: options.Split = None,
-    c_share: options.CShare = 0.5,
-    limit: options.Limit = None,
+    split: options.SplitOrDefault = None,
+    c_share: opt.CShare = 0.5,
+    limit: opt.Limit = None,
     classifiers: options.Classifiers = "resnet18,mobilenet-v3-large",
     weights: options.Weights = None,
     preset: options.Preset = "small",
     set_: options.Set = None,
     seeds: options.Seeds = 3,
     seed: options.Seed = 0,
-    budget: options.Budget = "steps",
-    average: options.Average = "probabilities",
+    budget: opt.Budget = "steps",
+    average: opt.Average = "probabilities",
     beyond: options.Beyond = None,
-    samples_per_view: options.SamplesPerView = 4,
-    sampler_steps: options.SamplerSteps = None,
-    judge_: options.Judge = None,
+    samples_per_view: opt.SamplesPerView = 4,
+    sampler_steps: opt.SamplerSteps = None,
+    judge_: opt.Judge = None,
     steps: options.Steps = None,
     solver: options.Solver = None,
     backend: options.Backend = "auto",
@@ -75,7 +75,7 @@ def classify(
     names = parse_names("--classifiers", classifiers) or ()
     questions = Questions(
         classifiers=names,
-        weights=options.parse_weights(weights, names),
+        weights=opt.parse_weights(weights, names),
         seeds=tuple(range(seed, seed + seeds)),
         budgets=("steps", "epochs") if budget == "both" else (budget,),
         average=average,

@@ -1,51 +1,22 @@
-"""Options of ``dimvida classify``."""
+"""Options that only ``dimvida classify`` has."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
-import typer
-
+from dimvida.cli.options import DATA, MODEL, TRAINING, option
 from dimvida.errors import InputError
 
-_DATA, _STUDY, _MODEL = "Data", "Study", "Generator"
+CShare = Annotated[float, option(DATA, "Share of c without a partition; default 0.5.", "--c-share", metavar="F")]
+Limit = Annotated[int | None, option(DATA, "At most N objects in each of c and e.", metavar="N")]
 
+Budget = Annotated[str, option(TRAINING, "Equal steps (default), epochs or both.", metavar="NAME")]
+Average = Annotated[str, option(TRAINING, "probabilities (default), logits, confidence.", metavar="NAME")]
+SamplesPerView = Annotated[int, option(TRAINING, "Of samples: most; default 4.", metavar="K")]
+SamplerSteps = Annotated[str | None, option(TRAINING, "Of steps: which; default: four.", metavar="LIST")]
 
-def _option(panel: str, help_: str, *names: str, metavar: str | None = None, **more: Any) -> Any:
-    # Defaults stand in the text, in less room.
-    return typer.Option(*names, metavar=metavar, help=help_, rich_help_panel=panel, show_default=False, **more)
-
-
-Data = Annotated[Path, _option(_DATA, "Views: folder, zip or NMR.", metavar="PATH")]
-Out = Annotated[Path, _option(_DATA, "To make, or to continue.", metavar="DIR")]
-Partition = Annotated[Path | None, _option(_DATA, "Take its parts c and e.", metavar="FILE")]
-Split = Annotated[str | None, _option(_DATA, "Or divide this split (default: test) ...", metavar="NAME")]
-CShare = Annotated[float, _option(_DATA, "... into c and e; share of c, 0.5.", "--c-share", metavar="F")]
-Limit = Annotated[int | None, _option(_DATA, "At most N objects in each of c and e.", metavar="N")]
-SkipBad = Annotated[bool, _option(_DATA, "Unreadable files are no error (exit 0).", "--skip-bad")]
-
-Classifiers = Annotated[str, _option(_STUDY, "resnet18,mobilenet-v3-large; or -small.", metavar="LIST")]
-Weights = Annotated[list[str] | None, _option(_STUDY, "NAME=FILE or imagenet: fine-tune.", metavar="TEXT")]
-Preset = Annotated[str, _option(_STUDY, "paper, small (default) or tiny.", metavar="NAME")]
-Set = Annotated[list[str] | None, _option(_STUDY, "classifier_stage.steps=2000 and alike.", "--set", metavar="X=Y")]
-Seeds = Annotated[int, _option(_STUDY, "Classifiers of each kind; default 3.", metavar="N")]
-Seed = Annotated[int, _option(_STUDY, "The first of them; also of all else.", metavar="S")]
-Budget = Annotated[str, _option(_STUDY, "Equal steps (default), epochs or both.", metavar="NAME")]
-Average = Annotated[str, _option(_STUDY, "probabilities, logits or confidence.", metavar="NAME")]
-Beyond = Annotated[str | None, _option(_STUDY, "Further tables, or all.", metavar="LIST")]
-SamplesPerView = Annotated[int, _option(_STUDY, "Of samples: most; default 4.", metavar="K")]
-SamplerSteps = Annotated[str | None, _option(_STUDY, "Of steps: which; default: four.", metavar="LIST")]
-Minutes = Annotated[float, _option(_STUDY, "Stop after M minutes; 0: never.", metavar="M")]
-
-CheckpointOption = Annotated[str, _option(_MODEL, "Default: bundled.", "--checkpoint", metavar="DIR")]
-Judge = Annotated[Path | None, _option(_MODEL, "Its classifier; default: made of d.", "--judge", metavar="DIR")]
-Steps = Annotated[int | None, _option(_MODEL, "Evaluations; default: its own.", metavar="N")]
-Solver = Annotated[str | None, _option(_MODEL, "Such as ddim; default: its own.", metavar="NAME")]
-Backend = Annotated[str, _option(_MODEL, "auto, eager or fused.", metavar="NAME")]
-DType = Annotated[str, _option(_MODEL, "Of its products; default: auto.", "--dtype", metavar="NAME")]
-Device = Annotated[str, _option(_MODEL, "auto, cpu, cuda, cuda:1, ...", metavar="NAME")]
-Batch = Annotated[int, _option(_MODEL, "Objects at a time; default 256.", metavar="N")]
+Judge = Annotated[Path | None, option(MODEL, "Its classifier; default: made of d.", "--judge", metavar="DIR")]
 
 
 def parse_weights(given: list[str] | None, classifiers: tuple[str, ...]) -> dict[str, str]:

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from typer.core import TyperCommand
+from typer.core import TyperCommand, TyperOption
 
 from dimvida.errors import InputError
 
@@ -38,11 +38,17 @@ class Command(TyperCommand):
         return super().parse_args(ctx, [_expanded(word) for word in self._in_new_words(args)])
 
     def get_params(self, ctx: Any) -> list[Any]:
-        """The options; flags among them show no type, as if they took a value."""
+        """The options; flags show no type, as if they took a value, and there are boxes only where each is in one."""
         params = super().get_params(ctx)
+        own = [param for param in self.params if isinstance(param, TyperOption)]
+        divided = all(param.rich_help_panel for param in own)
         for param in params:
             if getattr(param, "is_flag", False):
                 param.metavar = ""
+            if isinstance(param, TyperOption) and not divided:
+                param.rich_help_panel = None
+            elif param not in self.params and own:  # --help, which needs no box of its own
+                param.rich_help_panel = own[-1].rich_help_panel
         return params
 
     def get_help_option(self, ctx: Any) -> Any:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.markup import escape
 
+from dimvida.cli import options
 from dimvida.cli.output import WIDTH, console, new_table
 from dimvida.cli.progress import ProgressBar
 from dimvida.cli.terminal import printable
@@ -24,16 +25,14 @@ SHOWN = 10  # unreadable files; --print-json has all
 
 def inspect(
     path: Annotated[Path, typer.Argument(metavar="PATH", help="Folder or zip file: multi-view, single-view or NMR.")],
-    split: Annotated[str | None, typer.Option(metavar="NAME", help="Only this split.")] = None,
-    view: Annotated[
-        str | None, typer.Option(metavar="NAME", help="The view of all images of a single-view set.")
-    ] = None,
+    split: options.Split = None,
+    view: options.SingleView = None,
     sheet: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Contact sheet; NAME-sheet.png by default, beside the data.")
     ] = None,
     rows: Annotated[int, typer.Option(metavar="N", min=0, max=200, help="Objects on the sheet; 0 for no sheet.")] = 8,
     check: Annotated[bool, typer.Option("--check", help="Decode every image, not only a sample.")] = False,
-    as_json: Annotated[bool, typer.Option("--print-json", help="Print JSON.")] = False,
+    as_json: options.PrintJson = False,
 ) -> int:
     """Print what a data set holds and draw a contact sheet.
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.markup import escape
 
+from dimvida.cli import options
 from dimvida.cli.evaluation_data import require_readable
 from dimvida.cli.output import console, new_table
 from dimvida.cli.progress import note
@@ -24,13 +25,11 @@ def partition(
     path: Annotated[Path, typer.Argument(metavar="PATH", help="Folder or zip file: multi-view, single-view or NMR.")],
     out: Annotated[Path, typer.Option(metavar="FILE", help="Partition file to write (JSON).")],
     fractions: Annotated[str, typer.Option(metavar="LIST", help="Fractions of d, c and e.")] = "0.6,0.2,0.2",
-    seed: Annotated[int, typer.Option(metavar="S", help="Seed of the choice.")] = 0,
-    split: Annotated[str | None, typer.Option(metavar="NAME", help="Only objects of this split.")] = None,
-    view: Annotated[
-        str | None, typer.Option(metavar="NAME", help="The view of all images of a single-view set.")
-    ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing file.")] = False,
-    skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Files left out are no error.")] = False,
+    seed: options.Seed = 0,
+    split: options.Split = None,
+    view: options.SingleView = None,
+    overwrite: options.Overwrite = False,
+    skip_bad: options.SkipBad = False,
 ) -> int:
     """Divide the objects into d (generator), c (classifiers) and e (evaluation).
 

@@ -10,8 +10,9 @@ from typing import Annotated
 
 import typer
 
-from dimvida.cli import view_options as opt
+from dimvida.cli import options
 from dimvida.cli.progress import note
+from dimvida.cli.view_options import render_settings, render_to
 from dimvida.data.meshes import find_meshes
 from dimvida.data.render import require_render_extra
 from dimvida.data.render_jobs import Rendered, make_from_file
@@ -23,29 +24,29 @@ def render(
         Path, typer.Argument(metavar="MESHES", help="<class>/*.{off,obj,ply,stl,glb} or <class>/<split>/*.")
     ],
     output: Annotated[Path, typer.Argument(metavar="OUTPUT", help="A new folder or .zip, or an unfinished one.")],
-    azimuths: opt.Azimuths = None,
-    views_count: opt.ViewsCount = None,
-    views: opt.ViewNames = None,
-    elevation: opt.Elevation = 30.0,
-    size: opt.Size = 64,
-    samples: opt.Samples = 3,
-    light: opt.LightDirection = "-0.4,0.5,0.8",
-    ambient: opt.Ambient = 0.44,
+    azimuths: options.Azimuths = None,
+    views_count: options.ViewsCount = None,
+    views: options.ViewNames = None,
+    elevation: options.Elevation = 30.0,
+    size: options.Size = 64,
+    samples: options.Samples = 3,
+    light: options.Light = "-0.4,0.5,0.8",
+    ambient: options.Ambient = 0.44,
     up: Annotated[str, typer.Option(metavar="AXIS", help="y, z or auto (y: obj, glb).")] = "auto",
     split: Annotated[str, typer.Option(metavar="NAME", help="Of meshes right in a class folder.")] = "train",
     color_seed: Annotated[int | None, typer.Option(metavar="S", help="A colour for each grey object.")] = None,
-    workers: opt.Workers = 0,
-    skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Exit with 0 in spite of bad meshes.")] = False,
+    workers: options.Renderers = 0,
+    skip_bad: options.SkipBad = False,
 ) -> None:
     """Render meshes into multi-view data, <split>/<class>/<object>/<view>.png."""
     if up not in ("auto", "y", "z"):
         raise InputError(f"--up {up}: choose auto, y or z")
     require_render_extra()
-    settings = opt.render_settings(azimuths, views_count, views, elevation, size, samples, light, ambient)
+    settings = render_settings(azimuths, views_count, views, elevation, size, samples, light, ambient)
     files = find_meshes(meshes, split=split)
     make = partial(make_from_file, up=up, color_seed=color_seed)
     about = {"up": up, "color_seed": color_seed}
-    told = opt.render_to(output, files, make, settings, workers, about)
+    told = render_to(output, files, make, settings, workers, about)
     failed = [result for result in told if result.problem]
     for result in failed:
         print(f"skipped {result.item.path}: {result.problem}", file=sys.stderr)

@@ -10,13 +10,13 @@ import os
 import platform
 import shutil
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-import typer
 from rich.text import Text
 
 from dimvida._version import __version__
-from dimvida.cli.device import FLOAT32_CONVOLUTIONS, FLOAT32_PRODUCTS
+from dimvida.cli import options
+from dimvida.cli.options import FLOAT32_CONVOLUTIONS, FLOAT32_PRODUCTS
 from dimvida.cli.output import WIDTH, console, new_table
 from dimvida.errors import InputError
 
@@ -40,7 +40,7 @@ USUAL_NVCC = Path("/usr/local/cuda/bin/nvcc")
 REBUILD = "pip install --force-reinstall --no-deps ."
 
 
-def doctor(as_json: Annotated[bool, typer.Option("--print-json", help="Print JSON.")] = False) -> int:
+def doctor(as_json: options.PrintJson = False) -> int:
     """Print what is installed, what the native kernels can do here, and how to change it."""
     facts = examine()
     if as_json:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from dimvida.cli import options
 from dimvida.cli.bench_tables import print_wrapped
-from dimvida.cli.device import resolve_device
 from dimvida.cli.evaluate_tables import (
     judge_to_dict,
     print_classes,
@@ -19,7 +19,7 @@ from dimvida.cli.evaluate_tables import (
     print_views,
 )
 from dimvida.cli.evaluation_data import open_for_evaluation, read_objects, require_readable
-from dimvida.cli.names import parse_names, parse_numbers
+from dimvida.cli.options import option, parse_names, parse_numbers, resolve_device
 from dimvida.cli.output import require_writable, write_json
 from dimvida.cli.progress import ProgressBar
 from dimvida.cli.provenance import command_line, software_versions
@@ -40,31 +40,33 @@ BREAKDOWNS = ("view", "class")
 
 def evaluate(
     context: typer.Context,
-    data: Annotated[Path, typer.Option(metavar="PATH", help="A folder, a zip, or NMR.")],
-    checkpoint: Annotated[str, typer.Option(metavar="DIR", help="A folder.")] = "bundled",
-    split: Annotated[str | None, typer.Option(metavar="NAME", help="Default: test, testing or alike.")] = None,
-    partition: Annotated[Path | None, typer.Option(metavar="FILE", help="Only the objects of its part e.")] = None,
-    limit: Annotated[int | None, typer.Option(metavar="N", min=1, help="Only N objects, spread over all.")] = None,
-    known: Annotated[str | None, typer.Option(metavar="LIST", help="How many are known, as 1,2; default: any.")] = None,
-    subsets: Annotated[int, typer.Option(metavar="N", min=1, help="More sets are sampled.")] = 100,
-    metrics: Annotated[str | None, typer.Option(metavar="LIST", help="Default: all that can be had.")] = None,
-    judge_: Annotated[
-        Path | None, typer.Option("--judge", metavar="DIR", help="For coherence, feature_frechet.")
+    data: options.Data,
+    checkpoint: options.Checkpoint = "bundled",
+    split: options.SplitOrDefault = None,
+    partition: options.Partition = None,
+    limit: Annotated[int | None, option(options.DATA, "Only N objects, spread over all.", min=1, metavar="N")] = None,
+    known: Annotated[
+        str | None, option(options.METRICS, "How many are known, as 1,2; else any.", metavar="LIST")
     ] = None,
-    inception_weights: Annotated[Path | None, typer.Option(metavar="FILE", help="FID's; else downloaded.")] = None,
-    lpips_weights: Annotated[Path | None, typer.Option(metavar="FILE", help="SqueezeNet's; else downloaded.")] = None,
-    steps: Annotated[int | None, typer.Option(metavar="N", help="Default: the checkpoint's.")] = None,
-    solver: Annotated[str | None, typer.Option(metavar="NAME", help="Default: the checkpoint's.")] = None,
-    seed: Annotated[int, typer.Option(metavar="S", help="Of all that is random.")] = 0,
-    backend: Annotated[str, typer.Option(metavar="NAME", help="auto, eager or fused.")] = "auto",
-    dtype: Annotated[str, typer.Option(metavar="NAME", help="auto, float32, bfloat16, float16.")] = "auto",
-    device: Annotated[str, typer.Option(metavar="NAME", help="auto, cpu, cuda, cuda:1, ...")] = "auto",
-    batch: Annotated[int, typer.Option(metavar="N", min=1, help="Objects at a time.")] = 256,
-    by: Annotated[str | None, typer.Option(metavar="LIST", help="Also print tables by view,class.")] = None,
-    json_: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the numbers here.")] = None,
-    out: Annotated[Path | None, typer.Option(metavar="DIR", help="Here, with contact sheets.")] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what --out holds.")] = False,
-    skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Unreadable files are no error.")] = False,
+    subsets: Annotated[int, option(options.METRICS, "More sets are sampled.", min=1, metavar="N")] = 100,
+    metrics: Annotated[str | None, option(options.METRICS, "Default: all that can be had.", metavar="LIST")] = None,
+    judge_: Annotated[
+        Path | None, option(options.METRICS, "For coherence, feature_frechet.", "--judge", metavar="DIR")
+    ] = None,
+    inception_weights: options.InceptionWeights = None,
+    lpips_weights: options.LpipsWeights = None,
+    steps: options.Steps = None,
+    solver: options.Solver = None,
+    seed: options.Seed = 0,
+    backend: options.Backend = "auto",
+    dtype: options.DType = "auto",
+    device: options.Device = "auto",
+    batch: options.Batch = 256,
+    by: Annotated[str | None, option(options.METRICS, "Also print tables by view,class.", metavar="LIST")] = None,
+    json_: options.Json = None,
+    out: Annotated[Path | None, option(options.OUTPUT, "Here, with contact sheets.", metavar="DIR")] = None,
+    overwrite: options.Overwrite = False,
+    skip_bad: options.SkipBad = False,
 ) -> int:
     """Score generated views against the true ones, by number of known views.
 

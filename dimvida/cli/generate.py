@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dimvida.cli import generate_options as opt
-from dimvida.cli.device import resolve_device
+from dimvida.cli import options
 from dimvida.cli.generate_checks import check_member, check_sheet, parse_batch
 from dimvida.cli.generate_ranks import stop_in_order
-from dimvida.cli.names import parse_names
+from dimvida.cli.options import parse_names, resolve_device
 from dimvida.cli.progress import ProgressBar, note
 from dimvida.data.source import counted
 from dimvida.errors import DimvidaError
@@ -25,29 +25,29 @@ SKIPS_SHOWN = 20  # on the screen; the report lists all
 
 def generate(
     input_: opt.Input,
-    output: opt.Output,
+    output: options.Out,
     view: opt.View = None,
     target: opt.Target = None,
-    split: opt.Split = None,
+    split: options.Split = None,
     strict: opt.Strict = False,
-    skip_bad: opt.SkipBad = False,
-    workers: opt.Workers = 0,
-    checkpoint: opt.CheckpointOption = "bundled",
+    skip_bad: options.SkipBad = False,
+    workers: options.Readers = 0,
+    checkpoint: options.Checkpoint = "bundled",
     batch: opt.Batch = "auto",
-    steps: opt.Steps = None,
-    solver: opt.Solver = None,
-    seed: opt.Seed = 0,
+    steps: options.Steps = None,
+    solver: options.Solver = None,
+    seed: options.Seed = 0,
     samples_per_view: opt.SamplesPerView = 1,
-    backend: opt.Backend = "auto",
-    dtype: opt.DType = "auto",
-    device: opt.Device = "auto",
+    backend: options.Backend = "auto",
+    dtype: options.DType = "auto",
+    device: options.Device = "auto",
     format_: opt.Format = "imagefolder",
     image_format: opt.ImageFormat = None,
     quality: opt.Quality = None,
     include_known: opt.IncludeKnown = False,
     shard_size: opt.ShardSize = None,
     shard: opt.ShardOption = None,
-    overwrite: opt.Overwrite = False,
+    overwrite: options.Overwrite = False,
     dry_run: opt.DryRun = False,
     verify: opt.Verify = None,
     sheet: opt.Sheet = None,

@@ -7,10 +7,12 @@ from typing import Annotated
 
 import typer
 
+from dimvida.cli import options
+
 
 def report(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Folders that other commands made.")],
-    out: Annotated[Path, typer.Option(metavar="DIR", help="Where the report goes.")],
+    out: options.Out,
     paper: Annotated[
         bool, typer.Option("--paper/--no-paper", help="The paper's figures, of the NMR data, beside yours.")
     ] = True,

@@ -6,12 +6,12 @@ import os
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from dimvida.cli.names import parse_names
+from dimvida.cli import options
+from dimvida.cli.options import parse_names
 from dimvida.cli.provenance import command_line
 from dimvida.errors import DimvidaError, InputError
 from dimvida.interruption import SIGNALS
@@ -21,26 +21,20 @@ from dimvida.torchrun import is_rank
 def reproduce(
     context: typer.Context,
     data: Annotated[str, typer.Option(metavar="PATH", help="A folder, a zip or NMR; nmr:PATH insists.")],
-    out: Annotated[Path, typer.Option(metavar="DIR", help="All results; the same command continues.")],
-    preset: Annotated[str, typer.Option(metavar="NAME", help="paper, small or tiny.")] = "paper",
-    minutes: Annotated[float, typer.Option(metavar="M", help="Fit all into so long; 0: no limit.")] = 0,
-    seeds: Annotated[int, typer.Option(metavar="N", help="Classifiers of each kind.")] = 3,
-    seed: Annotated[int, typer.Option(metavar="S", help="Of all else that is random.")] = 0,
-    classifiers: Annotated[
-        str, typer.Option(metavar="LIST", help="Also mobilenet-v3-small.")
-    ] = "resnet18,mobilenet-v3-large",
-    weights: Annotated[
-        list[str] | None, typer.Option(metavar="TEXT", help="NAME=FILE or imagenet: also fine-tune.")
-    ] = None,
-    inception_weights: Annotated[Path | None, typer.Option(metavar="FILE", help="FID's; else downloaded.")] = None,
-    lpips_weights: Annotated[Path | None, typer.Option(metavar="FILE", help="SqueezeNet's; else downloaded.")] = None,
-    beyond: Annotated[str | None, typer.Option(metavar="LIST", help="As of classify; or all.")] = None,
-    set_: Annotated[
-        list[str] | None, typer.Option("--set", metavar="OPTION=VALUE", help="Replace a preset's value.")
-    ] = None,
-    init: Annotated[str | None, typer.Option(metavar="DIR", help="Train from this checkpoint, or bundled.")] = None,
-    device: Annotated[str, typer.Option(metavar="NAME", help="auto, cpu, cuda, cuda:1, ...")] = "auto",
-    skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Unreadable files are no error.")] = False,
+    out: options.Out,
+    preset: options.Preset = "paper",
+    minutes: options.Minutes = 0,
+    seeds: options.Seeds = 3,
+    seed: options.Seed = 0,
+    classifiers: options.Classifiers = "resnet18,mobilenet-v3-large",
+    weights: options.Weights = None,
+    inception_weights: options.InceptionWeights = None,
+    lpips_weights: options.LpipsWeights = None,
+    beyond: options.Beyond = None,
+    set_: options.Set = None,
+    init: options.Init = None,
+    device: options.Device = "auto",
+    skip_bad: options.SkipBad = False,
 ) -> int:
     """Make the paper's three tables: partition, train, evaluate, classify, report.
 

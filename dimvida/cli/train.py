@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dimvida.cli.device import resolve_device
+from dimvida.cli import options
+from dimvida.cli.options import resolve_device
 from dimvida.cli.progress import ProgressBar, announce, note, watcher
 from dimvida.cli.provenance import command_line, software_versions
 from dimvida.cli.training_data import open_for_training
@@ -33,7 +34,7 @@ SKIPS_SHOWN = 20  # on the screen; run.json lists all
 
 def train(
     context: typer.Context,
-    out: Annotated[Path, typer.Option(metavar="DIR", help="The run's folder.")],
+    out: options.Out,
     data: Annotated[
         Path | None, typer.Option(metavar="PATH", help="A folder, a zip, or NMR; --resume knows it.")
     ] = None,
@@ -45,27 +46,24 @@ def train(
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue where this run stopped; it knows its other options.")
     ] = False,
-    split: Annotated[str | None, typer.Option(metavar="NAME", help="Default: train, training or alike.")] = None,
-    partition: Annotated[Path | None, typer.Option(metavar="FILE", help="Partition; trains on its part d.")] = None,
-    skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Unreadable files are no error.")] = False,
-    set_: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="OPTION=VALUE", help="Replace a preset's value."),
-    ] = None,
+    split: options.SplitOrDefault = None,
+    partition: options.Partition = None,
+    skip_bad: options.SkipBad = False,
+    set_: options.Set = None,
     config_file: Annotated[
         Path | None, typer.Option("--config", metavar="FILE", help="TOML whose values replace the preset's.")
     ] = None,
-    init: Annotated[str | None, typer.Option(metavar="DIR", help="Start from this checkpoint.")] = None,
+    init: options.Init = None,
     classifier: Annotated[
         str | None,
         typer.Option(metavar="NAME", help="What --stage classifier trains; default: resnet18."),
     ] = None,
     weights: Annotated[str | None, typer.Option(metavar="FILE", help="Its first weights; or 'imagenet'.")] = None,
-    minutes: Annotated[float, typer.Option(metavar="M", help="Stop after M minutes; 0: never.")] = 0,
+    minutes: options.Minutes = 0,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be trained; write nothing.")] = False,
     tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Also write curves for TensorBoard.")] = False,
     workers: Annotated[int | None, typer.Option(metavar="N", min=0, help="Processes that augment images.")] = None,
-    device: Annotated[str, typer.Option(metavar="NAME", help="auto, cpu, cuda, cuda:1, ...")] = "auto",
+    device: options.Device = "auto",
 ) -> int:
     """Train an autoencoder, then the diffusion over its latents; or a classifier.
 

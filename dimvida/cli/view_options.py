@@ -1,4 +1,4 @@
-"""Options of the commands that render views."""
+"""What the commands do that render views."""
 
 from __future__ import annotations
 
@@ -6,28 +6,15 @@ import os
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
-
-import typer
+from typing import Any
 
 from dimvida._version import __version__
+from dimvida.cli.options import parse_floats
 from dimvida.cli.progress import ProgressBar
 from dimvida.data.render import Light, RenderSettings
 from dimvida.data.render_jobs import MakeMesh, Rendered, render_items
 from dimvida.data.write import MultiViewWriter, check_key
 from dimvida.errors import InputError
-
-Azimuths = Annotated[
-    str | None, typer.Option(metavar="LIST", help="Degrees; default 0,-90,-180,-270 (-90: viewer's right).")
-]
-ViewsCount = Annotated[int | None, typer.Option(min=1, metavar="N", help="Instead: N views evenly around.")]
-ViewNames = Annotated[str | None, typer.Option(metavar="LIST", help="Names of the views.")]
-Elevation = Annotated[float, typer.Option(metavar="DEG", help="Of the cameras.")]
-Size = Annotated[int, typer.Option(min=1, metavar="N", help="Pixels across and down.")]
-Samples = Annotated[int, typer.Option(min=1, max=16, metavar="N", help="Antialiasing: N x N rays a pixel.")]
-LightDirection = Annotated[str, typer.Option(metavar="X,Y,Z", help="Right, up, back of camera.")]
-Ambient = Annotated[float, typer.Option(min=0.0, max=1.0, metavar="A", help="Light on unlit sides.")]
-Workers = Annotated[int, typer.Option(min=0, metavar="N", help="Processes; 0: one per core.")]
 
 
 def render_settings(
@@ -49,10 +36,10 @@ def render_settings(
         raise InputError("give --azimuths or --views-count, not both")
     angles = (0.0, -90.0, -180.0, -270.0)
     if azimuths is not None:
-        angles = _numbers("--azimuths", azimuths)
+        angles = parse_floats("--azimuths", azimuths)
     elif views_count is not None:
         angles = tuple(-360.0 * k / views_count for k in range(views_count))
-    direction = _numbers("--light", light)
+    direction = parse_floats("--light", light)
     if len(direction) != 3:
         raise InputError(f"--light {light}: give three numbers, as in --light=-0.4,0.5,0.8")
     return RenderSettings(
@@ -104,10 +91,3 @@ def render_to(
             progress.advance()
         writer.sort((item.split, item.class_name, item.name) for item in items)
     return told
-
-
-def _numbers(option: str, text: str) -> tuple[float, ...]:
-    try:
-        return tuple(float(part) for part in text.split(","))
-    except ValueError as error:
-        raise InputError(f"{option} {text}: not numbers separated by commas") from error

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from dimvida import ops
-from dimvida.cli.device import set_float32_precision
+from dimvida.cli.options import set_float32_precision
 from dimvida.models import ScoreNetwork
 
 

@@ -1,13 +1,18 @@
-"""--device: which device it is, that it becomes the current one, and what float32 means there."""
+"""Options that several commands have: each is declared once; which device --device is, and what float32 means there."""
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator
 
 import pytest
 import torch
+import typer
+from typer.models import OptionInfo
 
-from dimvida.cli.device import resolve_device, set_float32_precision
+from dimvida.cli import options
+from dimvida.cli.commands import app
+from dimvida.cli.options import resolve_device, set_float32_precision
 from dimvida.errors import InputError
 
 
@@ -95,3 +100,31 @@ def test_a_gpu_brings_that_setting(chosen):
     torch.backends.cuda.matmul.fp32_precision = "tf32"
     resolve_device("cuda")
     assert torch.backends.cuda.matmul.fp32_precision == "ieee"
+
+
+def declared() -> Iterator[tuple[str, tuple[object, ...], str | None, OptionInfo]]:
+    """Command, what tells an option from others, its help, and its declaration, for every option of every command."""
+
+    def walk(group: typer.Typer, path: str = "") -> Iterator[tuple[str, inspect.Parameter]]:
+        for command in group.registered_commands:
+            for parameter in inspect.signature(command.callback, eval_str=True).parameters.values():
+                yield f"{path}{command.name}", parameter
+        for inner in group.registered_groups:
+            yield from walk(inner.typer_instance, f"{path}{inner.name} ")
+
+    for command, parameter in walk(app):
+        for info in getattr(parameter.annotation, "__metadata__", ()):
+            if isinstance(info, OptionInfo):
+                name = (info.param_decls or [f"--{parameter.name}"])[0]
+                yield command, (name, parameter.annotation.__origin__, info.metavar), info.help, info
+
+
+def test_no_option_is_declared_twice():
+    shared = {id(info) for value in vars(options).values() for info in getattr(value, "__metadata__", ())}
+    common = {key for _, key, _, info in declared() if id(info) in shared}
+    texts: dict[tuple[object, ...], str] = {}
+    for command, key, text, info in declared():
+        if id(info) not in shared:
+            assert key not in common, f"{command}: options.py has {key}"
+            other = texts.setdefault((*key, text), command)
+            assert other == command, f"{command} and {other} declare the same {key}"

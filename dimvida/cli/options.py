@@ -1,0 +1,164 @@
+"""Options that several commands have, each declared once, and what their text means.
+
+A command takes one by its annotation, ``device: options.Device = "auto"``. Options of one command alone stand with it,
+declared with the same ``option`` where the command's help is divided into panels, which are boxes.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from dimvida.errors import InputError
+
+if TYPE_CHECKING:
+    import torch
+
+DATA, MODEL, METRICS, TRAINING, CAMERAS, OUTPUT = "Data", "Model", "Metrics", "Training", "Views", "Output"
+
+FLOAT32_PRODUCTS, FLOAT32_CONVOLUTIONS = "ieee", "tf32"
+"""What a GPU computes float32 in, in PyTorch's words.
+
+Matrix products, which are the score network, are exact: that is what ``--dtype float32`` is asked for. Convolutions,
+which are the autoencoder, are rounded to TF32: several times as fast, and far below one of 255 levels.
+"""
+
+
+def option(panel: str, text: str, *names: str, metavar: str | None = None, **more: Any) -> Any:
+    """An option of a panel; without names it is called as the parameter that it annotates.
+
+    The default is shown, unless the text, which has less room then, names it.
+    """
+    shown = "default" not in text.lower()
+    return typer.Option(*names, metavar=metavar, help=text, rich_help_panel=panel, show_default=shown, **more)
+
+
+Data = Annotated[Path, option(DATA, "A folder, a zip, or NMR.", "--data", metavar="PATH")]
+Split = Annotated[str | None, option(DATA, "Only the objects of this split.", metavar="NAME")]
+SplitOrDefault = Annotated[str | None, option(DATA, "Default: train to train on, else test.", metavar="NAME")]
+SingleView = Annotated[
+    str | None, option(DATA, "The view of all images of a single-view set.", "--view", metavar="NAME")
+]
+Partition = Annotated[
+    Path | None, option(DATA, "Partition: trains on d, evaluates on e.", "--partition", metavar="FILE")
+]
+SkipBad = Annotated[bool, option(DATA, "Unreadable files are no error (exit 0).", "--skip-bad")]
+Readers = Annotated[int, option(DATA, "Processes that read; 0 (default): a thread.", "--workers", min=0, metavar="N")]
+
+Checkpoint = Annotated[str, option(MODEL, "A checkpoint's folder; default: bundled.", "--checkpoint", metavar="DIR")]
+Steps = Annotated[int | None, option(MODEL, "Network evaluations; default: checkpoint's.", metavar="N")]
+Solver = Annotated[str | None, option(MODEL, "Such as ddim; default: checkpoint's.", metavar="NAME")]
+Seed = Annotated[int, option(MODEL, "Of all that is random; default 0.", metavar="S")]
+Backend = Annotated[str, option(MODEL, "auto (default), eager or fused.", metavar="NAME")]
+DType = Annotated[str, option(MODEL, "auto (default), float32, bfloat16, float16.", "--dtype", metavar="NAME")]
+Device = Annotated[str, option(MODEL, "auto (default), cpu, cuda, cuda:1, ...", metavar="NAME")]
+Batch = Annotated[int, option(MODEL, "Objects or images at a time.", min=1, metavar="N")]
+Threads = Annotated[int | None, option(MODEL, "CPU threads; default: torch's.", min=1, metavar="N")]
+InceptionWeights = Annotated[Path | None, option(METRICS, "FID's; else downloaded.", metavar="FILE")]
+LpipsWeights = Annotated[Path | None, option(METRICS, "SqueezeNet's; else downloaded.", metavar="FILE")]
+
+Preset = Annotated[str, option(TRAINING, "paper, small or tiny.", metavar="NAME")]
+Set = Annotated[list[str] | None, option(TRAINING, "Replace a preset's value.", "--set", metavar="X=Y")]
+Init = Annotated[str | None, option(TRAINING, "Start from this checkpoint, or bundled.", metavar="DIR")]
+Minutes = Annotated[float, option(TRAINING, "Take at most M minutes; default: no limit.", metavar="M")]
+Classifiers = Annotated[str, option(TRAINING, "Default: resnet18,mobilenet-v3-large.", metavar="LIST")]
+Weights = Annotated[list[str] | None, option(TRAINING, "NAME=FILE or imagenet: also fine-tune.", metavar="TEXT")]
+Seeds = Annotated[int, option(TRAINING, "Classifiers of each kind; default 3.", metavar="N")]
+Beyond = Annotated[str | None, option(TRAINING, "Further tables, or all.", metavar="LIST")]
+
+Azimuths = Annotated[
+    str | None, option(CAMERAS, "Degrees; default 0,-90,-180,-270 (-90: viewer's right).", metavar="LIST")
+]
+ViewsCount = Annotated[int | None, option(CAMERAS, "Instead: N views evenly around.", min=1, metavar="N")]
+ViewNames = Annotated[str | None, option(CAMERAS, "Names of the views.", "--views", metavar="LIST")]
+Elevation = Annotated[float, option(CAMERAS, "Of the cameras.", metavar="DEG")]
+Size = Annotated[int, option(CAMERAS, "Pixels across and down.", min=1, metavar="N")]
+Samples = Annotated[int, option(CAMERAS, "Antialiasing: N x N rays a pixel.", min=1, max=16, metavar="N")]
+Light = Annotated[str, option(CAMERAS, "Right, up, back of camera.", metavar="X,Y,Z")]
+Ambient = Annotated[float, option(CAMERAS, "Light on unlit sides.", min=0.0, max=1.0, metavar="A")]
+Renderers = Annotated[int, option(CAMERAS, "Processes; 0 (default): one per core.", "--workers", min=0, metavar="N")]
+
+Out = Annotated[Path, option(OUTPUT, "The folder for what is made.", "--out", metavar="DIR")]
+Json = Annotated[Path | None, option(OUTPUT, "Also write the result here.", "--json", metavar="FILE")]
+PrintJson = Annotated[bool, option(OUTPUT, "Print JSON.", "--print-json")]
+Overwrite = Annotated[bool, option(OUTPUT, "Replace what is there.", "--overwrite")]
+
+
+def parse_names(name: str, text: str | None) -> tuple[str, ...] | None:
+    """``front,left`` as names; None stays None.
+
+    Args:
+        name: The option, for the message.
+        text: Its value.
+
+    Raises:
+        InputError: A name is empty or comes twice.
+    """
+    if text is None:
+        return None
+    names = tuple(part.strip() for part in text.split(","))
+    if not all(names):
+        raise InputError(f"{name} {text!r}: give names separated by commas")
+    if len(set(names)) < len(names):
+        raise InputError(f"{name} {text}: a name is there twice")
+    return names
+
+
+def parse_numbers(name: str, text: str | None) -> tuple[int, ...] | None:
+    """``1,2,3`` as whole numbers; None stays None.
+
+    Raises:
+        InputError: One of them is no whole number, or comes twice.
+    """
+    parts = parse_names(name, text)
+    try:
+        return parts and tuple(int(part) for part in parts)
+    except ValueError:
+        raise InputError(f"{name} {text}: give whole numbers separated by commas") from None
+
+
+def parse_floats(name: str, text: str) -> tuple[float, ...]:
+    """``0,-22.5`` as numbers.
+
+    Raises:
+        InputError: One of them is no number.
+    """
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise InputError(f"{name} {text}: not numbers separated by commas") from None
+
+
+def resolve_device(name: str) -> torch.device:
+    """The device of that name, made the current one; ``auto`` is a GPU if there is one.
+
+    A GPU without a number is the first, and under ``torchrun`` that of this rank.
+
+    Raises:
+        InputError: There is no such device, or nothing runs on it.
+    """
+    import torch
+
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if name == "cuda" else name)
+        if device.type == "cuda":
+            set_float32_precision()
+            if torch.cuda.is_available():
+                torch.cuda.set_device(device)  # before the first tensor: every GPU that is touched keeps some memory
+        torch.zeros(1, device=device).item()
+    except (RuntimeError, AssertionError) as error:
+        raise InputError(f"--device {name}: not usable here ({str(error).splitlines()[0]})") from None
+    return device
+
+
+def set_float32_precision() -> None:
+    """Say what float32 is computed in, whatever the environment and PyTorch's defaults are."""
+    import torch
+
+    torch.backends.cuda.matmul.fp32_precision = FLOAT32_PRODUCTS
+    torch.backends.cudnn.conv.fp32_precision = FLOAT32_CONVOLUTIONS
