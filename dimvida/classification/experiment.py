@@ -24,7 +24,8 @@ from dimvida.classification.study import Study
 from dimvida.classification.trained import Workshop
 from dimvida.classification.views import SingleViews, read_single_views
 from dimvida.data.batch import BadFile, MultiViewBatch, load_all
-from dimvida.data.source import MultiViewSource, counted
+from dimvida.data.names import counted
+from dimvida.data.source import MultiViewSource
 from dimvida.errors import InputError
 from dimvida.files import exclusive_folder
 from dimvida.models.classifiers import ImageClassifier

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dimvida.data.names import counted
 from dimvida.data.opening import open_source
 from dimvida.data.partitions import Partitions, load_partitions, make_partitions, select_partition
-from dimvida.data.source import MultiViewSource, counted
+from dimvida.data.source import MultiViewSource
 from dimvida.errors import InputError
 
 

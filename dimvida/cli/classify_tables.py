@@ -8,7 +8,7 @@ from typing import Any
 from rich.table import Table
 
 from dimvida.cli.output import console, new_table, plus_minus
-from dimvida.data.source import counted
+from dimvida.data.names import counted
 
 TITLES = {
     "scratch": "From scratch",

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dimvida.cli.progress import ProgressBar, note
-from dimvida.data.source import counted
+from dimvida.data.names import counted
 from dimvida.errors import DimvidaError
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from dimvida.cli.generate_checks import check_member, check_sheet, parse_batch
 from dimvida.cli.generate_ranks import stop_in_order
 from dimvida.cli.options import parse_names, resolve_device
 from dimvida.cli.progress import ProgressBar, note
-from dimvida.data.source import counted
+from dimvida.data.names import counted
 from dimvida.errors import DimvidaError
 
 if TYPE_CHECKING:

@@ -15,8 +15,8 @@ from dimvida.cli.options import resolve_device
 from dimvida.cli.progress import ProgressBar, announce, note, watcher
 from dimvida.cli.provenance import command_line, software_versions
 from dimvida.cli.training_data import open_for_training
+from dimvida.data.names import counted
 from dimvida.data.sample import locate, require_apart
-from dimvida.data.source import counted
 from dimvida.errors import DimvidaError, InputError
 from dimvida.files import require_writable_folder
 

@@ -19,9 +19,9 @@ def open_for_training(path: Path, split: str | None, partition: Path | None) -> 
     Raises:
         InputError: There are splits, and none or several of them are for training.
     """
+    from dimvida.data.names import split_family
     from dimvida.data.opening import open_source
     from dimvida.data.partitions import select_partition
-    from dimvida.data.source import split_family
 
     source = open_source(path, split=split)
     if partition is not None:  # it names its objects itself, of whatever split

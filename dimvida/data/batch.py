@@ -11,7 +11,8 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from dimvida.data.images import CHANNELS, resize_image, with_channels
-from dimvida.data.source import BadFile, MultiViewSource, ViewImage, counted
+from dimvida.data.names import counted
+from dimvida.data.source import BadFile, MultiViewSource, ViewImage
 from dimvida.errors import DimvidaError, InputError, UnreadableImage
 
 

@@ -7,8 +7,8 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from dimvida.data.source import composed
-from dimvida.data.tree import FileTree, unsafe_name
+from dimvida.data.names import check_view_name, composed, unsafe_name
+from dimvida.data.tree import FileTree
 from dimvida.errors import InputError
 
 METADATA_NAME = "metadata.jsonl"
@@ -17,8 +17,6 @@ LINE_LIMIT = 2**20
 TEXT_LIMIT = 4096
 """Most characters of a name in it."""
 _BLANK_LIMIT = 10**6
-VIEW_NAME_LIMIT = 48
-"""Most bytes of a view's name, which has to fit into file names beside an object's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,21 +101,6 @@ def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(fields) < len(pairs):
         raise ValueError("a field is there twice")
     return fields
-
-
-def check_view_name(view: str, where: str) -> None:
-    """Raise InputError unless ``view`` can be part of a file name, ``<object>__<view>.png``, and of a list of views.
-
-    Every view that is read, trained on or generated has such a name.
-    """
-    if len(view.encode(errors="surrogatepass")) > VIEW_NAME_LIMIT:  # a lone surrogate is refused below
-        raise InputError(
-            f"{where}: {view[:VIEW_NAME_LIMIT]!r}... cannot name a view; use at most {VIEW_NAME_LIMIT} bytes"
-        )
-    if not re.fullmatch(r"[\w. +-]*\w[\w. +-]*", view) or view != view.strip(" ."):
-        raise InputError(f"{where}: {view!r} cannot name a view; use letters, digits, '-', '_' or '.'")
-    if view.startswith("_") or "__" in view:
-        raise InputError(f"{where}: {view!r} cannot name a view; '__' separates objects and views in file names")
 
 
 def _class_name(fields: dict[str, Any], where: str) -> str | None:

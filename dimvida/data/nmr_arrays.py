@@ -1,60 +1,135 @@
-"""Reads views out of the NMR set's ``<synset>_<split>_images.npz`` files, which may be larger than memory."""
+"""The SoftRas form of the NMR renderings: ``<synset>_{train,val,test}_images.npz``, which may be larger than memory.
+
+The first array of each is uint8 ``[N, 24, 4, H, W]``, RGBA. With it is what both forms share: classes and views.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import math
 import os
+import re
 import struct
-import threading
 import zipfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
+from posixpath import basename
 from typing import IO, Any
 
 import numpy as np
 
-from dimvida.data.tree import open_file
+from dimvida.data.conversion import composite_on_white
+from dimvida.data.names import CANONICAL_VIEWS, check_split, object_id
+from dimvida.data.source import MultiViewSource, ObjectRecord, RecentArrays, ViewImage
+from dimvida.data.survey import Survey, tell
+from dimvida.data.tree import FileTree, open_file
 from dimvida.errors import InputError
 
+SYNSETS = {
+    "02691156": "airplane",
+    "02828884": "bench",
+    "02933112": "cabinet",
+    "02958343": "car",
+    "03001627": "chair",
+    "03211117": "display",
+    "03636649": "lamp",
+    "03691459": "loudspeaker",
+    "04090263": "rifle",
+    "04256520": "sofa",
+    "04379243": "table",
+    "04401088": "telephone",
+    "04530566": "watercraft",
+}
+
 VIEW_COUNT = 24
+DEFAULT_VIEWS = (0, 6, 12, 18)
+MEMORY = 3 * 2**30
+"""Bytes for arrays: the default four views of all 13 classes and splits, so that shuffled reading unpacks each once."""
+
+_ARRAY_NAME = re.compile(r"(\d{8})_(train|val|test)_images\.npz")
 _MOST_PACKED = 1032  # bytes that one byte of deflate can stand for
 
 
-class ArrayCache:
-    """The chosen views of the arrays used last.
+def class_of(synset: str) -> str:
+    """The class of a synset of the set; another synset is its own class."""
+    return SYNSETS.get(synset, synset)
 
-    Safe for threads; a copy for another process starts empty.
+
+def nmr_view_names(views: Sequence[int]) -> tuple[str, ...]:
+    """Names of chosen views: front, right, back, left for the default four, else ``view00`` ...
+
+    Raises:
+        InputError: Fewer than two views, a repeated one, or one outside 0..23.
     """
+    views = tuple(views)
+    if len(views) < 2 or len(set(views)) < len(views) or not all(0 <= view < VIEW_COUNT for view in views):
+        chosen = ", ".join(map(str, views)) or "none"
+        raise InputError(f"NMR views {chosen}: choose two or more different ones of 0 to {VIEW_COUNT - 1}")
+    return CANONICAL_VIEWS if views == DEFAULT_VIEWS else tuple(f"view{view:02d}" for view in views)
 
-    # The default four views of all 13 classes and splits, so that shuffled reading unpacks each once.
-    limit = 3 * 2**30
 
-    def __init__(self, views: Sequence[int]) -> None:
+def softras_arrays(tree: FileTree, root: str) -> dict[str, tuple[str, str]]:
+    """``file -> (synset, split)`` of the SoftRas form in ``root``; empty if there is none."""
+    matches = [(_ARRAY_NAME.fullmatch(basename(name)), name) for name in tree.children(root)[1]]
+    return {name: (match[1], match[2]) for match, name in matches if match}
+
+
+class NmrSoftRasSource(MultiViewSource):
+    """The SoftRas form. Objects have no ids there; their place in the array is their name."""
+
+    def __init__(
+        self,
+        tree: FileTree,
+        root: str,
+        arrays: Mapping[str, tuple[str, str]],
+        *,
+        split: str | None = None,
+        views: Sequence[int] = DEFAULT_VIEWS,
+    ) -> None:
+        """Index ``arrays``, which lie directly in ``root``; only their headers are read.
+
+        Raises:
+            InputError: No such split, a bad choice of views, or a file that is no NMR array.
+        """
+        names = nmr_view_names(views)
+        check_split(tree.path, split, (name for _, name in arrays.values()))
+
+        records, files = [], []
+        for file_name, (synset, split_name) in arrays.items():
+            if split is not None and split_name != split:
+                continue
+            path, class_name = tree.path / file_name, class_of(synset)
+            for row in range(object_count(path)):
+                name = f"{row:05d}"
+                identity = object_id(split_name, class_name, name)
+                records.append(ObjectRecord(identity, name, class_name, split_name, names))
+                files.append(tuple((path, row, place) for place in range(len(names))))
+        classes = [class_of(synset) for synset, _ in arrays.values()]
+        super().__init__(tree.path, "nmr-softras", names, classes, records, files)
+        self._tell_what_is_beside(tree, root, arrays)
         self._views = tuple(views)
-        self._loaded: dict[Path, np.ndarray] = {}
-        self._lock = threading.Lock()
+        self._arrays = RecentArrays(partial(load_views, views=self._views), most_bytes=MEMORY)
 
-    def get(self, path: Path) -> np.ndarray:
-        """The chosen views as stored: uint8 ``[N, V, 4, H, W]``, RGBA."""
-        with self._lock:
-            array = self._loaded.pop(path, None)
-            if array is None:
-                array = load_views(path, self._views)
-                self._make_room(array.nbytes)
-            self._loaded[path] = array  # last in the order, so the first is the one not used for longest
-            return array
+    def _tell_what_is_beside(self, tree: FileTree, root: str, arrays: Mapping[str, Any]) -> None:
+        listing, beside = tree.listing(root), Survey()
+        broken = [item for item in listing.unusable if _ARRAY_NAME.fullmatch(basename(item[0]))]
+        files = tuple(name for name in listing.files if name not in arrays)
+        unusable = tuple(item for item in listing.unusable if item not in broken)
+        beside.add(tree, listing._replace(files=files, unusable=unusable))
+        strays = [(name, "beside the arrays of the NMR set") for name in (*beside.images, *listing.folders)]
+        tell(self, tree, [*beside.bad, *broken, *strays], beside.notes())
 
-    def _make_room(self, size: int) -> None:
-        while self._loaded and size + sum(array.nbytes for array in self._loaded.values()) > self.limit:
-            del self._loaded[next(iter(self._loaded))]
+    def _read(self, file: tuple[Path, int, int]) -> ViewImage:
+        path, row, place = file
+        rgba = self._arrays.get(path)[row, place]  # [4, H, W]
+        return ViewImage(composite_on_white(rgba.transpose(1, 2, 0)), hashlib.sha256(rgba).hexdigest())
 
-    def __getstate__(self) -> tuple[int, ...]:
-        return self._views
-
-    def __setstate__(self, views: tuple[int, ...]) -> None:
-        self.__init__(views)
+    def _locate(self, file: tuple[Path, int, int]) -> str:
+        path, row, place = file
+        return f"{path}[{row}, view {self._views[place]}]"
 
 
 def object_count(path: Path) -> int:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from dimvida.data.metadata import check_view_name
+from dimvida.data.names import check_view_name
 from dimvida.data.surface import DEFAULT_COLOUR, Surface, normalised_surface
 from dimvida.errors import InputError
 

@@ -1,22 +1,56 @@
 """Objects out of numbered shards, as ``dimvida generate`` writes them beside image folders.
 
-What the two forms share: their files, and how pictures with a key, a view and a class become objects.
+- WebDataset shards: ``shard-000012.tar`` with ``<key>.<view>.png`` and ``<key>.json``. Only images and JSON are ever
+  looked at: members of any other kind, pickles for one, are passed over and counted.
+- Array shards: ``shard-000012.npy``, uint8 ``[N, H, W, 3]`` or gray ``[N, H, W, 1]``, and ``shard-000012.jsonl`` with a
+  line for each picture.
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 from abc import abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from dimvida.data.metadata import check_view_name
-from dimvida.data.source import MultiViewSource, ObjectRecord, check_split, counted, object_id, order_views
-from dimvida.data.tree import unsafe_name
-from dimvida.errors import InputError
+import numpy as np
 
-SHARD_NAME = re.compile(r"shard-\d{6,}\.(tar|npy)")
+from dimvida.data.images import CHANNELS, PIXEL_LIMIT, decode_image, is_image_name, with_channels
+from dimvida.data.names import check_split, check_view_name, counted, is_text, order_views, unsafe_name
+from dimvida.data.source import MultiViewSource, RecentArrays, ViewImage, index_objects
+from dimvida.data.survey import Survey, tell
+from dimvida.data.tar_file import TarMember, read_member, tar_members
+from dimvida.data.tree import FileTree, FolderTree
+from dimvida.errors import InputError, UnreadableImage
+
+_SHARD_NAME = re.compile(r"shard-\d{6,}\.(tar|npy)")
+_MOST_MAPPED = 64  # arrays at a time, each of which keeps a file open
+
+
+def open_shards(tree: FileTree, split: str | None) -> MultiViewSource | None:
+    """The set of all shards in a folder, or None where there are none.
+
+    Raises:
+        InputError: There are shards of two forms, a shard is damaged, or there is a split to choose, which shards lack.
+    """
+    names = [name for name in tree.children()[1] if _SHARD_NAME.fullmatch(name)]
+    if not names or not isinstance(tree, FolderTree):
+        return None
+    suffixes = {name.rpartition(".")[2] for name in names}
+    if len(suffixes) > 1:
+        raise InputError(
+            f"{tree.path}: has shards of two forms, {' and '.join(sorted(suffixes))}; keep one in a folder"
+        )
+    form = TarShardSource if suffixes == {"tar"} else ArrayShardSource
+    source = form(tree.path, names, split)
+    listing, beside = tree.listing(), Survey()
+    beside.add(tree, listing._replace(files=tuple(name for name in listing.files if name not in names)))
+    strays = [(name, "beside shards") for name in (*beside.images, *listing.folders)]
+    tell(source, tree, [*beside.bad, *strays], beside.notes())
+    return source
 
 
 class StoredView(NamedTuple):
@@ -42,7 +76,7 @@ class ShardSource(MultiViewSource):
 
     form = ""
 
-    def __init__(self, folder: Path, names: Iterable[str], *, split: str | None = None) -> None:
+    def __init__(self, folder: Path, names: Iterable[str], split: str | None) -> None:
         """Index the shards.
 
         Args:
@@ -54,33 +88,29 @@ class ShardSource(MultiViewSource):
             InputError: A shard is damaged, or has a view twice.
         """
         check_split(folder, split, ())
-        self._folder = folder
-        self._other: dict[tuple[str, str], list[str]] = {}
-        objects: dict[str, dict[str, StoredView]] = {}
+        self._passed_over: dict[tuple[str, str], list[str]] = {}
+        by_key: dict[str, dict[str, StoredView]] = {}
         for name in names:
             for stored in self._index(folder / name):
-                views = objects.setdefault(stored.key, {})
+                views = by_key.setdefault(stored.key, {})
                 if views.setdefault(stored.view, stored) is not stored:
                     raise InputError(f"{folder / name}: view {stored.view!r} of {stored.key} is there twice")
-        view_names = order_views(view for views in objects.values() for view in views)
-        records, files = [], []
-        for key, views in objects.items():
-            present = tuple(view for view in view_names if view in views)
-            name, class_name = key.rpartition("/")[2], views[present[0]].class_name
-            records.append(ObjectRecord(object_id("", class_name, name), name, class_name, "", present))
-            files.append(tuple(views[view] for view in present))
         notes = [
             f"{counted(len(found), noun)} passed over, {reason} (first: {found[0]})"
-            for (noun, reason), found in self._other.items()
+            for (noun, reason), found in self._passed_over.items()
         ]
-        if not records:
+        if not by_key:
             raise InputError(f"{folder}: no views in its shards; {'; '.join(notes) or 'they are empty'}")
-        classes = [record.class_name for record in records]
-        super().__init__(folder, self.form, view_names, classes, records, files, notes)
+        # The first view has the word where the views of an object differ in its class.
+        objects = [
+            (("", views[order_views(views)[0]].class_name, key.rpartition("/")[2]), views)
+            for key, views in by_key.items()
+        ]
+        super().__init__(folder, self.form, *index_objects(folder, objects, None), notes)
 
     def _pass_over(self, noun: str, reason: str, where: str) -> None:
         """Have something that is not read counted in the notes."""
-        self._other.setdefault((noun, reason), []).append(where)
+        self._passed_over.setdefault((noun, reason), []).append(where)
 
     @abstractmethod
     def _index(self, path: Path) -> Iterable[StoredView]:
@@ -90,7 +120,85 @@ class ShardSource(MultiViewSource):
         return file.kind
 
 
-def stored_view(key: str, view: str, line: Mapping[str, Any], place: Any, where: str) -> StoredView:
+class TarShardSource(ShardSource):
+    """Views in tar files; opened and read by position, never unpacked."""
+
+    form = "webdataset"
+
+    def _index(self, path: Path) -> Iterator[StoredView]:
+        images: dict[str, dict[str, TarMember]] = {}
+        told: dict[str, dict[str, Any]] = {}
+        for member in tar_members(path):
+            folder, slash, file = member.name.rpartition("/")
+            stem, _, extension = file.partition(".")
+            key = folder + slash + stem
+            if extension == "json":
+                told[key] = _views_of_sample(read_member(member), member.location)
+            elif is_image_name(extension) and "." in extension:
+                view = extension.rpartition(".")[0]
+                if images.setdefault(key, {}).setdefault(view, member) is not member:
+                    raise InputError(f"{member.location}: view {view!r} of {key} is there twice")
+            elif is_image_name(member.name):
+                self._pass_over("picture", "without a view in the name (<key>.<view>.png)", member.location)
+            elif extension != "cls":  # the number of a class, for other programs
+                self._pass_over("other member", "neither picture nor JSON", member.location)
+        for key, views in images.items():
+            for view, member in views.items():
+                line = told.get(key, {}).get(view, {})
+                yield _stored_view(key, view, line if isinstance(line, dict) else {}, member, member.location)
+
+    def _read(self, file: StoredView) -> ViewImage:
+        return decode_image(read_member(file.place), self._locate(file))
+
+    def _locate(self, file: StoredView) -> str:
+        return file.place.location
+
+
+class ArrayShardSource(ShardSource):
+    """Views in arrays, which are mapped into memory and never read as a whole."""
+
+    form = "npy"
+
+    def __init__(self, folder: Path, names: Iterable[str], split: str | None) -> None:
+        """See ``ShardSource``."""
+        self._arrays = RecentArrays(_map, most_arrays=_MOST_MAPPED)
+        super().__init__(folder, names, split)
+
+    def _index(self, path: Path) -> Iterator[StoredView]:
+        lines = path.with_suffix(".jsonl")
+        try:
+            texts = lines.read_bytes().splitlines()
+        except OSError as error:
+            raise InputError(f"{lines}: cannot be read ({error.strerror}); it says what is in {path.name}") from None
+        pictures = len(self._arrays.get(path))
+        if len(texts) != pictures:
+            raise InputError(f"{lines}: {len(texts)} lines for the {pictures} pictures in {path.name}")
+        for index, text in enumerate(texts):
+            where = f"{lines}, line {index + 1}"
+            try:
+                line = json.loads(text)
+                key, view = str(line["key"]), str(line["view"])
+            except (ValueError, KeyError, TypeError, RecursionError):
+                raise InputError(f"{where}: not a line about a picture") from None
+            yield _stored_view(key, view, line, (path, index), where)
+
+    def _read(self, file: StoredView) -> ViewImage:
+        path, index = file.place
+        try:
+            array = self._arrays.get(path)
+        except InputError as error:
+            raise UnreadableImage(self._locate(file), str(error)) from error
+        if index >= len(array):
+            raise UnreadableImage(self._locate(file), "the array has become shorter")
+        pixels = np.array(array[index])
+        return with_channels(ViewImage(pixels, hashlib.sha256(pixels.tobytes()).hexdigest()), 3)
+
+    def _locate(self, file: StoredView) -> str:
+        path, index = file.place
+        return f"{path}[{index}]"
+
+
+def _stored_view(key: str, view: str, line: Mapping[str, Any], place: Any, where: str) -> StoredView:
     """A picture by its name and by what its metadata say.
 
     Raises:
@@ -107,10 +215,26 @@ def stored_view(key: str, view: str, line: Mapping[str, Any], place: Any, where:
     return StoredView(key, view, label or "", kind, place)
 
 
-def is_text(name: str) -> bool:
-    """Whether a name can be written as UTF-8: lone surrogates, which JSON and tar files can hold, cannot."""
+def _views_of_sample(data: bytes, where: str) -> dict[str, Any]:
     try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+        return dict(json.loads(data)["views"])
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise InputError(f"{where}: not the JSON of a sample") from None
+
+
+def _map(path: Path) -> np.ndarray:
+    try:
+        # Not np.load, which would read other files than arrays too.
+        array = np.lib.format.open_memmap(path, mode="r")
+    except MemoryError:
+        raise
+    except Exception as error:  # a damaged header raises almost anything
+        reason = getattr(error, "strerror", None) or " ".join(str(error).split())
+        raise InputError(f"{path}: not a readable array ({reason}); generate or fetch it again") from error
+    if array.dtype != np.uint8 or array.ndim != 4 or array.shape[3] not in CHANNELS:
+        raise InputError(f"{path}: {array.dtype} {list(array.shape)}, not uint8 [N, H, W, 1 or 3]")
+    if len(array) and not array.size:
+        raise InputError(f"{path}: {list(array.shape)}, pictures without pixels")
+    if array.shape[1] * array.shape[2] > PIXEL_LIMIT:
+        raise InputError(f"{path}: pictures of more than the limit of {PIXEL_LIMIT} pixels")
+    return array

@@ -8,26 +8,19 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import re
-import unicodedata
+import math
+import threading
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from dimvida.data.names import check_split, object_id, order_splits, order_views, split_family
 from dimvida.errors import InputError
-
-_SPLIT_FAMILIES = {
-    "train": ("train", "training"),
-    "val": ("val", "valid", "validation", "dev"),
-    "test": ("test", "testing", "eval", "evaluation"),
-}
-_SPLIT_ENDING = re.compile(r"[ _.-]?(set|data|split|images?|imgs?|\d{1,4})?")
-CANONICAL_VIEWS = ("front", "right", "back", "left")
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,9 +110,7 @@ class MultiViewSource(ABC):
     @property
     def splits(self) -> tuple[str, ...]:
         """The splits that occur in ``records``: of training, validation and test first, then the others by name."""
-        present = {record.split for record in self.records if record.split}
-        order = [*_SPLIT_FAMILIES, None]
-        return tuple(sorted(present, key=lambda name: (order.index(split_family(name)), natural_key(name))))
+        return order_splits(record.split for record in self.records if record.split)
 
     def of_split(self, split: str) -> MultiViewSource:
         """The same source restricted to the objects of a split."""
@@ -210,57 +201,71 @@ class MultiViewSource(ABC):
         return "real"
 
 
-def object_id(split: str, class_name: str, name: str) -> str:
-    """``<split>/<class>/<name>`` with empty parts left out."""
-    return "/".join(part for part in (split, class_name, name) if part)
+def index_objects(
+    path: Path, objects: Iterable[tuple[tuple[str, str, str], Mapping[str, Any]]], split: str | None
+) -> tuple[tuple[str, ...], list[str], list[ObjectRecord], list[tuple[Any, ...]]]:
+    """What :class:`MultiViewSource` takes of a set whose objects say their views themselves.
 
+    Args:
+        path: What an error calls the set.
+        objects: ``(split, class, name)`` and ``view -> file`` of each, in the order of the records.
+        split: Keep this split only, or all for None. Views and classes are those of all splits.
 
-def split_family(name: str) -> str | None:
-    """ "train", "val" or "test" for the usual names of such splits in any case ("Training", "val2017"), else None."""
-    for family, words in _SPLIT_FAMILIES.items():
-        # The longest word first: "testing" is not "test" and something else.
-        for word in sorted(words, key=len, reverse=True):
-            if name.lower().startswith(word) and _SPLIT_ENDING.fullmatch(name.lower(), len(word)):
-                return family
-    return None
+    Returns:
+        The names of the views, the classes, the records and their files.
 
-
-def composed(name: str) -> str:
-    """A name in Unicode's composed form (NFC).
-
-    Systems store the same letters differently: macOS often writes a letter and its accent as two characters. Ids,
-    and with them the noise of generated views, must not depend on where a data set was packed.
+    Raises:
+        InputError: There is no such split.
     """
-    return unicodedata.normalize("NFC", name)
+    objects = list(objects)
+    check_split(path, split, (key[0] for key, _ in objects))
+    view_names = order_views(view for _, views in objects for view in views)
+    records, files = [], []
+    for (split_name, class_name, name), views in objects:
+        if split in (None, split_name):
+            present = tuple(view for view in view_names if view in views)
+            records.append(ObjectRecord(object_id(split_name, class_name, name), name, class_name, split_name, present))
+            files.append(tuple(views[view] for view in present))
+    return view_names, [key[1] for key, _ in objects], records, files
 
 
-def counted(count: int, noun: str) -> str:
-    """ "1 image", "2 images"."""
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+class RecentArrays:
+    """The arrays of files that were used last, for sources that read views out of large arrays.
 
+    Safe for threads; a copy for another process starts empty.
+    """
 
-def natural_key(text: str) -> tuple[tuple[int, int, str], ...]:
-    """Sort key that counts: ``view2`` comes before ``view10``."""
-    key = []
-    for part in re.findall("[0-9]+|[^0-9]+", text):
-        digits = part.lstrip("0")
-        # Numbers compare by length and then as text, because int() refuses very long ones.
-        key.append((0, len(digits), digits) if part[0] in "0123456789" else (1, 0, part))
-    return (*key, (-1, 0, text))
+    def __init__(
+        self, load: Callable[[Path], np.ndarray], *, most_bytes: float = math.inf, most_arrays: float = math.inf
+    ) -> None:
+        """Nothing is loaded yet.
 
+        Args:
+            load: Gives the array of a file; it can be pickled.
+            most_bytes: How much memory the arrays may take together; one is kept whatever it takes.
+            most_arrays: How many there may be.
+        """
+        self._load, self._most_bytes, self._most_arrays = load, most_bytes, most_arrays
+        self._arrays: dict[Path, np.ndarray] = {}
+        self._lock = threading.Lock()
 
-def order_views(names: Iterable[str]) -> tuple[str, ...]:
-    """Distinct view names: front, right, back, left first, then the others in natural order."""
-    names = set(names)
-    others = sorted(names - set(CANONICAL_VIEWS), key=natural_key)
-    return (*(name for name in CANONICAL_VIEWS if name in names), *others)
+    def get(self, path: Path) -> np.ndarray:
+        """The array of a file; raises what ``load`` raises."""
+        with self._lock:
+            array = self._arrays.pop(path, None)
+            if array is None:
+                array = self._load(path)
+                while self._arrays and self._full(array):
+                    del self._arrays[next(iter(self._arrays))]
+            self._arrays[path] = array  # last in the order, so the first is the one not used for longest
+            return array
 
+    def _full(self, another: np.ndarray) -> bool:
+        taken = sum(array.nbytes for array in self._arrays.values())
+        return len(self._arrays) >= self._most_arrays or taken + another.nbytes > self._most_bytes
 
-def check_split(path: Path, split: str | None, present: Iterable[str]) -> None:
-    """Raise InputError, naming the splits there are, unless ``split`` is None or one of them."""
-    present = sorted({name for name in present if name})
-    if split is None or split in present:
-        return
-    if not present:
-        raise InputError(f"{path}: has no splits, so no split {split!r}; leave out --split")
-    raise InputError(f"{path}: has no split {split!r}; it has {', '.join(present)}")
+    def __getstate__(self) -> dict[str, Any]:
+        return {"load": self._load, "most_bytes": self._most_bytes, "most_arrays": self._most_arrays}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(**state)

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 
 from dimvida.data.images import SIGNATURE_SIZE, is_image_name, is_unsupported_name, looks_like_image
 from dimvida.data.metadata import METADATA_NAME
-from dimvida.data.source import BadFile, MultiViewSource, composed, counted
+from dimvida.data.names import composed, counted
+from dimvida.data.source import BadFile, MultiViewSource
 from dimvida.data.tree import SYSTEM_FOLDERS, FileTree, Listing, Unlistable
 from dimvida.errors import InputError, UnreadableImage
 

@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import errno
 import os
-import re
 import stat
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, NamedTuple
 
-from dimvida.data.source import natural_key
+from dimvida.data.names import natural_key
 from dimvida.errors import InputError, UnreadableImage
 
 READ_LIMIT = 256 * 2**20
@@ -229,17 +228,6 @@ def read_file(path: str | Path, limit: int) -> bytes:
     if len(data) > limit:
         raise OSError(errno.EFBIG, f"more than the limit of {limit} bytes")
     return data
-
-
-def unsafe_name(name: str) -> str | None:
-    """Why a relative name from an archive or a list may not be used, or None if it may."""
-    if name.startswith("/") or re.match("[A-Za-z]:", name):
-        return "is an absolute path"
-    if "\\" in name or "\0" in name:
-        return "has a backslash or a zero byte in its name"
-    if ".." in name.split("/"):
-        return "leaves its folder"
-    return None
 
 
 def is_hidden(name: str) -> bool:

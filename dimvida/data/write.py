@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from dimvida.data.metadata import check_view_name
+from dimvida.data.names import check_view_name
 from dimvida.errors import DimvidaError, InputError
 from dimvida.files import atomic_write, fsync_folder, sha256_file
 

@@ -13,8 +13,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from dimvida.data.source import natural_key
-from dimvida.data.tree import READ_LIMIT, FileTree, Listing, is_hidden, unsafe_name
+from dimvida.data.names import natural_key, unsafe_name
+from dimvida.data.tree import READ_LIMIT, FileTree, Listing, is_hidden
 from dimvida.errors import InputError, UnreadableImage
 
 NAME_LIMIT, DEPTH_LIMIT = 4096, 64

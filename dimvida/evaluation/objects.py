@@ -7,7 +7,8 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 
 from dimvida.data.batch import BadFile, MultiViewBatch, load_batch
-from dimvida.data.source import MultiViewSource, counted
+from dimvida.data.names import counted
+from dimvida.data.source import MultiViewSource
 from dimvida.errors import InputError
 from dimvida.sampling.multiview import MultiViewModel
 

@@ -11,7 +11,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable
 
-from dimvida.data.metadata import check_view_name
+from dimvida.data.names import check_view_name
 from dimvida.errors import InputError
 from dimvida.generation.plan import Plan, Task
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 
-from dimvida.data.source import counted
+from dimvida.data.names import counted
 from dimvida.errors import InputError
 from dimvida.generation.stats import ShardStats
 

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dimvida.data.tree import unsafe_name
+from dimvida.data.names import unsafe_name
 from dimvida.errors import InputError
 from dimvida.files import atomic_write, sha256_file
 

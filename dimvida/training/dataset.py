@@ -11,8 +11,7 @@ import torch
 from torch import Tensor
 
 from dimvida.data.batch import BadFile, MultiViewBatch
-from dimvida.data.metadata import check_view_name
-from dimvida.data.source import counted
+from dimvida.data.names import check_view_name, counted
 from dimvida.diffusion.masking import VIEW_LIMIT
 from dimvida.errors import InputError
 from dimvida.training.config import TrainConfig

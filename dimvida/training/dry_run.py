@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from dimvida.data.source import counted
+from dimvida.data.names import counted
 from dimvida.models.checkpoint import CheckpointConfig
 from dimvida.training.config import TrainConfig
 from dimvida.training.dataset import TrainingData

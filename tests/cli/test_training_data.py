@@ -8,8 +8,8 @@ import pytest
 
 from dimvida.cli.evaluation_data import open_for_evaluation
 from dimvida.cli.training_data import open_for_training
+from dimvida.data.names import split_family
 from dimvida.data.partitions import make_partitions, save_partitions
-from dimvida.data.source import split_family
 from dimvida.errors import InputError
 
 VIEWS = ("front", "left")

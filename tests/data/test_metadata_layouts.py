@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from dimvida.data.metadata import VIEW_NAME_LIMIT
+from dimvida.data.names import VIEW_NAME_LIMIT
 from dimvida.data.opening import open_source
 from dimvida.data.render import RenderSettings
 from dimvida.errors import InputError

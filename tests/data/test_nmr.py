@@ -7,11 +7,10 @@ import pickle
 import numpy as np
 import pytest
 
-from dimvida.data import nmr_arrays
 from dimvida.data.conversion import composite_on_white
-from dimvida.data.nmr import SYNSETS, NmrSoftRasSource
-from dimvida.data.nmr_arrays import ArrayCache, load_views, object_count
+from dimvida.data.nmr_arrays import SYNSETS, load_views, object_count
 from dimvida.data.opening import open_source
+from dimvida.data.source import RecentArrays
 from dimvida.errors import InputError, UnreadableImage
 
 CHAIR, TABLE = "03001627", "04379243"
@@ -306,18 +305,16 @@ def test_arrays_in_a_zip_have_to_be_unpacked(make, softras_path, tmp_path):
         open_source(path)
 
 
-def test_cache_keeps_what_fits(softras_path, monkeypatch):
+def test_cache_keeps_what_fits(softras_path):
     loads = []
 
-    def counting(path, views):
+    def counting(path):
         loads.append(path.name[:14])
-        return load_views(path, views)
+        return load_views(path, (0, 6))
 
-    monkeypatch.setattr(nmr_arrays, "load_views", counting)
-    cache = ArrayCache((0, 6))
     paths = [softras_path / f"{name}_images.npz" for name in (f"{CHAIR}_train", f"{CHAIR}_test", f"{TABLE}_train")]
     sizes = [2 * 4 * 64 * count for count in (3, 1, 2)]
-    monkeypatch.setattr(ArrayCache, "limit", sizes[0] + sizes[1])
+    cache = RecentArrays(counting, most_bytes=sizes[0] + sizes[1])
     for number in (0, 1, 0, 1):
         cache.get(paths[number])
     assert loads == ["03001627_train", "03001627_test_"]
@@ -328,8 +325,6 @@ def test_cache_keeps_what_fits(softras_path, monkeypatch):
     assert len(loads) == 4
 
 
-def test_root_can_be_given(softras_path):
-    from dimvida.data.opening import open_tree
-
-    source = NmrSoftRasSource(open_tree(softras_path.parent), "softras", split="test")
-    assert len(source) == 1
+def test_one_folder_may_be_around_the_set(softras_path):
+    assert [path.name for path in softras_path.parent.iterdir()] == ["softras"]
+    assert len(open_source(softras_path.parent, split="test")) == 1

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from dimvida.data.image_objects import _name_and_view
 from dimvida.data.opening import open_source
-from dimvida.data.single import _name_and_view
 from dimvida.data.source import ObjectRecord
 from dimvida.errors import InputError
 from dimvida.generation.names import FileNames, safe_part, unlike

@@ -1,0 +1,109 @@
+"""The members of a tar file, checked, and read by position without unpacking anything."""
+
+from __future__ import annotations
+
+import io
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from dimvida.data.names import is_text, unsafe_name
+from dimvida.data.tree import READ_LIMIT
+from dimvida.errors import InputError, UnreadableImage
+
+
+class TarMember(NamedTuple):
+    """An ordinary file in a tar file, and where its bytes lie."""
+
+    path: Path
+    name: str
+    offset: int
+    size: int
+
+    @property
+    def location(self) -> str:
+        """What an error message calls it."""
+        return f"{self.path}!{self.name}"
+
+
+def tar_members(path: Path) -> Iterator[TarMember]:
+    """All ordinary files but hidden ones, in order.
+
+    Raises:
+        InputError: The tar file is compressed, damaged or cut off, or a member is a link or a special file, is there
+            twice, is too large, or has a name that leaves the archive or is not UTF-8.
+    """
+    seen = set()
+    try:
+        # Without compression, so that members can be read by position, and none is larger than the file.
+        with _BoundedFile(path) as file, tarfile.open(fileobj=file, mode="r:") as archive:
+            for entry in archive:
+                if _is_no_file(entry):
+                    continue
+                problem = _problem(entry)
+                if problem is None and entry.name in seen:
+                    problem = "is there twice"
+                if problem is not None:
+                    shown = entry.name if is_text(entry.name) else ascii(entry.name)
+                    raise InputError(f"{path}!{shown}: {problem}; such archives are refused")
+                seen.add(entry.name)
+                yield TarMember(path, entry.name, entry.offset_data, entry.size)
+            # The module takes a damaged header for the end; what follows would be lost without a word.
+            file.seek(archive.offset)
+            if file.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
+                raise tarfile.ReadError(f"damaged or cut off at byte {archive.offset}")
+    except (InputError, MemoryError):
+        raise
+    except Exception as error:  # a damaged header raises almost anything
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"{path}: not a readable tar file ({reason}); generate or fetch it again") from error
+
+
+def read_member(member: TarMember) -> bytes:
+    """The bytes of a member.
+
+    Raises:
+        UnreadableImage: The tar file is gone, or shorter than it was.
+    """
+    try:
+        with open(member.path, "rb") as file:
+            file.seek(member.offset)
+            data = file.read(member.size)
+    except OSError as error:
+        raise UnreadableImage(member.location, f"cannot be read ({error.strerror})") from error
+    if len(data) < member.size:
+        raise UnreadableImage(member.location, "the tar file ends within it")
+    return data
+
+
+class _BoundedFile(io.BufferedReader):
+    """A file that is never asked for more than it has: a damaged header may name any size."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(io.FileIO(path))
+        self._length = self.seek(0, io.SEEK_END)
+        self.seek(0)
+
+    def read(self, size: int | None = -1) -> bytes:
+        left = max(self._length - self.tell(), 0)
+        return super().read(left if size is None or size < 0 else min(size, left))
+
+
+def _is_no_file(entry: tarfile.TarInfo) -> bool:
+    """Whether an entry is a folder, or a hidden file such as those that macOS packs along (``._a.png``)."""
+    parts = [part for part in entry.name.split("/") if part not in ("", ".", "..")]
+    return entry.isdir() or any(part.startswith(".") or part == "__MACOSX" for part in parts)
+
+
+def _problem(entry: tarfile.TarInfo) -> str | None:
+    reason = unsafe_name(entry.name)
+    if reason is not None:
+        return reason
+    if not is_text(entry.name):
+        return "has a name that is not UTF-8"
+    if entry.type not in (tarfile.REGTYPE, tarfile.AREGTYPE) or entry.issparse():
+        return "is no ordinary file"
+    if not 0 <= entry.size <= READ_LIMIT:
+        return f"has {entry.size} bytes, and the limit is {READ_LIMIT}"
+    return None
