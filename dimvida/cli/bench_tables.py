@@ -6,6 +6,7 @@ import textwrap
 from typing import TYPE_CHECKING, Any
 
 from dimvida.cli.output import WIDTH, console, new_table, plus_minus
+from dimvida.results.metrics import significant
 
 if TYPE_CHECKING:
     from dimvida.bench.end_to_end import Stage
@@ -52,7 +53,7 @@ def print_head(result: dict[str, Any]) -> None:
 def print_batch(result: BatchResult) -> None:
     """The arms at one batch size, and their profiles."""
     on_gpu = any(arm.memory is not None for arm in result.arms)
-    gflop = _number(result.gflop_per_step)
+    gflop = significant(result.gflop_per_step)
     print_wrapped(f"batch {result.batch}, {result.evaluations} steps: {gflop} GFLOP of matrix products a step")
     table = new_table()
     table.add_column("arm", no_wrap=True)
@@ -64,18 +65,18 @@ def print_batch(result: BatchResult) -> None:
         step, speedup = result.ms_per_step(arm.trajectory), result.times_baseline(arm)
         table.add_row(
             arm.name,
-            _number(step.median),
-            f"{_number(step.q1)}-{_number(step.q3)}",
-            _number(arm.trajectory.median),
-            _number(result.views_per_second(arm)),
+            significant(step.median),
+            f"{significant(step.q1)}-{significant(step.q3)}",
+            significant(arm.trajectory.median),
+            significant(result.views_per_second(arm)),
             f"{100 * result.floor_fraction(arm):.0f} %",
             "" if speedup is None else f"{speedup:.2f}",
-            *([_number(arm.memory / 2**30)] if arm.memory is not None else []),
+            *([significant(arm.memory / 2**30)] if arm.memory is not None else []),
         )
     for name, floor in result.floors.items():
         step = result.ms_per_step(floor)
-        quartiles = f"{_number(step.q1)}-{_number(step.q3)}"
-        table.add_row(f"floor {name}", _number(step.median), quartiles, _number(floor.median))
+        quartiles = f"{significant(step.q1)}-{significant(step.q3)}"
+        table.add_row(f"floor {name}", significant(step.median), quartiles, significant(floor.median))
     console().print(table)
     _print_reasons(result.failed)
     _print_deviations(result)
@@ -93,7 +94,9 @@ def print_steps(rows: list[dict[str, Any]]) -> None:
     for heading in ("batch", "floor", "step", "draw", "Adam", "EMA", "overhead"):
         table.add_column(heading, justify="right", no_wrap=True)
     for row in rows:
-        pieces = (row[name] and _number(row[name]["median"]) for name in ("floor", "step", "draw", "adam", "average"))
+        pieces = (
+            row[name] and significant(row[name]["median"]) for name in ("floor", "step", "draw", "adam", "average")
+        )
         overhead = f"{100 * row['overhead']:.1f} %"
         table.add_row(row["preset"], row["stage"], str(row["batch"]), *(text or "" for text in pieces), overhead)
     console().print(table)
@@ -108,8 +111,8 @@ def print_end_to_end(stages: list[Stage], failed: dict[str, str]) -> None:
     for heading in ("ms", "quartiles", "views/s"):
         table.add_column(heading, justify="right")
     for stage in stages:
-        quartiles = f"{_number(stage.time.q1)}-{_number(stage.time.q3)}"
-        table.add_row(stage.name, _number(stage.time.median), quartiles, _number(stage.views_per_second))
+        quartiles = f"{significant(stage.time.q1)}-{significant(stage.time.q3)}"
+        table.add_row(stage.name, significant(stage.time.median), quartiles, significant(stage.views_per_second))
     console().print(table)
     _print_reasons(failed)
 
@@ -124,9 +127,9 @@ def quality_heading() -> str:
 def quality_line(quality: Quality, name: str | None = None) -> str:
     """One measurement of ``dimvida bench solvers``, printed as soon as it is there."""
     reference = "" if quality.psnr_reference is None else _score(quality.psnr_reference)
-    distance = "" if quality.distance_reference is None else _number(quality.distance_reference)
+    distance = "" if quality.distance_reference is None else significant(quality.distance_reference)
     start = f" {name or quality.solver:22} {quality.steps:>5} {_score(quality.psnr_true):>14} {reference:>14}"
-    return f"{start} {_number(quality.distance_true):>9} {distance:>9}".rstrip()
+    return f"{start} {significant(quality.distance_true):>9} {distance:>9}".rstrip()
 
 
 def _score(score: Score) -> str:
@@ -160,9 +163,9 @@ def _print_operations(arm: ArmResult) -> None:
     for heading in ("shapes", "calls/step", "us/call", "TFLOP/s", "GB/s"):
         table.add_column(heading, justify="right", no_wrap=True)
     for one in arm.operations[:OPERATIONS]:
-        rates = ["" if rate is None else _number(rate) for rate in (one.tflops, one.gb_per_s)]
+        rates = ["" if rate is None else significant(rate) for rate in (one.tflops, one.gb_per_s)]
         name = one.name.split("::")[-1]
-        calls, us = f"{one.calls_per_step:.3g}", _number(one.us_per_call)
+        calls, us = f"{one.calls_per_step:.3g}", significant(one.us_per_call)
         table.add_row(name, one.shapes_text, calls, us, *rates)
     console().print(table)
     if arm.profile is not None and (gaps := arm.profile.gaps):
@@ -170,12 +173,6 @@ def _print_operations(arm: ArmResult) -> None:
             f"{arm.name} as a graph: {gaps.kernels_per_step:.3g} kernels a step, {gaps.us_per_step:.3g} us a step "
             f"between them, {gaps.median_us:.2g} us at the median and {gaps.largest_us:.3g} us at most"
         )
-
-
-def _number(value: float) -> str:
-    """Three significant digits, without an exponent."""
-    digits = 0 if value >= 100 else 1 if value >= 10 else 2 if value >= 1 else 3
-    return f"{value:.{digits}f}"
 
 
 def print_wrapped(text: str) -> None:

@@ -9,6 +9,7 @@ from rich.table import Table
 
 from dimvida.cli.output import console, new_table, plus_minus
 from dimvida.data.names import counted
+from dimvida.results.metrics import ACCURACY, p_value
 
 TITLES = {
     "scratch": "From scratch",
@@ -68,7 +69,9 @@ def _beyond_table(title: str, cells: Sequence[dict[str, Any]], p_values: dict[st
             table.add_section()
         previous = cell["classifier"]
         p = p_values.get(cell["id"])
-        table.add_row(cell["classifier"], _trained(cell), _tested(cell), _accuracy(cell), "" if p is None else _p(p))
+        table.add_row(
+            cell["classifier"], _trained(cell), _tested(cell), _accuracy(cell), "" if p is None else p_value(p)
+        )
     return table
 
 
@@ -78,7 +81,7 @@ def _comparison_table(title: str, pairs: Sequence[dict[str, Any]], names: dict[s
     for pair in pairs:
         other = names[pair["b"]]
         compared = f"{other['train']} on {other['test']}" + (", epochs" if other["budget"] == "epochs" else "")
-        table.add_row(other["classifier"], compared, str(pair["only_a"]), str(pair["only_b"]), _p(pair["p"]))
+        table.add_row(other["classifier"], compared, str(pair["only_a"]), str(pair["only_b"]), p_value(pair["p"]))
     return table
 
 
@@ -108,8 +111,5 @@ def _tested(cell: dict[str, Any]) -> str:
 
 def _accuracy(cell: dict[str, Any]) -> str:
     mean, deviation = cell["accuracy"]["mean"], cell["accuracy"]["deviation"]
-    return f"{100 * mean:.2f}" + ("" if deviation is None else f" {plus_minus()} {100 * deviation:.2f}")
-
-
-def _p(p: float) -> str:
-    return "< 0.0001" if p < 1e-4 else f"{p:.4f}"
+    spread = "" if deviation is None else f" {plus_minus()} {ACCURACY.number(deviation)}"
+    return ACCURACY.number(mean) + spread

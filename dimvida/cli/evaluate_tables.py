@@ -11,6 +11,7 @@ from rich.table import Table
 from dimvida.cli.bench_tables import print_wrapped
 from dimvida.cli.output import console, new_table, plus_minus
 from dimvida.cli.progress import is_quiet
+from dimvida.results.metrics import MINUS, Metric, in_order, metric
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,15 +23,6 @@ if TYPE_CHECKING:
 
 FID_PICTURES = 2048  # its features: fewer pictures leave their covariance singular
 
-# Heading, digits and factor of each metric, in two tables.
-HEADINGS = {
-    "psnr": ("PSNR, dB", 2, 1),
-    "ssim": ("SSIM", 4, 1),
-    "lpips": ("LPIPS", 4, 1),
-    "fid": ("FID", 2, 1),
-    "coherence": ("coherence, %", 1, 100),
-    "feature_frechet": ("feature_frechet", 3, 1),
-}
 SIMILARITY = ("psnr", "ssim", "lpips")
 JUDGEMENT = ("fid", "coherence", "feature_frechet")
 CEILING, TRUE = "ceiling", "true views"
@@ -114,13 +106,13 @@ def print_notes(evaluation: Evaluation, reasons: dict[str, str]) -> None:
     if equal:
         print_note(f"{equal} views equal the true ones exactly; PSNR is infinite there and leaves them out")
     for name, reason in reasons.items():
-        print_wrapped(f"not available: {HEADINGS[name][0].partition(',')[0]}: {reason}")
+        print_wrapped(f"not available: {metric(name).short}: {reason}")
 
 
 def _print_breakdown(kind: str, rows: Sequence[tuple[int, str, Scores]]) -> None:
     if not rows:
         return
-    shown = [name for name in HEADINGS if name in rows[0][2]]
+    shown = in_order(rows[0][2])
     for names in ([name for name in shown if name in SIMILARITY], [name for name in shown if name in JUDGEMENT]):
         if not names:
             continue
@@ -137,7 +129,7 @@ def _table(title: str, first: Sequence[str], names: Sequence[str]) -> Table:
     for heading in first:
         table.add_column(heading, justify="right")
     for name in names:
-        table.add_column(HEADINGS[name][0], justify="right", no_wrap=True)
+        table.add_column(metric(name).short_heading, justify="right", no_wrap=True)
     return table
 
 
@@ -147,15 +139,15 @@ def _sets(entry: KnownScores) -> str:
 
 
 def _cells(scores: Scores, names: Sequence[str]) -> list[str]:
-    return [_cell(scores[name], *HEADINGS[name][1:]) if name in scores else "" for name in names]
+    return [_cell(scores[name], metric(name)) if name in scores else "" for name in names]
 
 
-def _cell(estimate: Estimate, digits: int, factor: int) -> str:
+def _cell(estimate: Estimate, shown: Metric) -> str:
     if math.isnan(estimate.mean):
         return "-"
-    value = f"{factor * estimate.mean:.{digits}f}"
     half = estimate.half_width
-    return value if math.isnan(half) else f"{value} {plus_minus()} {factor * half:.{digits}f}"
+    text = shown.number(estimate.mean) + ("" if math.isnan(half) else f" {plus_minus()} {shown.number(half)}")
+    return text.replace(MINUS, "-")
 
 
 def _all(evaluation: Evaluation) -> list[Scores]:

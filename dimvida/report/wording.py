@@ -5,46 +5,12 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any
 
 from dimvida.report.document import Cell
 from dimvida.report.records import Accuracy, ClassifierCell, Score
-
-DASH = "–"  # where there is no figure
-
-
-@dataclass(frozen=True, slots=True)
-class Metric:
-    """How a metric is shown: title, decimals, a factor, and whether ``more`` or ``less`` of it is better, if known."""
-
-    title: str
-    digits: int
-    better: str = ""
-    factor: float = 1.0
-
-    @property
-    def heading(self) -> str:
-        """The title with an arrow in the better direction."""
-        return f"{self.title} {_ARROWS[self.better]}".rstrip()
-
-    @property
-    def direction(self) -> str:
-        """The better direction in words."""
-        return {"more": "higher is better", "less": "lower is better"}.get(self.better, "")
-
-
-_ARROWS = {"more": "↑", "less": "↓", "": ""}
-
-METRICS = {
-    "fid": Metric("FID", 2, "less"),
-    "lpips": Metric("LPIPS", 3, "less"),
-    "ssim": Metric("SSIM", 3, "more"),
-    "psnr": Metric("PSNR, dB", 2, "more"),
-    "coherence": Metric("coherence, %", 1, "more", 100.0),
-    "feature_frechet": Metric("Fréchet distance of the classifier's features (not FID)", 2, "less"),
-}
+from dimvida.results.metrics import ACCURACY, DASH, metric
 
 CLASSIFIERS = {
     "resnet18": "ResNet18",
@@ -66,25 +32,14 @@ TERMS = (
 )
 
 
-def metric(name: str) -> Metric:
-    """How to show a metric, also one that is not known here."""
-    return METRICS.get(name, Metric(name, 3))
-
-
-def in_order(names: Sequence[str]) -> list[str]:
-    """Metrics in the paper's order, then others."""
-    known = [name for name in METRICS if name in names]
-    return known + [name for name in dict.fromkeys(names) if name not in METRICS]
-
-
 def score_cell(name: str, score: Score | None) -> Cell:
     """A score with its 95 % interval, or a dash."""
     if score is None or score.mean is None:
         return Cell(DASH)
     shown = metric(name)
     interval = bounds(score)
-    detail = "" if interval is None else " – ".join(_number(bound * shown.factor, shown.digits) for bound in interval)
-    return Cell(_number(score.mean * shown.factor, shown.digits), detail)
+    detail = "" if interval is None else " – ".join(map(shown.number, interval))
+    return Cell(shown.number(score.mean), detail)
 
 
 def bounds(score: Score) -> tuple[float, float] | None:
@@ -100,20 +55,8 @@ def accuracy_cell(accuracy: Accuracy | None) -> Cell:
     """An accuracy in percent with its deviation over the seeds, or a dash."""
     if accuracy is None or accuracy.mean is None:
         return Cell(DASH)
-    detail = "" if accuracy.deviation is None else f"± {100 * accuracy.deviation:.1f}"
-    return Cell(f"{100 * accuracy.mean:.1f}", detail)
-
-
-def p_value(p: float | None) -> str:
-    """A probability, as exact as it is of use."""
-    if p is None:
-        return DASH
-    return "< 0.001" if p < 0.001 else f"{p:.3f}"
-
-
-def signed(value: float) -> str:
-    """A difference in percentage points."""
-    return f"{100 * value:+.1f}".replace("-", "−")
+    detail = "" if accuracy.deviation is None else f"± {ACCURACY.number(accuracy.deviation)}"
+    return Cell(ACCURACY.number(accuracy.mean), detail)
 
 
 def classifier_name(name: str) -> str:
@@ -162,7 +105,3 @@ def slug(*words: str) -> str:
 def trained_on(cell: ClassifierCell) -> str:
     """A training set in short, with the number of samples of each generated view if there are several."""
     return cell.train + (f" ×{cell.train_samples_per_view}" if cell.train_samples_per_view > 1 else "")
-
-
-def _number(value: float, digits: int) -> str:
-    return f"{value:.{digits}f}".replace("-", "−")

@@ -10,7 +10,8 @@ from dimvida.report.document import Block, Cell, Column, Heading, Note, Picture,
 from dimvida.report.reading import Part
 from dimvida.report.records import Classification, ClassifierCell, Diversity
 from dimvida.report.sections.classification import interval
-from dimvida.report.wording import AVERAGES, DASH, accuracy_cell, classifier_name, slug, trained_on
+from dimvida.report.wording import AVERAGES, accuracy_cell, classifier_name, slug, trained_on
+from dimvida.results.metrics import DASH
 
 Value = Callable[[ClassifierCell], int | None]
 

@@ -9,16 +9,8 @@ from dimvida.report.charts import Series, bars
 from dimvida.report.document import Block, Cell, Column, Heading, Note, Picture, Pictures, Section, Table, Text
 from dimvida.report.reading import Part, Runs
 from dimvida.report.records import Accuracy, Classification, ClassifierCell
-from dimvida.report.wording import (
-    AVERAGES,
-    DASH,
-    MODELS,
-    TABLES,
-    TERMS,
-    accuracy_cell,
-    classifier_name,
-    slug,
-)
+from dimvida.report.wording import AVERAGES, MODELS, TABLES, TERMS, accuracy_cell, classifier_name, slug
+from dimvida.results.metrics import DASH
 
 QUOTED = "paper, NMR"
 PAPER_TESTS = ("e", "ea")

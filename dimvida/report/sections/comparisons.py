@@ -9,15 +9,8 @@ from dimvida.report.document import Block, Cell, Column, Heading, Matrices, Matr
 from dimvida.report.reading import Part
 from dimvida.report.records import Classification, ClassifierCell
 from dimvida.report.sections.classification import ordered_tests
-from dimvida.report.wording import (
-    DASH,
-    TABLES,
-    accuracy_cell,
-    cell_name,
-    classifier_name,
-    p_value,
-    signed,
-)
+from dimvida.report.wording import TABLES, accuracy_cell, cell_name, classifier_name
+from dimvida.results.metrics import DASH, p_value, points
 
 MOST_CLASSES = 40  # larger confusion matrices are in report.json only
 
@@ -34,7 +27,7 @@ def effect_table(record: Classification, about_paper: str) -> Table | None:
             Cell(f"{classifier_name(single.classifier)} {TABLES[single.table]}"),
             accuracy_cell(single.accuracy),
             accuracy_cell(averaged.accuracy),
-            Cell(signed(gain(single, averaged))),
+            Cell(points(gain(single, averaged))),
             Cell(p_value(_p_of(record, single, averaged))),
             *([Cell(_paper_gain(single))] if about_paper else []),
         ])  # fmt: skip
@@ -82,7 +75,7 @@ def _by_classifier(record: Classification) -> Iterator[list[ClassifierCell]]:
 
 def _paper_gain(cell: ClassifierCell) -> str:
     quoted = paper.CLASSIFICATION[cell.table].get(cell.classifier)
-    return DASH if quoted is None else signed((float(quoted["ca"]["ea"]) - float(quoted["c"]["e"])) / 100)
+    return DASH if quoted is None else points((float(quoted["ca"]["ea"]) - float(quoted["c"]["e"])) / 100)
 
 
 def claim(cells: Sequence[ClassifierCell]) -> tuple[ClassifierCell, ClassifierCell] | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from PIL import Image
 
@@ -13,7 +13,8 @@ from dimvida.report.charts import Series, bars
 from dimvida.report.document import Block, Cell, Column, Heading, Note, Picture, Pictures, Section, Table, Text
 from dimvida.report.reading import Part, Runs
 from dimvida.report.records import Evaluation, Score
-from dimvida.report.wording import DASH, bounds, in_order, metric, score_cell, slug
+from dimvida.report.wording import bounds, score_cell, slug
+from dimvida.results.metrics import DASH, in_order, metric
 
 QUOTED = "paper, NMR"
 
@@ -33,7 +34,7 @@ def generation_section(runs: Runs) -> Section:
 
 def _blocks(part: Part[Evaluation], about_paper: str) -> list[Block]:
     evaluation = part.record
-    metrics = in_order([*evaluation.metrics, *(name for known in evaluation.known for name in known.scores)])
+    metrics = _in_order([*evaluation.metrics, *(name for known in evaluation.known for name in known.scores)])
     # The paper's metrics have a row even where they are not available, so that nobody takes another for them.
     shown = [name for name in metrics if (about_paper and name in paper.GENERATION) or _scored(evaluation, name)]
     blocks: list[Block] = [
@@ -55,6 +56,19 @@ def _blocks(part: Part[Evaluation], about_paper: str) -> list[Block]:
         counts = {score.class_name: score.objects for score in evaluation.per_class}
         blocks.append(_breakdown("By class", "class", rows, counts))
     return blocks
+
+
+def _in_order(names: Iterable[str]) -> list[str]:
+    """The paper's metrics in the order of its table, then the others."""
+    names = in_order(names)
+    return [name for name in paper.GENERATION if name in names] + [
+        name for name in names if name not in paper.GENERATION
+    ]
+
+
+def _heading(name: str) -> str:
+    """A metric's title, unit and better direction."""
+    return f"{metric(name).heading} {metric(name).arrow}".rstrip()
 
 
 def _scored(evaluation: Evaluation, name: str) -> bool:
@@ -83,7 +97,7 @@ def _table(evaluation: Evaluation, metrics: Sequence[str], about_paper: str) -> 
     columns += [Column(str(number), QUOTED, quoted=True) for number in quoted]
     rows = []
     for name in metrics:
-        cells = [Cell(metric(name).heading)]
+        cells = [Cell(_heading(name))]
         cells += [score_cell(name, known.scores.get(name)) for known in evaluation.known]
         for ceiling in filter(None, (evaluation.reconstruction, evaluation.reference)):
             cells.append(score_cell(name, ceiling.scores.get(name)))
@@ -114,19 +128,15 @@ def _chart(label: str, evaluation: Evaluation, name: str) -> Picture | None:
         for score in scores
     ]
     places = [str(known.known) for known in evaluation.known]
-    title = f"{_short(shown.title)} ({shown.direction})" if shown.direction else _short(shown.title)
+    title = f"{shown.short_heading} ({shown.direction})" if shown.direction else shown.short_heading
     return bars(
         slug("quality", label, name),
         title,
         places,
-        [Series(shown.title, values, intervals)],
-        labels=("known views", _short(shown.title)),
+        [Series(shown.heading, values, intervals)],
+        labels=("known views", shown.short_heading),
         digits=shown.digits,
     )
-
-
-def _short(title: str) -> str:
-    return title if len(title) < 20 else "Fréchet distance"
 
 
 def _breakdown(
@@ -136,11 +146,11 @@ def _breakdown(
     names = {name for by_known in rows.values() for scores in by_known.values() for name in scores}
     metrics = [
         name
-        for name in in_order(sorted(names))
+        for name in _in_order(names)
         if any(scores.get(name, Score()).mean is not None for by in rows.values() for scores in by.values())
     ]
     columns = [Column(what, numeric=False), *([Column("objects")] if counts else [])]
-    columns += [Column(f"{number} known", metric(name).heading) for name in metrics for number in numbers]
+    columns += [Column(f"{number} known", _heading(name)) for name in metrics for number in numbers]
     body = [
         [
             Cell(title),
@@ -157,7 +167,7 @@ def _breakdown(
 
 
 def _sheets(part: Part[Evaluation]) -> list[Block]:
-    by = metric(part.record.sheet_metric).title.partition(",")[0] if part.record.sheet_metric else "quality"
+    by = metric(part.record.sheet_metric).title if part.record.sheet_metric else "quality"
     pictures = []
     for which in ("best", "median", "worst"):
         if name := part.record.sheets.get(which):

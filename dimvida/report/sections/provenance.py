@@ -8,7 +8,8 @@ from typing import Any
 from dimvida.report.document import Block, Cell, Column, Lines, Note, Section, Table, Text
 from dimvida.report.reading import Part, Runs
 from dimvida.report.records import Chain
-from dimvida.report.wording import DASH, command_line, skipped_line
+from dimvida.report.wording import command_line, skipped_line
+from dimvida.results.metrics import DASH
 
 SKIPS_SHOWN = 20  # in the page; report.json lists all
 

@@ -1,0 +1,1 @@
+"""What commands write and a report reads: result files, metrics, tables, charts. Imports no other package."""
