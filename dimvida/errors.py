@@ -50,7 +50,7 @@ class NotFinite(DimvidaError):
         self.rows = tuple(rows)
 
 
-class SaidElsewhere(DimvidaError):
+class FailedOnAnotherRank(DimvidaError):
     """Another process of the same work tells what went wrong; this one exits without a word.
 
     Attributes:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import os
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from dimvida.errors import DimvidaError, InputError
+from dimvida import interruption
+from dimvida.errors import DimvidaError, FailedOnAnotherRank, InputError
 
 if TYPE_CHECKING:
     import torch.distributed as dist
+
+T = TypeVar("T")
 
 # Until all processes are there. One that died before that is noticed by nothing else.
 LONGEST_MEETING = datetime.timedelta(minutes=5)
@@ -78,6 +82,73 @@ def meet(backend: str, longest: datetime.timedelta = LONGEST_MEETING) -> dist.St
     set_timeout = getattr(dist, "set_timeout", None) or dist.distributed_c10d._set_pg_timeout
     set_timeout(LONGEST_WAIT)
     return store
+
+
+class RankLost(DimvidaError):
+    """Another process of this work ended while this one was waiting for it."""
+
+    def __init__(self) -> None:
+        super().__init__("another process of this job ended at the start; start all of them again")
+
+
+def broadcast_from_rank_0(work: Callable[[], T], everywhere: tuple[type[BaseException], ...] = ()) -> T:
+    """Do some work in rank 0 only, and give its result to all ranks; all of them call this, after ``meet``.
+
+    Args:
+        work: Called in rank 0; what it returns is pickled.
+        everywhere: Kinds of errors of ``work`` that all ranks raise, as one that says that all of them stop.
+
+    Raises:
+        FailedOnAnotherRank: In the other ranks, if ``work`` failed in rank 0, where its own error is raised.
+        RankLost: Another process ended meanwhile.
+    """
+    import torch.distributed as dist
+
+    if dist.get_rank():
+        outcome, result = _broadcast([None, None])
+        if outcome == "raised":
+            raise result
+        if outcome == "failed":
+            raise FailedOnAnotherRank(result)
+        return result
+    try:
+        result = work()
+    except BaseException as error:
+        code = 2 if isinstance(error, InputError) else 1  # as the command line's
+        with contextlib.suppress(Exception):  # if the others are gone, this error still is the one to tell
+            _broadcast(["raised", error] if isinstance(error, everywhere) else ["failed", code])
+        raise
+    _broadcast(["result", result])
+    return result
+
+
+def barrier() -> None:
+    """Wait until all ranks are here; after ``meet``.
+
+    Raises:
+        RankLost: Another process ended meanwhile.
+    """
+    import torch.distributed as dist
+
+    with _rank_lost():
+        interruption.aside(dist.barrier)
+
+
+def _broadcast(message: list[Any]) -> list[Any]:
+    import torch
+    import torch.distributed as dist
+
+    with _rank_lost():
+        interruption.aside(lambda: dist.broadcast_object_list(message, 0, device=torch.device("cpu")))
+    return message
+
+
+@contextlib.contextmanager
+def _rank_lost() -> Iterator[None]:
+    try:
+        yield
+    except RuntimeError as error:  # of which those of torch.distributed are a kind
+        raise RankLost from error
 
 
 def _check_variables(environment: Mapping[str, str]) -> None:

@@ -128,3 +128,40 @@ def test_those_who_met_wait_long_for_each_other():
     port = free_port()
     processes = [start(RANK, number, port, PATIENCE) for number in range(2)]
     assert [answer(process) for process in processes] == [str(LONGEST_WAIT.total_seconds())] * 2
+
+
+BROADCASTING = """
+import sys
+import torch.distributed as dist
+from dimvida.errors import DimvidaError, FailedOnAnotherRank, InputError
+from dimvida.torchrun import RankLost, barrier, broadcast_from_rank_0, meet
+meet("gloo")
+said = [broadcast_from_rank_0(lambda: ["found by", dist.get_rank()])]
+for error in (InputError("no"), DimvidaError("no"), ValueError("stop")):
+    def fail():
+        raise error
+    try:
+        broadcast_from_rank_0(fail, (ValueError,))
+    except FailedOnAnotherRank as told:
+        said.append(told.code)
+    except Exception as raised:
+        said.append(type(raised).__name__)
+barrier()
+if dist.get_rank() == 0:
+    print(said, flush=True)
+    sys.exit()
+try:
+    barrier()
+except RankLost as error:
+    said.append(str(error))
+print(said)
+"""
+
+
+@pytest.mark.slow
+def test_what_rank_0_finds_or_fails_with_reaches_all():
+    port = free_port()
+    first, second = (answer(process) for process in [start(BROADCASTING, number, port, 0) for number in range(2)])
+    assert first == "[['found by', 0], 'InputError', 'DimvidaError', 'ValueError']"
+    lost = "another process of this job ended at the start; start all of them again"
+    assert second == f"[['found by', 0], 2, 1, 'ValueError', '{lost}']"

@@ -104,9 +104,9 @@ def _options_first(arguments: list[str]) -> list[str]:
 
 
 def _report(error: Exception) -> int:
-    from dimvida.errors import DimvidaError, InputError, SaidElsewhere
+    from dimvida.errors import DimvidaError, FailedOnAnotherRank, InputError
 
-    if isinstance(error, SaidElsewhere):
+    if isinstance(error, FailedOnAnotherRank):
         return error.code
     if hasattr(error, "format_message"):  # click's usage errors, whichever click typer is built on
         if type(error).__name__ == "NoArgsIsHelpError":  # the help was shown when this was made

@@ -40,7 +40,7 @@ def with_best_batch(
             return stored["batch"]
         return largest_batch(model, settings, len(plan)) if model.device.type == "cuda" else settings.batch
 
-    batch = job.first(choose)
+    batch = job.broadcast_from_rank_0(choose)
     return dataclasses.replace(settings, batch=batch, shard_size=shard_size or default_shard_size(batch))
 
 

@@ -11,14 +11,16 @@ import re
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
-import torch
 import torch.distributed as dist
 
 from dimvida import interruption
-from dimvida.errors import DimvidaError, InputError
+from dimvida.errors import DimvidaError, FailedOnAnotherRank, InputError
 from dimvida.generation.shards import Shard
-from dimvida.torchrun import is_rank, meet
+from dimvida.torchrun import barrier, broadcast_from_rank_0, is_rank, meet
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,47 +49,35 @@ class Job:
             return own
         return own + [shard for shard in shards if shard.number % self.count != self.rank]
 
-    def first(self, work: Callable[[], int]) -> int:
-        """A number that rank 0 finds, for all.
+    @property
+    def meets(self) -> bool:
+        """Whether its processes met at the start; members of an array job never do."""
+        return self.count > 1 and self.steals
+
+    def broadcast_from_rank_0(self, work: Callable[[], T]) -> T:
+        """What ``work`` returns in rank 0, for all processes that met; for one that met no others, its own.
 
         Raises:
-            DimvidaError: In the other ranks, if rank 0 failed.
+            DimvidaError: In the other ranks, if ``work`` failed in rank 0; or another process ended meanwhile.
         """
-        return work()
+        try:
+            return broadcast_from_rank_0(work) if self.meets else work()
+        except FailedOnAnotherRank as error:
+            raise DimvidaError("rank 0 could not start, and says why") from error
 
-    def together(self) -> None:
-        """Wait until every process of the job is here."""
+    def wait_for_all(self) -> None:
+        """Wait until every process of the job is here.
+
+        Raises:
+            DimvidaError: One of them ended.
+        """
+        if self.meets:
+            barrier()
 
     def leave(self) -> None:
         """From here on nobody waits for this process."""
-
-
-class RankJob(Job):
-    """A rank of ``torchrun``, or of whatever sets the same environment variables."""
-
-    def first(self, work: Callable[[], int]) -> int:
-        value = torch.full((1,), -1, dtype=torch.int64)
-        try:
-            if self.rank == 0:
-                value[0] = work()
-        finally:
-            _exchange(lambda: dist.broadcast(value, 0))
-        if value[0] < 0:
-            raise DimvidaError("rank 0 could not start, and says why")
-        return int(value)
-
-    def together(self) -> None:
-        _exchange(dist.barrier)
-
-    def leave(self) -> None:
-        dist.destroy_process_group()
-
-
-def _exchange(work: Callable[[], object]) -> None:
-    try:
-        interruption.aside(work)
-    except RuntimeError as error:  # of which those of torch.distributed are a kind
-        raise DimvidaError("another process of this job ended at the start; start all of them again") from error
+        if self.meets:
+            dist.destroy_process_group()
 
 
 def alone() -> Job:
@@ -124,6 +114,5 @@ def job_of(shard: str | None, environment: Mapping[str, str] = os.environ) -> Jo
         return alone()
     # Only to meet at the start, on the host: what is generated is never sent.
     interruption.aside(lambda: meet("gloo"))
-    name = torch.tensor(list(uuid.uuid4().bytes), dtype=torch.uint8)
-    dist.broadcast(name, 0)
-    return RankJob(bytes(name.tolist()).hex(), dist.get_rank(), dist.get_world_size())
+    name = broadcast_from_rank_0(lambda: uuid.uuid4().hex)
+    return Job(name, dist.get_rank(), dist.get_world_size())

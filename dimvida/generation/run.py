@@ -85,13 +85,13 @@ class Generation:
                 in the folder.
         """
         try:
-            self.job.first(self._prepare)
+            self.job.broadcast_from_rank_0(self._prepare)
             if self.job.rank or not self.job.steals:
                 self._open()
             for shard in self.job.own(self.shards):
                 self.damaged += self.output.recheck(shard)
                 self.damaged += recheck_inputs(self.output, self.plan, shard, self.reader)
-            self.job.together()
+            self.job.wait_for_all()
         except BaseException:
             with interruption.held():
                 self.output.close()
@@ -182,12 +182,11 @@ class Generation:
             else:
                 pipeline.run(itertools.chain([first], claimed), on_read, idle)
 
-    def _prepare(self) -> int:
+    def _prepare(self) -> None:
         if self.output.overwrite or stored_configuration(self.output.folder) is None:
             self._require_readable()
         if self.job.steals:
             self._open()
-        return 0
 
     def _open(self) -> None:
         with interruption.held():

@@ -17,7 +17,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from dimvida.errors import DimvidaError, InputError, SaidElsewhere
+from dimvida.errors import DimvidaError, FailedOnAnotherRank, InputError
 from dimvida.torchrun import is_rank, meet
 from dimvida.training.interrupt import Stopped
 
@@ -72,7 +72,7 @@ class Ranks:
 
         Raises:
             Stopped: In all ranks, if rank 0 was stopped.
-            SaidElsewhere: In the other ranks, if rank 0 failed; there its own error is raised.
+            FailedOnAnotherRank: In the other ranks, if rank 0 failed; there its own error is raised.
         """
         return work()
 
@@ -118,7 +118,7 @@ class TorchrunRanks(Ranks):
         if kind == "stopped":
             raise Stopped
         if kind == "failed":
-            raise SaidElsewhere(value)
+            raise FailedOnAnotherRank(value)
         return value
 
     def _send(self, answer: list[Any]) -> list[Any]:
@@ -172,7 +172,7 @@ def together(device: torch.device) -> Iterator[Ranks]:
     Of an error that ends them all, one rank tells.
 
     Raises:
-        SaidElsewhere: Another rank tells what went wrong.
+        FailedOnAnotherRank: Another rank tells what went wrong.
         InputError: The environment says half of where the others are.
         DimvidaError: Another rank never came, or ended without a word.
     """
@@ -183,11 +183,11 @@ def together(device: torch.device) -> Iterator[Ranks]:
     try:
         yield ranks
         failed = False
-    except SaidElsewhere:
+    except FailedOnAnotherRank:
         raise
     except Exception as error:
         if not ranks.may_speak():
-            raise SaidElsewhere(exit_code(error)) from error
+            raise FailedOnAnotherRank(exit_code(error)) from error
         if _is_loss_of_others(error):
             raise DimvidaError(
                 "another process of this training is gone; go on from the last saved state with --resume"
