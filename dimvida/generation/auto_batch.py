@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from dimvida.generation.completing import is_out_of_memory
+from dimvida.generation.complete import is_out_of_memory
 from dimvida.generation.jobs import Job
 from dimvida.generation.output import stored_configuration
 from dimvida.generation.plan import Plan

@@ -20,7 +20,7 @@ from dimvida.data.opening import open_source
 from dimvida.data.source import MultiViewSource
 from dimvida.errors import InputError, UnreadableImage, require_whole
 from dimvida.generation.plan import Row, Task, make_plan, open_input
-from dimvida.generation.reading import GivenBatch, Skipped, read_given
+from dimvida.generation.read import GivenBatch, Skipped, read_given
 from dimvida.models.config import LARGEST
 from dimvida.sampling.multiview import MultiViewModel
 from dimvida.sampling.noise import sample_id_tensor

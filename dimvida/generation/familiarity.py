@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dimvida.generation.plan import Plan
-from dimvida.generation.reading import GivenBatch, file_within
+from dimvida.generation.read import GivenBatch, file_within
 from dimvida.sampling.multiview import MultiViewModel
 
 RECONSTRUCTED = 64

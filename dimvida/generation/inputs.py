@@ -10,7 +10,7 @@ import os
 from concurrent.futures import ThreadPoolExecutor
 
 from dimvida.errors import InputError, UnreadableImage
-from dimvida.generation.forms import FORMATS
+from dimvida.generation.formats import FORMATS
 from dimvida.generation.loading import ChunkReader
 from dimvida.generation.output import OutputFolder
 from dimvida.generation.plan import Plan, Task

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from dimvida.generation.plan import Plan
-from dimvida.generation.reading import GivenBatch, read_given
+from dimvida.generation.read import GivenBatch, read_given
 from dimvida.generation.shards import Shard
 
 CHUNK = 64

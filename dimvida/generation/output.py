@@ -19,7 +19,7 @@ from typing import Any
 
 from dimvida.errors import DimvidaError, InputError
 from dimvida.files import atomic_path, atomic_write, make_folder, require_writable_folder
-from dimvida.generation.forms import remove_shard
+from dimvida.generation.formats import remove_shard
 from dimvida.generation.lock import GATE, LOCK, FileLock, JobLock
 from dimvida.generation.report import Report
 from dimvida.generation.settings import configuration_hash

@@ -23,15 +23,15 @@ from typing import Any, TypeVar
 
 from dimvida import interruption
 from dimvida.errors import DimvidaError
-from dimvida.generation.completing import Completed, Completer
-from dimvida.generation.forms.base import Sample
+from dimvida.generation.complete import Completed, Completer
+from dimvida.generation.formats.base import Sample
 from dimvida.generation.loading import ChunkReader, Piece, ReadBatch, pieces, read_batches
-from dimvida.generation.packing import Packer
-from dimvida.generation.reading import GivenBatch
+from dimvida.generation.pack import Packer
+from dimvida.generation.read import GivenBatch
 from dimvida.generation.shards import Shard
 from dimvida.generation.times import StageTimes
 from dimvida.generation.workers import ReadingProcesses
-from dimvida.generation.writing import WriterStage
+from dimvida.generation.write import WriterStage
 
 WAITING = 2  # batches in each queue
 PACK = 32  # rows that a thread of the pool packs at once

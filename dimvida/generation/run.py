@@ -13,7 +13,7 @@ from types import TracebackType
 from dimvida import interruption
 from dimvida.data.sample import require_apart
 from dimvida.errors import DimvidaError
-from dimvida.generation.completing import Completer
+from dimvida.generation.complete import Completer
 from dimvida.generation.familiarity import InputCheck
 from dimvida.generation.inputs import recheck_inputs
 from dimvida.generation.jobs import Job, alone
@@ -21,14 +21,14 @@ from dimvida.generation.loading import ChunkReader, ReadBatch, pieces
 from dimvida.generation.lock import FileLock
 from dimvida.generation.names import FileNames
 from dimvida.generation.output import OutputFolder, naming, stored_configuration
-from dimvida.generation.packing import Packer
+from dimvida.generation.pack import Packer
 from dimvida.generation.pipeline import Pipeline
 from dimvida.generation.plan import Plan
 from dimvida.generation.report import Report
 from dimvida.generation.settings import Settings, run_configuration
 from dimvida.generation.shards import Shard, cut_shards
 from dimvida.generation.times import StageTimes
-from dimvida.generation.writing import WriterStage
+from dimvida.generation.write import WriterStage
 from dimvida.sampling.multiview import MultiViewModel
 
 _POLL = 0.2  # seconds between looks at shards that others work on

@@ -14,7 +14,7 @@ from dimvida._version import __version__
 from dimvida.diffusion.solvers import step_table
 from dimvida.errors import InputError
 from dimvida.generation.encoding import QUALITY, check_image_options
-from dimvida.generation.forms import FORMATS
+from dimvida.generation.formats import FORMATS
 from dimvida.generation.plan import Plan
 from dimvida.generation.shards import default_shard_size
 from dimvida.sampling.loop import DTYPES, SEED_LIMIT, resolve_backend, resolve_dtype
@@ -36,7 +36,7 @@ class Settings:
         device: Kind of device, such as ``cpu``.
         dtype: What the score network computes in.
         include_known: Write the known views too.
-        format: Form of the output, one of ``dimvida.generation.forms.FORMATS``.
+        format: Form of the output, one of ``dimvida.generation.formats.FORMATS``.
         image_format: ``png``, ``jpeg`` or ``webp``; None where pixels are written.
         quality: Of JPEG and WebP, else None.
         shard_size: Rows of a shard.

@@ -25,7 +25,7 @@ import torch
 from dimvida import interruption
 from dimvida.errors import DimvidaError, InputError
 from dimvida.generation.loading import ChunkReader, Piece
-from dimvida.generation.reading import GivenBatch
+from dimvida.generation.read import GivenBatch
 
 PREFETCH = 2
 """Chunks that each process reads ahead."""

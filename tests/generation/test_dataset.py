@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader
 from dimvida.data.opening import open_source
 from dimvida.errors import InputError, UnreadableImage
 from dimvida.generation.dataset import GeneratedViews, StoredViews
-from dimvida.generation.forms import FORMATS
+from dimvida.generation.formats import FORMATS
 from dimvida.generation.plan import make_plan
 from dimvida.generation.run import Generation
 from dimvida.generation.settings import resolve_settings

@@ -14,7 +14,7 @@ from PIL import Image
 from dimvida.data.opening import open_source
 from dimvida.data.tree import READ_LIMIT
 from dimvida.errors import InputError
-from dimvida.generation.forms import FORMATS
+from dimvida.generation.formats import FORMATS
 from dimvida.generation.plan import make_plan
 from dimvida.generation.run import Generation
 from dimvida.generation.settings import resolve_settings

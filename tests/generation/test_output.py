@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from dimvida.errors import DimvidaError, InputError
-from dimvida.generation.forms import FORMATS
-from dimvida.generation.forms.base import Picture, Sample
+from dimvida.generation.formats import FORMATS
+from dimvida.generation.formats.base import Picture, Sample
 from dimvida.generation.output import OutputFolder, check_same, naming
 from dimvida.generation.report import Report
 from dimvida.generation.shards import cut_shards

@@ -15,8 +15,8 @@ import torch
 from dimvida.data.opening import open_source
 from dimvida.errors import DimvidaError, InputError
 from dimvida.generation.auto_batch import largest_batch
-from dimvida.generation.completing import _host_memory, is_out_of_memory
-from dimvida.generation.forms import FORMATS
+from dimvida.generation.complete import _host_memory, is_out_of_memory
+from dimvida.generation.formats import FORMATS
 from dimvida.generation.lock import FileLock
 from dimvida.generation.pipeline import WAITING
 from dimvida.generation.plan import make_plan
@@ -93,7 +93,8 @@ def test_what_is_reported_while_it_runs(start, tmp_path: Path):
 
 def test_no_more_batches_are_on_the_way_than_said(start, tmp_path: Path, monkeypatch):
     """A writer that does not write: reading and sampling stop after the batches that fit in between."""
-    from dimvida.generation import pipeline, writing
+    from dimvida.generation import pipeline
+    from dimvida.generation import write as writing
 
     read, made, gate = [], [], threading.Event()
     add = writing.WriterStage.add
@@ -236,8 +237,10 @@ def test_objects_whose_numbers_overflow_are_named_and_nothing_of_them_is_written
 @pytest.mark.parametrize("workers", [0, 1])
 @pytest.mark.parametrize("stage", ["read", "complete", "pack", "write", "commit"])
 def test_an_error_in_any_stage_stops_all_of_them_and_loses_nothing(start, tmp_path, monkeypatch, stage: str, workers):
-    from dimvida.generation import completing, loading, packing
-    from dimvida.generation.forms.imagefolder import ImageFolderWriter
+    from dimvida.generation import complete as completing
+    from dimvida.generation import loading
+    from dimvida.generation import pack as packing
+    from dimvida.generation.formats.imagefolder import ImageFolderWriter
 
     with start(tmp_path / "whole") as generation:
         generation.run()

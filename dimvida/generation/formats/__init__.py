@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from dimvida.generation.forms.base import ShardWriter
-from dimvida.generation.forms.imagefolder import ImageFolderWriter
-from dimvida.generation.forms.npy import NpyWriter
-from dimvida.generation.forms.webdataset import WebDatasetWriter
+from dimvida.generation.formats.base import ShardWriter
+from dimvida.generation.formats.imagefolder import ImageFolderWriter
+from dimvida.generation.formats.npy import NpyWriter
+from dimvida.generation.formats.webdataset import WebDatasetWriter
 
 FORMATS: dict[str, type[ShardWriter]] = {
     "imagefolder": ImageFolderWriter,

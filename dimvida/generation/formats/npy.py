@@ -16,7 +16,7 @@ from typing import IO
 import numpy as np
 
 from dimvida.files import atomic_path, sha256_file
-from dimvida.generation.forms.base import Sample, ShardWriter, json_line
+from dimvida.generation.formats.base import Sample, ShardWriter, json_line
 from dimvida.generation.stats import StoredFile
 
 _HEADER = 128  # numpy pads headers to a multiple of 64 and leaves room for the length to grow

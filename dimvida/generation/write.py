@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 
-from dimvida.generation.forms import FORMATS, remove_shard
-from dimvida.generation.forms.base import Sample, ShardWriter
+from dimvida.generation.formats import FORMATS, remove_shard
+from dimvida.generation.formats.base import Sample, ShardWriter
 from dimvida.generation.loading import ReadBatch
 from dimvida.generation.output import OutputFolder, naming
 from dimvida.generation.stats import ShardStats

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from dimvida.files import fsync_folder, sha256_file
-from dimvida.generation.forms.base import Sample, ShardWriter
+from dimvida.generation.formats.base import Sample, ShardWriter
 from dimvida.generation.stats import StoredFile
 
 _NUMBERS = ("seed", "sample_id", "steps")

@@ -15,7 +15,7 @@ from torchvision.datasets import ImageFolder
 
 from dimvida.data.batch import load_all
 from dimvida.data.opening import open_source
-from dimvida.generation.forms import FORMATS
+from dimvida.generation.formats import FORMATS
 from dimvida.generation.plan import make_plan
 from dimvida.generation.run import Generation
 from dimvida.generation.settings import resolve_settings

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from dimvida.errors import DimvidaError, NotFinite
-from dimvida.generation.reading import GivenBatch
+from dimvida.generation.read import GivenBatch
 from dimvida.generation.settings import Settings
 from dimvida.generation.times import StageTimes
 from dimvida.sampling.finite import require_made

@@ -6,12 +6,12 @@ import numpy as np
 from torch import Tensor
 
 from dimvida.generation.encoding import IMAGE_FORMATS, image_encoder
-from dimvida.generation.forms import FORMATS
-from dimvida.generation.forms.base import Picture, Sample
+from dimvida.generation.formats import FORMATS
+from dimvida.generation.formats.base import Picture, Sample
 from dimvida.generation.lines import LineMaker
 from dimvida.generation.names import FileNames
 from dimvida.generation.plan import Plan
-from dimvida.generation.reading import GivenBatch
+from dimvida.generation.read import GivenBatch
 from dimvida.generation.settings import Settings
 
 

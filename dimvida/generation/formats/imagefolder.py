@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 
 from dimvida.data.names import unsafe_name
 from dimvida.files import atomic_path
-from dimvida.generation.forms.base import Sample, ShardWriter, json_line, sync_file_system
+from dimvida.generation.formats.base import Sample, ShardWriter, json_line, sync_file_system
 from dimvida.generation.stats import StoredFile
 
 
