@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from dimvida.data.source import MultiViewSource
     from dimvida.evaluation.metric_set import MetricSet
     from dimvida.evaluation.scores import Scores
-    from dimvida.generation.settings import Settings
+    from dimvida.generation.settings import GenerationSettings
     from dimvida.sampling.multiview import MultiViewModel
 
 SCHEMA = 1
@@ -193,7 +193,7 @@ def _description(
     source: MultiViewSource,
     partition: Path | None,
     model: MultiViewModel,
-    settings: Settings,
+    settings: GenerationSettings,
 ) -> dict[str, Any]:
     """What was evaluated, and how."""
     return {

@@ -17,7 +17,7 @@ from dimvida.errors import DimvidaError
 
 if TYPE_CHECKING:
     from dimvida.data.source import MultiViewSource
-    from dimvida.generation.report import Report
+    from dimvida.generation.report import GenerationReport
     from dimvida.generation.run import Generation
 
 SKIPS_SHOWN = 20  # on the screen; the report lists all
@@ -128,7 +128,7 @@ def _open(
     return source, source if truth is None else open_source(truth)
 
 
-def _generate(generation: Generation) -> Report | None:
+def _generate(generation: Generation) -> GenerationReport | None:
     """Do what is left of an output whose folder is locked."""
     folder, speaks = generation.output.folder, generation.job.rank == 0 or not generation.job.steals
     for line in generation.damaged:
@@ -146,7 +146,7 @@ def _generate(generation: Generation) -> Report | None:
     return report
 
 
-def _run(generation: Generation) -> Report | None:
+def _run(generation: Generation) -> GenerationReport | None:
     for text in generation.plan.source.notes:
         note(text)
     with ProgressBar("generating", generation.plan.views, "views", start=generation.views_done) as bar:

@@ -10,8 +10,8 @@ import torch
 from dimvida.generation.complete import is_out_of_memory
 from dimvida.generation.jobs import Job
 from dimvida.generation.output import stored_configuration
-from dimvida.generation.plan import Plan
-from dimvida.generation.settings import Settings
+from dimvida.generation.plan import GenerationPlan
+from dimvida.generation.settings import GenerationSettings
 from dimvida.generation.shards import default_shard_size
 from dimvida.sampling.multiview import MultiViewModel
 
@@ -20,14 +20,14 @@ LARGEST_AUTO = 16384
 
 def with_best_batch(
     model: MultiViewModel,
-    plan: Plan,
-    settings: Settings,
+    plan: GenerationPlan,
+    settings: GenerationSettings,
     folder: Path,
     job: Job,
     *,
     shard_size: int | None,
     overwrite: bool,
-) -> Settings:
+) -> GenerationSettings:
     """The settings with a batch that all processes of the job agree on.
 
     An output that is continued keeps its batch. Otherwise it is the largest that fits on a GPU, found by trying, and
@@ -44,7 +44,7 @@ def with_best_batch(
     return dataclasses.replace(settings, batch=batch, shard_size=shard_size or default_shard_size(batch))
 
 
-def largest_batch(model: MultiViewModel, settings: Settings, rows: int) -> int:
+def largest_batch(model: MultiViewModel, settings: GenerationSettings, rows: int) -> int:
     """The largest batch that fits, found by halving from ``LARGEST_AUTO`` or from what ``rows`` there are.
 
     Two steps are taken with each, in what the run multiplies in: memory does not depend on the number of steps.

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from dimvida.errors import DimvidaError, NotFinite
 from dimvida.generation.read import GivenBatch
-from dimvida.generation.settings import Settings
+from dimvida.generation.settings import GenerationSettings
 from dimvida.generation.times import StageTimes
 from dimvida.sampling.finite import require_made
 from dimvida.sampling.multiview import MultiViewModel
@@ -65,7 +65,7 @@ class Completer:
     """
 
     def __init__(
-        self, model: MultiViewModel, settings: Settings, times: StageTimes, note: Callable[[str], object]
+        self, model: MultiViewModel, settings: GenerationSettings, times: StageTimes, note: Callable[[str], object]
     ) -> None:
         self._model, self._settings, self._times, self._note = model, settings, times, note
         self._limit = settings.batch

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dimvida.generation.plan import Plan
+from dimvida.generation.plan import GenerationPlan
 from dimvida.generation.read import GivenBatch, file_within
 from dimvida.sampling.multiview import MultiViewModel
 
@@ -22,7 +22,7 @@ class InputCheck:
         plan: What is completed.
     """
 
-    def __init__(self, model: MultiViewModel, plan: Plan) -> None:
+    def __init__(self, model: MultiViewModel, plan: GenerationPlan) -> None:
         self._model, self._plan = model, plan
         self._stride = max(1, len(plan.tasks) // RECONSTRUCTED)
         self.likeness = LIKENESS + (f" (1 in {self._stride} looked at)" if self._stride > 1 else "")

@@ -13,13 +13,13 @@ from dimvida.errors import InputError, UnreadableImage
 from dimvida.generation.formats import FORMATS
 from dimvida.generation.loading import ChunkReader
 from dimvida.generation.output import OutputFolder
-from dimvida.generation.plan import Plan, Task
+from dimvida.generation.plan import GenerationPlan, Task
 from dimvida.generation.shards import Shard
 
 _THREADS = min(8, os.cpu_count() or 1)  # hashing and reading files run side by side
 
 
-def recheck_inputs(output: OutputFolder, plan: Plan, shard: Shard, reader: ChunkReader) -> list[str]:
+def recheck_inputs(output: OutputFolder, plan: GenerationPlan, shard: Shard, reader: ChunkReader) -> list[str]:
     """Compare the inputs of a finished shard with the hashes on record; a shard that is not finished has none.
 
     An input that could not be read when the shard was made, and can be now, makes the shard unfinished again. So does,
@@ -63,7 +63,7 @@ def recheck_inputs(output: OutputFolder, plan: Plan, shard: Shard, reader: Chunk
     return lines
 
 
-def _problem(plan: Plan, task: Task, view: str, recorded: str | None) -> str | None:
+def _problem(plan: GenerationPlan, task: Task, view: str, recorded: str | None) -> str | None:
     where = plan.source.location(task.index, view)
     try:
         same = plan.source.view_sha256(task.index, view) == recorded

@@ -6,8 +6,8 @@ import hashlib
 from typing import Any
 
 from dimvida._version import __version__
-from dimvida.generation.plan import Plan, Row
-from dimvida.generation.settings import Settings
+from dimvida.generation.plan import GenerationPlan, Row
+from dimvida.generation.settings import GenerationSettings
 from dimvida.sampling.noise import sample_id
 
 
@@ -20,7 +20,7 @@ class LineMaker:
         checkpoint: Hash of its checkpoint.
     """
 
-    def __init__(self, plan: Plan, settings: Settings, checkpoint: str) -> None:
+    def __init__(self, plan: GenerationPlan, settings: GenerationSettings, checkpoint: str) -> None:
         self._plan, self._settings, self._checkpoint = plan, settings, checkpoint
 
     def written(self, row: Row) -> list[tuple[str, str]]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
-from dimvida.generation.plan import Plan
+from dimvida.generation.plan import GenerationPlan
 from dimvida.generation.read import GivenBatch, read_given
 from dimvida.generation.shards import Shard
 
@@ -68,7 +68,7 @@ class ChunkReader:
         channels: 3 for RGB, 1 for gray.
     """
 
-    def __init__(self, plan: Plan, image_size: int, strict: bool, channels: int = 3) -> None:
+    def __init__(self, plan: GenerationPlan, image_size: int, strict: bool, channels: int = 3) -> None:
         self.plan, self._image_size, self._strict, self._channels = plan, image_size, strict, channels
 
     def read(self, rows: range) -> GivenBatch:
@@ -77,7 +77,7 @@ class ChunkReader:
         return read_given(self.plan, chosen, self._image_size, channels=self._channels, strict=self._strict)
 
 
-def read_batches(plan: Plan, read: Iterable[tuple[Piece, GivenBatch]]) -> Iterator[ReadBatch]:
+def read_batches(plan: GenerationPlan, read: Iterable[tuple[Piece, GivenBatch]]) -> Iterator[ReadBatch]:
     """Put pieces together to batches."""
     waiting: list[tuple[Piece, GivenBatch]] = []
     for item in read:

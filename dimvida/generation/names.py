@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 
 from dimvida.data.names import check_view_name
 from dimvida.errors import InputError
-from dimvida.generation.plan import Plan, Task
+from dimvida.generation.plan import GenerationPlan, Task
 
 UNLABELED = "unlabeled"
 BYTE_LIMIT = 180  # of 255 that file systems allow, leaving room for draw, view and suffix
@@ -39,7 +39,7 @@ class FileNames:
         InputError: Two objects have the same class and name, or a view's name cannot be part of a file's.
     """
 
-    def __init__(self, plan: Plan, form: str = "imagefolder") -> None:
+    def __init__(self, plan: GenerationPlan, form: str = "imagefolder") -> None:
         tar = form == "webdataset"
         for view in plan.view_names:
             check_view_name(view, "checkpoint")

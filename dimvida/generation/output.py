@@ -21,7 +21,7 @@ from dimvida.errors import DimvidaError, InputError
 from dimvida.files import atomic_path, atomic_write, make_folder, require_writable_folder
 from dimvida.generation.formats import remove_shard
 from dimvida.generation.lock import GATE, LOCK, FileLock, JobLock
-from dimvida.generation.report import Report
+from dimvida.generation.report import GenerationReport
 from dimvida.generation.settings import configuration_hash
 from dimvida.generation.shards import Shard, stem_of
 from dimvida.generation.stats import DamagedStats, ShardStats
@@ -152,7 +152,7 @@ class OutputFolder:
         with naming(self.folder):
             stats.write(self.folder / f"{stem_of(stats.shard)}.json")
 
-    def finish(self) -> Report:
+    def finish(self) -> GenerationReport:
         """Write metadata and, last, the report, unless they are there and right. All shards must be finished.
 
         Raises:
@@ -174,9 +174,9 @@ class OutputFolder:
                 atomic_write(self.folder / REPORT, report.to_json(self.hash))
         return report
 
-    def make_report(self) -> Report:
+    def make_report(self) -> GenerationReport:
         """The report that the shards' stats give."""
-        report = Report(
+        report = GenerationReport(
             left_out=dict(self._configuration["left_out"]),
             files_left_out=dict(self._configuration.get("files_left_out", {})),
         )
@@ -187,7 +187,7 @@ class OutputFolder:
             report.add(stats)
         return report
 
-    def report_right(self, report: Report) -> bool:
+    def report_right(self, report: GenerationReport) -> bool:
         """Whether ``report.json`` says this."""
         return _holds(self.folder / REPORT, [report.to_json(self.hash).encode()])
 

@@ -10,9 +10,9 @@ from dimvida.generation.formats import FORMATS
 from dimvida.generation.formats.base import Picture, Sample
 from dimvida.generation.lines import LineMaker
 from dimvida.generation.names import FileNames
-from dimvida.generation.plan import Plan
+from dimvida.generation.plan import GenerationPlan
 from dimvida.generation.read import GivenBatch
-from dimvida.generation.settings import Settings
+from dimvida.generation.settings import GenerationSettings
 
 
 class Packer:
@@ -25,7 +25,7 @@ class Packer:
         checkpoint: Hash of the checkpoint.
     """
 
-    def __init__(self, plan: Plan, settings: Settings, names: FileNames, checkpoint: str) -> None:
+    def __init__(self, plan: GenerationPlan, settings: GenerationSettings, names: FileNames, checkpoint: str) -> None:
         self._names = names
         self._places = {view: place for place, view in enumerate(plan.view_names)}
         self._labels = {name: label for label, name in enumerate(plan.source.classes)}

@@ -43,7 +43,7 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class GenerationPlan:
     """The whole run.
 
     Attributes:
@@ -138,7 +138,7 @@ def make_plan(
     given: Sequence[str] | None = None,
     targets: Sequence[str] | None = None,
     draws: int = 1,
-) -> Plan:
+) -> GenerationPlan:
     """Decide what is known and what is generated, for every object on its own.
 
     Args:
@@ -168,7 +168,7 @@ def make_plan(
             left_out[reason] = left_out.get(reason, 0) + 1
     if not tasks:
         _fail_empty(source, left_out)
-    return Plan(source, view_names, tuple(tasks), draws, left_out)
+    return GenerationPlan(source, view_names, tuple(tasks), draws, left_out)
 
 
 def _check_options(

@@ -12,7 +12,7 @@ from dimvida.data.batch import load_batch
 from dimvida.data.images import with_channels
 from dimvida.data.source import MultiViewSource, ViewImage
 from dimvida.errors import UnreadableImage
-from dimvida.generation.plan import Plan, Row, Task
+from dimvida.generation.plan import GenerationPlan, Row, Task
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ class GivenBatch:
 
 
 def read_given(
-    plan: Plan, rows: Sequence[Row], image_size: int, *, channels: int = 3, strict: bool = False
+    plan: GenerationPlan, rows: Sequence[Row], image_size: int, *, channels: int = 3, strict: bool = False
 ) -> GivenBatch:
     """Read what the rows are generated from.
 

@@ -11,7 +11,7 @@ from dimvida.generation.stats import ShardStats
 
 
 @dataclass(slots=True)
-class Report:
+class GenerationReport:
     """Counts of a finished run.
 
     Attributes:

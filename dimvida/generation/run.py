@@ -23,9 +23,9 @@ from dimvida.generation.names import FileNames
 from dimvida.generation.output import OutputFolder, naming, stored_configuration
 from dimvida.generation.pack import Packer
 from dimvida.generation.pipeline import Pipeline
-from dimvida.generation.plan import Plan
-from dimvida.generation.report import Report
-from dimvida.generation.settings import Settings, run_configuration
+from dimvida.generation.plan import GenerationPlan
+from dimvida.generation.report import GenerationReport
+from dimvida.generation.settings import GenerationSettings, run_configuration
 from dimvida.generation.shards import Shard, cut_shards
 from dimvida.generation.times import StageTimes
 from dimvida.generation.write import WriterStage
@@ -54,8 +54,8 @@ class Generation:
     def __init__(
         self,
         model: MultiViewModel,
-        plan: Plan,
-        settings: Settings,
+        plan: GenerationPlan,
+        settings: GenerationSettings,
         folder: str | Path,
         *,
         strict: bool = False,
@@ -121,7 +121,7 @@ class Generation:
         progress: Callable[[int], object] = lambda views: None,
         on_skip: Callable[[str, str], object] = lambda file, reason: None,
         on_note: Callable[[str], object] = lambda text: None,
-    ) -> Report | None:
+    ) -> GenerationReport | None:
         """Generate everything that is not there yet.
 
         All callbacks are called in this thread.
@@ -194,7 +194,7 @@ class Generation:
 
     def _require_readable(self) -> None:
         """Raise InputError unless some input can be read, before anything is made or removed."""
-        report = Report()
+        report = GenerationReport()
         for piece in pieces(self.shards, self.settings.batch):
             given = self.reader.read(piece.rows)
             if given.rows:

@@ -15,7 +15,7 @@ from dimvida.diffusion.solvers import step_table
 from dimvida.errors import InputError
 from dimvida.generation.encoding import QUALITY, check_image_options
 from dimvida.generation.formats import FORMATS
-from dimvida.generation.plan import Plan
+from dimvida.generation.plan import GenerationPlan
 from dimvida.generation.shards import default_shard_size
 from dimvida.sampling.loop import DTYPES, SEED_LIMIT, resolve_backend, resolve_dtype
 from dimvida.sampling.multiview import MultiViewModel
@@ -24,7 +24,7 @@ AUTO_BATCH = 256
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
+class GenerationSettings:
     """Options with nothing left open.
 
     Attributes:
@@ -75,7 +75,7 @@ def resolve_settings(
     image_format: str | None = None,
     quality: int | None = None,
     shard_size: int | None = None,
-) -> Settings:
+) -> GenerationSettings:
     """Fill what is open from the checkpoint and the machine.
 
     ``batch`` None takes ``AUTO_BATCH``; ``shard_size`` None takes whole batches, 1024 rows or somewhat more.
@@ -97,7 +97,7 @@ def resolve_settings(
     device = model.device
     backend = resolve_backend(backend, device)
     chosen = resolve_dtype(_parse_dtype(dtype), backend, device)
-    return Settings(
+    return GenerationSettings(
         steps=steps,
         solver=solver,
         seed=seed,
@@ -131,7 +131,7 @@ def _parse_dtype(name: str) -> torch.dtype | None:
     return dtypes.get(name)
 
 
-def run_configuration(model: MultiViewModel, plan: Plan, settings: Settings) -> dict[str, Any]:
+def run_configuration(model: MultiViewModel, plan: GenerationPlan, settings: GenerationSettings) -> dict[str, Any]:
     """What ``generation.json`` says: two runs with equal configurations write the same bytes."""
     return {
         "version": __version__,

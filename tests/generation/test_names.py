@@ -13,18 +13,18 @@ from dimvida.data.opening import open_source
 from dimvida.data.source import ObjectRecord
 from dimvida.errors import InputError
 from dimvida.generation.names import FileNames, safe_part, unlike
-from dimvida.generation.plan import Plan, Task, make_plan
+from dimvida.generation.plan import GenerationPlan, Task, make_plan
 
 VIEWS = ("front", "right", "back", "left")
 
 
-def plan_of(source, *records: tuple[str, str], draws: int = 1, views=VIEWS) -> Plan:
+def plan_of(source, *records: tuple[str, str], draws: int = 1, views=VIEWS) -> GenerationPlan:
     """A plan of objects (class, name), which no loader needs to have let through."""
     tasks = tuple(
         Task(index, ObjectRecord(f"{class_name}/{name}", name, class_name, "", ("front",)), ("front",), ("left",))
         for index, (class_name, name) in enumerate(records)
     )
-    return Plan(source, views, tasks, draws, {})
+    return GenerationPlan(source, views, tasks, draws, {})
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from dimvida.errors import DimvidaError, InputError
 from dimvida.generation.formats import FORMATS
 from dimvida.generation.formats.base import Picture, Sample
 from dimvida.generation.output import OutputFolder, check_same, naming
-from dimvida.generation.report import Report
+from dimvida.generation.report import GenerationReport
 from dimvida.generation.shards import cut_shards
 from dimvida.generation.stats import ShardStats
 from dimvida.generation.verify import find_damage, open_output
@@ -45,7 +45,7 @@ class Writer:
         self.form = form
         self.output = OutputFolder(folder, configuration(form, seed), cut_shards(6, 2), **options)
 
-    def write(self, *numbers: int, finish: bool = False, stop: str | None = None) -> Report | None:
+    def write(self, *numbers: int, finish: bool = False, stop: str | None = None) -> GenerationReport | None:
         """Write shards that are not there; ``stop`` leaves the last one before its commit or its stats."""
         self.output.open("job")
         try:

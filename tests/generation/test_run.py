@@ -17,7 +17,7 @@ from torchvision.datasets import ImageFolder
 from dimvida.data.opening import open_source
 from dimvida.errors import InputError
 from dimvida.generation.plan import make_plan
-from dimvida.generation.report import Report
+from dimvida.generation.report import GenerationReport
 from dimvida.generation.run import Generation
 from dimvida.generation.settings import resolve_settings
 from dimvida.sampling.multiview import MultiViewModel, load
@@ -45,10 +45,10 @@ def data(tmp_path_factory: pytest.TempPathFactory, write_objects) -> Path:
 
 
 @pytest.fixture(scope="module")
-def make(model: MultiViewModel, data: Path) -> Callable[..., Report]:
+def make(model: MultiViewModel, data: Path) -> Callable[..., GenerationReport]:
     """Runs a generation into a folder."""
 
-    def make(folder: Path, *, path: Path = data, stop: int | None = None, **options) -> Report:
+    def make(folder: Path, *, path: Path = data, stop: int | None = None, **options) -> GenerationReport:
         plan_options = {name: options.pop(name) for name in ("given", "targets", "draws") if name in options}
         run_options = {name: options.pop(name) for name in ("strict", "overwrite", "workers") if name in options}
         plan = make_plan(open_source(path), model.view_names, **plan_options)

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from dimvida.errors import InputError
-from dimvida.generation.settings import Settings, resolve_settings
+from dimvida.generation.settings import GenerationSettings, resolve_settings
 from dimvida.sampling.engine import default_dtype
 from dimvida.sampling.multiview import MultiViewModel, load
 
@@ -20,7 +20,7 @@ def model(tiny_checkpoint: Path) -> MultiViewModel:
 
 class TestSettings:
     def test_what_is_open_comes_from_the_checkpoint(self, model: MultiViewModel):
-        assert resolve_settings(model) == Settings(
+        assert resolve_settings(model) == GenerationSettings(
             steps=4,
             solver="sde-dpmpp-2m",
             seed=0,
