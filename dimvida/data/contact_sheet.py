@@ -14,6 +14,8 @@ from dimvida.errors import InputError
 from dimvida.files import atomic_path
 
 KINDS = ("given", "generated", "true", "missing")
+WIDE = 12
+"""Most columns of a sheet whose pictures have their full size; those of a wider one are smaller."""
 
 
 @dataclass(frozen=True)
@@ -45,25 +47,6 @@ class SheetRow:
     tiles: Sequence[Tile] = field(default_factory=tuple)
 
 
-def compared_rows(title: str, tiles: Sequence[Tile], true: Sequence[Tile | None]) -> list[SheetRow]:
-    """An object's tiles with the true views: beside each other, or below each other where that is too wide.
-
-    Args:
-        title: Of the object.
-        tiles: One for each view.
-        true: To compare with each of them; None where there is nothing to compare.
-    """
-    others = [tile for tile in true if tile is not None]
-    if len(tiles) <= _WIDE or not others:
-        return [SheetRow(title, [*tiles, *others])]
-    # A given view is a true one, too.
-    below = [
-        tile if tile.kind == "given" else other or Tile(None, tile.caption, "missing")
-        for tile, other in zip(tiles, true, strict=True)
-    ]
-    return [SheetRow(title, tiles), SheetRow("true", below)]
-
-
 def draw_contact_sheet(rows: Sequence[SheetRow], *, header: str, scale: float | None = None) -> Image.Image:
     """Draw rows of tiles under a header and a legend.
 
@@ -87,13 +70,20 @@ def draw_contact_sheet(rows: Sequence[SheetRow], *, header: str, scale: float | 
     return _Sheet(rows, header, scale).draw()
 
 
-def save_contact_sheet(sheet: Image.Image, path: str | Path) -> None:
+def save_contact_sheet(sheet: Image.Image, path: str | Path, *, parents: bool = False) -> None:
     """Write a sheet in the format of the path's suffix, atomically.
+
+    Args:
+        sheet: What :func:`draw_contact_sheet` gave.
+        path: Where to.
+        parents: Make the folders around it where they are missing.
 
     Raises:
         InputError: The suffix is unknown or the place cannot be written.
     """
     try:
+        if parents:
+            Path(path).parent.mkdir(parents=True, exist_ok=True)
         with atomic_path(path) as temporary:
             sheet.save(temporary)
     except OSError as error:
@@ -117,7 +107,6 @@ _FRAME = 4  # room for the thickest
 _GAP = 8  # between columns
 _GROUP_GAP = 28  # between the generated columns and the true ones
 _TITLE_WIDTH = 200  # at most
-_WIDE = 12  # columns; more get smaller pictures
 _LABEL_HEIGHT = 18
 
 
@@ -167,7 +156,7 @@ class _Sheet:
         edge = max((max(image.shape[:2]) for image in images), default=64)
         if scale is not None:
             return max(1, round(edge * scale))
-        target = 128 if self._columns <= _WIDE else 64
+        target = 128 if self._columns <= WIDE else 64
         # Whole factors keep small pictures even.
         return edge * (target // edge) if edge <= target else target
 

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from dimvida.data.contact_sheet import Tile, compared_rows, draw_contact_sheet, save_contact_sheet
+from dimvida.data.contact_sheet import Tile, draw_contact_sheet, save_contact_sheet
 from dimvida.data.images import resize_image, with_channels
 from dimvida.data.opening import open_source
+from dimvida.data.sheets import compared_rows
 from dimvida.data.source import MultiViewSource
 from dimvida.errors import InputError, UnreadableImage
 from dimvida.generation.plan import Row

@@ -8,7 +8,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from dimvida.data.contact_sheet import SheetRow, Tile, compared_rows, draw_contact_sheet
+from dimvida.data.contact_sheet import SheetRow, Tile, draw_contact_sheet
+from dimvida.data.sheets import compared_rows
 from dimvida.files import atomic_path
 from dimvida.models.autoencoder import Autoencoder
 from dimvida.sampling.multiview import MultiViewModel

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dimvida.data.contact_sheet import SheetRow, Tile, compared_rows, draw_contact_sheet, save_contact_sheet
+from dimvida.data.contact_sheet import SheetRow, Tile, draw_contact_sheet, save_contact_sheet
+from dimvida.data.sheets import compared_rows
 from dimvida.errors import InputError
 
 ORANGE, BLUE, GRAY = (0xD9, 0x5F, 0x02), (0x2B, 0x6C, 0xB0), (0x9A, 0x9A, 0x9A)
@@ -177,3 +178,8 @@ def test_sheet_that_cannot_be_saved(tmp_path, name):
     with pytest.raises(InputError, match=rf"{name}: (cannot be written|unknown image format)"):
         save_contact_sheet(draw_contact_sheet([row("gn")], header="x"), tmp_path / name)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_folder_of_a_sheet_can_be_made(tmp_path):
+    save_contact_sheet(draw_contact_sheet([row("gn")], header="x"), tmp_path / "a" / "b" / "sheet.png", parents=True)
+    assert (tmp_path / "a" / "b" / "sheet.png").stat().st_size > 0

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from dimvida.cli.data import app
+from dimvida.cli.data import app, summarise
+from dimvida.data.opening import open_source
 from dimvida.data.partitions import load_partitions
 from dimvida.errors import InputError
 
@@ -120,6 +121,47 @@ def test_inspect_shows_what_is_unusual(run, make, tmp_path):
     assert "converted grayscale converted to RGB" in flat
     assert "note left out: 1 file, at another depth than most images (first: stray.png)" in flat
     assert "a[b] 3" in flat
+
+
+@pytest.fixture
+def source(make, tmp_path):
+    files = make.multi_view({"chair": 30, "table": 2}, "train") | make.multi_view({"chair": 4}, "test", start=32)
+    del files["train/chair/chair_0001/right.png"]
+    files["train/chair/chair_0002/left.png"] = b"no image"
+    files["train/chair/chair_0003/left.png"] = make.png(0, 4, 6)
+    files["train/chair/chair_0004/left.png"] = make.encode(make.pixels()[..., 0])
+    return open_source(make.folder(tmp_path / "set", files))
+
+
+def test_counts(source):
+    summary = summarise(source, 10)
+    assert summary.views == {"front": 36, "right": 35, "back": 36, "left": 36}
+    assert summary.views_per_object == {3: 1, 4: 35}
+    assert summary.classes == {"chair": {"test": 4, "train": 30}, "table": {"train": 2}}
+    assert summary.image_count == 143
+    assert summary.decoded == 10
+    assert summary.sizes == {"8 x 8": 10}
+
+
+def test_every_image_is_looked_at(source):
+    done = []
+    summary = summarise(source, None, done.append)
+    assert summary.decoded == 143
+    assert done == list(range(1, 144))
+    assert summary.sizes == {"8 x 8": 141, "6 x 4": 1}
+    assert summary.conversions == {"grayscale converted to RGB": 1}
+    ((location, reason),) = summary.unreadable
+    assert location.endswith("train/chair/chair_0002/left.png")
+    assert reason.startswith("not an image")
+
+
+def test_a_sample_is_spread_over_the_set(source, monkeypatch):
+    seen, read_view = [], source.read_view
+    monkeypatch.setattr(source, "read_view", lambda index, view: seen.append(index) or read_view(index, view))
+    assert summarise(source, 20).decoded == 20
+    assert len(set(seen)) == 20
+    assert seen[0] == 0
+    assert seen[-1] >= 33
 
 
 def test_inspect_bad_input(run, tmp_path, path):

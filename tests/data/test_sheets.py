@@ -3,10 +3,12 @@ from __future__ import annotations
 import json
 from collections import Counter
 
+import numpy as np
 import pytest
+import torch
 
 from dimvida.data.opening import open_source
-from dimvida.data.summary import example_rows, summarise
+from dimvida.data.sheets import example_rows, view_tiles
 
 
 @pytest.fixture
@@ -17,37 +19,6 @@ def source(make, tmp_path):
     files["train/chair/chair_0003/left.png"] = make.png(0, 4, 6)
     files["train/chair/chair_0004/left.png"] = make.encode(make.pixels()[..., 0])
     return open_source(make.folder(tmp_path / "set", files))
-
-
-def test_counts(source):
-    summary = summarise(source, 10)
-    assert summary.views == {"front": 36, "right": 35, "back": 36, "left": 36}
-    assert summary.views_per_object == {3: 1, 4: 35}
-    assert summary.classes == {"chair": {"test": 4, "train": 30}, "table": {"train": 2}}
-    assert summary.image_count == 143
-    assert summary.decoded == 10
-    assert summary.sizes == {"8 x 8": 10}
-
-
-def test_every_image_is_looked_at(source):
-    done = []
-    summary = summarise(source, None, done.append)
-    assert summary.decoded == 143
-    assert done == list(range(1, 144))
-    assert summary.sizes == {"8 x 8": 141, "6 x 4": 1}
-    assert summary.conversions == {"grayscale converted to RGB": 1}
-    ((location, reason),) = summary.unreadable
-    assert location.endswith("train/chair/chair_0002/left.png")
-    assert reason.startswith("not an image")
-
-
-def test_a_sample_is_spread_over_the_set(source, monkeypatch):
-    seen, read_view = [], source.read_view
-    monkeypatch.setattr(source, "read_view", lambda index, view: seen.append(index) or read_view(index, view))
-    assert summarise(source, 20).decoded == 20
-    assert len(set(seen)) == 20
-    assert seen[0] == 0
-    assert seen[-1] >= 33
 
 
 @pytest.mark.parametrize(
@@ -81,3 +52,13 @@ def test_generated_views_are_told_from_given_ones(make, tmp_path):
     )
     (row,) = example_rows(open_source(make.folder(tmp_path / "out", files)), 5)
     assert [(tile.caption, tile.kind) for tile in row.tiles] == [("front", "given"), ("back", "generated")]
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_tiles_of_a_batch(channels):
+    views = torch.arange(2 * channels * 4 * 5, dtype=torch.uint8).reshape(2, channels, 4, 5)
+    one, two = view_tiles(views, ["front", "left"], ["given", "generated"])
+    assert [(one.caption, one.kind), (two.caption, two.kind)] == [("front", "given"), ("left", "generated")]
+    assert np.array_equal(two.image, views[1].permute(1, 2, 0).numpy())
+    one, two = view_tiles(views.numpy(), ["front", "left"], "true", torch.tensor([False, True]))
+    assert [(one.image, one.kind), two.kind] == [(None, "missing"), "true"]
