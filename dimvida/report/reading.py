@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from dimvida.errors import InputError
-from dimvida.report.decoding import decode
+from dimvida.records import from_json
 from dimvida.report.records import Chain, Classification, Evaluation, Solvers, Training
 from dimvida.report.wording import slug
 
@@ -105,7 +105,7 @@ def read_runs(paths: Sequence[Path], *, paper: bool = True) -> Runs:
             if (folder / name).is_file():
                 content = _read_json(folder / name)
                 curves = read_curves(folder) + read_curves(folder / CLASSIFIER) if kind is Training else []
-                record = decode(kind, content, str(folder / name))
+                record = from_json(kind, content, str(folder / name))
                 parts[kind].append(Part(labels[folder], folder, record, content, curves))
     return Runs(parts[Training], parts[Evaluation], parts[Classification], parts[Solvers], parts[Chain], paper)
 
@@ -140,7 +140,7 @@ def _with_stages(path: Path) -> Iterator[Path]:
     path = path.resolve()
     yield path
     if (path / CHAIN_FILE).is_file():
-        chain = decode(Chain, _read_json(path / CHAIN_FILE), str(path / CHAIN_FILE))
+        chain = from_json(Chain, _read_json(path / CHAIN_FILE), str(path / CHAIN_FILE))
         for stage in chain.stages:
             folder = (path / stage.folder).resolve()
             if folder.is_relative_to(path) and _is_run(folder):
