@@ -29,7 +29,7 @@ from dimvida.files import require_writable_folder
 
 if TYPE_CHECKING:
     from dimvida.data.source import MultiViewSource
-    from dimvida.evaluation.metric_set import MetricSet
+    from dimvida.evaluation.metrics import MetricSet
     from dimvida.evaluation.scores import Scores
     from dimvida.generation.settings import GenerationSettings
     from dimvida.sampling.multiview import MultiViewModel
@@ -81,7 +81,7 @@ def evaluate(
             raise InputError(f"--by {name}: choose from {', '.join(BREAKDOWNS)}")
     require_writable("--json", json_)
 
-    from dimvida.evaluation.metric_set import METRICS, build_metrics, check_names
+    from dimvida.evaluation.metrics import METRICS, build_metrics, check_names
     from dimvida.evaluation.object_sheets import draw_sheets
     from dimvida.evaluation.objects import complete_objects, unfamiliar
     from dimvida.evaluation.protocol import evaluate_model, rank_metric, work

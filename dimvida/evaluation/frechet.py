@@ -1,22 +1,108 @@
-"""A distance between two sets of views as the autoencoder sees them: the latent Fréchet distance.
+"""Fréchet distances between two sets of pictures, as features of a network or as the autoencoder sees them.
 
-Squared Fréchet distance between the Gaussians fitted to two sets of standardised latents,
+The squared Fréchet distance between the Gaussians fitted to two sets of vectors is
 
     |mu_a - mu_b|^2 + tr(C_a + C_b - 2 (C_a^(1/2) C_b C_a^(1/2))^(1/2))
 
-(Dowson and Landau, 1982). The form is that of FID (Heusel et al., 2017), the features are not: those are the latents
-of the model under test, in units of their standard deviation over its training views. Values compare samplers of one
-model on one set of objects; they do not compare models, and none of them is an FID.
+(Dowson and Landau, 1982). There are two uses of it:
+
+- ``estimate_distance``, of features of pictures, from sums that grow with neither set. FID (Heusel et al., 2017) is
+  this distance with the Inception network's features. Covariances are divided by one less than the number of pictures,
+  as in torchmetrics.
+- ``latent_frechet_distance``, of standardised latents of the model under test. Values compare samplers of one model on
+  one set of objects; they do not compare models, and none of them is an FID.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from dimvida.evaluation.estimates import Estimate, estimate_by_jackknife
 from dimvida.sampling.multiview import MultiViewModel
+
+GROUPS = 10
+"""Groups of objects, each left out once for the interval. More cost more decompositions of a covariance."""
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureSums:
+    """Sums over pictures that a Gaussian of their features is fitted from.
+
+    Attributes:
+        count: Pictures.
+        total: Sum of their features, float64 [D].
+        products: Sum of the features' outer products, float64 [D, D].
+    """
+
+    count: int
+    total: Tensor
+    products: Tensor
+
+    @classmethod
+    def of(cls, features: Tensor, repeats: Tensor | None = None) -> FeatureSums:
+        """Of float [N, D]; each row counts as often as ``repeats`` says, int64 [N]."""
+        rows = features.double()
+        weighted = rows if repeats is None else rows * repeats.to(rows.device, rows.dtype)[:, None]
+        count = len(rows) if repeats is None else int(repeats.sum())
+        return cls(count, weighted.sum(0), weighted.T @ rows)
+
+    @classmethod
+    def empty(cls, size: int, device: torch.device | str = "cpu") -> FeatureSums:
+        """Of no picture."""
+        total = torch.zeros(size, dtype=torch.float64, device=device)
+        return cls(0, total, torch.zeros(size, size, dtype=torch.float64, device=device))
+
+    def __add__(self, other: FeatureSums) -> FeatureSums:
+        return FeatureSums(self.count + other.count, self.total + other.total, self.products + other.products)
+
+    def __sub__(self, other: FeatureSums) -> FeatureSums:
+        return FeatureSums(self.count - other.count, self.total - other.total, self.products - other.products)
+
+    def within(self, basis: Tensor) -> FeatureSums:
+        """Of the features' coordinates in an orthonormal basis, float64 [D, R]."""
+        return FeatureSums(self.count, self.total @ basis, basis.T @ self.products @ basis)
+
+    def gaussian(self) -> tuple[Tensor, Tensor]:
+        """Mean and covariance."""
+        mean = self.total / self.count
+        return mean, (self.products - self.count * torch.outer(mean, mean)) / (self.count - 1)
+
+
+def object_groups(objects: int, seed: int) -> Tensor:
+    """A group from 0 to ``GROUPS`` - 1 for every object, int64 [N]: drawn at random, of equal sizes to within one."""
+    order = torch.randperm(objects, generator=torch.Generator().manual_seed(seed))
+    return order % min(GROUPS, objects)
+
+
+def estimate_distance(generated: Sequence[FeatureSums], true: Sequence[FeatureSums]) -> Estimate:
+    """The distance between two sets of pictures of the same objects, with an interval.
+
+    Args:
+        generated: Sums over each group of objects' generated pictures.
+        true: Over the same groups' true pictures.
+    """
+    generated, true = _in_their_span(generated, true)
+    all_generated, all_true = _total(generated), _total(true)
+    value = distance_of_sums(all_generated, all_true)
+    left_out = []
+    if len(generated) > 1:
+        pairs = zip(generated, true, strict=True)
+        left_out = [distance_of_sums(all_generated - made, all_true - shown) for made, shown in pairs]
+    if any(math.isnan(distance) for distance in left_out):
+        left_out = []
+    return estimate_by_jackknife(value, left_out, all_generated.count)
+
+
+def distance_of_sums(a: FeatureSums, b: FeatureSums) -> float:
+    """The distance between the Gaussians of two sets; NaN where a set has fewer than two pictures."""
+    if min(a.count, b.count) < 2:
+        return math.nan
+    return gaussian_distance(*a.gaussian(), *b.gaussian())
 
 
 def frechet_distance(a: Tensor, b: Tensor) -> float:
@@ -77,3 +163,23 @@ def _gaussian(x: Tensor) -> tuple[Tensor, Tensor]:
     mean = x.mean(0)
     centred = x - mean
     return mean, centred.T @ centred / len(x)
+
+
+def _in_their_span(
+    generated: Sequence[FeatureSums], true: Sequence[FeatureSums]
+) -> tuple[list[FeatureSums], list[FeatureSums]]:
+    """The same sums in as many dimensions as all pictures span, where those are fewer than their features.
+
+    Distances stay the same, and what is left to decompose is small.
+    """
+    pooled = _total(generated) + _total(true)
+    size = len(pooled.total)
+    if pooled.count < size:
+        values, vectors = torch.linalg.eigh(pooled.products)
+        basis = vectors[:, values > values[-1] * size * torch.finfo(values.dtype).eps]
+        return [part.within(basis) for part in generated], [part.within(basis) for part in true]
+    return list(generated), list(true)
+
+
+def _total(parts: Sequence[FeatureSums]) -> FeatureSums:
+    return sum(parts[1:], parts[0])

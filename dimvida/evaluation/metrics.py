@@ -1,14 +1,124 @@
-"""Image metrics, one value per picture."""
+"""Which metrics there are, which of them can be measured here, and why the others cannot.
+
+``MAKERS`` is the registry: a function for each metric that adds it to a ``MetricSet``.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 from torchmetrics.functional.image import peak_signal_noise_ratio, structural_similarity_index_measure
 
+from dimvida.errors import InputError
+from dimvida.evaluation.networks import (
+    LPIPS_SMALLEST,
+    InceptionFeatures,
+    Judge,
+    PerceptualDistance,
+    require_torch_fidelity,
+)
+from dimvida.evaluation.weights import INCEPTION, SQUEEZENET, PublishedWeights, Unavailable, obtain_weights
+from dimvida.models.classifier_checkpoint import load_classifier
+from dimvida.models.classifiers import ImageClassifier
+
+SSIM_SMALLEST = 11  # its window
 CHUNK = 256  # pictures at a time: SSIM makes several copies of each
+
+PictureMetric = Callable[[Tensor, Tensor], Tensor]
+"""uint8 [N, 3, H, W], generated and true, to float64 [N]."""
+
+
+@dataclass
+class MetricSet:
+    """What is measured.
+
+    Attributes:
+        device: Where pictures are wanted.
+        pictures: Metrics of one picture beside the true one, by name.
+        inception: Gives the features of FID.
+        judge: Gives coherence and the features of ``feature_frechet``.
+        coherence, feature_frechet: Which of the judge's metrics are wanted and possible.
+        reasons: Why a metric that was asked for is not measured.
+    """
+
+    device: torch.device
+    pictures: dict[str, PictureMetric] = field(default_factory=dict)
+    inception: InceptionFeatures | None = None
+    judge: Judge | None = None
+    coherence: bool = False
+    feature_frechet: bool = False
+    reasons: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def available(self) -> tuple[str, ...]:
+        """Names of what is measured, in the order of ``METRICS``."""
+        single = {
+            "fid": self.inception is not None,
+            "coherence": self.coherence,
+            "feature_frechet": self.feature_frechet,
+        }
+        return tuple(name for name in METRICS if name in self.pictures or single.get(name))
+
+    @property
+    def per_picture(self) -> tuple[str, ...]:
+        """Those that have a value for each picture, and so for each view and class."""
+        return tuple(name for name in self.available if name in self.pictures or name == "coherence")
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON: every metric that was asked for, with the reason where it is not available."""
+        return {
+            name: {"available": True} if name in self.available else {"available": False, "reason": self.reasons[name]}
+            for name in METRICS
+            if name in self.available or name in self.reasons
+        }
+
+
+def build_metrics(
+    image_size: int,
+    classes: Sequence[str],
+    device: torch.device,
+    *,
+    names: Sequence[str] | None = None,
+    inception_weights: Path | None = None,
+    lpips_weights: Path | None = None,
+    classifier: Path | ImageClassifier | None = None,
+) -> MetricSet:
+    """Make every metric that can be had.
+
+    Args:
+        image_size: Edge of the pictures in pixels.
+        classes: The data's classes; none where its objects have no class.
+        device: Where networks run.
+        names: The metrics that are wanted; None for all.
+        inception_weights, lpips_weights: Files; None looks in torch.hub's cache, then downloads.
+        classifier: What judges the pictures, or its folder; without one its metrics are unavailable.
+
+    Raises:
+        InputError: For an unknown name, or a file or folder that is given and cannot be used.
+    """
+    names = METRICS if names is None else names
+    check_names(names)
+    metrics = MetricSet(device)
+    given = _Given(image_size, classes, inception_weights, lpips_weights, classifier)
+    for name in METRICS:
+        if name in names:
+            try:
+                MAKERS[name](metrics, given)
+            except Unavailable as reason:
+                metrics.reasons[name] = str(reason)
+    return metrics
+
+
+def check_names(names: Sequence[str]) -> None:
+    """Raise InputError unless all of them are metrics."""
+    for name in names:
+        if name not in METRICS:
+            raise InputError(f"--metrics {name}: choose from {', '.join(METRICS)}")
 
 
 def psnr(images: Tensor, references: Tensor) -> Tensor:
@@ -45,9 +155,77 @@ def ssim(images: Tensor, references: Tensor) -> Tensor:
     return _per_picture(metric, images, references)
 
 
-def as_rgb(images: Tensor) -> Tensor:
-    """Gray pictures with three equal channels, [N, 3, H, W]: networks that judge pictures expect colours."""
-    return images.expand(-1, 3, -1, -1)
+@dataclass(frozen=True, slots=True)
+class _Given:
+    """What metrics are made of; see ``build_metrics``."""
+
+    image_size: int
+    classes: Sequence[str]
+    inception_weights: Path | None
+    lpips_weights: Path | None
+    classifier: Path | ImageClassifier | None
+
+
+def _add_psnr(metrics: MetricSet, given: _Given) -> None:
+    metrics.pictures["psnr"] = psnr
+
+
+def _add_ssim(metrics: MetricSet, given: _Given) -> None:
+    if given.image_size < SSIM_SMALLEST:
+        raise Unavailable(f"its window is {SSIM_SMALLEST} pixels wide, the pictures only {given.image_size}")
+    metrics.pictures["ssim"] = ssim
+
+
+def _add_lpips(metrics: MetricSet, given: _Given) -> None:
+    if given.image_size < LPIPS_SMALLEST:
+        raise Unavailable(f"SqueezeNet needs pictures of {LPIPS_SMALLEST} pixels, these have {given.image_size}")
+    state = obtain_weights(SQUEEZENET, given.lpips_weights)
+    metrics.pictures["lpips"] = PerceptualDistance(state, _where(SQUEEZENET, given.lpips_weights), metrics.device)
+
+
+def _add_fid(metrics: MetricSet, given: _Given) -> None:
+    require_torch_fidelity()  # before its weights are downloaded
+    state = obtain_weights(INCEPTION, given.inception_weights)
+    metrics.inception = InceptionFeatures(state, _where(INCEPTION, given.inception_weights), metrics.device)
+
+
+def _add_coherence(metrics: MetricSet, given: _Given) -> None:
+    if given.classifier is not None and not given.classes:
+        raise Unavailable("the objects have no class")
+    _add_judge(metrics, given)
+    metrics.coherence = True
+
+
+def _add_feature_frechet(metrics: MetricSet, given: _Given) -> None:
+    _add_judge(metrics, given)
+    metrics.feature_frechet = True
+
+
+def _add_judge(metrics: MetricSet, given: _Given) -> None:
+    if given.classifier is None:
+        raise Unavailable("needs a classifier of these classes; train one and give its folder with --judge")
+    if metrics.judge is None:
+        network, where = given.classifier, "--judge"
+        if not isinstance(network, ImageClassifier):
+            network, where = load_classifier(network), f"--judge {network}"
+        metrics.judge = Judge(network, network.classes, given.classes, where, metrics.device)
+
+
+MAKERS: dict[str, Callable[[MetricSet, _Given], None]] = {
+    "psnr": _add_psnr,
+    "ssim": _add_ssim,
+    "lpips": _add_lpips,
+    "fid": _add_fid,
+    "coherence": _add_coherence,
+    "feature_frechet": _add_feature_frechet,
+}
+"""Adds a metric to a set, or raises ``Unavailable`` with what would help."""
+
+METRICS = tuple(MAKERS)
+
+
+def _where(published: PublishedWeights, file: Path | None) -> str:
+    return f"{published.option} {file}" if file else str(published.cached)
 
 
 def _per_picture(metric: Callable[[Tensor, Tensor], Tensor], images: Tensor, references: Tensor) -> Tensor:

@@ -1,26 +1,36 @@
-"""LPIPS with SqueezeNet: how different two pictures look (Zhang et al., CVPR 2018), by the authors' package."""
+"""The networks that metrics look at pictures with: SqueezeNet of LPIPS, Inception of FID, and a judging classifier.
+
+All take pictures uint8 [N, 3, H, W], or gray ones [N, 1, H, W], and some of them at a time.
+"""
 
 from __future__ import annotations
 
+import importlib.util
+import io
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 from torchvision.models import squeezenet1_1
 
 from dimvida.errors import InputError
-from dimvida.evaluation.metrics import as_rgb
-from dimvida.evaluation.weights import misfit
+from dimvida.evaluation.weights import Unavailable, misfit
+from dimvida.models.classifiers import require_known
 
-SMALLEST = 17
+LPIPS_SMALLEST = 17
 """Edge in pixels below which SqueezeNet's last pooling has nothing left."""
 
-CHUNK = 128  # pairs of pictures at a time
+INCEPTION_FEATURES = 2048
+
+# Pictures at a time; Inception enlarges each to 299 x 299.
+LPIPS_CHUNK, INCEPTION_CHUNK, JUDGE_CHUNK = 128, 32, 256
 
 
 class PerceptualDistance:
-    """LPIPS, version 0.1: the linear layers come with the package ``lpips``, the backbone's weights are given.
+    """How different two pictures look: LPIPS, version 0.1 (Zhang et al., CVPR 2018), by the authors' package.
+
+    The linear layers come with the package ``lpips``, the backbone's weights are given.
 
     Args:
         state: SqueezeNet 1.1 with torchvision's names; its classifier may be missing.
@@ -51,13 +61,13 @@ class PerceptualDistance:
         """The distance of each pair, 0 for equal pictures.
 
         Args:
-            images: uint8 [N, 3, H, W], or [N, 1, H, W] of gray ones; H and W at least ``SMALLEST``.
+            images: uint8 [N, 3, H, W], or [N, 1, H, W] of gray ones; H and W at least ``LPIPS_SMALLEST``.
             references: The same shape.
 
         Returns:
             float64 [N] on the CPU.
         """
-        chunks = zip(images.split(CHUNK), references.split(CHUNK), strict=True)
+        chunks = zip(images.split(LPIPS_CHUNK), references.split(LPIPS_CHUNK), strict=True)
         values = [self._network(self._scaled(x), self._scaled(y)).flatten() for x, y in chunks]
         return torch.cat(values).double().cpu()
 
@@ -71,3 +81,116 @@ def _untrained_lpips() -> nn.Module:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it builds its backbone in a way that torchvision has deprecated
         return LPIPS(net="squeeze", pnet_rand=True, verbose=False)
+
+
+class InceptionFeatures:
+    """Features of pictures as ``torchmetrics.image.fid.FrechetInceptionDistance`` computes them.
+
+    Pictures are enlarged to 299 x 299 bilinearly with antialiasing, torchmetrics' default.
+
+    Args:
+        state: Weights with torch-fidelity's names.
+        where: What to name in messages.
+        device: Where to compute.
+        size: Which features: 2048, the usual ones, or 768, 192 or 64.
+
+    Raises:
+        InputError: The weights are not those of that network.
+        Unavailable: The package torch-fidelity is missing.
+    """
+
+    def __init__(
+        self,
+        state: Mapping[str, Tensor],
+        where: str,
+        device: torch.device | str = "cpu",
+        *,
+        size: int = INCEPTION_FEATURES,
+    ) -> None:
+        require_torch_fidelity()
+        from torchmetrics.image.fid import NoTrainInceptionV3  # needs torch-fidelity
+
+        # The network reads weights when it is made, and unpickles anything. What it gets here are tensors alone.
+        buffer = io.BytesIO()
+        torch.save(state, buffer)
+        buffer.seek(0)
+        try:
+            with torch.random.fork_rng(devices=[]):
+                self._network = NoTrainInceptionV3("inception-v3-compat", [str(size)], buffer).to(device)
+        except RuntimeError as error:
+            raise InputError(f"{where}: is not the Inception network of torch-fidelity ({misfit(error)})") from None
+        self._device = device
+
+    @torch.no_grad()
+    def __call__(self, images: Tensor) -> Tensor:
+        """Features float32 [N, D], on the network's device, of uint8 [N, 3 or 1, H, W]."""
+        return torch.cat([self._network(as_rgb(part.to(self._device))) for part in images.split(INCEPTION_CHUNK)])
+
+
+class Judge:
+    """A classifier with the features that its last linear layer takes.
+
+    Args:
+        classifier: uint8 [N, 3, H, W] to logits [N, K]; its last ``nn.Linear`` makes the logits.
+        known: Names of its K classes.
+        classes: Names of the data's classes.
+        where: What to name in messages.
+        device: Where to compute.
+
+    Raises:
+        InputError: The data has classes that the classifier does not know.
+    """
+
+    def __init__(
+        self,
+        classifier: nn.Module,
+        known: Sequence[str],
+        classes: Sequence[str],
+        where: str,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        require_known(classes, known, where)
+        # Its output for each of the data's classes, and for no class (-1, the last) one that it never gives.
+        self._outputs = torch.tensor([list(known).index(name) for name in classes] + [-1])
+        self._classifier, self._device = classifier.eval().to(device), device
+        self._features: list[Tensor] = []
+        last = [module for module in classifier.modules() if isinstance(module, nn.Linear)][-1]
+        last.register_forward_pre_hook(lambda module, inputs: self._features.append(inputs[0]))
+
+    @torch.no_grad()
+    def __call__(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Look at pictures.
+
+        Args:
+            images: uint8 [N, 3, H, W], or [N, 1, H, W] of gray ones.
+
+        Returns:
+            The class it sees in each as its own number, int64 [N] on the CPU; features float32 [N, D] on its device.
+        """
+        self._features.clear()
+        seen = [self._classifier(as_rgb(part.to(self._device))).argmax(1).cpu() for part in images.split(JUDGE_CHUNK)]
+        return torch.cat(seen), torch.cat(self._features).float()
+
+    def agreement(self, seen: Tensor, labels: Tensor) -> Tensor:
+        """Whether it sees the true class.
+
+        Args:
+            seen: Its classes, int64 [B, M].
+            labels: The data's, int64 [B]; -1 for none.
+
+        Returns:
+            float64 [B, M]: 1 where they agree, 0 where not, NaN where there is no class.
+        """
+        right = (seen == self._outputs[labels][:, None]).double()
+        return torch.where((labels >= 0)[:, None], right, torch.nan)
+
+
+def require_torch_fidelity() -> None:
+    """Raise Unavailable if torch-fidelity is not installed."""
+    if importlib.util.find_spec("torch_fidelity") is None:
+        raise Unavailable("the package torch-fidelity is not installed: pip install 'dimvida[fid]'")
+
+
+def as_rgb(images: Tensor) -> Tensor:
+    """Gray pictures with three equal channels, [N, 3, H, W]: networks that judge pictures expect colours."""
+    return images.expand(-1, 3, -1, -1)

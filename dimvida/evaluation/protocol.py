@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from dimvida.data.batch import MultiViewBatch
-from dimvida.evaluation.metric_set import MetricSet
+from dimvida.evaluation.metrics import MetricSet
 from dimvida.evaluation.scores import Scorer, Scores, TrueViews, study_true_views
 from dimvida.evaluation.views import complete_subsets, sample_subsets
 from dimvida.sampling.multiview import MultiViewModel

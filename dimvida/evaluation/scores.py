@@ -8,10 +8,9 @@ import torch
 from torch import Tensor
 
 from dimvida.errors import DimvidaError
-from dimvida.evaluation.estimates import Estimate
-from dimvida.evaluation.feature_distance import Moments, estimate_distance, object_groups
-from dimvida.evaluation.metric_set import MetricSet
-from dimvida.evaluation.tally import Tally
+from dimvida.evaluation.estimates import Estimate, Tally
+from dimvida.evaluation.frechet import FeatureSums, estimate_distance, object_groups
+from dimvida.evaluation.metrics import MetricSet
 
 Scores = dict[str, Estimate]
 """By the metric's name."""
@@ -85,7 +84,7 @@ class Scorer:
         self._shown = torch.zeros(shape, dtype=torch.int64)  # how often each object's view was scored
         groups = int(true.groups.max()) + 1
         self._moments = {
-            name: [Moments.empty(features.shape[-1], metrics.device) for _ in range(groups)]
+            name: [FeatureSums.empty(features.shape[-1], metrics.device) for _ in range(groups)]
             for name, features in true.features.items()
         }
 
@@ -112,7 +111,7 @@ class Scorer:
         for name, values in features.items():
             for group in groups.unique().tolist():
                 chosen = values[(groups == group).to(values.device)].flatten(0, 1)
-                self._moments[name][group] += Moments.of(chosen)
+                self._moments[name][group] += FeatureSums.of(chosen)
         self._shown[rows, views] += 1
 
     def scores(self) -> Scores:
@@ -135,14 +134,14 @@ class Scorer:
         """The mean of a metric over each object's pictures, float64 [N]."""
         return self._tallies[metric].object_means()
 
-    def _true_moments(self, name: str) -> list[Moments]:
+    def _true_moments(self, name: str) -> list[FeatureSums]:
         """The true pictures of each group, every view as often as it was scored."""
         features = self._true.features[name]
         moments = []
         for group in range(len(self._moments[name])):
             chosen = self._true.groups == group
             rows = features[chosen].to(self._metrics.device)
-            moments.append(Moments.of(rows.flatten(0, 1), self._shown[chosen].flatten()))
+            moments.append(FeatureSums.of(rows.flatten(0, 1), self._shown[chosen].flatten()))
         return moments
 
 

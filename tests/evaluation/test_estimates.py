@@ -9,17 +9,10 @@ import pytest
 import torch
 from scipy.stats import t as student
 
-from dimvida.evaluation.estimates import Estimate, estimate_by_jackknife, estimate_mean, student_quantile
-from dimvida.evaluation.tally import Tally
-
-
-@pytest.mark.parametrize("freedom", [1, 2, 3, 4, 5, 9, 20, 100, 10_000])
-def test_students_quantile(freedom: int):
-    assert student_quantile(freedom) == pytest.approx(student.ppf(0.975, freedom), rel=2e-3)
+from dimvida.evaluation.estimates import Estimate, Tally, estimate_by_jackknife, estimate_mean
 
 
 def test_no_freedom_no_interval():
-    assert math.isnan(student_quantile(0))
     single = estimate_mean(torch.tensor([6.0], dtype=torch.float64), torch.tensor([3]))
     assert (single.mean, single.count) == (2.0, 3)
     assert single.to_dict() == {"mean": 2.0, "standard_error": None, "low": None, "high": None, "count": 3}

@@ -1,13 +1,24 @@
-"""The latent Fréchet distance against values that can be worked out by hand."""
+"""Fréchet distances: by hand, by torchmetrics and by the formula on the features; and their interval."""
 
 from __future__ import annotations
+
+import math
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torchmetrics.image.fid import FrechetInceptionDistance
 
-from dimvida.evaluation.frechet import frechet_distance, latent_frechet_distance
+from dimvida.evaluation.frechet import (
+    GROUPS,
+    FeatureSums,
+    distance_of_sums,
+    estimate_distance,
+    frechet_distance,
+    latent_frechet_distance,
+    object_groups,
+)
 
 
 def normal(rows: int, columns: int, seed: int = 0) -> torch.Tensor:
@@ -65,3 +76,94 @@ def test_every_view_counts_by_itself():
     assert latent_frechet_distance(pictures, others, [5, 6]) == pytest.approx(200)
     shifted = torch.cat([a + 1, a + 10], 1)
     assert latent_frechet_distance(pictures, shifted, [5, 6]) == pytest.approx((2 + 0) / 2)
+
+
+class Given(torch.nn.Module):
+    """Its input as features, for torchmetrics' computation."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.num_features = size
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        return features
+
+
+def by_torchmetrics(generated: torch.Tensor, true: torch.Tensor) -> float:
+    metric = FrechetInceptionDistance(feature=Given(generated.shape[1]))
+    metric.update(true, real=True)
+    metric.update(generated, real=False)
+    return metric.compute().item()
+
+
+def by_the_formula(generated: torch.Tensor, true: torch.Tensor) -> float:
+    """tr (A B)^(1/2) is the sum of the singular values of the product of two square roots, here the centred rows."""
+    roots = [(x - x.mean(0)) / math.sqrt(len(x) - 1) for x in (generated, true)]
+    traces = sum(root.square().sum() for root in roots)
+    cross = torch.linalg.svdvals(roots[0] @ roots[1].T).sum()
+    return float((generated.mean(0) - true.mean(0)).square().sum() + traces - 2 * cross)
+
+
+def grouped(features: torch.Tensor, groups: int) -> list[FeatureSums]:
+    return [FeatureSums.of(part) for part in features.chunk(groups)]
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(60, 6), (7, 24)], ids=["many pictures", "few pictures"])
+def test_it_is_the_distance_of_torchmetrics(rows: int, columns: int):
+    generated, true = normal(rows, columns, 0), 0.5 + 2 * normal(rows + 5, columns, 1)
+    estimate = estimate_distance(grouped(generated, 3), grouped(true, 3))
+    assert estimate.mean == pytest.approx(by_the_formula(generated, true), rel=1e-6)
+    assert estimate.mean == pytest.approx(by_torchmetrics(generated, true), rel=1e-4)
+    assert estimate.count == rows
+    assert estimate.low < estimate.mean < estimate.high
+
+
+def test_repeated_rows_count_as_often():
+    rows, repeats = normal(4, 3, 0), torch.tensor([1, 0, 3, 2])
+    expected = FeatureSums.of(rows.repeat_interleave(repeats, 0))
+    moments = FeatureSums.of(rows, repeats)
+    assert moments.count == expected.count == 6
+    torch.testing.assert_close(moments.total, expected.total)
+    torch.testing.assert_close(moments.products, expected.products)
+
+
+def test_the_interval_is_that_of_leaving_groups_out():
+    generated, true = normal(40, 3, 0), normal(40, 3, 1) + 1
+    estimate = estimate_distance(grouped(generated, 4), grouped(true, 4))
+    left_out = []
+    for group in range(4):
+        rest = torch.cat([torch.arange(g * 10, g * 10 + 10) for g in range(4) if g != group])
+        left_out.append(distance_of_sums(FeatureSums.of(generated[rest]), FeatureSums.of(true[rest])))
+    mean = sum(left_out) / 4
+    expected = math.sqrt(3 / 4 * sum((value - mean) ** 2 for value in left_out))
+    assert estimate.standard_error == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize("columns", [2, 36], ids=["many pictures", "few pictures"])
+def test_the_interval_holds_about_as_often_as_it_says(columns: int):
+    # For the mean distance of as many pictures, which is what the interval is for: few pictures have a large bias.
+    distances, intervals = [], []
+    for trial in range(120):
+        true = normal(30, columns, 2 * trial)
+        generated = 0.7 * true + 0.6 * normal(30, columns, 2 * trial + 1) + 0.3
+        estimate = estimate_distance(grouped(generated, GROUPS), grouped(true, GROUPS))
+        distances.append(estimate.mean)
+        intervals.append((estimate.low, estimate.high))
+    expected = sum(distances) / len(distances)
+    held = sum(low <= expected <= high for low, high in intervals) / len(intervals)
+    assert held >= 0.88
+
+
+def test_too_few_pictures_have_no_distance():
+    one, two = [FeatureSums.of(normal(1, 3, 0))], [FeatureSums.of(normal(2, 3, 1))]
+    assert math.isnan(estimate_distance(one, two).mean)
+    # Two of each have one, but without either group there is none left.
+    pairs = estimate_distance(one + one, one + two)
+    assert math.isfinite(pairs.mean) and math.isnan(pairs.low)
+
+
+def test_groups_are_drawn_and_of_one_size():
+    groups = object_groups(95, seed=3)
+    assert sorted(groups.bincount().tolist()) == [9] * 5 + [10] * 5
+    assert groups.tolist() == object_groups(95, seed=3).tolist() != object_groups(95, seed=4).tolist()
+    assert sorted(object_groups(4, seed=0).tolist()) == [0, 1, 2, 3]

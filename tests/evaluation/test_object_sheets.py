@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from dimvida.data.batch import MultiViewBatch
-from dimvida.evaluation.metric_set import build_metrics
+from dimvida.evaluation.metrics import build_metrics
 from dimvida.evaluation.object_sheets import draw_sheets, rank_objects
 from dimvida.evaluation.protocol import evaluate_model
 from dimvida.sampling.multiview import load

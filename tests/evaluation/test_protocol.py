@@ -12,9 +12,8 @@ import torch
 
 from dimvida.data.batch import MultiViewBatch
 from dimvida.errors import InputError
-from dimvida.evaluation.judge import Judge
-from dimvida.evaluation.metric_set import MetricSet, build_metrics
-from dimvida.evaluation.metrics import psnr, ssim
+from dimvida.evaluation.metrics import MetricSet, build_metrics, psnr, ssim
+from dimvida.evaluation.networks import Judge
 from dimvida.evaluation.protocol import Evaluation, evaluate_model, rank_metric, work
 from dimvida.evaluation.scores import Scorer, study_true_views
 from dimvida.sampling.multiview import MultiViewModel, load

@@ -12,8 +12,7 @@ import torch
 from dimvida.data.batch import MultiViewBatch
 from dimvida.errors import InputError
 from dimvida.evaluation.frechet import latent_frechet_distance, picture_latents
-from dimvida.evaluation.metric_set import build_metrics
-from dimvida.evaluation.metrics import psnr
+from dimvida.evaluation.metrics import build_metrics, psnr
 from dimvida.evaluation.protocol import Evaluation, evaluate_model
 from dimvida.evaluation.solver_plot import plot_quality
 from dimvida.evaluation.solver_quality import QualityBench, reconstruction

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torchvision.models import squeezenet1_1
 
-from dimvida.evaluation.metric_set import build_metrics
+from dimvida.evaluation.metrics import build_metrics
 from dimvida.evaluation.scores import Scorer, Scores, study_true_views
 from dimvida.models.classifier_checkpoint import save_classifier
 from dimvida.models.classifiers import build_classifier
