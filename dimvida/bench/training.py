@@ -13,13 +13,15 @@ import torch
 from dimvida.bench.timing import Spread, current, interleaved
 from dimvida.diffusion.schedule import VPSchedule
 from dimvida.models.checkpoint import CheckpointConfig
+from dimvida.training.autoencoder import AutoencoderObjective
+from dimvida.training.batches import Draws
 from dimvida.training.config import TrainConfig
-from dimvida.training.feeding import Draws
+from dimvida.training.diffusion import DiffusionObjective
 from dimvida.training.loop import loss_module, optimise, read_losses, to_device
-from dimvida.training.objectives import AutoencoderObjective, DiffusionObjective, Objective
+from dimvida.training.objective import Objective
 from dimvida.training.ranks import Ranks
 from dimvida.training.seeds import BatchOrder, derived_seed, seeded
-from dimvida.training.stage import Stage
+from dimvida.training.state import Stage
 
 VIEWS = ("front", "right", "back", "left")
 BATCHES = 4  # in the data set, so that an epoch begins now and then

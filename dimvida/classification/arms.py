@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from dimvida.classification.views import SingleViews
-from dimvida.training.classifier_data import LabelledImages
+from dimvida.training.data import LabelledImages
 from dimvida.training.stage_config import ClassifierStageConfig
 
 SCRATCH, FINETUNED = "scratch", "finetuned"

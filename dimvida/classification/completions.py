@@ -24,9 +24,8 @@ from dimvida.classification.views import SingleViews
 from dimvida.files import atomic_write
 from dimvida.sampling.multiview import MultiViewModel
 from dimvida.sampling.noise import sample_id_tensor
-from dimvida.training.interrupt import Interrupt, Stopped
-from dimvida.training.kept import keep, kept
-from dimvida.training.progress import Watcher
+from dimvida.training.control import Interrupt, Stopped, Watcher
+from dimvida.training.state import keep, kept
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,8 +31,7 @@ from dimvida.files import exclusive_folder
 from dimvida.models.classifiers import ImageClassifier
 from dimvida.sampling.multiview import MultiViewModel
 from dimvida.training.config import TrainConfig
-from dimvida.training.interrupt import Interrupt
-from dimvida.training.progress import Watcher
+from dimvida.training.control import Interrupt, Watcher
 
 GENERATED, CLASSIFIERS = "generated", "classifiers"
 

@@ -12,8 +12,8 @@ from dimvida.classification.trained import Workshop
 from dimvida.data.batch import MultiViewBatch
 from dimvida.data.source import MultiViewSource
 from dimvida.models.classifiers import ImageClassifier, require_known
-from dimvida.training.classifier_data import LabelledImages, all_views
-from dimvida.training.classifier_run import ClassifierPlan
+from dimvida.training.classifier import ClassifierPlan
+from dimvida.training.data import LabelledImages, all_views
 
 JUDGE = "resnet18"
 

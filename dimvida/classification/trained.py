@@ -1,6 +1,6 @@
 """Trained classifiers and what they say of completed objects, kept on disk.
 
-<folder>/<classifier>-<train>-seed<S>-<digest>/   see ``dimvida.training.classifier_run``
+<folder>/<classifier>-<train>-seed<S>-<digest>/   see ``dimvida.training.classifier``
     logits-<set>-<draw>.safetensors               float32 [N, V, K] of a set of completions
 """
 
@@ -16,13 +16,12 @@ from torch import Tensor
 from dimvida.classification.arms import Arm, training_set
 from dimvida.classification.completions import Completions
 from dimvida.models.classifiers import ImageClassifier, predict_logits
-from dimvida.training.classifier_data import LabelledImages
-from dimvida.training.classifier_run import ClassifierPlan, ClassifierRun
+from dimvida.training.classifier import ClassifierPlan, ClassifierRun
 from dimvida.training.config import TrainConfig
-from dimvida.training.interrupt import Interrupt, Stopped
-from dimvida.training.kept import keep, kept
-from dimvida.training.progress import Watcher
+from dimvida.training.control import Interrupt, Stopped, Watcher
+from dimvida.training.data import LabelledImages
 from dimvida.training.stage_config import ClassifierStageConfig
+from dimvida.training.state import keep, kept
 
 
 @dataclass(slots=True)

@@ -13,7 +13,7 @@ from torch import Tensor
 from dimvida.data.batch import BadFile, load_all
 from dimvida.data.source import MultiViewSource
 from dimvida.errors import InputError
-from dimvida.training.classifier_data import require_labels
+from dimvida.training.data import require_labels
 
 
 @dataclass(frozen=True)

@@ -66,7 +66,7 @@ def classify(
     from dimvida.models.classifier_checkpoint import load_classifier
     from dimvida.sampling.multiview import load
     from dimvida.training.config import load_preset
-    from dimvida.training.interrupt import Interrupt, Stopped
+    from dimvida.training.control import Interrupt, Stopped
 
     if is_rank():
         raise InputError("classify runs in one process; start it without torchrun")

@@ -16,7 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from dimvida.cli.terminal import printable
 
 if TYPE_CHECKING:
-    from dimvida.training.progress import Show, Watcher
+    from dimvida.training.control import Show, Watcher
 
 PLAIN_INTERVAL = 10.0  # seconds between plain lines
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from dimvida.data.batch import BadFile
     from dimvida.models.checkpoint import Checkpoint
     from dimvida.training.config import TrainConfig
-    from dimvida.training.dataset import TrainingData
+    from dimvida.training.data import TrainingData
     from dimvida.training.folder import RunFolder
     from dimvida.training.run import Run
 
@@ -70,8 +70,8 @@ def train(
     Ctrl-C and SIGTERM save everything; --resume with the same --out goes on exactly.
     """
     from dimvida.cli.train_options import resolve_options
+    from dimvida.training.control import Interrupt
     from dimvida.training.folder import CLASSIFIER
-    from dimvida.training.interrupt import Interrupt
     from dimvida.training.ranks import together
     from dimvida.training.run import Run
 
@@ -139,9 +139,9 @@ def train(
 def _prepare(options: TrainOptions, out: Path, resume: bool) -> tuple[Checkpoint | None, TrainingData]:
     """What the training starts from and what it trains on."""
     from dimvida.models.checkpoint import load_checkpoint
+    from dimvida.training.figures import require_tensorboard
     from dimvida.training.folder import STAGES, RunFolder
-    from dimvida.training.start import changed_lengths, require_same_options
-    from dimvida.training.tensorboard import require_tensorboard
+    from dimvida.training.resume import changed_lengths, require_same_options
 
     if options.tensorboard:
         require_tensorboard()
@@ -194,7 +194,7 @@ def _so_far(run: Run) -> str:
 def _load(path: Path, split: str | None, partition: Path | None, config: TrainConfig) -> TrainingData:
     from dimvida.data.batch import load_all
     from dimvida.data.partitions import load_partitions
-    from dimvida.training.dataset import prepare_data
+    from dimvida.training.data import prepare_data
 
     source, split = open_for_training(path, split, partition)
     with ProgressBar("reading", len(source), "objects") as bar:

@@ -15,10 +15,10 @@ from dimvida.errors import InputError
 from dimvida.files import require_writable_folder
 from dimvida.models.classifiers import ClassifierConfig
 from dimvida.torchrun import is_rank
-from dimvida.training.classifier_data import LabelledImages, all_views
-from dimvida.training.classifier_run import ClassifierPlan, ClassifierRun
+from dimvida.training.classifier import ClassifierPlan, ClassifierRun
+from dimvida.training.control import Interrupt, Stopped
+from dimvida.training.data import LabelledImages, all_views
 from dimvida.training.folder import CLASSIFIER
-from dimvida.training.interrupt import Interrupt, Stopped
 
 if TYPE_CHECKING:
     import torch

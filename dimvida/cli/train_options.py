@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from dimvida.errors import InputError
-from dimvida.training.classifier_run import read_plan
+from dimvida.training.classifier import read_plan
 from dimvida.training.config import TrainConfig, config_from_nested, load_preset, overridden
 from dimvida.training.folder import CLASSIFIER, STAGES, RunFolder
 

@@ -12,7 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from dimvida.data.names import counted
 from dimvida.models.checkpoint import CheckpointConfig
 from dimvida.training.config import TrainConfig
-from dimvida.training.dataset import TrainingData
+from dimvida.training.data import TrainingData
 from dimvida.training.folder import STAGES
 from dimvida.training.latents import object_variants
 from dimvida.training.stage_config import StageConfig

@@ -11,13 +11,13 @@ import torch
 from torch import Tensor, nn
 
 from dimvida.errors import DimvidaError
-from dimvida.training.feeding import Draws, default_workers, feed
-from dimvida.training.interrupt import Interrupt
-from dimvida.training.objectives import LossModule
+from dimvida.training.batches import Draws, default_workers, feed
+from dimvida.training.control import Interrupt
+from dimvida.training.objective import LossModule
 from dimvida.training.ranks import Ranks, Share
 from dimvida.training.seeds import BatchOrder
-from dimvida.training.stage import CurvePoint, Stage
 from dimvida.training.stage_config import StageConfig
+from dimvida.training.state import CurvePoint, Stage
 
 # Steps after which losses are read at the latest, where reading them makes this process wait for others.
 LONGEST_UNREAD = 50

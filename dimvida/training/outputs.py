@@ -20,16 +20,13 @@ from dimvida.models.checkpoint import Checkpoint, save_checkpoint
 from dimvida.models.familiarity import InputStatistics, measure_inputs
 from dimvida.models.score_network import ScoreNetwork
 from dimvida.sampling.multiview import MultiViewModel
-from dimvida.training import curves
-from dimvida.training.dataset import TrainingData
+from dimvida.training.control import Interrupt, Show
+from dimvida.training.data import TrainingData
+from dimvida.training.figures import Board, completion_sheet, plot_curves, reconstruction_sheet, write_csv
 from dimvida.training.folder import RunFolder
-from dimvida.training.interrupt import Interrupt
 from dimvida.training.latents import encode_views, latent_statistics, present_views
 from dimvida.training.loop import Hooks
-from dimvida.training.progress import Show
-from dimvida.training.sheets import completion_sheet, reconstruction_sheet
-from dimvida.training.stage import CurvePoint, Stage
-from dimvida.training.tensorboard import Board
+from dimvida.training.state import CurvePoint, Stage
 
 SHEET_OBJECTS = 8
 PLOT_INTERVAL = 30.0  # seconds
@@ -110,7 +107,7 @@ class Outputs:
         save_checkpoint(self._folder.checkpoint, self._checkpoint, self._dtype)
 
     def _point(self, stage: Stage, point: CurvePoint, network: nn.Module) -> None:
-        curves.write_csv(self._folder.curve(stage.objective.name), stage.curve)
+        write_csv(self._folder.curve(stage.objective.name), stage.curve)
         if self._board is not None:
             self._board.point(point)
         if all(point.validation["loss"] < earlier.validation["loss"] for earlier in stage.curve[:-1]):
@@ -144,7 +141,7 @@ class Outputs:
         self.curves[stage.objective.name] = stage.curve
         # Drawing takes longer than many steps of a small network.
         if step == stage.total or self._interrupt.requested or time.monotonic() - self._drawn > PLOT_INTERVAL:
-            curves.plot(self._folder.curves, self.curves)
+            plot_curves(self._folder.curves, self.curves)
             self._drawn = time.monotonic()
         if isinstance(network, ScoreNetwork):
             self.record(stage)

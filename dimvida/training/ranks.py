@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from dimvida.errors import DimvidaError, FailedOnAnotherRank, InputError
 from dimvida.torchrun import is_rank, meet
-from dimvida.training.interrupt import Stopped
+from dimvida.training.control import Stopped
 
 T = TypeVar("T")
 

@@ -25,13 +25,15 @@ from dimvida.diffusion.schedule import VPSchedule
 from dimvida.errors import DimvidaError, InputError
 from dimvida.models.autoencoder import Autoencoder
 from dimvida.models.checkpoint import Checkpoint
+from dimvida.training.autoencoder import AutoencoderObjective
 from dimvida.training.config import TrainConfig
-from dimvida.training.dataset import TrainingData
+from dimvida.training.control import Interrupt, Stopped, Watcher
+from dimvida.training.data import TrainingData
+from dimvida.training.diffusion import DiffusionObjective
 from dimvida.training.dry_run import after_autoencoder, items_of
 from dimvida.training.folder import STAGES, RunFolder, another_configuration
-from dimvida.training.interrupt import Interrupt, Stopped
-from dimvida.training.latent_store import LatentStore
 from dimvida.training.latents import (
+    LatentStore,
     Variant,
     check_mirror,
     latent_statistics,
@@ -39,18 +41,17 @@ from dimvida.training.latents import (
     present_views,
 )
 from dimvida.training.loop import Diverged, Hooks, run_stage
-from dimvida.training.objectives import AutoencoderObjective, DiffusionObjective, Objective
+from dimvida.training.objective import Objective
 from dimvida.training.outputs import Outputs
-from dimvida.training.progress import Watcher
 from dimvida.training.ranks import Ranks
-from dimvida.training.stage import Stage, load_state
-from dimvida.training.stage_config import StageConfig
-from dimvida.training.start import (
+from dimvida.training.resume import (
     changed_lengths,
     initial_checkpoint,
     require_same_options,
     stage_digests,
 )
+from dimvida.training.stage_config import StageConfig
+from dimvida.training.state import Stage, load_state
 
 
 @dataclass(slots=True)

@@ -8,7 +8,7 @@ from boxes import FAST, VIEWS, coloured_boxes
 
 from dimvida.data.batch import MultiViewBatch
 from dimvida.training.config import TrainConfig, load_preset
-from dimvida.training.dataset import TrainingData, prepare_data
+from dimvida.training.data import TrainingData, prepare_data
 
 
 @pytest.fixture(scope="session")

@@ -14,11 +14,9 @@ from trainings import StopAfter
 from dimvida.data.batch import MultiViewBatch
 from dimvida.errors import InputError
 from dimvida.models.classifiers import build_classifier
-from dimvida.training.classifier_data import LabelledImages, all_views
-from dimvida.training.classifier_objective import ClassifierObjective
-from dimvida.training.classifier_run import ClassifierPlan, ClassifierRun
-from dimvida.training.interrupt import Interrupt, Stopped
-from dimvida.training.progress import unwatched
+from dimvida.training.classifier import ClassifierObjective, ClassifierPlan, ClassifierRun
+from dimvida.training.control import Interrupt, Stopped, unwatched
+from dimvida.training.data import LabelledImages, all_views
 from dimvida.training.ranks import Share
 from dimvida.training.stage_config import ClassifierStageConfig
 

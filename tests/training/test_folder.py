@@ -12,7 +12,7 @@ import pytest
 from dimvida.errors import DimvidaError, InputError
 from dimvida.files import atomic_path
 from dimvida.training.folder import STAGES, RunFolder
-from dimvida.training.stage import load_state
+from dimvida.training.state import load_state
 
 CONFIGURATIONS = {"autoencoder": "a" * 64, "diffusion": "d" * 64}
 ONE, OTHER = "1" * 64, "2" * 64

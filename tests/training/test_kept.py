@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from dimvida.training.kept import keep, kept
+from dimvida.training.state import keep, kept
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.uint8, torch.bfloat16])

@@ -12,10 +12,8 @@ from trainings import StopAfter
 
 from dimvida.models.autoencoder import Autoencoder, build_autoencoder
 from dimvida.models.config import AutoencoderConfig
-from dimvida.training.interrupt import Stopped
-from dimvida.training.latent_store import LatentStore
-from dimvida.training.latents import Variant, object_variants
-from dimvida.training.progress import unwatched
+from dimvida.training.control import Stopped, unwatched
+from dimvida.training.latents import LatentStore, Variant, object_variants
 
 CPU = torch.device("cpu")
 VARIANTS = object_variants(3, mirror=True, recolour=False)

@@ -9,13 +9,9 @@ from dimvida.diffusion.schedule import VPSchedule
 from dimvida.models import ScoreNetwork
 from dimvida.models.autoencoder import build_autoencoder
 from dimvida.models.config import AutoencoderConfig
-from dimvida.training import objectives
-from dimvida.training.objectives import (
-    AutoencoderObjective,
-    DiffusionObjective,
-    channel_orders,
-    recoloured,
-)
+from dimvida.training import autoencoder
+from dimvida.training.autoencoder import AutoencoderObjective, channel_orders, recoloured
+from dimvida.training.diffusion import DiffusionObjective
 from dimvida.training.ranks import Ranks, Share
 from dimvida.training.seeds import derived_generator
 from dimvida.training.stage_config import AutoencoderStageConfig, DiffusionStageConfig
@@ -65,7 +61,7 @@ def test_autocast_computes_in_bfloat16_and_keeps_weights_and_losses_in_float32()
 
 @pytest.mark.parametrize("native", [torch.float32, torch.bfloat16])
 def test_by_default_products_are_in_what_the_hardware_multiplies(native: torch.dtype, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(objectives, "default_dtype", lambda device: native)  # of a machine that this one may not be
+    monkeypatch.setattr(autoencoder, "default_dtype", lambda device: native)  # of a machine that this one may not be
     network = build_autoencoder(AutoencoderConfig(kind="patch", image_size=16, latent_dim=8, base=8))
     images = torch.randint(256, (6, 3, 16, 16), dtype=torch.uint8)
     seen = set()

@@ -15,9 +15,9 @@ from dimvida.errors import InputError
 from dimvida.models.checkpoint import WEIGHT_FILES
 from dimvida.sampling.multiview import load
 from dimvida.training.config import TrainConfig
-from dimvida.training.dataset import TrainingData, prepare_data
+from dimvida.training.control import unwatched
+from dimvida.training.data import TrainingData, prepare_data
 from dimvida.training.latents import latent_statistics, object_variants
-from dimvida.training.progress import unwatched
 from dimvida.training.run import Run
 from dimvida.training.seeds import derived_generator
 

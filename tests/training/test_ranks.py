@@ -11,7 +11,9 @@ from dimvida.diffusion.schedule import VPSchedule
 from dimvida.models.autoencoder import build_autoencoder
 from dimvida.models.config import AutoencoderConfig
 from dimvida.models.score_network import ScoreNetwork
-from dimvida.training.objectives import AutoencoderObjective, DiffusionObjective, Objective
+from dimvida.training.autoencoder import AutoencoderObjective
+from dimvida.training.diffusion import DiffusionObjective
+from dimvida.training.objective import Objective
 from dimvida.training.ranks import Ranks, Share
 from dimvida.training.stage_config import AutoencoderStageConfig, DiffusionStageConfig
 

@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 import torch
 
-from dimvida.training.reconstruction import reconstruction_loss, windowed_ssim
+from dimvida.training.autoencoder import reconstruction_loss, windowed_ssim
 from dimvida.training.stage_config import AutoencoderStageConfig
 
 

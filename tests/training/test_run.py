@@ -21,15 +21,16 @@ from dimvida.models.autoencoder import build_autoencoder
 from dimvida.models.checkpoint import WEIGHT_FILES, load_checkpoint
 from dimvida.models.config import ScoreConfig
 from dimvida.sampling.multiview import load
-from dimvida.training import sheets
+from dimvida.training import figures
+from dimvida.training.autoencoder import AutoencoderObjective
 from dimvida.training.config import TrainConfig, load_preset
-from dimvida.training.dataset import TrainingData, prepare_data
+from dimvida.training.control import unwatched
+from dimvida.training.data import TrainingData, prepare_data
 from dimvida.training.loop import optimise
-from dimvida.training.objectives import AutoencoderObjective, LossModule
-from dimvida.training.progress import unwatched
+from dimvida.training.objective import LossModule
 from dimvida.training.ranks import Ranks, Share
 from dimvida.training.run import Run
-from dimvida.training.stage import Stage, average_decay, load_state
+from dimvida.training.state import Stage, average_decay, load_state
 
 
 def run(
@@ -84,9 +85,9 @@ def test_the_folder_holds_what_it_promises(finished: Path, data: TrainingData):
 def test_sheets_name_objects_and_views(data: TrainingData, fast_config: TrainConfig, tmp_path: Path, monkeypatch):
     """The pictures are drawn as ever; what is written on them is looked at before."""
     drawn: list[list[SheetRow]] = []
-    draw = sheets.draw_contact_sheet
+    draw = figures.draw_contact_sheet
     monkeypatch.setattr(
-        sheets, "draw_contact_sheet", lambda rows, header: drawn.append(rows) or draw(rows, header=header)
+        figures, "draw_contact_sheet", lambda rows, header: drawn.append(rows) or draw(rows, header=header)
     )
     config = with_stage(with_stage(fast_config, "autoencoder", steps=1), "diffusion", steps=1)
     assert run(tmp_path, config, data)

@@ -13,7 +13,7 @@ from dimvida._version import __version__
 from dimvida.errors import InputError
 from dimvida.models.checkpoint import Checkpoint, CheckpointConfig
 from dimvida.training.config import TrainConfig
-from dimvida.training.dataset import TrainingData
+from dimvida.training.data import TrainingData
 from dimvida.training.folder import STAGES, RunFolder, another_configuration
 from dimvida.training.seeds import derived_seed, seeded
 

@@ -18,11 +18,11 @@ from trainings import curve, options
 from dimvida.errors import DimvidaError
 from dimvida.models.autoencoder import build_autoencoder
 from dimvida.models.config import AutoencoderConfig
-from dimvida.training.feeding import Draws, default_workers, feed
+from dimvida.training.autoencoder import AutoencoderObjective
+from dimvida.training.batches import Draws, default_workers, feed
 from dimvida.training.folder import RunFolder
-from dimvida.training.objectives import AutoencoderObjective
+from dimvida.training.objective import Items
 from dimvida.training.ranks import Ranks
-from dimvida.training.resident import Items
 from dimvida.training.seeds import BatchOrder
 from dimvida.training.stage_config import AutoencoderStageConfig
 

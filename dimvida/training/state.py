@@ -12,14 +12,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from safetensors import safe_open
+from safetensors.torch import save
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from dimvida.errors import InputError
-from dimvida.files import atomic_file
+from dimvida.files import atomic_file, atomic_write
 from dimvida.training.folder import another_configuration, not_read
-from dimvida.training.objectives import Objective
+from dimvida.training.objective import Objective
 from dimvida.training.stage_config import StageConfig
 
 _HEADER = b"dimvida training state, sha256 %s\n"
@@ -181,3 +184,38 @@ def not_a_state(path: Path, error: Exception) -> InputError:
     if (path.parent / "checkpoint" / "config.json").exists():
         way_on += f", and --init {path.parent} to start from its last saved weights"
     return InputError(f"{path}: not a training state ({reason}); {way_on}")
+
+
+def keep(path: Path, name: str, tensor: Tensor, key: str) -> None:
+    """Write a tensor down, atomically.
+
+    Args:
+        path: The file.
+        name: What it is called there.
+        tensor: On the CPU.
+        key: Stands for what it was made of.
+
+    Raises:
+        OSError: It cannot be written.
+    """
+    tensor = tensor.contiguous()
+    digest = hashlib.sha256(tensor_bytes(tensor)).hexdigest()
+    atomic_write(path, save({name: tensor}, {"key": key, "sha256": digest}))
+
+
+def kept(path: Path, name: str, key: str) -> Tensor | None:
+    """What ``keep`` wrote; None if it is not there, damaged, or made of something else."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            if metadata.get("key") != key:
+                return None
+            tensor = file.get_tensor(name)
+    except Exception:  # whatever is wrong with it, to make it again is right
+        return None
+    return tensor if metadata.get("sha256") == hashlib.sha256(tensor_bytes(tensor)).hexdigest() else None
+
+
+def tensor_bytes(tensor: Tensor) -> np.ndarray:
+    """The bytes of a tensor's elements, in their order."""
+    return tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy()

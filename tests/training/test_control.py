@@ -8,7 +8,7 @@ import signal
 import pytest
 
 from dimvida.interruption import SIGNALS
-from dimvida.training.interrupt import Interrupt
+from dimvida.training.control import Interrupt
 
 
 def send(number: signal.Signals) -> None:

@@ -18,23 +18,24 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+from torchvision.transforms import v2
 
 from dimvida._version import __version__
 from dimvida.errors import DimvidaError, InputError
 from dimvida.files import atomic_write, sha256_file
 from dimvida.models.classifier_checkpoint import DESCRIPTION, load_classifier, read_description, save_classifier
-from dimvida.models.classifiers import IMAGENET, ImageClassifier, build_classifier
-from dimvida.training import curves
-from dimvida.training.classifier_data import LabelledImages
-from dimvida.training.classifier_objective import ClassifierObjective
+from dimvida.models.classifiers import IMAGENET, ImageClassifier, build_classifier, predict_logits
+from dimvida.training.control import Interrupt, Stopped, Watcher
+from dimvida.training.data import LabelledImages
+from dimvida.training.figures import write_csv
 from dimvida.training.folder import RunFolder, another_configuration, not_read
-from dimvida.training.interrupt import Interrupt, Stopped
 from dimvida.training.loop import Diverged, Hooks, run_stage
-from dimvida.training.progress import Watcher
-from dimvida.training.ranks import Ranks
+from dimvida.training.ranks import Ranks, Share
 from dimvida.training.seeds import derived_seed, seeded
-from dimvida.training.stage import Stage, load_state
 from dimvida.training.stage_config import ClassifierStageConfig
+from dimvida.training.state import Stage, load_state
 
 _PLAN = "training.json"
 
@@ -162,7 +163,7 @@ class ClassifierRun:
         show = watch(work, stage.total, "steps", stage.step)
         hooks = Hooks(
             progress=lambda step, total, loss: show(step, "" if loss is None else f"loss {loss:.4g}"),
-            point=lambda point, network: curves.write_csv(self._files.curve("classifier"), stage.curve),
+            point=lambda point, network: write_csv(self._files.curve("classifier"), stage.curve),
         )
         try:
             result = run_stage(stage, hooks, self.interrupt, Ranks())
@@ -233,3 +234,53 @@ def read_plan(folder: Path) -> dict[str, Any] | None:
     except (ValueError, KeyError, TypeError, RecursionError):
         raise InputError(f"{path}: damaged; choose another --out") from None
     return plan
+
+
+class ClassifierObjective:
+    """Cross entropy of pictures.
+
+    Args:
+        network: The classifier to train.
+        data: Pictures and labels.
+        config: Augmentation.
+        device: Where to compute.
+    """
+
+    name = "classifier"
+
+    def __init__(
+        self, network: ImageClassifier, data: LabelledImages, config: ClassifierStageConfig, device: torch.device
+    ) -> None:
+        self.network, self.data, self.device = network, data, device
+        self.items = len(data.images)
+        self.draws_slowly = config.augment != "none"
+        self._augment = v2.TrivialAugmentWide(fill=255) if config.augment == "trivial-augment-wide" else None
+
+    def draw(self, indices: Tensor, seed: int, step: int, rows: slice) -> dict[str, Tensor]:
+        places = indices[rows]
+        if len(places) == 1:
+            # Batch norm has no statistics of a single value, which the last batch of an epoch may come to.
+            places = torch.cat([places, (places + 1) % self.items])
+        images, labels = self.data.images[places], self.data.labels[places]
+        if self._augment is not None:
+            # torchvision draws from the global generator.
+            with seeded(derived_seed(seed, "classifier/augment", step)):
+                images = torch.stack([self._augment(image) for image in images])
+        dropout_seed = torch.tensor(derived_seed(seed, "classifier/dropout", step))
+        return {"images": images, "labels": labels, "dropout_seed": dropout_seed}
+
+    def loss(self, share: Share, images: Tensor, labels: Tensor, dropout_seed: Tensor) -> Tensor:
+        # torchvision's MobileNets drop out by the global generators.
+        with seeded(int(dropout_seed), self.device):
+            logits = self.network(images)
+        return cross_entropy(logits, labels)
+
+    @torch.no_grad()
+    def validate(self, network: nn.Module) -> dict[str, float]:
+        """Loss and accuracy on what is held out; nothing if nothing is."""
+        labels = self.data.held_out_labels
+        if not len(labels):
+            return {}
+        logits = predict_logits(network, self.data.held_out, device=self.device)
+        accuracy = (logits.argmax(1) == labels).double().mean()
+        return {"loss": float(cross_entropy(logits, labels)), "accuracy": float(accuracy)}

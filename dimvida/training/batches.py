@@ -21,7 +21,7 @@ from torch import Tensor
 from dimvida.errors import DimvidaError
 from dimvida.interruption import SIGNALS
 from dimvida.torchrun import local_processes
-from dimvida.training.objectives import Objective
+from dimvida.training.objective import Objective
 from dimvida.training.ranks import Ranks, Share
 from dimvida.training.seeds import BatchOrder
 

@@ -1,0 +1,99 @@
+"""What the score network minimises: the masked multi-time denoising error of cached latents."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from dimvida.diffusion.loss import denoising_loss, training_times
+from dimvida.diffusion.masking import random_known
+from dimvida.diffusion.schedule import VPSchedule
+from dimvida.models.score_network import ScoreNetwork
+from dimvida.training.objective import Items
+from dimvida.training.ranks import Share
+from dimvida.training.seeds import derived_generator
+from dimvida.training.stage_config import DiffusionStageConfig
+
+VALIDATION_BATCH = 256
+
+
+class DiffusionObjective:
+    """The masked multi-time denoising loss over cached, standardised latents.
+
+    Args:
+        network: The score network to train.
+        latents: Training latents of K variants of every object, float32 [K, N, V, D]; a step takes one variant
+            of each of its objects at random.
+        held_out: Validation latents, float32 [M, V, D].
+        config: Conditioning dropout and time sampling.
+        schedule: Forward SDE.
+        device: Where to compute.
+        prediction: What the network predicts, ``noise`` or ``velocity``.
+        present: The views that each variant of a training object has, bool [K, N, V], at least two; by default all.
+        held_out_present: Those of held-out objects, bool [M, V].
+    """
+
+    name = "diffusion"
+    draws_slowly = False
+
+    def __init__(
+        self,
+        network: ScoreNetwork,
+        latents: Tensor,
+        held_out: Tensor,
+        config: DiffusionStageConfig,
+        schedule: VPSchedule,
+        device: torch.device,
+        prediction: str = "noise",
+        present: Tensor | None = None,
+        held_out_present: Tensor | None = None,
+    ) -> None:
+        self.network, self.config, self.schedule, self.device = network, config, schedule, device
+        self.prediction = prediction
+        self.held_out, self.items = held_out, latents.shape[1]
+        self._present = _all_true(latents) if present is None else present
+        self._held_out_present = _all_true(held_out) if held_out_present is None else held_out_present
+        self._variants = len(latents)
+        self._latents = Items(latents.flatten(0, 1), device)  # [K N, V, D]
+
+    def draw(self, indices: Tensor, seed: int, step: int, rows: slice) -> dict[str, Tensor]:
+        generator = derived_generator(seed, "diffusion", step)
+        variants = torch.randint(self._variants, indices.shape, generator=generator)
+        latents = self._latents.pick((variants * self.items + indices)[rows])
+        present = self._present[variants, indices]
+        conditions = self._conditions(self._latents.values.shape[-1], present, generator)
+        return {"latents": latents, **{name: tensor[rows] for name, tensor in conditions.items()}}
+
+    def loss(self, share: Share, latents: Tensor, **conditions: Tensor) -> Tensor:
+        return self._denoising_loss(self.network, self._latents.take(latents), **conditions)
+
+    @torch.no_grad()
+    def validate(self, network: nn.Module) -> dict[str, float]:
+        # The same masks, times and noise each time, so that the curve shows the network alone.
+        generator = derived_generator(0, "diffusion/validation")
+        total = 0.0
+        batches = self.held_out.split(VALIDATION_BATCH), self._held_out_present.split(VALIDATION_BATCH)
+        for latents, present in zip(*batches, strict=True):
+            conditions = self._conditions(latents.shape[-1], present, generator)
+            moved = {name: tensor.to(self.device) for name, tensor in {"latents": latents, **conditions}.items()}
+            total += float(self._denoising_loss(network, **moved)) * len(latents)
+        return {"loss": total / len(self.held_out)}
+
+    def _conditions(self, latent_dim: int, present: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
+        """Known views, times and noise of a batch of objects with these views [B, V]."""
+        batch, views = present.shape
+        return {
+            "known": random_known(batch, views, self.config.drop, generator, present),
+            "t": training_times(batch, self.schedule, self.config.times, generator),
+            "noise": torch.randn(batch, views, latent_dim, generator=generator),
+            "present": present,
+        }
+
+    def _denoising_loss(
+        self, network: nn.Module, latents: Tensor, known: Tensor, t: Tensor, noise: Tensor, present: Tensor
+    ) -> Tensor:
+        return denoising_loss(network, latents, known, t, noise, self.schedule, self.prediction, present)
+
+
+def _all_true(latents: Tensor) -> Tensor:
+    return torch.ones(latents.shape[:-1], dtype=torch.bool)
