@@ -1,13 +1,37 @@
-"""What files hold around the pixels of a picture: text and profiles in PNG, pages and planes in TIFF."""
+"""Image files: which files are pictures, and what they hold around the pixels.
+
+A file counts as a picture by its name or by its first bytes. Pictures of formats that are not decoded are known too, so
+that none is passed over in silence. Around pixels lie texts and profiles in PNG, pages and planes in TIFF.
+"""
 
 from __future__ import annotations
 
+import re
 import struct
 import zlib
 
 from PIL import ImageFile, ImagePalette, TiffImagePlugin
 
 from dimvida.errors import UnreadableImage
+
+IMAGE_SUFFIXES = (
+    *(".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".jfi", ".jif", ".pjpeg", ".pjp", ".mpo", ".webp"),
+    *(".bmp", ".dib", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm", ".pfm"),
+    *(".avif", ".avifs", ".jp2", ".j2k", ".j2c", ".jpc", ".jpf", ".jpx"),
+)
+"""Names of pictures that are decoded."""
+
+UNSUPPORTED_SUFFIXES = (
+    *(".heic", ".heif", ".hif", ".jxl", ".jxr", ".wdp", ".hdr", ".exr", ".qoi", ".tga", ".icb", ".vda", ".vst"),
+    *(".ico", ".cur", ".icns", ".psd", ".psb", ".xcf", ".kra", ".svg", ".svgz", ".eps", ".pcx", ".dcx", ".dds"),
+    *(".sgi", ".bw", ".rgb", ".rgba", ".ras", ".xbm", ".xpm", ".pam", ".pcd", ".wmf", ".emf", ".fits", ".dcm"),
+    *(".dng", ".cr2", ".cr3", ".crw", ".nef", ".nrw", ".arw", ".sr2", ".srf", ".orf", ".rw2", ".raf", ".pef", ".srw"),
+    *(".raw", ".rwl", ".3fr", ".iiq", ".x3f"),
+)
+"""Names of pictures that are not decoded but must not be passed over; reading one says what it is."""
+
+SIGNATURE_SIZE = 32
+"""Bytes from the beginning of a file that tell whether it is a picture."""
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
@@ -18,6 +42,49 @@ _FRAME_LIMIT = 100
 
 _NEW_SUBFILE_TYPE = 254
 _REDUCED, _MASK = 1, 4
+
+_PATTERNS = {
+    "PNG": rb"\x89PNG\r\n\x1a\n",
+    "JPEG": rb"\xff\xd8\xff",
+    "WebP": rb"RIFF....WEBP",
+    "BMP": rb"BM.{12}[\x0c\x10\x28\x34\x38\x40\x6c\x7c]\0\0\0",
+    "GIF": rb"GIF8[79]a",
+    "camera raw": rb"II[*]\0....CR|....ftypcrx |FUJIFILMCCD-RAW|IIU\0|IIR[OS]|MMOR",
+    "TIFF": rb"II[*+]\0|MM\0[*+]",
+    "PNM": rb"P[1-6Ff][\t-\r ]+[#\d]",
+    "JPEG 2000": rb"\0\0\0\x0cjP {2}\r\n\x87\n|\xff\x4f\xff\x51",
+    "AVIF": rb"....ftypavi[fs]",
+    "HEIC": rb"....ftyp(?:hei[cxms]|hev[cxms]|mif[12]|msf1)",
+    "JPEG XL": rb"\xff\x0a|\0\0\0\x0cJXL \r\n\x87\n",
+    "Photoshop": rb"8BPS\0[\x01\x02]",
+    "OpenEXR": rb"v/1\x01",
+    "Radiance HDR": rb"#\?(?:RADIANCE|RGBE)",
+    "QOI": rb"qoif",
+    "DDS": rb"DDS \x7c",
+    "SVG": rb"\s*<svg[\s>]",
+}
+_SIGNATURES = {name: re.compile(pattern, re.DOTALL) for name, pattern in _PATTERNS.items()}
+
+
+def is_image_name(name: str) -> bool:
+    """Whether a file calls itself a picture, of a format that is decoded or of another, in any case."""
+    return name.lower().endswith(IMAGE_SUFFIXES + UNSUPPORTED_SUFFIXES)
+
+
+def is_unsupported_name(name: str) -> bool:
+    """Whether a file calls itself a picture of a format that is not decoded, in any case."""
+    return name.lower().endswith(UNSUPPORTED_SUFFIXES)
+
+
+def looks_like_image(head: bytes) -> bool:
+    """Whether a file is a picture by its first ``SIGNATURE_SIZE`` bytes, of a format that is decoded or of another."""
+    return image_format(head) is not None
+
+
+def image_format(head: bytes) -> str | None:
+    """The format that the first ``SIGNATURE_SIZE`` bytes of a file show, or None for what is no picture."""
+    matches = (name for name, pattern in _SIGNATURES.items() if pattern.match(head[:SIGNATURE_SIZE]))
+    return next(matches, None)
 
 
 def without_text(data: bytes) -> bytes:

@@ -1,14 +1,12 @@
 """Image files to pixels, with everything a camera roll or a hostile archive may hold.
 
-A file counts as a picture by its name or by its first bytes, and is decoded by its first bytes alone. Only
-the formats of ``_DECODERS`` are decoded: each further decoder is more surface for damaged and hostile files.
-Pictures of other formats are known by name, so that none is passed over in silence.
+A file is decoded by its first bytes alone, whatever its name. Only the formats of ``_DECODERS`` are decoded: each
+further decoder is more surface for damaged and hostile files.
 """
 
 from __future__ import annotations
 
 import hashlib
-import re
 import warnings
 from dataclasses import replace
 from io import BytesIO
@@ -30,29 +28,12 @@ from PIL import (
 )
 
 from dimvida.data.conversion import FROM_GRAY_NOTE, GRAY_NOTE, key_to_alpha, stored_numbers, to_rgb
-from dimvida.data.image_files import PNG_SIGNATURE, choose_frame, mend_tiff, without_text
-from dimvida.data.padding import pad_to_square, reduced_square
+from dimvida.data.image_files import PNG_SIGNATURE, choose_frame, image_format, mend_tiff, without_text
 from dimvida.data.source import ViewImage
 from dimvida.errors import UnreadableImage
 
 # What Pillow warns of, damaged metadata for the most part, names no file; what matters is raised.
 warnings.filterwarnings("ignore", module=r"PIL\.")
-
-IMAGE_SUFFIXES = (
-    *(".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".jfi", ".jif", ".pjpeg", ".pjp", ".mpo", ".webp"),
-    *(".bmp", ".dib", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm", ".pfm"),
-    *(".avif", ".avifs", ".jp2", ".j2k", ".j2c", ".jpc", ".jpf", ".jpx"),
-)
-"""Names of pictures that are decoded."""
-
-UNSUPPORTED_SUFFIXES = (
-    *(".heic", ".heif", ".hif", ".jxl", ".jxr", ".wdp", ".hdr", ".exr", ".qoi", ".tga", ".icb", ".vda", ".vst"),
-    *(".ico", ".cur", ".icns", ".psd", ".psb", ".xcf", ".kra", ".svg", ".svgz", ".eps", ".pcx", ".dcx", ".dds"),
-    *(".sgi", ".bw", ".rgb", ".rgba", ".ras", ".xbm", ".xpm", ".pam", ".pcd", ".wmf", ".emf", ".fits", ".dcm"),
-    *(".dng", ".cr2", ".cr3", ".crw", ".nef", ".nrw", ".arw", ".sr2", ".srf", ".orf", ".rw2", ".raf", ".pef", ".srw"),
-    *(".raw", ".rwl", ".3fr", ".iiq", ".x3f"),
-)
-"""Names of pictures that are not decoded but must not be passed over; reading one says what it is."""
 
 PIXEL_LIMIT = 64_000_000
 """Most pixels in one image; larger ones are refused from the header, before they are decoded."""
@@ -64,9 +45,6 @@ CHANNELS = (1, 3)
 """Channels that images can have: gray or RGB."""
 
 _LANCZOS, _GAP = Image.Resampling.LANCZOS, 3.0
-
-SIGNATURE_SIZE = 32
-"""Bytes from the beginning of a file that tell whether it is a picture."""
 
 # The plugins are called directly: PIL.Image.open would try every format it knows, and would warn
 # on standard error about sizes that PIXEL_LIMIT refuses anyway.
@@ -85,49 +63,6 @@ if features.check("avif"):
     from PIL import AvifImagePlugin
 
     _DECODERS["AVIF"] = AvifImagePlugin.AvifImageFile
-
-_PATTERNS = {
-    "PNG": rb"\x89PNG\r\n\x1a\n",
-    "JPEG": rb"\xff\xd8\xff",
-    "WebP": rb"RIFF....WEBP",
-    "BMP": rb"BM.{12}[\x0c\x10\x28\x34\x38\x40\x6c\x7c]\0\0\0",
-    "GIF": rb"GIF8[79]a",
-    "camera raw": rb"II[*]\0....CR|....ftypcrx |FUJIFILMCCD-RAW|IIU\0|IIR[OS]|MMOR",
-    "TIFF": rb"II[*+]\0|MM\0[*+]",
-    "PNM": rb"P[1-6Ff][\t-\r ]+[#\d]",
-    "JPEG 2000": rb"\0\0\0\x0cjP {2}\r\n\x87\n|\xff\x4f\xff\x51",
-    "AVIF": rb"....ftypavi[fs]",
-    "HEIC": rb"....ftyp(?:hei[cxms]|hev[cxms]|mif[12]|msf1)",
-    "JPEG XL": rb"\xff\x0a|\0\0\0\x0cJXL \r\n\x87\n",
-    "Photoshop": rb"8BPS\0[\x01\x02]",
-    "OpenEXR": rb"v/1\x01",
-    "Radiance HDR": rb"#\?(?:RADIANCE|RGBE)",
-    "QOI": rb"qoif",
-    "DDS": rb"DDS \x7c",
-    "SVG": rb"\s*<svg[\s>]",
-}
-_SIGNATURES = {name: re.compile(pattern, re.DOTALL) for name, pattern in _PATTERNS.items()}
-
-
-def is_image_name(name: str) -> bool:
-    """Whether a file calls itself a picture, of a format that is decoded or of another, in any case."""
-    return name.lower().endswith(IMAGE_SUFFIXES + UNSUPPORTED_SUFFIXES)
-
-
-def is_unsupported_name(name: str) -> bool:
-    """Whether a file calls itself a picture of a format that is not decoded, in any case."""
-    return name.lower().endswith(UNSUPPORTED_SUFFIXES)
-
-
-def looks_like_image(head: bytes) -> bool:
-    """Whether a file is a picture by its first ``SIGNATURE_SIZE`` bytes, of a format that is decoded or of another."""
-    return image_format(head) is not None
-
-
-def image_format(head: bytes) -> str | None:
-    """The format that the first ``SIGNATURE_SIZE`` bytes of a file show, or None for what is no picture."""
-    matches = (name for name, pattern in _SIGNATURES.items() if pattern.match(head[:SIGNATURE_SIZE]))
-    return next(matches, None)
 
 
 def decode_image(
@@ -200,6 +135,60 @@ def resize_image(pixels: np.ndarray, size: int) -> np.ndarray:
         image = to_picture(reduced_square(pixels, step))
         image = image.resize((size, size), _LANCZOS, box=(0, 0, edge / step, edge / step))
     return np.asarray(image).reshape(size, size, -1)
+
+
+def pad_to_square(pixels: np.ndarray) -> np.ndarray:
+    """Centre ``[H, W, C]`` in a square of its longer edge, filled with its border's median colour."""
+    height, width = pixels.shape[:2]
+    if height == width:
+        return pixels
+    edge = max(height, width)
+    square = np.empty((edge, edge, pixels.shape[2]), np.uint8)
+    square[:] = _border_colour(pixels)
+    top, left = (edge - height) // 2, (edge - width) // 2
+    square[top : top + height, left : left + width] = pixels
+    return square
+
+
+def reduced_square(pixels: np.ndarray, step: int) -> np.ndarray:
+    """Means of ``pad_to_square(pixels)`` over blocks of ``step`` x ``step``, without making that square."""
+    edge = max(pixels.shape[:2])
+    sizes = np.minimum(step, edge - np.arange(0, edge, step))  # of the blocks along each axis; the last is smaller
+    sums, inside, places = pixels, [], []
+    for axis in sorted((0, 1), key=lambda axis: -pixels.shape[axis]):  # the longer first: less is left of it
+        length = pixels.shape[axis]
+        offset = (edge - length) // 2
+        first, last = offset // step, (offset + length - 1) // step
+        starts = np.maximum(np.arange(first, last + 1) * step - offset, 0)
+        # Part by part: np.add.reduceat would first take 8 bytes for each number.
+        parts = np.split(sums, starts[1:], axis=axis)
+        sums = np.stack([part.sum(axis=axis, dtype=np.int64) for part in parts], axis=axis)
+        inside.insert(axis, np.diff(starts, append=length))
+        places.insert(axis, slice(first, last + 1))
+    colour = _border_colour(pixels)
+    square = np.empty((len(sizes), len(sizes), pixels.shape[2]), np.uint8)
+    square[:] = colour
+    rows, columns = places
+    area = np.outer(sizes[rows], sizes[columns])[..., None]
+    padding = (area - np.outer(*inside)[..., None]) * colour.astype(np.int64)
+    square[rows, columns] = (sums + padding + area // 2) // area
+    return square
+
+
+def _border_colour(pixels: np.ndarray) -> np.ndarray:
+    """The median colour, uint8 ``[C]``, of the outermost pixels; corners count twice."""
+    edges = (pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1])
+    counts = np.stack([sum(_counts(edge[:, channel]) for edge in edges) for channel in range(pixels.shape[2])])
+    middle = counts[0].sum() / 2  # always whole
+    below = counts.cumsum(axis=1)
+    low, high = (below >= middle).argmax(axis=1), (below > middle).argmax(axis=1)
+    return np.round((low + high) / 2).astype(np.uint8)
+
+
+def _counts(values: np.ndarray) -> np.ndarray:
+    """How often each of 0 to 255 is in uint8 ``[N]``; in parts, because counting takes 8 bytes for each."""
+    part = 1 << 20
+    return sum(np.bincount(values[start : start + part], minlength=256) for start in range(0, len(values), part))
 
 
 def to_picture(pixels: np.ndarray) -> Image.Image:

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from dimvida.data.meshes import DEFAULT_COLOUR, Surface, normalised_surface, require_render_extra
 from dimvida.data.names import check_view_name
-from dimvida.data.surface import DEFAULT_COLOUR, Surface, normalised_surface
 from dimvida.errors import InputError
 
 if TYPE_CHECKING:
@@ -219,15 +219,6 @@ class Renderer:
             outward /= np.linalg.norm(outward, axis=1, keepdims=True)
             hidden += scene.run(origins, outward, dists=reach.copy(), query="OCCLUDED") >= 0
         return hidden / _OCCLUSION_RAYS
-
-
-def require_render_extra() -> None:
-    """Raise InputError when trimesh or embreex is not installed."""
-    try:
-        import embreex  # noqa: F401
-        import trimesh  # noqa: F401
-    except ImportError as error:
-        raise InputError("rendering needs the extra: pip install dimvida[render]") from error
 
 
 def _camera(azimuth: float, elevation: float, distance: float) -> _Camera:

@@ -13,10 +13,9 @@ from multiprocessing import get_context, parent_process
 from multiprocessing.connection import wait
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from dimvida.data.meshes import MeshFile, UnreadableMesh, Up, load_mesh
+from dimvida.data.meshes import DEFAULT_COLOUR, MeshFile, UnreadableMesh, Up, load_mesh
 from dimvida.data.render import Renderer, RenderSettings
 from dimvida.data.shapes.palette import Dice, hsv
-from dimvida.data.surface import DEFAULT_COLOUR
 from dimvida.data.write import encode_png
 from dimvida.errors import DimvidaError, InputError
 

@@ -18,7 +18,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from dimvida.data.images import CHANNELS, PIXEL_LIMIT, decode_image, is_image_name, with_channels
+from dimvida.data.image_files import is_image_name
+from dimvida.data.images import CHANNELS, PIXEL_LIMIT, decode_image, with_channels
 from dimvida.data.names import check_split, check_view_name, counted, is_text, order_views, unsafe_name
 from dimvida.data.source import MultiViewSource, RecentArrays, ViewImage, index_objects
 from dimvida.data.survey import Survey, tell

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from dimvida.data.images import SIGNATURE_SIZE, is_image_name, is_unsupported_name, looks_like_image
+from dimvida.data.image_files import SIGNATURE_SIZE, is_image_name, is_unsupported_name, looks_like_image
 from dimvida.data.metadata import METADATA_NAME
 from dimvida.data.names import composed, counted
 from dimvida.data.source import BadFile, MultiViewSource

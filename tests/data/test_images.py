@@ -14,15 +14,8 @@ from PIL import Image, features
 
 from dimvida.data import images
 from dimvida.data.conversion import composite_on_white
-from dimvida.data.images import (
-    SIGNATURE_SIZE,
-    decode_image,
-    is_image_name,
-    looks_like_image,
-    pad_to_square,
-    resize_image,
-    with_channels,
-)
+from dimvida.data.image_files import SIGNATURE_SIZE, is_image_name, looks_like_image
+from dimvida.data.images import decode_image, pad_to_square, resize_image, with_channels
 from dimvida.errors import UnreadableImage
 
 FORMATS = ["PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM"]
