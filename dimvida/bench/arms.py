@@ -14,7 +14,8 @@ from dimvida.bench import baselines
 from dimvida.bench.baselines import Trajectory
 from dimvida.bench.subject import Case
 from dimvida.sampling import sample
-from dimvida.sampling.engine import default_dtype, engine_of
+from dimvida.sampling.backends import default_dtype
+from dimvida.sampling.engine import engine_of
 
 BASELINE = "eager-fp32"
 EVERYWHERE = ("cpu", "cuda")

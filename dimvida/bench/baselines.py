@@ -17,6 +17,7 @@ from torch import Tensor
 from dimvida.bench.subject import Case
 from dimvida.diffusion.prediction import prediction_factors
 from dimvida.diffusion.step_table import StepRow
+from dimvida.sampling.workspace import capture
 
 Trajectory = Callable[[], Tensor]
 Step = Callable[[Tensor, Tensor, StepRow], tuple[Tensor, Tensor]]
@@ -124,7 +125,7 @@ def replayed(case: Case, step: DeviceStep) -> Trajectory:
         index.add_(1).remainder_(len(table))
 
     kinds = {row.evaluate for row in case.table.rows}
-    graphs = {evaluate: capture(lambda evaluate=evaluate: advance(evaluate)) for evaluate in kinds}
+    graphs = {evaluate: captured(lambda evaluate=evaluate: advance(evaluate)) for evaluate in kinds}
 
     def trajectory() -> Tensor:
         for buffer, value in zip((x, x0), start(case), strict=True):
@@ -137,15 +138,11 @@ def replayed(case: Case, step: DeviceStep) -> Trajectory:
     return trajectory
 
 
-def capture(work: Callable[[], object]) -> torch.cuda.CUDAGraph:
-    """A CUDA graph of ``work``, run a few times first as libraries set themselves up on first use."""
-    stream = torch.cuda.Stream()
-    stream.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(stream):
+def captured(work: Callable[[], object]) -> torch.cuda.CUDAGraph:
+    """A CUDA graph of ``work``, run a few times first as what is compiled sets itself up on first use."""
+
+    def warm_up() -> None:
         for _ in range(3):
             work()
-    torch.cuda.current_stream().wait_stream(stream)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        work()
-    return graph
+
+    return capture(work, torch.cuda.Stream(), warm_up)

@@ -27,7 +27,7 @@ from dimvida.generation.settings import resolve_settings
 from dimvida.models.checkpoint import CheckpointConfig, SamplingDefaults
 from dimvida.models.config import AutoencoderConfig, ScoreConfig
 from dimvida.sampling.multiview import MultiViewModel
-from dimvida.sampling.noise import sample_id_tensor
+from dimvida.sampling.trajectory import sample_id_tensor
 
 LOOP_BATCH, LOOP_STEPS, LOOP_SOLVER = 64, 250, "euler-maruyama"
 STATM = Path("/proc/self/statm")

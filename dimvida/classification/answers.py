@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from dimvida.classification.views import SingleViews
-from dimvida.sampling.averaging import average_views
+from dimvida.sampling.classifier import average_views
 
 
 def from_known(logits: Tensor, objects: SingleViews) -> Tensor:

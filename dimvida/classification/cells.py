@@ -22,7 +22,7 @@ class Test:
 
     Attributes:
         part: ``e``: on the known view alone; ``ea``: on the mean over known and generated views.
-        average: ``single`` on e, else one of ``dimvida.sampling.averaging.AVERAGES``.
+        average: ``single`` on e, else one of ``dimvida.sampling.classifier.AVERAGES``.
         views: Views that an answer comes from.
         samples_per_view: Draws of each generated view.
         sampler_steps: Network evaluations that a generated view takes.

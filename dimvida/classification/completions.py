@@ -23,7 +23,7 @@ from dimvida._version import __version__
 from dimvida.classification.views import SingleViews
 from dimvida.files import atomic_write
 from dimvida.sampling.multiview import MultiViewModel
-from dimvida.sampling.noise import sample_id_tensor
+from dimvida.sampling.trajectory import sample_id_tensor
 from dimvida.training.control import Interrupt, Stopped, Watcher
 from dimvida.training.state import keep, kept
 

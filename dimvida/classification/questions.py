@@ -10,7 +10,7 @@ from dimvida.classification.arms import BUDGETS, Arm
 from dimvida.classification.cells import Test
 from dimvida.errors import InputError
 from dimvida.models.classifiers import CLASSIFIERS
-from dimvida.sampling.averaging import AVERAGES, require_average
+from dimvida.sampling.classifier import AVERAGES, require_average
 
 GROUPS = ("averaging", "samples", "augmentation", "views", "steps")
 

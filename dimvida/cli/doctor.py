@@ -111,12 +111,12 @@ def _gpu_facts(torch: Any) -> list[dict[str, Any]]:
 
 def _default_facts(torch: Any) -> dict[str, Any]:
     """What ``--device auto`` and ``--dtype auto`` mean here, and why."""
-    engine, error = _import("dimvida.sampling.engine")
-    if torch is None or engine is None:
+    backends, error = _import("dimvida.sampling.backends")
+    if torch is None or backends is None:
         return {"device": None, "dtype": None, "reason": error or "torch does not import"}
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
-        dtype = str(engine.default_dtype(device)).removeprefix("torch.")
+        dtype = str(backends.default_dtype(device)).removeprefix("torch.")
     except InputError as problem:
         return {"device": device.type, "dtype": None, "reason": str(problem)}
     return {"device": device.type, "dtype": dtype, "reason": _reason_for_dtype(torch, device.type, dtype)}

@@ -19,7 +19,7 @@ from torch import Tensor
 from dimvida.errors import InputError
 from dimvida.evaluation.estimates import ratio_of_sums
 from dimvida.sampling.multiview import MultiViewModel
-from dimvida.sampling.noise import sample_id_tensor
+from dimvida.sampling.trajectory import sample_id_tensor
 
 SUBSET_LIMIT = 1000
 

@@ -12,9 +12,9 @@ from dimvida.errors import DimvidaError, NotFinite
 from dimvida.generation.read import GivenBatch
 from dimvida.generation.settings import GenerationSettings
 from dimvida.generation.times import StageTimes
-from dimvida.sampling.finite import require_made
+from dimvida.sampling.images import require_made
 from dimvida.sampling.multiview import MultiViewModel
-from dimvida.sampling.noise import sample_id
+from dimvida.sampling.trajectory import sample_id
 
 NAMED = 3  # objects that an error names
 

@@ -23,7 +23,7 @@ from dimvida.generation.plan import Row, Task, make_plan, open_input
 from dimvida.generation.read import GivenBatch, Skipped, read_given
 from dimvida.models.config import LARGEST
 from dimvida.sampling.multiview import MultiViewModel
-from dimvida.sampling.noise import sample_id_tensor
+from dimvida.sampling.trajectory import sample_id_tensor
 
 Item = dict[str, Any]
 

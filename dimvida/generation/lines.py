@@ -8,7 +8,7 @@ from typing import Any
 from dimvida._version import __version__
 from dimvida.generation.plan import GenerationPlan, Row
 from dimvida.generation.settings import GenerationSettings
-from dimvida.sampling.noise import sample_id
+from dimvida.sampling.trajectory import sample_id
 
 
 class LineMaker:

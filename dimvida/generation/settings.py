@@ -17,7 +17,8 @@ from dimvida.generation.encoding import QUALITY, check_image_options
 from dimvida.generation.formats import FORMATS
 from dimvida.generation.plan import GenerationPlan
 from dimvida.generation.shards import default_shard_size
-from dimvida.sampling.loop import DTYPES, SEED_LIMIT, resolve_backend, resolve_dtype
+from dimvida.sampling.backends import DTYPES, resolve_backend, resolve_dtype
+from dimvida.sampling.loop import SEED_LIMIT
 from dimvida.sampling.multiview import MultiViewModel
 
 AUTO_BATCH = 256

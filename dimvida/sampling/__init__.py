@@ -1,5 +1,6 @@
 """The sampling loop, its backends, and the model that wraps it for images."""
 
-from dimvida.sampling.loop import BACKENDS, sample
+from dimvida.sampling.backends import BACKENDS
+from dimvida.sampling.loop import sample
 
 __all__ = ["BACKENDS", "sample"]

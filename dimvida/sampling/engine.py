@@ -1,34 +1,43 @@
 """The fused engine: the whole trajectory of a score network over preallocated buffers.
 
 Any number of threads may sample at once: the weights are shared and only read, and each trajectory has a workspace.
-
-What is left of an evaluation are matrix products, written where the next one reads them, and one kernel per norm that
-also adds biases, the time row and SiLU. The masked step then draws its noise itself. See ``plan`` for how the weights
-are laid out and ``time_table`` for the conditioning.
+What an evaluation launches is up to the network's fused form, see ``fused_evaluation``; the masked step then draws its
+noise itself.
 """
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 import os
 import threading
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from weakref import WeakKeyDictionary
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from dimvida import ops
 from dimvida.diffusion.step_table import StepTable
-from dimvida.errors import InputError
 from dimvida.models.score_network import ScoreNetwork
-from dimvida.sampling.masks import distinct_masks, fixed_rows
-from dimvida.sampling.modes import plain_modes
-from dimvida.sampling.plan import Block, NetworkPlan, Norm
-from dimvida.sampling.time_table import LARGEST_TABLE, TimeTable
-from dimvida.sampling.trajectory import Trajectory, padded, upload
-from dimvida.sampling.weights import Weights
-from dimvida.sampling.workspace import Buffers, WorkspacePool
+from dimvida.sampling.backends import plain_modes
+from dimvida.sampling.fused_evaluation import FusedScoreNetwork, MLPBuffers, TimeTable
+from dimvida.sampling.trajectory import Trajectory, fixed_rows, padded
+from dimvida.sampling.workspace import WorkspacePool
+
+FUSED_FORMS: dict[type[nn.Module], type[FusedScoreNetwork]] = {ScoreNetwork: FusedScoreNetwork}
+"""How the engine computes each kind of network; one that is not here is asked itself, between fused steps."""
+
+LARGEST_TABLE = 2**28
+"""Bytes of time table above which only the current evaluation's part is held, and recomputed at each evaluation."""
+
+
+def has_fused_form(network: object) -> bool:
+    """Whether the engine can compute a network: nothing about it is of a kind that the fused form does not know."""
+    form = FUSED_FORMS.get(type(network))
+    return form is not None and form.serves(network)
 
 
 def has_graphs(device: torch.device) -> bool:
@@ -36,68 +45,68 @@ def has_graphs(device: torch.device) -> bool:
     return device.type == "cuda"
 
 
-DTYPES = (torch.float32, torch.bfloat16, torch.float16)
-"""What can be multiplied in."""
-
-
-def default_dtype(device: torch.device) -> torch.dtype:
-    """What ``DIMVIDA_DTYPE`` says; else bfloat16 where the hardware multiplies it natively, and float32 elsewhere.
-
-    Raises:
-        InputError: If the variable names no dtype.
-    """
-    if name := os.environ.get("DIMVIDA_DTYPE"):
-        named = {str(dtype).removeprefix("torch."): dtype for dtype in DTYPES}
-        if name not in named:
-            raise InputError(f"DIMVIDA_DTYPE={name}: choose from {', '.join(named)}")
-        return named[name]
-    if device.type == "cuda":
-        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float32
-    native = device.type == "cpu" and (torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
-    return torch.bfloat16 if native else torch.float32
-
-
 @dataclass(slots=True)
-class State:
+class EngineState:
     """A trajectory in progress, all of it on the device.
 
     Attributes:
         x, x0_prev: float32 [B, V, D].
         trajectory: Step table, known views, identities, seed.
-        mask: int64 [B], each row's entry in the time table.
-        time: Time table.
+        time: What the times of all evaluations add to each row.
         index, evaluation: int64 [1], the row of the step table and the number of the network evaluation.
     """
 
     x: Tensor
     x0_prev: Tensor
     trajectory: Trajectory
-    mask: Tensor
     time: TimeTable
     index: Tensor
     evaluation: Tensor
+
+    def key(self) -> tuple[object, ...]:
+        """What must be the same for two trajectories to be one graph with other inputs."""
+        return tuple(self.x.shape), tuple(self.time.rows.shape), self.trajectory.x0_clip
+
+    def inputs(self) -> list[Tensor]:
+        """What differs from one run of a graph to the next."""
+        given = self.trajectory
+        changing = [self.x, self.index, self.evaluation, *self.time.tensors()]
+        return [*changing, given.table, given.known, given.sample_ids, given.seed]
+
+    def copy(self) -> EngineState:
+        """The same in memory of its own."""
+        given = self.trajectory
+        tensors = {name: getattr(given, name).clone() for name in ("table", "known", "sample_ids", "seed")}
+        return EngineState(
+            self.x.clone(),
+            self.x0_prev.clone(),
+            dataclasses.replace(given, **tensors),
+            self.time.copy(),
+            self.index.clone(),
+            self.evaluation.clone(),
+        )
 
 
 class Engine:
     """Samples with one score network in one dtype on one device.
 
+    The network's weights are copied at the first ``run``; changed ones are noticed at the next.
+
     Args:
-        network: Its weights are copied at the first ``run``; changed ones are noticed at the next.
         dtype: Of the products and activations. Norms, time table and the state x are float32.
         largest_table: Bytes of time table above which only the current evaluation's part is held.
 
     Attributes:
         graphs: Whether a trajectory on CUDA is one graph. Without, kernels are launched one by one, and a profile can
             tell which operation launched what.
-        builds: How often ``plan``, ``buffers`` and ``graph`` were made anew.
+        builds: How often ``weights``, ``buffers`` and ``graph`` were made anew.
     """
 
-    def __init__(self, network: ScoreNetwork, dtype: torch.dtype, largest_table: int = LARGEST_TABLE) -> None:
+    def __init__(self, dtype: torch.dtype, largest_table: int = LARGEST_TABLE) -> None:
         self.dtype, self.largest_table = dtype, largest_table
-        self.width = network.width
         self.graphs = True
         self.builds: Counter[str] = Counter()
-        self._weights: Weights | None = None
+        self._weights: WeightsCopy | None = None
         self._lock = threading.Lock()
         self._pool = WorkspacePool()
 
@@ -108,14 +117,14 @@ class Engine:
         with plain_modes(x.device):
             weights, state = self._begin(network, x, table, trajectory)
             evaluates = tuple(row.evaluate for row in table.rows)
-            rows = len(state.x)
+            rows, fused = len(state.x), weights.fused
             with self._pool.workspace(x.device) as workspace:
-                if workspace.reserve(rows, weights.plan):
+                buffers, made = workspace.reserve(rows, fused, fused.allocate)
+                if made:
                     self._count("buffers")
-                buffers = workspace.buffers(rows)
 
-                def launch(state: State, evaluates: tuple[bool, ...]) -> None:
-                    self._steps(weights.plan, buffers, state, evaluates)
+                def launch(state: EngineState, evaluates: tuple[bool, ...]) -> None:
+                    launch_steps(fused, buffers, state, evaluates)
 
                 if has_graphs(x.device) and self.graphs and trajectory.noise is None:
                     if workspace.graphs.run(launch, state, evaluates):
@@ -128,40 +137,37 @@ class Engine:
 
     def _begin(
         self, network: ScoreNetwork, x: Tensor, table: StepTable, trajectory: Trajectory
-    ) -> tuple[Weights, State]:
+    ) -> tuple[WeightsCopy, EngineState]:
         """The weights as they are now, and the state at the start."""
         weights = self._weights
         if weights is not None:
             unchanged = weights.comparison(network)
-            state = self._state(weights.plan, x, table, trajectory)  # while a GPU still compares
+            state = self._state(weights.fused, x, table, trajectory)  # while a GPU still compares
             if unchanged():
                 return weights, state
         weights = self._renew(network, weights)
-        return weights, self._state(weights.plan, x, table, trajectory)
+        return weights, self._state(weights.fused, x, table, trajectory)
 
-    def _renew(self, network: ScoreNetwork, outdated: Weights | None) -> Weights:
+    def _renew(self, network: ScoreNetwork, outdated: WeightsCopy | None) -> WeightsCopy:
         """The network's present weights, copied unless another thread has done so meanwhile."""
         with self._lock:
             current = self._weights
             if current is None or current is outdated or not current.comparison(network)():
-                current = self._weights = Weights(network, self.dtype)
-                self.builds["plan"] += 1
+                current = self._weights = WeightsCopy(network, self.dtype)
+                self.builds["weights"] += 1
             return current
 
-    def _state(self, plan: NetworkPlan, x: Tensor, table: StepTable, trajectory: Trajectory) -> State:
+    def _state(self, fused: FusedScoreNetwork, x: Tensor, table: StepTable, trajectory: Trajectory) -> EngineState:
         times = torch.tensor([row.t for row in table.rows if row.evaluate], dtype=torch.float32, device="cpu")
-        if has_graphs(x.device) and trajectory.noise is None:
-            x, trajectory = padded(x, fixed_rows(len(x))), trajectory.padded(fixed_rows(len(x)))
-            held = self.largest_table // (4 * len(times) * len(plan.time.bias))
-            masks, mask = distinct_masks(trajectory.known, trajectory.known_on_host, held)
-        else:
-            masks, mask = torch.unique(trajectory.known, dim=0, return_inverse=True)
-        return State(
+        fixed_shapes = has_graphs(x.device) and trajectory.noise is None
+        if fixed_shapes:
+            rows = fixed_rows(len(x))
+            x, trajectory = padded(x, rows), trajectory.padded(rows)
+        return EngineState(
             x=x,
             x0_prev=torch.zeros_like(x),
             trajectory=trajectory,
-            mask=mask,
-            time=TimeTable(plan.time, (~masks).float(), upload(times, x.device), self.width, self.largest_table),
+            time=fused.condition(trajectory, times, self.largest_table, fixed_shapes),
             index=torch.zeros(1, dtype=torch.int64, device=x.device),
             evaluation=torch.zeros(1, dtype=torch.int64, device=x.device),
         )
@@ -170,97 +176,92 @@ class Engine:
         with self._lock:
             self.builds[name] += 1
 
-    def _steps(self, plan: NetworkPlan, buffers: Buffers, state: State, evaluates: tuple[bool, ...]) -> None:
-        """Launch all rows of the step table; True in ``evaluates`` where the network is asked."""
-        trajectory = state.trajectory
-        low = None if self.dtype == torch.float32 else buffers.low.view_as(state.x)
-        if low is not None:
-            low.copy_(state.x)
-        for i, evaluate in enumerate(evaluates):
-            if evaluate:
-                self._evaluate(plan, buffers, state)
-                state.evaluation += 1
-            ops.masked_step_(
-                state.x,
-                state.x0_prev,
-                buffers.out.view_as(state.x),
-                trajectory.known,
-                trajectory.table,
-                state.index,
-                trajectory.sample_ids,
-                trajectory.seed,
-                noise=None if trajectory.noise is None else trajectory.noise[i],
-                clip=trajectory.x0_clip,
-                low=low,
-            )
-            state.index += 1
 
-    def _evaluate(self, plan: NetworkPlan, buffers: Buffers, state: State) -> None:
-        """buffers.out <- network(x, tau)."""
-        width = self.width
-        conditioning = _Conditioning(state)
-        x = state.x.flatten(1) if self.dtype == torch.float32 else buffers.low
-        up, final = buffers.joined[:-1], buffers.joined[-1]
-        first = torch.mm(x, plan.input.t(), out=final[:, 2 * width :])
-        h = first
-        for i, block in enumerate(plan.down):
-            skipped = up[-1 - i][:, 2 * width :]  # read last by the block that is furthest up
-            conditioning.norms(block, buffers.normed, buffers.hidden, h)
-            torch.addmm(h, buffers.normed, block.last.t(), out=skipped)
-            last = i == len(plan.down) - 1
-            h = torch.mm(skipped, plan.down_linears[i].t(), out=up[0][:, width : 2 * width] if last else buffers.state)
-        for block in plan.mid:
-            conditioning.norms(block, buffers.normed, buffers.hidden, h)
-            h.addmm_(buffers.normed, block.last.t())
-        for i, block in enumerate((*plan.up, plan.final)):
-            joined = buffers.joined[i]
-            h, skipped = joined[:, width : 2 * width], joined[:, 2 * width :]
-            conditioning.norms(block, buffers.wide, buffers.hidden, h, skipped, joined[:, :width])
-            following = buffers.joined[i + 1][:, width : 2 * width] if joined is not final else buffers.state
-            torch.mm(joined, block.last.t(), out=following)
-        norm_silu(plan.output_norm, buffers.normed, buffers.state)
-        torch.addmm(plan.output_bias, buffers.normed, plan.output.t(), out=buffers.out)
-
-
-class _Conditioning:
-    """Gives the norms of one evaluation, block by block, their row of the time table."""
-
-    def __init__(self, state: State) -> None:
-        state.time.prepare(state.evaluation)
-        self.rows, self.mask = state.time.rows, state.mask
-        self.step = state.time.step(state.evaluation)
-        self.block = 0
-
-    def norms(
-        self,
-        block: Block,
-        normed: Tensor,
-        hidden: Tensor,
-        h: Tensor,
-        skipped: Tensor | None = None,
-        out: Tensor | None = None,
-    ) -> None:
-        """out (by default ``normed``) <- SiLU(norm2(linear1(SiLU(norm1([h, skipped]))) + time row))."""
-        norm_silu(block.norm1, normed, h, skipped)
-        torch.mm(normed, block.linear1.t(), out=hidden)
-        norm = block.norm2
-        ops.group_norm_silu_(
-            normed if out is None else out,
-            hidden,
-            norm.weight,
-            norm.bias,
-            norm.groups,
-            eps=norm.eps,
-            rows=self.rows[:, :, self.block],
-            mask=self.mask,
-            step=self.step,
+def launch_steps(
+    fused: FusedScoreNetwork, buffers: MLPBuffers, state: EngineState, evaluates: tuple[bool, ...]
+) -> None:
+    """Launch all rows of the step table; True in ``evaluates`` where the network is asked."""
+    given = state.trajectory
+    x_cast = None if buffers.x_cast.dtype == torch.float32 else buffers.x_cast.view_as(state.x)
+    if x_cast is not None:
+        x_cast.copy_(state.x)
+    for i, evaluate in enumerate(evaluates):
+        if evaluate:
+            fused.evaluate((state.x if x_cast is None else x_cast).flatten(1), state.time, state.evaluation, buffers)
+            state.evaluation += 1
+        ops.masked_step_(
+            state.x,
+            state.x0_prev,
+            buffers.model_output.view_as(state.x),
+            given.known,
+            given.table,
+            state.index,
+            given.sample_ids,
+            given.seed,
+            noise=None if given.noise is None else given.noise[i],
+            clip=given.x0_clip,
+            low=x_cast,
         )
-        self.block += 1
+        state.index += 1
 
 
-def norm_silu(norm: Norm, out: Tensor, left: Tensor, right: Tensor | None = None) -> None:
-    """out <- SiLU(norm([left, right] + what is pending))."""
-    ops.group_norm_silu_(out, left, norm.weight, norm.bias, norm.groups, eps=norm.eps, right=right, rows=norm.pending)
+class WeightsCopy:
+    """A copy of a network's weights in its fused form. Nobody writes it, so any number of trajectories may read it.
+
+    Whether the network has changed is told from the bits of its weights: version counters miss what is written through
+    ``.data``, under inference mode, or by an array that shares the memory.
+
+    Args:
+        network: What to copy.
+        dtype: Of the products.
+
+    Attributes:
+        fused: The fused form.
+    """
+
+    def __init__(self, network: ScoreNetwork, dtype: torch.dtype) -> None:
+        own = copy.deepcopy(network).requires_grad_(False)
+        for parameter in own.parameters():
+            parameter.grad = None
+        self.fused = FUSED_FORMS[type(network)](own, dtype)
+        # Here and not in the live weights, which another thread may be writing: what is compared is what is used.
+        tensors = _tensors(own)
+        self._kinds = _kinds(tensors)
+        self._kept = tensors if _on_cpu(tensors) else [_joined(tensors)]
+
+    def comparison(self, network: ScoreNetwork) -> Callable[[], bool]:
+        """Begin to compare the network's weights with these.
+
+        Returns:
+            Waits for the result: whether every bit is the same. On a GPU the comparison is only queued until then.
+        """
+        tensors = _tensors(network)
+        if _kinds(tensors) != self._kinds:
+            return lambda: False
+        if _on_cpu(tensors):
+            same = ops.native.same_bits(tensors, self._kept)
+            return lambda: same
+        equal = (_joined(tensors) == self._kept[0]).all()
+        return lambda: bool(equal)
+
+
+def _tensors(network: nn.Module) -> list[Tensor]:
+    # Detached: a weight that another thread replaces meanwhile stays in memory.
+    return [parameter.detach() for parameter in network.parameters()]
+
+
+def _kinds(tensors: list[Tensor]) -> list[tuple[torch.Size, torch.dtype, torch.device]]:
+    return [(tensor.shape, tensor.dtype, tensor.device) for tensor in tensors]
+
+
+def _on_cpu(tensors: list[Tensor]) -> bool:
+    return all(tensor.device.type == "cpu" for tensor in tensors)
+
+
+def _joined(tensors: list[Tensor]) -> Tensor:
+    """The bits of all weights in one tensor of integers."""
+    flat = torch.cat([tensor.reshape(-1).view(torch.uint8) for tensor in tensors])
+    return flat.view(torch.int64) if len(flat) % 8 == 0 else flat
 
 
 # Built on first use and kept as long as the network lives. A cache, not a setting: it changes no result.
@@ -274,7 +275,7 @@ def engine_of(network: ScoreNetwork, dtype: torch.dtype, device: torch.device) -
         engines = _ENGINES.setdefault(network, {})
         key = (dtype, device)
         if key not in engines:
-            engines[key] = Engine(network, dtype)
+            engines[key] = Engine(dtype)
         return engines[key]
 
 

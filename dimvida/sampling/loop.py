@@ -17,13 +17,10 @@ from dimvida.diffusion.solvers import step_table
 from dimvida.diffusion.step_table import StepTable
 from dimvida.errors import InputError, require_whole
 from dimvida.models.score_network import ScoreNetwork
-from dimvida.sampling.engine import DTYPES, default_dtype, engine_of
-from dimvida.sampling.modes import plain_modes
-from dimvida.sampling.noise import start_from_noise
-from dimvida.sampling.plan import computes_its_plan
-from dimvida.sampling.trajectory import Trajectory, upload
+from dimvida.sampling.backends import plain_modes, resolve_backend, resolve_dtype, upload
+from dimvida.sampling.engine import engine_of, has_fused_form
+from dimvida.sampling.trajectory import Trajectory, start_from_noise
 
-BACKENDS = ("auto", "eager", "fused")
 SEED_LIMIT = 2**63
 
 Network = Callable[[Tensor, Tensor], Tensor]
@@ -70,8 +67,9 @@ def sample(
         spacing: Spacing of the time grid, by default the solver's own.
         prediction: What the network predicts, ``noise`` (minus the noise, as in the paper) or ``velocity``, see
             ``dimvida.diffusion.prediction``.
-        dtype: What the engine multiplies in: float32, bfloat16 or float16; by default ``engine.default_dtype``, that is
-            bfloat16 where the hardware multiplies it natively, else float32. ``eager`` computes in float32 alone.
+        dtype: What the engine multiplies in: float32, bfloat16 or float16; by default ``backends.default_dtype``,
+            that is bfloat16 where the hardware multiplies it natively, else float32. ``eager`` computes in float32
+            alone.
 
     Returns:
         float32 [B, V, D]; known views bit for bit as given.
@@ -99,7 +97,7 @@ def sample(
         x = latents.float().clone(memory_format=torch.contiguous_format)
         if noise is None:
             x = start_from_noise(x, trajectory.known, trajectory.sample_ids, trajectory.seed)
-        if backend == "fused" and isinstance(score_network, ScoreNetwork) and computes_its_plan(score_network):
+        if backend == "fused" and has_fused_form(score_network):
             return engine_of(score_network, dtype, latents.device).run(score_network, x, table, trajectory)
         step = ops.reference.masked_step_ if backend == "eager" else ops.masked_step_
         return run_trajectory(in_float32(score_network), x, table, trajectory, step)
@@ -138,39 +136,6 @@ def run_trajectory(
         )
         index += 1
     return x
-
-
-def resolve_backend(backend: str, device: torch.device) -> str:
-    """``eager`` or ``fused``, whichever a backend's name means on a device.
-
-    Raises:
-        InputError: For an unknown backend, or ``fused`` where the native module does not serve the device.
-    """
-    if backend not in BACKENDS:
-        raise InputError(f"unknown backend {backend!r}: choose from {', '.join(BACKENDS)}")
-    native = ops.native_available(device.type)
-    if backend == "fused" and not native:
-        raise InputError(
-            f"backend 'fused' has no native kernels for {device.type}; run `dimvida doctor`, or use 'eager'"
-        )
-    return "eager" if backend == "eager" or not native else "fused"
-
-
-def resolve_dtype(dtype: torch.dtype | None, backend: str, device: torch.device) -> torch.dtype:
-    """What the network is computed in by a resolved backend: ``dtype``, or the best one where it is None.
-
-    Raises:
-        InputError: For a dtype that the backend does not offer.
-    """
-    if backend == "eager":
-        if dtype not in (None, torch.float32):
-            raise InputError(f"backend 'eager' computes in float32, not {str(dtype).removeprefix('torch.')}")
-        return torch.float32
-    if dtype is None:
-        return default_dtype(device)
-    if dtype not in DTYPES:
-        raise InputError(f"dtype {dtype!r}: choose from {', '.join(map(str, DTYPES))}")
-    return dtype
 
 
 def require_seed(seed: int) -> int:

@@ -15,12 +15,18 @@ from dimvida.diffusion.schedule import VPSchedule
 from dimvida.diffusion.solvers import step_table
 from dimvida.errors import InputError
 from dimvida.models.checkpoint import Checkpoint, load_checkpoint
-from dimvida.sampling.coding import decode_in_parts, encode_in_parts
-from dimvida.sampling.finite import finite_rows, require_made, require_rows
-from dimvida.sampling.given import arrange, require_pixels, require_tensor
+from dimvida.sampling.backends import in_plain_modes, upload
+from dimvida.sampling.images import (
+    arrange,
+    decode_in_parts,
+    encode_in_parts,
+    finite_rows,
+    require_made,
+    require_pixels,
+    require_rows,
+    require_tensor,
+)
 from dimvida.sampling.loop import sample
-from dimvida.sampling.modes import in_plain_modes
-from dimvida.sampling.trajectory import upload
 
 
 class MultiViewModel(nn.Module):

@@ -1,59 +1,115 @@
-"""Memory that one trajectory at a time works in, and how concurrent ones come by theirs."""
+"""Memory that one trajectory at a time works in, graphs that point to it, and how concurrent ones come by theirs.
+
+A CUDA graph holds a whole trajectory: it is launched once, and nothing in it allocates or waits.
+"""
 
 from __future__ import annotations
 
-import dataclasses
 import threading
-from collections.abc import Iterator
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from typing import Protocol, TypeVar
 
 import torch
 from torch import Tensor
 
-from dimvida.sampling.cuda_graph import GraphCache
-from dimvida.sampling.plan import NetworkPlan
-
 SPARE = 4
 """Workspaces that are kept although there never were as many trajectories at once: for callers of several streams."""
 
+KEPT = 4
+"""Graphs kept at a time: a full batch and a last, smaller one, with room for another solver."""
 
-@dataclass(frozen=True, slots=True)
-class Buffers:
-    """Activations of a batch. Those that are multiplied together lie side by side, so nothing is concatenated.
+# Of the whole process, as torch asks: one capture at a time.
+_CAPTURE = threading.Lock()
 
-    Attributes:
-        joined: [B, 3 W] of each block on a concatenation: its second norm's output, h and the skipped state.
-        wide, normed: [B, 2 W] and [B, W], output of norms.
-        hidden: [B, W], result of a block's first projection.
-        state: [B, W], h where it is not in ``joined``.
-        low: [B, V D], the state x in the dtype of the products.
-        out: [B, V D], output of the network.
+
+def capture(
+    work: Callable[[], object], stream: torch.cuda.Stream, warm_up: Callable[[], object] | None = None
+) -> torch.cuda.CUDAGraph:
+    """A CUDA graph of what ``work`` launches on the current device.
+
+    Args:
+        work: Launches without waiting, into memory that outlives the graph.
+        stream: What it is captured on, a stream of the current device.
+        warm_up: Runs first, by default ``work`` itself: libraries initialise and allocate their workspaces at the first
+            call, which no graph may hold.
     """
+    with _CAPTURE:
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(stream):
+            (warm_up or work)()
+        torch.cuda.current_stream().wait_stream(stream)
+        graph = torch.cuda.CUDAGraph()
+        # Other threads may wait for events and copy meanwhile: the strict mode would end the capture for it.
+        with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
+            work()
+    return graph
 
-    joined: tuple[Tensor, ...]
-    wide: Tensor
-    normed: Tensor
-    hidden: Tensor
-    state: Tensor
-    low: Tensor
-    out: Tensor
 
-    @classmethod
-    def allocate(cls, batch: int, plan: NetworkPlan) -> Buffers:
-        """Uninitialised buffers for ``batch`` rows."""
-        width, size = plan.input.shape
+class Capturable(Protocol):
+    """A trajectory in progress that a graph can hold."""
 
-        def new(columns: int) -> Tensor:
-            return plan.input.new_empty(batch, columns)
+    x: Tensor
 
-        joined = tuple(new(3 * width) for _ in (*plan.up, plan.final))
-        return cls(joined, new(2 * width), new(width), new(width), new(width), new(size), new(size))
+    def key(self) -> tuple[object, ...]:
+        """What must be the same for two of them to be one graph with other inputs."""
 
-    def first(self, batch: int) -> Buffers:
+    def inputs(self) -> Sequence[Tensor]:
+        """What differs from one run of a graph to the next."""
+
+    def copy(self) -> Capturable:
+        """The same in memory of its own."""
+
+
+State = TypeVar("State", bound=Capturable)
+
+
+class GraphCache:
+    """Captured trajectories by everything that is fixed in them: shapes, the pattern of evaluations and the clamp."""
+
+    def __init__(self) -> None:
+        self._graphs: OrderedDict[tuple[object, ...], tuple[torch.cuda.CUDAGraph, Capturable]] = OrderedDict()
+        self._stream: torch.cuda.Stream | None = None
+
+    def clear(self) -> None:
+        """Forget all graphs, because what they point to is about to go."""
+        self._graphs.clear()
+
+    def run(self, launch: Callable[[State, tuple[bool, ...]], None], state: State, evaluates: tuple[bool, ...]) -> bool:
+        """``launch(state, evaluates)`` as a graph, and whether it had to be captured; the result is in state.x."""
+        key = (*state.key(), evaluates)
+        with torch.cuda.device(state.x.device):
+            captured = key not in self._graphs
+            if captured:
+                if self._stream is None:
+                    # torch's own is one for the process, on the device that happened to capture first.
+                    self._stream = torch.cuda.Stream(state.x.device)
+                held = state.copy()
+                graph = capture(lambda: launch(held, evaluates), self._stream, lambda: launch(held, evaluates[:1]))
+                self._graphs[key] = graph, held
+            self._graphs.move_to_end(key)
+            while len(self._graphs) > KEPT:
+                self._graphs.popitem(last=False)
+            graph, held = self._graphs[key]
+            for ours, theirs in zip(held.inputs(), state.inputs(), strict=True):
+                ours.copy_(theirs)
+            graph.replay()
+            state.x.copy_(held.x)
+        return captured
+
+
+class Buffers(Protocol):
+    """Preallocated memory for the evaluations of a network."""
+
+    def __len__(self) -> int:
+        """Rows that it has."""
+
+    def first(self, rows: int) -> Buffers:
         """The same memory for a smaller batch."""
-        joined, *others = (getattr(self, field.name) for field in dataclasses.fields(self))
-        return Buffers(tuple(tensor[:batch] for tensor in joined), *(tensor[:batch] for tensor in others))
+
+
+Memory = TypeVar("Memory", bound=Buffers)
 
 
 class Workspace:
@@ -69,24 +125,28 @@ class Workspace:
     def __init__(self, stream: int | None) -> None:
         self.stream = stream
         self.graphs = GraphCache()
-        self._plan: NetworkPlan | None = None
+        self._weights: object = None
         self._buffers: Buffers | None = None
 
-    def reserve(self, batch: int, plan: NetworkPlan) -> bool:
-        """Make it fit for ``batch`` rows of a plan. True where buffers had to be made."""
-        grows = self._buffers is None or batch > len(self._buffers.out)
-        if grows or plan is not self._plan:
-            self.graphs.clear()  # they hold the addresses of buffers and weights
+    def reserve(self, rows: int, weights: object, allocate: Callable[[int], Memory]) -> tuple[Memory, bool]:
+        """Buffers for a batch.
+
+        Args:
+            rows: Of the batch.
+            weights: What is multiplied with, whose addresses graphs hold like those of buffers.
+            allocate: Makes buffers for a number of rows.
+
+        Returns:
+            Buffers of exactly so many rows, and whether they had to be made.
+        """
+        grows = self._buffers is None or rows > len(self._buffers)
+        if grows or weights is not self._weights:
+            self.graphs.clear()
         if grows:
             self._buffers = None  # first, so that old and new ones are never there at once
-            self._buffers = Buffers.allocate(batch, plan)
-        self._plan = plan
-        return grows
-
-    def buffers(self, batch: int) -> Buffers:
-        """The first rows of what was reserved."""
-        assert self._buffers is not None
-        return self._buffers.first(batch)
+            self._buffers = allocate(rows)
+        self._weights = weights
+        return self._buffers.first(rows), grows
 
 
 class WorkspacePool:

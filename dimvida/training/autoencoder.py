@@ -10,7 +10,7 @@ from torch.nn.functional import avg_pool2d
 from torchvision.transforms import v2
 
 from dimvida.models.autoencoder import Autoencoder
-from dimvida.sampling.engine import default_dtype
+from dimvida.sampling.backends import default_dtype
 from dimvida.training.objective import Items
 from dimvida.training.ranks import Ranks, Share
 from dimvida.training.seeds import derived_generator, derived_seed, seeded

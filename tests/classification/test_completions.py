@@ -11,7 +11,7 @@ from trainings import StopAfter
 
 import dimvida
 from dimvida.classification.completions import Completions, Sampler
-from dimvida.sampling.noise import sample_id_tensor
+from dimvida.sampling.trajectory import sample_id_tensor
 from dimvida.training.control import Interrupt, Stopped, unwatched
 
 SAMPLER = Sampler("sde-dpmpp-2m", 2, 7, "eager", "float32", 4)

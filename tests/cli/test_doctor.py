@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from dimvida import __version__, ops
 from dimvida.cli import doctor
 from dimvida.cli.app import app
-from dimvida.sampling.engine import default_dtype
+from dimvida.sampling.backends import default_dtype
 
 
 @pytest.fixture(scope="module")

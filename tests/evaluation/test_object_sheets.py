@@ -15,7 +15,7 @@ from dimvida.evaluation.metrics import build_metrics
 from dimvida.evaluation.object_sheets import draw_sheets, rank_objects
 from dimvida.evaluation.protocol import evaluate_model
 from dimvida.sampling.multiview import load
-from dimvida.sampling.noise import sample_id_tensor
+from dimvida.sampling.trajectory import sample_id_tensor
 
 MEANS = torch.tensor([5.0, 1.0, 4.0, 2.0, 3.0, 0.0], dtype=torch.float64)
 

@@ -17,7 +17,7 @@ from dimvida.evaluation.networks import Judge
 from dimvida.evaluation.protocol import Evaluation, evaluate_model, rank_metric, work
 from dimvida.evaluation.scores import Scorer, study_true_views
 from dimvida.sampling.multiview import MultiViewModel, load
-from dimvida.sampling.noise import sample_id_tensor
+from dimvida.sampling.trajectory import sample_id_tensor
 
 IDS = ("chair/a", "chair/b", "table/c")
 LABELS = torch.tensor([0, 0, 1])

@@ -17,7 +17,7 @@ from dimvida.evaluation.protocol import Evaluation, evaluate_model
 from dimvida.evaluation.solver_plot import plot_quality
 from dimvida.evaluation.solver_quality import QualityBench, reconstruction
 from dimvida.sampling.multiview import MultiViewModel, load
-from dimvida.sampling.noise import sample_id_tensor
+from dimvida.sampling.trajectory import sample_id_tensor
 
 IDS = ("chair/a", "chair/b", "table/c")
 

@@ -21,7 +21,7 @@ from dimvida.generation.report import GenerationReport
 from dimvida.generation.run import Generation
 from dimvida.generation.settings import resolve_settings
 from dimvida.sampling.multiview import MultiViewModel, load
-from dimvida.sampling.noise import sample_id
+from dimvida.sampling.trajectory import sample_id
 
 VIEWS = ("front", "right", "back", "left")
 

@@ -9,7 +9,7 @@ import torch
 
 from dimvida.errors import InputError
 from dimvida.generation.settings import GenerationSettings, resolve_settings
-from dimvida.sampling.engine import default_dtype
+from dimvida.sampling.backends import default_dtype
 from dimvida.sampling.multiview import MultiViewModel, load
 
 

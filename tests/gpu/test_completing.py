@@ -13,8 +13,8 @@ from dimvida.errors import NotFinite
 from dimvida.generation.auto_batch import largest_batch
 from dimvida.generation.settings import resolve_settings
 from dimvida.generation.times import StageTimes
-from dimvida.sampling import coding
-from dimvida.sampling.finite import require_made
+from dimvida.sampling import images as images_module
+from dimvida.sampling.images import require_made
 from dimvida.sampling.multiview import MultiViewModel, load
 
 VIEWS = torch.randint(0, 256, (9, 4, 3, 16, 16), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
@@ -34,7 +34,7 @@ def difference(a: torch.Tensor, b: torch.Tensor) -> int:
 
 def test_parts_give_what_one_part_gives(model, monkeypatch):
     expected = model.generate(VIEWS, KNOWN, **FLOAT32)
-    monkeypatch.setattr(coding, "GPU_IMAGES", 2)
+    monkeypatch.setattr(images_module, "GPU_IMAGES", 2)
     assert difference(model.generate(VIEWS, KNOWN, **FLOAT32), expected) <= 1
 
 

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from dimvida import ops
 from dimvida.diffusion.solvers import SOLVERS, step_table
 from dimvida.sampling import sample
-from dimvida.sampling.cuda_graph import KEPT
 from dimvida.sampling.engine import engine_of
-from dimvida.sampling.noise import start_from_noise
+from dimvida.sampling.trajectory import start_from_noise
+from dimvida.sampling.workspace import KEPT
 
 FLOAT32 = {"backend": "fused", "dtype": torch.float32}
 CLOSE = {"rtol": 1e-4, "atol": 1e-4}
@@ -134,17 +134,17 @@ def test_what_changes_is_built_anew_and_nothing_else(device, make_network, make_
         sample(network, latents[:rows], known[:rows], **{"steps": 4, **FLOAT32, **options})
         return dict(engine_of(network, torch.float32, device).builds)
 
-    assert builds(20) == {"plan": 1, "buffers": 1, "graph": 1}
-    assert builds(20, seed=9, solver="ddim") == {"plan": 1, "buffers": 1, "graph": 1}
-    assert builds(19) == {"plan": 1, "buffers": 1, "graph": 1}
-    assert builds(7) == {"plan": 1, "buffers": 1, "graph": 2}
-    assert builds(20) == {"plan": 1, "buffers": 1, "graph": 2}
-    assert builds(20, steps=5) == {"plan": 1, "buffers": 1, "graph": 3}
-    assert builds(40) == {"plan": 1, "buffers": 2, "graph": 4}
+    assert builds(20) == {"weights": 1, "buffers": 1, "graph": 1}
+    assert builds(20, seed=9, solver="ddim") == {"weights": 1, "buffers": 1, "graph": 1}
+    assert builds(19) == {"weights": 1, "buffers": 1, "graph": 1}
+    assert builds(7) == {"weights": 1, "buffers": 1, "graph": 2}
+    assert builds(20) == {"weights": 1, "buffers": 1, "graph": 2}
+    assert builds(20, steps=5) == {"weights": 1, "buffers": 1, "graph": 3}
+    assert builds(40) == {"weights": 1, "buffers": 2, "graph": 4}
     network.input.weight.mul_(1.5)
-    assert builds(40) == {"plan": 2, "buffers": 2, "graph": 5}
+    assert builds(40) == {"weights": 2, "buffers": 2, "graph": 5}
     network.input.weight.data.mul_(1.5)
-    assert builds(40) == {"plan": 3, "buffers": 2, "graph": 6}
+    assert builds(40) == {"weights": 3, "buffers": 2, "graph": 6}
 
 
 def test_batches_of_a_run_are_one_graph_whatever_they_lack(device, make_network, make_inputs):

@@ -18,14 +18,14 @@ from dimvida.diffusion.solvers import SOLVERS, step_table
 from dimvida.diffusion.step_table import StepRow, StepTable
 from dimvida.errors import InputError
 from dimvida.models import ScoreNetwork
+from dimvida.sampling import engine as engine_module
 from dimvida.sampling import sample
-from dimvida.sampling import weights as weights_module
-from dimvida.sampling.engine import Engine, default_dtype, engine_of
+from dimvida.sampling.backends import default_dtype
+from dimvida.sampling.engine import Engine, WeightsCopy, engine_of
+from dimvida.sampling.fused_evaluation import TimeTable
+from dimvida.sampling.fused_weights import fuse_weights
 from dimvida.sampling.loop import run_trajectory
-from dimvida.sampling.plan import plan_network
-from dimvida.sampling.time_table import TimeTable
 from dimvida.sampling.trajectory import Trajectory
-from dimvida.sampling.weights import Weights
 
 CPU = torch.device("cpu")
 
@@ -47,7 +47,7 @@ def test_one_step_equals_the_eager_one(data):
     t = data.draw(st.floats(0.2, 1.0))
     table = StepTable((StepRow(t, sigma=0.8, m=0.6, a=0.9, b=0.2, c=0.0, d=0.3),))
     trajectory = Trajectory(table.tensor(), known, torch.arange(rows), torch.tensor([1]), None, 4.0)
-    fused = Engine(network, torch.float32).run(network, latents.clone(), table, trajectory)
+    fused = Engine(torch.float32).run(network, latents.clone(), table, trajectory)
     with torch.no_grad():
         eager = run_trajectory(network, latents.clone(), table, trajectory, ops.reference.masked_step_)
     torch.testing.assert_close(fused, eager, rtol=1e-5, atol=1e-5)
@@ -118,34 +118,34 @@ def run(engine: Engine, network: ScoreNetwork, rows: int, solver: str = "euler-m
 
 def test_only_what_changed_is_rebuilt():
     network = random_network()
-    engine = Engine(network, torch.float32)
+    engine = Engine(torch.float32)
     first = run(engine, network, 8)
     for rows, solver in ((8, "ddim"), (3, "ddim"), (8, "euler-maruyama")):
         again = run(engine, network, rows, solver)
     assert torch.equal(again, first)
-    assert engine.builds == {"plan": 1, "buffers": 1}
+    assert engine.builds == {"weights": 1, "buffers": 1}
     run(engine, network, 9)
-    assert engine.builds == {"plan": 1, "buffers": 2}
+    assert engine.builds == {"weights": 1, "buffers": 2}
 
 
 def test_new_weights_are_noticed():
     network, other = random_network(), random_network(seed=1)
-    engine = Engine(network, torch.float32)
+    engine = Engine(torch.float32)
     before = run(engine, network, 4)
     network.load_state_dict(other.state_dict())
     loaded = run(engine, network, 4)
-    assert torch.equal(loaded, run(Engine(other, torch.float32), other, 4)) and not torch.equal(loaded, before)
+    assert torch.equal(loaded, run(Engine(torch.float32), other, 4)) and not torch.equal(loaded, before)
     with torch.no_grad():
         network.mid_blocks[0].norm1.bias.add_(0.5)
     assert not torch.equal(run(engine, network, 4), loaded)
     network.output.weight = torch.nn.Parameter(torch.zeros_like(network.output.weight))
     run(engine, network, 4)
-    assert engine.builds["plan"] == 4
+    assert engine.builds["weights"] == 4
 
 
 def test_an_optimiser_step_is_noticed():
     network = random_network()
-    engine = Engine(network, torch.float32)
+    engine = Engine(torch.float32)
     before = run(engine, network, 4)
     optimizer = torch.optim.Adam(network.parameters(), lr=0.01, fused=True)
     network(torch.randn(4, 4, 6), torch.rand(4, 4)).square().sum().backward()
@@ -200,14 +200,14 @@ CHANGES = [
 def test_changes_without_a_version_counter_are_noticed(change, inference: bool, dtype: torch.dtype):
     with torch.inference_mode(inference):
         network, twin = random_network(), random_network()
-        engine = Engine(network, dtype)
+        engine = Engine(dtype)
         before = run(engine, network, 4)
-        assert torch.equal(run(engine, network, 4), before) and engine.builds["plan"] == 1
+        assert torch.equal(run(engine, network, 4), before) and engine.builds["weights"] == 1
         change(network)
         change(twin)
         after = run(engine, network, 4)
-        assert engine.builds["plan"] == 2
-        assert torch.equal(after, run(Engine(twin, dtype), twin, 4))
+        assert engine.builds["weights"] == 2
+        assert torch.equal(after, run(Engine(dtype), twin, 4))
         if change is not one_bit:
             assert not torch.equal(after, before)
 
@@ -215,12 +215,12 @@ def test_changes_without_a_version_counter_are_noticed(change, inference: bool, 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("change", CHANGES)
 def test_the_comparison_of_a_gpu_notices_the_same(change, dtype: torch.dtype, monkeypatch):
-    monkeypatch.setattr(weights_module, "_on_cpu", lambda tensors: False)
+    monkeypatch.setattr(engine_module, "_on_cpu", lambda tensors: False)
     for odd in (False, True):  # 8 bytes at a time, and a number of bytes that allows no more than one
         network = random_network()
         if odd:
             network.output_norm.register_parameter("unused", torch.nn.Parameter(torch.zeros(3, dtype=torch.float16)))
-        weights = Weights(network, dtype)
+        weights = WeightsCopy(network, dtype)
         assert weights.comparison(network)()
         change(network)
         assert not weights.comparison(network)()
@@ -228,24 +228,24 @@ def test_the_comparison_of_a_gpu_notices_the_same(change, dtype: torch.dtype, mo
 
 def test_weights_of_other_kinds_are_noticed():
     network = random_network()
-    engine = Engine(network, torch.float32)
+    engine = Engine(torch.float32)
     run(engine, network, 4)
     network.input.weight.data = network.input.weight.data.t().contiguous().t()  # the same numbers
     run(engine, network, 4)
-    assert engine.builds["plan"] == 1
+    assert engine.builds["weights"] == 1
     for number, dtype in enumerate((torch.bfloat16, torch.float64, torch.float16), 2):
         network.to(dtype)
-        assert torch.equal(run(engine, network, 4), run(Engine(network, torch.float32), network, 4))
-        assert engine.builds["plan"] == number
+        assert torch.equal(run(engine, network, 4), run(Engine(torch.float32), network, 4))
+        assert engine.builds["weights"] == number
 
 
 def test_the_engine_keeps_its_own_copy_of_what_it_multiplies():
     network = random_network()
-    weights = Weights(network, torch.float32)
-    before = weights.plan.input.clone()
+    weights = WeightsCopy(network, torch.float32)
+    before = weights.fused.weights.input.clone()
     assert weights.comparison(network)()
     network.input.weight.data.zero_()
-    assert torch.equal(weights.plan.input, before) and not weights.comparison(network)()
+    assert torch.equal(weights.fused.weights.input, before) and not weights.comparison(network)()
 
 
 def test_bits_are_compared_and_not_numbers():
@@ -261,7 +261,7 @@ def test_bits_are_compared_and_not_numbers():
 
 def test_a_time_table_too_large_to_hold_is_made_step_by_step():
     network = random_network(24, 2)
-    whole, stepwise = Engine(network, torch.float32), Engine(network, torch.float32, largest_table=0)
+    whole, stepwise = Engine(torch.float32), Engine(torch.float32, largest_table=0)
     for solver in ("euler-maruyama", "repaint"):
         torch.testing.assert_close(run(stepwise, network, 6, solver), run(whole, network, 6, solver))
 
@@ -269,7 +269,8 @@ def test_a_time_table_too_large_to_hold_is_made_step_by_step():
 def test_the_time_table_holds_what_the_blocks_add():
     network = random_network()
     missing, times = torch.tensor([[0.0, 1, 1, 1], [1, 0, 0, 1]]), torch.tensor([1.0, 0.6, 0.1])
-    table = TimeTable(plan_network(network, torch.float32).time, missing, times, network.width, 2**20)
+    weights = fuse_weights(network, torch.float32).time
+    table = TimeTable(weights, missing, torch.tensor([1, 0]), times, network.width, 2**20)
     c = network.time_embedding(missing[1] * times[2])
     block = network.up_blocks[0]
     expected = block.time(torch.nn.functional.silu(c)) + block.linear1.bias
@@ -341,5 +342,5 @@ def test_an_engine_lives_as_long_as_its_network():
 def test_the_callers_randomness_is_left_alone():
     network = random_network()
     before = torch.random.get_rng_state()
-    run(Engine(network, torch.float32), network, 3)
+    run(Engine(torch.float32), network, 3)
     assert torch.equal(torch.random.get_rng_state(), before)

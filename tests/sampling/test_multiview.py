@@ -15,7 +15,7 @@ from dimvida.errors import InputError
 from dimvida.models.checkpoint import Checkpoint, CheckpointConfig, load_checkpoint
 from dimvida.models.config import AutoencoderConfig, ScoreConfig
 from dimvida.sampling.multiview import MultiViewModel
-from dimvida.sampling.noise import sample_id_tensor
+from dimvida.sampling.trajectory import sample_id_tensor
 
 
 @pytest.fixture(scope="module")

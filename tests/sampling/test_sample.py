@@ -16,7 +16,7 @@ from dimvida.diffusion.solvers import SOLVERS, STEPS_LIMIT, step_table
 from dimvida.errors import InputError
 from dimvida.models import ScoreNetwork
 from dimvida.sampling import sample
-from dimvida.sampling.noise import sample_id, sample_id_tensor
+from dimvida.sampling.trajectory import sample_id, sample_id_tensor
 
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
 BACKENDS = ["eager", "fused"]

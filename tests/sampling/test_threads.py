@@ -94,7 +94,7 @@ def test_many_threads_from_the_first_call_on():
         for seed, results in enumerate(pool.map(work, seeds)):
             assert all(torch.equal(result, expected[seed]) for result in results)
     builds = engine_of(network, torch.float32, CPU).builds
-    assert builds["plan"] == 1 and builds["buffers"] <= len(seeds)
+    assert builds["weights"] == 1 and builds["buffers"] <= len(seeds)
 
 
 def test_a_failed_trajectory_spoils_none_after_it(monkeypatch):

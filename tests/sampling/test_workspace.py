@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import threading
 from contextlib import contextmanager, nullcontext
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -14,10 +15,11 @@ from score_networks import random_inputs, random_network
 from torch import Tensor
 
 from dimvida.models import ScoreNetwork
-from dimvida.sampling import cuda_graph, sample
 from dimvida.sampling import engine as engine_module
-from dimvida.sampling.cuda_graph import KEPT
-from dimvida.sampling.engine import engine_of
+from dimvida.sampling import sample
+from dimvida.sampling import workspace as workspace_module
+from dimvida.sampling.engine import EngineState, engine_of
+from dimvida.sampling.workspace import KEPT
 
 CPU = torch.device("cpu")
 CLOSE = {"rtol": 1e-5, "atol": 1e-5}
@@ -25,25 +27,24 @@ CLOSE = {"rtol": 1e-5, "atol": 1e-5}
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
-class Replayed:
-    """A graph whose replay launches again, into the memory that was captured."""
-
-    def __init__(self, launch, held, evaluates) -> None:
-        self.replay = lambda: launch(held, evaluates)
-
-
 @pytest.fixture
 def graphs(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
     """The engine takes the CPU for a device with graphs. Lists the shape of every capture."""
     captured = []
 
-    def capture(launch, held, evaluates, stream):
-        captured.append(tuple(held.x.shape))
+    def copy(state: EngineState) -> EngineState:
+        captured.append(tuple(state.x.shape))
+        held = real_copy(state)
         held.x.fill_(torch.nan)  # nothing of the first batch may be needed
-        return Replayed(launch, held, evaluates), held
+        return held
 
+    def capture(work, stream, warm_up):
+        return SimpleNamespace(replay=work)  # launches again, into the memory that was captured
+
+    real_copy = EngineState.copy
+    monkeypatch.setattr(EngineState, "copy", copy)
     monkeypatch.setattr(engine_module, "has_graphs", lambda device: True)
-    monkeypatch.setattr(cuda_graph, "capture", capture)
+    monkeypatch.setattr(workspace_module, "capture", capture)
     monkeypatch.setattr(torch.cuda, "device", lambda device: nullcontext())
     monkeypatch.setattr(torch.cuda, "Stream", lambda device: device)
     return captured
@@ -161,7 +162,7 @@ def test_how_a_graph_is_captured(monkeypatch):
 
     @contextmanager
     def graph(graph: Graph, *, stream: Stream, capture_error_mode: str):
-        assert cuda_graph._CAPTURE.locked()  # one at a time in the process
+        assert workspace_module._CAPTURE.locked()  # one at a time in the process
         log.append((type(graph), stream.name, capture_error_mode))
         yield
         log.append("captured")
@@ -170,17 +171,16 @@ def test_how_a_graph_is_captured(monkeypatch):
     monkeypatch.setattr(torch.cuda, "stream", on)
     monkeypatch.setattr(torch.cuda, "CUDAGraph", Graph)
     monkeypatch.setattr(torch.cuda, "graph", graph)
-    held = object()
-    made, memory = cuda_graph.capture(lambda state, rows: log.append((state, rows)), held, (True, False), Stream("own"))
-    assert isinstance(made, Graph) and memory is held
+    made = workspace_module.capture(lambda: log.append("work"), Stream("own"), lambda: log.append("warm-up"))
+    assert isinstance(made, Graph)
     assert log == [
         "own waits for caller's",
         "on own",
-        (held, (True,)),  # one step, so that libraries allocate what they need before
+        "warm-up",  # so that libraries allocate what they need before
         "off",
         "caller's waits for own",
         (Graph, "own", "thread_local"),
-        (held, (True, False)),
+        "work",
         "captured",
     ]
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from dimvida.diffusion.solvers import SOLVERS
 from dimvida.models import ScoreNetwork
 from dimvida.sampling import sample
-from dimvida.sampling.modes import plain_modes
+from dimvida.sampling.backends import plain_modes
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
