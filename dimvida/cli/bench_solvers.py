@@ -54,9 +54,9 @@ def solvers(
 
     from dimvida.bench import machine
     from dimvida.diffusion.solvers import SOLVERS, step_table
+    from dimvida.evaluation.protocol import view_subsets
     from dimvida.evaluation.solver_plot import plot_quality
     from dimvida.evaluation.solver_quality import REFERENCE_SOLVER, REFERENCE_STEPS, QualityBench, reconstruction
-    from dimvida.evaluation.views import subsets
     from dimvida.generation.settings import resolve_settings
     from dimvida.sampling.multiview import load
 
@@ -69,7 +69,7 @@ def solvers(
     settings = resolve_settings(model, seed=seed, batch=batch, backend=backend, dtype=dtype)
     views = len(model.view_names)
     numbers = numbers or tuple(range(1, min(MOST_KNOWN + 1, views)))
-    trajectories = sum(len(subsets(views, count)) for count in numbers)
+    trajectories = sum(len(view_subsets(views, count)) for count in numbers)
     objects, bad = read_objects(source, model, limit)
     ceiling, ceiling_distance = reconstruction(model, objects.images, batch)
     result: dict[str, Any] = {

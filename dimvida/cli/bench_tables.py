@@ -11,8 +11,8 @@ from dimvida.results.metrics import significant
 if TYPE_CHECKING:
     from dimvida.bench.end_to_end import Stage
     from dimvida.bench.sampling import ArmResult, BatchResult
+    from dimvida.evaluation.estimates import Estimate
     from dimvida.evaluation.solver_quality import Quality
-    from dimvida.evaluation.views import Score
 
 OPERATIONS = 12  # the costliest; the file has all
 KEEP = {"break_on_hyphens": False, "break_long_words": False}  # names and addresses stay whole
@@ -132,7 +132,7 @@ def quality_line(quality: Quality, name: str | None = None) -> str:
     return f"{start} {significant(quality.distance_true):>9} {distance:>9}".rstrip()
 
 
-def _score(score: Score) -> str:
+def _score(score: Estimate) -> str:
     return f"{score.mean:.2f} {plus_minus()} {score.standard_error:.2f}"
 
 

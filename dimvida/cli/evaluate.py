@@ -81,20 +81,21 @@ def evaluate(
             raise InputError(f"--by {name}: choose from {', '.join(BREAKDOWNS)}")
     require_writable("--json", json_)
 
-    from dimvida.evaluation.metrics import METRICS, build_metrics, check_names
+    from dimvida.evaluation.metrics import build_metrics, check_names
     from dimvida.evaluation.object_sheets import draw_sheets
     from dimvida.evaluation.objects import complete_objects, unfamiliar
-    from dimvida.evaluation.protocol import evaluate_model, rank_metric, work
+    from dimvida.evaluation.protocol import evaluate_model, progress_total, rank_metric
     from dimvida.evaluation.result_folder import require_free, scores_to_dict, write_evaluation
     from dimvida.evaluation.weights import INCEPTION, SQUEEZENET, require_given
     from dimvida.generation.settings import resolve_settings
     from dimvida.models.classifier_checkpoint import load_classifier
     from dimvida.models.classifiers import require_known
+    from dimvida.results.metrics import METRICS
     from dimvida.sampling.multiview import load
 
     # What is quickly told comes first: options, places, given files, which views there are; then the pictures, and
     # only then the weights that have to be downloaded.
-    wanted = parse_names("--metrics", metrics) or METRICS
+    wanted = parse_names("--metrics", metrics) or tuple(METRICS)
     check_names(wanted)
     if out is not None:
         require_free(out, overwrite=overwrite)
@@ -107,7 +108,7 @@ def evaluate(
     sampling = {name: getattr(settings, name) for name in ("steps", "solver", "seed", "backend")}
     sampling["dtype"] = settings.torch_dtype
     counts = numbers or tuple(range(1, len(views)))
-    total = work(1, len(views), counts, subsets)  # also refuses counts that do not fit
+    total = progress_total(1, len(views), counts, subsets)  # also refuses counts that do not fit
     complete = complete_objects(source, views)
     require_given(SQUEEZENET, lpips_weights)
     require_given(INCEPTION, inception_weights)

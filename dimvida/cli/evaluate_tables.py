@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from dimvida.evaluation.estimates import Estimate
-    from dimvida.evaluation.protocol import Evaluation, KnownScores
+    from dimvida.evaluation.protocol import KnownCountScores, ModelEvaluation
     from dimvida.evaluation.scores import Scores
     from dimvida.models.classifiers import ImageClassifier
 
@@ -46,7 +46,7 @@ def judge_to_dict(judge: ImageClassifier) -> dict[str, Any]:
     return {"name": config.name, "classes": list(config.classes), "image_size": config.image_size or None}
 
 
-def print_scores(evaluation: Evaluation) -> None:
+def print_scores(evaluation: ModelEvaluation) -> None:
     """The scores by number of known views, with the ceiling and what is known of the true views."""
     measured = evaluation.reconstruction
     title = f"mean over views {plus_minus()} half of the 95 % interval"
@@ -64,7 +64,7 @@ def print_scores(evaluation: Evaluation) -> None:
         console().print(table)
 
 
-def print_views(evaluation: Evaluation, view_names: Sequence[str]) -> None:
+def print_views(evaluation: ModelEvaluation, view_names: Sequence[str]) -> None:
     """The scores of every view by itself."""
     rows = [
         (entry.known, name, scores)
@@ -74,7 +74,7 @@ def print_views(evaluation: Evaluation, view_names: Sequence[str]) -> None:
     _print_breakdown("view", rows)
 
 
-def print_classes(evaluation: Evaluation, classes: Sequence[str]) -> None:
+def print_classes(evaluation: ModelEvaluation, classes: Sequence[str]) -> None:
     """The scores of every class by itself."""
     rows = [
         (entry.known, classes[label], scores) for entry in evaluation.known for label, scores in entry.per_class.items()
@@ -88,7 +88,7 @@ def print_note(text: str) -> None:
         print_wrapped(f"note: {text}")
 
 
-def print_notes(evaluation: Evaluation, reasons: dict[str, str]) -> None:
+def print_notes(evaluation: ModelEvaluation, reasons: dict[str, str]) -> None:
     """What a reader has to know: drawn sets, few pictures, equal pictures, metrics that are not there."""
     for entry in evaluation.known:
         if len(entry.subsets) < entry.subsets_total:
@@ -133,7 +133,7 @@ def _table(title: str, first: Sequence[str], names: Sequence[str]) -> Table:
     return table
 
 
-def _sets(entry: KnownScores) -> str:
+def _sets(entry: KnownCountScores) -> str:
     drawn = len(entry.subsets)
     return str(drawn) if drawn == entry.subsets_total else f"{drawn} of {entry.subsets_total}"
 
@@ -150,5 +150,5 @@ def _cell(estimate: Estimate, shown: Metric) -> str:
     return text.replace(MINUS, "-")
 
 
-def _all(evaluation: Evaluation) -> list[Scores]:
+def _all(evaluation: ModelEvaluation) -> list[Scores]:
     return [*(entry.scores for entry in evaluation.known), evaluation.reconstruction]

@@ -1,6 +1,7 @@
-"""Which metrics there are, which of them can be measured here, and why the others cannot.
+"""Which metrics can be measured here, and why the others cannot.
 
-``MAKERS`` is the registry: a function for each metric that adds it to a ``MetricSet``.
+``MAKERS`` has a function for each metric that adds it to a ``MetricSet``; ``dimvida.results.metrics`` says how its
+numbers are shown.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from dimvida.evaluation.networks import (
 from dimvida.evaluation.weights import INCEPTION, SQUEEZENET, PublishedWeights, Unavailable, obtain_weights
 from dimvida.models.classifier_checkpoint import load_classifier
 from dimvida.models.classifiers import ImageClassifier
+from dimvida.results.metrics import METRICS
 
 SSIM_SMALLEST = 11  # its window
 CHUNK = 256  # pictures at a time: SSIM makes several copies of each
@@ -101,7 +103,7 @@ def build_metrics(
     Raises:
         InputError: For an unknown name, or a file or folder that is given and cannot be used.
     """
-    names = METRICS if names is None else names
+    names = tuple(METRICS) if names is None else names
     check_names(names)
     metrics = MetricSet(device)
     given = _Given(image_size, classes, inception_weights, lpips_weights, classifier)
@@ -219,9 +221,7 @@ MAKERS: dict[str, Callable[[MetricSet, _Given], None]] = {
     "coherence": _add_coherence,
     "feature_frechet": _add_feature_frechet,
 }
-"""Adds a metric to a set, or raises ``Unavailable`` with what would help."""
-
-METRICS = tuple(MAKERS)
+"""For each metric of ``dimvida.results.metrics``: adds it to a set, or raises ``Unavailable`` with what would help."""
 
 
 def _where(published: PublishedWeights, file: Path | None) -> str:

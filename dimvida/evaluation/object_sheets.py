@@ -11,8 +11,7 @@ from torch import Tensor
 
 from dimvida.data.batch import MultiViewBatch
 from dimvida.data.contact_sheet import SheetRow, Tile, draw_contact_sheet
-from dimvida.evaluation.protocol import KnownScores
-from dimvida.evaluation.views import complete_subsets
+from dimvida.evaluation.protocol import KnownCountScores, complete_subsets
 from dimvida.sampling.multiview import MultiViewModel
 
 ROWS = 6
@@ -39,7 +38,7 @@ def draw_sheets(
     model: MultiViewModel,
     objects: MultiViewBatch,
     classes: Sequence[str],
-    known: KnownScores,
+    known: KnownCountScores,
     metric: str,
     **sampling: Any,
 ) -> dict[str, Image.Image]:

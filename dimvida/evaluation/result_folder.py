@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from dimvida.errors import InputError
-from dimvida.evaluation.protocol import Evaluation
+from dimvida.evaluation.protocol import ModelEvaluation
 from dimvida.evaluation.scores import Scores
 from dimvida.files import atomic_path, atomic_write
 
@@ -21,7 +21,7 @@ FILE, SHEETS = "evaluation.json", "sheets"
 
 
 def scores_to_dict(
-    evaluation: Evaluation, view_names: Sequence[str], classes: Sequence[str], labels: Tensor
+    evaluation: ModelEvaluation, view_names: Sequence[str], classes: Sequence[str], labels: Tensor
 ) -> dict[str, Any]:
     """The scores of ``evaluation.json``, without NaN.
 

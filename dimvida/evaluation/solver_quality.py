@@ -15,9 +15,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dimvida.evaluation.estimates import Estimate, Tally
 from dimvida.evaluation.frechet import latent_frechet_distance, picture_latents
 from dimvida.evaluation.metrics import psnr
-from dimvida.evaluation.views import Score, complete_subsets, mean_score, subsets
+from dimvida.evaluation.protocol import complete_subsets, view_subsets
 from dimvida.sampling.loop import SEED_LIMIT
 from dimvida.sampling.multiview import MultiViewModel
 
@@ -26,7 +27,7 @@ REFERENCE_STEPS = 250
 
 
 @dataclass(frozen=True, slots=True)
-class Pictures:
+class SampledViews:
     """What one way of sampling made of all objects from every set of known views.
 
     Attributes:
@@ -53,18 +54,15 @@ class Quality:
 
     solver: str
     steps: int
-    psnr_true: Score
-    psnr_reference: Score | None
+    psnr_true: Estimate
+    psnr_reference: Estimate | None
     distance_true: float
     distance_reference: float | None
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON, where NaN has no place: None instead."""
-        values = asdict(self)
-        for name in ("psnr_true", "psnr_reference"):
-            if values[name] is not None:
-                values[name] = {key: value if math.isfinite(value) else None for key, value in values[name].items()}
-        return values
+        scores = {"psnr_true": self.psnr_true, "psnr_reference": self.psnr_reference}
+        return {**asdict(self), **{name: score and _score_to_dict(score) for name, score in scores.items()}}
 
 
 class QualityBench:
@@ -105,11 +103,11 @@ class QualityBench:
         self.model, self.images, self.ids = model, images, ids
         self.batch, self.seed, self.backend, self.dtype = batch, seed, backend, dtype
         self.progress = progress
-        self.subsets = subsets(images.shape[1], known)
+        self.subsets = view_subsets(images.shape[1], known)
         self.views = [view for subset in self.subsets for view in range(images.shape[1]) if view not in subset]
         latents = picture_latents(model, images, batch)
-        self.true = Pictures(images[:, self.views], latents[:, self.views])
-        self._reference: Pictures | None = None
+        self.true = SampledViews(images[:, self.views], latents[:, self.views])
+        self._reference: SampledViews | None = None
 
     def measure_reference(self, steps: int) -> Quality:
         """Make the reference's views, which every other measurement is compared with, and score them."""
@@ -129,7 +127,7 @@ class QualityBench:
         """
         return self._score(solver, steps, self._generate(solver, steps, self.seed, self.dtype))
 
-    def _generate(self, solver: str, steps: int, seed: int, dtype: torch.dtype | None) -> Pictures:
+    def _generate(self, solver: str, steps: int, seed: int, dtype: torch.dtype | None) -> SampledViews:
         made = []
         sampling = {"solver": solver, "steps": steps, "seed": seed, "backend": self.backend, "dtype": dtype}
         for given, rows, completed in complete_subsets(
@@ -140,9 +138,9 @@ class QualityBench:
             made[-1].append(completed[:, ~given])
             self.progress(len(completed) * steps)
         images = torch.cat([torch.cat(parts) for parts in made], dim=1)
-        return Pictures(images, picture_latents(self.model, images, self.batch))
+        return SampledViews(images, picture_latents(self.model, images, self.batch))
 
-    def _score(self, solver: str, steps: int, pictures: Pictures) -> Quality:
+    def _score(self, solver: str, steps: int, pictures: SampledViews) -> Quality:
         reference = None if pictures is self._reference else self._reference
         return Quality(
             solver=solver,
@@ -153,11 +151,11 @@ class QualityBench:
             distance_reference=None if reference is None else self._distance(pictures, reference),
         )
 
-    def _distance(self, pictures: Pictures, others: Pictures) -> float:
+    def _distance(self, pictures: SampledViews, others: SampledViews) -> float:
         return latent_frechet_distance(pictures.latents, others.latents, self.views)
 
 
-def reconstruction(model: MultiViewModel, images: Tensor, batch: int) -> tuple[Score, float]:
+def reconstruction(model: MultiViewModel, images: Tensor, batch: int) -> tuple[Estimate, float]:
     """What the autoencoder makes of the true views, uint8 [N, V, C, H, W]: the ceiling for every solver.
 
     Returns:
@@ -165,11 +163,19 @@ def reconstruction(model: MultiViewModel, images: Tensor, batch: int) -> tuple[S
     """
     latents = picture_latents(model, images, batch)
     decoded = torch.cat([(model.decode(part) * 255).round().to(torch.uint8).cpu() for part in latents.split(batch)])
-    made = Pictures(decoded, picture_latents(model, decoded, batch))
+    made = SampledViews(decoded, picture_latents(model, decoded, batch))
     distance = latent_frechet_distance(made.latents, latents, range(images.shape[1]))
-    return _mean_psnr(made, Pictures(images, latents)), distance
+    return _mean_psnr(made, SampledViews(images, latents)), distance
 
 
-def _mean_psnr(pictures: Pictures, others: Pictures) -> Score:
+def _mean_psnr(pictures: SampledViews, others: SampledViews) -> Estimate:
+    objects, count = pictures.images.shape[:2]
     values = psnr(pictures.images.flatten(0, 1), others.images.flatten(0, 1))
-    return mean_score(values.unflatten(0, pictures.images.shape[:2]))
+    tally = Tally(objects, count, count_equal=True)
+    tally.add(slice(0, objects), torch.arange(count), values.unflatten(0, (objects, count)))
+    return tally.estimate()
+
+
+def _score_to_dict(score: Estimate) -> dict[str, Any]:
+    values = {"mean": score.mean, "standard_error": score.standard_error, "pictures": score.count, "equal": score.equal}
+    return {name: value if math.isfinite(value) else None for name, value in values.items()}

@@ -27,6 +27,12 @@ def test_an_interval_worked_out_by_hand():
     assert estimate.half_width == pytest.approx(half, rel=1e-5)
 
 
+def test_the_standard_error_of_one_picture_of_each_object_is_the_usual_one():
+    values = torch.rand(50, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    estimate = estimate_mean(values, torch.ones(50, dtype=torch.int64))
+    assert estimate.standard_error == pytest.approx((values.std() / math.sqrt(50)).item())
+
+
 def test_objects_without_pictures_do_not_count():
     sums, counts = torch.tensor([80.0, 0.0, 104.0], dtype=torch.float64), torch.tensor([4, 0, 4])
     assert estimate_mean(sums, counts) == estimate_mean(sums[[0, 2]], counts[[0, 2]])

@@ -10,9 +10,10 @@ import torch
 from torchmetrics.image import PeakSignalNoiseRatio, StructuralSimilarityIndexMeasure
 
 from dimvida.errors import InputError
-from dimvida.evaluation.metrics import CHUNK, METRICS, build_metrics, psnr, ssim
+from dimvida.evaluation.metrics import CHUNK, MAKERS, build_metrics, psnr, ssim
 from dimvida.models.classifier_checkpoint import save_classifier
 from dimvida.models.classifiers import build_classifier
+from dimvida.results.metrics import METRICS
 
 
 def noise(count: int, seed: int = 0) -> torch.Tensor:
@@ -93,6 +94,10 @@ def classifier(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("run") / "classifier"
     save_classifier(folder, build_classifier("mobilenet-v3-small", CLASSES), {})
     return folder
+
+
+def test_every_metric_of_the_registry_can_be_made():
+    assert list(MAKERS) == list(METRICS)
 
 
 def test_reasons_say_what_to_do():

@@ -13,7 +13,7 @@ from dimvida.data.batch import MultiViewBatch
 from dimvida.errors import InputError
 from dimvida.evaluation.frechet import latent_frechet_distance, picture_latents
 from dimvida.evaluation.metrics import build_metrics, psnr
-from dimvida.evaluation.protocol import Evaluation, evaluate_model
+from dimvida.evaluation.protocol import ModelEvaluation, evaluate_model
 from dimvida.evaluation.solver_plot import plot_quality
 from dimvida.evaluation.solver_quality import QualityBench, reconstruction
 from dimvida.sampling.multiview import MultiViewModel, load
@@ -64,7 +64,7 @@ def test_a_solver_is_compared_with_the_truth_and_with_the_reference(model, image
     ):
         expected = psnr(pair[0].flatten(0, 1), pair[1].flatten(0, 1)).mean().item()
         assert score.mean == pytest.approx(expected, abs=0.02)
-        assert score.pictures == 3 * sets * (4 - known)
+        assert score.count == 3 * sets * (4 - known)
     latents = [picture_latents(model, pictures, 3) for pictures in (ours, theirs, true)]
     expected = latent_frechet_distance(latents[0], latents[1], views)
     assert quality.distance_reference == pytest.approx(expected, rel=0.02)
@@ -72,7 +72,7 @@ def test_a_solver_is_compared_with_the_truth_and_with_the_reference(model, image
     assert reference.psnr_reference is None and reference.distance_reference is None
 
 
-def evaluated(model: MultiViewModel, images: torch.Tensor, known: int, **sampling) -> Evaluation:
+def evaluated(model: MultiViewModel, images: torch.Tensor, known: int, **sampling) -> ModelEvaluation:
     labels = torch.full((len(images),), -1)
     objects = MultiViewBatch(images, torch.ones(images.shape[:2], dtype=torch.bool), labels, IDS, model.view_names)
     metrics = build_metrics(model.image_size, (), model.device, names=("psnr",))
