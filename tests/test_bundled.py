@@ -73,7 +73,7 @@ def test_backends_show_the_same_pictures(model: MultiViewModel, truth: torch.Ten
 def test_the_sample_is_of_the_embedded_data_set(truth: torch.Tensor):
     pytest.importorskip("embreex")
     from dimvida.data.render import Renderer
-    from dimvida.data.shapes.plan import ShapesPlan, make_from_item
+    from dimvida.data.shapes import ShapesPlan, make_from_item
 
     renderer = Renderer()
     items = ShapesPlan(train_per_class=0, test_per_class=1, seed=0, classes=CLASSES).items()

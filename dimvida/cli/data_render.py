@@ -18,8 +18,7 @@ from dimvida.cli.progress import ProgressBar, note
 from dimvida.data.meshes import find_meshes, require_render_extra
 from dimvida.data.render import Light, RenderSettings
 from dimvida.data.render_jobs import MakeMesh, Rendered, make_from_file, render_items
-from dimvida.data.shapes import CLASSES
-from dimvida.data.shapes.plan import ShapesPlan, make_from_item
+from dimvida.data.shapes import CLASSES, ShapesPlan, make_from_item
 from dimvida.data.write import MultiViewWriter, check_key
 from dimvida.errors import DimvidaError, InputError
 

@@ -11,9 +11,8 @@ import pytest
 from dimvida.cli.app import run
 from dimvida.data.opening import open_source
 from dimvida.data.render import Renderer, RenderSettings
-from dimvida.data.shapes import CLASSES, make_shape
+from dimvida.data.shapes import CLASSES, ShapesPlan, make_shape
 from dimvida.data.shapes.palette import Dice
-from dimvida.data.shapes.plan import ShapesPlan
 from dimvida.errors import InputError
 
 pytest.importorskip("trimesh")

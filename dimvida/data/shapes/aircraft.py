@@ -6,9 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from .airframe import add_fuselage, add_wing, add_wing_pair
 from .palette import Dice, dark, light, metal, palette, shade
-from .parts import GLASS, Assembly, Colour
+from .parts import GLASS, Assembly, Colour, Point, circle, section
 
 
 def airplane(dice: Dice) -> Assembly:
@@ -32,7 +31,7 @@ def _airliner(out: Assembly, dice: Dice, kind: str, colours: Sequence[Colour]) -
     skin, wing, tail, trim = colours
     length = dice.between(3.2, 4.2)
     radius = length * (dice.between(0.05, 0.065) if kind == "airliner" else 0.055)
-    add_fuselage(
+    _add_fuselage(
         out,
         length,
         radius,
@@ -51,21 +50,14 @@ def _airliner(out: Assembly, dice: Dice, kind: str, colours: Sequence[Colour]) -
     if dice.chance(0.6):
         for sx in (-1, 1):
             out.box(
-                (sx * radius * 0.97, -length * 0.06, radius * 0.2),
-                (radius * 0.12, length * 0.7, radius * 0.22),
-                trim,
+                (sx * radius * 0.97, -length * 0.06, radius * 0.2), (radius * 0.12, length * 0.7, radius * 0.22), trim
             )
-    out.box(
-        (0, -length * 0.455, radius * 0.42),
-        (radius * 1.0, radius * 0.5, radius * 0.32),
-        GLASS,
-        top=(0.7, 0.6),
-    )
+    out.box((0, -length * 0.455, radius * 0.42), (radius * 1.0, radius * 0.5, radius * 0.32), GLASS, top=(0.7, 0.6))
     span, sweep = length * dice.between(0.42, 0.54), length * dice.between(0.14, 0.26)
     low = kind == "airliner" and dice.chance(0.8)
     z = -radius * 0.55 if low else radius * dice.pick((-0.5, 0.7))
     front, chord = -length * dice.between(0.1, 0.16), length * dice.between(0.18, 0.24)
-    add_wing_pair(
+    _add_wing_pair(
         out,
         (0, front, z),
         (span, front + sweep, z + span * dice.between(0.03, 0.12)),
@@ -74,7 +66,7 @@ def _airliner(out: Assembly, dice: Dice, kind: str, colours: Sequence[Colour]) -
         wing,
     )
     fin = length * dice.between(0.13, 0.18)
-    add_wing(
+    _add_wing(
         out,
         (0, length * 0.34, radius * 0.5),
         (0, length * 0.46, radius * 0.5 + fin),
@@ -85,13 +77,8 @@ def _airliner(out: Assembly, dice: Dice, kind: str, colours: Sequence[Colour]) -
     high = kind == "jet" and dice.chance(0.7)
     z = radius * 0.5 + fin * 0.95 if high else radius * 0.3
     back = length * (0.43 if high else 0.36)
-    add_wing_pair(
-        out,
-        (0, back, z),
-        (span * 0.38, back + sweep * 0.4, z),
-        (length * 0.1, length * 0.045),
-        radius * 0.2,
-        wing,
+    _add_wing_pair(
+        out, (0, back, z), (span * 0.38, back + sweep * 0.4, z), (length * 0.1, length * 0.045), radius * 0.2, wing
     )
     engine, pod = radius * dice.between(0.4, 0.55), dice.pick((skin, metal(dice), trim))
     if kind == "jet":
@@ -125,7 +112,7 @@ def _airliner(out: Assembly, dice: Dice, kind: str, colours: Sequence[Colour]) -
 def _fighter(out: Assembly, dice: Dice, colours: Sequence[Colour]) -> None:
     skin, wing, tail = colours
     length, radius = dice.between(2.6, 3.2), dice.between(0.15, 0.2)
-    add_fuselage(
+    _add_fuselage(
         out,
         length,
         radius,
@@ -136,9 +123,9 @@ def _fighter(out: Assembly, dice: Dice, colours: Sequence[Colour]) -> None:
     out.rod((0, length * 0.49, 0), (0, length * 0.53, 0), radius * 0.6, (0.13, 0.13, 0.14))
     span = dice.between(0.85, 1.2)
     if dice.chance(0.5):
-        add_wing_pair(out, (0, -length * 0.1, 0), (span, length * 0.3, 0), (length * 0.5, length * 0.08), 0.09, wing)
+        _add_wing_pair(out, (0, -length * 0.1, 0), (span, length * 0.3, 0), (length * 0.5, length * 0.08), 0.09, wing)
     else:
-        add_wing_pair(
+        _add_wing_pair(
             out,
             (0, -length * 0.05, 0),
             (span, length * dice.between(0.05, 0.15), 0),
@@ -146,27 +133,17 @@ def _fighter(out: Assembly, dice: Dice, colours: Sequence[Colour]) -> None:
             0.08,
             wing,
         )
-        add_wing_pair(
-            out,
-            (0, length * 0.3, 0),
-            (span * 0.55, length * 0.42, 0),
-            (length * 0.16, length * 0.08),
-            0.05,
-            wing,
+        _add_wing_pair(
+            out, (0, length * 0.3, 0), (span * 0.55, length * 0.42, 0), (length * 0.16, length * 0.08), 0.05, wing
         )
     tall = dice.between(0.4, 0.6)
     if dice.chance(0.5):
-        add_wing(
-            out,
-            (0, length * 0.24, 0.05),
-            (0, length * 0.42, radius + tall),
-            (length * 0.22, length * 0.08),
-            0.06,
-            tail,
+        _add_wing(
+            out, (0, length * 0.24, 0.05), (0, length * 0.42, radius + tall), (length * 0.22, length * 0.08), 0.06, tail
         )
     else:
         for sx in (-1, 1):
-            add_wing(
+            _add_wing(
                 out,
                 (sx * radius, length * 0.25, 0.05),
                 (sx * (radius + tall * 0.3), length * 0.38, radius + tall * 0.85),
@@ -190,19 +167,12 @@ def _propeller(out: Assembly, dice: Dice, kind: str, colours: Sequence[Colour]) 
     skin, wing, tail, accent = colours
     length, radius = dice.between(2.0, 2.6), dice.between(0.15, 0.22)
     nose = 0.55 if kind == "twin" else 0.85
-    add_fuselage(
+    _add_fuselage(
         out,
         length,
         radius,
         skin,
-        [
-            (0, nose * 0.6, -0.1),
-            (0.05, nose, -0.05),
-            (0.25, 1, 0),
-            (0.45, 1, 0.05),
-            (0.8, 0.5, 0.2),
-            (1, 0.15, 0.35),
-        ],
+        [(0, nose * 0.6, -0.1), (0.05, nose, -0.05), (0.25, 1, 0), (0.45, 1, 0.05), (0.8, 0.5, 0.2), (1, 0.15, 0.35)],
     )
     out.box((0, -length * 0.14, radius * 1.0), (radius * 1.3, length * 0.2, radius * 0.7), GLASS, top=(0.7, 0.5))
     span, chord = dice.between(1.15, 1.5), dice.between(0.38, 0.52)
@@ -210,7 +180,7 @@ def _propeller(out: Assembly, dice: Dice, kind: str, colours: Sequence[Colour]) 
     high = radius * 1.35
     z = dice.pick((high, -radius * 0.7)) if kind != "biplane" else -radius * 0.8
     sweep = dice.between(0.0, 0.15)
-    add_wing_pair(
+    _add_wing_pair(
         out,
         (0, front, z),
         (span, front + sweep, z + dice.between(0.0, 0.12)),
@@ -220,26 +190,14 @@ def _propeller(out: Assembly, dice: Dice, kind: str, colours: Sequence[Colour]) 
     )
     if kind == "biplane":
         top = radius * dice.between(2.4, 3.0)
-        add_wing_pair(out, (0, front - 0.06, top), (span, front - 0.06 + sweep, top), (chord, chord), 0.08, wing)
+        _add_wing_pair(out, (0, front - 0.06, top), (span, front - 0.06 + sweep, top), (chord, chord), 0.08, wing)
         for x in (span * 0.35, span * 0.8):
             for sx in (-1, 1):
                 for y in (front + 0.08, front + chord * 0.75):
                     out.rod((sx * x, y, z), (sx * x, y, top), 0.022, accent, sections=6)
-    add_wing(
-        out,
-        (0, length * 0.36, radius * 0.3),
-        (0, length * 0.44, radius * 0.3 + 0.45),
-        (0.32, 0.2),
-        0.06,
-        tail,
-    )
-    add_wing_pair(
-        out,
-        (0, length * 0.38, radius * 0.35),
-        (span * 0.36, length * 0.42, radius * 0.35),
-        (0.3, 0.2),
-        0.05,
-        tail,
+    _add_wing(out, (0, length * 0.36, radius * 0.3), (0, length * 0.44, radius * 0.3 + 0.45), (0.32, 0.2), 0.06, tail)
+    _add_wing_pair(
+        out, (0, length * 0.38, radius * 0.35), (span * 0.36, length * 0.42, radius * 0.35), (0.3, 0.2), 0.05, tail
     )
     hubs = [(0.0, -length * 0.5, -radius * 0.08)]
     if kind == "twin":
@@ -270,3 +228,32 @@ def _propeller(out: Assembly, dice: Dice, kind: str, colours: Sequence[Colour]) 
                 (0.1, 0.1, 0.11),
                 sections=12,
             )
+
+
+def _add_fuselage(
+    out: Assembly, length: float, radius: float, colour: Colour, stations: Sequence[tuple[float, float, float]]
+) -> None:
+    """Stations are (place from nose 0 to tail 1, radius factor, height of the axis in radii)."""
+    rings = [
+        section(circle(radius * f, radius * f, 16), "y", length * (s - 0.5), (0, radius * h)) for s, f, h in stations
+    ]
+    out.loft(rings, colour)
+
+
+def _add_wing(out: Assembly, root: Point, tip: Point, chord: tuple[float, float], thick: float, colour: Colour) -> None:
+    """A tapered wing from ``root`` to ``tip`` (leading edges); chords run towards +y."""
+    root, tip = np.asarray(root, dtype=float), np.asarray(tip, dtype=float)
+    normal = np.array([0.0, 0.0, 1.0]) if abs(tip[0] - root[0]) > abs(tip[2] - root[2]) else np.array([1.0, 0.0, 0.0])
+    rings = []
+    for edge, c, t in ((root, chord[0], thick), (tip, chord[1], thick * 0.5)):
+        profile = [(0.0, 0.0), (0.25, 0.5), (1.0, 0.05), (1.0, -0.05), (0.25, -0.5)]
+        rings.append(np.array([edge + (0, c * s, 0) + normal * (t * h) for s, h in profile]))
+    out.loft(rings, colour)
+
+
+def _add_wing_pair(
+    out: Assembly, root: Point, tip: Point, chord: tuple[float, float], thick: float, colour: Colour
+) -> None:
+    """A wing and its mirror image."""
+    for sx in (-1, 1):
+        _add_wing(out, (sx * root[0], root[1], root[2]), (sx * tip[0], tip[1], tip[2]), chord, thick, colour)

@@ -53,9 +53,7 @@ def car(dice: Dice) -> Assembly:
     _car_cabin(out, dice, (y, width * dice.between(0.84, 0.93), waist, roof), (roof_colour, paint))
     if kind == "pickup":
         out.box(
-            (0, (y[5] + y[7]) / 2 + 0.1, tail + 0.01),
-            (width * 0.78, (y[7] - y[5]) * 0.82, 0.05),
-            (0.13, 0.13, 0.14),
+            (0, (y[5] + y[7]) / 2 + 0.1, tail + 0.01), (width * 0.78, (y[7] - y[5]) * 0.82, 0.05), (0.13, 0.13, 0.14)
         )
     _car_front_and_back(out, dice, (y, width, clearance), (nose, waist, tail), (paint, second))
     radius = roof * dice.between(0.2, 0.25)
@@ -146,11 +144,7 @@ def _car_front_and_back(
             out.box((x, front + 0.02, z), (width * 0.17, 0.1, 0.13), lamp)
         out.box((x * 1.08, back - 0.02, low + (tail - low) * 0.62), tail_lamp, (0.75, 0.08, 0.08))
     grille = dice.pick(((0.14, 0.14, 0.15), metal(dice)))
-    out.box(
-        (0, front - 0.005, z - 0.04),
-        (width * dice.between(0.3, 0.45), 0.06, dice.between(0.08, 0.22)),
-        grille,
-    )
+    out.box((0, front - 0.005, z - 0.04), (width * dice.between(0.3, 0.45), 0.06, dice.between(0.08, 0.22)), grille)
     bumper = dice.pick((paint, dark(dice), second, shade(paint, 0.7)))
     out.rounded_box((0, front + 0.06, low + 0.1), (width * 0.92, 0.24, 0.16), bumper, radius=0.08)
     out.rounded_box((0, back - 0.06, low + 0.12), (width * 0.94, 0.22, 0.18), bumper, radius=0.08)

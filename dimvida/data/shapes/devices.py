@@ -38,12 +38,7 @@ def display(dice: Dice) -> Assembly:
     else:
         thick = dice.between(0.02, 0.06)
         panel.rounded_box(
-            (0, thick / 2, 0),
-            (width, thick, height),
-            case,
-            axis="y",
-            radius=dice.between(0.005, 0.04),
-            bevel=0.005,
+            (0, thick / 2, 0), (width, thick, height), case, axis="y", radius=dice.between(0.005, 0.04), bevel=0.005
         )
         hump = dice.between(0.4, 0.8)
         panel.box((0, thick + 0.015, -height * 0.08), (width * hump, 0.04, height * hump), shade(case, 0.8))
@@ -73,9 +68,7 @@ def _display_stand(out: Assembly, dice: Dice, kind: str, colour: Colour, size: t
     foot, deep = width * dice.between(0.3, 0.6), dice.between(0.14, 0.24)
     if kind == "tube":
         out.revolve(
-            [(foot * 0.55, 0), (foot * 0.5, 0.02), (foot * 0.3, 0.04), (foot * 0.3, 0.12)],
-            colour,
-            centre=(0, 0.12, 0),
+            [(foot * 0.55, 0), (foot * 0.5, 0.02), (foot * 0.3, 0.04), (foot * 0.3, 0.12)], colour, centre=(0, 0.12, 0)
         )
         return
     if kind == "television" or dice.chance(0.15):
@@ -128,12 +121,7 @@ def loudspeaker(dice: Dice) -> Assembly:
         depth, baffle = width, shade(case, 0.8)
         front = -width / 2
         out.revolve(
-            [
-                (width * 0.46, 0),
-                (width / 2, height * 0.05),
-                (width / 2, height * 0.9),
-                (width * 0.42, height),
-            ],
+            [(width * 0.46, 0), (width / 2, height * 0.05), (width / 2, height * 0.9), (width * 0.42, height)],
             case,
             sections=28,
         )
@@ -154,11 +142,7 @@ def loudspeaker(dice: Dice) -> Assembly:
     if kind != "round":
         out.box((0, depth / 2 + 0.004, height * 0.25), (width * 0.4, 0.016, width * 0.3), dark(dice))
     _drivers(
-        out,
-        dice,
-        kind,
-        (width, front, height),
-        (cone, shade(cone, 0.5) if dice.chance(0.5) else metal(dice), accent),
+        out, dice, kind, (width, front, height), (cone, shade(cone, 0.5) if dice.chance(0.5) else metal(dice), accent)
     )
     return out
 
@@ -183,10 +167,7 @@ def _drivers(out: Assembly, dice: Dice, kind: str, size: tuple[float, float, flo
     forward = turn("x", 90)  # the profile's z points to -y
     for z, radius in places:
         out.revolve(
-            [(radius * 1.1, -0.01), (radius * 1.1, 0.008), (radius, 0.012)],
-            ring,
-            centre=(0, y, z),
-            rotation=forward,
+            [(radius * 1.1, -0.01), (radius * 1.1, 0.008), (radius, 0.012)], ring, centre=(0, y, z), rotation=forward
         )
         out.revolve(
             [(radius * 0.96, 0.0), (radius * 0.9, 0.018), (radius * 0.4, 0.014)],

@@ -19,6 +19,8 @@ Colour = tuple[float, float, float]
 Point = Sequence[float]
 
 GLASS: Colour = (0.16, 0.2, 0.26)
+CORNERS = ((-1, -1), (-1, 1), (1, -1), (1, 1))
+"""Signs of x and y, for what stands at all four corners of something."""
 
 
 def turn(axis: str, degrees: float) -> np.ndarray:
@@ -29,6 +31,11 @@ def turn(axis: str, degrees: float) -> np.ndarray:
     matrix[first, first] = matrix[second, second] = np.cos(angle)
     matrix[first, second], matrix[second, first] = -np.sin(angle), np.sin(angle)
     return matrix
+
+
+def spokes(count: int, point: Point) -> list[np.ndarray]:
+    """``count`` points [3] spread evenly about z, the first a quarter turn ahead of ``point``."""
+    return [turn("z", 90 + 360 * k / count) @ point for k in range(count)]
 
 
 def rounded_ring(width: float, depth: float, radius: float, steps: int = 3) -> np.ndarray:
@@ -79,13 +86,7 @@ class Assembly:
     def loft(self, rings: Sequence[np.ndarray], colour: Colour) -> None:
         """Skin through rings [N, 3] of equal N, closed by a fan at both ends (rings star-shaped)."""
         count, size = len(rings), len(rings[0])
-        around = np.arange(size)
-        after = (around + 1) % size
-        faces = []
-        for k in range(count - 1):
-            low, high = k * size, (k + 1) * size
-            faces.append(np.stack([low + around, low + after, high + after], axis=1))
-            faces.append(np.stack([low + around, high + after, high + around], axis=1))
+        around, after, faces = _skin(count, size)
         first, last = count * size, count * size + 1
         top = (count - 1) * size
         faces.append(np.stack([after, around, np.full(size, first)], axis=1))
@@ -138,14 +139,7 @@ class Assembly:
         self.loft([_placed(ring, centre, rotation) for ring in rings], colour)
 
     def rod(
-        self,
-        start: Point,
-        end: Point,
-        radius: float,
-        colour: Colour,
-        *,
-        tip: float | None = None,
-        sections: int = 12,
+        self, start: Point, end: Point, radius: float, colour: Colour, *, tip: float | None = None, sections: int = 12
     ) -> None:
         """A cylinder from ``start`` to ``end``, or a cone frustum where ``tip`` is the radius at the end."""
         start, end = np.asarray(start, dtype=float), np.asarray(end, dtype=float)
@@ -189,7 +183,7 @@ class Assembly:
         sections: int = 20,
     ) -> None:
         """A solid of revolution about z from (radius, height) pairs, closed at both ends."""
-        rings = [section(circle(max(r, 1e-4), max(r, 1e-4), sections), "z", z) for r, z in profile]
+        rings = _turned(profile, sections)
         self.loft([_placed(ring, centre, rotation) for ring in rings], colour)
 
     def shell(
@@ -201,14 +195,8 @@ class Assembly:
         sections: int = 20,
     ) -> None:
         """An open surface of revolution about z, such as a lamp shade."""
-        rings = [section(circle(max(r, 1e-4), max(r, 1e-4), sections), "z", z) for r, z in profile]
-        around = np.arange(sections)
-        after = (around + 1) % sections
-        faces = []
-        for k in range(len(rings) - 1):
-            low, high = k * sections, (k + 1) * sections
-            faces.append(np.stack([low + around, low + after, high + after], axis=1))
-            faces.append(np.stack([low + around, high + after, high + around], axis=1))
+        rings = _turned(profile, sections)
+        _, _, faces = _skin(len(rings), sections)
         self.add(np.concatenate(rings) + np.asarray(centre), np.concatenate(faces), colour)
 
     def prism(
@@ -240,3 +228,20 @@ class Assembly:
 
 def _placed(points: np.ndarray, centre: Point, rotation: np.ndarray | None) -> np.ndarray:
     return (points if rotation is None else points @ rotation.T) + np.asarray(centre)
+
+
+def _turned(profile: Sequence[tuple[float, float]], sections: int) -> list[np.ndarray]:
+    """Rings [sections, 3] about z of (radius, height) pairs."""
+    return [section(circle(max(r, 1e-4), max(r, 1e-4), sections), "z", z) for r, z in profile]
+
+
+def _skin(count: int, size: int) -> tuple[np.ndarray, np.ndarray, list[np.ndarray]]:
+    """Places in a ring of ``size``, those after them, and the faces [size, 3] between ``count`` rings."""
+    around = np.arange(size)
+    after = (around + 1) % size
+    faces = []
+    for low in range(0, (count - 1) * size, size):
+        high = low + size
+        faces.append(np.stack([low + around, low + after, high + after], axis=1))
+        faces.append(np.stack([low + around, high + after, high + around], axis=1))
+    return around, after, faces

@@ -30,11 +30,7 @@ def rifle(dice: Dice) -> Assembly:
         )
     guard = barrel * dice.between(0.4, 0.72)
     out.rounded_box(
-        (0, front - guard / 2, -0.005),
-        (0.055, guard, dice.between(0.05, 0.08)),
-        furniture,
-        radius=0.02,
-        axis="y",
+        (0, front - guard / 2, -0.005), (0.055, guard, dice.between(0.05, 0.08)), furniture, radius=0.02, axis="y"
     )
     if kind == "shotgun":
         out.rod((0, front, -0.035), (0, front - barrel * 0.85, -0.035), bore, steel, sections=10)
@@ -63,20 +59,11 @@ def _stock(out: Assembly, dice: Dice, kind: str, back: float, colour: Colour, st
         out.box((0, back + reach, -drop - tall / 2 + 0.025), (0.054, 0.025, tall + 0.05), shade(colour, 0.5))
     elif style == "frame":
         low = -drop - 0.1
-        out.path(
-            [(0, back, 0.02), (0, back + reach, 0.015), (0, back + reach, low), (0, back, -0.03)],
-            0.014,
-            steel,
-        )
+        out.path([(0, back, 0.02), (0, back + reach, 0.015), (0, back + reach, low), (0, back, -0.03)], 0.014, steel)
         out.box((0, back + reach, (low + 0.02) / 2), (0.05, 0.025, abs(low) + 0.05), steel)
     else:
         out.rod((0, back, 0.01), (0, back + reach * 0.7, 0.01), 0.02, steel)
-        outline = [
-            (back + reach * 0.4, 0.04),
-            (back + reach * 0.4, -0.03),
-            (back + reach, -0.13),
-            (back + reach, 0.04),
-        ]
+        outline = [(back + reach * 0.4, 0.04), (back + reach * 0.4, -0.03), (back + reach, -0.13), (back + reach, 0.04)]
         out.prism(outline, "x", (-0.024, 0.024), colour)
 
 
@@ -84,12 +71,7 @@ def _below(out: Assembly, dice: Dice, kind: str, span: tuple[float, float], colo
     front, back = span
     steel, grip = colours
     out.path(
-        [
-            (0, back - 0.12, -0.03),
-            (0, back - 0.12, -0.085),
-            (0, back - 0.03, -0.085),
-            (0, back - 0.02, -0.03),
-        ],
+        [(0, back - 0.12, -0.03), (0, back - 0.12, -0.085), (0, back - 0.03, -0.085), (0, back - 0.02, -0.03)],
         0.008,
         steel,
         sections=6,

@@ -31,12 +31,7 @@ def telephone(dice: Dice) -> Assembly:
         _keypad(out, dice, (width * 0.8, half * 0.75), (-thick / 2, half * 0.45), keys)
         lid = Assembly()
         lid.rounded_box(
-            (0, 0, half / 2),
-            (width, thick * 0.7, half),
-            shade(case, 0.9),
-            axis="y",
-            radius=radius,
-            bevel=bevel,
+            (0, 0, half / 2), (width, thick * 0.7, half), shade(case, 0.9), axis="y", radius=radius, bevel=bevel
         )
         lid.box((0, -thick * 0.35, half * 0.52), (width * 0.78, 0.014, half * 0.66), screen)
         lid.box((0, thick * 0.35, half * 0.6), (width * 0.45, 0.02, half * 0.28), second)
@@ -98,13 +93,7 @@ def _desk_telephone(out: Assembly, dice: Dice, colours: tuple[Colour, Colour, Co
     case, grip, keys = colours
     width, depth = dice.between(0.5, 0.7), dice.between(0.55, 0.75)
     low, high = dice.between(0.08, 0.14), dice.between(0.22, 0.36)
-    outline = [
-        (-depth / 2, 0),
-        (depth / 2, 0),
-        (depth / 2, high * 0.8),
-        (depth * 0.15, high),
-        (-depth / 2, low),
-    ]
+    outline = [(-depth / 2, 0), (depth / 2, 0), (depth / 2, high * 0.8), (depth * 0.15, high), (-depth / 2, low)]
     out.prism(outline, "x", (-width / 2, width / 2), case)
     classic = dice.chance(0.5)
     slope = turn("x", math.degrees(math.atan2(high - low, depth * 0.65)))
@@ -143,10 +132,6 @@ def _cordless(out: Assembly, dice: Dice, colours: tuple[Colour, Colour, Colour, 
     if dice.chance(0.5):
         phone.rod((width * 0.3, 0, height * 0.95), (width * 0.3, 0, height * 1.2), 0.03, case, tip=0.022)
     out.rounded_box(
-        (0, 0.05, 0.05),
-        (width * dice.between(1.4, 2.0), dice.between(0.3, 0.45), 0.1),
-        cradle,
-        radius=0.08,
-        bevel=0.03,
+        (0, 0.05, 0.05), (width * dice.between(1.4, 2.0), dice.between(0.3, 0.45), 0.1), cradle, radius=0.08, bevel=0.03
     )
     out.merge(phone, offset=(0, 0, 0.05), rotation=turn("x", -dice.between(4, 16)))
