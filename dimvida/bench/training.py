@@ -21,7 +21,7 @@ from dimvida.training.loop import loss_module, optimise, read_losses, to_device
 from dimvida.training.objective import Objective
 from dimvida.training.ranks import Ranks
 from dimvida.training.seeds import BatchOrder, derived_seed, seeded
-from dimvida.training.state import Stage
+from dimvida.training.state import TrainingState
 
 VIEWS = ("front", "right", "back", "left")
 BATCHES = 4  # in the data set, so that an epoch begins now and then
@@ -103,7 +103,7 @@ def runs_of(repeats: int) -> int:
     return repeats * len(PIECES)
 
 
-def _pieces(stage: Stage) -> dict[str, Callable[[], object]]:
+def _pieces(stage: TrainingState) -> dict[str, Callable[[], object]]:
     ranks, objective = Ranks(), stage.objective
     module = loss_module(stage, ranks)
     order = BatchOrder(objective.items, stage.config.batch, stage.seed, objective.name)
@@ -131,12 +131,12 @@ def _pieces(stage: Stage) -> dict[str, Callable[[], object]]:
     return pieces
 
 
-def _stage(config: TrainConfig, name: str, batch: int, device: torch.device) -> Stage:
+def _stage(config: TrainConfig, name: str, batch: int, device: torch.device) -> TrainingState:
     settings = getattr(config, f"{name}_stage")
     settings = dataclasses.replace(settings, batch=batch, steps=10**9)
     objective = _objective(config, name, batch * BATCHES, device)
     objective.network.train()
-    return Stage(objective, settings, config.seed, Path(), "")
+    return TrainingState(objective, settings, config.seed, Path(), "")
 
 
 def _objective(config: TrainConfig, name: str, items: int, device: torch.device) -> Objective:

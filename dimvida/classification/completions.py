@@ -24,7 +24,7 @@ from dimvida.classification.views import SingleViews
 from dimvida.files import atomic_write
 from dimvida.sampling.multiview import MultiViewModel
 from dimvida.sampling.trajectory import sample_id_tensor
-from dimvida.training.control import Interrupt, Stopped, Watcher
+from dimvida.training.control import Interrupt, Interrupted, StartProgress
 from dimvida.training.state import keep, kept
 
 
@@ -76,7 +76,7 @@ class Completions:
         """Hex SHA-256 of the description."""
         return hashlib.sha256(json.dumps(self.description(), sort_keys=True).encode()).hexdigest()
 
-    def draw(self, number: int, watch: Watcher, interrupt: Interrupt) -> Tensor:
+    def draw(self, number: int, watch: StartProgress, interrupt: Interrupt) -> Tensor:
         """All views of all objects, the known ones bit for bit: uint8 [N, V, 3, H, W].
 
         Args:
@@ -85,7 +85,7 @@ class Completions:
             interrupt: Asked before each batch whether to stop.
 
         Raises:
-            Stopped: It was interrupted; finished batches are kept.
+            Interrupted: It was interrupted; finished batches are kept.
         """
         place = self.folder / self.digest[:16]
         parts = place / f"draw-{number}"
@@ -100,7 +100,7 @@ class Completions:
             views = kept(path, "views", key)
             if views is None:
                 if interrupt.requested:
-                    raise Stopped
+                    raise Interrupted
                 done = index * self.sampler.batch
                 show = show or watch(f"{self.name}, draw {number}", len(self.objects), "objects", done)
                 views = self._generate(part, number)

@@ -31,7 +31,7 @@ from dimvida.files import exclusive_folder
 from dimvida.models.classifiers import ImageClassifier
 from dimvida.sampling.multiview import MultiViewModel
 from dimvida.training.config import TrainConfig
-from dimvida.training.control import Interrupt, Watcher
+from dimvida.training.control import Interrupt, StartProgress
 
 GENERATED, CLASSIFIERS = "generated", "classifiers"
 
@@ -67,7 +67,7 @@ class Experiment:
     sampler: Sampler
     config: TrainConfig
     questions: Questions
-    watch: Watcher
+    watch: StartProgress
     interrupt: Interrupt
     say: Callable[[str], object]
     note: Callable[[str], object]
@@ -86,7 +86,7 @@ class Experiment:
             What ``classification.json`` says.
 
         Raises:
-            Stopped: It was interrupted; the same call continues.
+            Interrupted: It was interrupted; the same call continues.
             InputError: The folder holds something else, or another process is at work in it.
         """
         check_folder(self.folder)

@@ -44,7 +44,7 @@ def judge_trained(
         read: Reads the views of d; not asked for if the classifier is trained.
 
     Raises:
-        Stopped: It was interrupted; the state is saved.
+        Interrupted: It was interrupted; the state is saved.
     """
     config = workshop.config
     plan = ClassifierPlan(JUDGE, config.classifier_stage, seed, weights)

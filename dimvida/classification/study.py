@@ -45,7 +45,7 @@ class Study:
         """Generate ca and ea.
 
         Raises:
-            Stopped: It was interrupted; finished batches are kept.
+            Interrupted: It was interrupted; finished batches are kept.
         """
         for completions in (self.workshop.c, self.e):
             completions.draw(0, self.workshop.watch, self.workshop.interrupt)
@@ -54,7 +54,7 @@ class Study:
         """Train what is not trained yet, and fill the cells.
 
         Raises:
-            Stopped: It was interrupted; what was finished and the state of the classifier in hand are kept.
+            Interrupted: It was interrupted; what was finished and the state of the classifier in hand are kept.
         """
         arms = list(dict.fromkeys(asked.arm for asked in self._asked))
         trainings = list(itertools.product(arms, self.questions.seeds))

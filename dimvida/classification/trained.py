@@ -18,7 +18,7 @@ from dimvida.classification.completions import Completions
 from dimvida.models.classifiers import ImageClassifier, predict_logits
 from dimvida.training.classifier import ClassifierPlan, ClassifierRun
 from dimvida.training.config import TrainConfig
-from dimvida.training.control import Interrupt, Stopped, Watcher
+from dimvida.training.control import Interrupt, Interrupted, StartProgress
 from dimvida.training.data import LabelledImages
 from dimvida.training.stage_config import ClassifierStageConfig
 from dimvida.training.state import keep, kept
@@ -43,7 +43,7 @@ class Workshop:
     c: Completions
     classes: tuple[str, ...]
     device: torch.device
-    watch: Watcher
+    watch: StartProgress
     interrupt: Interrupt
 
     def steps(self, arm: Arm) -> int:
@@ -63,7 +63,7 @@ class Workshop:
         """Train it, unless it is.
 
         Raises:
-            Stopped: It was interrupted; the state is saved.
+            Interrupted: It was interrupted; the state is saved.
         """
         run = self.run(arm, seed)
         run.train(lambda: self._pictures(arm), self.watch, work)
@@ -79,7 +79,7 @@ class Workshop:
         """What a finished classifier says of every view, float32 [N, V, K].
 
         Raises:
-            Stopped: It was interrupted while views were generated.
+            Interrupted: It was interrupted while views were generated.
         """
         name = f"logits-{completions.digest[:16]}-{draw}.safetensors"
         return self._kept(run.folder / name, run.digest, run.load, completions, draw)
@@ -99,7 +99,7 @@ class Workshop:
             return logits
         views = completions.draw(draw, self.watch, self.interrupt)
         if self.interrupt.requested:
-            raise Stopped
+            raise Interrupted
         logits = predict_logits(load(), views.flatten(0, 1), device=self.device).unflatten(0, views.shape[:2])
         keep(path, "logits", logits, key)
         return logits

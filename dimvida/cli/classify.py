@@ -66,7 +66,7 @@ def classify(
     from dimvida.models.classifier_checkpoint import load_classifier
     from dimvida.sampling.multiview import load
     from dimvida.training.config import load_preset
-    from dimvida.training.control import Interrupt, Stopped
+    from dimvida.training.control import Interrupt, Interrupted
 
     if is_rank():
         raise InputError("classify runs in one process; start it without torchrun")
@@ -119,7 +119,7 @@ def classify(
         )  # fmt: skip
         try:
             results = experiment.run(command_line(context), software_versions())
-        except Stopped:
+        except Interrupted:
             say("stopped; the same command continues")
             if interrupt.signal == signal.SIGINT:
                 raise KeyboardInterrupt from None  # so that whoever called learns of it, as from any other command

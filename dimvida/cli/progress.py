@@ -16,7 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from dimvida.cli.terminal import printable
 
 if TYPE_CHECKING:
-    from dimvida.training.control import Show, Watcher
+    from dimvida.training.control import ShowProgress, StartProgress
 
 PLAIN_INTERVAL = 10.0  # seconds between plain lines
 
@@ -131,10 +131,10 @@ class ProgressBar:
         )
 
 
-def watcher(bars: contextlib.ExitStack) -> Watcher:
+def watcher(bars: contextlib.ExitStack) -> StartProgress:
     """Shows one piece of work after the other as progress bars."""
 
-    def watch(work: str, total: int, unit: str, done: int, later: float = 0.0) -> Show:
+    def watch(work: str, total: int, unit: str, done: int, later: float = 0.0) -> ShowProgress:
         bars.close()  # the last work's bar
         return bars.enter_context(ProgressBar(work, total, unit, done, later)).update
 

@@ -79,7 +79,7 @@ def train(
         raise InputError(f"--minutes {minutes:g}: must not be negative")
     torch_device = resolve_device(device)
     with together(torch_device) as ranks:
-        options = ranks.from_first(
+        options = ranks.broadcast_from_rank_0(
             lambda: resolve_options(
                 out,
                 resume=resume,
@@ -108,10 +108,10 @@ def train(
             if dry_run:
                 raise InputError("--dry-run tells of the other stages; --stage classifier trains one network")
             return train_classifier(options, out, torch_device, origin, minutes=minutes, resume=resume)
-        start, training_data = ranks.from_first(lambda: _prepare(options, out, resume))
+        start, training_data = ranks.broadcast_from_rank_0(lambda: _prepare(options, out, resume))
         if dry_run:
-            return _print_plan(options, training_data, out) if ranks.is_first else 0
-        report = announce if ranks.is_first else None
+            return _print_plan(options, training_data, out) if ranks.is_rank_0 else 0
+        report = announce if ranks.is_rank_0 else None
         with Interrupt(minutes, report) as interrupt, contextlib.ExitStack() as bars:
             run = Run(
                 out,
@@ -127,7 +127,7 @@ def train(
                 origin,
             )
             finished = run.train(options.stage, resume)
-        if ranks.is_first:
+        if ranks.is_rank_0:
             print(_outcome(run, options.stage, finished))
         if not finished and interrupt.signal == signal.SIGINT:
             raise KeyboardInterrupt  # so that whoever called learns of it, as from any other command

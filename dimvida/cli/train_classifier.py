@@ -16,7 +16,7 @@ from dimvida.files import require_writable_folder
 from dimvida.models.classifiers import ClassifierConfig
 from dimvida.torchrun import is_rank
 from dimvida.training.classifier import ClassifierPlan, ClassifierRun
-from dimvida.training.control import Interrupt, Stopped
+from dimvida.training.control import Interrupt, Interrupted
 from dimvida.training.data import LabelledImages, all_views
 from dimvida.training.folder import CLASSIFIER
 
@@ -55,7 +55,7 @@ def train_classifier(
         run.check(resume=resume)
         try:
             run.train(lambda: images, watcher(bars))
-        except Stopped:
+        except Interrupted:
             bars.close()
             print("stopped; continue with --resume")
             if interrupt.signal == signal.SIGINT:

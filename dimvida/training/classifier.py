@@ -27,7 +27,7 @@ from dimvida.errors import DimvidaError, InputError
 from dimvida.files import atomic_write, sha256_file
 from dimvida.models.classifier_checkpoint import DESCRIPTION, load_classifier, read_description, save_classifier
 from dimvida.models.classifiers import IMAGENET, ImageClassifier, build_classifier, predict_logits
-from dimvida.training.control import Interrupt, Stopped, Watcher
+from dimvida.training.control import Interrupt, Interrupted, StartProgress
 from dimvida.training.data import LabelledImages
 from dimvida.training.figures import write_csv
 from dimvida.training.folder import RunFolder, another_configuration, not_read
@@ -35,7 +35,7 @@ from dimvida.training.loop import Diverged, Hooks, run_stage
 from dimvida.training.ranks import Ranks, Share
 from dimvida.training.seeds import derived_seed, seeded
 from dimvida.training.stage_config import ClassifierStageConfig
-from dimvida.training.state import Stage, load_state
+from dimvida.training.state import TrainingState, load_state
 
 _PLAN = "training.json"
 
@@ -128,7 +128,7 @@ class ClassifierRun:
             return False
         return read_description(self.folder).get("provenance", {}).get("digest") == self.digest
 
-    def train(self, read_data: Callable[[], LabelledImages], watch: Watcher, work: str = "classifier") -> None:
+    def train(self, read_data: Callable[[], LabelledImages], watch: StartProgress, work: str = "classifier") -> None:
         """Train to the end, from the last saved state if there is one.
 
         Args:
@@ -139,7 +139,7 @@ class ClassifierRun:
         Raises:
             InputError: The folder holds another classifier, or another process trains there.
             DimvidaError: The loss or the weights are no longer finite.
-            Stopped: It was interrupted; the state is saved.
+            Interrupted: It was interrupted; the state is saved.
         """
         if self._begun() not in (None, self.digest):
             raise another_configuration(self.folder, self._changes())
@@ -156,7 +156,7 @@ class ClassifierRun:
         """The finished classifier, on the device."""
         return load_classifier(self.folder).to(self.device)
 
-    def _train(self, data: LabelledImages, watch: Watcher, work: str) -> None:
+    def _train(self, data: LabelledImages, watch: StartProgress, work: str) -> None:
         stage = self._stage(data)
         if stage.state_path.exists():
             stage.restore(load_state(stage.state_path, [self.digest]))
@@ -172,7 +172,7 @@ class ClassifierRun:
                 f"{work}: {error}; begin again with classifier_stage.lr below {stage.config.lr:g}"
             ) from None
         if not result.finished:
-            raise Stopped
+            raise Interrupted
         provenance = {
             "package_version": __version__,
             "digest": self.digest,
@@ -185,7 +185,7 @@ class ClassifierRun:
         save_classifier(self.folder, result.network, provenance)
         stage.state_path.unlink()
 
-    def _stage(self, data: LabelledImages) -> Stage:
+    def _stage(self, data: LabelledImages) -> TrainingState:
         plan, config = self.plan, self.plan.config
         with seeded(derived_seed(plan.seed, "classifier/initial weights")):
             classifier = build_classifier(
@@ -199,7 +199,7 @@ class ClassifierRun:
         if plan.weights is not None and config.finetune_lr:
             config = dataclasses.replace(config, lr=config.finetune_lr)
         objective = ClassifierObjective(classifier.to(self.device), data, config, self.device)
-        return Stage(objective, config, plan.seed, self._files.state("classifier"), self.digest)
+        return TrainingState(objective, config, plan.seed, self._files.state("classifier"), self.digest)
 
     def _changes(self) -> list[str]:
         """What differs from the training in the folder, apart from the data."""

@@ -1,4 +1,4 @@
-"""Stopping a long run between two steps, so that nothing is half done."""
+"""Long work as seen from outside: how far it is, and how it is asked to stop between two steps."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Protocol
 from dimvida.interruption import SIGNALS
 
 
-class Stopped(Exception):
+class Interrupted(Exception):
     """Work ended before its end because it was asked to; what it had done is kept."""
 
 
@@ -59,21 +59,21 @@ class Interrupt:
             raise KeyboardInterrupt
 
 
-class Show(Protocol):
+class ShowProgress(Protocol):
     """Called again and again with the units done so far and a short note."""
 
     def __call__(self, done: int, note: str = "") -> None: ...
 
 
-class Watcher(Protocol):
+class StartProgress(Protocol):
     """Called when work begins: what it is, its units in all, what a unit is called, and those done before.
 
     ``later`` is what comes after it, in its units, as far as that is known.
     """
 
-    def __call__(self, work: str, total: int, unit: str, done: int, later: float = 0.0) -> Show: ...
+    def __call__(self, work: str, total: int, unit: str, done: int, later: float = 0.0) -> ShowProgress: ...
 
 
-def unwatched(work: str, total: int, unit: str, done: int, later: float = 0.0) -> Show:
+def no_progress(work: str, total: int, unit: str, done: int, later: float = 0.0) -> ShowProgress:
     """Shows nothing."""
     return lambda done, note="": None

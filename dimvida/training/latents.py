@@ -15,7 +15,7 @@ from torch import Tensor
 
 from dimvida.errors import InputError
 from dimvida.models.autoencoder import Autoencoder
-from dimvida.training.control import Interrupt, Stopped, Watcher
+from dimvida.training.control import Interrupt, Interrupted, StartProgress
 from dimvida.training.state import keep, kept, tensor_bytes
 
 ENCODE_BATCH = 256
@@ -145,27 +145,27 @@ class LatentStore:
         self._latents = torch.empty(objects, images.shape[1], autoencoder.config.latent_dim)
         self._done = self._read()
 
-    def plain(self, watch: Watcher, interrupt: Interrupt) -> Tensor:
+    def plain(self, watch: StartProgress, interrupt: Interrupt) -> Tensor:
         """Latents float32 [N, V, D] of the unaltered training objects.
 
         Raises:
-            Stopped: If interrupted; what is finished is kept in the file.
+            Interrupted: If interrupted; what is finished is kept in the file.
         """
         end = len(self._held_out) + len(self._images)
         self._encode(end, watch, interrupt)
         return self._latents[len(self._held_out) : end]
 
-    def all(self, watch: Watcher, interrupt: Interrupt) -> tuple[Tensor, Tensor]:
+    def all(self, watch: StartProgress, interrupt: Interrupt) -> tuple[Tensor, Tensor]:
         """Latents float32 [K, N, V, D] of all variants of the training objects, and [M, V, D] of held-out ones.
 
         Raises:
-            Stopped: If interrupted; what is finished is kept in the file.
+            Interrupted: If interrupted; what is finished is kept in the file.
         """
         self._encode(len(self._latents), watch, interrupt)
         held_out, training = self._latents.split([len(self._held_out), len(self._variants) * len(self._images)])
         return training.unflatten(0, (len(self._variants), len(self._images))), held_out
 
-    def _encode(self, end: int, watch: Watcher, interrupt: Interrupt) -> None:
+    def _encode(self, end: int, watch: StartProgress, interrupt: Interrupt) -> None:
         """Have the first ``end`` rows."""
         if self._done >= end:
             return
@@ -180,7 +180,7 @@ class LatentStore:
                 if start >= end:
                     break
                 if interrupt.requested:
-                    raise Stopped
+                    raise Interrupted
                 rows = encode_views(self._autoencoder, variant.of(images), variant.views(present), self._device)
                 self._latents[start : start + len(rows)] = rows
                 self._done = start + len(rows)

@@ -17,7 +17,7 @@ from dimvida.training.objective import LossModule
 from dimvida.training.ranks import Ranks, Share
 from dimvida.training.seeds import BatchOrder
 from dimvida.training.stage_config import StageConfig
-from dimvida.training.state import CurvePoint, Stage
+from dimvida.training.state import CurvePoint, TrainingState
 
 # Steps after which losses are read at the latest, where reading them makes this process wait for others.
 LONGEST_UNREAD = 50
@@ -71,7 +71,7 @@ def learning_rate(config: StageConfig, step: int, total: int) -> float:
 
 
 def run_stage(
-    stage: Stage, hooks: Hooks, interrupt: Interrupt, ranks: Ranks, workers: int | None = None
+    stage: TrainingState, hooks: Hooks, interrupt: Interrupt, ranks: Ranks, workers: int | None = None
 ) -> StageResult:
     """Train until the stage's last step or an interruption; the state is saved either way.
 
@@ -107,18 +107,18 @@ def run_stage(
     read_losses(stage, ranks)
     _require_finite(stage)
     stage.averaged_network.eval()
-    if ranks.is_first:
+    if ranks.is_rank_0:
         _save(stage, hooks)
     return StageResult(stage.averaged_network, finished=stage.step >= total)
 
 
-def loss_module(stage: Stage, ranks: Ranks) -> nn.Module:
+def loss_module(stage: TrainingState, ranks: Ranks) -> nn.Module:
     """The stage's loss, whose gradients are those of all processes, compiled if the configuration says so."""
     module = ranks.wrap(LossModule(stage.objective))
     return torch.compile(module) if stage.config.compile else module
 
 
-def optimise(stage: Stage, module: nn.Module, share: Share, batch: dict[str, Tensor]) -> None:
+def optimise(stage: TrainingState, module: nn.Module, share: Share, batch: dict[str, Tensor]) -> None:
     """One optimiser step.
 
     Args:
@@ -148,7 +148,7 @@ def to_device(batch: dict[str, Tensor], device: torch.device) -> dict[str, Tenso
     return {name: tensor.pin_memory().to(device, non_blocking=True) for name, tensor in batch.items()}
 
 
-def _after_step(stage: Stage, hooks: Hooks, ranks: Ranks, batches_per_epoch: int) -> None:
+def _after_step(stage: TrainingState, hooks: Hooks, ranks: Ranks, batches_per_epoch: int) -> None:
     config, last = stage.config, stage.step == stage.total
     logs, saves, draws, keeps = (
         every > 0 and stage.step % every == 0
@@ -162,7 +162,7 @@ def _after_step(stage: Stage, hooks: Hooks, ranks: Ranks, batches_per_epoch: int
     averaged = stage.averaged_network.eval()
     if last or logs:
         _add_point(stage, hooks, ranks, batches_per_epoch)
-    if ranks.is_first:
+    if ranks.is_rank_0:
         if last or draws:
             hooks.sheet(averaged, stage.step)
         if keeps:
@@ -172,16 +172,16 @@ def _after_step(stage: Stage, hooks: Hooks, ranks: Ranks, batches_per_epoch: int
     stage.objective.network.train()
 
 
-def _save(stage: Stage, hooks: Hooks) -> None:
+def _save(stage: TrainingState, hooks: Hooks) -> None:
     hooks.saving()
     stage.save()
     hooks.saved(stage.averaged_network, stage.step)
 
 
-def _add_point(stage: Stage, hooks: Hooks, ranks: Ranks, batches_per_epoch: int) -> None:
+def _add_point(stage: TrainingState, hooks: Hooks, ranks: Ranks, batches_per_epoch: int) -> None:
     mean = sum(stage.window) / len(stage.window)
     stage.window = []
-    if ranks.is_first:
+    if ranks.is_rank_0:
         validation = stage.objective.validate(stage.averaged_network)
         lr = learning_rate(stage.config, stage.step - 1, stage.total)
         epoch = stage.step / batches_per_epoch
@@ -189,7 +189,7 @@ def _add_point(stage: Stage, hooks: Hooks, ranks: Ranks, batches_per_epoch: int)
         hooks.point(stage.curve[-1], stage.averaged_network)
 
 
-def read_losses(stage: Stage, ranks: Ranks) -> None:
+def read_losses(stage: TrainingState, ranks: Ranks) -> None:
     """Bring the unread losses into the window; all ranks get the same ones."""
     if not stage.unread:
         return
@@ -201,7 +201,7 @@ def read_losses(stage: Stage, ranks: Ranks) -> None:
     stage.window += losses
 
 
-def _require_finite(stage: Stage) -> None:
+def _require_finite(stage: TrainingState) -> None:
     # The loss of a step is that of the weights before it.
     if not all(bool(weight.isfinite().all()) for weight in stage.objective.network.parameters()):
         raise Diverged(f"the weights became infinite or undefined at step {stage.step}")

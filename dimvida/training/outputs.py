@@ -20,13 +20,13 @@ from dimvida.models.checkpoint import Checkpoint, save_checkpoint
 from dimvida.models.familiarity import InputStatistics, measure_inputs
 from dimvida.models.score_network import ScoreNetwork
 from dimvida.sampling.multiview import MultiViewModel
-from dimvida.training.control import Interrupt, Show
+from dimvida.training.control import Interrupt, ShowProgress
 from dimvida.training.data import TrainingData
 from dimvida.training.figures import Board, completion_sheet, plot_curves, reconstruction_sheet, write_csv
 from dimvida.training.folder import RunFolder
 from dimvida.training.latents import encode_views, latent_statistics, present_views
 from dimvida.training.loop import Hooks
-from dimvida.training.state import CurvePoint, Stage
+from dimvida.training.state import CurvePoint, TrainingState
 
 SHEET_OBJECTS = 8
 PLOT_INTERVAL = 30.0  # seconds
@@ -66,7 +66,7 @@ class Outputs:
         self._drawn = time.monotonic()
         self._best: tuple[CurvePoint, nn.Module] | None = None  # not written yet
 
-    def hooks(self, stage: Stage, show: Show) -> Hooks:
+    def hooks(self, stage: TrainingState, show: ShowProgress) -> Hooks:
         """What the loop calls while this stage trains."""
         if self._tensorboard:
             self._board = Board(self._folder.tensorboard, stage.objective.name, stage.step)
@@ -79,7 +79,7 @@ class Outputs:
             saved=lambda network, step: self._saved(stage, network, step),
         )
 
-    def record(self, stage: Stage) -> None:
+    def record(self, stage: TrainingState) -> None:
         """Write down in the checkpoint's provenance how far a stage is."""
         self._checkpoint.config.provenance[stage.objective.name] = self._account(stage)
 
@@ -106,7 +106,7 @@ class Outputs:
         """Write the last weights."""
         save_checkpoint(self._folder.checkpoint, self._checkpoint, self._dtype)
 
-    def _point(self, stage: Stage, point: CurvePoint, network: nn.Module) -> None:
+    def _point(self, stage: TrainingState, point: CurvePoint, network: nn.Module) -> None:
         write_csv(self._folder.curve(stage.objective.name), stage.curve)
         if self._board is not None:
             self._board.point(point)
@@ -114,7 +114,7 @@ class Outputs:
             # Copied, not written: while it learns fast, every point is the best so far.
             self._best = point, copy.deepcopy(network)
 
-    def _sheet(self, stage: Stage, network: nn.Module, step: int) -> None:
+    def _sheet(self, stage: TrainingState, network: nn.Module, step: int) -> None:
         path = self._folder.samples / f"{stage.objective.name}-{step:06d}.png"
         first = slice(SHEET_OBJECTS)
         images, present = self._data.held_out[first], self._data.held_out_present[first]
@@ -127,17 +127,17 @@ class Outputs:
         if self._board is not None:
             self._board.sheet(path, step)
 
-    def _keep(self, stage: Stage, network: nn.Module, step: int) -> None:
+    def _keep(self, stage: TrainingState, network: nn.Module, step: int) -> None:
         folder = self._folder.step(stage.objective.name, step)
         self._save_snapshot(folder, stage, network)
 
-    def _save_best(self, stage: Stage) -> None:
+    def _save_best(self, stage: TrainingState) -> None:
         if self._best is not None:
             point, network = self._best
             self._save_snapshot(self._folder.best, stage, network, point)
             self._best = None
 
-    def _saved(self, stage: Stage, network: nn.Module, step: int) -> None:
+    def _saved(self, stage: TrainingState, network: nn.Module, step: int) -> None:
         self.curves[stage.objective.name] = stage.curve
         # Drawing takes longer than many steps of a small network.
         if step == stage.total or self._interrupt.requested or time.monotonic() - self._drawn > PLOT_INTERVAL:
@@ -147,7 +147,9 @@ class Outputs:
             self.record(stage)
             save_checkpoint(self._folder.checkpoint, self._with(network), self._dtype)
 
-    def _save_snapshot(self, folder: Path, stage: Stage, network: nn.Module, point: CurvePoint | None = None) -> None:
+    def _save_snapshot(
+        self, folder: Path, stage: TrainingState, network: nn.Module, point: CurvePoint | None = None
+    ) -> None:
         checkpoint = self._with(network)
         provenance = {**checkpoint.config.provenance, stage.objective.name: self._account(stage, point)}
         checkpoint.config = dataclasses.replace(checkpoint.config, provenance=provenance)
@@ -166,7 +168,7 @@ class Outputs:
         return checkpoint
 
     @staticmethod
-    def _account(stage: Stage, point: CurvePoint | None = None) -> dict[str, object]:
+    def _account(stage: TrainingState, point: CurvePoint | None = None) -> dict[str, object]:
         """Where a stage is, or was at a point of its curve."""
         step, seconds = (stage.step, stage.seconds) if point is None else (point.step, point.seconds)
         if point is None and stage.curve:

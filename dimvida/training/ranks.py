@@ -11,15 +11,15 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
 from dimvida.errors import DimvidaError, FailedOnAnotherRank, InputError
-from dimvida.torchrun import is_rank, meet
-from dimvida.training.control import Stopped
+from dimvida.torchrun import RankLost, broadcast_from_rank_0, is_rank, meet
+from dimvida.training.control import Interrupted
 
 T = TypeVar("T")
 
@@ -52,7 +52,7 @@ class Ranks:
     count = 1
 
     @property
-    def is_first(self) -> bool:
+    def is_rank_0(self) -> bool:
         """Whether this is the process that reads and writes files and tells people."""
         return self.rank == 0
 
@@ -67,12 +67,12 @@ class Ranks:
         """The same module, whose gradients are averaged over the processes."""
         return module
 
-    def from_first(self, work: Callable[[], T]) -> T:
-        """What rank 0 finds, for all.
+    def broadcast_from_rank_0(self, work: Callable[[], T]) -> T:
+        """What ``work`` returns in rank 0, for all ranks; only there it is called.
 
         Raises:
-            Stopped: In all ranks, if rank 0 was stopped.
-            FailedOnAnotherRank: In the other ranks, if rank 0 failed; there its own error is raised.
+            Interrupted: In all ranks, if ``work`` was interrupted in rank 0.
+            FailedOnAnotherRank: In the other ranks, if it failed in rank 0, where its own error is raised.
         """
         return work()
 
@@ -105,25 +105,8 @@ class TorchrunRanks(Ranks):
     def wrap(self, module: nn.Module) -> nn.Module:
         return nn.parallel.DistributedDataParallel(module, gradient_as_bucket_view=True)
 
-    def from_first(self, work: Callable[[], T]) -> T:
-        answer: list[Any] = [None, None]
-        if self.is_first:
-            try:
-                answer = ["value", work()]
-            except BaseException as error:
-                with contextlib.suppress(Exception):  # if the others are gone, this error still is the one to tell
-                    self._send(["stopped", None] if isinstance(error, Stopped) else ["failed", exit_code(error)])
-                raise
-        kind, value = self._send(answer)
-        if kind == "stopped":
-            raise Stopped
-        if kind == "failed":
-            raise FailedOnAnotherRank(value)
-        return value
-
-    def _send(self, answer: list[Any]) -> list[Any]:
-        dist.broadcast_object_list(answer, 0, device=torch.device("cpu"))
-        return answer
+    def broadcast_from_rank_0(self, work: Callable[[], T]) -> T:
+        return broadcast_from_rank_0(work, everywhere=(Interrupted,))
 
     def stops(self, wanted: bool) -> bool:
         # The answer to a question is awaited when the next one is asked, so that no step waits for the network.
@@ -160,7 +143,7 @@ class TorchrunRanks(Ranks):
         end = time.monotonic() + LONGEST_LEAVING
         with contextlib.suppress(RuntimeError):
             left = self._store.add("left", 1)
-            while self.is_first and left < self.count and time.monotonic() < end:
+            while self.is_rank_0 and left < self.count and time.monotonic() < end:
                 time.sleep(0.02)
                 left = self._store.add("left", 0)
 
@@ -187,7 +170,7 @@ def together(device: torch.device) -> Iterator[Ranks]:
         raise
     except Exception as error:
         if not ranks.may_speak():
-            raise FailedOnAnotherRank(exit_code(error)) from error
+            raise FailedOnAnotherRank(2 if isinstance(error, InputError) else 1) from error
         if _is_loss_of_others(error):
             raise DimvidaError(
                 "another process of this training is gone; go on from the last saved state with --resume"
@@ -199,11 +182,6 @@ def together(device: torch.device) -> Iterator[Ranks]:
             ranks.leave()
 
 
-def exit_code(error: BaseException) -> int:
-    """What the command line makes of it."""
-    return 2 if isinstance(error, InputError) else 1
-
-
 def _meet(device: torch.device) -> TorchrunRanks:
     # Gloo also where gradients go through NCCL: for what is on the host, which then waits for no GPU.
     store = meet("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo")
@@ -211,4 +189,4 @@ def _meet(device: torch.device) -> TorchrunRanks:
 
 
 def _is_loss_of_others(error: Exception) -> bool:
-    return isinstance(error, dist.DistError) or (isinstance(error, RuntimeError) and "gloo" in str(error))
+    return isinstance(error, RankLost | dist.DistError) or (isinstance(error, RuntimeError) and "gloo" in str(error))

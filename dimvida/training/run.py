@@ -27,7 +27,7 @@ from dimvida.models.autoencoder import Autoencoder
 from dimvida.models.checkpoint import Checkpoint
 from dimvida.training.autoencoder import AutoencoderObjective
 from dimvida.training.config import TrainConfig
-from dimvida.training.control import Interrupt, Stopped, Watcher
+from dimvida.training.control import Interrupt, Interrupted, StartProgress
 from dimvida.training.data import TrainingData
 from dimvida.training.diffusion import DiffusionObjective
 from dimvida.training.dry_run import after_autoencoder, items_of
@@ -51,7 +51,7 @@ from dimvida.training.resume import (
     stage_digests,
 )
 from dimvida.training.stage_config import StageConfig
-from dimvida.training.state import Stage, load_state
+from dimvida.training.state import TrainingState, load_state
 
 
 @dataclass(slots=True)
@@ -80,7 +80,7 @@ class Run:
     config: TrainConfig
     data: TrainingData
     device: torch.device
-    watch: Watcher
+    watch: StartProgress
     interrupt: Interrupt
     init: Checkpoint | None = None
     ranks: Ranks = field(default_factory=Ranks)
@@ -115,10 +115,10 @@ class Run:
         if "diffusion" in wanted and self.config.diffusion_stage.mirror:
             check_mirror(self.data.view_names)
         with contextlib.ExitStack() as owning:
-            self.ranks.from_first(lambda: self._enter(owning, wanted, resume))
+            self.ranks.broadcast_from_rank_0(lambda: self._enter(owning, wanted, resume))
             try:
                 return self._train(wanted, resume)
-            except Stopped:
+            except Interrupted:
                 return False
 
     @property
@@ -142,19 +142,19 @@ class Run:
             later = after_autoencoder(self.config, self.data) if "diffusion" in wanted else 0.0
             if not self._run_stage("autoencoder", resume, later):
                 return False
-        elif self.ranks.from_first(self.folder.state("autoencoder").exists):
+        elif self.ranks.broadcast_from_rank_0(self.folder.state("autoencoder").exists):
             self._adopt_saved_autoencoder()
         else:
             self._adopt_initial_autoencoder()
         return "diffusion" not in wanted or self._run_stage("diffusion", resume)
 
     def _run_stage(self, name: str, resume: bool, later: float = 0.0) -> bool:
-        state = self.ranks.from_first(lambda: self._begin(name, resume))
+        state = self.ranks.broadcast_from_rank_0(lambda: self._begin(name, resume))
         stage = self._autoencoder_stage() if name == "autoencoder" else self._diffusion_stage()
         if state is not None:
             stage.restore(state)
         hooks = Hooks()
-        if self.ranks.is_first:
+        if self.ranks.is_rank_0:
             hooks = self.outputs.hooks(stage, self.watch(name, stage.total, "steps", stage.step, later))
         try:
             result = run_stage(stage, hooks, self.interrupt, self.ranks, self.workers)
@@ -177,7 +177,7 @@ class Run:
         self.folder.begin(name, digests[0], self._init_digest, {**self.origin, **description})
         return state
 
-    def _way_on(self, stage: Stage) -> str:
+    def _way_on(self, stage: TrainingState) -> str:
         """What helps after a divergence. Not --resume: it would repeat it, and refuses another lr."""
         name = stage.objective.name
         advice = f"begin again in another --out, with {name}_stage.lr below {stage.config.lr:g}"
@@ -188,7 +188,9 @@ class Run:
 
     def _adopt_saved_autoencoder(self) -> None:
         stage = self._autoencoder_stage()
-        stage.restore(self.ranks.from_first(lambda: load_state(stage.state_path, self._digests("autoencoder"))))
+        stage.restore(
+            self.ranks.broadcast_from_rank_0(lambda: load_state(stage.state_path, self._digests("autoencoder")))
+        )
         if stage.step < stage.total:
             raise InputError(
                 f"{self.out}: its autoencoder is unfinished (step {stage.step} of {stage.total}); "
@@ -205,10 +207,10 @@ class Run:
         checkpoint.latent_mean = init.latent_mean.to(self.device)
         checkpoint.latent_std = init.latent_std.to(self.device)
         checkpoint.config.provenance["autoencoder"] = init.config.provenance.get("autoencoder", {})
-        if self.ranks.is_first:
+        if self.ranks.is_rank_0:
             self.outputs.adopt(checkpoint.autoencoder)
 
-    def _autoencoder_stage(self) -> Stage:
+    def _autoencoder_stage(self) -> TrainingState:
         config, data = self.config.autoencoder_stage, self.data
         objective = AutoencoderObjective(
             self.checkpoint.autoencoder,
@@ -220,10 +222,12 @@ class Run:
         )
         return self._stage(objective, config)
 
-    def _diffusion_stage(self) -> Stage:
+    def _diffusion_stage(self) -> TrainingState:
         config, checkpoint = self.config.diffusion_stage, self.checkpoint
         mean, std = checkpoint.latent_mean.cpu(), checkpoint.latent_std.cpu()
-        latents, held_out = self.ranks.from_first(lambda: self._latent_store().all(self.watch, self.interrupt))
+        latents, held_out = self.ranks.broadcast_from_rank_0(
+            lambda: self._latent_store().all(self.watch, self.interrupt)
+        )
         present = torch.stack([variant.views(self.data.present) for variant in self._variants])
         several = self.data.present.sum(1) >= 2  # of a single view there is nothing to complete
         if not several.all():
@@ -241,28 +245,28 @@ class Run:
         )
         return self._stage(objective, config)
 
-    def _stage(self, objective: Objective, config: StageConfig) -> Stage:
+    def _stage(self, objective: Objective, config: StageConfig) -> TrainingState:
         path = self.folder.state(objective.name)
-        return Stage(objective, config, self.config.seed, path, self._digests(objective.name)[0])
+        return TrainingState(objective, config, self.config.seed, path, self._digests(objective.name)[0])
 
-    def _adopt_autoencoder(self, autoencoder: nn.Module, stage: Stage) -> None:
+    def _adopt_autoencoder(self, autoencoder: nn.Module, stage: TrainingState) -> None:
         assert isinstance(autoencoder, Autoencoder)
         self.checkpoint.autoencoder = autoencoder
-        mean, std, whole = self.ranks.from_first(self._latent_statistics)
+        mean, std, whole = self.ranks.broadcast_from_rank_0(self._latent_statistics)
         self.checkpoint.latent_mean, self.checkpoint.latent_std = mean.to(self.device), std.to(self.device)
         self.outputs.record(stage)
-        if self.ranks.is_first:
+        if self.ranks.is_rank_0:
             self.outputs.adopt(autoencoder)
-        if self.ranks.is_first and not self.folder.state("diffusion").exists():
+        if self.ranks.is_rank_0 and not self.folder.state("diffusion").exists():
             self.outputs.save()
         if not whole:
-            raise Stopped
+            raise Interrupted
 
     def _latent_statistics(self) -> tuple[Tensor, Tensor, bool]:
         """Mean and standard deviation of the latents, and whether they are of all objects."""
         try:
             latents = self._latent_store().plain(self.watch, self.interrupt)
-        except Stopped:
+        except Interrupted:
             # So that the checkpoint is usable so far; whoever resumes encodes the others too.
             return *self.outputs.estimate(self.checkpoint.autoencoder), False
         return *latent_statistics(latents, self.data.present), True

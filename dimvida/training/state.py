@@ -42,7 +42,7 @@ class CurvePoint:
 
 
 @dataclass(slots=True)
-class Stage:
+class TrainingState:
     """A stage in progress: everything that a saved training state holds.
 
     Attributes:

@@ -12,7 +12,7 @@ from trainings import StopAfter
 import dimvida
 from dimvida.classification.completions import Completions, Sampler
 from dimvida.sampling.trajectory import sample_id_tensor
-from dimvida.training.control import Interrupt, Stopped, unwatched
+from dimvida.training.control import Interrupt, Interrupted, no_progress
 
 SAMPLER = Sampler("sde-dpmpp-2m", 2, 7, "eager", "float32", 4)
 
@@ -28,7 +28,7 @@ def completions(model, single_views, tmp_path: Path) -> Completions:
 
 
 def draw(completions: Completions, number: int = 0) -> torch.Tensor:
-    return completions.draw(number, unwatched, Interrupt())
+    return completions.draw(number, no_progress, Interrupt())
 
 
 def times(folder: Path) -> dict[Path, int]:
@@ -75,8 +75,8 @@ def test_whatever_decides_about_a_pixel_decides_about_the_place(completions: Com
 def test_an_interrupted_set_goes_on_where_it_was(completions: Completions, tmp_path: Path):
     whole = draw(dataclasses.replace(completions, folder=tmp_path / "whole"))
     cut = dataclasses.replace(completions, folder=tmp_path / "cut")
-    with pytest.raises(Stopped):
-        cut.draw(0, unwatched, StopAfter(2))
+    with pytest.raises(Interrupted):
+        cut.draw(0, no_progress, StopAfter(2))
     before = times(tmp_path / "cut")
     assert len([path for path in before if path.name.startswith("part-")]) == 2
     assert torch.equal(draw(cut), whole)

@@ -12,7 +12,7 @@ from trainings import StopAfter
 
 from dimvida.models.autoencoder import Autoencoder, build_autoencoder
 from dimvida.models.config import AutoencoderConfig
-from dimvida.training.control import Stopped, unwatched
+from dimvida.training.control import Interrupted, no_progress
 from dimvida.training.latents import LatentStore, Variant, object_variants
 
 CPU = torch.device("cpu")
@@ -45,7 +45,7 @@ def store(path: Path, autoencoder: Autoencoder, variants: list[Variant] = VARIAN
 
 
 def everything(path: Path, autoencoder: Autoencoder, stop: int = 10**9, **options) -> tuple[Tensor, Tensor]:
-    return store(path, autoencoder, **options).all(unwatched, StopAfter(stop))
+    return store(path, autoencoder, **options).all(no_progress, StopAfter(stop))
 
 
 def test_rows_are_those_of_the_variants(tmp_path: Path, autoencoder: Autoencoder):
@@ -55,7 +55,7 @@ def test_rows_are_those_of_the_variants(tmp_path: Path, autoencoder: Autoencoder
             expected = autoencoder.encode(variant.of(IMAGES).flatten(0, 1) / 255).unflatten(0, (10, 2))
             torch.testing.assert_close(latents, expected)
         torch.testing.assert_close(held_out, autoencoder.encode(HELD_OUT.flatten(0, 1) / 255).unflatten(0, (3, 2)))
-    plain = store(tmp_path / "other.safetensors", autoencoder).plain(unwatched, StopAfter(10**9))
+    plain = store(tmp_path / "other.safetensors", autoencoder).plain(no_progress, StopAfter(10**9))
     assert torch.equal(plain, training[0])
 
 
@@ -67,7 +67,7 @@ def test_stopped_anywhere_it_goes_on_with_the_same_batches(
     sizes = list(encoded)
     encoded.clear()
     path = tmp_path / "latents.safetensors"
-    with pytest.raises(Stopped):
+    with pytest.raises(Interrupted):
         everything(path, autoencoder, stop)
     assert len(encoded) == stop and path.exists() == (stop > 0)
     cut = everything(path, autoencoder)
@@ -86,7 +86,7 @@ def test_what_was_done_before_is_shown_and_does_not_count_again(tmp_path: Path, 
         return lambda done, note="": shown.append((done,))
 
     path = tmp_path / "latents.safetensors"
-    with pytest.raises(Stopped):
+    with pytest.raises(Interrupted):
         store(path, autoencoder).plain(watch, StopAfter(2))
     assert shown == [("encoding", 13, "objects", 0), (3,), (7,)]
     shown.clear()

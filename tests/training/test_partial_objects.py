@@ -15,7 +15,7 @@ from dimvida.errors import InputError
 from dimvida.models.checkpoint import WEIGHT_FILES
 from dimvida.sampling.multiview import load
 from dimvida.training.config import TrainConfig
-from dimvida.training.control import unwatched
+from dimvida.training.control import no_progress
 from dimvida.training.data import TrainingData, prepare_data
 from dimvida.training.latents import latent_statistics, object_variants
 from dimvida.training.run import Run
@@ -120,7 +120,7 @@ def test_an_absent_view_is_absent_on_the_other_side_of_the_mirrored_object():
 
 
 def trained(out: Path, config: TrainConfig, data: TrainingData, stop: int = 10**9, resume: bool = False) -> bool:
-    return Run(out, config, data, torch.device("cpu"), unwatched, StopAfter(stop)).train("all", resume)
+    return Run(out, config, data, torch.device("cpu"), no_progress, StopAfter(stop)).train("all", resume)
 
 
 @pytest.fixture(scope="module")

@@ -24,13 +24,13 @@ from dimvida.sampling.multiview import load
 from dimvida.training import figures
 from dimvida.training.autoencoder import AutoencoderObjective
 from dimvida.training.config import TrainConfig, load_preset
-from dimvida.training.control import unwatched
+from dimvida.training.control import no_progress
 from dimvida.training.data import TrainingData, prepare_data
 from dimvida.training.loop import optimise
 from dimvida.training.objective import LossModule
 from dimvida.training.ranks import Ranks, Share
 from dimvida.training.run import Run
-from dimvida.training.state import Stage, average_decay, load_state
+from dimvida.training.state import TrainingState, average_decay, load_state
 
 
 def run(
@@ -42,7 +42,7 @@ def run(
     stage="all",
     resume=False,
     init=None,
-    watch=unwatched,
+    watch=no_progress,
 ) -> bool:
     return Run(out, config, data, torch.device("cpu"), watch, StopAfter(stop), init).train(stage, resume)
 
@@ -189,7 +189,7 @@ def test_a_run_stopped_while_it_encodes_resumes_exactly(tmp_path: Path, fast_con
 
     def watch(work: str, total: int, unit: str, done: int, later: float = 0.0):
         shown.append((work, total, done))
-        return unwatched(work, total, unit, done)
+        return no_progress(work, total, unit, done)
 
     assert not run(tmp_path / "cut", config, data, stop=1 + 7, resume=True, watch=watch)
     assert not run(tmp_path / "cut", config, data, stop=4 + 9, resume=True, watch=watch)
@@ -397,7 +397,7 @@ def test_averages_are_those_of_the_growing_decay(data: TrainingData, fast_config
         build_autoencoder(fast_config.autoencoder),
         data.images.flatten(0, 1), data.held_out.flatten(0, 1), config, torch.device("cpu"), Ranks(),
     )  # fmt: skip
-    stage = Stage(objective, config, 0, tmp_path / "autoencoder.state", "")
+    stage = TrainingState(objective, config, 0, tmp_path / "autoencoder.state", "")
     weight = next(objective.network.parameters())
     expected = None
     share = Share(slice(0, 16))
