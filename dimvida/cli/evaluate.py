@@ -26,12 +26,14 @@ from dimvida.cli.provenance import command_line, software_versions
 from dimvida.data.sample import locate, require_apart
 from dimvida.errors import DimvidaError, InputError
 from dimvida.files import require_writable_folder
+from dimvida.results.metrics import METRICS
 
 if TYPE_CHECKING:
     from dimvida.data.source import MultiViewSource
     from dimvida.evaluation.metrics import MetricSet
     from dimvida.evaluation.scores import Scores
     from dimvida.generation.settings import GenerationSettings
+    from dimvida.models.classifiers import ImageClassifier
     from dimvida.sampling.multiview import MultiViewModel
 
 SCHEMA = 1
@@ -75,32 +77,21 @@ def evaluate(
     reconstruction. Use objects that the model was not trained on.
     What cannot be measured is left out, with the reason.
     """
-    numbers, breakdowns = _parse_known(known), parse_names("--by", by) or ()
-    for name in breakdowns:
-        if name not in BREAKDOWNS:
-            raise InputError(f"--by {name}: choose from {', '.join(BREAKDOWNS)}")
-    require_writable("--json", json_)
-
     from dimvida.evaluation.metrics import build_metrics, check_names
     from dimvida.evaluation.object_sheets import draw_sheets
     from dimvida.evaluation.objects import complete_objects, unfamiliar
     from dimvida.evaluation.protocol import evaluate_model, progress_total, rank_metric
-    from dimvida.evaluation.result_folder import require_free, scores_to_dict, write_evaluation
+    from dimvida.evaluation.result_folder import scores_to_dict, write_evaluation
     from dimvida.evaluation.weights import INCEPTION, SQUEEZENET, require_given
     from dimvida.generation.settings import resolve_settings
-    from dimvida.models.classifier_checkpoint import load_classifier
-    from dimvida.models.classifiers import require_known
-    from dimvida.results.metrics import METRICS
     from dimvida.sampling.multiview import load
 
     # What is quickly told comes first: options, places, given files, which views there are; then the pictures, and
     # only then the weights that have to be downloaded.
+    numbers, breakdowns = _parse_known(known), _parse_breakdowns(by)
     wanted = parse_names("--metrics", metrics) or tuple(METRICS)
     check_names(wanted)
-    if out is not None:
-        require_free(out, overwrite=overwrite)
-        require_apart(locate(data), out, around=True)
-        require_writable_folder("--out", out)
+    _require_places(data, json_, out, overwrite)
     source = open_for_evaluation(data, split, partition)
     model = load(checkpoint, resolve_device(device))
     views, classes = model.view_names, source.classes
@@ -112,30 +103,23 @@ def evaluate(
     complete = complete_objects(source, views)
     require_given(SQUEEZENET, lpips_weights)
     require_given(INCEPTION, inception_weights)
-    judge = None if judge_ is None else load_classifier(judge_)
-    if judge is not None:
-        require_known(classes, judge.classes, f"--judge {judge_}")
+    judge = None if judge_ is None else _load_judge(judge_, classes)
+
     objects, bad = read_objects(source, model, limit)
     splits = ", ".join(source.splits) or "no split"
-    print(
-        f"{len(objects)} objects of {data.name} ({splits}), {settings.solver}, {settings.steps} steps, seed {seed}",
-        flush=True,
-    )
+    shown = f"{len(objects)} objects of {data.name} ({splits})"
+    print(f"{shown}, {settings.solver}, {settings.steps} steps, seed {seed}", flush=True)
     print_wrapped(f"views: {', '.join(views)}")
     strange = unfamiliar(model, objects, classes)
     for line in strange:
         print_note(line)
     if judge is not None:
         print_judge(judge, judge_, model.image_size)
+
     measured = build_metrics(
-        model.image_size,
-        classes,
-        model.device,
-        names=wanted,
-        inception_weights=inception_weights,
-        lpips_weights=lpips_weights,
-        classifier=judge,
-    )
+        model.image_size, classes, model.device, names=wanted, inception_weights=inception_weights,
+        lpips_weights=lpips_weights, classifier=judge,
+    )  # fmt: skip
     _require_any(measured)
 
     def introduce(reference: Scores) -> None:
@@ -147,6 +131,7 @@ def evaluate(
             model, objects, measured, counts, batch=batch, most_subsets=subsets, progress=bar.advance,
             introduce=introduce, **sampling,
         )  # fmt: skip
+
     print_scores(evaluation)
     if "view" in breakdowns:
         print_views(evaluation, views)
@@ -181,6 +166,33 @@ def _parse_known(text: str | None) -> tuple[int, ...] | None:
         return parse_numbers("--known", text)
     except InputError as error:
         raise InputError(f"{error}; every set of so many views is given in turn, so views have no names here") from None
+
+
+def _parse_breakdowns(text: str | None) -> tuple[str, ...]:
+    breakdowns = parse_names("--by", text) or ()
+    for name in breakdowns:
+        if name not in BREAKDOWNS:
+            raise InputError(f"--by {name}: choose from {', '.join(BREAKDOWNS)}")
+    return breakdowns
+
+
+def _require_places(data: Path, json_: Path | None, out: Path | None, overwrite: bool) -> None:
+    from dimvida.evaluation.result_folder import require_free
+
+    require_writable("--json", json_)
+    if out is not None:
+        require_free(out, overwrite=overwrite)
+        require_apart(locate(data), out, around=True)
+        require_writable_folder("--out", out)
+
+
+def _load_judge(folder: Path, classes: tuple[str, ...]) -> ImageClassifier:
+    from dimvida.models.classifier_checkpoint import load_classifier
+    from dimvida.models.classifiers import require_known
+
+    judge = load_classifier(folder)
+    require_known(classes, judge.classes, f"--judge {folder}")
+    return judge
 
 
 def _require_any(metrics: MetricSet) -> None:
