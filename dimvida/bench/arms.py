@@ -1,9 +1,14 @@
-"""The arms: every way to run the same trajectory that is compared."""
+"""The arms: every way to run the same trajectory that is compared.
+
+The eager arms are the sampling loop as the public MLD implementation has it: in every step the time layers on every
+row's own multi-time vector, ``torch.cat`` of the skip connections, ``torch.randn``, and the solver's arithmetic as
+separate operations (``dimvida.bench.baselines``, with what PyTorch can make of that loop).
+"""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -12,86 +17,98 @@ import torch
 from dimvida import ops
 from dimvida.bench import baselines
 from dimvida.bench.baselines import Trajectory
-from dimvida.bench.subject import Case
-from dimvida.sampling import sample
+from dimvida.bench.case import Case
+from dimvida.errors import InputError
 from dimvida.sampling.backends import default_dtype
-from dimvida.sampling.engine import engine_of
 
 BASELINE = "eager-fp32"
 EVERYWHERE = ("cpu", "cuda")
+FLOORS = {"fp32": torch.float32, "tf32": torch.float32, "bf16": torch.bfloat16}
+DTYPES = {"float32": "fp32", "tf32": "tf32", "bfloat16": "bf16"}
+"""Names of ``--dtype``, and the kind of product that each stands for."""
 
 
-def fused(case: Case, dtype: torch.dtype, *, graphs: bool = True) -> Trajectory:
-    """What users call, validation and tables included; on a GPU without ``graphs`` every kernel by itself."""
-    subject = case.subject
-    network = copy.deepcopy(subject.network)  # an engine lives as long as its network
-    engine_of(network, dtype, case.device).graphs = graphs
-
-    def trajectory() -> torch.Tensor:
-        return sample(
-            network,
-            case.latents,
-            case.known,
-            solver=case.solver,
-            steps=case.table.evaluations,
-            seed=case.seed,
-            backend="fused",
-            x0_clip=subject.x0_clip,
-            schedule=subject.schedule,
-            prediction=subject.prediction,
-            dtype=dtype,
-        )
-
-    return trajectory
+def fused(case: Case, dtype: torch.dtype) -> Trajectory:
+    """What users call, validation and tables included."""
+    network = copy.deepcopy(case.network)  # an engine lives as long as its network
+    return lambda: case.sample(network, "fused", dtype=dtype)
 
 
 @dataclass(frozen=True, slots=True)
-class Arm:
+class SamplingArm:
     """One way to run a trajectory.
 
     Attributes:
         name: As on the command line.
-        dtype: What the matrix products compute in.
+        floor: The kind of matrix product that it computes in, one of ``FLOORS``.
         description: One line.
         build: Makes the trajectory of a case; its first runs may compile.
         devices: Kinds of device that it is for.
-        tf32: Whether float32 products may be rounded to TF32.
     """
 
     name: str
-    dtype: torch.dtype
+    floor: str
     description: str
     build: Callable[[Case, torch.dtype], Trajectory]
     devices: tuple[str, ...] = EVERYWHERE
-    tf32: bool = False
 
     @property
-    def floor(self) -> str:
-        """Name of the kind of product that its floor is made of."""
-        return "tf32" if self.tf32 else DTYPE_NAMES[self.dtype]
+    def dtype(self) -> torch.dtype:
+        """What its products are given in."""
+        return FLOORS[self.floor]
 
     @property
     def is_fused(self) -> bool:
         return self.build is fused
 
 
-DTYPE_NAMES = {torch.float32: "fp32", torch.bfloat16: "bf16"}
-FLOORS = {"fp32": torch.float32, "tf32": torch.float32, "bf16": torch.bfloat16}
-
 _ARMS = (
-    Arm(BASELINE, torch.float32, "the public implementation's loop, no TF32", baselines.eager),
-    Arm("eager-tf32", torch.float32, "the same with TF32 products", baselines.eager, ("cuda",), tf32=True),
-    Arm("eager-bf16", torch.bfloat16, "the same with bfloat16 weights and activations", baselines.eager),
-    Arm("eager-bf16+graph", torch.bfloat16, "the same, each step a CUDA graph", baselines.eager_graph, ("cuda",)),
-    Arm("compile-fp32", torch.float32, "the loop's step through torch.compile", baselines.compiled, ("cpu",)),
-    Arm("compile-bf16", torch.bfloat16, "the same in bfloat16; on a GPU a CUDA graph", baselines.compiled),
-    Arm("fused-fp32", torch.float32, "dimvida's fused backend", fused),
-    Arm("fused-bf16", torch.bfloat16, "dimvida's fused backend in bfloat16", fused),
+    SamplingArm(BASELINE, "fp32", "the public implementation's loop, no TF32", baselines.eager),
+    SamplingArm("eager-tf32", "tf32", "the same with TF32 products", baselines.eager, ("cuda",)),
+    SamplingArm("eager-bf16", "bf16", "the same with bfloat16 weights and activations", baselines.eager),
+    SamplingArm("eager-bf16+graph", "bf16", "the same, each step a CUDA graph", baselines.eager_graph, ("cuda",)),
+    SamplingArm("compile-fp32", "fp32", "the loop's step through torch.compile", baselines.compiled, ("cpu",)),
+    SamplingArm("compile-bf16", "bf16", "the same in bfloat16; on a GPU a CUDA graph", baselines.compiled),
+    SamplingArm("fused-fp32", "fp32", "dimvida's fused backend", fused),
+    SamplingArm("fused-bf16", "bf16", "dimvida's fused backend in bfloat16", fused),
 )
-ARMS: dict[str, Arm] = {arm.name: arm for arm in _ARMS}
+ARMS: dict[str, SamplingArm] = {arm.name: arm for arm in _ARMS}
 
 
-def why_not(arm: Arm, device: torch.device, *, asked: bool) -> str | None:
+def choose_arms(
+    names: Collection[str] | None, dtypes: Collection[str] | None, device: torch.device
+) -> tuple[list[SamplingArm], dict[str, str]]:
+    """The arms to run, in the order of ``ARMS``, and by name why each of the others does not.
+
+    Args:
+        names: The arms asked for; None for all.
+        dtypes: Or the types whose arms are asked for, beside the baseline; None for all.
+        device: Where they would run.
+
+    Raises:
+        InputError: A name is unknown, or nothing of what is asked for runs here.
+    """
+    for option, kind, given, known in (("--arms", "arm", names, ARMS), ("--dtype", "type", dtypes, DTYPES)):
+        for name in given or ():
+            if name not in known:
+                raise InputError(f"{option}: unknown {kind} {name!r}: choose from {', '.join(known)}")
+    floors = {DTYPES[name] for name in dtypes or ()}
+    chosen, left_out = [], {}
+    for arm in ARMS.values():
+        asked = arm.name in (names or ()) or arm.floor in floors
+        everything = names is None and dtypes is None
+        if not (asked or everything or (dtypes and arm.name == BASELINE)):
+            left_out[arm.name] = "not asked for"
+        elif reason := why_not(arm, device, asked=asked):
+            left_out[arm.name] = reason
+        else:
+            chosen.append(arm)
+    if not chosen:
+        raise InputError("none of the arms asked for runs here: " + "; ".join(map(": ".join, left_out.items())))
+    return chosen, left_out
+
+
+def why_not(arm: SamplingArm, device: torch.device, *, asked: bool) -> str | None:
     """Why an arm does not run on this machine; None if it can.
 
     Args:
@@ -109,10 +126,10 @@ def why_not(arm: Arm, device: torch.device, *, asked: bool) -> str | None:
 
 
 @contextmanager
-def product_precision(tf32: bool) -> Iterator[None]:
-    """Whether float32 matrix products may be rounded to TF32, for the time being."""
+def product_precision(floor: str) -> Iterator[None]:
+    """Let float32 products be rounded to TF32 where the floor is ``tf32``, and nowhere else, for the time being."""
     before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("high" if tf32 else "highest")
+    torch.set_float32_matmul_precision("high" if floor == "tf32" else "highest")
     try:
         yield
     finally:

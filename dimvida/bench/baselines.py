@@ -14,10 +14,10 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from dimvida.bench.subject import Case
+from dimvida.bench.case import Case
+from dimvida.bench.timing import captured
 from dimvida.diffusion.prediction import prediction_factors
 from dimvida.diffusion.step_table import StepRow
-from dimvida.sampling.workspace import capture
 
 Trajectory = Callable[[], Tensor]
 Step = Callable[[Tensor, Tensor, StepRow], tuple[Tensor, Tensor]]
@@ -67,9 +67,9 @@ def start(case: Case) -> tuple[Tensor, Tensor]:
 def plain_step(case: Case, dtype: torch.dtype) -> Step:
     """One row of the table on (x, x0 of the row before); returns the new pair."""
     # Weights of its own, so that every arm's memory is counted alike.
-    network = copy.deepcopy(case.subject.network).to(dtype)
+    network = copy.deepcopy(case.network).to(dtype)
     known, missing = case.known[..., None], (~case.known).float()
-    clip, clips = case.subject.x0_clip, math.isfinite(case.subject.x0_clip)
+    clip, clips = case.x0_clip, math.isfinite(case.x0_clip)
     has_history, has_noise = any(row.c for row in case.table.rows), any(row.d for row in case.table.rows)
 
     def step(x: Tensor, x0_prev: Tensor, row: StepRow) -> tuple[Tensor, Tensor]:
@@ -102,7 +102,7 @@ def device_step(step: Step) -> DeviceStep:
 
 def step_rows(case: Case) -> list[StepRow]:
     """The table's rows; for a network that does not predict the noise, sigma and m are what stands for them."""
-    prediction = case.subject.prediction
+    prediction = case.prediction
     factors = [prediction_factors(prediction, row.sigma, row.m) for row in case.table.rows]
     return [row._replace(sigma=s, m=n) for row, (s, n) in zip(case.table.rows, factors, strict=True)]
 
@@ -136,13 +136,3 @@ def replayed(case: Case, step: DeviceStep) -> Trajectory:
         return x.clone()
 
     return trajectory
-
-
-def captured(work: Callable[[], object]) -> torch.cuda.CUDAGraph:
-    """A CUDA graph of ``work``, run a few times first as what is compiled sets itself up on first use."""
-
-    def warm_up() -> None:
-        for _ in range(3):
-            work()
-
-    return capture(work, torch.cuda.Stream(), warm_up)

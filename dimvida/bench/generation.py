@@ -1,10 +1,13 @@
-"""Mass generation from files to files: rates, where the time goes, memory, and a plain loop beside it."""
+"""Mass generation from files to files: rates, where the time goes, and memory."""
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -13,26 +16,73 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
-from torch import Tensor
 
-from dimvida.bench.subject import random_model
-from dimvida.bench.utilisation import sampled
-from dimvida.data.batch import load_batch
+from dimvida.bench.case import one_known, preset_model
 from dimvida.data.opening import open_source
 from dimvida.data.source import MultiViewSource
-from dimvida.evaluation.metrics import psnr, ssim
+from dimvida.errors import InputError
 from dimvida.generation.plan import make_plan
 from dimvida.generation.run import Generation
 from dimvida.generation.settings import resolve_settings
-from dimvida.models.checkpoint import CheckpointConfig, SamplingDefaults
-from dimvida.models.config import AutoencoderConfig, ScoreConfig
 from dimvida.sampling.multiview import MultiViewModel
-from dimvida.sampling.trajectory import sample_id_tensor
 
-LOOP_BATCH, LOOP_STEPS, LOOP_SOLVER = 64, 250, "euler-maruyama"
+INPUT_SHARD = 8192  # pictures of an array of inputs
+MEMORY_BATCH, MEMORY_SHARD = 64, 512
 STATM = Path("/proc/self/statm")
 # What runs side by side, and the stages that each does one after the other.
 LANES = {"reader": ("read",), "model": ("encode", "sample", "decode"), "packers": ("pack",), "writer": ("write",)}
+
+
+@contextmanager
+def repeated_inputs(source: MultiViewSource, view: str, count: int, form: str = "files") -> Iterator[Path]:
+    """A temporary folder of ``count`` single views.
+
+    Args:
+        source: What is repeated.
+        view: Its view that is taken.
+        count: How many.
+        form: ``files``: a PNG file each. ``npy``: array shards, which need no decoding and have few files.
+
+    Raises:
+        InputError: No object has that view.
+    """
+    indices = [index for index, record in enumerate(source.records) if view in record.views]
+    if not indices:
+        raise InputError(f"{source.path}: no object has a view {view!r}")
+    with TemporaryDirectory(prefix="dimvida-bench-") as name:
+        folder = Path(name)
+        write = _write_files if form == "files" else _write_arrays
+        write(folder, source, indices, view, count)
+        yield folder
+
+
+def _write_files(folder: Path, source: MultiViewSource, indices: Sequence[int], view: str, count: int) -> None:
+    for place in range(count):
+        index = indices[place % len(indices)]
+        target = folder / _class_name(source, index) / f"{place:06d}__{view}.png"
+        target.parent.mkdir(exist_ok=True)
+        if place < len(indices):
+            Image.fromarray(source.read_view(index, view).pixels).save(target)
+        else:
+            shutil.copyfile(target.with_name(f"{place % len(indices):06d}__{view}.png"), target)
+
+
+def _write_arrays(folder: Path, source: MultiViewSource, indices: Sequence[int], view: str, count: int) -> None:
+    """As ``dimvida generate --format npy`` has them, see ``dimvida.data.shards``."""
+    pictures = np.stack([source.read_view(index, view).pixels for index in indices[:count]])
+    names = [_class_name(source, index) for index in indices]
+    for number, start in enumerate(range(0, count, INPUT_SHARD)):
+        places = np.arange(start, min(start + INPUT_SHARD, count))
+        np.save(folder / f"shard-{number:06d}.npy", pictures[places % len(pictures)])
+        lines = []
+        for place in places.tolist():
+            label = names[place % len(pictures)]
+            lines.append(json.dumps({"key": f"{label}/{place:06d}", "view": view, "label": label, "kind": "real"}))
+        (folder / f"shard-{number:06d}.jsonl").write_text("".join(f"{line}\n" for line in lines))
+
+
+def _class_name(source: MultiViewSource, index: int) -> str:
+    return source.records[index].class_name or "object"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +98,6 @@ class RunTimes:
         stages: Seconds that each stage was at work; they overlap.
         size: Bytes written.
         packers: Threads that pack.
-        utilisation: Of the GPU, see ``dimvida.bench.utilisation``; None without one.
     """
 
     format: str
@@ -60,7 +109,15 @@ class RunTimes:
     stages: dict[str, float]
     size: int
     packers: int = 1
-    utilisation: dict[str, Any] | None = None
+
+    @property
+    def name(self) -> str:
+        """What tells runs apart."""
+        return f"{self.format}, batch {self.batch}, {self.steps} steps"
+
+    @property
+    def views_per_second(self) -> float:
+        return self.views / self.seconds
 
     @property
     def lanes(self) -> dict[str, float]:
@@ -89,15 +146,21 @@ class RunTimes:
             "views": self.views,
             "seconds": self.seconds,
             "objects_per_second": self.objects / self.seconds,
-            "views_per_second": self.views / self.seconds,
+            "views_per_second": self.views_per_second,
             "stages": self.stages,
             "share_of_wall": {name: value / self.seconds for name, value in self.stages.items()},
             "other_than_sample_and_decode": self.other_share,
             "bytes": self.size,
             "lanes": self.lanes,
             "bound_by": self.bound_by,
-            "utilisation": self.utilisation,
         }
+
+
+def warm_up(model: MultiViewModel) -> None:
+    """Generate once, so that what a model builds on first use is no part of a run's time."""
+    views, size = len(model.view_names), model.image_size
+    images = torch.zeros(views, views, model.channels, size, size, dtype=torch.uint8)
+    model.generate(images, one_known(views, views))
 
 
 def measure_run(
@@ -105,22 +168,31 @@ def measure_run(
     inputs: Path,
     format: str,
     batch: int,
+    steps: int,
     *,
-    workers: int = 0,
-    progress: Callable[[int], object] = lambda views: None,
-    **options: Any,
+    workers: int,
+    progress: Callable[[int], object],
 ) -> RunTimes:
-    """Generate all views of the inputs into a temporary folder, as the command does."""
+    """Generate all views of the inputs into a temporary folder, as the command does.
+
+    Args:
+        model: What completes the views.
+        inputs: A folder of single views.
+        format: Form of the output.
+        batch: Objects at a time.
+        steps: Network evaluations.
+        workers: Reading processes; 0 reads in a thread.
+        progress: Called with numbers of views as they are done.
+    """
     plan = make_plan(open_source(inputs), model.view_names)
-    settings = resolve_settings(model, batch=batch, format=format, **options)
+    settings = resolve_settings(model, steps=steps, batch=batch, format=format)
     with TemporaryDirectory(prefix="dimvida-bench-") as folder:
         output = Path(folder) / "out"
         generation = Generation(model, plan, settings, output, workers=workers)
-        with sampled(model.device) as utilisation:
-            start = time.perf_counter()
-            with generation:
-                report = generation.run(progress)
-            seconds = time.perf_counter() - start
+        start = time.perf_counter()
+        with generation:
+            report = generation.run(progress)
+        seconds = time.perf_counter() - start
         assert report is not None
         size = sum(path.stat().st_size for path in output.rglob("*") if path.is_file())
     return RunTimes(
@@ -133,97 +205,34 @@ def measure_run(
         generation.times.totals(),
         size,
         len(os.sched_getaffinity(0)),
-        utilisation.to_dict(),
     )
 
 
-@torch.no_grad()
-def measure_loop(
-    model: MultiViewModel, inputs: Path, progress: Callable[[int], object] = lambda views: None
-) -> RunTimes:
-    """The same done plainly: read, 250 eager steps in batches of 64, one ``Image.save`` for each view."""
-    source = open_source(inputs)
-    views = 0
-    stages = dict.fromkeys(("read", "sample", "write"), 0.0)
-    begin = time.perf_counter()
-    with TemporaryDirectory(prefix="dimvida-bench-") as name:
-        for start in range(0, len(source), LOOP_BATCH):
-            indices = range(start, min(start + LOOP_BATCH, len(source)))
-            now = time.perf_counter()
-            batch, _, _ = load_batch(
-                source, indices, image_size=model.image_size, channels=model.channels, view_names=model.view_names
-            )
-            stages["read"] += time.perf_counter() - now
-            now = time.perf_counter()
-            made = model.generate(batch.images, batch.known, steps=LOOP_STEPS, solver=LOOP_SOLVER, backend="eager")
-            stages["sample"] += time.perf_counter() - now
-            now = time.perf_counter()
-            for row, known, index in zip(made, batch.known, indices, strict=True):
-                for view in torch.nonzero(~known).flatten().tolist():
-                    picture = Image.fromarray(row[view].permute(1, 2, 0).numpy())
-                    picture.save(Path(name) / f"{index}_{model.view_names[view]}.png")
-                    views += 1
-            stages["write"] += time.perf_counter() - now
-            progress(int((~batch.known).sum()))
-        seconds = time.perf_counter() - begin
-        size = sum(path.stat().st_size for path in Path(name).iterdir())
-    return RunTimes("plain loop", LOOP_BATCH, LOOP_STEPS, len(source), views, seconds, stages, size)
+def measure_memory(source: MultiViewSource, view: str, count: int, format: str) -> list[tuple[int, int]]:
+    """Objects that were done, and bytes of memory that the process held then, after each batch of a run.
 
+    A tiny model of random weights: what is held does not depend on what is made, and how long it takes would.
 
-def measure_quality(
-    model: MultiViewModel, source: MultiViewSource, view: str, limit: int, batch: int
-) -> dict[str, dict[str, float]]:
-    """PSNR and SSIM against the true views, of the loop's sampler and of the model's own, on the same objects."""
-    complete = [i for i, record in enumerate(source.records) if set(model.view_names) <= set(record.views)][:limit]
-    if not complete:
-        return {}
-    objects, _, _ = load_batch(
-        source, complete, image_size=model.image_size, channels=model.channels, view_names=model.view_names
-    )
-    known = torch.zeros(len(objects), len(model.view_names), dtype=torch.bool)
-    known[:, model.view_names.index(view)] = True
-    samplers: dict[str, dict[str, Any]] = {
-        "plain loop": {"steps": LOOP_STEPS, "solver": LOOP_SOLVER, "backend": "eager"},
-        "generate": {},
-    }
-    return {
-        name: _scores(_in_batches(model, objects.images, known, objects.ids, batch, options), objects.images, known)
-        for name, options in samplers.items()
-    }
-
-
-def measure_memory(
-    model: MultiViewModel, inputs: Path, format: str, batch: int, shard_size: int, **options: Any
-) -> list[tuple[int, int]]:
-    """Objects that were done, and bytes of memory the process held then, after each batch of a run."""
-    plan = make_plan(open_source(inputs), model.view_names)
-    settings = resolve_settings(model, batch=batch, format=format, shard_size=shard_size, **options)
-    per_object = plan.views / len(plan.tasks)
+    Args:
+        source: Whose pictures are repeated, see ``repeated_inputs``.
+        view: The known one.
+        count: Objects to generate.
+        format: Form of the output.
+    """
+    model = preset_model("tiny", source.view_names)
+    settings = resolve_settings(model, steps=2, batch=MEMORY_BATCH, format=format, shard_size=MEMORY_SHARD)
     done, held = 0, []
 
     def progress(views: int) -> None:
         nonlocal done
         done += views
-        held.append((round(done / per_object), resident_bytes()))
+        held.append((done // (len(model.view_names) - 1), resident_bytes()))
 
-    with (
-        TemporaryDirectory(prefix="dimvida-bench-") as folder,
-        Generation(model, plan, settings, Path(folder) / "out") as generation,
-    ):
-        generation.run(progress)
+    with repeated_inputs(source, view, count) as inputs, TemporaryDirectory(prefix="dimvida-bench-") as folder:
+        plan = make_plan(open_source(inputs), model.view_names)
+        with Generation(model, plan, settings, Path(folder) / "out") as generation:
+            generation.run(progress)
     return held
-
-
-def tiny_model(view_names: Sequence[str]) -> MultiViewModel:
-    """Random weights in small networks that take pictures of 64 pixels: for what depends on neither."""
-    config = CheckpointConfig(
-        view_names=tuple(view_names),
-        classes=(),
-        autoencoder=AutoencoderConfig(image_size=64, latent_dim=8, base=4),
-        score=ScoreConfig(width=32, time_dim=16, groups=8),
-        sampling=SamplingDefaults(solver="sde-dpmpp-2m", steps=2, x0_clip=4.0),
-    )
-    return random_model(config)
 
 
 def resident_bytes() -> int:
@@ -237,19 +246,3 @@ def growth(held: Sequence[tuple[int, int]]) -> float:
     early = [size for _, size in held[count // 10 : count // 5]] or [held[0][1]]
     late = [size for _, size in held[-(count // 5 or 1) :]]
     return float(np.median(late) / np.median(early) - 1)
-
-
-def _in_batches(
-    model: MultiViewModel, images: Tensor, known: Tensor, ids: Sequence[str], batch: int, options: dict[str, Any]
-) -> Tensor:
-    sample_ids = sample_id_tensor(ids)
-    parts = [slice(start, start + batch) for start in range(0, len(images), batch)]
-    return torch.cat([model.generate(images[p], known[p], sample_ids=sample_ids[p], **options) for p in parts])
-
-
-def _scores(made: Tensor, true: Tensor, known: Tensor) -> dict[str, float]:
-    return {
-        "views": int((~known).sum()),
-        "psnr": float(psnr(made[~known], true[~known]).mean()),
-        "ssim": float(ssim(made[~known], true[~known]).mean()),
-    }

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import platform
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,23 @@ from dimvida._version import __version__
 FLAGS = ("avx2", "fma", "f16c", "avx512f", "avx512_vnni", "avx512_bf16", "avx512_fp16", "amx_bf16", "bf16", "sve")
 CPUINFO = Path("/proc/cpuinfo")
 MOUNTS = Path("/proc/self/mounts")
+
+
+def result_head(benchmark: str, schema: int, device: torch.device) -> dict[str, Any]:
+    """How the result of every benchmark begins: which one it is, with what and on what it was measured."""
+    return {"benchmark": benchmark, "schema": schema, "versions": versions(), "hardware": hardware(device)}
+
+
+@contextmanager
+def torch_threads(threads: int | None) -> Iterator[None]:
+    """That many CPU threads in torch and in the kernels, for the time being; None leaves them as they are."""
+    before = torch.get_num_threads()
+    if threads is not None:
+        torch.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def versions() -> dict[str, str | None]:

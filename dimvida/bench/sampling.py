@@ -1,4 +1,4 @@
-"""One batch size: every arm and the floor, warmed up one after the other, then timed in turn."""
+"""One batch size: every arm and its floor, warmed up one after the other, then timed in turn; and the whole model."""
 
 from __future__ import annotations
 
@@ -10,17 +10,16 @@ from typing import Any
 
 import torch
 
-from dimvida.bench.arms import ARMS, BASELINE, FLOORS, Arm, fused, product_precision
-from dimvida.bench.floor import matrix_products
-from dimvida.bench.operations import Achieved, measure_operations
-from dimvida.bench.profile import Profile, profile
-from dimvida.bench.subject import Case, flops_per_row
-from dimvida.bench.timing import Spread, current, interleaved, one_line, synchronize
-from dimvida.sampling import sample
+from dimvida.bench.arms import ARMS, BASELINE, FLOORS, SamplingArm, product_precision
+from dimvida.bench.case import Case, flops_per_row, matrix_products, one_known
+from dimvida.bench.timing import Profile, Spread, current, interleaved, one_line, profile, synchronize
+from dimvida.sampling.multiview import MultiViewModel
 
-WARM_UPS = 2  # runs of each arm that are not timed; the first one compiles
+WARM_UPS = 2  # runs of each piece of work that are not timed; the first one compiles
 CHECKED_ROWS = 64
+BACKENDS = ("eager", "fused")
 Work = Callable[[], Any]
+Progress = Callable[[str], object]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +35,6 @@ class ArmResult:
         deviation: For the fused backend: root mean square difference of its latents from those of the eager
             backend in float32 with the same noise, over the first rows.
         profile: Where the time goes, if asked for.
-        operations: For the fused backend, if asked for: what each operation achieves.
     """
 
     name: str
@@ -45,7 +43,6 @@ class ArmResult:
     memory: int | None
     deviation: float | None
     profile: Profile | None
-    operations: tuple[Achieved, ...] = ()
 
 
 @dataclass(slots=True)
@@ -112,28 +109,26 @@ class BatchResult:
             "times_eager_fp32": self.times_baseline(arm),
             "peak_memory_bytes": arm.memory,
             "rms_from_eager_fp32": arm.deviation,
-            "profile": None if arm.profile is None else arm.profile.to_dict(),
-            "operations": [operation.to_dict() for operation in arm.operations],
+            "profile": None if arm.profile is None else asdict(arm.profile),
         }
 
 
-def runs_of(arms: Sequence[Arm], repeats: int, *, profiled: bool = False) -> int:
+def runs_of(arms: Sequence[SamplingArm], repeats: int, *, profiled: bool = False) -> int:
     """How often ``measure`` calls ``progress``, at most."""
-    floors = len({arm.floor for arm in arms})
-    operations = profiled * sum(arm.is_fused for arm in arms)
-    return len(arms) * (WARM_UPS + repeats + profiled) + operations + floors * (1 + repeats)
+    return len(arms) * (WARM_UPS + repeats + profiled) + len({arm.floor for arm in arms}) * (1 + repeats)
 
 
+@torch.no_grad()
 def measure(
     case: Case,
-    arms: Sequence[Arm],
+    arms: Sequence[SamplingArm],
     repeats: int,
     *,
     profiled: bool = False,
     limit: float = math.inf,
-    progress: Callable[[str], object] = lambda what: None,
+    progress: Progress = lambda what: None,
 ) -> BatchResult:
-    """Time the arms on a case.
+    """Time the arms on a case, and the floors of those that run.
 
     Args:
         case: The trajectory.
@@ -143,97 +138,144 @@ def measure(
         limit: Seconds after which nothing is timed again; each arm is once.
         progress: Called with a few words after each run, timed or not.
     """
-    with torch.no_grad(), current(case.device):
-        return _measure(case, arms, repeats, profiled, limit, progress)
-
-
-def _measure(
-    case: Case, arms: Sequence[Arm], repeats: int, profiled: bool, limit: float, progress: Callable[[str], object]
-) -> BatchResult:
-    network = case.subject.network
-    gflop = flops_per_row(network) * len(case.latents) / 1e9
+    gflop = flops_per_row(case.network) * len(case.latents) / 1e9
     result = BatchResult(len(case.latents), case.table.evaluations, case.missing_views, gflop)
     torch._dynamo.reset()  # what was compiled for another batch would only fill its cache
     works: dict[str, Work] = {}
-    memory, deviations, profiles, operations = {}, {}, {}, {}
-    for arm in arms:
-        try:
-            works[arm.name], memory[arm.name], deviations[arm.name] = _prepare(arm, case, progress)
-        except Exception as error:  # of whatever kind, the other arms still can run
-            result.failed[arm.name] = one_line(error)
-            progress(f"{arm.name} failed")
-            _free_memory(case.device)
-    ran = [ARMS[name] for name in ARMS if name in works]
-    for kind in dict.fromkeys(arm.floor for arm in ran):
-        works[_floor_name(kind)] = _with_precision(matrix_products(case, FLOORS[kind]), kind == "tf32")
-        works[_floor_name(kind)]()
-        progress(f"floor {kind}, warm-up")
-    seconds = interleaved(works, repeats, case.device, progress, limit)
-    if profiled:
-        for arm in ran:
+    memory, deviations, profiles = {}, {}, {}
+    with current(case.device):
+        for arm in arms:
+            try:
+                works[arm.name], memory[arm.name], deviations[arm.name] = _prepare(arm, case, progress)
+            except Exception as error:  # of whatever kind, the other arms still can run
+                result.failed[arm.name] = one_line(error)
+                progress(f"{arm.name} failed")
+                _free_memory(case.device)
+        ran = [ARMS[name] for name in ARMS if name in works]
+        floors = {kind: f"floor {kind}" for kind in FLOORS if kind in {arm.floor for arm in ran}}
+        for kind, name in floors.items():
+            works[name] = _with_precision(matrix_products(case, FLOORS[kind]), kind)
+            works[name]()
+            progress(f"{name}, warm-up")
+        times = _milliseconds(works, repeats, case.device, progress, limit)
+        for arm in ran if profiled else ():
             profiles[arm.name] = profile(works[arm.name], case.device, case.table.evaluations)
             progress(f"{arm.name}, profile")
-            if arm.is_fused:
-                operations[arm.name] = _operations(arm, case)
-                progress(f"{arm.name}, operations")
-    spreads = {name: Spread.of([1e3 * value for value in values]) for name, values in seconds.items()}
-    result.floors = {kind: spreads[_floor_name(kind)] for kind in FLOORS if _floor_name(kind) in spreads}
+    result.floors = {kind: times[name] for kind, name in floors.items()}
     result.arms = [
-        ArmResult(
-            arm.name,
-            spreads[arm.name],
-            arm.floor,
-            memory[arm.name],
-            deviations[arm.name],
-            profiles.get(arm.name),
-            operations.get(arm.name, ()),
-        )
+        ArmResult(arm.name, times[arm.name], arm.floor, memory[arm.name], deviations[arm.name], profiles.get(arm.name))
         for arm in ran
     ]
     return result
 
 
-def _prepare(arm: Arm, case: Case, progress: Callable[[str], object]) -> tuple[Work, int | None, float | None]:
+@dataclass(frozen=True, slots=True)
+class ModelTime:
+    """One piece of the way from pictures to pictures.
+
+    Attributes:
+        name: ``encode``, ``decode``, or ``generate`` with a backend, which is encode, sample and decode.
+        views: Views that it takes (encode) or makes.
+        time: Milliseconds.
+    """
+
+    name: str
+    views: int
+    time: Spread
+
+    @property
+    def views_per_second(self) -> float:
+        return self.views / self.time.median * 1e3
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        times = {"ms": asdict(self.time), "views_per_second": self.views_per_second}
+        return {"name": self.name, "views": self.views, **times}
+
+
+def end_to_end_runs(repeats: int) -> int:
+    """How often ``measure_end_to_end`` calls ``progress``, at most."""
+    return (2 + len(BACKENDS)) * (WARM_UPS + repeats)
+
+
+@torch.no_grad()
+def measure_end_to_end(
+    model: MultiViewModel,
+    batch: int,
+    repeats: int,
+    *,
+    solver: str,
+    steps: int,
+    progress: Progress = lambda what: None,
+) -> tuple[list[ModelTime], dict[str, str]]:
+    """Time ``MultiViewModel.generate`` and its parts on random pictures, one known view each.
+
+    Reading and writing files is not part of it.
+
+    Returns:
+        The pieces that ran, and by name those that did not with the reason.
+    """
+    sizes, generator = model.config.autoencoder, torch.Generator().manual_seed(0)
+    shape = (batch, len(model.view_names), sizes.channels, model.image_size, model.image_size)
+    images = torch.randint(0, 256, shape, generator=generator, dtype=torch.uint8).to(model.device)
+    known = one_known(*shape[:2]).to(model.device)
+    latents = torch.randn(int((~known).sum()), sizes.latent_dim, generator=generator).to(model.device)
+    works: dict[str, Work] = {
+        "encode": lambda: model.encode(images[known]),
+        "decode": lambda: model.decode(latents),
+    }
+    for backend in BACKENDS:
+        works[f"generate, {backend}"] = lambda backend=backend: model.generate(
+            images, known, solver=solver, steps=steps, backend=backend
+        )
+    failed = {}
+    with current(model.device):
+        for name in list(works):
+            try:
+                _warm_up(name, works[name], model.device, progress)
+            except Exception as error:  # no such backend here, or too little memory: the other pieces still can run
+                failed[name] = one_line(error)
+                del works[name]
+        times = _milliseconds(works, repeats, model.device, progress)
+    views = {"encode": int(known.sum())}
+    return [ModelTime(name, views.get(name, len(latents)), time) for name, time in times.items()], failed
+
+
+def _prepare(arm: SamplingArm, case: Case, progress: Progress) -> tuple[Work, int | None, float | None]:
     """The arm's work, warmed up, with the memory that it took and how far its result is from the reference."""
     before = _start_memory(case.device)
-    with product_precision(arm.tf32):
-        work = _with_precision(arm.build(case, arm.dtype), arm.tf32)
-    for _ in range(WARM_UPS):
-        out = work()
-        synchronize(case.device)
-        progress(f"{arm.name}, warm-up")
+    with product_precision(arm.floor):
+        work = _with_precision(arm.build(case, arm.dtype), arm.floor)
+    made = _warm_up(arm.name, work, case.device, progress)
     memory = None if before is None else torch.cuda.max_memory_allocated(case.device) - before
-    return work, memory, _deviation(case, out) if arm.is_fused else None
+    return work, memory, _deviation(case, made) if arm.is_fused else None
 
 
-def _operations(arm: Arm, case: Case) -> tuple[Achieved, ...]:
-    """Of the engine without a graph, warmed up: what is launched by itself can be told apart."""
-    launched = fused(case, arm.dtype, graphs=False)
-    launched()
-    return measure_operations(launched, case.device, case.table.evaluations, arm.dtype)
+def _warm_up(name: str, work: Work, device: torch.device, progress: Progress) -> Any:
+    for _ in range(WARM_UPS):
+        made = work()
+        synchronize(device)
+        progress(f"{name}, warm-up")
+    return made
 
 
-def _deviation(case: Case, out: torch.Tensor) -> float:
-    subject, rows = case.subject, slice(0, CHECKED_ROWS)
-    with product_precision(tf32=False):
-        expected = sample(
-            subject.network,
-            case.latents[rows],
-            case.known[rows],
-            solver=case.solver,
-            steps=case.table.evaluations,
-            seed=case.seed,
-            backend="eager",
-            x0_clip=subject.x0_clip,
-            schedule=subject.schedule,
-            prediction=subject.prediction,
-        )
-    return float((out[rows] - expected)[~case.known[rows]].double().square().mean().sqrt())
+def _milliseconds(
+    works: dict[str, Work], repeats: int, device: torch.device, progress: Progress, limit: float = math.inf
+) -> dict[str, Spread]:
+    seconds = interleaved(works, repeats, device, progress, limit)
+    return {name: Spread.of(values).scaled(1e3) for name, values in seconds.items()}
 
 
-def _with_precision(work: Work, tf32: bool) -> Work:
+def _deviation(case: Case, made: torch.Tensor) -> float:
+    rows = slice(0, CHECKED_ROWS)
+    with product_precision("fp32"):
+        expected = case.sample(case.network, "eager", rows)
+    return float((made[rows] - expected)[~case.known[rows]].double().square().mean().sqrt())
+
+
+def _with_precision(work: Work, floor: str) -> Work:
     def run() -> Any:
-        with product_precision(tf32):
+        with product_precision(floor):
             return work()
 
     return run
@@ -251,7 +293,3 @@ def _free_memory(device: torch.device) -> None:
     gc.collect()
     if device.type == "cuda":
         torch.cuda.empty_cache()
-
-
-def _floor_name(kind: str) -> str:
-    return f"floor {kind}"

@@ -1,18 +1,35 @@
-"""Repeated timing of several pieces of work, interleaved."""
+"""Repeated timing of several pieces of work, interleaved, and where the time of one of them goes."""
 
 from __future__ import annotations
 
 import gc
 import math
+import os
 import random
+import re
 import statistics
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch.autograd import DeviceType
+
+from dimvida.sampling.workspace import capture
+
+# Kinds of work: the first whose pattern is found in the name of an operation or kernel. Compiled kernels carry the
+# names of all that they do.
+KINDS = {
+    "products": r"gemm|cutlass|xmma|nvjet|cublas|splitk|(?<![a-z])((add|b)?mm|baddbmm|linear|matmul|addmv)(?![a-z])",
+    "step": r"masked_step|philox|rand|normal_",
+    "norm": r"norm|silu|moments",
+    "copies": r"cop[yi]|(?<![a-z])(cat|clone|to|fill_|zero_)(?![a-z])|memcpy|memset",
+}
+OTHER, OUTSIDE = "other", "outside"
+TOP = 20  # operations of a profile that are kept
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +122,88 @@ def no_garbage_collection() -> Iterator[None]:
     finally:
         if enabled:
             gc.enable()
+
+
+def captured(work: Callable[[], object]) -> torch.cuda.CUDAGraph:
+    """A CUDA graph of ``work``, run a few times first as what is compiled sets itself up on first use."""
+
+    def warm_up() -> None:
+        for _ in range(3):
+            work()
+
+    return capture(work, torch.cuda.Stream(), warm_up)
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """All calls of one operation (CPU) or kernel (GPU).
+
+    Attributes:
+        name: As the profiler has it.
+        kind: One of ``KINDS``, or ``other``.
+        ms_per_step: Its own time, without that of what it calls.
+        calls_per_step: How often.
+    """
+
+    name: str
+    kind: str
+    ms_per_step: float
+    calls_per_step: float
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """One profiled trajectory.
+
+    Attributes:
+        ms_per_step: Wall-clock time while profiling, which costs time itself.
+        shares: Part of it by kind, summing to 1; ``outside`` is what is in no operation: Python and dispatch, or a
+            GPU that waits.
+        operations: Those that took the longest.
+    """
+
+    ms_per_step: float
+    shares: dict[str, float]
+    operations: tuple[Operation, ...]
+
+
+def profile(work: Callable[[], Any], device: torch.device, evaluations: int) -> Profile:
+    """Profile one run of a trajectory of so many network evaluations."""
+    # The profiler's library reports its own doings on standard error, between the lines of the caller.
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")
+    activities = [torch.profiler.ProfilerActivity.CPU]
+    if device.type == "cuda":
+        activities.append(torch.profiler.ProfilerActivity.CUDA)
+    with torch.profiler.profile(activities=activities) as profiler:
+        seconds = seconds_of(work, device)
+    operations = []
+    for event in profiler.key_averages():
+        if device.type == "cuda":
+            # Kernels only; an operation's time on the GPU is that of its kernels.
+            own = event.self_device_time_total if event.device_type == DeviceType.CUDA else 0.0
+        else:
+            own = event.self_cpu_time_total
+        if own > 0:
+            per_step = own / 1e3 / evaluations, event.count / evaluations
+            operations.append(Operation(event.key, kind_of(event.key), *per_step))
+    return summarise(operations, 1e3 * seconds / evaluations)
+
+
+def kind_of(name: str) -> str:
+    """What kind of work an operation or kernel does, by its name."""
+    lowered = name.lower()
+    return next((kind for kind, pattern in KINDS.items() if re.search(pattern, lowered)), OTHER)
+
+
+def summarise(operations: Sequence[Operation], ms_per_step: float) -> Profile:
+    """Shares of the wall-clock time; kernels that overlap can fill more than all of it, which then is theirs."""
+    totals = Counter({kind: 0.0 for kind in (*KINDS, OTHER)})
+    for operation in operations:
+        totals[operation.kind] += operation.ms_per_step
+    whole = max(ms_per_step, totals.total())
+    shares = {kind: total / whole for kind, total in totals.items()}
+    shares[OUTSIDE] = 1 - sum(shares.values())
+    return Profile(ms_per_step, shares, tuple(sorted(operations, key=lambda one: -one.ms_per_step)[:TOP]))
 
 
 def one_line(error: Exception) -> str:

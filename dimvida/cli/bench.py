@@ -1,16 +1,214 @@
-"""``dimvida bench``: how fast, and how good at that speed."""
+"""``dimvida bench``: how fast, and how good at that speed. Here: steps of the networks, on random data."""
 
 from __future__ import annotations
 
+import itertools
+import math
+from typing import TYPE_CHECKING, Annotated, Any
+
 import typer
 
-from dimvida.cli import bench_generation, bench_sampling, bench_solvers, bench_training
+from dimvida.cli import bench_tables, bench_views, options
 from dimvida.cli.command import Command
+from dimvida.cli.options import parse_names, parse_numbers, resolve_device
+from dimvida.cli.output import require_writable, write_json
+from dimvida.cli.progress import ProgressBar
+from dimvida.errors import InputError
+
+if TYPE_CHECKING:
+    import torch
+
+    from dimvida.sampling.multiview import MultiViewModel
+
+SAMPLING_SCHEMA = 3  # 2: several numbers of steps in a file; 3: profiles without gaps and rates of operations
+TRAINING_SCHEMA = 1
+BATCHES = {"cpu": (64, 256), "cuda": (1, 64, 1024, 4096, 16384)}
+COMPILE_MODES = ("default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs")
+COMPILE_MODE = {"cpu": "default", "cuda": "max-autotune-no-cudagraphs"}
+REPEATS = {"cpu": 5, "cuda": 15}
+STAGES = ("autoencoder", "diffusion")
 
 app = typer.Typer(
     help="Measure how fast sampling, generation and training are, and how good at that speed.", no_args_is_help=True
 )
-app.command("sampling", cls=Command)(bench_sampling.sampling)
-app.command("solvers", cls=Command)(bench_solvers.solvers)
-app.command("generation", cls=Command)(bench_generation.generation)
-app.command("training", cls=Command)(bench_training.training)
+
+
+@app.command(cls=Command)
+def sampling(
+    batch: Annotated[str | None, typer.Option(metavar="LIST", help="CPU: 64,256. GPU: 1,64,1024,...")] = None,
+    steps: Annotated[str, typer.Option(metavar="LIST", help="Network evaluations, such as 20,250.")] = "20",
+    solver: Annotated[str, typer.Option(metavar="NAME", help="Such as ddim.")] = "euler-maruyama",
+    preset: Annotated[str | None, typer.Option(metavar="NAME", help="paper (default), small, tiny.")] = None,
+    checkpoint: Annotated[str | None, typer.Option(metavar="DIR", help="Or these weights; or 'bundled'.")] = None,
+    arms: Annotated[str | None, typer.Option(metavar="LIST", help="Such as eager-fp32,fused-bf16.")] = None,
+    dtype: Annotated[str | None, typer.Option(metavar="LIST", help="float32, tf32, bfloat16.")] = None,
+    repeats: Annotated[int | None, typer.Option(metavar="N", min=1, help="Timed runs: CPU 5, GPU 15.")] = None,
+    seconds: Annotated[float | None, typer.Option(metavar="S", help="Fewer timed runs after S seconds.")] = None,
+    threads: options.Threads = None,
+    device: options.Device = "auto",
+    compile_mode: Annotated[str | None, typer.Option(metavar="NAME", help="Of torch.compile.")] = None,
+    profile: Annotated[bool, typer.Option("--profile", help="Show what a step's time goes to.")] = False,
+    end_to_end: Annotated[bool, typer.Option("--end-to-end", help="Also encode, sample and decode.")] = False,
+    json_: options.Json = None,
+) -> int:
+    """Time one trajectory in several ways, side by side in one run.
+
+    Arms are warmed up, then timed in turn. The floor is the network's matrix
+    products alone, in the same type, timed among them. Views are missing
+    views: each row knows one. The file is written after each table.
+    """
+    sizes, evaluations = parse_numbers("--batch", batch), parse_numbers("--steps", steps) or ()
+    if sizes is not None and min(sizes) < 1:
+        raise InputError(f"--batch {batch}: every batch must be at least 1")
+    if min(evaluations) < 1:
+        raise InputError(f"--steps {steps}: every number must be at least 1")
+    if preset is not None and checkpoint is not None:
+        raise InputError("give --preset or --checkpoint, not both")
+    if arms is not None and dtype is not None:
+        raise InputError("give --arms or --dtype, not both")
+    if compile_mode is not None and compile_mode not in COMPILE_MODES:
+        raise InputError(f"--compile-mode {compile_mode}: choose from {', '.join(COMPILE_MODES)}")
+    names, dtypes = parse_names("--arms", arms), parse_names("--dtype", dtype)
+    require_writable("--json", json_)
+
+    from dimvida.bench import machine
+    from dimvida.bench.arms import ARMS, choose_arms
+    from dimvida.bench.case import make_case
+    from dimvida.bench.sampling import end_to_end_runs, measure, runs_of
+
+    target = resolve_device(device)
+    kind = "cuda" if target.type == "cuda" else "cpu"
+    chosen, left_out = choose_arms(names, dtypes, target)
+    repeats, compile_mode = repeats or REPEATS[kind], compile_mode or COMPILE_MODE[kind]
+    with machine.torch_threads(threads):
+        model, network = _timed_model(preset, checkpoint, target)
+        # Refuses what it cannot do before anything is printed.
+        make_case(model, 1, solver=solver, steps=evaluations[0])
+        result = {
+            **machine.result_head("sampling", SAMPLING_SCHEMA, target),
+            "complete": False,
+            "settings": {
+                "network": network,
+                **{field: getattr(model.score, field) for field in ("views", "latent_dim", "width", "groups")},
+                "known_views": 1,
+                "solver": solver,
+                "steps": list(evaluations),
+                "repeats": repeats,
+                "seconds": seconds,
+                "device": target.type,
+                "compile_mode": compile_mode,
+            },
+            "arms": [
+                {"name": arm.name, "description": arm.description, "not_run": left_out.get(arm.name)}
+                for arm in ARMS.values()
+            ],
+            "results": [],
+        }
+        bench_tables.print_head(result)
+        cells = list(itertools.product(sizes or BATCHES[kind], evaluations))
+        turns = runs_of(chosen, repeats, profiled=profile) + end_to_end * end_to_end_runs(repeats)
+        with ProgressBar("timing", turns * len(cells), "runs") as bar:
+            for size, count in cells:
+
+                def progress(what: str, where: str = f"batch {size}, {count} steps") -> None:
+                    bar.advance(note=f"{where}: {what}")
+
+                measured = measure(
+                    make_case(model, size, solver=solver, steps=count, compile_mode=compile_mode),
+                    chosen,
+                    repeats,
+                    profiled=profile and count == evaluations[0],  # a kernel takes as long at any number of steps
+                    limit=math.inf if seconds is None else seconds,
+                    progress=progress,
+                )
+                bench_tables.print_batch(measured)
+                result["results"].append(measured.to_dict())
+                if end_to_end:
+                    whole = _end_to_end(model, size, repeats, solver=solver, steps=count, progress=progress)
+                    result["results"][-1]["end_to_end"] = whole
+                result["complete"] = len(result["results"]) == len(cells)
+                if json_ is not None:
+                    write_json(json_, result)
+    return 0
+
+
+def _timed_model(preset: str | None, checkpoint: str | None, device: torch.device) -> tuple[MultiViewModel, str]:
+    """The model and what to call it."""
+    if checkpoint is None:
+        from dimvida.bench.case import preset_model
+
+        preset = preset or "paper"
+        return preset_model(preset).to(device), f"preset {preset}, random weights"
+    from dimvida.sampling.multiview import load
+
+    model = load(checkpoint, device)
+    if not model.is_trained:
+        raise InputError(f"--checkpoint {checkpoint}: its score network is untrained; zeros are faster")
+    return model, f"checkpoint {model.checkpoint_hash[:12]}"
+
+
+def _end_to_end(model: MultiViewModel, batch: int, repeats: int, **options: Any) -> dict[str, Any]:
+    """Measure and print the whole way from pictures to pictures."""
+    from dimvida.bench.sampling import measure_end_to_end
+
+    times, failed = measure_end_to_end(model, batch, repeats, **options)
+    bench_tables.print_end_to_end(times, failed)
+    return {
+        "stages": [time.to_dict() for time in times],
+        "failed": [{"name": name, "reason": reason} for name, reason in failed.items()],
+    }
+
+
+@app.command(cls=Command)
+def training(
+    preset: Annotated[str, typer.Option(metavar="LIST", help="Of paper, small, tiny.")] = "paper,small",
+    stage: Annotated[str, typer.Option(metavar="LIST", help="Of autoencoder, diffusion.")] = "autoencoder,diffusion",
+    batch: options.Batch = 64,
+    set_: options.Set = None,
+    repeats: Annotated[int, typer.Option(metavar="N", min=1, help="Timed runs of each piece.")] = 10,
+    threads: options.Threads = None,
+    device: options.Device = "auto",
+    json_: options.Json = None,
+) -> int:
+    """Time a training step of each stage beside its own floor.
+
+    The floor is the forward and backward pass of the same network on a batch
+    that is there already. Step, floor and the step's other parts are warmed
+    up, then timed in turn. Data are random; nothing is written.
+    """
+    presets, stages = parse_names("--preset", preset) or (), parse_names("--stage", stage) or ()
+    for name in stages:
+        if name not in STAGES:
+            raise InputError(f"--stage {name}: choose from {', '.join(STAGES)}")
+    require_writable("--json", json_)
+
+    from dimvida.bench import machine
+    from dimvida.bench.training import measure_step, runs_of
+    from dimvida.training.config import load_preset
+
+    configs = {name: load_preset(name, set_ or []) for name in presets}
+    target = resolve_device(device)
+    rows: list[dict[str, Any]] = []
+    with machine.torch_threads(threads):
+        result: dict[str, Any] = {
+            **machine.result_head("training", TRAINING_SCHEMA, target),
+            "settings": {"batch": batch, "repeats": repeats, "device": target.type, "overrides": set_ or []},
+            "results": rows,
+        }
+        bench_tables.print_machine(result)
+        with ProgressBar("timing", runs_of(repeats) * len(configs) * len(stages), "runs") as bar:
+            for (name, config), part in itertools.product(configs.items(), stages):
+
+                def progress(piece: str, title: str = f"{name} {part}") -> None:
+                    bar.advance(note=f"{title}: {piece}")
+
+                times = measure_step(config, part, batch, target, repeats, progress)
+                rows.append({"preset": name, **times.to_dict()})
+        bench_tables.print_steps(rows)
+    if json_ is not None:
+        write_json(json_, result)
+    return 0
+
+
+app.command("solvers", cls=Command)(bench_views.solvers)
+app.command("generation", cls=Command)(bench_views.generation)

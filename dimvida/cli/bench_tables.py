@@ -9,12 +9,11 @@ from dimvida.cli.output import WIDTH, console, new_table, plus_minus
 from dimvida.results.metrics import significant
 
 if TYPE_CHECKING:
-    from dimvida.bench.end_to_end import Stage
-    from dimvida.bench.sampling import ArmResult, BatchResult
+    from dimvida.bench.sampling import ArmResult, BatchResult, ModelTime
     from dimvida.evaluation.estimates import Estimate
     from dimvida.evaluation.solver_quality import Quality
 
-OPERATIONS = 12  # the costliest; the file has all
+OPERATIONS, LONGEST = 12, 44  # the costliest, and characters of a name; the file has more
 KEEP = {"break_on_hyphens": False, "break_long_words": False}  # names and addresses stay whole
 PROFILE_COLUMNS = {
     "products": "products",
@@ -81,9 +80,6 @@ def print_batch(result: BatchResult) -> None:
     _print_reasons(result.failed)
     _print_deviations(result)
     _print_profiles(result)
-    for arm in result.arms:
-        if arm.operations:
-            _print_operations(arm)
 
 
 def print_steps(rows: list[dict[str, Any]]) -> None:
@@ -103,7 +99,7 @@ def print_steps(rows: list[dict[str, Any]]) -> None:
     print_wrapped("ms; overhead: the step less Adam and EMA, over its floor (forward and backward alone)")
 
 
-def print_end_to_end(stages: list[Stage], failed: dict[str, str]) -> None:
+def print_end_to_end(stages: list[ModelTime], failed: dict[str, str]) -> None:
     """The whole way from pictures to pictures."""
     print_wrapped("end to end, files aside (generate: encode, sample and decode)")
     table = new_table()
@@ -154,25 +150,20 @@ def _print_profiles(result: BatchResult) -> None:
     for arm in profiled:
         table.add_row(arm.name, *(f"{100 * arm.profile.shares[kind]:.1f}" for kind in PROFILE_COLUMNS))
     console().print(table)
+    for arm in profiled:
+        if arm.name.startswith("fused"):
+            _print_operations(arm)
 
 
 def _print_operations(arm: ArmResult) -> None:
-    print_wrapped(f"{arm.name}, kernels launched one by one (bytes: each tensor once)")
+    print_wrapped(f"{arm.name}: its costliest {'kernels' if arm.memory is not None else 'operations'}")
     table = new_table()
-    table.add_column("operation", no_wrap=True)
-    for heading in ("shapes", "calls/step", "us/call", "TFLOP/s", "GB/s"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    for one in arm.operations[:OPERATIONS]:
-        rates = ["" if rate is None else significant(rate) for rate in (one.tflops, one.gb_per_s)]
-        name = one.name.split("::")[-1]
-        calls, us = f"{one.calls_per_step:.3g}", significant(one.us_per_call)
-        table.add_row(name, one.shapes_text, calls, us, *rates)
+    for heading in ("operation", "kind", "calls/step", "us/step"):
+        table.add_column(heading, justify="left" if heading == "operation" else "right", no_wrap=True)
+    for one in arm.profile.operations[:OPERATIONS]:
+        name = one.name if len(one.name) <= LONGEST else f"{one.name[: LONGEST - 3]}..."
+        table.add_row(name, one.kind, f"{one.calls_per_step:.3g}", significant(1e3 * one.ms_per_step))
     console().print(table)
-    if arm.profile is not None and (gaps := arm.profile.gaps):
-        print_wrapped(
-            f"{arm.name} as a graph: {gaps.kernels_per_step:.3g} kernels a step, {gaps.us_per_step:.3g} us a step "
-            f"between them, {gaps.median_us:.2g} us at the median and {gaps.largest_us:.3g} us at most"
-        )
 
 
 def print_wrapped(text: str) -> None:

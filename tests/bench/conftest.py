@@ -1,11 +1,11 @@
 from __future__ import annotations
 
 import pytest
-import torch
 
-from dimvida.bench.subject import Case, Subject, make_case, random_model, subject_of
+from dimvida.bench.case import Case, make_case, random_model
 from dimvida.models.checkpoint import CheckpointConfig, SamplingDefaults
 from dimvida.models.config import AutoencoderConfig, ScoreConfig
+from dimvida.sampling.multiview import MultiViewModel
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -16,8 +16,8 @@ def in_one_thread(request: pytest.FixtureRequest) -> None:
 
 
 @pytest.fixture(scope="session", params=["noise", "velocity"])
-def subject(request: pytest.FixtureRequest) -> Subject:
-    """A small network of each kind, with random weights."""
+def model(request: pytest.FixtureRequest) -> MultiViewModel:
+    """Small networks with random weights, for each kind of prediction."""
     config = CheckpointConfig(
         view_names=("front", "right", "back", "left"),
         classes=(),
@@ -25,10 +25,10 @@ def subject(request: pytest.FixtureRequest) -> Subject:
         score=ScoreConfig(width=32, time_dim=16, groups=4, prediction=request.param),
         sampling=SamplingDefaults(x0_clip=4.0),
     )
-    return subject_of(random_model(config), "small")
+    return random_model(config)
 
 
 @pytest.fixture
-def case(subject: Subject) -> Case:
+def case(model: MultiViewModel) -> Case:
     """Nine rows, four steps."""
-    return make_case(subject, 9, solver="euler-maruyama", steps=4, device=torch.device("cpu"), compile_mode="default")
+    return make_case(model, 9, solver="euler-maruyama", steps=4)

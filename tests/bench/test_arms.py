@@ -9,7 +9,7 @@ import torch
 
 from dimvida.bench import arms, baselines
 from dimvida.bench.arms import ARMS, BASELINE, why_not
-from dimvida.bench.subject import make_case
+from dimvida.bench.case import make_case
 from dimvida.diffusion.solvers import SOLVERS
 from dimvida.diffusion.step_table import StepTable
 from dimvida.sampling import sample
@@ -29,22 +29,11 @@ def same_start(monkeypatch, case):
 
 
 @pytest.mark.parametrize("solver", SOLVERS)
-def test_the_baseline_computes_what_sample_computes(subject, monkeypatch, solver: str):
-    case = make_case(subject, 9, solver=solver, steps=6, device=CPU, compile_mode="default")
+def test_the_baseline_computes_what_sample_computes(model, monkeypatch, solver: str):
+    case = make_case(model, 9, solver=solver, steps=6)
     same_start(monkeypatch, case)
     zeros = torch.zeros(len(case.table), *case.latents.shape)
-    expected = sample(
-        subject.network,
-        case.latents,
-        case.known,
-        solver=solver,
-        steps=6,
-        backend="eager",
-        noise=zeros,
-        x0_clip=subject.x0_clip,
-        schedule=subject.schedule,
-        prediction=subject.prediction,
-    )
+    expected = case.sample(case.network, "eager", noise=zeros)
     case = without_noise(case)
     with torch.no_grad():
         got = baselines.eager(case, torch.float32)()
@@ -56,8 +45,8 @@ def test_the_baseline_computes_what_sample_computes(subject, monkeypatch, solver
 
 
 @pytest.mark.parametrize("solver", ["sde-dpmpp-2m", "repaint"])
-def test_coefficients_on_the_device_are_the_same_coefficients(subject, monkeypatch, solver: str):
-    case = make_case(subject, 9, solver=solver, steps=5, device=CPU, compile_mode="default")
+def test_coefficients_on_the_device_are_the_same_coefficients(model, monkeypatch, solver: str):
+    case = make_case(model, 9, solver=solver, steps=5)
     same_start(monkeypatch, case)
     case = without_noise(case)
     step = baselines.device_step(baselines.plain_step(case, torch.float32))
@@ -70,7 +59,7 @@ def test_coefficients_on_the_device_are_the_same_coefficients(subject, monkeypat
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("subject", ["velocity"], indirect=True)
+@pytest.mark.parametrize("model", ["velocity"], indirect=True)
 def test_the_compiled_step_computes_the_same(case, monkeypatch):
     same_start(monkeypatch, case)
     case = without_noise(case)
@@ -88,9 +77,8 @@ def test_the_baseline_draws_noise_of_its_own(case):
 
 
 def test_the_fused_arm_is_what_users_call(case):
-    subject = case.subject
     expected = sample(
-        subject.network, case.latents, case.known, steps=4, x0_clip=4.0, prediction=subject.prediction, backend="eager"
+        case.network, case.latents, case.known, steps=4, x0_clip=4.0, prediction=case.prediction, backend="eager"
     )
     torch.testing.assert_close(ARMS["fused-fp32"].build(case, torch.float32)(), expected, rtol=1e-4, atol=1e-4)
 
@@ -118,6 +106,6 @@ def test_without_kernels_nothing_is_called_fused(monkeypatch):
 
 def test_precision_is_put_back():
     before = torch.get_float32_matmul_precision()
-    with arms.product_precision(tf32=True):
+    with arms.product_precision("tf32"):
         assert torch.get_float32_matmul_precision() == "high"
     assert torch.get_float32_matmul_precision() == before

@@ -12,10 +12,10 @@ import pytest
 import torch
 
 from dimvida.bench import baselines
-from dimvida.bench.subject import Case, Subject, make_case
-from dimvida.diffusion.schedule import VPSchedule
-from dimvida.models import ScoreNetwork
-from dimvida.sampling import sample
+from dimvida.bench.case import Case, make_case, random_model
+from dimvida.models.checkpoint import CheckpointConfig, SamplingDefaults
+from dimvida.models.config import AutoencoderConfig, ScoreConfig
+from dimvida.sampling.multiview import MultiViewModel
 
 STEPS = 2
 BATCHES = [64, 256]
@@ -32,24 +32,24 @@ DEVICES = [
 
 
 @pytest.fixture(scope="module", params=DEVICES)
-def subject(request: pytest.FixtureRequest) -> Subject:
+def model(request: pytest.FixtureRequest) -> MultiViewModel:
     timed = request.config.getoption("benchmark_enable") or not request.config.getoption("benchmark_disable")
     width, time_dim = (1536, 512) if timed else (96, 16)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        network = ScoreNetwork(4, 64, width=width, time_dim=time_dim, groups=32)
-        torch.nn.init.normal_(network.output.weight, std=0.02)
-    network = network.eval().requires_grad_(False).to(request.param)
-    return Subject(f"width {width}", network, "noise", VPSchedule(), 4.0)
+    config = CheckpointConfig(
+        ("front", "right", "back", "left"),
+        (),
+        AutoencoderConfig(latent_dim=64, base=8),
+        ScoreConfig(width=width, time_dim=time_dim, groups=32),
+        sampling=SamplingDefaults(x0_clip=4.0),
+    )
+    return random_model(config).to(request.param)
 
 
 def trajectory(case: Case, arm: str, dtype: torch.dtype):
     """A function that samples once."""
     if arm == "public":
         return baselines.eager(case, dtype)
-    options = {"solver": case.solver, "steps": STEPS, "seed": case.seed, "x0_clip": 4.0}
-    options |= {"backend": arm, "dtype": dtype}
-    return lambda: sample(case.subject.network, case.latents, case.known, **options)
+    return lambda: case.sample(case.network, arm, dtype=dtype)
 
 
 @pytest.mark.parametrize("batch", BATCHES)
@@ -63,9 +63,9 @@ def trajectory(case: Case, arm: str, dtype: torch.dtype):
     ],
     ids=["public-float32", "eager-float32", "fused-float32", "fused-bfloat16"],
 )
-def test_step(benchmark, subject: Subject, arm: str, dtype: torch.dtype, batch: int):
-    device = subject.network.input.weight.device
-    case = make_case(subject, batch, solver="euler-maruyama", steps=STEPS, device=device, compile_mode="default")
+def test_step(benchmark, model: MultiViewModel, arm: str, dtype: torch.dtype, batch: int):
+    device = model.device
+    case = make_case(model, batch, solver="euler-maruyama", steps=STEPS)
     run = trajectory(case, arm, dtype)
 
     def synchronised() -> torch.Tensor:

@@ -11,19 +11,27 @@ import torch
 
 from dimvida.bench import baselines
 from dimvida.bench.arms import ARMS
-from dimvida.bench.profile import profile
+from dimvida.bench.case import make_case, random_model
 from dimvida.bench.sampling import measure
-from dimvida.bench.subject import Subject, make_case
+from dimvida.bench.timing import profile
 from dimvida.cli.app import run
-from dimvida.diffusion.schedule import VPSchedule
 from dimvida.diffusion.step_table import StepTable
+from dimvida.models.checkpoint import CheckpointConfig, SamplingDefaults
+from dimvida.models.config import AutoencoderConfig, ScoreConfig
 from dimvida.sampling.multiview import load
 
 
 @pytest.fixture
-def case(device, make_network):
-    subject = Subject("small", make_network(4, 64, 96, 8).to(device), "noise", VPSchedule(), 4.0)
-    return make_case(subject, 33, solver="repaint", steps=5, device=device, compile_mode="max-autotune-no-cudagraphs")
+def case(device):
+    config = CheckpointConfig(
+        ("front", "right", "back", "left"),
+        (),
+        AutoencoderConfig(image_size=16, latent_dim=64, base=8),
+        ScoreConfig(width=96, time_dim=16, groups=8),
+        sampling=SamplingDefaults(x0_clip=4.0),
+    )
+    model = random_model(config).to(device)
+    return make_case(model, 33, solver="repaint", steps=5, compile_mode="max-autotune-no-cudagraphs")
 
 
 @pytest.mark.parametrize("backend", ["eager", "fused"])

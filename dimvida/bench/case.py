@@ -1,0 +1,172 @@
+"""What is timed: one trajectory of a score network over a batch of latents, and the floor of its matrix products."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from dimvida.bench.timing import captured
+from dimvida.diffusion.schedule import VPSchedule
+from dimvida.diffusion.solvers import step_table
+from dimvida.diffusion.step_table import StepTable
+from dimvida.models.checkpoint import Checkpoint, CheckpointConfig
+from dimvida.models.score_network import ScoreNetwork
+from dimvida.sampling import sample
+from dimvida.sampling.multiview import MultiViewModel
+from dimvida.training.config import load_preset
+
+VIEWS = ("front", "right", "back", "left")
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One trajectory to time.
+
+    Attributes:
+        network: In float32, in evaluation mode.
+        prediction: What its output means, see ``dimvida.diffusion.prediction``.
+        schedule: Its noise schedule.
+        x0_clip: Clamp of the data prediction; infinity for none.
+        latents: Standardised latents, float32 [B, V, D].
+        known: Which views are given, bool [B, V].
+        solver: Name of a solver.
+        table: The steps that the solver makes.
+        compile_mode: Mode of ``torch.compile``.
+    """
+
+    network: ScoreNetwork
+    prediction: str
+    schedule: VPSchedule
+    x0_clip: float
+    latents: Tensor
+    known: Tensor
+    solver: str
+    table: StepTable
+    compile_mode: str = "default"
+
+    @property
+    def device(self) -> torch.device:
+        return self.latents.device
+
+    @property
+    def missing_views(self) -> int:
+        """Views that one trajectory makes."""
+        return int((~self.known).sum())
+
+    def sample(self, network: ScoreNetwork, backend: str, rows: slice = slice(None), **options: Any) -> Tensor:
+        """The trajectory as users call it, of some rows: latents, float32 [rows, V, D]."""
+        return sample(
+            network,
+            self.latents[rows],
+            self.known[rows],
+            solver=self.solver,
+            steps=self.table.evaluations,
+            backend=backend,
+            x0_clip=self.x0_clip,
+            schedule=self.schedule,
+            prediction=self.prediction,
+            **options,
+        )
+
+
+def make_case(model: MultiViewModel, batch: int, *, solver: str, steps: int, compile_mode: str = "default") -> Case:
+    """A trajectory over random latents, on the model's device.
+
+    Row r knows view r mod V, so that every batch of several rows has several masks.
+
+    Raises:
+        InputError: For an unknown solver or fewer than 1 step.
+    """
+    config, network = model.config, model.score
+    schedule = VPSchedule(config.beta0, config.beta1)
+    latents = torch.randn(batch, network.views, network.latent_dim, generator=torch.Generator().manual_seed(0))
+    return Case(
+        network=network,
+        prediction=config.score.prediction,
+        schedule=schedule,
+        x0_clip=config.sampling.x0_clip or math.inf,
+        latents=latents.to(model.device),
+        known=one_known(batch, network.views).to(model.device),
+        solver=solver,
+        table=step_table(solver, steps, schedule),
+        compile_mode=compile_mode,
+    )
+
+
+def one_known(batch: int, views: int) -> Tensor:
+    """bool [batch, views]: row r knows view r mod V."""
+    return torch.arange(views) == torch.arange(batch)[:, None] % views
+
+
+def random_model(config: CheckpointConfig) -> MultiViewModel:
+    """A model of these sizes with random weights: how long a step takes does not depend on them.
+
+    The last layer, which starts at zero in training, gets small weights: products with zeros can be faster.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        autoencoder, score = config.build()
+        nn.init.normal_(score.output.weight, std=0.02)
+    dim = config.autoencoder.latent_dim
+    return MultiViewModel(Checkpoint(config, autoencoder, score, torch.zeros(dim), torch.ones(dim)))
+
+
+def preset_model(preset: str, view_names: Sequence[str] = VIEWS) -> MultiViewModel:
+    """A model of a preset's sizes with random weights, by default of four views, on the CPU.
+
+    Raises:
+        InputError: There is no such preset.
+    """
+    config = load_preset(preset)
+    sizes = CheckpointConfig(tuple(view_names), (), config.autoencoder, config.score, sampling=config.sampling)
+    return random_model(sizes)
+
+
+def matrix_layers(network: ScoreNetwork) -> list[nn.Linear]:
+    """The layers whose products a step cannot do without: all but those of the time conditioning.
+
+    The multi-time vector takes as many values as there are masks and steps, so its layers can be a table.
+    """
+    return [
+        layer
+        for name, layer in network.named_modules()
+        if isinstance(layer, nn.Linear) and not name.startswith("time_embedding") and not name.endswith(".time")
+    ]
+
+
+def flops_per_row(network: ScoreNetwork) -> int:
+    """Floating-point operations of those products for one row and one step."""
+    return sum(2 * layer.weight.numel() for layer in matrix_layers(network))
+
+
+def matrix_products(case: Case, dtype: torch.dtype) -> Callable[[], None]:
+    """The floor: the products of a whole trajectory, one [B, in] x [in, out] per layer and network evaluation.
+
+    Plain ``torch.mm`` on the layers' own weights, as many bytes as a step really reads, and nothing else. On a GPU the
+    products of a step are a CUDA graph: launches are no part of the floor.
+    """
+    generator = torch.Generator().manual_seed(0)
+    batch = len(case.latents)
+    operands = []
+    for layer in matrix_layers(case.network):
+        weight = layer.weight.detach().to(dtype)  # [out, in]
+        x = torch.randn(batch, weight.shape[1], generator=generator).to(case.device, dtype)
+        operands.append((x, weight.t(), torch.empty(batch, weight.shape[0], device=case.device, dtype=dtype)))
+
+    def step() -> None:
+        for x, weight, out in operands:
+            torch.mm(x, weight, out=out)
+
+    if case.device.type == "cuda":
+        step = captured(step).replay
+
+    def trajectory() -> None:
+        for _ in range(case.table.evaluations):
+            step()
+
+    return trajectory

@@ -1,0 +1,265 @@
+"""``dimvida bench solvers`` and ``generation``: views made of a data set, how good they are and how fast."""
+
+from __future__ import annotations
+
+import itertools
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from dimvida.cli import options
+from dimvida.cli.bench_tables import print_wrapped, quality_heading, quality_line
+from dimvida.cli.evaluation_data import open_for_evaluation, read_objects, require_readable
+from dimvida.cli.options import parse_names, parse_numbers, resolve_device
+from dimvida.cli.output import require_writable, write_json
+from dimvida.cli.progress import ProgressBar
+from dimvida.errors import InputError
+
+if TYPE_CHECKING:
+    import torch
+
+    from dimvida.bench.generation import RunTimes
+    from dimvida.evaluation.solver_quality import Quality, QualityBench
+    from dimvida.sampling.multiview import MultiViewModel
+
+SOLVERS_SCHEMA = 1
+GENERATION_SCHEMA = 2  # 2: no encoders, no samples of nvidia-smi
+INPUTS = ("files", "npy")
+STEPS = (5, 8, 10, 15, 20, 30, 50, 100)
+MOST_KNOWN = 3
+
+
+def solvers(
+    data: options.Data,
+    checkpoint: options.Checkpoint = "bundled",
+    split: options.SplitOrDefault = None,
+    limit: Annotated[int, typer.Option(metavar="N", min=1, help="So many objects, spread over all.")] = 128,
+    solvers_: Annotated[str | None, typer.Option("--solvers", metavar="LIST", help="Default: all.")] = None,
+    steps: Annotated[str | None, typer.Option(metavar="LIST", help="Default: 5,8,10,15,20,30,50,100.")] = None,
+    known: Annotated[str | None, typer.Option(metavar="LIST", help="Known views; default: 1,2,3.")] = None,
+    seed: options.Seed = 0,
+    backend: options.Backend = "auto",
+    dtype: options.DType = "auto",
+    device: options.Device = "auto",
+    batch: options.Batch = 256,
+    json_: options.Json = None,
+    plot: Annotated[Path | None, typer.Option(metavar="FILE", help="Draw the curves (PNG).")] = None,
+    skip_bad: options.SkipBad = False,
+) -> int:
+    """Measure each solver's quality against its number of evaluations.
+
+    The reference is Euler-Maruyama with 250 evaluations, same inputs, same
+    seed. PSNR in dB, against the true views and the reference's. LFD, latent
+    Fréchet distance: between Gaussians fitted to the autoencoder's latents of
+    two sets of views (no FID; it compares solvers of one model only).
+    """
+    numbers, evaluations = parse_numbers("--known", known), parse_numbers("--steps", steps) or STEPS
+    names = parse_names("--solvers", solvers_)
+    require_writable("--json", json_)
+    require_writable("--plot", plot)
+
+    from dimvida.bench import machine
+    from dimvida.diffusion.solvers import SOLVERS, step_table
+    from dimvida.evaluation.protocol import view_subsets
+    from dimvida.evaluation.solver_plot import plot_quality
+    from dimvida.evaluation.solver_quality import REFERENCE_SOLVER, REFERENCE_STEPS, QualityBench, reconstruction
+    from dimvida.generation.settings import resolve_settings
+    from dimvida.sampling.multiview import load
+
+    samplers = list(itertools.product(names or SOLVERS, evaluations))
+    for name, count in samplers:
+        step_table(name, count)  # refuses what it cannot do before anything is read
+    source = open_for_evaluation(data, split)
+    model = load(checkpoint, resolve_device(device))
+    settings = resolve_settings(model, seed=seed, batch=batch, backend=backend, dtype=dtype)
+    views = len(model.view_names)
+    numbers = numbers or tuple(range(1, min(MOST_KNOWN + 1, views)))
+    trajectories = sum(len(view_subsets(views, count)) for count in numbers)
+    objects, bad = read_objects(source, model, limit)
+    ceiling, ceiling_distance = reconstruction(model, objects.images, batch)
+    result: dict[str, Any] = {
+        **machine.result_head("solvers", SOLVERS_SCHEMA, model.device),
+        "complete": False,
+        "settings": {
+            "data": data.name,
+            "splits": list(source.splits),
+            "objects": len(objects),
+            "checkpoint": model.checkpoint_hash,
+            "views": views,
+            "latent_dim": model.config.autoencoder.latent_dim,
+            "x0_clip": model.config.sampling.x0_clip,
+            "seed": seed,
+            "backend": settings.backend,
+            "dtype": settings.dtype,
+            "reference": {"solver": REFERENCE_SOLVER, "steps": REFERENCE_STEPS, "dtype": "float32"},
+        },
+        "reconstruction": {"psnr_true": ceiling.mean, "distance_true": ceiling_distance},
+        "known": [],
+        "skipped": [{"file": file.location, "reason": file.reason} for file in bad],
+    }
+    splits = ", ".join(source.splits) or "no split"
+    print_wrapped(
+        f"{len(objects)} objects of {data.name} ({splits}), checkpoint {model.checkpoint_hash[:12]}, "
+        f"{settings.backend} {settings.dtype}, seed {seed}; the autoencoder's reconstruction: {ceiling.mean:.2f} dB, "
+        f"LFD {ceiling_distance:.2f}"
+    )
+
+    points: dict[int, list[Quality]] = {}
+    draws: dict[int, Quality] = {}
+    work = (sum(count for _, count in samplers) + 2 * REFERENCE_STEPS) * trajectories * len(objects)
+    sampling = {"batch": batch, "seed": seed, "backend": settings.backend, "dtype": settings.torch_dtype}
+    with ProgressBar("sampling", work, "evaluations") as bar:
+        for count in numbers:
+            bench = QualityBench(model, objects.images, objects.ids, count, **sampling, progress=bar.advance)
+            entry, draws[count] = _reference(bench, count, REFERENCE_STEPS)
+            result["known"].append(entry)
+            points[count] = []
+            for sampler in samplers:
+                quality = bench.measure(*sampler)
+                points[count].append(quality)
+                entry["points"].append(quality.to_dict())
+                result["complete"] = (count, sampler) == (numbers[-1], samplers[-1])
+                if json_ is not None:
+                    write_json(json_, result)
+                print(quality_line(quality), flush=True)
+    if plot is not None:
+        try:
+            plot_quality(plot, points, draws)
+        except (OSError, ValueError) as error:
+            raise InputError(f"--plot {plot}: cannot be drawn ({error})") from error
+    if not skip_bad:
+        require_readable(bad)
+    return 0
+
+
+def _reference(bench: QualityBench, count: int, steps: int) -> tuple[dict[str, Any], Quality]:
+    """Measure and print the paper's sampler for a number of known views: the entry without points, another draw."""
+    pictures = len(bench.images) * len(bench.views)
+    print(f"\n{count} known: {len(bench.subsets)} sets, {pictures} views\n{quality_heading()}", flush=True)
+    reference = bench.measure_reference(steps)
+    print(quality_line(reference, "reference"), flush=True)
+    draw = bench.measure_another_draw(steps)
+    print(quality_line(draw, "another draw"), flush=True)
+    entry = {
+        "known": count,
+        "sets": len(bench.subsets),
+        "views_scored": pictures,
+        "reference": reference.to_dict(),
+        "another_draw": draw.to_dict(),
+        "points": [],
+    }
+    return entry, draw
+
+
+def generation(
+    objects: Annotated[int, typer.Option(metavar="N", min=1, help="Single-view images of each run.")] = 1024,
+    batch: Annotated[str, typer.Option(metavar="LIST", help="Objects at a time.")] = "256,1024",
+    formats: Annotated[str, typer.Option("--format", metavar="LIST", help="Forms.")] = "imagefolder,webdataset,npy",
+    steps: Annotated[str | None, typer.Option(metavar="LIST", help="Default: the checkpoint's.")] = None,
+    data: Annotated[Path | None, typer.Option(metavar="PATH", help="Objects; default: the sample.")] = None,
+    split: options.Split = None,
+    view: Annotated[str, typer.Option(metavar="NAME", help="The known view.")] = "front",
+    inputs: Annotated[str, typer.Option(metavar="NAME", help="What they are: files (PNG) or npy.")] = "files",
+    workers: options.Readers = 0,
+    checkpoint: Annotated[str | None, typer.Option(metavar="DIR", help="A folder; default: bundled.")] = None,
+    preset: Annotated[str | None, typer.Option(metavar="NAME", help="Or a preset's random weights.")] = None,
+    loop: Annotated[int, typer.Option(metavar="N", min=0, help="Objects of the plain loop.")] = 64,
+    compared: Annotated[int, typer.Option(metavar="N", min=0, help="Objects compared with the truth.")] = 64,
+    memory: Annotated[int, typer.Option(metavar="N", min=0, help="Instead: memory over N objects, tiny model.")] = 0,
+    threads: options.Threads = None,
+    device: options.Device = "auto",
+    json_: options.Json = None,
+) -> int:
+    """Time mass generation from files to files, and a plain loop beside it.
+
+    Inputs are those of --data, repeated. The plain loop takes batches of 64,
+    250 eager Euler-Maruyama steps and one Image.save for each view. The file
+    is written after each run.
+    """
+    sizes, forms = parse_numbers("--batch", batch) or (), parse_names("--format", formats) or ()
+    evaluations = parse_numbers("--steps", steps)
+    if inputs not in INPUTS:
+        raise InputError(f"--inputs {inputs}: choose from {', '.join(INPUTS)}")
+    if preset is not None and checkpoint is not None:
+        raise InputError("give --preset or --checkpoint, not both")
+    require_writable("--json", json_)
+
+    from dimvida.bench import machine
+    from dimvida.bench.generation import growth, measure_memory, measure_run, repeated_inputs, warm_up
+    from dimvida.bench.plain_loop import measure_loop, measure_quality
+    from dimvida.data.opening import open_source
+    from dimvida.data.sample import NAME
+
+    model = _generating_model(preset, checkpoint, resolve_device(device))
+    if view not in model.view_names:
+        raise InputError(f"--view {view}: the checkpoint has no such view; it has {', '.join(model.view_names)}")
+    source = open_source(data or NAME, split=split)
+    with machine.torch_threads(threads):
+        result: dict[str, Any] = {
+            **machine.result_head("generation", GENERATION_SCHEMA, model.device),
+            "filesystem": machine.filesystem(Path(tempfile.gettempdir())),
+            "network": f"preset {preset}, random weights" if preset else None,
+            "checkpoint": model.checkpoint_hash,
+            "solver": model.config.sampling.solver,
+        }
+        if memory:
+            result["memory"] = {}
+            for form in forms:
+                held = measure_memory(source, view, memory, form)
+                result["memory"][form] = {"growth": growth(held), "held": held[:: max(1, len(held) // 100)]}
+                _print_memory(form, memory, held, growth(held))
+        else:
+            result |= {"inputs": {"form": inputs, "objects": objects, "workers": workers}, "runs": []}
+            runs: list[RunTimes] = []
+
+            def add(run: RunTimes) -> None:
+                _print_run(run)
+                runs.append(run)
+                result["runs"].append(run.to_dict())
+                if json_ is not None:
+                    write_json(json_, result)
+
+            warm_up(model)
+            cells = list(itertools.product(evaluations or (model.config.sampling.steps,), sizes, forms))
+            total = (len(model.view_names) - 1) * (objects * len(cells) + loop)
+            with ProgressBar("timing", total, "views") as bar:
+                with repeated_inputs(source, view, objects, inputs) as folder:
+                    for count, size, form in cells:
+                        add(measure_run(model, folder, form, size, count, workers=workers, progress=bar.advance))
+                if loop:
+                    with repeated_inputs(source, view, loop) as folder:
+                        add(measure_loop(model, folder, bar.advance))
+            for run in runs[:-1] if loop else ():
+                ratio = run.views_per_second / runs[-1].views_per_second
+                print(f"{run.name}: {ratio:.1f} times the plain loop")
+            if compared:
+                result["quality"] = measure_quality(model, source, view, compared, batch=64)
+                for name, score in result["quality"].items():
+                    print(f"{name}: PSNR {score['psnr']:.2f} dB, SSIM {score['ssim']:.4f} over {score['views']} views")
+        if json_ is not None:
+            write_json(json_, result)
+    return 0
+
+
+def _generating_model(preset: str | None, checkpoint: str | None, device: torch.device) -> MultiViewModel:
+    from dimvida.bench.case import preset_model
+    from dimvida.sampling.multiview import load
+
+    return load(checkpoint or "bundled", device) if preset is None else preset_model(preset).to(device)
+
+
+def _print_run(run: RunTimes) -> None:
+    shares = ", ".join(f"{name} {100 * value / run.seconds:.1f} %" for name, value in run.stages.items())
+    rates = f"{run.objects / run.seconds:.1f} objects/s, {run.views_per_second:.1f} views/s"
+    print(f"{run.name}: {rates}; {shares}; bound by the {run.bound_by}")
+
+
+def _print_memory(form: str, objects: int, held: Sequence[tuple[int, int]], growth: float) -> None:
+    first, last = held[len(held) // 10][1], held[-1][1]
+    print(
+        f"{form}: {objects} objects, {first / 2**20:.0f} MiB after a tenth of them, {last / 2**20:.0f} MiB at "
+        f"the end, growth {100 * growth:.1f} %"
+    )
