@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 import torch
 
-from dimvida.classification.coherence import Coherence, measure_coherence
 from dimvida.classification.trained import Workshop
+from dimvida.classification.verdict import Coherence, measure_coherence
 from dimvida.data.batch import MultiViewBatch
 from dimvida.data.source import MultiViewSource
 from dimvida.models.classifiers import ImageClassifier, require_known

@@ -16,9 +16,9 @@ from torch import Tensor
 
 from dimvida.classification.answers import from_all, from_known, from_some
 from dimvida.classification.arms import Arm
+from dimvida.classification.cache import Completions
 from dimvida.classification.cells import Cell
-from dimvida.classification.completions import Completions
-from dimvida.classification.questions import Asked, Questions, asked_cells
+from dimvida.classification.design import Asked, Questions, asked_cells
 from dimvida.classification.trained import Workshop
 
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from dimvida.classification.arms import Arm, training_set
-from dimvida.classification.completions import Completions
+from dimvida.classification.cache import Completions
 from dimvida.models.classifiers import ImageClassifier, predict_logits
 from dimvida.training.classifier import ClassifierPlan, ClassifierRun
 from dimvida.training.config import TrainConfig

@@ -56,10 +56,10 @@ def classify(
     Trains on c (one view of each object) and ca (with generated ones), tests
     on e and ea. --beyond: averaging,samples,augmentation,views,steps.
     """
-    from dimvida.classification.completions import Sampler
-    from dimvida.classification.experiment import Experiment, check_folder
-    from dimvida.classification.questions import GROUPS, Questions
-    from dimvida.classification.roles import assign_roles
+    from dimvida.classification.cache import Sampler
+    from dimvida.classification.design import GROUPS, Questions
+    from dimvida.classification.objects import assign_roles
+    from dimvida.classification.run import Experiment, check_folder
     from dimvida.cli.classify_tables import print_tables
     from dimvida.diffusion.solvers import step_table
     from dimvida.generation.settings import resolve_settings

@@ -41,7 +41,7 @@ def reproduce(
     Prints each stage's command line. Ctrl-C and kills lose little: the same
     command again skips what is finished and goes on.
     """
-    from dimvida.classification.questions import GROUPS, Questions
+    from dimvida.classification.design import GROUPS, Questions
     from dimvida.cli.classify_options import parse_weights
     from dimvida.models.checkpoint import load_checkpoint
     from dimvida.reproduction.chain import Chain

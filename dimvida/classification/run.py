@@ -14,14 +14,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dimvida.classification.coherence import Coherence
-from dimvida.classification.completions import Completions, Sampler
+from dimvida.classification.cache import Completions, Sampler
+from dimvida.classification.design import Questions
 from dimvida.classification.judge import JUDGE, judge_given, judge_trained
-from dimvida.classification.questions import Questions
+from dimvida.classification.objects import Roles
 from dimvida.classification.results import RESULTS, cell_results, write_results
-from dimvida.classification.roles import Roles
 from dimvida.classification.study import Study
 from dimvida.classification.trained import Workshop
+from dimvida.classification.verdict import Coherence
 from dimvida.classification.views import SingleViews, read_single_views
 from dimvida.data.batch import BadFile, MultiViewBatch, load_all
 from dimvida.data.names import counted

@@ -10,7 +10,7 @@ import torch
 from trainings import StopAfter
 
 import dimvida
-from dimvida.classification.completions import Completions, Sampler
+from dimvida.classification.cache import Completions, Sampler
 from dimvida.sampling.trajectory import sample_id_tensor
 from dimvida.training.control import Interrupt, Interrupted, no_progress
 

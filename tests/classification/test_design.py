@@ -10,8 +10,8 @@ import torch
 
 from dimvida.classification.arms import Arm
 from dimvida.classification.cells import Cell, Test, accuracy, compare, confusion
+from dimvida.classification.design import GROUPS, Questions, asked_cells
 from dimvida.classification.mcnemar import mid_p
-from dimvida.classification.questions import GROUPS, Questions, asked_cells
 from dimvida.errors import InputError
 
 LABELS = torch.tensor([0, 0, 1, 1, 2])

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from dimvida.classification.answers import from_all, from_known, from_some
-from dimvida.classification.coherence import measure_coherence
+from dimvida.classification.verdict import measure_coherence
 from dimvida.classification.views import SingleViews
 from dimvida.models.classifiers import predict_logits
 

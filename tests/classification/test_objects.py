@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from classification_data import write_shades
 
-from dimvida.classification.roles import Roles, assign_roles
+from dimvida.classification.objects import Roles, assign_roles
 from dimvida.data.opening import open_source
 from dimvida.data.partitions import make_partitions, save_partitions
 from dimvida.errors import InputError
