@@ -10,7 +10,7 @@ import sys
 
 import pytest
 import torch.distributed as dist
-from launching import free_port
+from helpers.commands import free_port
 
 from dimvida.errors import InputError
 from dimvida.torchrun import LONGEST_MEETING, LONGEST_WAIT, is_rank, local_processes, meet

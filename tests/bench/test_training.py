@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from boxes import FAST
+from helpers.trainings import FAST
 
 from dimvida.bench.timing import Spread
 from dimvida.bench.training import PIECES, StepTimes, _pieces, _stage, measure_step, runs_of

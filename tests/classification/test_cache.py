@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from trainings import StopAfter
+from helpers.trainings import StopAfter
 
 import dimvida
 from dimvida.classification.cache import Completions, Sampler

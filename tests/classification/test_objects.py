@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from classification_data import write_shades
+from helpers.objects import write_shades
 
 from dimvida.classification.objects import Roles, assign_roles
 from dimvida.data.opening import open_source

@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from boxes import SIZE, VIEWS
-from classification_data import write_shades
+from helpers.objects import SIZE, VIEWS, write_shades
 
 from dimvida.classification.views import SingleViews, read_single_views
 from dimvida.data.opening import open_source

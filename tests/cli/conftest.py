@@ -6,24 +6,12 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
+from helpers.commands import Result
+from helpers.objects import VIEWS
 
 from dimvida.cli.app import run
-
-VIEWS = ("front", "right", "back", "left")
-
-
-class Result(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-    @property
-    def errors(self) -> list[str]:
-        """Lines on standard error that report an error."""
-        return [line for line in self.err.splitlines() if line.startswith("error:")]
 
 
 @pytest.fixture(autouse=True)
@@ -70,13 +58,3 @@ def fronts(tmp_path: Path, tiny_image) -> Path:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         tiny_image(number).save(folder / f"{name}.png")
     return folder
-
-
-@pytest.fixture
-def tree() -> Callable[[Path], dict[str, bytes]]:
-    """Every file below a folder, by name, with its content."""
-
-    def read(folder: Path) -> dict[str, bytes]:
-        return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-
-    return read

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from helpers.objects import tree
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
@@ -22,7 +23,7 @@ from dimvida.models.checkpoint import load_checkpoint, save_checkpoint
 
 
 @pytest.fixture
-def refused(dimvida, tiny_checkpoint: Path, tmp_path: Path, tree) -> Callable[..., str]:
+def refused(dimvida, tiny_checkpoint: Path, tmp_path: Path) -> Callable[..., str]:
     """Runs a generation that must be refused, and returns the error line.
 
     Everything below ``tmp_path`` must be the same afterwards.
@@ -374,7 +375,7 @@ class TestProcess:
             (("--out", "out"), "--data"),
         ],
     )
-    def test_exit_code_and_one_line(self, dimvida_process, tiny_checkpoint, tmp_path: Path, tree, options, named):
+    def test_exit_code_and_one_line(self, dimvida_process, tiny_checkpoint, tmp_path: Path, options, named):
         (tmp_path / "nothing").mkdir()
         (tmp_path / "taken").write_text("mine")
         before = tree(tmp_path)

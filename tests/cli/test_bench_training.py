@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from boxes import FAST
-from trainings import options
+from helpers.trainings import FAST, options
 
 
 def test_prints_a_table_and_writes_it(dimvida, tmp_path: Path):

@@ -13,10 +13,9 @@ from typing import Any
 
 import pytest
 import torch
-from boxes import SIZE, VIEWS
-from classification_data import CLASSES, study, write_shades
+from helpers.commands import Result, command
+from helpers.objects import SHADES, SIZE, VIEWS, write_shades
 from safetensors.torch import load_file
-from trainings import Result, command
 
 from dimvida.classification.views import read_single_views
 from dimvida.data.opening import open_source
@@ -25,6 +24,19 @@ from dimvida.models.classifiers import build_classifier
 from dimvida.models.config import AutoencoderConfig, ScoreConfig
 
 PATIENCE = 600  # seconds after which a process hangs
+
+# The quickest study that has everything.
+QUICK = (
+    *("--preset", "tiny", "--classifiers", "mobilenet-v3-small", "--seeds", "2"),
+    *("--set", "classifier_stage.steps=4", "--set", "classifier_stage.batch=4", "--set", "validation=0.25"),
+    *("--set", "classifier_stage.save_every=2", "--set", "classifier_stage.warmup_steps=0"),
+)
+
+
+def study(data: Path, out: Path, checkpoint: Path, *arguments: str) -> list[str]:
+    """A command line; arguments replace the quick ones."""
+    start = ["classify", "--data", data, "--out", out, "--checkpoint", checkpoint, *QUICK, *arguments]
+    return [str(argument) for argument in start]
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +73,7 @@ def test_it_fills_the_papers_table(finished: tuple[Path, Result], shades: Path):
     assert (result.code, result.errors) == (0, [])
     found = results(out)
     assert (found["schema"], found["kind"], found["data"]) == (1, "classification", "shades")
-    assert found["classes"] == list(CLASSES) and found["view_names"] == ["front", "right", "back", "left"]
+    assert found["classes"] == list(SHADES) and found["view_names"] == ["front", "right", "back", "left"]
     assert found["partitions"] == {"d": 6, "c": 6, "e": 6}
     assert found["coherence"]["count"] == 18 and 0 <= found["coherence"]["mean"] <= 1
     assert found["note"] in result.out and "is yours to know" in result.out and "no --weights" in result.out

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from inception import write_inception
+from helpers.networks import write_inception
 from torchvision.models import squeezenet1_1
 
 from dimvida.data.partitions import Partitions, save_partitions

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.objects import tree
 from PIL import Image
 
 
@@ -40,7 +41,7 @@ def test_any_subset_to_any_subset(generate, objects: Path, tmp_path: Path):
     ]
 
 
-def test_a_repeated_command_leaves_a_finished_output_alone(generate, fronts: Path, tmp_path: Path, tree):
+def test_a_repeated_command_leaves_a_finished_output_alone(generate, fronts: Path, tmp_path: Path):
     generate(fronts, tmp_path / "out", "--view", "front")
     before = tree(tmp_path / "out")
     times = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*")}
@@ -51,7 +52,7 @@ def test_a_repeated_command_leaves_a_finished_output_alone(generate, fronts: Pat
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*")} == times
 
 
-def test_the_same_command_gives_the_same_bytes_elsewhere(generate, fronts: Path, tmp_path: Path, tree):
+def test_the_same_command_gives_the_same_bytes_elsewhere(generate, fronts: Path, tmp_path: Path):
     for name in ("one", "two"):
         assert generate(fronts, tmp_path / name, "--view", "front", "--batch", 3).code == 0
     assert tree(tmp_path / "one") == tree(tmp_path / "two")
@@ -59,7 +60,7 @@ def test_the_same_command_gives_the_same_bytes_elsewhere(generate, fronts: Path,
         assert str(tmp_path).encode() not in data, name
 
 
-def test_the_seed_changes_the_pictures(generate, fronts: Path, tmp_path: Path, tree):
+def test_the_seed_changes_the_pictures(generate, fronts: Path, tmp_path: Path):
     for seed in (0, 1):
         generate(fronts, tmp_path / str(seed), "--view", "front", "--seed", seed)
     pictures = [{n: d for n, d in tree(tmp_path / str(seed)).items() if n.endswith(".png")} for seed in (0, 1)]
@@ -79,7 +80,7 @@ def test_draws_split_and_known_views(generate, tmp_path: Path, write_objects):
     }
 
 
-def test_another_configuration_needs_overwrite(generate, fronts: Path, tmp_path: Path, tree):
+def test_another_configuration_needs_overwrite(generate, fronts: Path, tmp_path: Path):
     generate(fronts, tmp_path / "out", "--view", "front")
     before = tree(tmp_path / "out")
     refused = generate(fronts, tmp_path / "out", "--view", "front", "--steps", 2)

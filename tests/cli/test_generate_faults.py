@@ -13,7 +13,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from launching import at_shard, wait_until_it_stops
+from helpers.commands import at_shard, wait_until_it_stops
+from helpers.objects import tree
 
 OBJECTS = 24
 BAD = ("05__front.png", "17__front.png")
@@ -46,7 +47,7 @@ def command(images: Path, tiny_checkpoint: Path) -> Callable[..., list[str]]:
 
 
 @pytest.fixture
-def whole(command, tmp_path: Path, tree) -> Callable[..., dict[str, bytes]]:
+def whole(command, tmp_path: Path) -> Callable[..., dict[str, bytes]]:
     """Files of a run that nothing happened to."""
 
     def make(*options: object) -> dict[str, bytes]:
@@ -76,7 +77,7 @@ def kill_when(arguments: list[str], ready: Callable[[], bool]) -> int:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("form", FORMATS)
-def test_killed_twice_and_repeated_it_ends_as_if_it_had_run_through(command, whole, tmp_path, tree, form: str):
+def test_killed_twice_and_repeated_it_ends_as_if_it_had_run_through(command, whole, tmp_path, form: str):
     expected = whole("--format", form)
     output = tmp_path / "cut"
     for more, shards in ((1, 1), (3, 4)):
@@ -104,7 +105,7 @@ def after(output: Path, wait: float, arrived: list[float]) -> Callable[[], bool]
 
 @pytest.mark.slow
 @pytest.mark.parametrize("form", FORMATS)
-def test_killed_at_any_moment(command, whole, tmp_path, tree, form: str):
+def test_killed_at_any_moment(command, whole, tmp_path, form: str):
     """25 moments over the whole run, from the first file to the last, with a rerun after each to the next one."""
     expected = whole("--format", form)
     moments = random.Random(form)
@@ -129,7 +130,7 @@ def test_killed_at_any_moment(command, whole, tmp_path, tree, form: str):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("form", FORMATS)
-def test_a_full_disk(command, whole, tmp_path, tree, form: str):
+def test_a_full_disk(command, whole, tmp_path, form: str):
     """Files may not grow beyond a size that the first shards keep to; the run ends with one line, and continues."""
     options = ("--format", form, "--samples-per-view", 2)
     expected = whole(*options)
@@ -152,7 +153,7 @@ def test_a_full_disk(command, whole, tmp_path, tree, form: str):
 
 
 @pytest.mark.slow
-def test_a_full_file_system(command, whole, tmp_path, tree):
+def test_a_full_file_system(command, whole, tmp_path):
     expected = whole("--format", "npy")
     mount = tmp_path / "small"
     mount.mkdir()
@@ -199,7 +200,7 @@ def test_unreadable_inputs_among_good_ones(command, whole):
 
 
 @pytest.mark.parametrize("form", FORMATS)
-def test_a_damaged_file_is_found_and_only_its_shard_made_again(dimvida, command, whole, tmp_path, tree, form: str):
+def test_a_damaged_file_is_found_and_only_its_shard_made_again(dimvida, command, whole, tmp_path, form: str):
     expected = whole("--format", form)
     output = tmp_path / "whole"
     assert dimvida("generate", "--verify", output).code == 0

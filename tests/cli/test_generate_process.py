@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from launching import at_shard, wait_until_it_stops
+from helpers.commands import at_shard, wait_until_it_stops
 
 OBJECTS = 24
 

@@ -9,7 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from launching import free_port, start_ranks, torchrun
+from helpers.commands import free_port, start_ranks, torchrun
+from helpers.objects import tree
 
 OBJECTS = 20
 
@@ -30,7 +31,7 @@ def options(tmp_path: Path, tiny_image, tiny_checkpoint: Path) -> Callable[..., 
 
 
 @pytest.fixture
-def expected(dimvida, options, tmp_path: Path, tree) -> Callable[..., dict[str, bytes]]:
+def expected(dimvida, options, tmp_path: Path) -> Callable[..., dict[str, bytes]]:
     """Files of a run in one process."""
 
     def make(*more: object) -> dict[str, bytes]:
@@ -46,7 +47,7 @@ def finished(output: Path) -> int:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("count", "form"), [(2, "imagefolder"), (3, "npy"), (3, "webdataset")])
-def test_torchrun_gives_the_bytes_of_one_process(options, expected, tmp_path, tree, count: int, form: str):
+def test_torchrun_gives_the_bytes_of_one_process(options, expected, tmp_path, count: int, form: str):
     wanted = expected("--format", form)
     command = torchrun(count, *options(tmp_path / "many", "--format", form))
     done = subprocess.run(command, capture_output=True, text=True)
@@ -59,7 +60,7 @@ def test_torchrun_gives_the_bytes_of_one_process(options, expected, tmp_path, tr
 
 
 @pytest.mark.slow
-def test_two_agents_as_on_two_machines(options, expected, tmp_path: Path, tree):
+def test_two_agents_as_on_two_machines(options, expected, tmp_path: Path):
     wanted = expected("--format", "npy")
     place = ["--rdzv-backend", "c10d", "--rdzv-endpoint", f"127.0.0.1:{free_port()}", "--rdzv-id", "together"]
     launcher = [sys.executable, "-m", "torch.distributed.run", "--nnodes", "2", "--nproc-per-node", "1", *place]
@@ -81,7 +82,7 @@ def test_refused_by_rank_0_it_ends_for_all(options, expected, tmp_path: Path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("dies", [0, 1])
-def test_a_dead_rank_leaves_the_others_finishing(options, expected, tmp_path, tree, dies: int):
+def test_a_dead_rank_leaves_the_others_finishing(options, expected, tmp_path, dies: int):
     wanted = expected("--samples-per-view", 8)
     ranks = start_ranks(3, options(tmp_path / "many", "--samples-per-view", 8), dying={dies: 1})
     try:
@@ -96,7 +97,7 @@ def test_a_dead_rank_leaves_the_others_finishing(options, expected, tmp_path, tr
 
 
 @pytest.mark.slow
-def test_all_ranks_killed_and_another_number_of_them_completes_the_rest(options, expected, tmp_path, tree):
+def test_all_ranks_killed_and_another_number_of_them_completes_the_rest(options, expected, tmp_path):
     wanted = expected("--samples-per-view", 8)
     arguments = options(tmp_path / "many", "--samples-per-view", 8)
     ranks = start_ranks(2, arguments, dying={0: 2, 1: 2})
@@ -129,7 +130,7 @@ main()
 
 
 @pytest.mark.slow
-def test_torchrun_that_loses_a_rank_stops_in_order_and_continues(options, expected, tmp_path, tree):
+def test_torchrun_that_loses_a_rank_stops_in_order_and_continues(options, expected, tmp_path):
     """Its agent ends all ranks when one dies; they finish what they have in hand."""
     more = ("--samples-per-view", 4)
     wanted = expected(*more)
@@ -146,7 +147,7 @@ def test_torchrun_that_loses_a_rank_stops_in_order_and_continues(options, expect
     assert tree(tmp_path / "many") == wanted
 
 
-def test_members_of_an_array_job_need_no_meeting(dimvida, options, expected, tmp_path: Path, tree):
+def test_members_of_an_array_job_need_no_meeting(dimvida, options, expected, tmp_path: Path):
     wanted = expected()
     output = tmp_path / "many"
     first = dimvida(*options(output, "--shard", "2/3"))
@@ -160,7 +161,7 @@ def test_members_of_an_array_job_need_no_meeting(dimvida, options, expected, tmp
 
 
 @pytest.mark.slow
-def test_members_of_an_array_job_at_once(options, expected, tmp_path: Path, tree):
+def test_members_of_an_array_job_at_once(options, expected, tmp_path: Path):
     wanted = expected()
     command = [sys.executable, "-m", "dimvida"]
     members = [

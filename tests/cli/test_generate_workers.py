@@ -10,7 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from launching import at_shard, wait_until_it_stops
+from helpers.commands import at_shard, wait_until_it_stops
+from helpers.objects import tree
 
 OBJECTS = 24
 
@@ -45,7 +46,7 @@ def command(images: Path, tiny_checkpoint: Path) -> Callable[..., list[str]]:
 @pytest.mark.slow
 @pytest.mark.parametrize("form", ["folder", "zip", "tar shards", "npy shards"])
 @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
-def test_however_processes_are_made(dimvida, command, images, tmp_path, tree, method: str, form: str):
+def test_however_processes_are_made(dimvida, command, images, tmp_path, method: str, form: str):
     if form == "zip":
         subprocess.run([sys.executable, "-m", "zipfile", "-c", tmp_path / "i.zip", images / "chair"], check=True)
         source = tmp_path / "i.zip"
@@ -98,7 +99,7 @@ def _command_line(pid: int) -> str:
 
 
 @pytest.mark.slow
-def test_a_reading_process_that_the_system_kills(command, tmp_path, tree):
+def test_a_reading_process_that_the_system_kills(command, tmp_path):
     more = ("--samples-per-view", 9)
     one = [sys.executable, "-m", "dimvida", *command(tmp_path / "one", *more)]
     assert subprocess.run(one, capture_output=True).returncode == 0
@@ -120,7 +121,7 @@ def test_a_reading_process_that_the_system_kills(command, tmp_path, tree):
 
 
 @pytest.mark.slow
-def test_next_to_no_shared_memory(command, tmp_path: Path, tree):
+def test_next_to_no_shared_memory(command, tmp_path: Path):
     assert subprocess.run([sys.executable, "-m", "dimvida", *command(tmp_path / "one")]).returncode == 0
     small = 'mount -t tmpfs -o size=4k tmpfs /dev/shm && dd if=/dev/zero of=/dev/shm/full bs=4k count=1 && "$@"'
     if subprocess.run(["unshare", "-m", "sh", "-c", small, "sh", "true"], capture_output=True).returncode:

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+from helpers.objects import tree
 
 
 @pytest.fixture
@@ -53,7 +54,7 @@ def test_evaluate(dimvida, broken: Path, tmp_path: Path, tiny_checkpoint: Path):
 
 
 @pytest.mark.parametrize("command", [["train"], ["train", "--stage", "classifier"], ["evaluate"], ["classify"]])
-def test_no_output_inside_the_data(dimvida, objects: Path, command: list[str], tree):
+def test_no_output_inside_the_data(dimvida, objects: Path, command: list[str]):
     before = tree(objects)
     result = dimvida(*command, "--data", objects, "--out", objects / "run")
     assert (result.code, result.errors) == (
@@ -63,7 +64,7 @@ def test_no_output_inside_the_data(dimvida, objects: Path, command: list[str], t
     assert tree(objects) == before
 
 
-def test_no_sheet_inside_the_data(dimvida, objects: Path, tmp_path: Path, tiny_checkpoint: Path, tree):
+def test_no_sheet_inside_the_data(dimvida, objects: Path, tmp_path: Path, tiny_checkpoint: Path):
     before = tree(objects)
     result = generate(dimvida, objects, tmp_path / "out", tiny_checkpoint, "--sheet", objects / "sheet.png")
     assert result.code == 2

@@ -13,9 +13,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from boxes import VIEWS, coloured_boxes
+from helpers.commands import Result, command
+from helpers.objects import VIEWS, coloured_boxes
+from helpers.trainings import SHORT, options, weights
 from PIL import Image
-from trainings import SHORT, Result, command, options, weights
 
 from dimvida.models.checkpoint import load_checkpoint
 

@@ -14,7 +14,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from launching import free_port
+from helpers.commands import free_port
+from helpers.objects import tree
 
 OBJECTS = 12
 LINES = {
@@ -106,7 +107,7 @@ def test_ctrl_c_when_all_is_done():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("workers", [0, 2])
-def test_signals_at_any_moment(command, tmp_path: Path, tree, workers: int):
+def test_signals_at_any_moment(command, tmp_path: Path, workers: int):
     """Twelve moments each from the first file on, each run going on where the one before ended."""
     assert subprocess.run(command(tmp_path / "whole", "--samples-per-view", 4)).returncode == 0
     whole = tree(tmp_path / "whole")

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import gaussian
 import pytest
 import torch
+from helpers.networks import noise_network, velocity_network
 
 from dimvida.diffusion.loss import denoising_loss, diffuse_missing
 from dimvida.diffusion.prediction import prediction_factors
@@ -18,7 +18,7 @@ def test_both_predict_the_same_data(t: float):
     x, tau = torch.randn(50, 2, 3), torch.full((50, 2), t)
     moments = SCHEDULE.sigma(tau)[0, 0].item(), SCHEDULE.mean(tau)[0, 0].item()
     predictions = []
-    for prediction, network in (("noise", gaussian.network), ("velocity", gaussian.velocity_network)):
+    for prediction, network in (("noise", noise_network), ("velocity", velocity_network)):
         s, n = prediction_factors(prediction, *moments)
         predictions.append((x + s * network(x, tau)) / n)
     torch.testing.assert_close(*predictions, rtol=1e-4, atol=1e-4)

@@ -6,7 +6,7 @@ import math
 
 import pytest
 import torch
-from gaussian import MU, SCHEDULE, S, marginal, propagate
+from helpers.networks import MU, SCHEDULE, S, marginal, propagate
 from torch import Tensor
 
 from dimvida.diffusion.solvers import SOLVERS, step_table

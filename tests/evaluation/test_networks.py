@@ -10,7 +10,7 @@ from pathlib import Path
 import lpips
 import pytest
 import torch
-from inception import write_inception
+from helpers.networks import write_inception
 from torchmetrics.image.fid import FrechetInceptionDistance
 from torchvision.models import squeezenet1_1
 

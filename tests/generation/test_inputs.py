@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from helpers.objects import tree
 from PIL import Image
 
 from dimvida.data.opening import open_source
@@ -48,10 +49,6 @@ def generate(model: MultiViewModel, tmp_path: Path) -> Callable[..., list[str]]:
             return generation.damaged
 
     return generate
-
-
-def tree(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def replace(path: Path) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from helpers.objects import tree
 
 from dimvida.errors import DimvidaError, InputError
 from dimvida.generation.formats import FORMATS
@@ -67,10 +68,6 @@ class Writer:
             return self.output.finish() if finish else None
         finally:
             self.output.close()
-
-
-def tree(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 @pytest.fixture

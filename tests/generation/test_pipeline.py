@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from helpers.objects import tree
 
 from dimvida.data.opening import open_source
 from dimvida.errors import DimvidaError, InputError
@@ -62,10 +63,6 @@ def start(model: MultiViewModel, tmp_path: Path, tiny_image) -> Callable[..., Ge
         return Generation(model, plan, settings, output, workers=workers)
 
     return start
-
-
-def tree(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def no_thread_is_left() -> bool:

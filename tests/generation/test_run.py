@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from helpers.objects import tree
 from PIL import Image
 from torchvision.datasets import ImageFolder
 
@@ -73,10 +74,6 @@ def pictures(folder: Path) -> dict[str, np.ndarray]:
 
 def lines(folder: Path) -> list[dict]:
     return [json.loads(line) for line in (folder / "metadata.jsonl").read_text().splitlines()]
-
-
-def tree(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def largest_difference(a: dict[str, np.ndarray], b: dict[str, np.ndarray]) -> int:

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from results import Report, write_all
+from helpers.results import Report, write_all
 
 from dimvida.cli.app import run
 

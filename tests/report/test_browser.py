@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from results import Report
+from helpers.results import Report
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 PATIENCE = 300  # seconds

@@ -8,7 +8,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from results import (
+from helpers.results import (
     REASON,
     accuracy,
     cell,

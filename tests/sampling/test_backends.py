@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import pytest
 import torch
-from score_networks import random_inputs, random_network
+from helpers.networks import random_inputs, random_network
 from torch import Tensor
 
 from dimvida.diffusion.solvers import SOLVERS

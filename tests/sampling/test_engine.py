@@ -5,12 +5,11 @@ from __future__ import annotations
 import gc
 import weakref
 
-import gaussian
 import pytest
 import torch
+from helpers.networks import noise_network, propagate, random_inputs, random_network
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from score_networks import random_inputs, random_network
 from torch import Tensor
 
 from dimvida import ops
@@ -90,12 +89,12 @@ def test_low_precision_agrees_in_distribution(dtype: torch.dtype):
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_a_low_precision_output_keeps_the_moments_of_a_gaussian(dtype: torch.dtype):
     def network(x: Tensor, tau: Tensor) -> Tensor:
-        return gaussian.network(x.to(dtype).float(), tau).to(dtype)
+        return noise_network(x.to(dtype).float(), tau).to(dtype)
 
     rows, steps = 4000, 50
     latents, known = torch.zeros(rows, 2, 4), torch.zeros(rows, 2, dtype=torch.bool)
     drawn = sample(network, latents, known, steps=steps, backend="fused").double()
-    mean, variance = gaussian.propagate(step_table("euler-maruyama", steps).rows, 0.0, 1.0)
+    mean, variance = propagate(step_table("euler-maruyama", steps).rows, 0.0, 1.0)
     assert abs(float(drawn.mean()) - mean) < 5 * (variance / drawn.numel()) ** 0.5
     assert abs(float(drawn.var()) - variance) < 5 * variance * (2 / drawn.numel()) ** 0.5
 

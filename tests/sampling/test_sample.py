@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 
-import gaussian
 import numpy as np
 import pytest
 import torch
+from helpers.networks import noise_network, propagate, velocity_network
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
@@ -48,12 +48,12 @@ def test_moments_on_a_gaussian(solver: str, backend: str, device: torch.device):
     known = torch.zeros(rows, 2, dtype=torch.bool, device=device)
     known[::2, 0] = True
     latents = torch.full((rows, 2, 4), 9.0, device=device)
-    out = sample(gaussian.network, latents, known, solver=solver, steps=steps, backend=backend)
+    out = sample(noise_network, latents, known, solver=solver, steps=steps, backend=backend)
     assert torch.equal(out[known], latents[known])
     drawn = out[~known].double()
     n = drawn.numel()
     # What this solver gives at this many steps, its own error included; the margins are five standard errors.
-    mean, variance = gaussian.propagate(step_table(solver, steps).rows, 0.0, 1.0)
+    mean, variance = propagate(step_table(solver, steps).rows, 0.0, 1.0)
     assert abs(float(drawn.mean()) - mean) < 5 * math.sqrt(variance / n)
     assert abs(float(drawn.var()) - variance) < 5 * variance * math.sqrt(2 / n)
 
@@ -96,7 +96,7 @@ def test_a_velocity_network_gives_the_same_samples(solver: str, backend: str):
     known[:10, 1] = True
     results = [
         sample(network, latents, known, solver=solver, steps=20, backend=backend, prediction=prediction)
-        for prediction, network in (("noise", gaussian.network), ("velocity", gaussian.velocity_network))
+        for prediction, network in (("noise", noise_network), ("velocity", velocity_network))
     ]
     torch.testing.assert_close(*results, rtol=1e-3, atol=1e-3)
 

@@ -12,7 +12,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
 import torch
-from score_networks import random_inputs, random_network
+from helpers.networks import random_inputs, random_network
 from torch import Tensor
 
 from dimvida import ops

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from score_networks import random_inputs, random_network
+from helpers.networks import random_inputs, random_network
 from torch import Tensor
 
 from dimvida.models import ScoreNetwork

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from boxes import FAST, VIEWS, coloured_boxes
+from helpers.objects import VIEWS, coloured_boxes
+from helpers.trainings import FAST
 
 from dimvida.data.batch import MultiViewBatch
 from dimvida.training.config import TrainConfig, load_preset

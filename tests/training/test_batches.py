@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from boxes import FAST, write_boxes
-from forked import PATIENCE, Forked
-from trainings import curve, options
+from helpers.commands import PATIENCE, Forked
+from helpers.objects import write_boxes
+from helpers.trainings import FAST, curve, options
 
 from dimvida.errors import DimvidaError
 from dimvida.models.autoencoder import build_autoencoder

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from helpers.trainings import StopAfter
 from torch.nn.functional import cross_entropy
-from trainings import StopAfter
 
 from dimvida.data.batch import MultiViewBatch
 from dimvida.errors import InputError

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from helpers.trainings import StopAfter
 from safetensors.torch import load_file, save_file
 from torch import Tensor
-from trainings import StopAfter
 
 from dimvida.models.autoencoder import Autoencoder, build_autoencoder
 from dimvida.models.config import AutoencoderConfig

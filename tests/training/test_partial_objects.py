@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from boxes import VIEWS, coloured_boxes
-from trainings import StopAfter
+from helpers.objects import VIEWS, coloured_boxes
+from helpers.trainings import StopAfter
 
 from dimvida.data.batch import MultiViewBatch
 from dimvida.errors import InputError

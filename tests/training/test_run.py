@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 import torch
 import torch._dynamo
+from helpers.trainings import StopAfter, curve
 from PIL import Image
-from trainings import StopAfter, curve
 
 from dimvida.data.batch import MultiViewBatch
 from dimvida.data.contact_sheet import SheetRow

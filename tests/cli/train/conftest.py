@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from boxes import write_boxes
-from trainings import Result, train
+from helpers.commands import Result
+from helpers.objects import write_boxes
+from helpers.trainings import train
 
 
 @pytest.fixture(scope="session")

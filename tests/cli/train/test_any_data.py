@@ -7,8 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.commands import command
+from helpers.trainings import description, options, train
 from PIL import Image
-from trainings import command, description, options, train
 
 from dimvida.data.opening import open_source
 from dimvida.sampling.multiview import load

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from boxes import SIZE, coloured_boxes
+from helpers.commands import Result, command
+from helpers.objects import SIZE, coloured_boxes
+from helpers.trainings import curve
 from PIL import Image
-from trainings import Result, command, curve
 
 from dimvida.models.classifier_checkpoint import load_classifier
 

@@ -7,8 +7,9 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-from boxes import VIEWS, write_boxes
-from trainings import Result, command, curve, description, options, train, weights
+from helpers.commands import Result, command
+from helpers.objects import VIEWS, write_boxes
+from helpers.trainings import curve, description, options, train, weights
 
 from dimvida.models.checkpoint import load_checkpoint
 

@@ -18,10 +18,10 @@ from pathlib import Path
 import pexpect
 import pytest
 import torch
-from boxes import FAST, SIZE
-from forked import Forked
+from helpers.commands import Forked, Result, command
+from helpers.objects import SIZE
+from helpers.trainings import FAST, SHORT, curve, options, weights
 from rich.cells import cell_len
-from trainings import SHORT, Result, command, curve, options, weights
 
 from dimvida.errors import InputError
 from dimvida.models.checkpoint import WEIGHT_FILES

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from trainings import Result, train
+from helpers.commands import Result
+from helpers.trainings import train
 
 from dimvida.cli.progress import ProgressBar, duration
 

@@ -12,10 +12,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from boxes import FAST
-from forked import PATIENCE, Forked, forked_ranks
-from launching import free_port, torchrun
-from trainings import Result, command, curve, options
+from helpers.commands import PATIENCE, Forked, Result, command, forked_ranks, free_port, torchrun
+from helpers.trainings import FAST, curve, options
 
 from dimvida.models.checkpoint import load_checkpoint
 

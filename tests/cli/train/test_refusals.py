@@ -6,8 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from boxes import write_boxes
-from trainings import Result, command, train
+from helpers.commands import Result, command
+from helpers.objects import write_boxes
+from helpers.trainings import train
 
 
 def test_an_existing_run_is_refused_and_kept(finished: tuple[Path, Result], boxes: Path):

@@ -7,8 +7,9 @@ import shutil
 from pathlib import Path
 
 import pytest
-from boxes import write_boxes
-from trainings import Result, command, curve, description, options, train, weights
+from helpers.commands import Result, command
+from helpers.objects import write_boxes
+from helpers.trainings import curve, description, options, train, weights
 
 from dimvida.models.classifier_checkpoint import load_classifier
 

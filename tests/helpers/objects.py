@@ -1,4 +1,4 @@
-"""Objects that train in seconds: boxes of one colour, wide in front and back, narrow from the sides."""
+"""Data that tests write: boxes of one colour, wide in front and back, narrow from the sides; what is in a folder."""
 
 from __future__ import annotations
 
@@ -9,26 +9,7 @@ from PIL import Image
 
 VIEWS = ("front", "right", "back", "left")
 SIZE = 16
-
-# The preset "tiny" at a size at which a whole training takes a few seconds.
-FAST = (
-    f"autoencoder.image_size={SIZE}",
-    "autoencoder.latent_dim=8",
-    "autoencoder.base=8",
-    "score.width=32",
-    "score.time_dim=16",
-    "score.groups=4",
-    "autoencoder_stage.steps=60",
-    "autoencoder_stage.batch=16",
-    "autoencoder_stage.log_every=10",
-    "autoencoder_stage.save_every=25",
-    "autoencoder_stage.sheet_every=0",
-    "diffusion_stage.steps=120",
-    "diffusion_stage.batch=16",
-    "diffusion_stage.log_every=10",
-    "diffusion_stage.save_every=50",
-    "diffusion_stage.sheet_every=0",
-)
+SHADES = ("dark", "light")
 
 
 def coloured_boxes(objects: int, size: int = SIZE) -> np.ndarray:
@@ -51,3 +32,18 @@ def write_boxes(root: Path, objects: int, split: str = "train", first: int = 0) 
         for name, pixels in zip(VIEWS, views, strict=True):
             Image.fromarray(pixels).save(folder / f"{name}.png")
     return root
+
+
+def write_shades(root: Path, train: int = 6, test: int = 12) -> Path:
+    """Dark and light boxes as ``<root>/<split>/<dark or light>/<object>/<view>.png``; returns ``root``."""
+    for number, views in enumerate(coloured_boxes(train + test)):
+        folder = root / ("train" if number < train else "test") / SHADES[number % 2] / f"object_{number:02d}"
+        folder.mkdir(parents=True)
+        for name, pixels in zip(VIEWS, views, strict=True):
+            Image.fromarray(pixels // 2 + 127 * (number % 2)).save(folder / f"{name}.png")
+    return root
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    """Every file below a folder, by name, with its content."""
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}

@@ -2,41 +2,35 @@
 
 from __future__ import annotations
 
-import contextlib
 import csv
-import io
 import json
-from dataclasses import dataclass
 from pathlib import Path
 
-from boxes import FAST
+from helpers.commands import Result, command
+from helpers.objects import SIZE
 
-from dimvida.cli.app import run
 from dimvida.models.checkpoint import WEIGHT_FILES
 
+# The preset "tiny" at a size at which a whole training takes a few seconds.
+FAST = (
+    f"autoencoder.image_size={SIZE}",
+    "autoencoder.latent_dim=8",
+    "autoencoder.base=8",
+    "score.width=32",
+    "score.time_dim=16",
+    "score.groups=4",
+    "autoencoder_stage.steps=60",
+    "autoencoder_stage.batch=16",
+    "autoencoder_stage.log_every=10",
+    "autoencoder_stage.save_every=25",
+    "autoencoder_stage.sheet_every=0",
+    "diffusion_stage.steps=120",
+    "diffusion_stage.batch=16",
+    "diffusion_stage.log_every=10",
+    "diffusion_stage.save_every=50",
+    "diffusion_stage.sheet_every=0",
+)
 SHORT = (*FAST, "autoencoder_stage.steps=30", "diffusion_stage.steps=60", "diffusion_stage.save_every=1000")
-
-
-@dataclass(frozen=True)
-class Result:
-    """One command's end."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def errors(self) -> list[str]:
-        """Lines on standard error that report an error."""
-        return [line for line in self.err.splitlines() if line.startswith("error:")]
-
-
-def command(*arguments: str | Path) -> Result:
-    """Run a command line in this process."""
-    out, err = io.StringIO(), io.StringIO()
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        code = run([str(argument) for argument in arguments])
-    return Result(code, out.getvalue(), err.getvalue())
 
 
 def options(settings: tuple[str, ...] | list[str]) -> list[str]:

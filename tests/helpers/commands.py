@@ -1,0 +1,163 @@
+"""Runs ``dimvida`` in this process, or in others, which work together, start at once, or end at a given shard."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import multiprocessing
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from dimvida.cli.app import run
+
+PATIENCE = 900  # seconds after which a process hangs
+
+_CONTEXT = multiprocessing.get_context("forkserver")
+_CONTEXT.set_forkserver_preload(["dimvida.training.run", "dimvida.cli.app"])
+
+AT_SHARD = """
+import signal, sys, threading
+from dimvida.generation.run import Generation
+
+left, number, finished = int(sys.argv.pop(1)), int(sys.argv.pop(1)), Generation._finished
+
+def signal_itself(self, shard):
+    global left
+    finished(self, shard)
+    left -= 1
+    if left == 0:
+        signal.pthread_kill(threading.get_ident(), number)
+
+Generation._finished = signal_itself
+from dimvida.cli.app import main
+main()
+"""
+
+
+class Result(NamedTuple):
+    """One command's end."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def errors(self) -> list[str]:
+        """Lines on standard error that report an error."""
+        return [line for line in self.err.splitlines() if line.startswith("error:")]
+
+
+def command(*arguments: str | Path) -> Result:
+    """Run a command line in this process."""
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        code = run([str(argument) for argument in arguments])
+    return Result(code, out.getvalue(), err.getvalue())
+
+
+def at_shard(shards: int, number: int, arguments: list[str]) -> list[str]:
+    """A command line whose process sends itself a signal, SIGKILL or SIGSTOP, when it has finished so many shards.
+
+    No run is too fast for that, and no machine too busy.
+    """
+    return [sys.executable, "-c", AT_SHARD, str(shards), str(number), *arguments]
+
+
+def wait_until_it_stops(process: subprocess.Popen) -> None:
+    """Wait for a SIGSTOP; then nothing of the process goes on until SIGCONT."""
+    state = os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
+    assert state is not None and state.si_code == os.CLD_STOPPED, "it ended before"
+
+
+def torchrun(count: int, *arguments: str) -> list[str]:
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(count)]
+    return [*launcher, "-m", "dimvida", *arguments]
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def start_ranks(
+    count: int, arguments: list[str], dying: Mapping[int, int] | None = None
+) -> list[subprocess.Popen[str]]:
+    """Ranks as a cluster's own launcher starts them, without an agent that ends all when one dies.
+
+    Args:
+        count: How many.
+        arguments: Of the command.
+        dying: Rank -> how many shards it finishes before it is killed.
+    """
+    dying = dying or {}
+    common = os.environ | {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "WORLD_SIZE": str(count)}
+    return [
+        subprocess.Popen(
+            at_shard(dying[rank], signal.SIGKILL, arguments)
+            if rank in dying
+            else [sys.executable, "-m", "dimvida", *arguments],
+            env=common | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(count)
+    ]
+
+
+class Forked:
+    """One command line in a process that starts at once: forked from a server that has imported torch.
+
+    Args:
+        arguments: Of ``dimvida``.
+        log: Where its output goes, with the suffixes ``.out`` and ``.err``.
+        environment: Variables beside this process's.
+    """
+
+    def __init__(self, arguments: list[str], log: Path, **environment: str) -> None:
+        self._streams = [log.with_suffix(suffix) for suffix in (".out", ".err")]
+        variables = {**os.environ, "OMP_NUM_THREADS": "1", **environment}
+        self._process = _CONTEXT.Process(target=_run, args=(arguments, self._streams, variables))
+        self._process.start()
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def alive(self) -> bool:
+        return self._process.is_alive()
+
+    def send(self, number: signal.Signals) -> None:
+        os.kill(self.pid, number)
+
+    def finish(self) -> Result:
+        """Wait for its end."""
+        self._process.join(PATIENCE)
+        assert not self.alive, "it hangs"
+        return Result(self._process.exitcode, *(path.read_text() for path in self._streams))
+
+
+def forked_ranks(count: int, arguments: list[str], logs: Path) -> list[Forked]:
+    """Processes that work together, without an agent that ends all when one dies."""
+    place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "WORLD_SIZE": str(count)}
+    logs.mkdir(parents=True, exist_ok=True)
+    return [Forked(arguments, logs / f"rank{rank}", RANK=str(rank), **place) for rank in range(count)]
+
+
+def _run(arguments: list[str], streams: list[Path], variables: dict[str, str]) -> None:
+    import torch
+
+    os.environ.clear()
+    os.environ.update(variables)
+    torch.set_num_threads(1)
+    for number, path in enumerate(streams, 1):
+        os.dup2(os.open(path, os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o644), number)
+    sys.exit(run(arguments))

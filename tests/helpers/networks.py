@@ -1,0 +1,96 @@
+"""Networks that tests know: a Gaussian's exact score, random score networks, and a random Inception network.
+
+The Gaussian is the known answer that solvers and samplers are tested on. For data N(MU, S^2) the marginals are Gaussian
+and the exact score is affine in x. The rows of a solver then map the mean and variance of the state by a linear
+recursion, computed here in float64 without sampling.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from dimvida.diffusion.schedule import VPSchedule
+from dimvida.diffusion.step_table import StepRow
+from dimvida.models import ScoreNetwork
+
+SCHEDULE = VPSchedule()
+MU, S = 0.8, 0.5
+
+
+def marginal(t: float) -> tuple[float, float]:
+    """Exact mean and variance at time t."""
+    time = torch.tensor(t, dtype=torch.float64)
+    m, sigma = float(SCHEDULE.mean(time)), float(SCHEDULE.sigma(time))
+    return m * MU, (m * S) ** 2 + sigma**2
+
+
+def noise_network(x: Tensor, tau: Tensor) -> Tensor:
+    """Minus the best noise prediction for independent entries N(MU, S^2) at each row's diffusion time."""
+    t = tau.max(1, keepdim=True).values.double()[..., None]
+    m, sigma = SCHEDULE.mean(t), SCHEDULE.sigma(t)
+    return (-sigma * (x - m * MU) / ((m * S) ** 2 + sigma**2)).float()
+
+
+def propagate(rows: Iterable[StepRow], mean: float, variance: float) -> tuple[float, float]:
+    """Mean and variance of x after the rows, with the exact score."""
+    mu, covariance = np.array([mean, 0.0]), np.diag([variance, 0.0])  # of (x, x0_prev)
+    for row in rows:
+        if row.evaluate:
+            # out = sigma * score, hence x0 = gain * x + offset.
+            exact = (row.m * S) ** 2 + row.sigma**2
+            gain, offset = (1 - row.sigma**2 / exact) / row.m, row.sigma**2 * MU / exact
+            matrix = np.array([[row.a + row.b * gain, row.c], [gain, 0.0]])
+            shift = np.array([row.b * offset, offset])
+        else:
+            matrix, shift = np.diag([row.a, 1.0]), np.zeros(2)
+        mu = matrix @ mu + shift
+        covariance = matrix @ covariance @ matrix.T
+        covariance[0, 0] += row.d**2
+    return float(mu[0]), float(covariance[0, 0])
+
+
+def velocity_network(x: Tensor, tau: Tensor) -> Tensor:
+    """The exact velocity v = m eps - sigma x0 of the same Gaussian."""
+    m, sigma = SCHEDULE.mean(tau)[..., None], SCHEDULE.sigma(tau)[..., None]
+    eps = -noise_network(x, tau)
+    return m * eps - sigma * (x - sigma * eps) / m
+
+
+def random_network(views: int = 4, dim: int = 6, width: int = 32, groups: int = 4, seed: int = 0) -> ScoreNetwork:
+    """Random weights and biases everywhere, so that every term of every layer shows."""
+    network = ScoreNetwork(views, dim, width=width, time_dim=16, groups=groups)
+    generator = torch.Generator().manual_seed(seed)
+    for parameter in network.parameters():
+        scale = 0.7 * parameter[0].numel() ** -0.5 if parameter.ndim > 1 else 0.3
+        parameter.data.copy_(scale * torch.randn(parameter.shape, generator=generator))
+    return network
+
+
+def random_inputs(rows: int, views: int, dim: int, seed: int = 0) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    latents = torch.randn(rows, views, dim, generator=generator)
+    return latents, torch.rand(rows, views, generator=generator) < 0.4
+
+
+def write_inception(path: Path, seed: int = 0) -> Path:
+    """Weights with torch-fidelity's names, scaled so that pictures give different features; skips without it."""
+    package = pytest.importorskip("torch_fidelity.feature_extractor_inceptionv3")
+
+    class Untrained(package.FeatureExtractorInceptionV3):
+        def load_state_dict(self, *arguments: object, **options: object) -> None:
+            """Stay as it was made."""
+
+    torch.manual_seed(seed)
+    torch.save({}, path)
+    network = Untrained("inception-v3-compat", ["2048"], str(path))
+    for parameter in network.parameters():
+        if parameter.ndim == 4:
+            torch.nn.init.kaiming_normal_(parameter, nonlinearity="relu")
+    torch.save(network.state_dict(), path)
+    return path
