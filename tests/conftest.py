@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from data_sets import Maker
 from hypothesis import settings
 from PIL import Image
 
@@ -29,6 +30,12 @@ def modelnet_zip() -> Path:
     if not path.exists():
         pytest.skip(f"{path.name} is not beside this checkout")
     return path
+
+
+@pytest.fixture(scope="session")
+def make() -> Maker:
+    """Builds images and small data sets."""
+    return Maker()
 
 
 @pytest.fixture(scope="module")

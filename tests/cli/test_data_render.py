@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from data_sets import files_of, save_box
 
 from dimvida.cli.app import run
 from dimvida.data.opening import open_source
@@ -25,14 +26,8 @@ SMALL = ["--size", "16", "--samples", "1", "--workers", "1"]
 @pytest.fixture
 def meshes(tmp_path: Path) -> Path:
     for k in range(12):
-        path = tmp_path / f"meshes/box/m{k:02d}.off"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        trimesh.creation.box(extents=(1 + k, 2, 3)).export(path)
+        save_box(tmp_path / f"meshes/box/m{k:02d}.off", 1 + k)
     return tmp_path / "meshes"
-
-
-def files_of(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def command(*arguments: object) -> list[str]:
@@ -194,3 +189,57 @@ def test_a_changed_mesh_is_rendered_again(tmp_path: Path, meshes: Path) -> None:
     assert (source.read_view(0, "front").pixels != before).any()
     assert not np.array_equal(source.read_view(0, "front").pixels, source.read_view(1, "front").pixels)
     assert not os.path.exists(tmp_path / "out/.unfinished.jsonl")
+
+
+def test_command_renders_a_folder(tmp_path: Path) -> None:
+    save_box(tmp_path / "meshes/box/a.off")
+    save_box(tmp_path / "meshes/box/test/b.stl")
+    arguments = ["--azimuths=0,90,180", "--views", "x,y,z", "--size", "48", "--workers", "1", "--split", "val"]
+    assert run(["data", "render", str(tmp_path / "meshes"), str(tmp_path / "out.zip"), *arguments]) == 0
+    source = open_source(tmp_path / "out.zip")
+    assert {r.id for r in source.records} == {"val/box/a", "test/box/b"}
+    assert set(source.view_names) == {"x", "y", "z"}
+    assert source.read_view(0, "y").pixels.shape == (48, 48, 3)
+
+
+def test_a_seed_colours_each_object_without_colours(tmp_path: Path) -> None:
+    for name in "ab":
+        save_box(tmp_path / f"meshes/box/{name}.off")
+    common = ["--views-count", "2", "--workers", "1"]
+    run(["data", "render", str(tmp_path / "meshes"), str(tmp_path / "grey.zip"), *common])
+    run(["data", "render", str(tmp_path / "meshes"), str(tmp_path / "coloured.zip"), *common, "--color-seed", "1"])
+    grey, coloured = open_source(tmp_path / "grey.zip"), open_source(tmp_path / "coloured.zip")
+    view = grey.view_names[0]
+    np.testing.assert_array_equal(grey.read_view(0, view).pixels, grey.read_view(1, view).pixels)
+    assert (coloured.read_view(0, view).pixels != coloured.read_view(1, view).pixels).any()
+
+
+@pytest.mark.parametrize(("options", "code"), [([], 1), (["--skip-bad"], 0)])
+def test_bad_meshes_are_skipped_and_listed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], options: list[str], code: int
+) -> None:
+    save_box(tmp_path / "meshes/box/good.off")
+    (tmp_path / "meshes/box/bad.off").write_text("OFF\n3 1 0\n")
+    (tmp_path / "meshes/box/flat.off").write_text("OFF\n3 1 0\n0 0 0\n1 0 0\n2 0 0\n3 0 1 2\n")
+    assert run(["data", "render", str(tmp_path / "meshes"), str(tmp_path / "out"), "--workers", "2", *options]) == code
+    printed = capsys.readouterr()
+    assert "bad.off: cannot be read" in printed.err
+    assert "flat.off: the mesh has no area" in printed.err
+    assert "1 objects" in printed.out and "2 skipped" in printed.out
+    assert [r.name for r in open_source(tmp_path / "out").records] == ["good"]
+
+
+def test_command_refuses_bad_input(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    save_box(tmp_path / "meshes/box/a.off")
+    meshes, output = str(tmp_path / "meshes"), str(tmp_path / "out")
+    for arguments, word in [
+        ([str(tmp_path / "none"), output], "none"),
+        ([meshes, output, "--up", "x"], "--up"),
+        ([meshes, output, "--azimuths", "a"], "--azimuths"),
+        ([meshes, output, "--azimuths", "0", "--views-count", "3"], "--views-count"),
+        ([meshes, output, "--views", "a,b"], "one name each"),
+        ([meshes, meshes], "not an empty folder"),
+    ]:
+        assert run(["data", "render", *arguments]) == 2
+        assert word in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
+from data_sets import Maker
 from PIL import Image
 
 from dimvida.data.images import decode_image
@@ -16,15 +17,9 @@ from dimvida.errors import UnreadableImage
 GRAY, RGB, PALETTE, GRAY_ALPHA, RGBA = 0, 2, 3, 4, 6
 
 
-def png_chunk(kind: bytes, body: bytes) -> bytes:
-    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-
-
 def png(width: int, bits: int, kind: int, row: bytes, *extra: tuple[bytes, bytes]) -> bytes:
     """A PNG of one row."""
-    header = struct.pack(">IIBBBBB", width, 1, bits, kind, 0, 0, 0)
-    chunks = [(b"IHDR", header), *extra, (b"IDAT", zlib.compress(b"\0" + row)), (b"IEND", b"")]
-    return b"\x89PNG\r\n\x1a\n" + b"".join(png_chunk(*chunk) for chunk in chunks)
+    return Maker.png_file(struct.pack(">IIBBBBB", width, 1, bits, kind, 0, 0, 0), *extra, pixels=b"\0" + row)
 
 
 def tiff(

@@ -1,14 +1,14 @@
-"""PNG files with texts and profiles of any size."""
+"""Which files are pictures, and PNG files with texts and profiles of any size."""
 
 from __future__ import annotations
 
-import struct
 import zlib
 
 import numpy as np
 import pytest
+from data_sets import Maker
 
-from dimvida.data.image_files import PNG_SIGNATURE, without_text
+from dimvida.data.image_files import PNG_SIGNATURE, SIGNATURE_SIZE, is_image_name, looks_like_image, without_text
 from dimvida.data.images import decode_image
 from dimvida.errors import UnreadableImage
 
@@ -16,7 +16,7 @@ MEGABYTE = 1 << 20
 
 
 def chunk(kind: bytes, body: bytes) -> bytes:
-    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+    return Maker.png_chunks((kind, body))
 
 
 def with_chunks(png: bytes, *chunks: bytes, behind: bool = False) -> bytes:
@@ -79,3 +79,48 @@ def test_truncated_files_stay_truncated(make, cut):
     assert without_text(data).startswith(PNG_SIGNATURE)
     with pytest.raises(UnreadableImage, match=r"^a: damaged or truncated"):
         decode_image(data, "a")
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["a.png", "a.PNG", "b/c.jpeg", "a.jfif", "a.JPE", "a.jif", "a.webp", "a.bmp", "a.TIFF", "a.tif", "a.gif"]
+    + ["a.ppm", "a.pgm", "a.pbm", "a.avif", "a.jp2", "a.apng", "a.mpo", "a.heic", "a.HEIF", "a.jxl", "a.dng", "a.svg"],
+)
+def test_names_of_pictures(name):
+    assert is_image_name(name)
+
+
+@pytest.mark.parametrize("name", ["png", "a", "a.txt", "a.npz", "a.png.txt", "a.json", "a.csv", "a.mp4", "pngx.zip"])
+def test_names_of_other_files(name):
+    assert not is_image_name(name)
+
+
+@pytest.mark.parametrize("format", Maker.FORMATS)
+def test_pictures_are_known_by_their_first_bytes(make, format):
+    data = make.encode(np.full((40, 40, 3), (200, 60, 40), np.uint8), format)
+    assert looks_like_image(data[:SIGNATURE_SIZE])
+    pixels = decode_image(data, "IMG_0001").pixels.astype(int)
+    assert np.abs(pixels - (200, 60, 40)).max() <= 4
+
+
+@pytest.mark.parametrize(
+    ("head", "format"),
+    [
+        (b"\0\0\0\x18ftypheic" + bytes(60), "HEIC"),
+        (b"\0\0\0\x1cftypmif1" + bytes(60), "HEIC"),
+        (b"\xff\x0a" + bytes(60), "JPEG XL"),
+        (b"8BPS\0\1" + bytes(60), "Photoshop"),
+        (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "SVG"),
+    ],
+)
+def test_pictures_that_are_not_decoded_say_what_they_are(head, format):
+    assert looks_like_image(head[:SIGNATURE_SIZE])
+    with pytest.raises(UnreadableImage, match=rf"^a/b: a {format} picture, which cannot be read here .*; convert it$"):
+        decode_image(head, "a/b")
+
+
+@pytest.mark.parametrize(
+    "head", [b"", b"P", b"BMW and others", b"PK\3\4", b"Part 1", b"RIFF\0\0\0\0WAVE", b"\x93NUMPY", b"{}", b"II"]
+)
+def test_other_files_are_no_pictures_by_their_first_bytes(head):
+    assert not looks_like_image(head)

@@ -1,4 +1,4 @@
-"""Mesh files: where they lie, what they hold, and the command that renders them."""
+"""Mesh files: where they lie, and what they hold."""
 
 from __future__ import annotations
 
@@ -10,23 +10,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from data_sets import Maker, save_box
 from PIL import Image
 
-from dimvida.cli.app import run
 from dimvida.data.meshes import UnreadableMesh, find_meshes, load_mesh
-from dimvida.data.opening import open_source
 from dimvida.errors import InputError
 
 trimesh = pytest.importorskip("trimesh")
 pytest.importorskip("embreex")
 
 TRIANGLE = "0 0 0\n1 0 0\n0 0 1\n3 0 1 2\n"
-
-
-def save(path: Path, mesh: trimesh.Trimesh | None = None) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    (mesh or trimesh.creation.box(extents=(1, 2, 3))).export(path)
-    return path
 
 
 @pytest.mark.parametrize("header", ["OFF\n3 1 0\n", "OFF3 1 0\n", "OFF 3 1 0\n", "# a comment\nOFF\n3 1 0\n"])
@@ -39,7 +32,7 @@ def test_headers_of_off_files(tmp_path: Path, header: str) -> None:
 
 @pytest.mark.parametrize("suffix", ["off", "obj", "ply", "stl", "glb"])
 def test_formats_and_their_up_axis(tmp_path: Path, suffix: str) -> None:
-    path = save(tmp_path / f"a.{suffix}")
+    path = save_box(tmp_path / f"a.{suffix}")
     expected = (1, 3, 2) if suffix in ("obj", "glb") else (1, 2, 3)
     np.testing.assert_allclose(load_mesh(path).extents, expected)
     np.testing.assert_allclose(load_mesh(path, up="z").extents, (1, 2, 3))
@@ -48,7 +41,8 @@ def test_formats_and_their_up_axis(tmp_path: Path, suffix: str) -> None:
 
 def test_front_of_a_y_up_file_is_its_z(tmp_path: Path) -> None:
     cone = trimesh.creation.cone(radius=0.3, height=1.0)  # points to +z
-    mesh = load_mesh(save(tmp_path / "a.glb", cone))
+    cone.export(tmp_path / "a.glb")
+    mesh = load_mesh(tmp_path / "a.glb")
     tip = mesh.vertices[np.abs(mesh.vertices[:, 1]).argmax()]
     np.testing.assert_allclose(tip, (0, -1, 0), atol=1e-6)
 
@@ -87,7 +81,7 @@ def test_a_mesh_without_a_material_has_no_colours(tmp_path: Path) -> None:
     for faces in ("f 1 2 3\n", "f 1/1 2/2 3/3\n", "usemtl absent\nf 1/1 2/2 3/3\n"):
         (tmp_path / "a.obj").write_text(corners + faces)
         assert load_mesh(tmp_path / "a.obj").visual.kind is None
-    assert load_mesh(save(tmp_path / "a.glb")).visual.kind is None
+    assert load_mesh(save_box(tmp_path / "a.glb")).visual.kind is None
 
 
 CORNERS = "v 0 0 0\nv 1 0 0\nv 0 1 0\nvt 0 0\nvt 1 0\nvt 0 1\n"
@@ -244,10 +238,11 @@ def test_damaged_files_are_named(tmp_path: Path, name: str, content: bytes) -> N
     assert "\n" not in str(caught.value)
 
 
-def test_both_layouts_are_found(tmp_path: Path) -> None:
-    for name in ("chair/a.off", "chair/test/b.off", "chair/train/c.OFF", "table/a.stl", "table/notes.txt"):
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).write_text("")
+def test_both_layouts_are_found(make: Maker, tmp_path: Path) -> None:
+    make.folder(
+        tmp_path,
+        dict.fromkeys(("chair/a.off", "chair/test/b.off", "chair/train/c.OFF", "table/a.stl", "table/notes.txt"), ""),
+    )
     found = [(m.split, m.class_name, m.name) for m in find_meshes(tmp_path, split="val")]
     assert found == [
         ("test", "chair", "b"),
@@ -257,16 +252,19 @@ def test_both_layouts_are_found(tmp_path: Path) -> None:
     ]
 
 
-def test_hidden_files_are_no_meshes(tmp_path: Path) -> None:
-    for name in ("chair/a.off", "chair/._a.off", "chair/.ipynb_checkpoints/a-checkpoint.off", "__MACOSX/chair/a.off"):
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).write_text("")
+def test_hidden_files_are_no_meshes(make: Maker, tmp_path: Path) -> None:
+    make.folder(
+        tmp_path,
+        dict.fromkeys(
+            ("chair/a.off", "chair/._a.off", "chair/.ipynb_checkpoints/a-checkpoint.off", "__MACOSX/chair/a.off"), ""
+        ),
+    )
     assert [str(mesh.path.relative_to(tmp_path)) for mesh in find_meshes(tmp_path)] == ["chair/a.off"]
 
 
 def test_links_are_followed_and_those_that_lead_nowhere_found(tmp_path: Path) -> None:
-    save(tmp_path / "elsewhere/b.off")
-    save(tmp_path / "meshes/chair/a.off")
+    save_box(tmp_path / "elsewhere/b.off")
+    save_box(tmp_path / "meshes/chair/a.off")
     (tmp_path / "meshes/sofa").symlink_to(tmp_path / "elsewhere")
     (tmp_path / "meshes/chair/gone.off").symlink_to("/nowhere/gone.off")
     (tmp_path / "meshes/chair/around").symlink_to(tmp_path / "meshes")
@@ -279,10 +277,9 @@ def test_links_are_followed_and_those_that_lead_nowhere_found(tmp_path: Path) ->
         find_meshes(tmp_path / "meshes")
 
 
-def test_meshes_of_other_formats_are_named(tmp_path: Path) -> None:
-    for name in ("chair/a.off", "chair/a.fbx", "chair/b.gltf", "chair/notes.txt"):
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).write_text("")
+def test_meshes_of_other_formats_are_named(make: Maker, tmp_path: Path) -> None:
+    names = ("chair/a.off", "chair/a.fbx", "chair/b.gltf", "chair/notes.txt")
+    make.folder(tmp_path, dict.fromkeys(names, ""))
     found = [mesh.path.name for mesh in find_meshes(tmp_path)]
     assert found == ["a.off", "b.gltf"]  # a.fbx is the same object, which is there
     with pytest.raises(UnreadableMesh, match=r"b\.gltf: gltf meshes are not read"):
@@ -296,92 +293,7 @@ def test_what_is_no_file_is_not_waited_for(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("names", [(), ("a.off",), ("x/y/z.off",), ("chair/a.off", "chair/a.obj")])
-def test_other_layouts_are_refused(tmp_path: Path, names: tuple[str, ...]) -> None:
-    for name in names:
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).write_text("")
+def test_other_layouts_are_refused(make: Maker, tmp_path: Path, names: tuple[str, ...]) -> None:
+    make.folder(tmp_path, dict.fromkeys(names, ""))
     with pytest.raises(InputError, match=str(tmp_path)):
         find_meshes(tmp_path)
-
-
-def test_command_renders_a_folder(tmp_path: Path) -> None:
-    save(tmp_path / "meshes/box/a.off")
-    save(tmp_path / "meshes/box/test/b.stl")
-    arguments = [
-        "--azimuths=0,90,180",
-        "--views",
-        "x,y,z",
-        "--size",
-        "48",
-        "--workers",
-        "1",
-        "--split",
-        "val",
-    ]
-    assert run(["data", "render", str(tmp_path / "meshes"), str(tmp_path / "out.zip"), *arguments]) == 0
-    source = open_source(tmp_path / "out.zip")
-    assert {r.id for r in source.records} == {"val/box/a", "test/box/b"}
-    assert set(source.view_names) == {"x", "y", "z"}
-    assert source.read_view(0, "y").pixels.shape == (48, 48, 3)
-
-
-def test_a_seed_colours_each_object_without_colours(tmp_path: Path) -> None:
-    for name in "ab":
-        save(tmp_path / f"meshes/box/{name}.off")
-    common = ["--views-count", "2", "--workers", "1"]
-    run(["data", "render", str(tmp_path / "meshes"), str(tmp_path / "grey.zip"), *common])
-    run(
-        [
-            "data",
-            "render",
-            str(tmp_path / "meshes"),
-            str(tmp_path / "coloured.zip"),
-            *common,
-            "--color-seed",
-            "1",
-        ]
-    )
-    grey, coloured = open_source(tmp_path / "grey.zip"), open_source(tmp_path / "coloured.zip")
-    view = grey.view_names[0]
-    np.testing.assert_array_equal(grey.read_view(0, view).pixels, grey.read_view(1, view).pixels)
-    assert (coloured.read_view(0, view).pixels != coloured.read_view(1, view).pixels).any()
-
-
-@pytest.mark.parametrize(("options", "code"), [([], 1), (["--skip-bad"], 0)])
-def test_bad_meshes_are_skipped_and_listed(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], options: list[str], code: int
-) -> None:
-    save(tmp_path / "meshes/box/good.off")
-    (tmp_path / "meshes/box/bad.off").write_text("OFF\n3 1 0\n")
-    (tmp_path / "meshes/box/flat.off").write_text("OFF\n3 1 0\n0 0 0\n1 0 0\n2 0 0\n3 0 1 2\n")
-    arguments = [
-        "data",
-        "render",
-        str(tmp_path / "meshes"),
-        str(tmp_path / "out"),
-        "--workers",
-        "2",
-        *options,
-    ]
-    assert run(arguments) == code
-    printed = capsys.readouterr()
-    assert "bad.off: cannot be read" in printed.err
-    assert "flat.off: the mesh has no area" in printed.err
-    assert "1 objects" in printed.out and "2 skipped" in printed.out
-    assert [r.name for r in open_source(tmp_path / "out").records] == ["good"]
-
-
-def test_command_refuses_bad_input(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    save(tmp_path / "meshes/box/a.off")
-    meshes, output = str(tmp_path / "meshes"), str(tmp_path / "out")
-    for arguments, word in [
-        ([str(tmp_path / "none"), output], "none"),
-        ([meshes, output, "--up", "x"], "--up"),
-        ([meshes, output, "--azimuths", "a"], "--azimuths"),
-        ([meshes, output, "--azimuths", "0", "--views-count", "3"], "--views-count"),
-        ([meshes, output, "--views", "a,b"], "one name each"),
-        ([meshes, meshes], "not an empty folder"),
-    ]:
-        assert run(["data", "render", *arguments]) == 2
-        assert word in capsys.readouterr().err
-    assert not (tmp_path / "out").exists()

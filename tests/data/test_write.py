@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from data_sets import files_of
 
 from dimvida.data.opening import open_source
 from dimvida.data.write import MultiViewWriter, encode_png
@@ -213,7 +214,3 @@ with MultiViewWriter({str(tmp_path / name)!r}) as writer:
             assert writer.keep("train", "chair", "a")
             assert not writer.keep("train", "chair", "b")
         assert len(open_source(tmp_path / name)) == 1
-
-
-def files_of(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}

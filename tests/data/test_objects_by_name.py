@@ -1,15 +1,9 @@
 from __future__ import annotations
 
-import json
-
 import pytest
 
 from dimvida.data.opening import open_source
 from dimvida.errors import InputError, UnreadableImage
-
-
-def lines(*entries: dict) -> str:
-    return "".join(json.dumps(entry) + "\n" for entry in entries)
 
 
 def test_view_by_option(make, tmp_path):
@@ -51,7 +45,7 @@ def test_view_by_metadata(make, tmp_path):
         "images/1.png": make.png(1),
         "images/2.png": make.png(2),
         "images/3.png": make.png(3),
-        "metadata.jsonl": lines(
+        "metadata.jsonl": make.lines(
             {"file_name": "images/1.png", "view": "front", "label": "chair", "source": "c/one"},
             {"file_name": "images/2.png", "view": "back", "class": "chair", "source": "c/one"},
             {"file_name": "./images/3.png", "view": "left", "label": None},
@@ -81,7 +75,7 @@ def test_output_of_generate(make, tmp_path, wrapper):
         for view in views
     ]
     files = {entry["file_name"]: make.png(number) for number, entry in enumerate(entries)}
-    files |= {"metadata.jsonl": lines(*entries), "contact-sheet.png": make.png()}
+    files |= {"metadata.jsonl": make.lines(*entries), "contact-sheet.png": make.png()}
     source = open_source(make.zip(tmp_path / "out.zip", {wrapper + name: data for name, data in files.items()}))
     assert [record.id for record in source.records] == ["chair/chair_0001", "chair/chair_0002"]
     assert source.records[0].views == ("front", "right", "back", "left")
@@ -122,7 +116,7 @@ def test_option_against_suffix(make, tmp_path):
 
 
 def test_option_against_metadata(make, tmp_path):
-    files = {"chair/a.png": make.png(), "metadata.jsonl": lines({"file_name": "chair/a.png", "view": "left"})}
+    files = {"chair/a.png": make.png(), "metadata.jsonl": make.lines({"file_name": "chair/a.png", "view": "left"})}
     path = make.folder(tmp_path / "set", files)
     with pytest.raises(InputError, match=r"'back' by --view and 'left' by metadata\.jsonl; say it in one way"):
         open_source(path, view="back")
@@ -139,7 +133,7 @@ def test_numeric_view_from_metadata_is_taken_off_the_name(make, tmp_path):
     files = {
         "car/x__0000.png": make.png(),
         "car/x__0006.png": make.png(),
-        "metadata.jsonl": lines(*({"file_name": f"car/x__{v}.png", "view": v} for v in ("0000", "0006"))),
+        "metadata.jsonl": make.lines(*({"file_name": f"car/x__{v}.png", "view": v} for v in ("0000", "0006"))),
     }
     source = open_source(make.folder(tmp_path / "set", files))
     assert [(record.id, record.views) for record in source.records] == [("car/x", ("0000", "0006"))]
@@ -157,7 +151,7 @@ def test_metadata_lists_the_set(make, tmp_path):
     files = {
         "cat/a.png": make.png(),
         "cat/b.png": make.png(),
-        "metadata.jsonl": lines(
+        "metadata.jsonl": make.lines(
             {"file_name": "cat/a.png", "view": "front"}, {"file_name": "cat/gone.png", "view": "front"}
         ),
     }
@@ -175,7 +169,7 @@ def test_two_objects_of_one_id(make, tmp_path):
         {"file_name": "train/cat/b.png", "view": "front"},
         {"file_name": "a.png", "view": "front", "label": "train"},  # no split, class train
     ]
-    files = {name: make.png() for name in names} | {"metadata.jsonl": lines(*entries)}
+    files = {name: make.png() for name in names} | {"metadata.jsonl": make.lines(*entries)}
     with pytest.raises(InputError, match="two objects are called train/a; rename one"):
         open_source(make.folder(tmp_path / "set", files))
 

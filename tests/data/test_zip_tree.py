@@ -1,8 +1,9 @@
-"""Names of zip members, whoever wrote them; and archives that ask for more than they have."""
+"""Zip files that cannot be trusted, names of their members, whoever wrote them, and archives that ask for too much."""
 
 from __future__ import annotations
 
 import io
+import stat
 import struct
 import subprocess
 import sys
@@ -16,6 +17,125 @@ from dimvida.data.opening import open_source, open_tree
 from dimvida.errors import InputError, UnreadableImage
 
 UNIX, MACOS, DOS = 3, 19, 0
+
+
+def member(name: str, *, mode: int = stat.S_IFREG | 0o644, **attributes: object) -> zipfile.ZipInfo:
+    info = zipfile.ZipInfo(name)
+    info.external_attr = mode << 16
+    for key, value in attributes.items():
+        setattr(info, key, value)
+    return info
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("/etc/passwd", "absolute"),
+        ("../outside.png", "leaves"),
+        ("a/../../outside.png", "leaves"),
+        ("a\\..\\b.png", "backslash"),
+        ("C:/windows/b.png", "absolute"),
+        ("..", "leaves"),
+    ],
+)
+def test_zip_member_that_leaves_the_archive(make, tmp_path, name, reason):
+    path = make.zip(tmp_path / "bad.zip", {"ok/a.png": b"", name: b"x"})
+    with pytest.raises(InputError, match=reason) as caught:
+        open_tree(path)
+    assert str(path) in str(caught.value)
+    assert repr(name)[1:-1] in str(caught.value)
+
+
+def test_zip_member_with_a_zero_byte(make, tmp_path):
+    path = make.zip(tmp_path / "bad.zip", {"aaX../b": b""})
+    path.write_bytes(path.read_bytes().replace(b"aaX../b", b"aa\0../b"))
+    with pytest.raises(InputError, match="zero byte"):
+        open_tree(path)
+
+
+@pytest.mark.parametrize(("mode", "reason"), [(stat.S_IFLNK, "symbolic link"), (stat.S_IFIFO, "special file")])
+def test_zip_with_links_or_special_files(tmp_path, mode, reason):
+    path = tmp_path / "bad.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr(member("a/link.png", mode=mode | 0o777), "/etc/passwd")
+    with pytest.raises(InputError, match=rf"a/link\.png.*{reason}"):
+        open_tree(path)
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+@pytest.mark.parametrize("second", ["a/b.png", "./a//b.png"])
+def test_zip_with_a_member_twice(tmp_path, second):
+    path = tmp_path / "bad.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("a/b.png", b"1")
+        archive.writestr(second, b"2")
+    with pytest.raises(InputError, match="in the archive twice"):
+        open_tree(path)
+
+
+def test_encrypted_zip(make, tmp_path):
+    path = make.zip(tmp_path / "bad.zip", {"a/b.png": b"1"})
+    data = bytearray(path.read_bytes())
+    data[data.index(b"PK\1\2") + 8] |= 1  # the flag in the central directory
+    path.write_bytes(data)
+    with pytest.raises(InputError, match=r"a/b\.png.*encrypted; unpack"):
+        open_tree(path)
+
+
+def test_unknown_compression(make, tmp_path):
+    path = make.zip(tmp_path / "bad.zip", {"a/b.png": b"1" * 100}, zipfile.ZIP_BZIP2)
+    with pytest.raises(InputError, match="method other than deflate"):
+        open_tree(path)
+
+
+@pytest.mark.parametrize("keep", [0, 10, 100])
+def test_truncated_zip(make, tmp_path, keep):
+    path = make.zip(tmp_path / "bad.zip", {"a/b.png": b"1" * 200})
+    path.write_bytes(path.read_bytes()[:keep])
+    with pytest.raises(InputError, match=r"bad\.zip: not a readable zip file"):
+        open_tree(path)
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+def test_damaged_member_is_unreadable_and_the_others_are_not(make, tmp_path, method):
+    path = make.zip(tmp_path / "set.zip", {"a.bin": bytes(range(256)) * 4, "b.bin": b"fine"}, method)
+    data = bytearray(path.read_bytes())
+    for place in range(60, 80):
+        data[place] ^= 0x5A
+    path.write_bytes(data)
+    tree = open_tree(path)
+    with pytest.raises(UnreadableImage, match=r"set\.zip!a\.bin: damaged"):
+        tree.read("a.bin")
+    assert tree.read("b.bin") == b"fine"
+
+
+def test_member_larger_than_it_says(make, tmp_path):
+    path = make.zip(tmp_path / "set.zip", {"a.bin": b"\0" * 10**6}, zipfile.ZIP_DEFLATED)
+    data = bytearray(path.read_bytes())
+    struct.pack_into("<I", data, data.index(b"PK\1\2") + 24, 10)  # unpacked size in the directory
+    path.write_bytes(data)
+    with pytest.raises(UnreadableImage, match="size or checksum differs"):
+        open_tree(path).read("a.bin")
+
+
+def test_size_limit_holds_before_unpacking(make, tmp_path):
+    path = make.zip(tmp_path / "set.zip", {"a.bin": b"\0" * 10**6}, zipfile.ZIP_DEFLATED)
+    with pytest.raises(UnreadableImage, match="1000000 bytes unpacked, more than the limit of 100000"):
+        open_tree(path).read("a.bin", limit=10**5)
+
+
+def test_member_with_a_long_extra_field(tmp_path):
+    path = tmp_path / "set.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        extra = struct.pack("<HH", 0xCAFE, 2000) + bytes(2000)
+        archive.writestr(member("a.bin", extra=extra), b"content" * 50)
+    assert open_tree(path).read("a.bin") == b"content" * 50
+
+
+def test_zip_behind_other_data(make, tmp_path):
+    path = make.zip(tmp_path / "set.zip", {"a.bin": b"content"})
+    path.write_bytes(b"#!/bin/sh\nself-extracting\n" + path.read_bytes())
+    assert open_tree(path).read("a.bin") == b"content"
 
 
 @pytest.fixture

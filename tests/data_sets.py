@@ -1,21 +1,29 @@
-"""Builders of small data sets that the tests of this folder share."""
+"""Builders of small data sets that tests share."""
 
 from __future__ import annotations
 
 import io
+import json
+import struct
 import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-import pytest
-from PIL import Image
+from PIL import Image, features
 
 VIEWS = ("front", "right", "back", "left")
 
 
 class Maker:
     """Writes images and trees of files."""
+
+    FORMATS = (
+        *("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM"),
+        *(format for format, feature in (("AVIF", "avif"), ("JPEG2000", "jpg_2000")) if features.check(feature)),
+    )
+    """What :meth:`encode` can write and what is decoded here."""
 
     @staticmethod
     def pixels(seed: int = 0, height: int = 8, width: int = 8) -> np.ndarray:
@@ -30,6 +38,25 @@ class Maker:
 
     def png(self, seed: int = 0, height: int = 8, width: int = 8) -> bytes:
         return self.encode(self.pixels(seed, height, width))
+
+    @staticmethod
+    def png_chunks(*chunks: tuple[bytes, bytes]) -> bytes:
+        """Chunks of a PNG, each of a kind and a body, for what Pillow does not write."""
+        return b"".join(
+            struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+            for kind, body in chunks
+        )
+
+    @classmethod
+    def png_file(cls, header: bytes, *chunks: tuple[bytes, bytes], pixels: bytes = b"") -> bytes:
+        """A PNG put together by hand, of the body of its IHDR, further chunks and its filtered rows."""
+        body = cls.png_chunks((b"IHDR", header), *chunks, (b"IDAT", zlib.compress(pixels)), (b"IEND", b""))
+        return b"\x89PNG\r\n\x1a\n" + body
+
+    @staticmethod
+    def lines(*entries: Mapping[str, object]) -> str:
+        """What a metadata.jsonl of these entries holds."""
+        return "".join(json.dumps(entry) + "\n" for entry in entries)
 
     @staticmethod
     def folder(root: Path, files: Mapping[str, bytes | str]) -> Path:
@@ -59,6 +86,15 @@ class Maker:
         return files
 
 
-@pytest.fixture(scope="session")
-def make() -> Maker:
-    return Maker()
+def files_of(folder: Path) -> dict[str, bytes]:
+    """What a folder holds: ``name below it -> content``."""
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def save_box(path: Path, width: float = 1.0) -> Path:
+    """A mesh without colours, a box of ``width`` x 2 x 3, in the format of the suffix."""
+    import trimesh
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    trimesh.creation.box(extents=(width, 2, 3)).export(path)
+    return path
