@@ -1,23 +1,23 @@
-"""Which cells a study has: the paper's two tables, and the questions beyond them."""
+"""What a study compares: ways to train a classifier, ways to ask it, and the cells of its tables that they make."""
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+import itertools
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 
-from dimvida.classification.arms import BUDGETS, Arm
-from dimvida.classification.cells import Test
 from dimvida.errors import InputError
 from dimvida.models.classifiers import CLASSIFIERS
 from dimvida.sampling.classifier import AVERAGES, require_average
+from dimvida.training.stage_config import ClassifierStageConfig
 
-GROUPS = ("averaging", "samples", "augmentation", "views", "steps")
+SCRATCH, FINETUNED, BEYOND = "scratch", "finetuned", "beyond"  # the tables
+BUDGETS = ("steps", "epochs")
 
 
 @dataclass(frozen=True, slots=True)
-class Questions:
-    """What a study is asked.
+class StudyDesign:
+    """What a study is asked, from which its cells follow.
 
     Attributes:
         classifiers: Architectures.
@@ -53,12 +53,12 @@ class Questions:
         if self.samples_per_view < 1 or min(self.sampler_steps, default=1) < 1:
             raise InputError("--samples-per-view and --sampler-steps must be at least 1")
 
-    def with_sampler_steps(self, steps: int) -> Questions:
+    def with_sampler_steps(self, steps: int) -> StudyDesign:
         """The same; if ``steps`` is asked about but no numbers are given: a quarter, half and twice the sampler's."""
         if "steps" not in self.beyond or self.sampler_steps:
             return self
         counts = dict.fromkeys(max(1, count) for count in (steps // 4, steps // 2, 2 * steps))
-        return dataclasses.replace(self, sampler_steps=tuple(counts))
+        return replace(self, sampler_steps=tuple(counts))
 
     @property
     def not_fine_tuned(self) -> tuple[str, ...]:
@@ -67,95 +67,178 @@ class Questions:
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """A cell before it is answered."""
+class Recipe:
+    """One way to train a classifier; each seed gives one classifier.
+
+    Attributes:
+        classifier: One of ``dimvida.models.classifiers.CLASSIFIERS``.
+        weights: What it starts from, None for random weights.
+        augmented: Also trained on the generated views (ca), which makes it Omega_m instead of Omega_s.
+        draws: Samples of each generated view.
+        transformed: Trained with TrivialAugmentWide.
+        budget: What is equal to Omega_s: the number of optimiser ``steps``, or of passes over its set (``epochs``).
+    """
+
+    classifier: str
+    weights: str | None = None
+    augmented: bool = False
+    draws: int = 1
+    transformed: bool = False
+    budget: str = "steps"
+
+    @property
+    def train(self) -> str:
+        """What it is trained on: ``c``, ``ca``, ``c+taw`` or ``ca+taw``."""
+        return ("ca" if self.augmented else "c") + ("+taw" if self.transformed else "")
+
+    @property
+    def model(self) -> str:
+        """The paper's name."""
+        return "omega_m" if self.augmented else "omega_s"
+
+    @property
+    def table(self) -> str:
+        """Which of the two tables it is in."""
+        return SCRATCH if self.weights is None else FINETUNED
+
+    def pictures(self, views: int) -> int:
+        """Pictures of each object, with V views."""
+        return 1 + (views - 1) * self.draws if self.augmented else 1
+
+    def stage(self, config: ClassifierStageConfig, objects: int, views: int) -> ClassifierStageConfig:
+        """The training's configuration, its length fixed by the budget.
+
+        Args:
+            config: What Omega_s has: its steps, or its epochs over c.
+            objects: Objects in c.
+            views: V.
+        """
+        steps = config.total_steps(objects)
+        if self.budget == "epochs":
+            steps *= self.pictures(views)
+        augment = "trivial-augment-wide" if self.transformed else config.augment
+        return replace(config, steps=steps, augment=augment)
+
+
+@dataclass(frozen=True, slots=True)
+class Inference:
+    """One way to ask a classifier about an object.
+
+    Attributes:
+        part: ``e``: on the known view alone; ``ea``: on the mean over known and generated views.
+        average: ``single`` on e, else one of ``dimvida.sampling.classifier.AVERAGES``.
+        views: Views that an answer comes from.
+        samples_per_view: Draws of each generated view.
+        sampler_steps: Network evaluations that a generated view takes.
+    """
+
+    part: str
+    average: str
+    views: int
+    samples_per_view: int
+    sampler_steps: int
+
+
+@dataclass(frozen=True, slots=True)
+class StudyCell:
+    """One cell of a study's tables.
+
+    Attributes:
+        group: Which question it belongs to beyond the paper's tables, "" in these.
+        recipe: How its classifiers are trained.
+        inference: How they are asked.
+    """
 
     group: str
-    arm: Arm
-    test: Test
+    recipe: Recipe
+    inference: Inference
+
+    @property
+    def table(self) -> str:
+        """``scratch``, ``finetuned`` or ``beyond``."""
+        return BEYOND if self.group else self.recipe.table
+
+    @property
+    def id(self) -> str:
+        """Unique in a study."""
+        recipe, asked = self.recipe, self.inference
+        trained = f"{recipe.train}x{recipe.draws}" if recipe.draws > 1 else recipe.train
+        tested = f"{asked.part}/{asked.average}/{asked.views}x{asked.samples_per_view}/{asked.sampler_steps}"
+        return "/".join(filter(None, (self.table, self.group, recipe.classifier, trained, recipe.budget, tested)))
 
 
-def asked_cells(questions: Questions, views: int, steps: int) -> list[Asked]:
+def study_cells(design: StudyDesign, views: int, steps: int) -> list[StudyCell]:
     """Every cell of a study, the paper's tables first.
 
     Args:
-        questions: What is asked.
+        design: What is asked.
         views: Number V of views.
         steps: Network evaluations of the sampler.
     """
-    single, mean = Test("e", "single", 1, 1, steps), Test("ea", questions.average, views, 1, steps)
+    single, mean = Inference("e", "single", 1, 1, steps), Inference("ea", design.average, views, 1, steps)
     cells = []
-    for weights in ({}, questions.weights):
-        for name in questions.classifiers:
-            if weights is questions.weights and name not in weights:
+    for weights in ({}, design.weights):
+        for name in design.classifiers:
+            if weights is design.weights and name not in weights:
                 continue
-            small = Arm(name, weights.get(name))
-            augmented = [dataclasses.replace(small, augmented=True, budget=budget) for budget in questions.budgets]
-            cells += [Asked("", arm, test) for arm in (small, *augmented) for test in (single, mean)]
-    ask = {
-        "averaging": _averaging,
-        "samples": _samples,
-        "augmentation": _augmentation,
-        "views": _views,
-        "steps": _steps,
-    }
-    for group in questions.beyond:
-        for name in questions.classifiers:
-            arms = Arm(name), Arm(name, augmented=True, budget=questions.budgets[0])
-            cells += [Asked(group, arm, test) for arm, test in ask[group](questions, *arms, single, mean)]
+            small = Recipe(name, weights.get(name))
+            augmented = [replace(small, augmented=True, budget=budget) for budget in design.budgets]
+            pairs = itertools.product((small, *augmented), (single, mean))
+            cells += [StudyCell("", *pair) for pair in pairs]
+    for group in design.beyond:
+        for name in design.classifiers:
+            recipes = Recipe(name), Recipe(name, augmented=True, budget=design.budgets[0])
+            cells += [StudyCell(group, *pair) for pair in _GROUPS[group](design, *recipes, single, mean)]
     return cells
 
 
-_Pairs = Iterator[tuple[Arm, Test]]
+_Pairs = Iterable[tuple[Recipe, Inference]]
 
 
-def _averaging(questions: Questions, small: Arm, augmented: Arm, single: Test, mean: Test) -> _Pairs:
+def _averaging(design: StudyDesign, small: Recipe, augmented: Recipe, single: Inference, mean: Inference) -> _Pairs:
     """Is another mean better?"""
-    averages = (questions.average, *(name for name in AVERAGES if name != questions.average))
-    for arm in (augmented, small):
-        for average in averages:
-            yield arm, dataclasses.replace(mean, average=average)
+    averages = dict.fromkeys((design.average, *AVERAGES))
+    return itertools.product((augmented, small), [replace(mean, average=average) for average in averages])
 
 
-def _samples(questions: Questions, small: Arm, augmented: Arm, single: Test, mean: Test) -> _Pairs:
+def _samples(design: StudyDesign, small: Recipe, augmented: Recipe, single: Inference, mean: Inference) -> _Pairs:
     """Do several, different samples of a view help, at test time and in training?"""
-    most = questions.samples_per_view
+    most = design.samples_per_view
     counts = [count for count in (2**power for power in range(most.bit_length())) if count < most] + [most]
-    tests = [dataclasses.replace(mean, samples_per_view=count) for count in counts]
-    for arm in (augmented, small):
-        for test in tests:
-            yield arm, test
+    asked = [replace(mean, samples_per_view=count) for count in counts]
+    pairs = list(itertools.product((augmented, small), asked))
     if most > 1:
-        trained = dataclasses.replace(augmented, draws=most)
-        for test in (single, tests[0], tests[-1]):
-            yield trained, test
+        pairs += itertools.product([replace(augmented, draws=most)], (single, asked[0], asked[-1]))
+    return pairs
 
 
-def _augmentation(questions: Questions, small: Arm, augmented: Arm, single: Test, mean: Test) -> _Pairs:
+def _augmentation(design: StudyDesign, small: Recipe, augmented: Recipe, single: Inference, mean: Inference) -> _Pairs:
     """Standard augmentation alone, generated views alone, both."""
-    for arm in (small, dataclasses.replace(small, transformed=True)):
-        for test in (single, mean):
-            yield arm, test
-    for arm in (augmented, dataclasses.replace(augmented, transformed=True)):
-        for test in (single, mean):
-            yield arm, test
+    recipes = (small, replace(small, transformed=True), augmented, replace(augmented, transformed=True))
+    return itertools.product(recipes, (single, mean))
 
 
-def _views(questions: Questions, small: Arm, augmented: Arm, single: Test, mean: Test) -> _Pairs:
+def _views(design: StudyDesign, small: Recipe, augmented: Recipe, single: Inference, mean: Inference) -> _Pairs:
     """How many generated views does it take?"""
-    for arm in (augmented, small):
-        yield arm, single
-        for count in range(2, mean.views + 1):
-            yield arm, dataclasses.replace(mean, views=count)
+    more = [replace(mean, views=count) for count in range(2, mean.views + 1)]
+    return itertools.product((augmented, small), (single, *more))
 
 
-def _steps(questions: Questions, small: Arm, augmented: Arm, single: Test, mean: Test) -> _Pairs:
+def _steps(design: StudyDesign, small: Recipe, augmented: Recipe, single: Inference, mean: Inference) -> _Pairs:
     """How well must views be sampled? Those of the training stay as they are."""
-    for arm in (augmented, small):
-        yield arm, mean
-        for steps in questions.sampler_steps:
-            if steps != mean.sampler_steps:
-                yield arm, dataclasses.replace(mean, sampler_steps=steps)
+    others = [replace(mean, sampler_steps=steps) for steps in design.sampler_steps if steps != mean.sampler_steps]
+    return itertools.product((augmented, small), (mean, *others))
+
+
+_GROUPS = {
+    "averaging": _averaging,
+    "samples": _samples,
+    "augmentation": _augmentation,
+    "views": _views,
+    "steps": _steps,
+}
+GROUPS = tuple(_GROUPS)
+"""Of cells beyond the paper's tables."""
 
 
 def _require_known(what: str, names: tuple[str, ...], known: tuple[str, ...]) -> None:

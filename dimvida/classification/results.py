@@ -3,28 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
-
-from dimvida.classification.cells import Cell, compare
 from dimvida.files import atomic_write
 
 RESULTS = "classification.json"
 SCHEMA = 1
-
-
-def cell_results(cells: Sequence[Cell], labels: Tensor, classes: int) -> dict[str, Any]:
-    """The cells and how they compare, for JSON.
-
-    Args:
-        cells: Filled ones.
-        labels: True labels of e, int64 [N].
-        classes: How many classes there are.
-    """
-    return {"cells": [cell.to_dict(labels, classes) for cell in cells], "comparisons": compare(cells, labels)}
 
 
 def write_results(folder: Path, results: dict[str, Any]) -> Path:

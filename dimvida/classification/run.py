@@ -1,12 +1,17 @@
-"""A whole classification experiment in one folder: read, generate, judge the generator, train, test.
+"""A whole study in one folder: read, generate, judge the generator, train, ask, compare.
 
-generated/            completions of c and e, see ``completions``
-classifiers/          trained classifiers and what they say, see ``trained``
+generated/            completed objects of c and e, see ``cache``
+classifiers/          trained classifiers and what they say, see ``cache``
 classification.json   the result, see ``results``; written last
+
+A study that was stopped or killed goes on where it was.
 """
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
+import itertools
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,43 +19,52 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dimvida.classification.cache import Completions, Sampler
-from dimvida.classification.design import Questions
-from dimvida.classification.judge import JUDGE, judge_given, judge_trained
-from dimvida.classification.objects import Roles
-from dimvida.classification.results import RESULTS, cell_results, write_results
-from dimvida.classification.study import Study
-from dimvida.classification.trained import Workshop
-from dimvida.classification.verdict import Coherence
-from dimvida.classification.views import SingleViews, read_single_views
-from dimvida.data.batch import BadFile, MultiViewBatch, load_all
+import torch
+from torch import Tensor
+
+from dimvida.classification.cache import CompletedObjects, Sampler, TrainedClassifiers
+from dimvida.classification.design import Recipe, StudyCell, StudyDesign, study_cells
+from dimvida.classification.objects import Roles, SingleViews, read_single_views
+from dimvida.classification.results import RESULTS, write_results
+from dimvida.classification.verdict import (
+    Coherence,
+    cell_to_dict,
+    compare,
+    from_all,
+    from_known,
+    from_some,
+    measure_coherence,
+)
+from dimvida.data.batch import BadFile, load_all
 from dimvida.data.names import counted
 from dimvida.data.source import MultiViewSource
 from dimvida.errors import InputError
 from dimvida.files import exclusive_folder
-from dimvida.models.classifiers import ImageClassifier
+from dimvida.models.classifiers import ImageClassifier, require_known
 from dimvida.sampling.multiview import MultiViewModel
+from dimvida.training.classifier import ClassifierPlan
 from dimvida.training.config import TrainConfig
 from dimvida.training.control import Interrupt, StartProgress
+from dimvida.training.data import LabelledImages, all_views
 
 GENERATED, CLASSIFIERS = "generated", "classifiers"
+JUDGE = "resnet18"  # what judges the generator, unless a classifier is given
 
 # The names that dimvida.files.atomic_path gives to the unfinished files of a study.
 _UNFINISHED = re.compile(r"\.(classification|set|part-\d+|logits-[\w-]+|given-[\w-]+)\.\w{8}\.(json|safetensors)")
 
 
 @dataclass(slots=True)
-class Experiment:
-    """One experiment.
+class Study:
+    """One study of one generator on one data set.
 
     Attributes:
         folder: Where everything is kept.
-        data: The data's path, for its name.
         roles: Which objects do what.
         model: The generator.
         sampler: How it is sampled.
         config: How classifiers are trained; its seed is also that of the choice of views.
-        questions: What is asked.
+        design: What is asked.
         watch: Called when something long begins.
         interrupt: Asked whether to stop.
         say: Called with a line for people.
@@ -61,12 +75,11 @@ class Experiment:
     """
 
     folder: Path
-    data: Path
     roles: Roles
     model: MultiViewModel
     sampler: Sampler
     config: TrainConfig
-    questions: Questions
+    design: StudyDesign
     watch: StartProgress
     interrupt: Interrupt
     say: Callable[[str], object]
@@ -75,12 +88,11 @@ class Experiment:
     limit: int | None = None
     bad: list[BadFile] = field(default_factory=list)
 
-    def run(self, command: list[str], versions: dict[str, str]) -> dict[str, Any]:
+    def run(self, about: dict[str, Any]) -> dict[str, Any]:
         """Do what is not done yet, and write ``classification.json``.
 
         Args:
-            command: The command line, for the result.
-            versions: Of what computes it, for the result.
+            about: What the result says of how it was asked for, first of all.
 
         Returns:
             What ``classification.json`` says.
@@ -92,95 +104,44 @@ class Experiment:
         check_folder(self.folder)
         with self._owned():
             c, e = self._read("c", self.roles.c), self._read("e", self.roles.e)
-            study = self._study(c, e)
-            study.complete()
-            coherence, notes = self._measure_coherence(study.workshop), list(self.roles.notes)
+            ca, ea = self._complete("ca", c), self._complete("ea", e)
+            classifiers = TrainedClassifiers(
+                self.folder / CLASSIFIERS, self.config, ca, self.roles.c.classes, self.model.device, self.watch,
+                self.interrupt,
+            )  # fmt: skip
+            coherence = self._measure_coherence(classifiers)
             verdict = coherence.verdict if coherence else "Coherence was not measured: the data have no objects for it."
             self.say(verdict)
-            if self.questions.weights and self.questions.not_fine_tuned:
-                notes.append(f"{', '.join(self.questions.not_fine_tuned)}: not fine-tuned, for want of --weights")
-            elif not self.questions.weights:
-                notes.append("no --weights were given, so there is no table of fine-tuned classifiers")
+            notes = self._notes()
             for line in notes:
                 self.note(line)
+            cells = study_cells(self.design, len(self.model.view_names), self.sampler.steps)
+            self._train(cells, classifiers)
+            predictions = {cell: self._predict(cell, classifiers, ea) for cell in cells}
+            classes = classifiers.classes
             results = {
-                "command": command,
-                "versions": versions,
-                "data": self.data.name,
+                **about,
                 "checkpoint": self.model.checkpoint_hash,
                 "solver": self.sampler.solver,
                 "steps": self.sampler.steps,
                 "seed": self.sampler.seed,
-                "classes": list(study.workshop.classes),
+                "classes": list(classes),
                 "view_names": list(self.model.view_names),
                 "partitions": {"d": self.roles.d and len(self.roles.d), "c": len(c), "e": len(e)},
                 "coherence": coherence and coherence.to_dict(),
                 "too_weak": coherence is not None and coherence.too_weak,
                 "note": verdict,
                 "notes": notes,
-                **cell_results(study.cells(), e.labels, len(study.workshop.classes)),
-                "diversity": study.diversity(),
+                "cells": [
+                    cell_to_dict(cell, classifiers.steps(cell.recipe), predicted, e.labels, len(classes))
+                    for cell, predicted in predictions.items()
+                ],
+                "comparisons": compare(predictions, e.labels),
+                "diversity": self._diversity(classifiers, ea),
                 "skipped": [{"file": file.location, "reason": file.reason} for file in self.bad],
             }
             write_results(self.folder, results)
         return results
-
-    def _study(self, c: SingleViews, e: SingleViews) -> Study:
-        completions = {
-            name: Completions(self.folder / GENERATED, f"generating {name}a", self.model, objects, self.sampler)
-            for name, objects in (("c", c), ("e", e))
-        }
-        workshop = Workshop(
-            self.folder / CLASSIFIERS,
-            self.config,
-            completions["c"],
-            self.roles.c.classes,
-            self.model.device,
-            self.watch,
-            self.interrupt,
-        )
-        return Study(self.questions, workshop, completions["e"])
-
-    def _read(self, name: str, source: MultiViewSource) -> SingleViews:
-        show = self.watch(f"reading {name}", min(self.limit or len(source), len(source)), "objects", 0)
-        objects, bad, notes = read_single_views(
-            source,
-            self.model.view_names,
-            self.model.image_size,
-            channels=self.model.config.autoencoder.channels,
-            seed=self.config.seed,
-            limit=self.limit,
-            progress=show,
-        )
-        for line in notes:
-            self.note(line)
-        self.bad += bad
-        return objects
-
-    def _measure_coherence(self, workshop: Workshop) -> Coherence | None:
-        if self.judge is not None:
-            return judge_given(workshop, self.judge)
-        d = self.roles.d
-        if d is None:
-            return None
-        self.say(f"judge: a {JUDGE}, trained on all views of the {counted(len(d), 'object')} of d")
-        return judge_trained(
-            workshop, d, self.config.seed, self.questions.weights.get(JUDGE), lambda: self._read_all_views(d)
-        )
-
-    def _read_all_views(self, d: MultiViewSource) -> MultiViewBatch:
-        show = self.watch("reading d", len(d), "objects", 0)
-        sizes = self.model.config.autoencoder
-        batch, bad, _ = load_all(
-            d,
-            image_size=sizes.image_size,
-            channels=sizes.channels,
-            view_names=self.model.view_names,
-            progress=show,
-        )
-        for file in bad:
-            self.note(f"left out of d: {file.location}: {file.reason}")
-        return batch
 
     @contextmanager
     def _owned(self) -> Iterator[None]:
@@ -191,9 +152,115 @@ class Experiment:
                     path.unlink(missing_ok=True)
             yield
 
+    def _read(self, name: str, source: MultiViewSource) -> SingleViews:
+        show = self.watch(f"reading {name}", min(self.limit or len(source), len(source)), "objects", 0)
+        objects, bad, notes = read_single_views(
+            source,
+            self.model.view_names,
+            self.model.image_size,
+            channels=self.model.channels,
+            seed=self.config.seed,
+            limit=self.limit,
+            progress=show,
+        )
+        for line in notes:
+            self.note(line)
+        self.bad += bad
+        return objects
+
+    def _complete(self, name: str, objects: SingleViews) -> CompletedObjects:
+        completed = CompletedObjects(self.folder / GENERATED, f"generating {name}", self.model, objects, self.sampler)
+        completed.draw(0, self.watch, self.interrupt)
+        return completed
+
+    def _measure_coherence(self, classifiers: TrainedClassifiers) -> Coherence | None:
+        """What a classifier of real views, given or trained on all of d, makes of ca; None without either."""
+        c, d = classifiers.c, self.roles.d
+        if self.judge is not None:
+            require_known(classifiers.classes, self.judge.classes, "--judge")
+            labels = torch.tensor([self.judge.classes.index(name) for name in classifiers.classes])[c.objects.labels]
+            return measure_coherence(classifiers.given_logits(self.judge, c), labels, c.objects)
+        if d is None:
+            return None
+        self.say(f"judge: a {JUDGE}, trained on all views of the {counted(len(d), 'object')} of d")
+        seed, validation = self.config.seed, self.config.validation
+        plan = ClassifierPlan(JUDGE, self.config.classifier_stage, seed, self.design.weights.get(JUDGE))
+        # The pixels of d are not read again to name a finished classifier; those of c, of the same data, stand for
+        # them.
+        names = "\n".join((*(record.id for record in d.records), *classifiers.classes))
+        key = f"{hashlib.sha256(names.encode()).hexdigest()} {c.objects.digest} {validation}"
+        run = classifiers.train_on("judge", plan, key, lambda: self._read_all_views(d))
+        return measure_coherence(classifiers.logits(run, c), c.objects.labels, c.objects)
+
+    def _read_all_views(self, d: MultiViewSource) -> LabelledImages:
+        model, show = self.model, self.watch("reading d", len(d), "objects", 0)
+        batch, bad, _ = load_all(
+            d, image_size=model.image_size, channels=model.channels, view_names=model.view_names, progress=show
+        )
+        for file in bad:
+            self.note(f"left out of d: {file.location}: {file.reason}")
+        return all_views(batch, self.roles.c.classes, self.config.validation, self.config.seed, {"part": "d"})
+
+    def _notes(self) -> list[str]:
+        notes = list(self.roles.notes)
+        if self.design.weights and self.design.not_fine_tuned:
+            notes.append(f"{', '.join(self.design.not_fine_tuned)}: not fine-tuned, for want of --weights")
+        elif not self.design.weights:
+            notes.append("no --weights were given, so there is no table of fine-tuned classifiers")
+        return notes
+
+    def _train(self, cells: list[StudyCell], classifiers: TrainedClassifiers) -> None:
+        recipes = list(dict.fromkeys(cell.recipe for cell in cells))
+        trainings = list(itertools.product(recipes, self.design.seeds))
+        for number, (recipe, seed) in enumerate(trainings, 1):
+            work = f"{recipe.classifier} on {recipe.train}, {number} of {len(trainings)}"
+            classifiers.train(recipe, seed, work)
+
+    def _predict(self, cell: StudyCell, classifiers: TrainedClassifiers, ea: CompletedObjects) -> Tensor:
+        """Labels of the objects of e by the classifier of each seed, int64 [S, N]."""
+        asked, objects, rows = cell.inference, ea.objects, []
+        if asked.sampler_steps != ea.sampler.steps:
+            ea = dataclasses.replace(ea, sampler=dataclasses.replace(ea.sampler, steps=asked.sampler_steps))
+        for seed in self.design.seeds:
+            run = classifiers.run(cell.recipe, seed)
+            draws = [classifiers.logits(run, ea, draw) for draw in range(asked.samples_per_view)]
+            if asked.part == "e":
+                rows.append(from_known(draws[0], objects))
+            elif asked.views < len(objects.view_names):
+                rows.append(from_some(draws[0], objects, asked.views, asked.average))
+            else:
+                rows.append(from_all(draws, asked.average))
+        return torch.stack(rows)
+
+    def _diversity(self, classifiers: TrainedClassifiers, ea: CompletedObjects) -> dict[str, Any] | None:
+        """How much the samples of a generated view differ, if several were asked for.
+
+        Returns:
+            ``pixel_deviation``: their standard deviation over samples in 0..1, mean over the pixels of ea;
+            ``disagreement``: for each classifier trained on ca, the share of generated views whose samples it does
+            not put into one class.
+        """
+        count = self.design.samples_per_view
+        if "samples" not in self.design.beyond or count < 2:
+            return None
+        generated = ~ea.objects.known()
+        draws = torch.stack([ea.draw(number, self.watch, self.interrupt)[generated] for number in range(count)])
+        parts = [part.float().std(0).double().mean((1, 2, 3)) for part in draws.split(256, dim=1)]
+        deviation = float(torch.cat(parts).mean()) / 255
+        disagreement = {}
+        for name in self.design.classifiers:
+            recipe = Recipe(name, augmented=True, budget=self.design.budgets[0])
+            shares = []
+            for seed in self.design.seeds:
+                run = classifiers.run(recipe, seed)
+                labels = torch.stack([classifiers.logits(run, ea, n).argmax(2)[generated] for n in range(count)])
+                shares.append(float((labels != labels[0]).any(0).double().mean()))
+            disagreement[name] = sum(shares) / len(shares)
+        return {"samples_per_view": count, "pixel_deviation": deviation, "disagreement": disagreement}
+
 
 def check_folder(folder: Path) -> None:
-    """Raise InputError unless a folder is new, empty or that of an experiment."""
+    """Raise InputError unless a folder is new, empty or that of a study."""
     if not folder.is_dir():
         return
     names = {path.name for path in folder.iterdir() if not path.name.startswith(".")}

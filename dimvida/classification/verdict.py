@@ -1,24 +1,168 @@
-"""Is the generator strong enough for averaging over views to help? Asked before anything is trained or tested.
+"""From what classifiers say of every view to answers, accuracies, McNemar's test, and a verdict on the generator.
 
 Coherence is the share of generated views that a classifier of real views gives the class of their object. It is
-measured on c, which the classifier never saw, so that e stays untouched. The verdict is taken on c too: the generator
-is too weak if that classifier, averaged over the known and the generated views, is worse than on the known view alone
-by more than chance (McNemar's mid-p below 0.05).
+measured on c, which the classifier never saw, so that e stays untouched, before anything else is trained or tested. The
+verdict is taken on c too: the generator is too weak for averaging over views to help if that classifier, averaged over
+the known and the generated views, is worse than on the known view alone by more than chance (McNemar's mid-p below
+0.05).
 """
 
 from __future__ import annotations
 
+import hashlib
 import math
+import statistics
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any
 
+import torch
 from torch import Tensor
 
-from dimvida.classification.answers import from_all, from_known
-from dimvida.classification.mcnemar import McNemar, mcnemar
-from dimvida.classification.views import SingleViews
+from dimvida.classification.design import StudyCell
+from dimvida.classification.objects import SingleViews
+from dimvida.sampling.classifier import average_views
 
 SIGNIFICANT = 0.05
+
+
+def from_known(logits: Tensor, objects: SingleViews) -> Tensor:
+    """The answer from the known view alone: labels int64 [N] of logits [N, V, K]."""
+    return logits[torch.arange(len(objects)), objects.views].argmax(1)
+
+
+def from_all(draws: Sequence[Tensor], average: str) -> Tensor:
+    """The answer from all views, and from several samples of the generated ones.
+
+    Every view counts once, however many samples it has: the mean over draws of the mean over views.
+
+    Args:
+        draws: Logits [N, V, K] of each draw.
+        average: See ``average_views``.
+
+    Returns:
+        Labels, int64 [N].
+    """
+    output = "logits" if average == "logits" else "probabilities"  # what the mean over draws is of too
+    return torch.stack([average_views(logits, average, output) for logits in draws]).mean(0).argmax(1)
+
+
+def from_some(logits: Tensor, objects: SingleViews, count: int, average: str) -> Tensor:
+    """The answer from the known view and ``count - 1`` generated ones; labels int64 [N].
+
+    Which ones is drawn for each object by its id, and more of them only adds to the fewer.
+    """
+    order = torch.stack(
+        [
+            _order(identity, int(view), logits.shape[1])
+            for identity, view in zip(objects.ids, objects.views, strict=True)
+        ]
+    )
+    chosen = order[:, :count, None].expand(-1, -1, logits.shape[2])
+    return average_views(logits.gather(1, chosen), average, "probabilities").argmax(1)
+
+
+def cell_to_dict(
+    cell: StudyCell, train_steps: int, predictions: Tensor, labels: Tensor, classes: int
+) -> dict[str, Any]:
+    """A cell and how its classifiers did, for JSON.
+
+    Args:
+        cell: Which one.
+        train_steps: Optimiser steps that its classifiers took.
+        predictions: Predicted labels, int64 [S, N], of S seeds.
+        labels: True labels, int64 [N].
+        classes: How many there are.
+    """
+    recipe, inference = cell.recipe, cell.inference
+    return {
+        "id": cell.id,
+        "table": cell.table,
+        "group": cell.group,
+        "classifier": recipe.classifier,
+        "weights": recipe.table,
+        "train": recipe.train,
+        "train_samples_per_view": recipe.draws,
+        "model": recipe.model,
+        "budget": recipe.budget,
+        "train_steps": train_steps,
+        "test": inference.part,
+        "average": inference.average,
+        "views": inference.views,
+        "samples_per_view": inference.samples_per_view,
+        "sampler_steps": inference.sampler_steps,
+        "accuracy": accuracy((predictions == labels).double().mean(1).tolist()),
+        "confusion": confusion(predictions, labels, classes),
+    }
+
+
+def accuracy(values: Sequence[float]) -> dict[str, Any]:
+    """Mean and sample standard deviation over seeds; no deviation for one seed."""
+    deviation = statistics.stdev(values) if len(values) > 1 else None
+    return {"values": list(values), "mean": statistics.fmean(values), "deviation": deviation}
+
+
+def confusion(predictions: Tensor, labels: Tensor, classes: int) -> list[list[int]]:
+    """How often each true class (row) was taken for each class (column), summed over seeds."""
+    pairs = labels.expand_as(predictions) * classes + predictions
+    return torch.bincount(pairs.flatten(), minlength=classes**2).view(classes, classes).tolist()
+
+
+def compare(predictions: Mapping[StudyCell, Tensor], labels: Tensor) -> list[dict[str, Any]]:
+    """McNemar's test between cells of one classifier: every pair in the paper's tables, beyond them with the first.
+
+    An object counts once, however many seeds there are: as right where more than half of them have it right.
+
+    Args:
+        predictions: Predicted labels of each cell, int64 [S, N].
+        labels: True labels, int64 [N].
+    """
+    groups: dict[tuple[str, ...], list[StudyCell]] = {}
+    for cell in predictions:
+        groups.setdefault((cell.table, cell.group, cell.recipe.classifier, cell.recipe.table), []).append(cell)
+    results = []
+    for members in groups.values():
+        right = [(predictions[cell] == labels).double().mean(0) > 0.5 for cell in members]
+        for first in range(1 if members[0].group else len(members)):
+            for second in range(first + 1, len(members)):
+                test = mcnemar(right[first], right[second])
+                pair = {"a": members[first].id, "b": members[second].id, "test": "mcnemar"}
+                results.append({**pair, "only_a": test.only_a, "only_b": test.only_b, "p": test.p})
+    return results
+
+
+@dataclass(frozen=True, slots=True)
+class McNemar:
+    """Objects that one of two classifiers alone has right, and what they tell.
+
+    Attributes:
+        only_a: Right by the first alone.
+        only_b: Right by the second alone.
+        p: Two-sided mid-p value of the hypothesis that both are right equally often.
+    """
+
+    only_a: int
+    only_b: int
+    p: float
+
+
+def mcnemar(right_a: Tensor, right_b: Tensor) -> McNemar:
+    """The test on which objects each of two classifiers has right, bool [N] each."""
+    only_a, only_b = int((right_a & ~right_b).sum()), int((right_b & ~right_a).sum())
+    return McNemar(only_a, only_b, mid_p(only_a, only_b))
+
+
+def mid_p(only_a: int, only_b: int) -> float:
+    """The mid-p form of the exact test: half as conservative, and still about right for few objects.
+
+    Under the hypothesis only_a is binomial (n = only_a + only_b, 1/2). The exact two-sided p-value less half the
+    probability of what was seen, on either side (Fagerland, Lydersen and Laake, BMC Med. Res. Methodol. 13:91, 2013).
+    """
+    count, least = only_a + only_b, min(only_a, only_b)
+    below = sum(math.comb(count, number) for number in range(least))
+    twice = 2 * below + math.comb(count, least)  # 2 P(X < least) + P(X = least), times 2^count
+    return float(Fraction(twice, 2**count))
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,3 +234,13 @@ def measure_coherence(logits: Tensor, labels: Tensor, objects: SingleViews) -> C
         float(averaged.double().mean()),
         mcnemar(real, averaged),
     )
+
+
+def _order(identity: str, known: int, views: int) -> Tensor:
+    """The known view, then the others in an order of the object's own."""
+
+    def draw(view: int) -> bytes:
+        return hashlib.blake2b(f"{identity}\0order\0{view}".encode(), digest_size=8).digest()
+
+    others = sorted((view for view in range(views) if view != known), key=draw)
+    return torch.tensor([known, *others])

@@ -57,9 +57,9 @@ def classify(
     on e and ea. --beyond: averaging,samples,augmentation,views,steps.
     """
     from dimvida.classification.cache import Sampler
-    from dimvida.classification.design import GROUPS, Questions
+    from dimvida.classification.design import StudyDesign
     from dimvida.classification.objects import assign_roles
-    from dimvida.classification.run import Experiment, check_folder
+    from dimvida.classification.run import Study, check_folder
     from dimvida.cli.classify_tables import print_tables
     from dimvida.diffusion.solvers import step_table
     from dimvida.generation.settings import resolve_settings
@@ -68,27 +68,23 @@ def classify(
     from dimvida.training.config import load_preset
     from dimvida.training.control import Interrupt, Interrupted
 
+    # What is asked, and whether it can be: options, places, given files, and who has seen which object.
     if is_rank():
         raise InputError("classify runs in one process; start it without torchrun")
-    if seeds < 1 or seed < 0:
-        raise InputError(f"--seeds {seeds}, --seed {seed}: must be at least 1 and 0")
+    _require_numbers(seeds, seed, limit, minutes)
     names = parse_names("--classifiers", classifiers) or ()
-    questions = Questions(
+    design = StudyDesign(
         classifiers=names,
         weights=opt.parse_weights(weights, names),
         seeds=tuple(range(seed, seed + seeds)),
         budgets=("steps", "epochs") if budget == "both" else (budget,),
         average=average,
-        beyond=GROUPS if beyond == "all" else parse_names("--beyond", beyond) or (),
+        beyond=opt.parse_beyond(beyond),
         samples_per_view=samples_per_view,
         sampler_steps=parse_numbers("--sampler-steps", sampler_steps) or (),
     )
-    if limit is not None and limit < 2:
-        raise InputError(f"--limit {limit}: must be at least 2")
-    if not minutes >= 0:
-        raise InputError(f"--minutes {minutes:g}: must not be negative")
     config = dataclasses.replace(load_preset(preset, set_ or []), seed=seed)
-    if "augmentation" in questions.beyond and config.classifier_stage.augment != "none":
+    if "augmentation" in design.beyond and config.classifier_stage.augment != "none":
         raise InputError("--beyond augmentation: compares with none; leave out --set classifier_stage.augment")
     require_apart(locate(data), out, around=True)
     require_writable_folder("--out", out)
@@ -97,12 +93,13 @@ def classify(
     model = load(checkpoint, resolve_device(device))
     settings = resolve_settings(model, steps=steps, solver=solver, seed=seed, batch=batch, backend=backend, dtype=dtype)
     sampler = Sampler(settings.solver, settings.steps, seed, settings.backend, settings.dtype, settings.batch)
-    questions = questions.with_sampler_steps(sampler.steps)
-    for count in questions.sampler_steps:
+    design = design.with_sampler_steps(sampler.steps)
+    for count in design.sampler_steps:
         step_table(sampler.solver, count)  # raises for what it cannot do
     if judge is not None:
         print_judge(judge, judge_, model.image_size)
     roles = assign_roles(data, model.config.provenance, partition=partition, split=split, c_share=c_share, seed=seed)
+
     with Interrupt(minutes, announce) as interrupt, contextlib.ExitStack() as bars:
 
         def say(line: str) -> None:
@@ -113,19 +110,29 @@ def classify(
             bars.close()
             note(line)
 
-        experiment = Experiment(
-            out, data, roles, model, sampler, config, questions, watcher(bars), interrupt, say,
-            tell, judge=judge, limit=limit,
-        )  # fmt: skip
+        study = Study(
+            out, roles, model, sampler, config, design, watcher(bars), interrupt, say, tell, judge=judge, limit=limit
+        )
+        about = {"command": command_line(context), "versions": software_versions(), "data": data.name}
         try:
-            results = experiment.run(command_line(context), software_versions())
+            results = study.run(about)
         except Interrupted:
             say("stopped; the same command continues")
             if interrupt.signal == signal.SIGINT:
                 raise KeyboardInterrupt from None  # so that whoever called learns of it, as from any other command
             return 0
+
     print_tables(results)
     print(f"results: {out / 'classification.json'}")
     if not skip_bad:
-        require_readable([*roles.e.left_out, *experiment.bad])
+        require_readable([*roles.e.left_out, *study.bad])
     return 0
+
+
+def _require_numbers(seeds: int, seed: int, limit: int | None, minutes: float) -> None:
+    if seeds < 1 or seed < 0:
+        raise InputError(f"--seeds {seeds}, --seed {seed}: must be at least 1 and 0")
+    if limit is not None and limit < 2:
+        raise InputError(f"--limit {limit}: must be at least 2")
+    if not minutes >= 0:
+        raise InputError(f"--minutes {minutes:g}: must not be negative")

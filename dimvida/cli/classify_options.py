@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from dimvida.cli.options import DATA, MODEL, TRAINING, option
+from dimvida.cli.options import DATA, MODEL, TRAINING, option, parse_names
 from dimvida.errors import InputError
 
 CShare = Annotated[float, option(DATA, "Share of c without a partition; default 0.5.", "--c-share", metavar="F")]
@@ -39,3 +39,10 @@ def parse_weights(given: list[str] | None, classifiers: tuple[str, ...]) -> dict
             if separator and value != "imagenet" and not Path(value).is_file():
                 raise InputError(f"--weights {text}: no such file")
     return weights
+
+
+def parse_beyond(text: str | None) -> tuple[str, ...]:
+    """Groups of cells beyond the paper's tables, ``all`` or by name; ``StudyDesign`` refuses what is none."""
+    from dimvida.classification.design import GROUPS
+
+    return GROUPS if text == "all" else parse_names("--beyond", text) or ()

@@ -41,8 +41,8 @@ def reproduce(
     Prints each stage's command line. Ctrl-C and kills lose little: the same
     command again skips what is finished and goes on.
     """
-    from dimvida.classification.design import GROUPS, Questions
-    from dimvida.cli.classify_options import parse_weights
+    from dimvida.classification.design import StudyDesign
+    from dimvida.cli.classify_options import parse_beyond, parse_weights
     from dimvida.models.checkpoint import load_checkpoint
     from dimvida.reproduction.chain import Chain
     from dimvida.reproduction.settings import Settings, open_data, parse_data
@@ -57,8 +57,7 @@ def reproduce(
     )  # fmt: skip
     # What classify would refuse is refused now, rather than after hours.
     names = parse_names("--classifiers", classifiers) or ()
-    groups = GROUPS if beyond == "all" else parse_names("--beyond", beyond) or ()
-    Questions(names, parse_weights(weights, names), tuple(range(seeds)), beyond=groups)
+    StudyDesign(names, parse_weights(weights, names), tuple(range(seeds)), beyond=parse_beyond(beyond))
     if init is not None:
         load_checkpoint(init)
     source = open_data(data)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from dimvida.classification.views import SingleViews
+from dimvida.classification.objects import SingleViews
 
 VIEWS = ("front", "right", "back", "left")
 

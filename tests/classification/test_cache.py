@@ -10,7 +10,8 @@ import torch
 from helpers.trainings import StopAfter
 
 import dimvida
-from dimvida.classification.cache import Completions, Sampler
+from dimvida.classification.cache import CompletedObjects, Sampler, training_set
+from dimvida.classification.design import Recipe
 from dimvida.sampling.trajectory import sample_id_tensor
 from dimvida.training.control import Interrupt, Interrupted, no_progress
 
@@ -23,11 +24,11 @@ def model(tiny_checkpoint: Path) -> dimvida.MultiViewModel:
 
 
 @pytest.fixture
-def completions(model, single_views, tmp_path: Path) -> Completions:
-    return Completions(tmp_path, "generating", model, single_views(10), SAMPLER)
+def completions(model, single_views, tmp_path: Path) -> CompletedObjects:
+    return CompletedObjects(tmp_path, "generating", model, single_views(10), SAMPLER)
 
 
-def draw(completions: Completions, number: int = 0) -> torch.Tensor:
+def draw(completions: CompletedObjects, number: int = 0) -> torch.Tensor:
     return completions.draw(number, no_progress, Interrupt())
 
 
@@ -35,7 +36,7 @@ def times(folder: Path) -> dict[Path, int]:
     return {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
 
 
-def test_known_views_are_the_real_ones_and_the_others_generated_from_them(completions: Completions, model):
+def test_known_views_are_the_real_ones_and_the_others_generated_from_them(completions: CompletedObjects, model):
     views, objects = draw(completions), completions.objects
     assert torch.equal(views[objects.known()], objects.images)
     part, known = objects.rows(slice(4, 8)), objects.known()[4:8]
@@ -47,20 +48,20 @@ def test_known_views_are_the_real_ones_and_the_others_generated_from_them(comple
     assert torch.equal(views[4:8], expected)
 
 
-def test_they_are_made_once(completions: Completions, tmp_path: Path):
+def test_they_are_made_once(completions: CompletedObjects, tmp_path: Path):
     views, before = draw(completions), times(tmp_path)
     assert len([path for path in before if path.name.startswith("part-")]) == 3
     assert torch.equal(draw(dataclasses.replace(completions)), views)
     assert times(tmp_path) == before
 
 
-def test_draws_differ_in_what_is_generated_alone(completions: Completions):
+def test_draws_differ_in_what_is_generated_alone(completions: CompletedObjects):
     first, second, known = draw(completions), draw(completions, 1), completions.objects.known()
     assert torch.equal(first[known], second[known])
     assert not torch.equal(first[~known], second[~known])
 
 
-def test_whatever_decides_about_a_pixel_decides_about_the_place(completions: Completions, single_views):
+def test_whatever_decides_about_a_pixel_decides_about_the_place(completions: CompletedObjects, single_views):
     others = [
         dataclasses.replace(completions, objects=single_views(10, seed=1)),
         dataclasses.replace(completions, objects=completions.objects.rows(slice(0, 9))),
@@ -72,7 +73,7 @@ def test_whatever_decides_about_a_pixel_decides_about_the_place(completions: Com
     assert len({other.digest for other in (completions, *others)}) == 7
 
 
-def test_an_interrupted_set_goes_on_where_it_was(completions: Completions, tmp_path: Path):
+def test_an_interrupted_set_goes_on_where_it_was(completions: CompletedObjects, tmp_path: Path):
     whole = draw(dataclasses.replace(completions, folder=tmp_path / "whole"))
     cut = dataclasses.replace(completions, folder=tmp_path / "cut")
     with pytest.raises(Interrupted):
@@ -96,15 +97,42 @@ DAMAGES = {
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_a_damaged_part_is_made_again(completions: Completions, tmp_path: Path, damage: str):
+def test_a_damaged_part_is_made_again(completions: CompletedObjects, tmp_path: Path, damage: str):
     views = draw(completions)
     path = next(tmp_path.rglob("part-0001.safetensors"))
     path.write_bytes(DAMAGES[damage](path.read_bytes()))
     assert torch.equal(draw(completions), views)
 
 
-def test_parts_that_changed_places_are_made_again(completions: Completions, tmp_path: Path):
+def test_parts_that_changed_places_are_made_again(completions: CompletedObjects, tmp_path: Path):
     views = draw(completions), draw(completions, 1)
     parts = [next(tmp_path.rglob(f"draw-{number}/part-000{number}.safetensors")) for number in (0, 1)]
     parts[0].write_bytes(parts[1].read_bytes())
     assert all(torch.equal(draw(completions, number), views[number]) for number in (0, 1))
+
+
+CLASSES = ("dark", "light")
+
+
+def test_c_is_the_real_views(single_views):
+    c = single_views(6)
+    data = training_set(Recipe("resnet18"), c, [], CLASSES)
+    assert torch.equal(data.images, c.images) and torch.equal(data.labels, c.labels)
+    assert len(data.held_out) == 0
+
+
+def test_ca_adds_the_generated_views_of_every_draw_with_their_labels(single_views):
+    c = single_views(6)
+    draws = []
+    for number in range(2):
+        views = torch.full((6, 4, 3, 16, 16), 0, dtype=torch.uint8)
+        views += (torch.arange(6) * 10 + number).to(torch.uint8).view(6, 1, 1, 1, 1)  # who and which draw
+        views[c.known()] = c.images
+        draws.append(views)
+    recipe = Recipe("resnet18", augmented=True, draws=2)
+    data = training_set(recipe, c, draws, CLASSES)
+    assert len(data.images) == 6 * recipe.pictures(4) == 6 * (1 + 3 * 2)
+    assert torch.equal(data.images[:6], c.images)
+    marks = data.images[6:, 0, 0, 0]
+    assert torch.equal(data.labels[6:], c.labels[torch.div(marks, 10, rounding_mode="floor").long()])
+    assert (marks.bincount()[marks.unique().long()] == 3).all() and marks.unique().numel() == 12

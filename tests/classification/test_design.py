@@ -1,67 +1,23 @@
-"""Cells, their figures and their comparison, by hand; and which cells a study has."""
+"""Which cells a study has; what each recipe is trained on, and for how long."""
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 
 import pytest
-import torch
 
-from dimvida.classification.arms import Arm
-from dimvida.classification.cells import Cell, Test, accuracy, compare, confusion
-from dimvida.classification.design import GROUPS, Questions, asked_cells
-from dimvida.classification.mcnemar import mid_p
+from dimvida.classification.design import GROUPS, Recipe, StudyDesign, study_cells
 from dimvida.errors import InputError
-
-LABELS = torch.tensor([0, 0, 1, 1, 2])
-E = Test("e", "single", 1, 1, 10)
-EA = Test("ea", "probabilities", 4, 1, 10)
+from dimvida.training.stage_config import ClassifierStageConfig
 
 
-def cell(predictions: list[list[int]], test: Test = E, group: str = "", arm: Arm | None = None) -> Cell:
-    return Cell(group, arm or Arm("resnet18"), 7, test, torch.tensor(predictions))
-
-
-def test_accuracy_and_confusion_over_seeds():
-    result = cell([[0, 0, 1, 1, 1], [0, 1, 1, 0, 2]]).to_dict(LABELS, 3)
-    assert result["accuracy"]["values"] == [0.8, 0.6]
-    assert result["accuracy"]["mean"] == pytest.approx(0.7)
-    assert result["accuracy"]["deviation"] == pytest.approx(math.sqrt(2 * 0.1**2))
-    assert result["confusion"] == [[3, 1, 0], [1, 3, 0], [0, 1, 1]]
-    assert (result["model"], result["train"], result["test"], result["train_steps"]) == ("omega_s", "c", "e", 7)
-    assert accuracy([0.5])["deviation"] is None
-    assert sum(map(sum, confusion(torch.tensor([[2, 2, 2, 2, 2]]), LABELS, 3))) == 5
-
-
-def test_an_object_counts_once_in_comparisons():
-    first = cell([[0, 0, 1, 1, 2], [0, 0, 1, 0, 0], [0, 1, 1, 0, 0]])  # by majority right: 0, 1, 2
-    second = cell([[1, 1, 1, 1, 2]] * 3, EA)  # right: 2, 3, 4
-    (result,) = compare([first, second], LABELS)
-    assert (result["a"], result["b"]) == (first.id, second.id)
-    assert (result["only_a"], result["only_b"], result["p"]) == (2, 2, mid_p(2, 2))
-
-
-def test_pairs_are_of_one_classifier_and_beyond_the_tables_with_the_first():
-    arms = [Arm("resnet18"), Arm("resnet18", augmented=True)]
-    other = Arm("mobilenet-v3-small")
-    right = [LABELS.tolist()]
-    paper = [cell(right, test, "", arm) for arm in arms for test in (E, EA)]
-    beyond = [cell(right, test, "augmentation", arm) for arm in arms for test in (E, EA)]
-    pairs = compare([*paper, cell(right, E, "", other), *beyond], LABELS)
-    assert len(pairs) == 6 + 0 + 3
-    assert {pair["a"] for pair in pairs if "augmentation" in pair["a"]} == {beyond[0].id}
-
-
-def questions(**changes: object) -> Questions:
+def design(**changes: object) -> StudyDesign:
     values = {"classifiers": ("resnet18", "mobilenet-v3-large"), "weights": {}, "seeds": (0, 1, 2), **changes}
-    return Questions(**values)
+    return StudyDesign(**values)
 
 
 def asked(**changes: object) -> list[str]:
-    predictions = torch.zeros(1, 5, dtype=torch.int64)
-    cells = asked_cells(questions(**changes), 4, 10)
-    return [Cell(a.group, a.arm, 7, a.test, predictions).id for a in cells]
+    return [cell.id for cell in study_cells(design(**changes), 4, 10)]
 
 
 def test_the_papers_tables():
@@ -89,9 +45,9 @@ def test_every_group_and_no_cell_twice():
 
 
 def test_steps_around_the_samplers_are_the_default():
-    assert questions(beyond=("steps",)).with_sampler_steps(10).sampler_steps == (2, 5, 20)
-    assert questions(beyond=("steps",), sampler_steps=(3,)).with_sampler_steps(10).sampler_steps == (3,)
-    assert questions().with_sampler_steps(10).sampler_steps == ()
+    assert design(beyond=("steps",)).with_sampler_steps(10).sampler_steps == (2, 5, 20)
+    assert design(beyond=("steps",), sampler_steps=(3,)).with_sampler_steps(10).sampler_steps == (3,)
+    assert design().with_sampler_steps(10).sampler_steps == ()
 
 
 @pytest.mark.parametrize(
@@ -110,4 +66,24 @@ def test_steps_around_the_samplers_are_the_default():
 )
 def test_nonsense_is_refused(changes: dict, message: str):
     with pytest.raises(InputError, match=message):
-        questions(**changes)
+        design(**changes)
+
+
+def test_the_budget_is_equal_steps_or_equal_epochs():
+    config = ClassifierStageConfig(epochs=5, batch=10)
+    small, steps = Recipe("resnet18"), Recipe("resnet18", augmented=True)
+    epochs = Recipe("resnet18", augmented=True, budget="epochs")
+    assert small.stage(config, 95, 4).steps == 50  # ten batches an epoch
+    assert steps.stage(config, 95, 4).steps == 50
+    assert epochs.stage(config, 95, 4).steps == 200
+    fixed = ClassifierStageConfig(steps=30)
+    assert [recipe.stage(fixed, 95, 4).steps for recipe in (small, steps, epochs)] == [30, 30, 120]
+
+
+def test_names_and_augmentation():
+    recipes = [Recipe("resnet18", augmented=a, transformed=t) for a in (False, True) for t in (False, True)]
+    assert [recipe.train for recipe in recipes] == ["c", "c+taw", "ca", "ca+taw"]
+    assert [recipe.model for recipe in recipes] == ["omega_s", "omega_s", "omega_m", "omega_m"]
+    stages = [recipe.stage(ClassifierStageConfig(), 10, 4) for recipe in recipes[:2]]
+    assert [stage.augment for stage in stages] == ["none", "trivial-augment-wide"]
+    assert (recipes[0].table, Recipe("resnet18", "imagenet").table) == ("scratch", "finetuned")

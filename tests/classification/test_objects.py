@@ -1,4 +1,4 @@
-"""d, c and e are disjoint, and none of c and e was seen by the generator."""
+"""d, c and e are disjoint, none of c and e was seen by the generator, and one view per object is all that is read."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers.objects import write_shades
+import torch
+from helpers.objects import SIZE, VIEWS, write_shades
 
-from dimvida.classification.objects import Roles, assign_roles
+from dimvida.classification.objects import Roles, SingleViews, assign_roles, read_single_views
 from dimvida.data.opening import open_source
 from dimvida.data.partitions import make_partitions, save_partitions
 from dimvida.errors import InputError
@@ -126,3 +127,64 @@ def test_what_does_not_fit_is_refused(shades: Path, partition: Path, tmp_path: P
     partition.write_text(json.dumps(content))
     with pytest.raises(InputError, match="is in d and in e"):
         assign_roles(shades, {}, partition=partition)
+
+
+def read(path: Path, **options: int) -> SingleViews:
+    objects, bad, _ = read_single_views(open_source(path), VIEWS, SIZE, **options)
+    assert not bad
+    return objects
+
+
+@pytest.fixture
+def own_shades(tmp_path: Path) -> Path:
+    return write_shades(tmp_path / "shades", train=8, test=12)
+
+
+def test_each_object_shows_one_of_its_views_with_its_class(own_shades: Path):
+    objects = read(own_shades)
+    assert len(objects) == 20 and objects.images.shape == (20, 3, SIZE, SIZE)
+    source = open_source(own_shades)
+    for row, record in enumerate(source.records):
+        assert objects.ids[row] == record.id
+        assert source.classes[objects.labels[row]] == record.class_name
+        pixels = source.read_view(row, VIEWS[objects.views[row]]).pixels
+        assert torch.equal(objects.images[row], torch.from_numpy(pixels).permute(2, 0, 1))
+    assert torch.equal(objects.known().int().argmax(1), objects.views)
+    assert objects.views.unique().numel() == 4
+
+
+def test_the_other_views_are_never_read(own_shades: Path):
+    before = read(own_shades)
+    for row, identity in enumerate(before.ids):
+        for view, name in enumerate(VIEWS):
+            if view != before.views[row]:
+                (own_shades / identity / f"{name}.png").write_bytes(b"not an image")
+    after = read(own_shades)
+    assert after.digest == before.digest and torch.equal(after.images, before.images)
+
+
+def test_the_choice_depends_on_the_object_and_the_seed_alone(own_shades: Path):
+    whole = read(own_shades)
+    part, _, _ = read_single_views(open_source(own_shades, split="test"), VIEWS, SIZE)
+    chosen = dict(zip(whole.ids, whole.views.tolist(), strict=True))
+    assert [chosen[identity] for identity in part.ids] == part.views.tolist()
+    assert not torch.equal(read(own_shades, seed=1).views, whole.views)
+
+
+def test_a_limit_is_spread_over_the_classes(own_shades: Path):
+    objects = read(own_shades, limit=10)
+    assert len(objects) == 10 and 0 < int(objects.labels.sum()) < 10
+
+
+def test_an_unreadable_view_leaves_its_object_out(own_shades: Path):
+    before = read(own_shades)
+    (own_shades / before.ids[3] / f"{VIEWS[before.views[3]]}.png").write_bytes(b"not an image")
+    objects, bad, _ = read_single_views(open_source(own_shades), VIEWS, SIZE)
+    assert objects.ids == before.ids[:3] + before.ids[4:]
+    assert len(bad) == 1 and before.ids[3] in bad[0].location
+
+
+def test_objects_without_class_are_refused(tmp_path: Path, write_objects):
+    path = write_objects(tmp_path / "one", {"chair/a": VIEWS, "chair/b": VIEWS})
+    with pytest.raises(InputError, match="at least 2 classes"):
+        read_single_views(open_source(path), VIEWS, SIZE)

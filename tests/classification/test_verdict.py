@@ -1,13 +1,28 @@
-"""One answer per object, against hand-computed cases; and that averaging helps where it must."""
+"""Answers, accuracies and McNemar's test, by hand and as published; and that averaging helps where it must."""
 
 from __future__ import annotations
 
+import itertools
+import math
+
+import pytest
 import torch
 from torch import nn
 
-from dimvida.classification.answers import from_all, from_known, from_some
-from dimvida.classification.verdict import measure_coherence
-from dimvida.classification.views import SingleViews
+from dimvida.classification.design import Inference, Recipe, StudyCell
+from dimvida.classification.objects import SingleViews
+from dimvida.classification.verdict import (
+    accuracy,
+    cell_to_dict,
+    compare,
+    confusion,
+    from_all,
+    from_known,
+    from_some,
+    mcnemar,
+    measure_coherence,
+    mid_p,
+)
 from dimvida.models.classifiers import predict_logits
 
 
@@ -109,3 +124,80 @@ def test_coherence_by_hand(single_views):
     assert (coherence.real, coherence.averaged) == (0.5, 1.0)
     assert not coherence.too_weak
     assert coherence.to_dict()["count"] == 6
+
+
+LABELS = torch.tensor([0, 0, 1, 1, 2])
+E = Inference("e", "single", 1, 1, 10)
+EA = Inference("ea", "probabilities", 4, 1, 10)
+
+
+def cell(asked: Inference = E, group: str = "", recipe: Recipe | None = None) -> StudyCell:
+    return StudyCell(group, recipe or Recipe("resnet18"), asked)
+
+
+def test_accuracy_and_confusion_over_seeds():
+    predictions = torch.tensor([[0, 0, 1, 1, 1], [0, 1, 1, 0, 2]])
+    result = cell_to_dict(cell(), 7, predictions, LABELS, 3)
+    assert result["accuracy"]["values"] == [0.8, 0.6]
+    assert result["accuracy"]["mean"] == pytest.approx(0.7)
+    assert result["accuracy"]["deviation"] == pytest.approx(math.sqrt(2 * 0.1**2))
+    assert result["confusion"] == [[3, 1, 0], [1, 3, 0], [0, 1, 1]]
+    assert (result["model"], result["train"], result["test"], result["train_steps"]) == ("omega_s", "c", "e", 7)
+    assert accuracy([0.5])["deviation"] is None
+    assert sum(map(sum, confusion(torch.tensor([[2, 2, 2, 2, 2]]), LABELS, 3))) == 5
+
+
+def test_an_object_counts_once_in_comparisons():
+    first, second = cell(), cell(EA)
+    predictions = {
+        first: torch.tensor([[0, 0, 1, 1, 2], [0, 0, 1, 0, 0], [0, 1, 1, 0, 0]]),  # by majority right: 0, 1, 2
+        second: torch.tensor([[1, 1, 1, 1, 2]] * 3),  # right: 2, 3, 4
+    }
+    (result,) = compare(predictions, LABELS)
+    assert (result["a"], result["b"]) == (first.id, second.id)
+    assert (result["only_a"], result["only_b"], result["p"]) == (2, 2, mid_p(2, 2))
+
+
+def test_pairs_are_of_one_classifier_and_beyond_the_tables_with_the_first():
+    recipes = [Recipe("resnet18"), Recipe("resnet18", augmented=True)]
+    other = Recipe("mobilenet-v3-small")
+    paper = [cell(asked, "", recipe) for recipe in recipes for asked in (E, EA)]
+    beyond = [cell(asked, "augmentation", recipe) for recipe in recipes for asked in (E, EA)]
+    pairs = compare(dict.fromkeys([*paper, cell(E, "", other), *beyond], LABELS[None]), LABELS)
+    assert len(pairs) == 6 + 0 + 3
+    assert {pair["a"] for pair in pairs if "augmentation" in pair["a"]} == {beyond[0].id}
+
+
+def test_a_published_value():
+    # Airway hyper-responsiveness before and after transplantation, Fagerland et al. 2013: mid-p 0.0391.
+    assert mid_p(1, 7) == pytest.approx(0.0391, abs=5e-5)
+
+
+@pytest.mark.parametrize(("only_a", "only_b"), [(0, 1), (0, 5), (2, 3), (1, 7), (4, 4), (6, 3)])
+def test_enumerated(only_a: int, only_b: int):
+    """Every outcome as far from the middle counts, those exactly as far by half."""
+    count = only_a + only_b
+    seen = abs(only_a - only_b)
+    distances = [abs(2 * sum(coins) - count) for coins in itertools.product((0, 1), repeat=count)]
+    expected = sum(1.0 if d > seen else 0.5 if d == seen else 0.0 for d in distances) / 2**count
+    if only_a == only_b:
+        expected = 1.0  # nothing can be nearer to the middle
+    assert mid_p(only_a, only_b) == pytest.approx(expected, abs=1e-15)
+
+
+def test_no_difference_and_symmetry():
+    assert mid_p(0, 0) == 1.0
+    assert mid_p(5, 5) == 1.0
+    assert mid_p(3, 9) == mid_p(9, 3)
+
+
+def test_thousands_of_objects_are_no_problem():
+    assert 0 < mid_p(2000, 3000) < 1e-40
+    assert mid_p(2500, 2500) == 1.0
+
+
+def test_it_counts_objects_that_one_alone_has_right():
+    a = torch.tensor([True, True, False, False, True])
+    b = torch.tensor([True, False, True, False, False])
+    result = mcnemar(a, b)
+    assert (result.only_a, result.only_b, result.p) == (2, 1, mid_p(2, 1))

@@ -17,7 +17,7 @@ from helpers.commands import Result, command
 from helpers.objects import SHADES, SIZE, VIEWS, write_shades
 from safetensors.torch import load_file
 
-from dimvida.classification.views import read_single_views
+from dimvida.classification.objects import read_single_views
 from dimvida.data.opening import open_source
 from dimvida.models.checkpoint import Checkpoint, CheckpointConfig, SamplingDefaults, save_checkpoint
 from dimvida.models.classifiers import build_classifier
