@@ -1,5 +1,8 @@
 """Dataclasses as JSON and back, so that a damaged file is one clear line instead of an error far from its cause.
 
+Results are read with ``from_json``, which ignores what it does not know: a later version may have written it. What
+decides about a computation is read with ``config_from_json``, which takes nothing that it does not know.
+
 A number that is not finite has no place in JSON: it is written as null, and null is read as NaN where a number must be.
 A field's metadata may have ``key``, its name in JSON where that is no name for Python (``class``), and ``optional``:
 None is left out of the file.
@@ -82,6 +85,74 @@ def _from_fields(kind: type[T], values: dict[str, Any], where: str) -> T:
         elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
             raise InputError(f"{where}: {key!r} is missing; damaged, or made by another version of dimvida")
     return kind(**known)
+
+
+def config_from_json(kind: type[T], values: Any, where: str) -> T:
+    """Build a dataclass of options from parsed JSON or TOML, strictly: every name must be one of its fields.
+
+    Fields may be whole numbers, numbers, text, truth values, tuples of these, dataclasses, and ``None`` where that is
+    allowed; other types, as ``dict[str, Any]``, are taken as they come. Whole numbers are accepted where a float is
+    meant; nothing else is converted.
+
+    Args:
+        kind: The dataclass.
+        values: A mapping of its field names.
+        where: Names the origin in error messages.
+
+    Raises:
+        InputError: For an unknown name, a missing one without default, or a value of another type or out of range.
+    """
+    if not isinstance(values, dict):
+        raise InputError(f"{where}: expected a table of options, found {type(values).__name__}")
+    fields, hints = {field.name: field for field in dataclasses.fields(kind)}, typing.get_type_hints(kind)
+    unknown = sorted(set(values) - set(fields))
+    if unknown:
+        raise InputError(f"{where}: unknown option {unknown[0]!r}; known are {', '.join(fields)}")
+    converted = {name: _option(hints[name], value, where, name) for name, value in values.items()}
+    for name, field in fields.items():
+        if name not in converted and field.default is field.default_factory is dataclasses.MISSING:
+            raise InputError(f"{where}: {name} is missing")
+    try:
+        config = kind(**converted)
+    except InputError as error:  # a value out of range: the dataclass does not know where it comes from
+        raise InputError(f"{where}: {error}") from None
+    for name, value in converted.items():  # whatever the dataclass lets pass
+        if (type(value) is int and abs(value) >= _LARGEST) or (type(value) is float and not math.isfinite(value)):
+            raise InputError(f"{where}: {name} must be finite and below 2**63, not {_shown(value)}")
+    return config
+
+
+def _option(kind: Any, value: Any, where: str, name: str) -> Any:
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if origin in (typing.Union, types.UnionType):
+        kind = next(option for option in arguments if option is not type(None))
+        return None if value is None else _option(kind, value, where, name)
+    if dataclasses.is_dataclass(kind):
+        return config_from_json(kind, value, f"{where}: {name}")
+    if origin is tuple:
+        items = [_as_float(arguments[0], item) for item in value] if isinstance(value, list | tuple) else [None]
+        if not all(type(item) is arguments[0] for item in items):
+            raise InputError(f"{where}: {name} must be a list of {'names' if arguments[0] is str else 'numbers'}")
+        return tuple(items)
+    value = _as_float(kind, value)
+    if isinstance(kind, type) and type(value) is not kind:  # exact, as True is an int for Python
+        raise InputError(f"{where}: {name} must be {kind.__name__}, not {_shown(value)}")
+    return value
+
+
+_LARGEST = 2**63
+
+
+def _as_float(kind: Any, value: Any) -> Any:
+    return float(value) if kind is float and type(value) is int and abs(value) < _LARGEST else value
+
+
+def _shown(value: Any) -> str:
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):  # more digits, or deeper, than Python writes out
+        return "that"
+    return text if len(text) <= 100 else f"{text[:100]}..."
 
 
 _NAMES = {

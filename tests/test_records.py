@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
 
 from dimvida.errors import InputError
-from dimvida.records import from_json, to_json
+from dimvida.records import config_from_json, from_json, to_json
 
 
 @dataclass(frozen=True)
@@ -65,3 +66,37 @@ def test_what_does_not_fit_is_one_line(content, said: str):
     with pytest.raises(InputError) as error:
         from_json(Outer, content, "file")
     assert str(error.value).startswith(said) and "\n" not in str(error.value)
+
+
+@dataclass(frozen=True)
+class Size:
+    width: int = 3
+
+
+@dataclass(frozen=True)
+class Options:
+    size: Size
+    names: tuple[str, ...] = ()
+    levels: tuple[float, ...] = ()
+    extra: Size | None = None
+    free: dict[str, Any] = field(default_factory=dict)
+
+
+def test_options_are_read_with_all_that_is_in_them():
+    values = {"size": {"width": 5}, "names": ["a"], "levels": [1, 0.5], "extra": None, "free": {"x": [1]}}
+    assert config_from_json(Options, values, "file") == Options(Size(5), ("a",), (1.0, 0.5), None, {"x": [1]})
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({}, "file: size is missing"),
+        ({"size": {"widht": 1}}, "file: size: unknown option 'widht'; known are width"),
+        ({"size": {}, "extra": {"width": 1.0}}, "file: extra: width must be int, not 1.0"),
+        ({"size": {}, "names": "abc"}, "file: names must be a list of names"),
+        ({"size": {}, "levels": [10**400]}, "file: levels must be a list of numbers"),
+    ],
+)
+def test_options_that_do_not_fit_are_refused(values: dict, said: str):
+    with pytest.raises(InputError, match=f"^{re.escape(said)}$"):
+        config_from_json(Options, values, "file")

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from dimvida.errors import InputError
+from dimvida.records import config_from_json
 from dimvida.training.classifier import read_plan
-from dimvida.training.config import TrainConfig, config_from_nested, load_preset, overridden
+from dimvida.training.config import TrainConfig, load_preset, overridden
 from dimvida.training.folder import CLASSIFIER, STAGES, RunFolder
 
 _STAGES = ("all", *STAGES, CLASSIFIER)
@@ -78,7 +79,7 @@ def resolve_options(
     chosen["partition"] = chosen["partition"] and Path(chosen["partition"])
     values = known.get("configuration")
     if values is not None and preset is None:
-        config = overridden(config_from_nested(values, str(out)), overrides, config_file)
+        config = overridden(config_from_json(TrainConfig, values, str(out)), overrides, config_file)
     else:
         config = load_preset(preset or _PRESET, list(overrides), config_file)
     return TrainOptions(config=config, **chosen)

@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from dimvida.errors import InputError
 from dimvida.files import atomic_write
 from dimvida.models.autoencoder import Autoencoder, build_autoencoder
-from dimvida.models.config import AutoencoderConfig, ScoreConfig, config_from_dict, require_positive
+from dimvida.models.config import AutoencoderConfig, ScoreConfig, require_positive
 from dimvida.models.familiarity import InputStatistics
 from dimvida.models.score_network import ScoreNetwork
 from dimvida.models.weights import (
@@ -40,6 +40,7 @@ from dimvida.models.weights import (
     unpack_weights,
     user_path,
 )
+from dimvida.records import config_from_json
 
 SCHEMA = 1
 CONFIG_FILE = "config.json"
@@ -274,30 +275,10 @@ def _expected(config: CheckpointConfig, path: Path) -> tuple[dict[str, Tensor], 
 
 def _parse_config(values: dict[str, Any], path: Path) -> CheckpointConfig:
     del values["schema"]
-    parts = {"autoencoder": AutoencoderConfig, "score": ScoreConfig, "sampling": SamplingDefaults}
-    for name, kind in parts.items():
-        if name in values:
-            values[name] = config_from_dict(kind, values[name], f"{path}: {name}")
-    if "inputs" in values:
-        values["inputs"] = _parse_inputs(values["inputs"], f"{path}: inputs")
-    for name in ("view_names", "classes"):
-        names = values.get(name)
-        if not isinstance(names, list) or not all(isinstance(item, str) for item in names):
-            raise InputError(f"{path}: {name} must be a list of names")
-        values[name] = tuple(names)
-    config = config_from_dict(CheckpointConfig, values, str(path))
+    config = config_from_json(CheckpointConfig, values, str(path))
     if not (math.isfinite(config.beta1) and 0 < config.beta0 < config.beta1):
         raise InputError(f"{path}: beta0 and beta1 must satisfy 0 < beta0 < beta1")
     return config
-
-
-def _parse_inputs(values: Any, where: str) -> InputStatistics:
-    if isinstance(values, dict):
-        levels = values.get("background")
-        if not isinstance(levels, list) or not all(type(level) in (int, float) for level in levels):
-            raise InputError(f"{where}: background must be a list of numbers")
-        values = {**values, "background": tuple(levels)}
-    return config_from_dict(InputStatistics, values, where)
 
 
 def _latent_statistics(state: dict[str, Tensor], path: Path) -> tuple[Tensor, Tensor]:

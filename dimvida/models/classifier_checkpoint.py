@@ -20,7 +20,6 @@ import torch
 from dimvida.errors import InputError
 from dimvida.files import atomic_write
 from dimvida.models.classifiers import ClassifierConfig, ImageClassifier
-from dimvida.models.config import config_from_dict
 from dimvida.models.weights import (
     JSON_LIMIT,
     pack_weights,
@@ -31,6 +30,7 @@ from dimvida.models.weights import (
     unpack_weights,
     user_path,
 )
+from dimvida.records import config_from_json
 
 SCHEMA = 1
 DESCRIPTION, WEIGHTS = "classifier.json", "classifier.safetensors"
@@ -70,7 +70,7 @@ def load_classifier(folder: str | Path) -> ImageClassifier:
     """
     folder = _find(user_path(folder))
     description, path = read_description(folder), folder / WEIGHTS
-    config = _parse_config(description.get("config"), folder / DESCRIPTION)
+    config = config_from_json(ClassifierConfig, description.get("config"), f"{folder / DESCRIPTION}: config")
     sha256 = description.get("sha256")
     if not isinstance(sha256, str):
         raise InputError(f"{folder / DESCRIPTION}: has no sha256 of {WEIGHTS}")
@@ -103,14 +103,3 @@ def _find(folder: Path) -> Path:
     raise InputError(
         f"{folder}: no classifier there (no {DESCRIPTION}); train one with 'dimvida train --stage classifier'"
     )
-
-
-def _parse_config(values: Any, path: Path) -> ClassifierConfig:
-    if isinstance(values, dict):
-        values = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
-        kinds = {"classes": str, "mean": float, "std": float}
-        for name, kind in kinds.items():
-            items = values.get(name, ())
-            if not isinstance(items, tuple) or not all(isinstance(item, kind) for item in items):
-                raise InputError(f"{path}: config: {name} must be a list of {'names' if kind is str else 'numbers'}")
-    return config_from_dict(ClassifierConfig, values, f"{path}: config")

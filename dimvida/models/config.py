@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 from dimvida.errors import InputError
 
@@ -15,8 +14,6 @@ LARGEST = 2**31 - 1
 """Of any size: what has more does not fit into an index."""
 DEEPEST = 1000
 """Most residual blocks of a stage."""
-
-Config = TypeVar("Config")
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,58 +84,3 @@ def require_positive(config: Any) -> None:
             raise InputError(f"{field.name} must be at least 1, not {value}")
         if isinstance(value, int) and value > LARGEST:
             raise InputError(f"{field.name} must be at most {LARGEST}")
-
-
-def config_from_dict(kind: type[Config], values: Any, where: str) -> Config:
-    """Build a flat config dataclass from parsed JSON or TOML.
-
-    Integers are accepted where a float is meant; nothing else is converted.
-
-    Args:
-        kind: The dataclass.
-        values: A mapping of its field names.
-        where: Names the origin in error messages.
-
-    Raises:
-        InputError: For an unknown name, a missing one without default, or a value of another type or out of range.
-    """
-    if not isinstance(values, dict):
-        raise InputError(f"{where}: expected a table of options, found {type(values).__name__}")
-    fields = {field.name: field for field in dataclasses.fields(kind)}
-    unknown = sorted(set(values) - set(fields))
-    if unknown:
-        raise InputError(f"{where}: unknown option {unknown[0]!r}; known are {', '.join(fields)}")
-    converted = {}
-    for name, value in values.items():
-        expected = fields[name].type
-        expected = {"int": int, "float": float, "str": str, "bool": bool}.get(str(expected), expected)
-        if expected is float and type(value) is int and abs(value) < 2**63:
-            value = float(value)
-        if isinstance(expected, type) and type(value) is not expected:
-            raise InputError(f"{where}: {name} must be {expected.__name__}, not {_shown(value)}")
-        converted[name] = value
-    missing = [
-        name
-        for name, field in fields.items()
-        if name not in converted
-        and field.default is dataclasses.MISSING
-        and field.default_factory is dataclasses.MISSING
-    ]
-    if missing:
-        raise InputError(f"{where}: {missing[0]} is missing")
-    try:
-        config = kind(**converted)
-    except InputError as error:  # a value out of range: the dataclass does not know where it comes from
-        raise InputError(f"{where}: {error}") from None
-    for name, value in converted.items():  # whatever the dataclass lets pass
-        if (type(value) is int and abs(value) >= 2**63) or (type(value) is float and not math.isfinite(value)):
-            raise InputError(f"{where}: {name} must be finite and below 2**63, not {_shown(value)}")
-    return config
-
-
-def _shown(value: Any) -> str:
-    try:
-        text = repr(value)
-    except (ValueError, RecursionError):  # more digits, or deeper, than Python writes out
-        return "that"
-    return text if len(text) <= 100 else f"{text[:100]}..."

@@ -18,7 +18,8 @@ from dimvida.data.images import CHANNELS
 from dimvida.diffusion.solvers import step_table
 from dimvida.errors import InputError
 from dimvida.models.checkpoint import SamplingDefaults
-from dimvida.models.config import AutoencoderConfig, ScoreConfig, config_from_dict
+from dimvida.models.config import AutoencoderConfig, ScoreConfig
+from dimvida.records import config_from_json
 from dimvida.training.stage_config import (
     AutoencoderStageConfig,
     ClassifierStageConfig,
@@ -116,19 +117,6 @@ def load_preset(name: str, overrides: tuple[str, ...] | list[str] = (), file: Pa
     return _replaced(tomllib.loads(text), overrides, file, f"preset {name}")
 
 
-def config_from_nested(values: dict[str, Any], where: str) -> TrainConfig:
-    """Build a TrainConfig from nested tables, as in a preset or a saved run.
-
-    Raises:
-        InputError: For an unknown table or option, or a value that does not fit.
-    """
-    converted = dict(values)
-    for name, kind in _TABLES.items():
-        if name in converted:
-            converted[name] = config_from_dict(kind, converted[name], f"{where}: {name}")
-    return config_from_dict(TrainConfig, converted, where)
-
-
 def _read_toml(file: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(file.read_text(encoding="utf-8-sig"))
@@ -161,7 +149,7 @@ def _replaced(values: dict[str, Any], overrides: Sequence[str], file: Path | Non
         _merge(values, _read_toml(file))
     for override in overrides:
         _apply(values, override)
-    return config_from_nested(values, where if file is None else str(file))
+    return config_from_json(TrainConfig, values, where if file is None else str(file))
 
 
 def _apply(values: dict[str, Any], override: str) -> None:

@@ -7,7 +7,7 @@ import torch
 
 from dimvida.errors import InputError
 from dimvida.models import AutoencoderConfig, ScoreConfig, ScoreNetwork, build_autoencoder
-from dimvida.models.config import config_from_dict
+from dimvida.records import config_from_json
 
 
 def parameters(module: torch.nn.Module) -> int:
@@ -64,13 +64,13 @@ def test_impossible_sizes():
         AutoencoderConfig("vae")
 
 
-def test_config_from_dict_is_strict():
-    assert config_from_dict(ScoreConfig, {"width": 64}, "x").width == 64
+def test_sizes_are_read_strictly():
+    assert config_from_json(ScoreConfig, {"width": 64}, "x").width == 64
     with pytest.raises(InputError, match="unknown option 'widht'"):
-        config_from_dict(ScoreConfig, {"widht": 64}, "x")
+        config_from_json(ScoreConfig, {"widht": 64}, "x")
     with pytest.raises(InputError, match="width must be int"):
-        config_from_dict(ScoreConfig, {"width": "64"}, "x")
+        config_from_json(ScoreConfig, {"width": "64"}, "x")
     with pytest.raises(InputError, match="width must be int"):
-        config_from_dict(ScoreConfig, {"width": True}, "x")
+        config_from_json(ScoreConfig, {"width": True}, "x")
     with pytest.raises(InputError, match="expected a table"):
-        config_from_dict(ScoreConfig, [], "x")
+        config_from_json(ScoreConfig, [], "x")

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dimvida.errors import InputError
-from dimvida.training.config import PRESETS, config_from_nested, load_preset
+from dimvida.records import config_from_json
+from dimvida.training.config import PRESETS, TrainConfig, load_preset
 from dimvida.training.loop import learning_rate
 from dimvida.training.seeds import BatchOrder
 
@@ -33,8 +34,8 @@ def test_overrides_and_round_trip(preset: str, batch: int, lr: float, schedule: 
     )
     assert (config.diffusion_stage.batch, config.diffusion_stage.lr) == (batch, lr)
     assert config.autoencoder_stage.lr_schedule == schedule
-    assert config_from_nested(config.to_dict(), "saved") == config
-    assert config_from_nested(config.to_dict(), "saved").digest() == config.digest()
+    assert config_from_json(TrainConfig, config.to_dict(), "saved") == config
+    assert config_from_json(TrainConfig, config.to_dict(), "saved").digest() == config.digest()
 
 
 @given(st.text(max_size=30))
