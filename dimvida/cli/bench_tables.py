@@ -9,9 +9,9 @@ from dimvida.cli.output import WIDTH, console, new_table, plus_minus
 from dimvida.results.metrics import significant
 
 if TYPE_CHECKING:
+    from dimvida.bench.quality import Quality
     from dimvida.bench.sampling import ArmResult, BatchResult, ModelTime
     from dimvida.evaluation.estimates import Estimate
-    from dimvida.evaluation.solver_quality import Quality
 
 OPERATIONS, LONGEST = 12, 44  # the costliest, and characters of a name; the file has more
 KEEP = {"break_on_hyphens": False, "break_long_words": False}  # names and addresses stay whole

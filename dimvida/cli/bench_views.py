@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import torch
 
     from dimvida.bench.generation import RunTimes
-    from dimvida.evaluation.solver_quality import Quality, QualityBench
+    from dimvida.bench.quality import Quality, QualityBench
     from dimvida.sampling.multiview import MultiViewModel
 
 SOLVERS_SCHEMA = 1
@@ -62,10 +62,9 @@ def solvers(
     require_writable("--plot", plot)
 
     from dimvida.bench import machine
+    from dimvida.bench.quality import REFERENCE_SOLVER, REFERENCE_STEPS, QualityBench, plot_quality, reconstruction
     from dimvida.diffusion.solvers import SOLVERS, step_table
     from dimvida.evaluation.protocol import view_subsets
-    from dimvida.evaluation.solver_plot import plot_quality
-    from dimvida.evaluation.solver_quality import REFERENCE_SOLVER, REFERENCE_STEPS, QualityBench, reconstruction
     from dimvida.generation.settings import resolve_settings
     from dimvida.sampling.multiview import load
 

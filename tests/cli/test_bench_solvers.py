@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from dimvida.evaluation import solver_quality
+from dimvida.bench import quality
 
 
 @pytest.fixture(autouse=True)
 def quick_reference(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert solver_quality.REFERENCE_STEPS == 250
-    monkeypatch.setattr(solver_quality, "REFERENCE_STEPS", 6)
+    assert quality.REFERENCE_STEPS == 250
+    monkeypatch.setattr(quality, "REFERENCE_STEPS", 6)
 
 
 @pytest.fixture

@@ -9,13 +9,12 @@ from pathlib import Path
 import pytest
 import torch
 
+from dimvida.bench.quality import QualityBench, plot_quality, reconstruction
 from dimvida.data.batch import MultiViewBatch
 from dimvida.errors import InputError
 from dimvida.evaluation.frechet import latent_frechet_distance, picture_latents
 from dimvida.evaluation.metrics import build_metrics, psnr
 from dimvida.evaluation.protocol import ModelEvaluation, evaluate_model
-from dimvida.evaluation.solver_plot import plot_quality
-from dimvida.evaluation.solver_quality import QualityBench, reconstruction
 from dimvida.sampling.multiview import MultiViewModel, load
 from dimvida.sampling.trajectory import sample_id_tensor
 
