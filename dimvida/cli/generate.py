@@ -1,65 +1,81 @@
-"""``dimvida generate``."""
+"""``dimvida generate``: missing views of a data set's objects, into a folder that any number of runs may complete."""
 
 from __future__ import annotations
 
 import itertools
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
-from dimvida.cli import generate_options as opt
+import typer
+
 from dimvida.cli import options
-from dimvida.cli.generate_checks import check_member, check_sheet, parse_batch
-from dimvida.cli.generate_ranks import stop_in_order
-from dimvida.cli.options import parse_names, resolve_device
-from dimvida.cli.progress import ProgressBar, note
+from dimvida.cli.options import DATA, MODEL, OUTPUT, option, parse_names, resolve_device
+from dimvida.cli.progress import ProgressBar, duration, note
 from dimvida.data.names import counted
-from dimvida.errors import DimvidaError
+from dimvida.errors import DimvidaError, InputError
+from dimvida.files import require_writable_file, require_writable_folder
 
 if TYPE_CHECKING:
     from dimvida.data.source import MultiViewSource
-    from dimvida.generation.report import GenerationReport
     from dimvida.generation.run import Generation
+    from dimvida.generation.stats import GenerationReport
 
-SKIPS_SHOWN = 20  # on the screen; the report lists all
+SHEET_SUFFIXES = (".png", ".jpg")
+SHOWN = 20  # skipped or damaged files on the screen; of those that are skipped the report lists all
+
+
+def _verify(folder: Path | None) -> None:
+    if folder is not None:
+        raise typer.Exit(verify_output(folder))
 
 
 def generate(
-    input_: opt.Input,
+    input_: Annotated[str, option(DATA, "Folder or zip, or 'sample'.", "--data", metavar="PATH")],
     output: options.Out,
-    view: opt.View = None,
-    target: opt.Target = None,
+    view: Annotated[str | None, option(DATA, "Known views, as front,left; default: all.", metavar="NAMES")] = None,
+    target: Annotated[str | None, option(DATA, "Views to generate; default: all missing.", metavar="NAMES")] = None,
     split: options.Split = None,
-    strict: opt.Strict = False,
+    strict: Annotated[bool, option(DATA, "Refuse images of another size.", "--strict")] = False,
     skip_bad: options.SkipBad = False,
     workers: options.Readers = 0,
     checkpoint: options.Checkpoint = "bundled",
-    batch: opt.Batch = "auto",
+    batch: Annotated[str, option(MODEL, "Objects at a time; default auto: what fits.", metavar="N")] = "auto",
     steps: options.Steps = None,
     solver: options.Solver = None,
     seed: options.Seed = 0,
-    samples_per_view: opt.SamplesPerView = 1,
+    samples_per_view: Annotated[int, option(MODEL, "Draws of each object.", metavar="K")] = 1,
     backend: options.Backend = "auto",
     dtype: options.DType = "auto",
     device: options.Device = "auto",
-    format_: opt.Format = "imagefolder",
-    image_format: opt.ImageFormat = None,
-    quality: opt.Quality = None,
-    include_known: opt.IncludeKnown = False,
-    shard_size: opt.ShardSize = None,
-    shard: opt.ShardOption = None,
+    format_: Annotated[
+        str, option(OUTPUT, "imagefolder (default), webdataset, npy.", "--format", metavar="NAME")
+    ] = "imagefolder",
+    image_format: Annotated[str | None, option(OUTPUT, "png (default), jpeg or webp.", metavar="NAME")] = None,
+    quality: Annotated[int | None, option(OUTPUT, "Of JPEG and WebP; default 90.", metavar="Q")] = None,
+    include_known: Annotated[bool, option(OUTPUT, "Write the known views too.", "--include-known")] = False,
+    shard_size: Annotated[int | None, option(OUTPUT, "Rows of a shard; default about 1024.", metavar="N")] = None,
+    shard: Annotated[str | None, option(OUTPUT, "Do part i of n, in an array job.", "--shard", metavar="I/N")] = None,
     overwrite: options.Overwrite = False,
-    dry_run: opt.DryRun = False,
-    verify: opt.Verify = None,
-    sheet: opt.Sheet = None,
-    sheet_rows: opt.SheetRows = 16,
-    truth: opt.Truth = None,
+    dry_run: Annotated[bool, option(OUTPUT, "Say what would be done, and how long.", "--dry-run")] = False,
+    verify: Annotated[  # eager, so that it needs no other option
+        Path | None,
+        option(OUTPUT, "Only check every file of an output.", metavar="DIR", callback=_verify, is_eager=True),
+    ] = None,
+    sheet: Annotated[Path | None, option(OUTPUT, "Also draw a contact sheet (PNG).", metavar="FILE")] = None,
+    sheet_rows: Annotated[int, option(OUTPUT, "Most rows of the sheet.", metavar="N")] = 16,
+    truth: Annotated[Path | None, option(OUTPUT, "True views, for the sheet.", metavar="PATH")] = None,
 ) -> int:
     """Generate missing views of objects; the same command again continues."""
-    check_sheet(sheet, sheet_rows)
-    check_member(shard, overwrite, sheet)
-    given, targets, rows = parse_names("--view", view), parse_names("--target", target), parse_batch(batch)
+    _check_sheet(sheet, sheet_rows)
+    _check_member(shard, overwrite, sheet)
+    given, targets, rows = parse_names("--view", view), parse_names("--target", target), _parse_batch(batch)
 
     from dimvida.data.sample import locate, require_apart
+    from dimvida.generation.complete import best_batch
     from dimvida.generation.jobs import job_of
     from dimvida.generation.plan import make_plan
     from dimvida.generation.run import Generation
@@ -72,12 +88,12 @@ def generate(
     model = load(checkpoint, resolve_device(device))
     source, true_source = _open(input_, model.view_names, given, split, truth)
     plan = make_plan(source, model.view_names, given=given, targets=targets, draws=samples_per_view)
-    settings = resolve_settings(
+    resolve = partial(
+        resolve_settings,
         model,
         steps=steps,
         solver=solver,
         seed=seed,
-        batch=rows,
         backend=backend,
         dtype=dtype,
         include_known=include_known,
@@ -86,17 +102,14 @@ def generate(
         quality=quality,
         shard_size=shard_size,
     )
-    job = job_of(shard)
-    if rows is None:
-        from dimvida.generation.auto_batch import with_best_batch
-
-        settings = with_best_batch(model, plan, settings, output, job, shard_size=shard_size, overwrite=overwrite)
+    settings, job = resolve(batch=rows), job_of(shard)
+    if rows is None:  # all processes of the job agree on one
+        best = partial(best_batch, model, settings, len(plan), output, overwrite)
+        settings = resolve(batch=job.broadcast_from_rank_0(best))
     generation = Generation(model, plan, settings, output, strict=strict, overwrite=overwrite, workers=workers, job=job)
     if dry_run:
-        from dimvida.cli.generate_verify import print_forecast
-
-        return print_forecast(generation)
-    with generation, stop_in_order(generation):
+        return _print_forecast(generation)
+    with generation, _stopping_in_order(generation):
         report = _generate(generation)
     if report is None:
         print(f"done: shards {shard} of {output}; others are still to do theirs")
@@ -114,6 +127,122 @@ def generate(
     return 0
 
 
+def _generate(generation: Generation) -> GenerationReport | None:
+    """Do what is left of an output whose folder is locked, and tell of it in one of the processes."""
+    folder, speaks = generation.output.folder, generation.job.rank == 0 or not generation.job.steals
+    for line in generation.damaged:
+        note(f"{line}; its shard is made again")
+    if not generation.pending:
+        report = generation.output.finish()
+        if speaks:
+            print(f"finished before: {report.summary()} in {folder}")
+        return report
+    report = _run_with_progress(generation) if speaks else generation.run()
+    if report is not None and speaks:
+        for line in report.note_lines():
+            note(line)
+        print(f"done: {report.summary()} in {folder}")
+    return report
+
+
+def _run_with_progress(generation: Generation) -> GenerationReport | None:
+    for text in generation.plan.source.notes:
+        note(text)
+    with ProgressBar("generating", generation.plan.views, "views", start=generation.views_done) as bar:
+        numbers = itertools.count(1)
+
+        def show_skip(file: str, reason: str) -> None:
+            number = next(numbers)
+            if number <= SHOWN:
+                bar.message(f"skipped {file}: {reason}")
+            elif number == SHOWN + 1:
+                bar.message("skipped more; the report lists all")
+
+        try:
+            return generation.run(bar.advance, show_skip, lambda text: bar.message(f"note: {text}"))
+        except KeyboardInterrupt:
+            bar.message("stopped; the same command continues")
+            raise
+
+
+@contextmanager
+def _stopping_in_order(generation: Generation) -> Iterator[None]:
+    """While entered, SIGTERM lets a process of several finish the shards that it has in hand.
+
+    The agent of torchrun sends it to all ranks when one of them died. A process alone ends at once, as any other.
+    """
+    if generation.job.count == 1:
+        yield
+        return
+
+    def ask(number: int, frame: object) -> None:
+        generation.stopping = True
+
+    previous = signal.signal(signal.SIGTERM, ask)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
+def verify_output(folder: Path) -> int:
+    """Check every hash of an output; nothing in it is changed.
+
+    Raises:
+        InputError: It is no output.
+        DimvidaError: Something is damaged.
+    """
+    from dimvida.generation.verify import find_damage, open_output
+
+    output = open_output(folder)
+    with ProgressBar("verifying", len(output.shards), "shards") as bar:
+        damage = find_damage(output, bar.advance)
+    for line in damage[:SHOWN]:
+        print(line)
+    if damage:
+        are = "is" if len(damage) == 1 else "are"
+        raise DimvidaError(
+            f"{folder}: {counted(len(damage), 'file')} {are} damaged or missing; the command that made it repairs it"
+        )
+    done = sum(output.stats(shard) is not None for shard in output.shards)
+    print(
+        f"{folder}: {'finished' if output.finished else 'unfinished'}, {done} of {len(output.shards)} shards, all whole"
+    )
+    return 0
+
+
+def _print_forecast(generation: Generation) -> int:
+    """Print what a run would do; nothing is written."""
+    from dimvida.generation.dry_run import forecast
+
+    settings, plan, expected = generation.settings, generation.plan, forecast(generation)
+    shards, pending = len(generation.shards), len(generation.pending)
+    print(
+        f"plan: {counted(plan.views, 'view')} of {counted(len(plan.tasks), 'object')} in {counted(len(plan), 'row')}, "
+        f"{counted(expected.pictures, 'picture')} as {settings.format}"
+    )
+    for reason, count in plan.left_out.items():
+        note(f"{counted(count, 'object')} left out: {reason}")
+    print(f"shards: {shards} of {settings.shard_size} rows in batches of {settings.batch}, {shards - pending} finished")
+    print(f"model: {settings.solver}, {settings.steps} steps, {settings.backend} {settings.dtype} on {settings.device}")
+    if expected.seconds is None or expected.size is None:
+        print("time and size: not known, since none of the first inputs can be read")
+    else:
+        time, probed = duration(expected.seconds), counted(expected.probed, "row")
+        print(f"time: about {time} for what is left, from {probed} in one process")
+        print(f"size: about {_size(expected.size)}, and {_size(expected.free)} are free")
+    print("nothing was written")
+    return 0
+
+
+def _size(count: float) -> str:
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if count < 1024:
+            return f"{count:.0f} {unit}"
+        count /= 1024
+    return f"{count:.1f} TiB"
+
+
 def _open(
     path: str, view_names: tuple[str, ...], given: tuple[str, ...] | None, split: str | None, truth: Path | None
 ) -> tuple[MultiViewSource, MultiViewSource]:
@@ -128,39 +257,35 @@ def _open(
     return source, source if truth is None else open_source(truth)
 
 
-def _generate(generation: Generation) -> GenerationReport | None:
-    """Do what is left of an output whose folder is locked."""
-    folder, speaks = generation.output.folder, generation.job.rank == 0 or not generation.job.steals
-    for line in generation.damaged:
-        note(f"{line}; its shard is made again")
-    if not generation.pending:
-        report = generation.output.finish()
-        if speaks:
-            print(f"finished before: {report.summary()} in {folder}")
-        return report
-    report = _run(generation) if speaks else generation.run()
-    if report is not None and speaks:
-        for line in report.note_lines():
-            note(line)
-        print(f"done: {report.summary()} in {folder}")
-    return report
+def _check_sheet(sheet: Path | None, rows: int) -> None:
+    """Raise InputError for a sheet that could not be written at the end."""
+    if rows < 1:
+        raise InputError(f"--sheet-rows {rows}: must be at least 1")
+    if sheet is None:
+        return
+    if sheet.suffix.lower() not in SHEET_SUFFIXES or sheet.is_dir():
+        raise InputError(f"--sheet {sheet}: name a file that ends in {' or '.join(SHEET_SUFFIXES)}")
+    if sheet.absolute().parent.is_dir():
+        require_writable_file("--sheet", sheet)
+    else:  # which is made
+        require_writable_folder("--sheet", sheet.absolute().parent)
 
 
-def _run(generation: Generation) -> GenerationReport | None:
-    for text in generation.plan.source.notes:
-        note(text)
-    with ProgressBar("generating", generation.plan.views, "views", start=generation.views_done) as bar:
-        numbers = itertools.count(1)
+def _check_member(shard: str | None, overwrite: bool, sheet: Path | None) -> None:
+    """Raise InputError for options that members of an array job would do to each other."""
+    if shard is not None and overwrite:
+        raise InputError(
+            f"--shard {shard}: --overwrite would remove what the others have done; remove the folder first"
+        )
+    if shard is not None and sheet is not None:
+        raise InputError(f"--shard {shard}: has no --sheet; the same command without --shard draws it at the end")
 
-        def show_skip(file: str, reason: str) -> None:
-            number = next(numbers)
-            if number <= SKIPS_SHOWN:
-                bar.message(f"skipped {file}: {reason}")
-            elif number == SKIPS_SHOWN + 1:
-                bar.message("skipped more; the report lists all")
 
-        try:
-            return generation.run(bar.advance, show_skip, lambda text: bar.message(f"note: {text}"))
-        except KeyboardInterrupt:
-            bar.message("stopped; the same command continues")
-            raise
+def _parse_batch(text: str) -> int | None:
+    """Objects at a time; None for auto."""
+    if text == "auto":
+        return None
+    try:
+        return int(text)
+    except ValueError:
+        raise InputError(f"--batch {text}: give a number or 'auto'") from None

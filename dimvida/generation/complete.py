@@ -1,54 +1,24 @@
-"""Batches through the model, and back to the host while the next one is on its way."""
+"""Batches through the model, as large as memory allows, and back to the host while the next one is on its way."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from dimvida.errors import DimvidaError, NotFinite
-from dimvida.generation.read import GivenBatch
+from dimvida.generation.output import stored_configuration
+from dimvida.generation.read import ReadBatch
 from dimvida.generation.settings import GenerationSettings
-from dimvida.generation.times import StageTimes
 from dimvida.sampling.images import require_made
 from dimvida.sampling.multiview import MultiViewModel
 from dimvida.sampling.trajectory import sample_id
 
 NAMED = 3  # objects that an error names
-
-
-@dataclass(frozen=True, slots=True)
-class Completed:
-    """Views on their way to the host.
-
-    Attributes:
-        views: uint8 [B, V, C, H, W] on the host.
-        finite: bool [B, 2] on the host, see ``MultiViewModel.decode_missing``; None where nothing was made.
-        names: Of the B objects.
-        copied: What marks the end of the copy on CUDA; None where the views are there.
-    """
-
-    views: Tensor
-    finite: Tensor | None = None
-    names: tuple[str, ...] = ()
-    copied: torch.cuda.Event | None = None
-
-    def wait(self) -> Tensor:
-        """The views, complete.
-
-        Raises:
-            DimvidaError: Some of them are no pictures, since numbers were not finite. It names their objects.
-        """
-        if self.copied is not None:
-            self.copied.synchronize()
-        if self.finite is not None:
-            try:
-                require_made(self.finite)
-            except NotFinite as error:
-                raise DimvidaError(_not_finite(error, self.names)) from error
-        return self.views
+LARGEST_AUTO = 16384  # rows of a batch
 
 
 class Completer:
@@ -59,33 +29,41 @@ class Completer:
 
     Args:
         model: The model.
-        settings: How.
-        times: Where the time of its stages is counted.
+        settings: What it is asked for.
         note: Called with a line when a batch was too large.
+        timed: Is entered, by its name, around each stage of the work: ``encode``, ``sample`` and ``decode``.
     """
 
     def __init__(
-        self, model: MultiViewModel, settings: GenerationSettings, times: StageTimes, note: Callable[[str], object]
+        self,
+        model: MultiViewModel,
+        settings: GenerationSettings,
+        note: Callable[[str], object] = lambda text: None,
+        timed: Callable[[str], AbstractContextManager[None]] = lambda stage: nullcontext(),
     ) -> None:
-        self._model, self._settings, self._times, self._note = model, settings, times, note
+        self._model, self._settings, self._note, self._timed = model, settings, note, timed
         self._limit = settings.batch
         self._cuda = model.device.type == "cuda"
         self._outgoing = torch.cuda.Stream(model.device) if self._cuda else None
 
-    def complete(self, given: GivenBatch) -> Completed:
-        """Complete a batch. Rows that did not fit into memory together are made again in halves.
+    def complete(self, batch: ReadBatch) -> Callable[[], Tensor]:
+        """Complete a batch of at least one row. Rows that did not fit into memory together are made again in halves.
+
+        Returns:
+            Waits for the completed views, and gives them: uint8 [B, V, C, H, W] on the host. From any thread.
 
         Raises:
-            DimvidaError: As ``Completed.wait``.
+            DimvidaError: Some of them are no pictures, since numbers were not finite; it names their objects. What is
+                returned may raise it, too.
         """
-        ids = torch.tensor([sample_id(row.task.record.id, row.draw) for row in given.rows], dtype=torch.int64)
-        names = tuple(row.task.record.id for row in given.rows)
+        ids = torch.tensor([sample_id(row.task.record.id, row.draw) for row in batch.rows], dtype=torch.int64)
+        names = tuple(row.task.record.id for row in batch.rows)
         parts: list[tuple[Tensor, Tensor]] = []
         start = 0
         while start < len(ids):
             rows = slice(start, start + self._limit)
             try:
-                parts.append(self._generate(given.views[rows], given.known[rows], ids[rows]))
+                parts.append(self._generate(batch.views[rows], batch.known[rows], ids[rows]))
             except NotFinite as error:
                 raise DimvidaError(_not_finite(error, names[rows])) from error
             except (RuntimeError, MemoryError) as error:
@@ -104,12 +82,12 @@ class Completer:
 
     def _generate(self, views: Tensor, known: Tensor, ids: Tensor) -> tuple[Tensor, Tensor]:
         """As ``MultiViewModel.decode_missing``. Masks and ids stay on the host, where nobody waits to look at them."""
-        model, settings, times = self._model, self._settings, self._times
+        model, settings, timed = self._model, self._settings, self._timed
         if self._cuda:
             views = views.pin_memory().to(model.device, non_blocking=True)
-        with times.device("encode"):
+        with timed("encode"):
             latents = model.encode_known(views, known)
-        with times.device("sample"):
+        with timed("sample"):
             latents = model.sample_missing(
                 latents,
                 known,
@@ -120,21 +98,33 @@ class Completer:
                 backend=settings.backend,
                 dtype=settings.torch_dtype,
             )
-        with times.device("decode"):
+        with timed("decode"):
             return model.decode_missing(latents, views, known, backend=settings.backend)
 
-    def _leave(self, made: Tensor, finite: Tensor, names: tuple[str, ...]) -> Completed:
-        if self._outgoing is None:
-            return Completed(made, finite, names)
-        self._outgoing.wait_stream(torch.cuda.current_stream(made.device))
-        with torch.cuda.stream(self._outgoing):
-            hosts = []
-            for tensor in (made, finite):
-                hosts.append(_host_memory(tensor).copy_(tensor, non_blocking=True))
-                tensor.record_stream(self._outgoing)
-            copied = torch.cuda.Event()
-            copied.record()
-        return Completed(*hosts, names, copied)
+    def _leave(self, made: Tensor, finite: Tensor, names: tuple[str, ...]) -> Callable[[], Tensor]:
+        """Send views and what ``MultiViewModel.decode_missing`` says of them, bool [B, 2], to the host."""
+        copied: torch.cuda.Event | None = None
+        if self._outgoing is not None:
+            self._outgoing.wait_stream(torch.cuda.current_stream(made.device))
+            with torch.cuda.stream(self._outgoing):
+                hosts = []
+                for tensor in (made, finite):
+                    hosts.append(_host_memory(tensor).copy_(tensor, non_blocking=True))
+                    tensor.record_stream(self._outgoing)
+                copied = torch.cuda.Event()
+                copied.record()
+            made, finite = hosts
+
+        def wait() -> Tensor:
+            if copied is not None:
+                copied.synchronize()
+            try:
+                require_made(finite)
+            except NotFinite as error:
+                raise DimvidaError(_not_finite(error, names)) from error
+            return made
+
+        return wait
 
 
 def _host_memory(like: Tensor) -> Tensor:
@@ -182,3 +172,51 @@ def is_out_of_memory(error: BaseException | None) -> bool:
         seen.add(id(error))
         error = error.__cause__ or error.__context__
     return False
+
+
+def best_batch(model: MultiViewModel, settings: GenerationSettings, rows: int, folder: Path, overwrite: bool) -> int:
+    """The batch that ``--batch auto`` means.
+
+    An output that is continued keeps its batch. Otherwise it is the largest that fits on a GPU, found by trying, and
+    the default on a CPU, which gains nothing from larger ones.
+
+    Args:
+        model: What completes the views.
+        settings: What it is asked for, with the default batch.
+        rows: Rows of the plan.
+        folder: The output folder, which need not exist.
+        overwrite: Whether what is there will be replaced.
+    """
+    stored = None if overwrite else stored_configuration(folder)
+    if stored is not None and isinstance(stored.get("batch"), int):
+        return stored["batch"]
+    return largest_batch(model, settings, rows) if model.device.type == "cuda" else settings.batch
+
+
+def largest_batch(model: MultiViewModel, settings: GenerationSettings, rows: int) -> int:
+    """The largest batch that fits, found by halving from ``LARGEST_AUTO`` or from what ``rows`` there are.
+
+    Two steps are taken with each, in what the run multiplies in: memory does not depend on the number of steps.
+    """
+    batch = 1
+    while batch < min(rows, LARGEST_AUTO):
+        batch *= 2
+    views, size = len(model.view_names), model.image_size
+    while batch > 1:
+        try:
+            blank = torch.zeros(batch, views, model.channels, size, size, dtype=torch.uint8, device=model.device)
+            model.generate(
+                blank,
+                model.view_names[0],
+                steps=2,
+                solver=settings.solver,
+                backend=settings.backend,
+                dtype=settings.torch_dtype,
+            )
+            break
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+        batch //= 2
+        torch.cuda.empty_cache()
+    return batch

@@ -19,8 +19,8 @@ from dimvida.data.batch import load_batch
 from dimvida.data.opening import open_source
 from dimvida.data.source import MultiViewSource
 from dimvida.errors import InputError, UnreadableImage, require_whole
-from dimvida.generation.plan import Row, Task, make_plan, open_input
-from dimvida.generation.read import GivenBatch, Skipped, read_given
+from dimvida.generation.plan import Task, make_plan, open_input
+from dimvida.generation.read import ReadBatch, RowReader, SkippedFile
 from dimvida.models.config import LARGEST
 from dimvida.sampling.multiview import MultiViewModel
 from dimvida.sampling.trajectory import sample_id_tensor
@@ -93,8 +93,8 @@ class GeneratedViews(Dataset):
         self.classes, self.view_names = source.classes, model.view_names
         self._model, self._batch, self._keep, self._sampling = model, batch, keep, sampling
         self._labels = {name: label for label, name in enumerate(source.classes)}
-        self._generate(read_given(self._plan, (), model.image_size, channels=model.channels))  # options may not fit
-        self.skipped: tuple[Skipped, ...] = self._leave_out_unreadable() if skip_bad else ()
+        self._generate(self._read(range(0)))  # options may not fit
+        self.skipped: tuple[SkippedFile, ...] = self._leave_out_unreadable() if skip_bad else ()
         self._start()
 
     def _start(self) -> None:
@@ -138,38 +138,37 @@ class GeneratedViews(Dataset):
 
     def _make(self, places: range) -> list[Item | UnreadableImage]:
         """Items of a batch; in place of one that cannot be read, why."""
-        rows = [self._plan.row(place) for place in places]
-        given = self._read(rows)
-        views = self._generate(given)
+        batch = self._read(places)
+        views = self._generate(batch)
         made: dict[int, Item | UnreadableImage] = {}
-        for place, row in enumerate(given.rows):
+        for place, row in enumerate(batch.rows):
             record = row.task.record
-            label = self._labels.get(record.class_name, -1)
             made[row.task.index] = {
                 "views": views[place],
-                "known": given.known[place],
-                "label": label,
+                "known": batch.known[place],
+                "label": self._labels.get(record.class_name, -1),
                 "id": record.id,
             }
-        failures = {file.source: UnreadableImage(file.file, file.reason) for file in given.skipped}
-        return [made.get(row.task.index) or failures[row.task.record.id] for row in rows]
+        failures = {file.source: UnreadableImage(file.file, file.reason) for file in batch.skipped}
+        tasks = [self._plan.row(place).task for place in places]
+        return [made.get(task.index) or failures[task.record.id] for task in tasks]
 
-    def _generate(self, given: GivenBatch) -> Tensor:
-        ids = sample_id_tensor(row.task.record.id for row in given.rows)
-        return self._model.generate(given.views, given.known, sample_ids=ids, **self._sampling)
+    def _generate(self, batch: ReadBatch) -> Tensor:
+        ids = sample_id_tensor(row.task.record.id for row in batch.rows)
+        return self._model.generate(batch.views, batch.known, sample_ids=ids, **self._sampling)
 
-    def _read(self, rows: Sequence[Row]) -> GivenBatch:
-        return read_given(self._plan, rows, self._model.image_size, channels=self._model.channels)
+    def _read(self, places: range) -> ReadBatch:
+        return RowReader(self._plan, self._model.image_size, self._model.channels).read(places)
 
-    def _leave_out_unreadable(self) -> tuple[Skipped, ...]:
+    def _leave_out_unreadable(self) -> tuple[SkippedFile, ...]:
         """Cut the plan down to the objects whose known views can be read; the files that cannot."""
-        skipped: list[Skipped] = []
+        skipped: list[SkippedFile] = []
         readable: list[Task] = []
         for start in range(0, len(self._plan), self._batch):
             stop = min(start + self._batch, len(self._plan))
-            given = self._read([self._plan.row(place) for place in range(start, stop)])
-            readable += [row.task for row in given.rows]
-            skipped += given.skipped
+            batch = self._read(range(start, stop))
+            readable += [row.task for row in batch.rows]
+            skipped += batch.skipped
         if not skipped:
             return ()
         path, left_out = self._plan.source.path, len(self._plan) - len(readable)

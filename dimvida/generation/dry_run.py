@@ -1,4 +1,4 @@
-"""What a run would do: how much, how long, how large. Nothing is written."""
+"""What a run would do: how long it would take, and how large its output would be. Nothing is written."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ import os
 import time
 from dataclasses import dataclass
 
+from dimvida.generation.complete import Completer
 from dimvida.generation.run import Generation
-from dimvida.generation.times import StageTimes
 
 PROBE_ROWS = 32
 """Rows that are generated to see how long they take."""
+
+_LINE = 750  # bytes, about, that the metadata say about a picture
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,23 +20,18 @@ class Forecast:
     """What is to be expected of a run.
 
     Attributes:
-        rows, objects, views: What the plan has; rows are draws of objects.
         pictures: Pictures that are written, known views included.
-        shards, done: Shards in all, and how many are finished by now.
-        seconds: For what is left, in one process on this device.
-        size: Bytes of the finished output, pictures and metadata.
-        probed: Rows that the last two were measured with; 0 if none could be read, and nothing is known.
+        seconds: For what is left, in one process on this device; None if none of the first rows can be read.
+        size: Bytes of the finished output, pictures and metadata; None likewise.
+        probed: Rows that the last two were measured with.
+        free: Bytes that are free where the output goes.
     """
 
-    rows: int
-    objects: int
-    views: int
     pictures: int
-    shards: int
-    done: int
     seconds: float | None
     size: int | None
     probed: int
+    free: int
 
 
 def forecast(generation: Generation) -> Forecast:
@@ -45,47 +42,23 @@ def forecast(generation: Generation) -> Forecast:
     """
     plan, settings = generation.plan, generation.settings
     pictures = sum(len(task.targets) + len(task.known) * settings.include_known for task in plan.tasks) * plan.draws
-    waiting = generation.pending
-    seconds = size = None
-    probed, spent, written = _probe(generation)
-    if probed:
-        left = sum(shard.stop - shard.start for shard in waiting)
-        seconds, size = spent / probed * left, round(written / probed * len(plan))
-    return Forecast(
-        rows=len(plan),
-        objects=len(plan.tasks),
-        views=plan.views,
-        pictures=pictures,
-        shards=len(generation.shards),
-        done=len(generation.shards) - len(waiting),
-        seconds=seconds,
-        size=size,
-        probed=probed,
-    )
-
-
-def _probe(generation: Generation) -> tuple[int, float, int]:
-    """Rows that were made, seconds, bytes."""
-    rows = range(min(PROBE_ROWS, generation.settings.batch, len(generation.plan)))
-    times = StageTimes(generation.model.device)
-    completer, packer = generation.make_completer(times), generation.make_packer()
-    made, seconds, written = 0, 0.0, 0
+    rows = range(min(PROBE_ROWS, settings.batch, len(plan)))
+    completer = Completer(generation.model, settings)
     for _ in range(2):
         start = time.perf_counter()
-        given = generation.reader.read(rows)
-        if not given.rows:
-            return 0, 0.0, 0
-        views = completer.complete(given).wait()
-        samples = packer.pack(given, views, slice(0, len(given.rows)))
-        made, seconds = len(given.rows), time.perf_counter() - start
-        # A line of metadata has about this many bytes; image folders hold each of them twice.
-        line = 750 * (2 if generation.settings.format == "imagefolder" else 1)
-        written = sum(len(picture.data) + line for sample in samples for picture in sample.pictures)
-    return made, seconds, written
+        batch = generation.reader.read(rows)
+        if not batch.rows:
+            return Forecast(pictures, None, None, 0, _free_space(generation))
+        samples = generation.packer.pack(batch, completer.complete(batch)(), slice(None))
+        spent = time.perf_counter() - start
+    line = _LINE * (2 if settings.format == "imagefolder" else 1)  # once for its shard, and once for all
+    written = sum(len(data) + line for sample in samples for data, _ in sample.pictures)
+    probed, left = len(batch.rows), sum(shard.stop - shard.start for shard in generation.pending)
+    size = round(written / probed * len(plan))
+    return Forecast(pictures, spent / probed * left, size, probed, _free_space(generation))
 
 
-def free_space(generation: Generation) -> int:
-    """Bytes that are free where the output goes."""
+def _free_space(generation: Generation) -> int:
     place = generation.output.folder.absolute()
     while not place.exists():
         place = place.parent

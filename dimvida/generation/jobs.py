@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -17,7 +17,9 @@ import torch.distributed as dist
 
 from dimvida import interruption
 from dimvida.errors import DimvidaError, FailedOnAnotherRank, InputError
-from dimvida.generation.shards import Shard
+from dimvida.generation.lock import FileLock
+from dimvida.generation.output import OutputFolder, output_errors
+from dimvida.generation.plan import Shard
 from dimvida.torchrun import barrier, broadcast_from_rank_0, is_rank, meet
 
 T = TypeVar("T")
@@ -78,6 +80,57 @@ class Job:
         """From here on nobody waits for this process."""
         if self.meets:
             dist.destroy_process_group()
+
+
+class ShardClaims:
+    """The shards of an output that this process works on, each of them locked until it is finished.
+
+    Args:
+        output: The output, whose folder is open while shards are taken.
+        job: This process among those of its job.
+    """
+
+    def __init__(self, output: OutputFolder, job: Job) -> None:
+        self._output = output
+        self._order = job.order(output.shards)
+        self._claims: dict[int, FileLock] = {}
+        self._taken: set[int] = set()
+
+    def left(self) -> bool:
+        """Whether something that this process may work on is not finished, by whomever."""
+        return not all(map(self._output.has, self._order))
+
+    def done_by_others(self) -> list[Shard]:
+        """Shards that are finished, and were not taken here."""
+        return [shard for shard in self._output.shards if shard.number not in self._taken and self._output.has(shard)]
+
+    def take(self, stopping: Callable[[], bool]) -> Iterator[Shard]:
+        """Shards that nobody has finished or works on; each is this process's once it is asked for."""
+        for shard in self._order:
+            if stopping():
+                return
+            if self._output.has(shard):
+                continue
+            claim = self._output.claim(shard)
+            with output_errors(self._output.folder):
+                if not claim.acquire():
+                    continue
+            if self._output.has(shard):
+                claim.release()
+                continue
+            self._claims[shard.number] = claim
+            self._taken.add(shard.number)
+            yield shard
+
+    def give_back(self, number: int) -> None:
+        """A shard is finished."""
+        self._claims.pop(number).release()
+
+    def give_back_all(self) -> None:
+        """Let others work on what was not finished here."""
+        for claim in self._claims.values():
+            claim.release()
+        self._claims.clear()
 
 
 def alone() -> Job:

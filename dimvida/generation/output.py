@@ -21,10 +21,9 @@ from dimvida.errors import DimvidaError, InputError
 from dimvida.files import atomic_path, atomic_write, make_folder, require_writable_folder
 from dimvida.generation.formats import remove_shard
 from dimvida.generation.lock import GATE, LOCK, FileLock, JobLock
-from dimvida.generation.report import GenerationReport
+from dimvida.generation.plan import Shard, stem_of
 from dimvida.generation.settings import configuration_hash
-from dimvida.generation.shards import Shard, stem_of
-from dimvida.generation.stats import DamagedStats, ShardStats
+from dimvida.generation.stats import DamagedStats, GenerationReport, ShardStats, fail_empty
 
 CONFIGURATION, METADATA, REPORT = "generation.json", "metadata.jsonl", "report.json"
 FINISH = ".generation.finish"
@@ -85,7 +84,7 @@ class OutputFolder:
         Raises:
             InputError: Another job is at work there.
         """
-        with naming(self.folder):
+        with output_errors(self.folder):
             make_folder(self.folder)
             self._lock = JobLock(self.folder, job, first=self._prepare)
         stored = stored_configuration(self.folder)
@@ -116,6 +115,10 @@ class OutputFolder:
         """The lock that whoever works on a shard holds."""
         return FileLock(self.folder / f".{shard.stem}.claim")
 
+    def has(self, shard: Shard) -> bool:
+        """Whether a shard was finished; what was finished before this run is read again at its start."""
+        return (self.folder / f"{shard.stem}.json").exists()
+
     def stats(self, shard: Shard) -> ShardStats | None:
         """Stats of a finished shard of this configuration, None if it is not one. Its files are not looked at."""
         try:
@@ -125,31 +128,16 @@ class OutputFolder:
         fits = (stats.shard, stats.rows) == (shard.number, shard.stop - shard.start)
         return stats if fits and stats.configuration == self.hash else None
 
-    def recheck(self, shard: Shard) -> list[str]:
-        """Read every byte of a shard that says it is finished; if anything is wrong, it is finished no more.
-
-        Returns:
-            What is wrong, one line each.
-        """
-        path = self.folder / f"{shard.stem}.json"
-        stats = self.stats(shard)
-        if stats is None and not path.exists():
-            return []
-        problems = [f"{path.name}: damaged"] if stats is None else stats.problems(self.folder)
-        if problems:
-            self.reopen(shard)
-        return problems
-
     def reopen(self, shard: Shard) -> None:
         """Declare a shard unfinished, and so the output."""
-        with naming(self.folder):
+        with output_errors(self.folder):
             for name in (REPORT, METADATA, f"{shard.stem}.json"):
                 (self.folder / name).unlink(missing_ok=True)
 
     def add(self, stats: ShardStats) -> None:
         """Declare a shard finished, whose files are on disk."""
         self.check_there()
-        with naming(self.folder):
+        with output_errors(self.folder):
             stats.write(self.folder / f"{stem_of(stats.shard)}.json")
 
     def finish(self) -> GenerationReport:
@@ -160,10 +148,10 @@ class OutputFolder:
             DimvidaError: The disk is full or fails, or the folder was removed.
         """
         self.check_there()
-        with naming(self.folder), FileLock(self.folder / FINISH):
+        with output_errors(self.folder), FileLock(self.folder / FINISH):
             report = self.make_report()
             if not report.views:
-                report.fail_empty()
+                fail_empty(report.skipped)
             if self.form == "imagefolder" and not self.metadata_right():
                 (self.folder / REPORT).unlink(missing_ok=True)
                 with atomic_path(self.folder / METADATA) as temporary, open(temporary, "wb") as file:
@@ -278,7 +266,7 @@ def _difference(key: str, before: Any, now: Any) -> str:
 
 
 @contextmanager
-def naming(folder: Path) -> Iterator[None]:
+def output_errors(folder: Path) -> Iterator[None]:
     """Turn the system's errors into one line about the output folder."""
     try:
         yield

@@ -1,245 +1,186 @@
-"""The stages of a run, side by side, with bounded queues between them.
+"""The stages of a run, side by side, and the time that each of them takes.
 
-    reader thread        batches of known views               at most 2 wait
+    reader thread        batches of known views               }  at most 3 are read or being so
     calling thread       encode, sample, decode
-    pool of threads      image files and metadata             } at most 2 batches wait
-    writer thread        shards
+    pool of threads      image files and metadata             }  at most 3 are packed and written, or being so
+    writer thread        shards                               }
 
-Seven batches at most are anywhere on the way, so memory does not grow with the data set: two read and one in the
-reader's hands, one in the model, two encoded or being so, one with the writer. Reading processes hold
-``workers.PREFETCH`` chunks of ``loading.CHUNK`` rows each besides.
+Seven batches at most are anywhere on the way, the calling thread's among them, so memory does not grow with the data
+set. Reading processes hold ``workers.PREFETCH`` chunks of ``read.CHUNK`` rows each besides.
 """
 
 from __future__ import annotations
 
 import os
-import queue
 import threading
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
-from dataclasses import dataclass
+from types import TracebackType
 from typing import Any, TypeVar
+
+import torch
 
 from dimvida import interruption
 from dimvida.errors import DimvidaError
-from dimvida.generation.complete import Completed, Completer
-from dimvida.generation.formats.base import Sample
-from dimvida.generation.loading import ChunkReader, Piece, ReadBatch, pieces, read_batches
-from dimvida.generation.pack import Packer
-from dimvida.generation.read import GivenBatch
-from dimvida.generation.shards import Shard
-from dimvida.generation.times import StageTimes
-from dimvida.generation.workers import ReadingProcesses
-from dimvida.generation.write import WriterStage
 
-WAITING = 2  # batches in each queue
-PACK = 32  # rows that a thread of the pool packs at once
-_POLL = 0.1  # seconds after which a stage that waits looks whether another one failed
+AHEAD = 3
+"""Batches that may be on each side of the calling thread."""
+
+STAGES = ("read", "encode", "sample", "decode", "pack", "write")
+_POLL = 0.1  # seconds after which the calling thread, where it waits, looks at signals and at the other stages
 T = TypeVar("T")
 
 
-class Stopped(Exception):
+class PipelineStopped(Exception):
     """Another stage has failed, or the run was interrupted."""
 
 
-class Channel:
-    """A bounded queue that stops waiting when the run stops."""
-
-    def __init__(self, stop: threading.Event) -> None:
-        self._queue: queue.Queue[Any] = queue.Queue(WAITING)
-        self._stop = stop
-
-    def put(self, item: Any) -> None:
-        """Wait for room. Raises Stopped."""
-        while not self._stop.is_set():
-            try:
-                return self._queue.put(item, timeout=_POLL)
-            except queue.Full:
-                pass
-        raise Stopped
-
-    def get(self, idle: Callable[[], object] = lambda: None) -> Any:
-        """Wait for an item, calling ``idle`` from time to time. Raises Stopped."""
-        while not self._stop.is_set():
-            try:
-                return self._queue.get(timeout=_POLL)
-            except queue.Empty:
-                idle()
-        raise Stopped
-
-
-@dataclass(frozen=True, slots=True)
-class PackedBatch:
-    """A batch on its way to the writer."""
-
-    read: ReadBatch
-    samples: list[Future[list[Sample]]]
-
-
 class Pipeline:
-    """Generates shards; its parts are those of one run.
+    """A reader thread, a writer thread and a pool of threads beside the calling one, within ``interruption.held``.
+
+    A context manager. Left in order, it waits until everything is written. Whatever fails in a stage is raised in the
+    calling thread; left by that or by another exception, it drops what waits, and ends when no thread is left.
 
     Args:
-        reader: Reads known views.
-        completer: Completes batches.
-        packer: Makes samples of completed batches.
-        writer: Writes shards.
-        times: Where the time of the stages is counted.
-        batch: Rows of a batch.
-        workers: Reading processes; 0 reads in a thread.
-        threads: Threads that encode images; by default as many as processors.
-        inspect: Looks at each batch before it is completed; may add to its notes.
+        times: Where the time of ``read`` is counted.
+        written: Called in the calling thread with the result of each ``write``.
+        idle: Called in the calling thread between batches and while it waits.
     """
 
-    def __init__(
-        self,
-        reader: ChunkReader,
-        completer: Completer,
-        packer: Packer,
-        writer: WriterStage,
-        times: StageTimes,
-        *,
-        batch: int,
-        workers: int = 0,
-        threads: int | None = None,
-        inspect: Callable[[GivenBatch], object] = lambda given: None,
+    def __init__(self, times: StageTimes, written: Callable[[Any], object], idle: Callable[[], object]) -> None:
+        self._times, self._written, self._idle = times, written, idle
+        self._reader = ThreadPoolExecutor(1, thread_name_prefix="dimvida-read")
+        self._packers = ThreadPoolExecutor(len(os.sched_getaffinity(0)), thread_name_prefix="dimvida-pack")
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix="dimvida-write")
+        self._writing: deque[Future[Any]] = deque()
+        self._stopped = threading.Event()
+        self._unwritten = False  # whether something could not be written, after which nothing must be
+
+    def __enter__(self) -> Pipeline:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._inspect = inspect
-        self._reader, self._completer, self._packer, self._writer = reader, completer, packer, writer
-        self._times, self._batch, self._workers = times, batch, workers
-        self._threads = threads or len(os.sched_getaffinity(0))
-        self._stop = threading.Event()
-        self._errors: queue.SimpleQueue[BaseException] = queue.SimpleQueue()
-
-    def run(self, shards: Iterable[Shard], on_read: Callable[[ReadBatch], object], idle: Callable[[], object]) -> None:
-        """Generate shards to their end, within ``interruption.held``.
-
-        Whatever fails in a stage, or interrupts this thread, stops all of them before it is raised: no thread
-        and no process is left, and the shards that were finished stay so.
-
-        Args:
-            shards: They are asked for somewhat ahead, from any thread.
-            on_read: Called in this thread with each batch.
-            idle: Called in this thread, between batches and while it waits.
-
-        Raises:
-            DimvidaError: A stage failed, or the system has no room for threads or processes.
-        """
-        self._stop.clear()
-        incoming, outgoing = Channel(self._stop), Channel(self._stop)
-        # Processes before threads: a fork takes along none of them.
-        processes = ReadingProcesses(self._reader, self._workers) if self._workers else None
-        pool = ThreadPoolExecutor(self._threads, thread_name_prefix="dimvida-pack")
-        threads = [
-            self._thread("read", lambda: self._read(processes, pieces(shards, self._batch), incoming)),
-            self._thread("write", lambda: self._write(outgoing)),
-        ]
-
-        def look() -> None:
-            interruption.check()
-            idle()
-
         try:
-            _start(threads)
-            self._complete(incoming, outgoing, pool, on_read, look)
-            while threads[1].is_alive():
-                threads[1].join(_POLL)
-                look()
-        except Stopped:
-            pass
+            if error is None:
+                self._wait_for_room(0)
         finally:
-            self._stop.set()
-            pool.shutdown(cancel_futures=True)
-            for thread in filter(threading.Thread.is_alive, threads):
-                thread.join()
-            if processes is not None:
-                processes.close()
-            self._writer.abort()
-            idle()
-        if not self._errors.empty():
-            raise self._errors.get()
+            self._stopped.set()
+            for threads in (self._reader, self._packers, self._writer):
+                threads.shutdown(cancel_futures=True)
 
-    def _thread(self, name: str, work: Callable[[], None]) -> threading.Thread:
-        def body() -> None:
-            try:
-                work()
-            except Stopped:
-                pass
-            except BaseException as error:
-                self._errors.put(error)
-                self._stop.set()
+    def check_running(self) -> None:
+        """For a reader that waits for something: raise PipelineStopped once nobody wants it any more."""
+        if self._stopped.is_set():
+            raise PipelineStopped
 
-        return threading.Thread(target=body, name=f"dimvida-{name}")
+    def read_ahead(self, items: Iterator[T]) -> Iterator[T]:
+        """The same items, of which the next ones are taken in the reader thread meanwhile."""
 
-    def _read(self, processes: ReadingProcesses | None, order: Iterator[Piece], incoming: Channel) -> None:
-        read: Iterable[tuple[Piece, GivenBatch]]
-        if processes is None:
-            read = ((piece, self._reader.read(piece.rows)) for piece in order)
-        else:
-            read = processes.read(order, self._go_on)
-        for batch in self._timed("read", read_batches(self._reader.plan, read)):
-            incoming.put(batch)
-        incoming.put(None)
+        def take() -> T | None:
+            self.check_running()
+            with self._times.host("read"):
+                return next(items, None)
 
-    def _complete(
-        self,
-        incoming: Channel,
-        outgoing: Channel,
-        pool: ThreadPoolExecutor,
-        on_read: Callable[[ReadBatch], object],
-        idle: Callable[[], object],
-    ) -> None:
-        while (batch := incoming.get(idle)) is not None:
-            on_read(batch)
-            self._inspect(batch.given)
-            rows = len(batch.given.rows)
-            with interruption.let_in():
-                completed = self._completer.complete(batch.given) if rows else Completed(batch.given.views)
-            starts = range(0, rows, PACK)
-            with _room_for_threads():
-                jobs = [pool.submit(self._pack, batch, completed, slice(start, start + PACK)) for start in starts]
-            outgoing.put(PackedBatch(batch, jobs))
-            idle()
-        outgoing.put(None)
-
-    def _go_on(self) -> None:
-        if self._stop.is_set():
-            raise Stopped
-
-    def _pack(self, batch: ReadBatch, completed: Completed, rows: slice) -> list[Sample]:
-        views = completed.wait()
-        with self._times.host("pack"):
-            return self._packer.pack(batch.given, views, rows)
-
-    def _write(self, outgoing: Channel) -> None:
-        while (batch := outgoing.get()) is not None:
-            for job in batch.samples:
-                samples = job.result()
-                with self._times.host("write"):
-                    self._writer.add(batch.read, samples)
-            with self._times.host("write"):
-                self._writer.end(batch.read)
-
-    def _timed(self, stage: str, items: Iterable[T]) -> Iterator[T]:
-        iterator = iter(items)
-        while True:
-            with self._times.host(stage):
-                item = next(iterator, None)
-            if item is None:
-                return
+        reading = deque(_submit(self._reader, take) for _ in range(AHEAD))
+        while (item := self._result(reading.popleft())) is not None:
+            reading.append(_submit(self._reader, take))
             yield item
 
+    def pack(self, work: Callable[..., T], *arguments: Any) -> Future[T]:
+        """Do some work in the pool."""
+        return _submit(self._packers, work, *arguments)
 
-def _start(threads: list[threading.Thread]) -> None:
-    with _room_for_threads():
-        for thread in threads:
-            thread.start()
+    def write(self, work: Callable[..., object], *arguments: Any) -> None:
+        """Do some work in the writer thread after what it was given before; wait if that is too much."""
+        self._writing.append(_submit(self._writer, self._write, work, *arguments))
+        self._wait_for_room(AHEAD)
+
+    def _write(self, work: Callable[..., T], *arguments: Any) -> T:
+        if self._unwritten:
+            raise PipelineStopped
+        try:
+            return work(*arguments)
+        except BaseException:
+            self._unwritten = True
+            raise
+
+    def _result(self, job: Future[T]) -> T:
+        while not job.done():
+            wait([job], _POLL)
+            self._look()
+        self._look()
+        return job.result()
+
+    def _wait_for_room(self, most: int) -> None:
+        while len(self._writing) > most:
+            wait([self._writing[0]], _POLL)
+            self._look()
+
+    def _look(self) -> None:
+        """What the calling thread does from time to time: look at signals, and at what is written or failed to be."""
+        interruption.check()
+        self._idle()
+        while self._writing and self._writing[0].done():
+            self._written(self._writing.popleft().result())
 
 
-@contextmanager
-def _room_for_threads() -> Iterator[None]:
+def _submit(threads: ThreadPoolExecutor, work: Callable[..., T], *arguments: Any) -> Future[T]:
     try:
-        yield
+        return threads.submit(work, *arguments)
     except RuntimeError as error:  # "can't start new thread"
         raise DimvidaError(f"{error}; the system's limit of threads is reached (ulimit -u)") from error
+
+
+class StageTimes:
+    """Seconds that each stage was at work. Stages overlap, so together they may exceed the time on the wall.
+
+    On CUDA, ``encode``, ``sample`` and ``decode`` are times on the device, added up when asked for.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._seconds = dict.fromkeys(STAGES, 0.0)
+        self._device = device
+        self._events: list[tuple[str, torch.cuda.Event, torch.cuda.Event]] = []
+        self._lock = threading.Lock()
+
+    @contextmanager
+    def host(self, stage: str) -> Iterator[None]:
+        """Time what this thread does."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.add(stage, time.perf_counter() - start)
+
+    @contextmanager
+    def device(self, stage: str) -> Iterator[None]:
+        """Time what is queued on the device's current stream."""
+        if self._device.type != "cuda":
+            with self.host(stage):
+                yield
+            return
+        # Which stream must be said: without, it is one of the current device, which may be another.
+        stream = torch.cuda.current_stream(self._device)
+        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        start.record(stream)
+        yield
+        end.record(stream)
+        self._events.append((stage, start, end))
+
+    def add(self, stage: str, seconds: float) -> None:
+        """Count seconds to a stage; from any thread."""
+        with self._lock:
+            self._seconds[stage] += seconds
+
+    def totals(self) -> dict[str, float]:
+        """Seconds of every stage so far."""
+        for stage, start, end in self._events:
+            end.synchronize()
+            self.add(stage, start.elapsed_time(end) / 1e3)
+        self._events.clear()
+        return dict(self._seconds)

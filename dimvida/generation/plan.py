@@ -1,13 +1,14 @@
 """What a run generates: which objects, from which known views, which targets, how many draws of each.
 
-A plan is fixed before anything is read, so that a run can be cut into batches, stopped and continued.
+A plan is fixed before anything is read, and cut into shards whatever the number of processes and their devices, so that
+a run can be divided, stopped and continued.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +16,12 @@ from dimvida.data.opening import open_source
 from dimvida.data.sample import locate
 from dimvida.data.source import MultiViewSource, ObjectRecord
 from dimvida.errors import InputError
+
+SHARD_ROWS = 1024
+"""Rows of a shard, about, unless something else is asked for."""
+
+MOST_SHARDS = 1_000_000
+"""Shards of an output: all of them are listed, and looked at again and again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +102,55 @@ class GenerationPlan:
         for task in self.tasks:
             digest.update(json.dumps([task.record.id, task.known, task.targets]).encode())
         return digest.hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """Consecutive rows of a plan that are finished, checked and repeated together.
+
+    Attributes:
+        number: Its place among the shards.
+        start, stop: Its rows of the plan.
+    """
+
+    number: int
+    start: int
+    stop: int
+
+    @property
+    def stem(self) -> str:
+        """Name of its files without suffix."""
+        return stem_of(self.number)
+
+    def batches(self, size: int) -> Iterator[range]:
+        """Its rows, ``size`` at a time. No batch reaches over the end of a shard."""
+        for start in range(self.start, self.stop, size):
+            yield range(start, min(start + size, self.stop))
+
+
+def cut_shards(rows: int, size: int) -> tuple[Shard, ...]:
+    """Shards of ``size`` rows each; the last may have fewer.
+
+    Raises:
+        InputError: There would be more than ``MOST_SHARDS``.
+    """
+    starts = range(0, rows, size)
+    if rows > MOST_SHARDS * size:
+        raise InputError(
+            f"--shard-size {size}: {rows:,} rows, the draws of all objects, would be {-(-rows // size):,} shards, more "
+            f"than {MOST_SHARDS:,}; give a larger --shard-size, or generate in parts"
+        )
+    return tuple(Shard(number, start, min(start + size, rows)) for number, start in enumerate(starts))
+
+
+def default_shard_size(batch: int) -> int:
+    """``SHARD_ROWS`` or somewhat more, so that whole batches fill a shard."""
+    return -(-SHARD_ROWS // batch) * batch
+
+
+def stem_of(number: int) -> str:
+    """``shard-000012``."""
+    return f"shard-{number:06d}"
 
 
 def open_input(

@@ -1,22 +1,28 @@
-"""Reads the known views of a batch of rows, with what the output says about each file."""
+"""Reads the known views of a plan's rows, a batch at a time, with what the output says about each file."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+import itertools
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from dimvida.data.batch import load_batch
 from dimvida.data.images import with_channels
 from dimvida.data.source import MultiViewSource, ViewImage
 from dimvida.errors import UnreadableImage
-from dimvida.generation.plan import GenerationPlan, Row, Task
+from dimvida.generation.plan import GenerationPlan, Row, Shard, Task
+
+CHUNK = 64
+"""Rows that are read at once: worth sending between processes, and little to hold."""
 
 
 @dataclass(frozen=True, slots=True)
-class Skipped:
+class SkippedFile:
     """A file that could not be read; the object it belongs to is left out.
 
     Attributes:
@@ -31,7 +37,7 @@ class Skipped:
 
 
 @dataclass(frozen=True, slots=True)
-class GivenBatch:
+class ReadBatch:
     """The known views of those rows whose files could all be read.
 
     Attributes:
@@ -40,54 +46,111 @@ class GivenBatch:
         known: bool [B, V].
         hashes: For each row, view -> SHA-256 of the stored file.
         skipped: The files that could not be read.
-        notes: How images were converted: text -> files.
+        notes: What is unusual about images, as how they were converted: text -> files.
     """
 
     rows: tuple[Row, ...]
     views: Tensor
     known: Tensor
     hashes: tuple[dict[str, str], ...]
-    skipped: tuple[Skipped, ...]
+    skipped: tuple[SkippedFile, ...]
     notes: dict[str, list[str]]
 
 
-def read_given(
-    plan: GenerationPlan, rows: Sequence[Row], image_size: int, *, channels: int = 3, strict: bool = False
-) -> GivenBatch:
-    """Read what the rows are generated from.
+class RowReader:
+    """Reads rows of a plan; goes to other processes as it is.
 
-    An object with an unreadable known view is left out altogether: from fewer views than asked for, its
-    pictures would be of another quality than the rest. Files are reported with the row of draw 0, once.
-
-    Raises:
-        InputError: An image has another size than ``image_size`` and ``strict`` is set.
+    Args:
+        plan: What is completed.
+        image_size: Edge in pixels.
+        channels: 3 for RGB, 1 for gray.
+        strict: Refuse images of another size instead of resizing them.
     """
-    tasks = list({row.task.index: row.task for row in rows}.values())
-    source = KnownViews(plan.source, tasks, channels)
-    batch, _, _ = load_batch(
-        source,
-        range(len(tasks)),
-        image_size=image_size,
-        channels=channels,
-        view_names=plan.view_names,
-        strict=strict,
-    )
-    broken = {index for index, _ in source.failures}
-    places = {task.index: place for place, task in enumerate(tasks)}
-    readable = tuple(row for row in rows if row.task.index not in broken)
-    chosen = [places[row.task.index] for row in readable]
-    reported = {row.task.index: row.task for row in rows if row.draw == 0}
-    return GivenBatch(
-        rows=readable,
-        views=batch.images[chosen],
-        known=batch.known[chosen],
-        hashes=tuple({view: source.hashes[row.task.index, view] for view in row.task.known} for row in readable),
-        skipped=tuple(
-            Skipped(file_within(plan.source, index, view), reason, reported[index].record.id)
-            for (index, view), reason in source.failures.items()
-            if index in reported
-        ),
-        notes=_notes(plan.source, source, image_size, set(reported) - broken),
+
+    def __init__(self, plan: GenerationPlan, image_size: int, channels: int = 3, strict: bool = False) -> None:
+        self.plan, self._image_size, self._channels, self._strict = plan, image_size, channels, strict
+
+    def read(self, places: range) -> ReadBatch:
+        """Read what some rows of the plan are generated from.
+
+        An object with an unreadable known view is left out altogether: from fewer views than asked for, its
+        pictures would be of another quality than the rest. Files are reported with the row of draw 0, once.
+
+        Raises:
+            InputError: An image has another size, and ``strict`` is set.
+        """
+        rows, inputs = [self.plan.row(place) for place in places], self.plan.source
+        tasks = list({row.task.index: row.task for row in rows}.values())
+        source = KnownViews(inputs, tasks, self._channels)
+        batch, _, _ = load_batch(
+            source,
+            range(len(tasks)),
+            image_size=self._image_size,
+            channels=self._channels,
+            view_names=self.plan.view_names,
+            strict=self._strict,
+        )
+        broken = {index for index, _ in source.failures}
+        order = {task.index: place for place, task in enumerate(tasks)}
+        readable = tuple(row for row in rows if row.task.index not in broken)
+        chosen = [order[row.task.index] for row in readable]
+        reported = {row.task.index: row.task for row in rows if row.draw == 0}
+        return ReadBatch(
+            rows=readable,
+            views=batch.images[chosen],
+            known=batch.known[chosen],
+            hashes=tuple({view: source.hashes[row.task.index, view] for view in row.task.known} for row in readable),
+            skipped=tuple(
+                SkippedFile(file_within(inputs, index, view), reason, reported[index].record.id)
+                for (index, view), reason in source.failures.items()
+                if index in reported
+            ),
+            notes=_notes(inputs, source, self._image_size, set(reported) - broken),
+        )
+
+
+def read_batches(
+    shards: Iterable[Shard], size: int, read: Callable[[Iterator[range]], Iterable[ReadBatch]]
+) -> Iterator[tuple[Shard, range, ReadBatch]]:
+    """Read shards in batches of ``size`` rows.
+
+    Args:
+        shards: What to read; asked for as far ahead as ``read`` asks for rows.
+        size: Rows of a batch.
+        read: Reads one chunk of rows after another.
+
+    Yields:
+        A shard, the rows of the plan in one of its batches, and what of them could be read.
+    """
+    begun: deque[tuple[Shard, range]] = deque()
+
+    def chunks() -> Iterator[range]:
+        for shard in shards:
+            for rows in shard.batches(size):
+                begun.append((shard, rows))
+                yield from (rows[start : start + CHUNK] for start in range(0, len(rows), CHUNK))
+
+    parts = iter(read(chunks()))
+    for first in parts:
+        shard, rows = begun.popleft()
+        rest = itertools.islice(parts, (len(rows) - 1) // CHUNK)
+        yield shard, rows, _joined([first, *rest])
+
+
+def _joined(parts: list[ReadBatch]) -> ReadBatch:
+    if len(parts) == 1:
+        return parts[0]
+    notes: dict[str, list[str]] = {}
+    for part in parts:
+        for text, files in part.notes.items():
+            notes.setdefault(text, []).extend(files)
+    return ReadBatch(
+        rows=tuple(row for part in parts for row in part.rows),
+        views=torch.cat([part.views for part in parts]),
+        known=torch.cat([part.known for part in parts]),
+        hashes=tuple(hashes for part in parts for hashes in part.hashes),
+        skipped=tuple(file for part in parts for file in part.skipped),
+        notes=notes,
     )
 
 

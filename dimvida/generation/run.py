@@ -1,35 +1,41 @@
-"""One run: a plan, a model, settings and the folder that the result goes to."""
+"""One run of mass generation: a plan, a model, settings and the folder that the result goes to."""
 
 from __future__ import annotations
 
 import itertools
-import queue
 import time
 from collections.abc import Callable, Iterator
-from functools import cached_property, partial
+from concurrent.futures import Future
+from contextlib import contextmanager
+from dataclasses import asdict
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
+
+from torch import Tensor
 
 from dimvida import interruption
 from dimvida.data.sample import require_apart
 from dimvida.errors import DimvidaError
 from dimvida.generation.complete import Completer
-from dimvida.generation.familiarity import InputCheck
-from dimvida.generation.inputs import recheck_inputs
-from dimvida.generation.jobs import Job, alone
-from dimvida.generation.loading import ChunkReader, ReadBatch, pieces
-from dimvida.generation.lock import FileLock
+from dimvida.generation.familiarity import FamiliarityCheck
+from dimvida.generation.formats.base import Sample
+from dimvida.generation.jobs import Job, ShardClaims, alone
 from dimvida.generation.names import FileNames
-from dimvida.generation.output import OutputFolder, naming, stored_configuration
+from dimvida.generation.output import OutputFolder, stored_configuration
 from dimvida.generation.pack import Packer
-from dimvida.generation.pipeline import Pipeline
-from dimvida.generation.plan import GenerationPlan
-from dimvida.generation.report import GenerationReport
+from dimvida.generation.pipeline import Pipeline, StageTimes
+from dimvida.generation.plan import GenerationPlan, Shard, cut_shards
+from dimvida.generation.read import CHUNK, ReadBatch, RowReader, read_batches
 from dimvida.generation.settings import GenerationSettings, run_configuration
-from dimvida.generation.shards import Shard, cut_shards
-from dimvida.generation.times import StageTimes
-from dimvida.generation.write import WriterStage
+from dimvida.generation.stats import GenerationReport, fail_empty
+from dimvida.generation.verify import recheck_files, recheck_inputs
+from dimvida.generation.workers import ReadingProcesses
+from dimvida.generation.write import OutputWriter
 from dimvida.sampling.multiview import MultiViewModel
+
+PACKED_ROWS = 32
+"""Rows that a thread of the pool packs at once."""
 
 _POLL = 0.2  # seconds between looks at shards that others work on
 
@@ -40,12 +46,17 @@ class Generation:
     Args:
         model: What completes the views.
         plan: What is completed.
-        settings: How.
+        settings: What the model is asked for, and the form of the output.
         folder: Output folder.
         strict: Refuse input images of another size instead of resizing them.
         overwrite: See ``OutputFolder``.
         workers: Reading processes; 0 reads in a thread.
         job: Who else works on it; by default nobody.
+
+    Attributes:
+        damaged: Once entered, what is wrong with what was finished before, one line each.
+        stopping: Set from anywhere, it lets ``run`` finish the shards that it has in hand, and then fail.
+        times: Seconds that each stage of ``run`` was at work.
 
     Raises:
         InputError: Two objects of the plan share a file name, or the folder is not usable.
@@ -66,16 +77,16 @@ class Generation:
         self.model, self.plan, self.settings, self.job = model, plan, settings, job or alone()
         require_apart(Path(plan.source.path), Path(folder))
         self.names = FileNames(plan, settings.format)
-        self.times = StageTimes(model.device)
         self.shards = cut_shards(len(plan), settings.shard_size)
         configuration = run_configuration(model, plan, settings)
         self.output = OutputFolder(folder, configuration, self.shards, overwrite=overwrite)
+        self.reader = RowReader(plan, model.image_size, model.channels, strict)
+        self.packer = Packer(plan, settings, self.names, model.checkpoint_hash)
+        self.times = StageTimes(model.device)
         self.damaged: list[str] = []
         self.stopping = False
-        self.reader = ChunkReader(plan, model.image_size, strict, model.channels)
         self._workers = workers
-        self._claims: dict[int, FileLock] = {}
-        self._mine: set[int] = set()
+        self._claims = ShardClaims(self.output, self.job)
 
     def __enter__(self) -> Generation:
         """Lock the folder, and read again what says that it is finished; ``damaged`` has what is wrong with it.
@@ -89,8 +100,8 @@ class Generation:
             if self.job.rank or not self.job.steals:
                 self._open()
             for shard in self.job.own(self.shards):
-                self.damaged += self.output.recheck(shard)
-                self.damaged += recheck_inputs(self.output, self.plan, shard, self.reader)
+                self.damaged += recheck_files(self.output, shard)
+                self.damaged += recheck_inputs(self.output, shard, self.reader)
             self.job.wait_for_all()
         except BaseException:
             with interruption.held():
@@ -109,12 +120,12 @@ class Generation:
     @property
     def pending(self) -> list[Shard]:
         """Shards that are not finished, by whomever."""
-        return [shard for shard in self.shards if not self._is_done(shard)]
+        return [shard for shard in self.shards if not self.output.has(shard)]
 
     @property
     def views_done(self) -> int:
         """How many of the plan's views need not be generated again."""
-        return self.plan.views - sum(self._views(shard) for shard in self.pending)
+        return self.plan.views - self._views_in(self.pending)
 
     def run(
         self,
@@ -138,49 +149,87 @@ class Generation:
             InputError: The input cannot be used at all, or the folder cannot be written.
             DimvidaError: Writing fails, or ``stopping`` was set and work is left.
         """
-        events: queue.SimpleQueue[Callable[[], object]] = queue.SimpleQueue()
-        others = self._others()
+        completer = Completer(self.model, self.settings, on_note, self.times.device)
+        others = self._views_in(self._claims.done_by_others())
 
-        def deliver() -> None:
+        def look_at_others() -> None:
             nonlocal others
-            while not events.empty():
-                events.get()()
-            if self.job.count > 1 and (now := self._others()) > others:
+            if self.job.count > 1 and (now := self._views_in(self._claims.done_by_others())) > others:
                 progress(now - others)
                 others = now
 
-        def report_skips(batch: ReadBatch) -> None:
-            for skipped in batch.given.skipped:
-                on_skip(skipped.file, skipped.reason)
-
-        pipeline = self._pipeline(
-            on_batch=lambda views: events.put(partial(progress, views)),
-            on_note=lambda text: events.put(partial(on_note, text)),
-        )
         with interruption.held():  # or a claim might be neither worked on nor given back
             try:
-                self._work(pipeline, report_skips, deliver)
+                while self._claims.left():
+                    claimed = self._claims.take(lambda: self.stopping)
+                    first = next(claimed, None)
+                    if first is not None:
+                        shards = itertools.chain([first], claimed)
+                        self._generate(shards, completer, progress, on_skip, look_at_others)
+                    elif self.stopping:
+                        raise DimvidaError(f"{self.output.folder}: stopped by a signal; the same command continues")
+                    else:  # what is left others work on
+                        look_at_others()
+                        self.output.check_there()
+                        with interruption.let_in():
+                            time.sleep(_POLL)
             finally:
-                for claim in self._claims.values():
-                    claim.release()
-                self._claims.clear()
+                self._claims.give_back_all()
         return None if self.pending else self.output.finish()
 
-    def _work(self, pipeline: Pipeline, on_read: Callable[[ReadBatch], object], idle: Callable[[], object]) -> None:
-        """Generate what nobody else works on, until nothing is left."""
-        order = self.job.order(self.shards)
-        while not all(map(self._is_done, order)):
-            claimed = self._claim(order)
-            first = next(claimed, None)
-            if self.stopping and first is None:
-                raise DimvidaError(f"{self.output.folder}: stopped by a signal; the same command continues")
-            if first is None:
-                idle()
-                self.output.check_there()
-                with interruption.let_in():
-                    time.sleep(_POLL)
-            else:
-                pipeline.run(itertools.chain([first], claimed), on_read, idle)
+    def _generate(
+        self,
+        shards: Iterator[Shard],
+        completer: Completer,
+        progress: Callable[[int], object],
+        on_skip: Callable[[str, str], object],
+        idle: Callable[[], object],
+    ) -> None:
+        """Take shards through all stages to their end. However it is left, no thread and no process stays behind."""
+        note_unfamiliar = FamiliarityCheck(self.model, self.plan)
+        shape = (self.model.image_size, self.model.image_size, self.model.channels)
+        writer = OutputWriter(self.output, shape, self.packer.suffix, self.times, self._finished)
+        try:
+            with self._readers() as read, Pipeline(self.times, progress, idle) as pipeline:
+                batches = read_batches(shards, self.settings.batch, lambda chunks: read(chunks, pipeline.check_running))
+                for shard, rows, batch in pipeline.read_ahead(batches):
+                    for skipped in batch.skipped:
+                        on_skip(skipped.file, skipped.reason)
+                    note_unfamiliar(batch)
+                    samples = []
+                    if batch.rows:
+                        with interruption.let_in():
+                            completed = completer.complete(batch)
+                        for start in range(0, len(batch.rows), PACKED_ROWS):
+                            part = slice(start, start + PACKED_ROWS)
+                            samples.append(pipeline.pack(self._pack, batch, completed, part))
+                    pipeline.write(self._write, writer, shard, rows, batch, samples)
+        finally:
+            writer.abort()
+
+    @contextmanager
+    def _readers(self) -> Iterator[Callable[[Iterator[range], Callable[[], object]], Iterator[ReadBatch]]]:
+        """What reads chunks of rows: processes, started before any thread, as a fork takes along none; or this one."""
+        if not self._workers:
+            yield lambda chunks, goes_on: map(self.reader.read, chunks)
+            return
+        processes = ReadingProcesses(self.reader, self._workers)
+        try:
+            yield processes.read
+        finally:
+            processes.close()
+
+    def _pack(self, batch: ReadBatch, completed: Callable[[], Tensor], rows: slice) -> list[Sample]:
+        views = completed()
+        with self.times.host("pack"):
+            return self.packer.pack(batch, views, rows)
+
+    def _write(
+        self, writer: OutputWriter, shard: Shard, rows: range, batch: ReadBatch, samples: list[Future[list[Sample]]]
+    ) -> int:
+        """Write a batch; returns how many views it was to have, also those that could not be made."""
+        writer.write(shard, rows, batch, (part.result() for part in samples))
+        return self.plan.views_of(rows)
 
     def _prepare(self) -> None:
         if self.output.overwrite or stored_configuration(self.output.folder) is None:
@@ -194,68 +243,18 @@ class Generation:
 
     def _require_readable(self) -> None:
         """Raise InputError unless some input can be read, before anything is made or removed."""
-        report = GenerationReport()
-        for piece in pieces(self.shards, self.settings.batch):
-            given = self.reader.read(piece.rows)
-            if given.rows:
+        skipped = []
+        for _, _, batch in read_batches(self.shards, CHUNK, lambda chunks: map(self.reader.read, chunks)):
+            if batch.rows:
                 return
-            report.skipped += [{"file": file.file, "reason": file.reason} for file in given.skipped]
-        report.fail_empty()
-
-    def make_packer(self) -> Packer:
-        """What turns completed views of this run into samples."""
-        return Packer(self.plan, self.settings, self.names, self.model.checkpoint_hash)
-
-    def make_completer(self, times: StageTimes, on_note: Callable[[str], object] = lambda text: None) -> Completer:
-        """What completes batches of this run."""
-        return Completer(self.model, self.settings, times, on_note)
-
-    def _pipeline(self, on_batch: Callable[[int], object], on_note: Callable[[str], object]) -> Pipeline:
-        settings, size = self.settings, self.model.image_size
-        shape = (size, size, self.model.channels)
-        packer = self.make_packer()
-        writer = WriterStage(
-            self.output, settings.format, shape, packer.suffix, on_batch=on_batch, on_shard=self._finished
-        )
-        completer = self.make_completer(self.times, on_note)
-        return Pipeline(
-            self.reader, completer, packer, writer, self.times,
-            batch=settings.batch, workers=self._workers, inspect=InputCheck(self.model, self.plan),
-        )  # fmt: skip
-
-    def _claim(self, order: list[Shard]) -> Iterator[Shard]:
-        """Shards that nobody has finished or works on; from here on this process does."""
-        for shard in order:
-            if self.stopping:
-                return
-            if self._is_done(shard):
-                continue
-            claim = self.output.claim(shard)
-            with naming(self.output.folder):
-                if not claim.acquire():
-                    continue
-            if self._is_done(shard):
-                claim.release()
-                continue
-            self._claims[shard.number] = claim
-            self._mine.add(shard.number)
-            yield shard
+            skipped += [asdict(file) for file in batch.skipped]
+        fail_empty(skipped)
 
     def _finished(self, number: int) -> None:
-        self._claims.pop(number).release()
+        self._claims.give_back(number)
 
-    def _is_done(self, shard: Shard) -> bool:
-        # What was finished earlier was read again at the start, so here it is enough that the stats are there.
-        return (self.output.folder / f"{shard.stem}.json").exists()
-
-    def _others(self) -> int:
-        """Views in shards that are finished and not by this run of this process."""
-        return sum(
-            self._views(shard) for shard in self.shards if shard.number not in self._mine and self._is_done(shard)
-        )
-
-    def _views(self, shard: Shard) -> int:
-        return self._shard_views[shard.number]
+    def _views_in(self, shards: list[Shard]) -> int:
+        return sum(self._shard_views[shard.number] for shard in shards)
 
     @cached_property
     def _shard_views(self) -> list[int]:

@@ -15,8 +15,7 @@ from dimvida.diffusion.solvers import step_table
 from dimvida.errors import InputError
 from dimvida.generation.encoding import QUALITY, check_image_options
 from dimvida.generation.formats import FORMATS
-from dimvida.generation.plan import GenerationPlan
-from dimvida.generation.shards import default_shard_size
+from dimvida.generation.plan import GenerationPlan, default_shard_size
 from dimvida.sampling.backends import DTYPES, resolve_backend, resolve_dtype
 from dimvida.sampling.loop import SEED_LIMIT
 from dimvida.sampling.multiview import MultiViewModel

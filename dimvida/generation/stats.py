@@ -1,6 +1,7 @@
-"""The stats file of a finished shard: written last, so where it is, everything it names was on disk.
+"""What came of each shard, and of the whole output.
 
-It carries the size and SHA-256 of every file of the shard, and a SHA-256 of itself.
+The stats file of a finished shard is written last, so where it is, everything it names was on disk. It carries the size
+and SHA-256 of every file of the shard, and a SHA-256 of itself. The report is the sum of all stats.
 """
 
 from __future__ import annotations
@@ -9,11 +10,12 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
-from dimvida.data.names import unsafe_name
+from dimvida.data.names import counted, unsafe_name
 from dimvida.errors import InputError
 from dimvida.files import atomic_write, sha256_file
+from dimvida.generation.read import ReadBatch
 
 SCHEMA = 1
 
@@ -50,7 +52,7 @@ class StoredFile:
             return f"cannot be read ({error.strerror})"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class ShardStats:
     """What came of one shard.
 
@@ -68,11 +70,20 @@ class ShardStats:
     shard: int
     configuration: str
     rows: int
-    objects: int
-    views: int
-    files: list[StoredFile]
+    objects: int = 0
+    views: int = 0
+    files: list[StoredFile] = field(default_factory=list)
     skipped: list[dict[str, str]] = field(default_factory=list)
     notes: dict[str, tuple[int, str]] = field(default_factory=dict)
+
+    def count(self, batch: ReadBatch) -> None:
+        """Count a batch in."""
+        self.objects += sum(row.draw == 0 for row in batch.rows)
+        self.views += sum(len(row.task.targets) for row in batch.rows)
+        self.skipped += [asdict(file) for file in batch.skipped]
+        for text, files in batch.notes.items():
+            count, first = self.notes.get(text, (0, files[0]))
+            self.notes[text] = count + len(files), first
 
     def write(self, path: Path) -> None:
         """Write the stats file, durably."""
@@ -116,6 +127,72 @@ class ShardStats:
         fields = asdict(self) | {"files": [[file.name, file.size, file.sha256] for file in self.files]}
         content = {"schema": SCHEMA, "sha256": _digest(fields), **fields}
         return json.dumps(content, ensure_ascii=False).encode() + b"\n"
+
+
+@dataclass(slots=True)
+class GenerationReport:
+    """Counts of a finished run.
+
+    Attributes:
+        objects: Objects that views were generated for.
+        views: Views generated, over all draws.
+        skipped: Files that could not be read: ``file``, ``reason`` and the ``source`` that was left out.
+        notes: How input images were converted: text -> (how many images, the first one's file).
+        left_out: Objects that nothing was to be generated for: reason -> how many.
+        files_left_out: Files of the input that may be images and belong to no object: name -> reason.
+    """
+
+    objects: int = 0
+    views: int = 0
+    skipped: list[dict[str, str]] = field(default_factory=list)
+    notes: dict[str, tuple[int, str]] = field(default_factory=dict)
+    left_out: dict[str, int] = field(default_factory=dict)
+    files_left_out: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def not_read(self) -> int:
+        """Files that nothing was made of."""
+        return len(self.skipped) + len(self.files_left_out)
+
+    def add(self, result: ShardStats) -> None:
+        """Count a shard in."""
+        self.objects += result.objects
+        self.views += result.views
+        self.skipped += result.skipped
+        for text, (count, first) in result.notes.items():
+            before = self.notes.get(text, (0, first))
+            self.notes[text] = before[0] + count, before[1]
+
+    def summary(self) -> str:
+        """One line."""
+        text = f"{counted(self.views, 'view')} of {counted(self.objects, 'object')}"
+        return f"{text}, {counted(self.not_read, 'file')} skipped" if self.not_read else text
+
+    def note_lines(self) -> list[str]:
+        """One line for each kind of conversion, and for each reason to leave objects out."""
+        lines = [f"{text}: {counted(count, 'image')} (first: {first})" for text, (count, first) in self.notes.items()]
+        return lines + [f"{counted(count, 'object')} left out: {reason}" for reason, count in self.left_out.items()]
+
+    def to_json(self, configuration: str) -> str:
+        """The content of ``report.json``; ``configuration`` is the hash of the run's."""
+        content = {
+            "configuration": configuration,
+            "objects": self.objects,
+            "views_generated": self.views,
+            "objects_left_out": self.left_out,
+            "files_left_out": [{"file": name, "reason": reason} for name, reason in self.files_left_out.items()],
+            "skipped_files": len(self.skipped),
+            "skipped": self.skipped,
+            "notes": [{"note": text, "images": count, "first": first} for text, (count, first) in self.notes.items()],
+        }
+        return json.dumps(content, indent=1, ensure_ascii=False) + "\n"
+
+
+def fail_empty(skipped: list[dict[str, str]]) -> NoReturn:
+    """Raise InputError: of all input files, which were ``skipped``, nothing could be read."""
+    raise InputError(
+        f"none of the {len(skipped)} input files can be read; the first: {skipped[0]['file']}: {skipped[0]['reason']}"
+    )
 
 
 def _digest(fields: dict[str, Any]) -> str:

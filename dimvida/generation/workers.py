@@ -24,8 +24,7 @@ import torch
 
 from dimvida import interruption
 from dimvida.errors import DimvidaError, InputError
-from dimvida.generation.loading import ChunkReader, Piece
-from dimvida.generation.read import GivenBatch
+from dimvida.generation.read import ReadBatch, RowReader
 
 PREFETCH = 2
 """Chunks that each process reads ahead."""
@@ -35,7 +34,7 @@ _PR_SET_PDEATHSIG = 1
 
 
 class ReadingProcesses:
-    """Processes that read pieces ahead; started at once, ended by ``close``.
+    """Processes that read chunks of rows ahead; started at once, ended by ``close``.
 
     They are forked where Python forks by default (``multiprocessing.set_start_method``), else spawned: those of a fork
     server are not this process's own, and one that is stuck would outlive it.
@@ -48,7 +47,7 @@ class ReadingProcesses:
         DimvidaError: The system does not allow so many.
     """
 
-    def __init__(self, reader: ChunkReader, count: int) -> None:
+    def __init__(self, reader: RowReader, count: int) -> None:
         self._workers: list[_Worker] = []
         forks = multiprocessing.get_start_method() == "fork"
         context = multiprocessing.get_context("fork" if forks else "spawn")
@@ -64,28 +63,27 @@ class ReadingProcesses:
                 f"--workers {count}: so many processes cannot be started ({error.strerror}); give fewer"
             ) from error
 
-    def read(self, order: Iterable[Piece], goes_on: Callable[[], object]) -> Iterator[tuple[Piece, GivenBatch]]:
-        """Pieces in order.
+    def read(self, chunks: Iterable[range], goes_on: Callable[[], object]) -> Iterator[ReadBatch]:
+        """Read chunks of rows, and give them in order.
 
         Args:
-            order: What to read; asked for somewhat ahead.
+            chunks: What to read; asked for somewhat ahead.
             goes_on: Called while waiting; raises whatever ends that.
 
         Raises:
-            InputError: See ``read_given``.
+            InputError: See ``RowReader.read``.
             DimvidaError: A process failed, or was killed.
         """
-        rest, turns = iter(order), itertools.cycle(self._workers)
-        waiting: deque[tuple[Piece, _Worker]] = deque()
+        rest, turns = iter(chunks), itertools.cycle(self._workers)
+        waiting: deque[_Worker] = deque()
         while True:
-            while len(waiting) < PREFETCH * len(self._workers) and (piece := next(rest, None)) is not None:
+            while len(waiting) < PREFETCH * len(self._workers) and (rows := next(rest, None)) is not None:
                 worker = next(turns)
-                worker.ask(piece)
-                waiting.append((piece, worker))
+                worker.ask(rows)
+                waiting.append(worker)
             if not waiting:
                 return
-            piece, worker = waiting.popleft()
-            yield piece, worker.answer(goes_on)
+            yield waiting.popleft().answer(goes_on)
 
     def close(self) -> None:
         """End all processes."""
@@ -96,7 +94,7 @@ class ReadingProcesses:
 
 
 class _Worker:
-    def __init__(self, context: BaseContext, reader: ChunkReader) -> None:
+    def __init__(self, context: BaseContext, reader: RowReader) -> None:
         self._pipe, its_end = context.Pipe()
         self._process = context.Process(target=_serve, args=(its_end, reader), name="dimvida-reader", daemon=True)
         try:
@@ -107,20 +105,20 @@ class _Worker:
         finally:
             its_end.close()  # so that the pipe ends with the process
 
-    def ask(self, piece: Piece) -> None:
+    def ask(self, rows: range) -> None:
         """Give it something to read. A few wait in the pipe."""
         with self._told():
-            self._pipe.send(piece)
+            self._pipe.send(rows)
 
-    def answer(self, goes_on: Callable[[], object]) -> GivenBatch:
+    def answer(self, goes_on: Callable[[], object]) -> ReadBatch:
         """What it read, in the order of asking."""
         with self._told():
             while not self._pipe.poll(_POLL):
                 goes_on()
-            given = pickle.loads(self._pipe.recv_bytes())
-        if isinstance(given, DimvidaError):
-            raise given
-        return dataclasses.replace(given, views=torch.from_numpy(given.views), known=torch.from_numpy(given.known))
+            batch = pickle.loads(self._pipe.recv_bytes())
+        if isinstance(batch, DimvidaError):
+            raise batch
+        return dataclasses.replace(batch, views=torch.from_numpy(batch.views), known=torch.from_numpy(batch.known))
 
     def kill(self) -> None:
         self._process.kill()
@@ -143,7 +141,7 @@ class _Worker:
             ) from error
 
 
-def _serve(pipe: Connection, reader: ChunkReader) -> None:
+def _serve(pipe: Connection, reader: RowReader) -> None:
     # Signals are blocked from the start: those for the whole group are the first process's matter.
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -156,12 +154,12 @@ def _serve(pipe: Connection, reader: ChunkReader) -> None:
             pipe.send_bytes(pickle.dumps(_read(reader, pipe.recv()), protocol=pickle.HIGHEST_PROTOCOL))
 
 
-def _read(reader: ChunkReader, piece: Piece) -> GivenBatch | DimvidaError:
+def _read(reader: RowReader, rows: range) -> ReadBatch | DimvidaError:
     try:
-        given = reader.read(piece.rows)
+        batch = reader.read(rows)
     except InputError as error:
         return InputError(str(error))  # whatever kind it is, as not all can be sent
     except Exception as error:
         return DimvidaError(f"reading failed in a process: {type(error).__name__}: {error}")
     # As arrays: tensors would go through shared memory.
-    return dataclasses.replace(given, views=given.views.numpy(), known=given.known.numpy())
+    return dataclasses.replace(batch, views=batch.views.numpy(), known=batch.known.numpy())

@@ -1,58 +1,59 @@
-"""The writer's end of the pipeline: samples to shards, and what came of each shard to its stats."""
+"""Samples to shards, and what came of each shard to its stats, which declare it finished."""
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 
 from dimvida.generation.formats import FORMATS, remove_shard
 from dimvida.generation.formats.base import Sample, ShardWriter
-from dimvida.generation.loading import ReadBatch
-from dimvida.generation.output import OutputFolder, naming
+from dimvida.generation.output import OutputFolder, output_errors
+from dimvida.generation.pipeline import StageTimes
+from dimvida.generation.plan import Shard
+from dimvida.generation.read import ReadBatch
 from dimvida.generation.stats import ShardStats
 
 
-class WriterStage:
-    """Writes one shard after another.
+class OutputWriter:
+    """Writes batches to one shard after another.
 
     Args:
-        output: Where.
-        form: Name of the form.
-        shape: [H, W, 3] of every picture.
+        output: The folder that they go to.
+        shape: [H, W, C] of every picture.
         suffix: Of image files, with the dot.
-        on_batch: Called with the number of views that a written batch was to have.
+        times: Where the time of ``write`` is counted.
         on_shard: Called with the number of each shard that is finished.
     """
 
     def __init__(
         self,
         output: OutputFolder,
-        form: str,
         shape: tuple[int, int, int],
         suffix: str,
-        *,
-        on_batch: Callable[[int], object],
+        times: StageTimes,
         on_shard: Callable[[int], object],
     ) -> None:
-        self._output, self._form, self._shape, self._suffix = output, form, shape, suffix
-        self._on_batch, self._on_shard = on_batch, on_shard
+        self._output, self._shape, self._suffix, self._times, self._on_shard = output, shape, suffix, times, on_shard
         self._writer: ShardWriter | None = None
         self._stats: ShardStats | None = None
 
-    def add(self, batch: ReadBatch, samples: list[Sample]) -> None:
-        """Write samples of a batch."""
-        with naming(self._output.folder):
-            if self._writer is None:
-                self._writer = FORMATS[self._form](self._output.folder, batch.shard.stem, self._shape, self._suffix)
-            for sample in samples:
-                self._writer.add(sample)
+    def write(self, shard: Shard, rows: range, batch: ReadBatch, parts: Iterable[Sequence[Sample]]) -> None:
+        """Write a batch; if it is the last one of its shard, that is finished.
 
-    def end(self, batch: ReadBatch) -> None:
-        """All samples of a batch were added; if it ends its shard, that is finished."""
-        self._stats = self._counted(batch)
-        if batch.ends_shard:
-            self._commit(batch)
-        self._on_batch(batch.views)
+        Args:
+            shard: The shard that it belongs to.
+            rows: Its rows of the plan, also those that could not be read.
+            batch: What could be read.
+            parts: Its samples in order, as they become ready.
+        """
+        for samples in parts:
+            with self._times.host("write"):
+                self._add(shard, samples)
+        with self._times.host("write"):
+            if self._stats is None:
+                self._stats = ShardStats(shard.number, self._output.hash, shard.stop - shard.start)
+            self._stats.count(batch)
+            if rows.stop == shard.stop:
+                self._finish(shard, self._stats)
 
     def abort(self) -> None:
         """Leave the shard at hand unfinished."""
@@ -60,30 +61,21 @@ class WriterStage:
             self._writer.abort()
         self._writer = self._stats = None
 
-    def _commit(self, batch: ReadBatch) -> None:
-        assert self._stats is not None
-        self._output.check_there()
-        with naming(self._output.folder):
-            if self._writer is None:  # not a single input could be read
-                remove_shard(self._output.folder, batch.shard.stem)
-                files = []
-            else:
-                files = self._writer.commit()
-        self._output.add(dataclasses.replace(self._stats, files=files))
-        self._writer = self._stats = None
-        self._on_shard(batch.shard.number)
+    def _add(self, shard: Shard, samples: Sequence[Sample]) -> None:
+        folder = self._output.folder
+        with output_errors(folder):
+            if self._writer is None:
+                self._writer = FORMATS[self._output.form](folder, shard.stem, self._shape, self._suffix)
+            for sample in samples:
+                self._writer.add(sample)
 
-    def _counted(self, batch: ReadBatch) -> ShardStats:
-        shard, given = batch.shard, batch.given
-        stats = self._stats or ShardStats(shard.number, self._output.hash, shard.stop - shard.start, 0, 0, [])
-        notes = dict(stats.notes)
-        for text, files in given.notes.items():
-            count, first = notes.get(text, (0, files[0]))
-            notes[text] = count + len(files), first
-        return dataclasses.replace(
-            stats,
-            objects=stats.objects + sum(row.draw == 0 for row in given.rows),
-            views=stats.views + sum(len(row.task.targets) for row in given.rows),
-            skipped=stats.skipped + [dataclasses.asdict(file) for file in given.skipped],
-            notes=notes,
-        )
+    def _finish(self, shard: Shard, stats: ShardStats) -> None:
+        self._output.check_there()
+        with output_errors(self._output.folder):
+            if self._writer is None:  # not a single input could be read
+                remove_shard(self._output.folder, shard.stem)
+            else:
+                stats.files = self._writer.commit()
+        self._output.add(stats)
+        self._writer = self._stats = None
+        self._on_shard(shard.number)

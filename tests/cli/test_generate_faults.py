@@ -213,7 +213,7 @@ def test_a_damaged_file_is_found_and_only_its_shard_made_again(dimvida, command,
         (output / suffix).write_bytes(broken)
         checked = dimvida("generate", "--verify", output)
         assert checked.code == 1
-        assert suffix in checked.out and "1 files are damaged" in checked.errors[0]
+        assert suffix in checked.out and "1 file is damaged" in checked.errors[0]
         times = {path.name: path.stat().st_mtime_ns for path in output.glob("shard-*.json")}
         again = dimvida(*command(output, "--format", form)[3:])
         assert again.code == 0

@@ -1,8 +1,58 @@
+"""A run to start, of a model that can be made to run out of memory."""
+
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+
 import pytest
+import torch
+
+from dimvida.data.opening import open_source
+from dimvida.generation.plan import make_plan
+from dimvida.generation.run import Generation
+from dimvida.generation.settings import resolve_settings
+from dimvida.sampling.multiview import MultiViewModel, load
+
+OBJECTS = 24
 
 
 @pytest.fixture(scope="module", autouse=True)
 def in_one_thread(one_thread: None) -> None:
     """For every test of this folder."""
+
+
+class HungryModel(MultiViewModel):
+    """Runs out of memory, really, with more rows than ``rows``."""
+
+    rows = 1 << 30
+
+    def sample_missing(self, latents: torch.Tensor, known: torch.Tensor, **options) -> torch.Tensor:
+        if len(known) > self.rows:
+            torch.empty(1 << 60, dtype=torch.uint8)
+        return super().sample_missing(latents, known, **options)
+
+
+@pytest.fixture
+def model(tiny_checkpoint: Path) -> MultiViewModel:
+    model = load(tiny_checkpoint)
+    model.__class__ = HungryModel
+    return model
+
+
+@pytest.fixture
+def start(model: MultiViewModel, tmp_path: Path, tiny_image) -> Callable[..., Generation]:
+    """A run over images of which two cannot be read."""
+    folder = tmp_path / "images" / "chair"
+    folder.mkdir(parents=True)
+    for number in range(OBJECTS):
+        tiny_image(number).save(folder / f"{number:02d}__front.png")
+    for number in (3, 4):
+        (folder / f"{number:02d}__front.png").write_bytes(b"no image")
+
+    def start(output: Path, *, batch: int = 2, shard_size: int = 4, workers: int = 0, **options) -> Generation:
+        plan = make_plan(open_source(folder.parent), model.view_names)
+        settings = resolve_settings(model, batch=batch, shard_size=shard_size, **options)
+        return Generation(model, plan, settings, output, workers=workers)
+
+    return start

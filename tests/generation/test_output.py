@@ -15,12 +15,11 @@ from helpers.objects import tree
 
 from dimvida.errors import DimvidaError, InputError
 from dimvida.generation.formats import FORMATS
-from dimvida.generation.formats.base import Picture, Sample
-from dimvida.generation.output import OutputFolder, check_same, naming
-from dimvida.generation.report import GenerationReport
-from dimvida.generation.shards import cut_shards
-from dimvida.generation.stats import ShardStats
-from dimvida.generation.verify import find_damage, open_output
+from dimvida.generation.formats.base import Sample
+from dimvida.generation.output import OutputFolder, check_same, output_errors
+from dimvida.generation.plan import cut_shards
+from dimvida.generation.stats import GenerationReport, ShardStats
+from dimvida.generation.verify import find_damage, open_output, recheck_files
 
 SHAPE = (4, 4, 3)
 EVERY = tuple(FORMATS)
@@ -35,7 +34,7 @@ def samples(number: int) -> list[Sample]:
     for letter in "ab":
         data = f"{number}{letter}".encode() * 24
         line = {"sha256": hashlib.sha256(data).hexdigest(), "view": "left", "label": "chair", "source": letter}
-        found.append(Sample(f"chair/{number}{letter}", 0, [Picture("left", data, line)]))
+        found.append(Sample(f"chair/{number}{letter}", 0, [(data, line)]))
     return found
 
 
@@ -52,10 +51,10 @@ class Writer:
         try:
             for number in numbers:
                 shard = self.output.shards[number]
-                self.output.recheck(shard)
+                recheck_files(self.output, shard)
                 if self.output.stats(shard) is not None:
                     continue
-                with naming(self.output.folder):
+                with output_errors(self.output.folder):
                     writer = FORMATS[self.form](self.output.folder, shard.stem, SHAPE, ".png")
                     for sample in samples(number):
                         writer.add(sample)

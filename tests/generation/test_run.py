@@ -18,9 +18,9 @@ from torchvision.datasets import ImageFolder
 from dimvida.data.opening import open_source
 from dimvida.errors import InputError
 from dimvida.generation.plan import make_plan
-from dimvida.generation.report import GenerationReport
 from dimvida.generation.run import Generation
 from dimvida.generation.settings import resolve_settings
+from dimvida.generation.stats import GenerationReport
 from dimvida.sampling.multiview import MultiViewModel, load
 from dimvida.sampling.trajectory import sample_id
 

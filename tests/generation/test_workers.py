@@ -14,10 +14,9 @@ import pytest
 from dimvida import interruption
 from dimvida.data.opening import open_source
 from dimvida.errors import DimvidaError, InputError
-from dimvida.generation.loading import ChunkReader, pieces
 from dimvida.generation.lock import FileLock
 from dimvida.generation.plan import make_plan
-from dimvida.generation.shards import cut_shards
+from dimvida.generation.read import RowReader
 from dimvida.generation.workers import ReadingProcesses
 
 OBJECTS = 24
@@ -35,8 +34,8 @@ def images(tmp_path: Path, tiny_image) -> Path:
 
 
 @pytest.fixture
-def reader(images: Path) -> ChunkReader:
-    return ChunkReader(make_plan(open_source(images), VIEWS), SIZE, strict=False)
+def reader(images: Path) -> RowReader:
+    return RowReader(make_plan(open_source(images), VIEWS), SIZE, strict=False)
 
 
 def children() -> set[int]:
@@ -48,15 +47,14 @@ def go_on() -> None:
     """Called while an answer is waited for."""
 
 
-def order(batch: int = 1):
-    return pieces(cut_shards(OBJECTS, 4), batch)
+ORDER = [range(place, place + 1) for place in range(OBJECTS)]
 
 
-def test_pieces_come_in_order_with_what_is_read_here(reader):
+def test_chunks_come_in_order_with_what_is_read_here(reader):
     processes = ReadingProcesses(reader, 3)
     try:
-        for piece, given in processes.read(order(), go_on):
-            expected = reader.read(piece.rows)
+        for rows, given in zip(ORDER, processes.read(ORDER, go_on), strict=True):
+            expected = reader.read(rows)
             assert given.rows[0].task.record.id == expected.rows[0].task.record.id
             assert given.views.equal(expected.views) and given.known.equal(expected.known)
             assert given.hashes == expected.hashes
@@ -71,7 +69,7 @@ def test_a_killed_process_is_noticed_and_all_end(reader):
     assert len(mine) == 2
     os.kill(max(mine), signal.SIGKILL)
     with pytest.raises(DimvidaError, match=r"a reading process was killed \(SIGKILL\).*the same command continues"):
-        list(processes.read(order(), go_on))
+        list(processes.read(ORDER, go_on))
     processes.close()
     assert children() == before
 
@@ -88,7 +86,7 @@ def test_a_process_that_is_stuck_is_waited_for_only_as_long_as_wanted(reader):
     (stuck,) = children() - before
     os.kill(stuck, signal.SIGSTOP)
     with pytest.raises(NoMore):
-        list(processes.read(order(), stop))
+        list(processes.read(ORDER, stop))
     processes.close()
     assert children() == before
 
@@ -101,10 +99,10 @@ def test_a_process_that_is_stuck_is_waited_for_only_as_long_as_wanted(reader):
     ],
 )
 def test_what_fails_there_is_told_here(reader, size, kind: type[Exception], text: str):
-    processes = ReadingProcesses(ChunkReader(reader.plan, size, strict=True), 1)
+    processes = ReadingProcesses(RowReader(reader.plan, size, strict=True), 1)
     try:
         with pytest.raises(DimvidaError, match=text) as caught:
-            list(processes.read(order(), go_on))
+            list(processes.read(ORDER, go_on))
         assert type(caught.value) is kind
     finally:
         processes.close()

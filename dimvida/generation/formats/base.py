@@ -11,26 +11,13 @@ import json
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
+from dimvida.files import sha256_file
 from dimvida.generation.stats import StoredFile
-
-
-@dataclass(frozen=True, slots=True)
-class Picture:
-    """One view that is written.
-
-    Attributes:
-        view: Its name.
-        data: The image file, or the pixels in C order for a form of arrays.
-        line: What the metadata say about it; the form adds where it is.
-    """
-
-    view: str
-    data: bytes
-    line: dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,13 +27,14 @@ class Sample:
     Attributes:
         key: ``<class>/<name>``, safe as a relative path, unique in the plan.
         label: The class's place among the input's classes, or None.
-        pictures: In the order of the model's views.
+        pictures: Of each view that is written, in the model's order, the image file, or its pixels in C order for a
+            form of arrays; and what the metadata say about it, to which the form adds where it is.
         unwritten: What the metadata say about the model's other views, where the form has ``every_view``.
     """
 
     key: str
     label: int | None
-    pictures: Sequence[Picture]
+    pictures: Sequence[tuple[bytes, dict[str, Any]]]
     unwritten: Sequence[dict[str, Any]] = ()
 
 
@@ -93,6 +81,42 @@ class ShardWriter(ABC):
     @abstractmethod
     def remove(cls, folder: Path, stem: str) -> None:
         """Remove all files of a shard, finished or not; never another file."""
+
+
+class SingleFileWriter(ShardWriter):
+    """Writes the pictures of a shard into one file; what it is called ends with ``ending``."""
+
+    ending: str
+
+    def __init__(self, folder: Path, stem: str, shape: tuple[int, int, int], suffix: str) -> None:
+        super().__init__(folder, stem, shape, suffix)
+        self._temporary = self._temporary_path(folder, stem)
+        self._temporary.unlink(missing_ok=True)  # of a killed process, or a link
+        self._file: IO[bytes] = open(self._temporary, "xb")  # noqa: SIM115 - until commit or abort
+
+    def store(self) -> StoredFile:
+        """Force the file to disk and give it its name, which is not yet forced there."""
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self._file.close()
+        path = self.folder / f"{self.stem}{self.ending}"
+        stored = StoredFile(path.name, self._temporary.stat().st_size, sha256_file(self._temporary))
+        os.replace(self._temporary, path)
+        return stored
+
+    def abort(self) -> None:
+        with suppress(OSError):  # what is still buffered may not fit on the disk
+            self._file.close()
+        self._temporary.unlink(missing_ok=True)
+
+    @classmethod
+    def remove(cls, folder: Path, stem: str) -> None:
+        for path in (folder / f"{stem}{cls.ending}", cls._temporary_path(folder, stem)):
+            path.unlink(missing_ok=True)
+
+    @classmethod
+    def _temporary_path(cls, folder: Path, stem: str) -> Path:
+        return folder / f".{stem}{cls.ending}.part"
 
 
 def json_line(fields: dict[str, Any]) -> bytes:

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 from dimvida.data.names import unsafe_name
-from dimvida.files import atomic_path
+from dimvida.files import atomic_write
 from dimvida.generation.formats.base import Sample, ShardWriter, json_line, sync_file_system
 from dimvida.generation.stats import StoredFile
 
@@ -31,11 +31,11 @@ class ImageFolderWriter(ShardWriter):
         self._lines: list[bytes] = []
 
     def add(self, sample: Sample) -> None:
-        for picture in sample.pictures:
-            name = f"{sample.key}__{picture.view}{self.suffix}"
-            (self._staging / str(len(self._files))).write_bytes(picture.data)
-            self._files.append(StoredFile(name, len(picture.data), picture.line["sha256"]))
-            self._lines.append(json_line({"file_name": name, **picture.line}))
+        for data, line in sample.pictures:
+            name = f"{sample.key}__{line['view']}{self.suffix}"
+            (self._staging / str(len(self._files))).write_bytes(data)
+            self._files.append(StoredFile(name, len(data), line["sha256"]))
+            self._lines.append(json_line({"file_name": name, **line}))
 
     def commit(self) -> list[StoredFile]:
         sync_file_system(self._staging)
@@ -44,8 +44,7 @@ class ImageFolderWriter(ShardWriter):
             if name not in written:  # an input that could be read then, and cannot now
                 (self.folder / name).unlink(missing_ok=True)
         data = b"".join(self._lines)
-        with atomic_path(_lines(self.folder, self.stem)) as temporary:
-            temporary.write_bytes(data)
+        atomic_write(_lines(self.folder, self.stem), data)
         folders = {PurePosixPath(file.name).parent for file in self._files}
         for folder in folders:
             (self.folder / folder).mkdir(exist_ok=True)

@@ -12,37 +12,30 @@ that are not written are there with an empty file name.
 from __future__ import annotations
 
 import json
-import os
 import tarfile
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
-from dimvida.files import fsync_folder, sha256_file
-from dimvida.generation.formats.base import Sample, ShardWriter
+from dimvida.files import fsync_folder
+from dimvida.generation.formats.base import Sample, SingleFileWriter
 from dimvida.generation.stats import StoredFile
 
 _NUMBERS = ("seed", "sample_id", "steps")
 
 
-class WebDatasetWriter(ShardWriter):
+class WebDatasetWriter(SingleFileWriter):
     """Writes a tar file whose headers hold names and sizes only: the same pictures give the same bytes."""
 
     every_view = True
-
-    def __init__(self, folder: Path, stem: str, shape: tuple[int, int, int], suffix: str) -> None:
-        super().__init__(folder, stem, shape, suffix)
-        self._temporary = _temporary(folder, stem)
-        self._temporary.unlink(missing_ok=True)  # of a killed process, or a link
-        self._file: IO[bytes] = open(self._temporary, "xb")  # noqa: SIM115 - until commit or abort
+    ending = ".tar"
 
     def add(self, sample: Sample) -> None:
         key, views = sample.key, {}
-        for picture in sample.pictures:
-            name = f"{key}.{picture.view}{self.suffix}"
-            self._put(name, picture.data)
-            views[picture.view] = _typed({"file_name": name, **picture.line})
+        for data, line in sample.pictures:
+            name = f"{key}.{line['view']}{self.suffix}"
+            self._put(name, data)
+            views[line["view"]] = _typed({"file_name": name, **line})
         views |= {line["view"]: _typed({"file_name": "", **line}) for line in sample.unwritten}
         views = {view: views[view] for view in sorted(views)}
         self._put(f"{key}.json", json.dumps({"key": key, "views": views}, ensure_ascii=False).encode())
@@ -51,19 +44,9 @@ class WebDatasetWriter(ShardWriter):
 
     def commit(self) -> list[StoredFile]:
         self._file.write(bytes(2 * tarfile.BLOCKSIZE))
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        size = self._file.tell()
-        self._file.close()
-        digest = sha256_file(self._temporary)
-        os.replace(self._temporary, self.folder / f"{self.stem}.tar")
+        stored = self.store()
         fsync_folder(self.folder)
-        return [StoredFile(f"{self.stem}.tar", size, digest)]
-
-    def abort(self) -> None:
-        with suppress(OSError):  # what is still buffered may not fit on the disk
-            self._file.close()
-        self._temporary.unlink(missing_ok=True)
+        return [stored]
 
     @classmethod
     def lines(cls, folder: Path, stem: str) -> Iterator[dict[str, Any]]:
@@ -75,11 +58,6 @@ class WebDatasetWriter(ShardWriter):
                 if entry.name.endswith(".json"):
                     views = json.load(archive.extractfile(entry))["views"]
                     yield from (line for line in views.values() if line["file_name"])
-
-    @classmethod
-    def remove(cls, folder: Path, stem: str) -> None:
-        for path in (folder / f"{stem}.tar", _temporary(folder, stem)):
-            path.unlink(missing_ok=True)
 
     def _put(self, name: str, data: bytes) -> None:
         entry = tarfile.TarInfo(name)
@@ -96,7 +74,3 @@ def _typed(line: dict[str, Any]) -> dict[str, Any]:
     if "source_sha256" in line:
         typed["source_sha256"] = {view: sha256 or "" for view, sha256 in line["source_sha256"].items()}
     return typed
-
-
-def _temporary(folder: Path, stem: str) -> Path:
-    return folder / f".{stem}.tar.part"
