@@ -1,7 +1,7 @@
 """What a study makes and keeps on disk: completed objects, trained classifiers, and what these say of those.
 
 generated/<digest>/set.json                      what decides about the views
-generated/<digest>/draw-0/part-0000.safetensors  uint8 [n, V, 3, H, W], the objects of one batch
+generated/<digest>/draw-0/part-0000.safetensors  uint8 [n, V, C, H, W], the objects of one batch
 classifiers/<name>-seed<S>-<digest>/             see ``dimvida.training.classifier``
     logits-<set>-<draw>.safetensors              float32 [N, V, K] of a set of completed objects
 
@@ -86,7 +86,7 @@ class CompletedObjects:
         return hashlib.sha256(json.dumps(self.description(), sort_keys=True).encode()).hexdigest()
 
     def draw(self, number: int, watch: StartProgress, interrupt: Interrupt) -> Tensor:
-        """All views of all objects, the known ones bit for bit: uint8 [N, V, 3, H, W].
+        """All views of all objects, the known ones bit for bit: uint8 [N, V, C, H, W].
 
         Args:
             number: Which of several independent draws.
@@ -191,7 +191,7 @@ class TrainedClassifiers:
         return run
 
     def logits(self, run: ClassifierRun, objects: CompletedObjects, draw: int = 0) -> Tensor:
-        """What a finished classifier says of every view, float32 [N, V, K].
+        """The logits of a finished classifier for every view, float32 [N, V, K].
 
         Raises:
             Interrupted: It was interrupted while views were generated.
@@ -200,7 +200,7 @@ class TrainedClassifiers:
         return self._kept(run.folder / name, run.digest, run.load, objects, draw)
 
     def given_logits(self, classifier: ImageClassifier, objects: CompletedObjects) -> Tensor:
-        """The same of a classifier that was made elsewhere, K being its own classes."""
+        """The logits of a classifier that was made elsewhere, float32 [N, V, K] of its own K classes."""
         weights = hashlib.sha256(repr(classifier.config).encode())
         for tensor in classifier.state_dict().values():
             weights.update(memoryview(tensor.cpu().contiguous().numpy()))
@@ -243,7 +243,7 @@ def training_set(recipe: Recipe, c: SingleViews, draws: list[Tensor], classes: t
     Args:
         recipe: Which one.
         c: The real views.
-        draws: All views of c, completed, uint8 [N, V, 3, H, W] each; ``recipe.draws`` of them for ca, else none.
+        draws: All views of c, completed, uint8 [N, V, C, H, W] each; ``recipe.draws`` of them for ca, else none.
         classes: Names of the labels.
     """
     images, labels = [c.images], [c.labels]

@@ -17,7 +17,7 @@ BUDGETS = ("steps", "epochs")
 
 @dataclass(frozen=True, slots=True)
 class StudyDesign:
-    """What a study is asked, from which its cells follow.
+    """The questions of a study, from which its cells follow.
 
     Attributes:
         classifiers: Architectures.
@@ -88,7 +88,7 @@ class Recipe:
 
     @property
     def train(self) -> str:
-        """What it is trained on: ``c``, ``ca``, ``c+taw`` or ``ca+taw``."""
+        """The set that it is trained on: ``c``, ``ca``, ``c+taw`` or ``ca+taw``."""
         return ("ca" if self.augmented else "c") + ("+taw" if self.transformed else "")
 
     @property
@@ -238,7 +238,7 @@ _GROUPS = {
     "steps": _steps,
 }
 GROUPS = tuple(_GROUPS)
-"""Of cells beyond the paper's tables."""
+"""Groups of cells beyond the paper's tables."""
 
 
 def _require_known(what: str, names: tuple[str, ...], known: tuple[str, ...]) -> None:

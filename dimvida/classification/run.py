@@ -174,7 +174,7 @@ class Study:
         return completed
 
     def _measure_coherence(self, classifiers: TrainedClassifiers) -> Coherence | None:
-        """What a classifier of real views, given or trained on all of d, makes of ca; None without either."""
+        """Let a classifier of real views, given or trained on all of d, judge ca; None without either."""
         c, d = classifiers.c, self.roles.d
         if self.judge is not None:
             require_known(classifiers.classes, self.judge.classes, "--judge")

@@ -167,7 +167,7 @@ def mid_p(only_a: int, only_b: int) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Coherence:
-    """What a classifier of real views makes of generated ones.
+    """How a classifier of real views judges generated ones.
 
     Attributes:
         mean: Share of generated views whose object's class it names.
@@ -192,7 +192,7 @@ class Coherence:
 
     @property
     def verdict(self) -> str:
-        """In one sentence."""
+        """The outcome in one sentence."""
         if self.too_weak:
             start = "The generator is too weak for averaging to help a classifier that never saw a generated view"
         elif self.averaged > self.real and self.test.p < SIGNIFICANT:
@@ -206,7 +206,7 @@ class Coherence:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """For JSON; what is not finite is None."""
+        """Its values for JSON, with None in place of what is not finite."""
         error = self.standard_error if math.isfinite(self.standard_error) else None
         values = {"mean": self.mean, "standard_error": error, "count": self.count}
         return {**values, "real": self.real, "averaged": self.averaged, "p": self.test.p}

@@ -44,11 +44,11 @@ class Estimate:
 
     @property
     def half_width(self) -> float:
-        """What to write behind ±; NaN without an interval."""
+        """Half of the interval, which stands behind ±; NaN without one."""
         return max(self.high - self.mean, self.mean - self.low)
 
     def to_dict(self) -> dict[str, Any]:
-        """For JSON, where NaN has no place: None instead. ``equal`` only where it means something."""
+        """Its values for JSON, with None in place of NaN, and with ``equal`` only where that means something."""
         values = dataclasses.asdict(self)
         if self.equal is None:
             del values["equal"]

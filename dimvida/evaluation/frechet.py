@@ -45,7 +45,7 @@ class FeatureSums:
 
     @classmethod
     def of(cls, features: Tensor, repeats: Tensor | None = None) -> FeatureSums:
-        """Of float [N, D]; each row counts as often as ``repeats`` says, int64 [N]."""
+        """The sums over features, float [N, D]; each row counts as often as ``repeats`` says, int64 [N]."""
         rows = features.double()
         weighted = rows if repeats is None else rows * repeats.to(rows.device, rows.dtype)[:, None]
         count = len(rows) if repeats is None else int(repeats.sum())
@@ -53,7 +53,7 @@ class FeatureSums:
 
     @classmethod
     def empty(cls, size: int, device: torch.device | str = "cpu") -> FeatureSums:
-        """Of no picture."""
+        """The sums over no picture, of D = ``size`` features."""
         total = torch.zeros(size, dtype=torch.float64, device=device)
         return cls(0, total, torch.zeros(size, size, dtype=torch.float64, device=device))
 
@@ -64,11 +64,11 @@ class FeatureSums:
         return FeatureSums(self.count - other.count, self.total - other.total, self.products - other.products)
 
     def within(self, basis: Tensor) -> FeatureSums:
-        """Of the features' coordinates in an orthonormal basis, float64 [D, R]."""
+        """The sums over the features' coordinates in an orthonormal basis, float64 [D, R]."""
         return FeatureSums(self.count, self.total @ basis, basis.T @ self.products @ basis)
 
     def gaussian(self) -> tuple[Tensor, Tensor]:
-        """Mean and covariance."""
+        """The mean, float64 [D], and the covariance, float64 [D, D], divided by one less than the count."""
         mean = self.total / self.count
         return mean, (self.products - self.count * torch.outer(mean, mean)) / (self.count - 1)
 

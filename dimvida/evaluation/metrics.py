@@ -24,7 +24,6 @@ from dimvida.evaluation.networks import (
     require_torch_fidelity,
 )
 from dimvida.evaluation.weights import INCEPTION, SQUEEZENET, PublishedWeights, Unavailable, obtain_weights
-from dimvida.models.classifier_checkpoint import load_classifier
 from dimvida.models.classifiers import ImageClassifier
 from dimvida.results.metrics import METRICS
 
@@ -32,12 +31,12 @@ SSIM_SMALLEST = 11  # its window
 CHUNK = 256  # pictures at a time: SSIM makes several copies of each
 
 PictureMetric = Callable[[Tensor, Tensor], Tensor]
-"""uint8 [N, 3, H, W], generated and true, to float64 [N]."""
+"""A function of generated and true pictures, uint8 [N, C, H, W] each, that gives float64 [N]."""
 
 
 @dataclass
 class MetricSet:
-    """What is measured.
+    """The metrics that are measured, and why others are not.
 
     Attributes:
         device: Where pictures are wanted.
@@ -72,7 +71,7 @@ class MetricSet:
         return tuple(name for name in self.available if name in self.pictures or name == "coherence")
 
     def to_dict(self) -> dict[str, Any]:
-        """For JSON: every metric that was asked for, with the reason where it is not available."""
+        """Every metric that was asked for, for JSON, with the reason where it is not available."""
         return {
             name: {"available": True} if name in self.available else {"available": False, "reason": self.reasons[name]}
             for name in METRICS
@@ -88,7 +87,7 @@ def build_metrics(
     names: Sequence[str] | None = None,
     inception_weights: Path | None = None,
     lpips_weights: Path | None = None,
-    classifier: Path | ImageClassifier | None = None,
+    classifier: ImageClassifier | None = None,
 ) -> MetricSet:
     """Make every metric that can be had.
 
@@ -98,10 +97,11 @@ def build_metrics(
         device: Where networks run.
         names: The metrics that are wanted; None for all.
         inception_weights, lpips_weights: Files; None looks in torch.hub's cache, then downloads.
-        classifier: What judges the pictures, or its folder; without one its metrics are unavailable.
+        classifier: What judges the pictures; without one its metrics are unavailable.
 
     Raises:
-        InputError: For an unknown name, or a file or folder that is given and cannot be used.
+        InputError: For an unknown name, a file that is given and cannot be used, or a classifier that does not know all
+            classes.
     """
     names = tuple(METRICS) if names is None else names
     check_names(names)
@@ -165,7 +165,7 @@ class _Given:
     classes: Sequence[str]
     inception_weights: Path | None
     lpips_weights: Path | None
-    classifier: Path | ImageClassifier | None
+    classifier: ImageClassifier | None
 
 
 def _add_psnr(metrics: MetricSet, given: _Given) -> None:
@@ -207,10 +207,7 @@ def _add_judge(metrics: MetricSet, given: _Given) -> None:
     if given.classifier is None:
         raise Unavailable("needs a classifier of these classes; train one and give its folder with --judge")
     if metrics.judge is None:
-        network, where = given.classifier, "--judge"
-        if not isinstance(network, ImageClassifier):
-            network, where = load_classifier(network), f"--judge {network}"
-        metrics.judge = Judge(network, network.classes, given.classes, where, metrics.device)
+        metrics.judge = Judge(given.classifier, given.classifier.classes, given.classes, "--judge", metrics.device)
 
 
 MAKERS: dict[str, Callable[[MetricSet, _Given], None]] = {
@@ -221,7 +218,7 @@ MAKERS: dict[str, Callable[[MetricSet, _Given], None]] = {
     "coherence": _add_coherence,
     "feature_frechet": _add_feature_frechet,
 }
-"""For each metric of ``dimvida.results.metrics``: adds it to a set, or raises ``Unavailable`` with what would help."""
+"""What adds each metric of ``dimvida.results.metrics`` to a set, or raises ``Unavailable`` with what would help."""
 
 
 def _where(published: PublishedWeights, file: Path | None) -> str:

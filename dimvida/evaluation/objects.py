@@ -64,7 +64,7 @@ def load_complete(
 
 
 def unfamiliar(model: MultiViewModel, objects: MultiViewBatch, classes: Sequence[str]) -> list[str]:
-    """What the model was not trained for in these objects, a line each: their background, classes, likeness."""
+    """Say in what these objects are unlike the model's training data, a line each: classes, background, looks."""
     lines, inputs = [], model.config.inputs
     unknown = [name for name in classes if model.classes and name not in model.classes]
     if unknown:

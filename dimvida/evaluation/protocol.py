@@ -127,7 +127,7 @@ def progress_total(objects: int, views: int, counts: Sequence[int], most_subsets
 
 
 def rank_metric(metrics: MetricSet) -> str | None:
-    """What objects are ranked by: LPIPS if it is measured, else PSNR, else nothing."""
+    """The metric that objects are ranked by: LPIPS if it is measured, else PSNR, else None."""
     return next((name for name in ("lpips", "psnr") if name in metrics.pictures), None)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import dataclass
 
 import torch
@@ -13,18 +14,18 @@ from dimvida.evaluation.frechet import FeatureSums, estimate_distance, object_gr
 from dimvida.evaluation.metrics import MetricSet
 
 Scores = dict[str, Estimate]
-"""By the metric's name."""
+"""Estimates by the metric's name."""
 
 
-@dataclass
+@dataclass(frozen=True)
 class TrueViews:
     """The true views, and what metrics need to know of them.
 
     Attributes:
-        images: uint8 [N, V, 3, H, W].
+        images: uint8 [N, V, C, H, W].
         labels: int64 [N]; -1 without a class.
         groups: Group of each object for intervals of distances, int64 [N].
-        features: Of every view by the distance's name, float32 [N, V, D].
+        features: Features of every view by the distance's name, float32 [N, V, D].
         reference: Scores of the true views themselves: the coherence that a perfect generator would reach.
     """
 
@@ -36,7 +37,7 @@ class TrueViews:
 
     @property
     def views(self) -> int:
-        """V."""
+        """Number V of views."""
         return self.images.shape[1]
 
 
@@ -45,28 +46,24 @@ def study_true_views(metrics: MetricSet, images: Tensor, labels: Tensor, *, batc
 
     Args:
         metrics: What will be measured.
-        images: uint8 [N, V, 3, H, W].
-        labels: int64 [N].
+        images: uint8 [N, V, C, H, W].
+        labels: int64 [N]; -1 without a class.
         batch: Objects at a time.
-        seed: Of the objects' groups.
+        seed: Decides which objects are in one group.
     """
-    true = TrueViews(images, labels, object_groups(len(images), seed), {}, {})
-    coherence = Tally(*images.shape[:2])
-    parts: dict[str, list[Tensor]] = {}
-    if metrics.inception is None and metrics.judge is None:
-        return true
-    every = torch.arange(true.views)
-    for start in range(0, len(images), batch):
+    coherence, parts = Tally(*images.shape[:2]), defaultdict(list)
+    every = torch.arange(images.shape[1])
+    networks = metrics.inception is not None or metrics.judge is not None
+    for start in range(0, len(images), batch) if networks else ():
         rows = slice(start, min(start + batch, len(images)))
         features, agreement = _look(metrics, images[rows], labels[rows])
         for name, rows_of_features in features.items():
-            parts.setdefault(name, []).append(rows_of_features.float().cpu())
+            parts[name].append(rows_of_features.float().cpu())
         if agreement is not None:
             coherence.add(rows, every, agreement)
-    true.features = {name: torch.cat(rows_of_features) for name, rows_of_features in parts.items()}
-    if metrics.coherence:
-        true.reference = {"coherence": coherence.estimate()}
-    return true
+    features = {name: torch.cat(rows_of_features) for name, rows_of_features in parts.items()}
+    reference = {"coherence": coherence.estimate()} if metrics.coherence else {}
+    return TrueViews(images, labels, object_groups(len(images), seed), features, reference)
 
 
 class Scorer:
@@ -94,7 +91,7 @@ class Scorer:
         Args:
             rows: The objects.
             views: Which view each picture shows, int64 [M], all different.
-            pictures: uint8 [len(rows), M, 3, H, W].
+            pictures: uint8 [len(rows), M, C, H, W].
         """
         pictures = pictures.to(self._metrics.device)
         truth = self._true.images[rows][:, views].to(self._metrics.device)
@@ -115,18 +112,18 @@ class Scorer:
         self._shown[rows, views] += 1
 
     def scores(self) -> Scores:
-        """Over all pictures."""
+        """The scores over all pictures."""
         scores = {name: tally.estimate() for name, tally in self._tallies.items()}
         for name, moments in self._moments.items():
             scores[name] = estimate_distance(moments, self._true_moments(name))
         return {name: scores[name] for name in self._metrics.available}
 
     def view_scores(self, view: int) -> Scores:
-        """Over the pictures of one view; distances are not among them."""
+        """The scores over the pictures of one view; distances are not among them."""
         return {name: tally.estimate(view=view) for name, tally in self._tallies.items()}
 
     def class_scores(self, label: int) -> Scores:
-        """Over the pictures of one class's objects; distances are not among them."""
+        """The scores over the pictures of one class's objects; distances are not among them."""
         chosen = self._true.labels == label
         return {name: tally.estimate(objects=chosen) for name, tally in self._tallies.items()}
 
@@ -146,7 +143,7 @@ class Scorer:
 
 
 def _look(metrics: MetricSet, pictures: Tensor, labels: Tensor) -> tuple[dict[str, Tensor], Tensor | None]:
-    """Features [B, M, D] by name, and the judge's agreement [B, M] with the labels, of uint8 [B, M, 3, H, W]."""
+    """Features [B, M, D] by name, and the judge's agreement [B, M] with the labels, of uint8 [B, M, C, H, W]."""
     shape, flat = pictures.shape[:2], pictures.flatten(0, 1)
     features: dict[str, Tensor] = {}
     if metrics.inception is not None:

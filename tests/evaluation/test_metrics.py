@@ -11,8 +11,7 @@ from torchmetrics.image import PeakSignalNoiseRatio, StructuralSimilarityIndexMe
 
 from dimvida.errors import InputError
 from dimvida.evaluation.metrics import CHUNK, MAKERS, build_metrics, psnr, ssim
-from dimvida.models.classifier_checkpoint import save_classifier
-from dimvida.models.classifiers import build_classifier
+from dimvida.models.classifiers import ImageClassifier, build_classifier
 from dimvida.results.metrics import METRICS
 
 
@@ -90,10 +89,10 @@ def no_network(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def classifier(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("run") / "classifier"
-    save_classifier(folder, build_classifier("mobilenet-v3-small", CLASSES), {})
-    return folder
+def classifier() -> ImageClassifier:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return build_classifier("mobilenet-v3-small", CLASSES)
 
 
 def test_every_metric_of_the_registry_can_be_made():
@@ -117,14 +116,14 @@ def test_pictures_that_are_too_small():
     assert "11 pixels" in metrics.reasons["ssim"] and "17 pixels" in metrics.reasons["lpips"]
 
 
-def test_a_classifier_gives_two_metrics(classifier: Path):
+def test_a_classifier_gives_two_metrics(classifier: ImageClassifier):
     metrics = build_metrics(32, CLASSES, CPU, names=("coherence", "feature_frechet"), classifier=classifier)
     assert metrics.available == ("coherence", "feature_frechet") and metrics.per_picture == ("coherence",)
     seen, features = metrics.judge(torch.zeros(2, 3, 32, 32, dtype=torch.uint8))
     assert seen.shape == (2,) and features.shape == (2, 1024)
 
 
-def test_objects_without_classes_have_no_coherence(classifier: Path):
+def test_objects_without_classes_have_no_coherence(classifier: ImageClassifier):
     metrics = build_metrics(32, (), CPU, names=("coherence", "feature_frechet"), classifier=classifier)
     assert metrics.available == ("feature_frechet",)
     assert "no class" in metrics.reasons["coherence"]
@@ -136,11 +135,9 @@ def test_only_what_is_asked_for():
     assert metrics.to_dict() == {"ssim": {"available": True}}
 
 
-def test_bad_input(classifier: Path, tmp_path: Path):
+def test_bad_input(classifier: ImageClassifier, tmp_path: Path):
     with pytest.raises(InputError, match="--metrics sharpness: choose from psnr, ssim, lpips, fid"):
         build_metrics(64, (), CPU, names=("sharpness",))
-    with pytest.raises(InputError, match="no classifier there"):
-        build_metrics(64, CLASSES, CPU, names=("coherence",), classifier=tmp_path)
     with pytest.raises(InputError, match="does not know the class 'lamp'"):
         build_metrics(64, (*CLASSES, "lamp"), CPU, names=("coherence",), classifier=classifier)
     with pytest.raises(InputError, match=r"--lpips-weights .*nowhere\.pth: cannot be read"):

@@ -10,7 +10,7 @@ from torchvision.models import squeezenet1_1
 
 from dimvida.evaluation.metrics import build_metrics
 from dimvida.evaluation.scores import Scorer, Scores, study_true_views
-from dimvida.models.classifier_checkpoint import save_classifier
+from dimvida.models.classifier_checkpoint import load_classifier, save_classifier
 from dimvida.models.classifiers import build_classifier
 
 CLASSES = ("chair", "table")
@@ -24,7 +24,7 @@ def scores(folder: Path, device: torch.device) -> tuple[Scores, Scores]:
         device,
         names=("psnr", "ssim", "lpips", "coherence", "feature_frechet"),
         lpips_weights=folder / "squeezenet.pth",
-        classifier=folder / "classifier",
+        classifier=load_classifier(folder / "classifier"),
     )
     generator = torch.Generator().manual_seed(0)
     images = torch.randint(0, 256, (6, 3, 3, 32, 32), generator=generator, dtype=torch.uint8)
