@@ -6,6 +6,10 @@ import operator
 from collections.abc import Sequence
 from typing import Any
 
+EXIT_FAILURE = 1
+EXIT_INPUT = 2
+EXIT_INTERRUPTED = 130
+
 
 class DimvidaError(Exception):
     """An operation failed. The command line exits with 1."""

@@ -1,33 +1,153 @@
-"""The ``dimvida`` command: turns errors and signals into one line and an exit code.
-
-Nothing is imported here that is not needed before ctrl-C is taken care of.
-"""
+"""The commands of ``dimvida``: what all of them do with their command line, and what becomes of their errors."""
 
 from __future__ import annotations
 
-import os
-import signal
-import sys
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
 
-TYPE_CHECKING = False  # that of typing, whose import would take longer than all before it
-if TYPE_CHECKING:
-    from types import FrameType
-    from typing import Any
+import typer
+from typer.core import TyperCommand, TyperOption
 
-EXIT_FAILURE = 1
-EXIT_INPUT = 2
-EXIT_INTERRUPTED = 130
+from dimvida import interruption
+from dimvida._version import __version__
+from dimvida.cli import bench, classify, data, doctor, evaluate, generate, report, reproduce, terminal, train
+from dimvida.errors import (
+    EXIT_FAILURE,
+    EXIT_INPUT,
+    EXIT_INTERRUPTED,
+    DimvidaError,
+    FailedOnAnotherRank,
+    InputError,
+)
 
 # Options of all commands, which may stand behind the command's name too.
 _ANYWHERE = ("--debug", "--quiet", "-q", "--version", "-V")
 
+OLD_SPELLINGS = {
+    "--input": "--data",
+    "--output": "--out",
+    "--budget": "--minutes",
+    "--classifier": "--judge",
+    "--coherence-classifier": "--judge",
+    "--json": "--print-json",
+    "--quality": "--compared",
+}
+"""Options by the names that they once had, which go on to work where a command has no option of that name."""
 
-def __getattr__(name: str) -> Any:
-    if name == "app":  # the commands and all that they import
-        from dimvida.cli.commands import app
 
-        return app
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+class Command(TyperCommand):
+    """A command of one name for one thing, which takes paths as people write them."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse as click does, after old spellings are replaced and ``~`` is expanded.
+
+        Raises:
+            InputError: A value is a web address.
+        """
+        for word in args:
+            value = word.partition("=")[2] if word.startswith("--") else word
+            if re.match(r"[A-Za-z][\w+.-]*://", value):  # as a path it would lose a slash, and be another
+                raise InputError(f"{word}: web addresses are not read; download it, and give the file or folder")
+        return super().parse_args(ctx, [_expanded(word) for word in self._in_new_words(args)])
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        """The options; flags show no type, as if they took a value, and there are boxes only where each is in one."""
+        params = super().get_params(ctx)
+        own = [param for param in self.params if isinstance(param, TyperOption)]
+        divided = all(param.rich_help_panel for param in own)
+        for param in params:
+            if getattr(param, "is_flag", False):
+                param.metavar = ""
+            if isinstance(param, TyperOption) and not divided:
+                param.rich_help_panel = None
+            elif param not in self.params and own:  # --help, which needs no box of its own
+                param.rich_help_panel = own[-1].rich_help_panel
+        return params
+
+    def get_help_option(self, ctx: Any) -> Any:
+        """``--help``, which names the options of all commands too."""
+        option = super().get_help_option(ctx)
+        if option is not None:
+            option.help = "Show this. Everywhere: -q, -V, --debug."
+        return option
+
+    def _in_new_words(self, args: list[str]) -> list[str]:
+        options = {name for param in self.params for name in param.opts}
+        end = args.index("--") if "--" in args else len(args)
+        words = []
+        for word in args[:end]:
+            name, equals, value = word.partition("=")
+            new = OLD_SPELLINGS.get(name)
+            words.append(f"{new}{equals}{value}" if new in options and name not in options else word)
+        return words + args[end:]
+
+
+def _expanded(word: str) -> str:
+    option, equals, value = word.partition("=") if word.startswith("--") else ("", "", word)
+    if not value.startswith("~"):
+        return word
+    try:
+        return f"{option}{equals}{Path(value).expanduser()}"
+    except RuntimeError:  # nobody is called so; a file may be
+        return word
+
+
+app = typer.Typer(
+    name="dimvida",
+    help="Generate the missing views of objects with a masked multi-time latent diffusion model.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _print_version(value: bool) -> None:
+    if value:
+        print(f"dimvida {__version__}")
+        raise typer.Exit
+
+
+def _be_quiet(value: bool) -> None:
+    if value:
+        terminal.be_quiet()
+
+
+@app.callback()
+def _options(
+    quiet: Annotated[
+        bool,
+        typer.Option("--quiet", "-q", metavar="", callback=_be_quiet, help="No progress and no notes; errors stay."),
+    ] = False,
+    debug: Annotated[bool, typer.Option("--debug", metavar="", help="Show the full trace of an error.")] = False,
+    version: Annotated[
+        bool,
+        typer.Option("--version", "-V", metavar="", callback=_print_version, is_eager=True, help="Print the version."),
+    ] = False,
+) -> None:
+    pass
+
+
+app.command("generate")(generate.generate)
+app.command("train")(train.train)
+app.command("evaluate")(evaluate.evaluate)
+app.command("classify")(classify.classify)
+app.command("report")(report.report)
+app.command("reproduce")(reproduce.reproduce)
+app.add_typer(data.app, name="data")
+app.add_typer(bench.app, name="bench")
+app.command("doctor")(doctor.doctor)
+
+
+def _all_commands(group: typer.Typer) -> Iterator[Any]:
+    yield from group.registered_commands
+    for inner in group.registered_groups:
+        yield from _all_commands(inner.typer_instance)
+
+
+for _command in _all_commands(app):
+    _command.cls = Command
 
 
 def run(arguments: list[str]) -> int:
@@ -35,14 +155,10 @@ def run(arguments: list[str]) -> int:
 
     0 done, 2 usage or bad input, 1 failure, 130 ctrl-C, 128 and its number for another signal.
     """
-    from dimvida import interruption
-    from dimvida.cli import progress
-    from dimvida.cli.commands import app
-
     arguments = _options_first(arguments)
-    progress.be_quiet(False)
+    terminal.be_quiet(False)
     try:
-        result: Any = app(arguments, standalone_mode=False, obj=arguments)  # for results, see provenance
+        result: Any = app(arguments, standalone_mode=False, obj=arguments)  # see output.command_line
     except KeyboardInterrupt:
         return _interrupted()
     except Exception as error:
@@ -57,45 +173,6 @@ def run(arguments: list[str]) -> int:
     return result if isinstance(result, int) else 0
 
 
-def main() -> None:
-    """Entry point of the ``dimvida`` script."""
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        signal.signal(signal.SIGINT, _leave)
-    if sys.getfilesystemencoding() != "utf-8":  # file names are ids and decide about noise, so no locale may
-        os.environ.setdefault("PYTHONIOENCODING", getattr(sys.stdout, "encoding", None) or "utf-8")
-        os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])
-    from dimvida import interruption
-
-    interruption.install()
-    from dimvida.cli import terminal
-
-    terminal.guard_streams()
-    try:
-        code = run(sys.argv[1:]) if _is_somewhere() else EXIT_INPUT
-        interruption.finish()
-    except KeyboardInterrupt:  # one that came while it ended
-        code = _interrupted()
-    lost = terminal.lost_output()
-    if code == 0 and lost is not None:
-        code = _fail(f"standard output cannot be written ({lost})", EXIT_FAILURE)
-    sys.exit(code)
-
-
-def _is_somewhere() -> bool:
-    """Whether the working directory exists, without which even libraries end in ways that nobody understands."""
-    try:
-        os.getcwd()
-    except FileNotFoundError:
-        _fail("the folder that this was started in is not there any more; change to another", EXIT_INPUT)
-        return False
-    return True
-
-
-def _leave(number: int, frame: FrameType | None) -> None:
-    os.write(2, b"error: interrupted\n")
-    os._exit(EXIT_INTERRUPTED)
-
-
 def _options_first(arguments: list[str]) -> list[str]:
     """The same command line, as the parser wants it: options of all commands before the command."""
     end = arguments.index("--") if "--" in arguments else len(arguments)
@@ -104,8 +181,6 @@ def _options_first(arguments: list[str]) -> list[str]:
 
 
 def _report(error: Exception) -> int:
-    from dimvida.errors import DimvidaError, FailedOnAnotherRank, InputError
-
     if isinstance(error, FailedOnAnotherRank):
         return error.code
     if hasattr(error, "format_message"):  # click's usage errors, whichever click typer is built on
@@ -126,13 +201,9 @@ def _report(error: Exception) -> int:
 
 
 def _interrupted() -> int:
-    from dimvida import interruption
-
     return _fail(interruption.message(), interruption.exit_code())
 
 
 def _fail(message: str, code: int) -> int:
-    from dimvida.cli.terminal import printable
-
-    print("error: " + printable(" ".join(message.split())), file=sys.stderr)
+    terminal.print_error(message)
     return code

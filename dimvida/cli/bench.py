@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from dimvida.cli import bench_tables, bench_views, options
-from dimvida.cli.command import Command
 from dimvida.cli.options import parse_names, parse_numbers, resolve_device
 from dimvida.cli.output import require_writable, write_json
 from dimvida.cli.progress import ProgressBar
@@ -33,7 +32,7 @@ app = typer.Typer(
 )
 
 
-@app.command(cls=Command)
+@app.command()
 def sampling(
     batch: Annotated[str | None, typer.Option(metavar="LIST", help="CPU: 64,256. GPU: 1,64,1024,...")] = None,
     steps: Annotated[str, typer.Option(metavar="LIST", help="Network evaluations, such as 20,250.")] = "20",
@@ -159,7 +158,7 @@ def _end_to_end(model: MultiViewModel, batch: int, repeats: int, **options: Any)
     }
 
 
-@app.command(cls=Command)
+@app.command()
 def training(
     preset: Annotated[str, typer.Option(metavar="LIST", help="Of paper, small, tiny.")] = "paper,small",
     stage: Annotated[str, typer.Option(metavar="LIST", help="Of autoencoder, diffusion.")] = "autoencoder,diffusion",
@@ -210,5 +209,5 @@ def training(
     return 0
 
 
-app.command("solvers", cls=Command)(bench_views.solvers)
-app.command("generation", cls=Command)(bench_views.generation)
+app.command("solvers")(bench_views.solvers)
+app.command("generation")(bench_views.generation)

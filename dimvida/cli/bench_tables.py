@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import textwrap
 from typing import TYPE_CHECKING, Any
 
-from dimvida.cli.output import WIDTH, console, new_table, plus_minus
+from dimvida.cli.terminal import console, new_table, plus_minus, print_wrapped
 from dimvida.results.metrics import significant
 
 if TYPE_CHECKING:
@@ -14,7 +13,6 @@ if TYPE_CHECKING:
     from dimvida.evaluation.estimates import Estimate
 
 OPERATIONS, LONGEST = 12, 44  # the costliest, and characters of a name; the file has more
-KEEP = {"break_on_hyphens": False, "break_long_words": False}  # names and addresses stay whole
 PROFILE_COLUMNS = {
     "products": "products",
     "norm": "norm, SiLU",
@@ -164,11 +162,6 @@ def _print_operations(arm: ArmResult) -> None:
         name = one.name if len(one.name) <= LONGEST else f"{one.name[: LONGEST - 3]}..."
         table.add_row(name, one.kind, f"{one.calls_per_step:.3g}", significant(1e3 * one.ms_per_step))
     console().print(table)
-
-
-def print_wrapped(text: str) -> None:
-    """A paragraph."""
-    print("\n".join(textwrap.wrap(text, WIDTH, subsequent_indent="  ", **KEEP)), flush=True)
 
 
 def _print_reasons(reasons: dict[str, str]) -> None:

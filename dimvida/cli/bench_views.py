@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from dimvida.cli import options
-from dimvida.cli.bench_tables import print_wrapped, quality_heading, quality_line
-from dimvida.cli.evaluation_data import open_for_evaluation, read_objects, require_readable
-from dimvida.cli.options import parse_names, parse_numbers, resolve_device
+from dimvida.cli.bench_tables import quality_heading, quality_line
+from dimvida.cli.evaluation_data import open_for_evaluation, read_objects
+from dimvida.cli.options import parse_names, parse_numbers, require_readable, resolve_device
 from dimvida.cli.output import require_writable, write_json
 from dimvida.cli.progress import ProgressBar
+from dimvida.cli.terminal import print_wrapped
 from dimvida.errors import InputError
 
 if TYPE_CHECKING:

@@ -11,10 +11,10 @@ import typer
 from dimvida.cli import classify_options as opt
 from dimvida.cli import options
 from dimvida.cli.evaluate_tables import print_judge
-from dimvida.cli.evaluation_data import require_readable
-from dimvida.cli.options import parse_names, parse_numbers, resolve_device
-from dimvida.cli.progress import announce, note, watcher
-from dimvida.cli.provenance import command_line, software_versions
+from dimvida.cli.options import parse_names, parse_numbers, require_readable, resolve_device
+from dimvida.cli.output import command_line, software_versions
+from dimvida.cli.progress import announce, watcher
+from dimvida.cli.terminal import note
 from dimvida.data.sample import locate, require_apart
 from dimvida.errors import InputError
 from dimvida.files import require_writable_folder
@@ -75,11 +75,11 @@ def classify(
     names = parse_names("--classifiers", classifiers) or ()
     design = StudyDesign(
         classifiers=names,
-        weights=opt.parse_weights(weights, names),
+        weights=options.parse_weights(weights, names),
         seeds=tuple(range(seed, seed + seeds)),
         budgets=("steps", "epochs") if budget == "both" else (budget,),
         average=average,
-        beyond=opt.parse_beyond(beyond),
+        beyond=options.parse_beyond(beyond),
         samples_per_view=samples_per_view,
         sampler_steps=parse_numbers("--sampler-steps", sampler_steps) or (),
     )

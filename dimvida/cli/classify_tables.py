@@ -7,7 +7,7 @@ from typing import Any
 
 from rich.table import Table
 
-from dimvida.cli.output import console, new_table, plus_minus
+from dimvida.cli.terminal import console, new_table, plus_minus
 from dimvida.data.names import counted
 from dimvida.results.metrics import ACCURACY, p_value
 

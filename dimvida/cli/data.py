@@ -14,11 +14,9 @@ import typer
 from rich.markup import escape
 
 from dimvida.cli import data_render, options
-from dimvida.cli.command import Command
-from dimvida.cli.evaluation_data import require_readable
-from dimvida.cli.output import WIDTH, console, new_table
-from dimvida.cli.progress import ProgressBar, note
-from dimvida.cli.terminal import printable
+from dimvida.cli.options import require_readable
+from dimvida.cli.progress import ProgressBar
+from dimvida.cli.terminal import WIDTH, console, new_table, note, printable
 from dimvida.errors import InputError, UnreadableImage
 
 if TYPE_CHECKING:
@@ -33,7 +31,7 @@ SHOWN = 10  # unreadable files; --print-json has all
 DataSet = Annotated[Path, typer.Argument(metavar="PATH", help="Folder or zip file: multi-view, single-view or NMR.")]
 
 
-@app.command(cls=Command)
+@app.command()
 def inspect(
     path: DataSet,
     split: options.Split = None,
@@ -235,7 +233,7 @@ def _print_unreadable(summary: SourceSummary) -> None:
         print(f"  and {len(summary.unreadable) - SHOWN} more; --print-json lists all")
 
 
-@app.command(cls=Command)
+@app.command()
 def partition(
     path: DataSet,
     out: Annotated[Path, typer.Option(metavar="FILE", help="Partition file to write (JSON).")],
@@ -288,5 +286,5 @@ def _print_parts(source: MultiViewSource, partitions: Partitions) -> None:
     console().print(table)
 
 
-app.command("render", cls=Command)(data_render.render)
-app.command("shapes", cls=Command)(data_render.shapes)
+app.command("render")(data_render.render)
+app.command("shapes")(data_render.shapes)

@@ -14,7 +14,8 @@ import typer
 
 from dimvida._version import __version__
 from dimvida.cli import options
-from dimvida.cli.progress import ProgressBar, note
+from dimvida.cli.progress import ProgressBar
+from dimvida.cli.terminal import note
 from dimvida.data.meshes import find_meshes, require_render_extra
 from dimvida.data.render import Light, RenderSettings
 from dimvida.data.render_jobs import MakeMesh, Rendered, make_from_file, render_items

@@ -17,7 +17,7 @@ from rich.text import Text
 from dimvida._version import __version__
 from dimvida.cli import options
 from dimvida.cli.options import FLOAT32_CONVOLUTIONS, FLOAT32_PRODUCTS
-from dimvida.cli.output import WIDTH, console, new_table
+from dimvida.cli.terminal import WIDTH, console, new_table
 from dimvida.errors import InputError
 
 EXTRAS = {

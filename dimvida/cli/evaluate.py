@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from dimvida.cli import options
-from dimvida.cli.bench_tables import print_wrapped
 from dimvida.cli.evaluate_tables import (
     judge_to_dict,
     print_classes,
@@ -18,11 +17,11 @@ from dimvida.cli.evaluate_tables import (
     print_scores,
     print_views,
 )
-from dimvida.cli.evaluation_data import open_for_evaluation, read_objects, require_readable
-from dimvida.cli.options import option, parse_names, parse_numbers, resolve_device
-from dimvida.cli.output import require_writable, write_json
+from dimvida.cli.evaluation_data import open_for_evaluation, read_objects
+from dimvida.cli.options import option, parse_names, parse_numbers, require_readable, resolve_device
+from dimvida.cli.output import command_line, require_writable, software_versions, write_json
 from dimvida.cli.progress import ProgressBar
-from dimvida.cli.provenance import command_line, software_versions
+from dimvida.cli.terminal import print_wrapped
 from dimvida.data.sample import locate, require_apart
 from dimvida.errors import DimvidaError, InputError
 from dimvida.files import require_writable_folder

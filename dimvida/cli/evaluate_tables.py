@@ -8,9 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
-from dimvida.cli.bench_tables import print_wrapped
-from dimvida.cli.output import console, new_table, plus_minus
-from dimvida.cli.progress import is_quiet
+from dimvida.cli.terminal import console, is_quiet, new_table, plus_minus, print_wrapped
 from dimvida.results.metrics import MINUS, Metric, in_order, metric
 
 if TYPE_CHECKING:

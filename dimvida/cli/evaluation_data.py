@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dimvida.cli.progress import ProgressBar, note
+from dimvida.cli.progress import ProgressBar
+from dimvida.cli.terminal import note
 from dimvida.data.names import counted
-from dimvida.errors import DimvidaError
 
 if TYPE_CHECKING:
     from dimvida.data.batch import BadFile, MultiViewBatch
@@ -57,12 +56,3 @@ def read_objects(
     for text in (*source.notes, *notes):
         note(text)
     return objects, [*source.left_out, *bad]
-
-
-def require_readable(bad: Sequence[BadFile]) -> None:
-    """Raise DimvidaError if a file could not be read."""
-    if bad:
-        raise DimvidaError(
-            f"left out: {counted(len(bad), 'file')} that cannot be read; the first: {bad[0].location}: "
-            f"{bad[0].reason} (not an error with --skip-bad)"
-        )

@@ -14,7 +14,8 @@ import typer
 
 from dimvida.cli import options
 from dimvida.cli.options import DATA, MODEL, OUTPUT, option, parse_names, resolve_device
-from dimvida.cli.progress import ProgressBar, duration, note
+from dimvida.cli.progress import ProgressBar, duration
+from dimvida.cli.terminal import note
 from dimvida.data.names import counted
 from dimvida.errors import DimvidaError, InputError
 from dimvida.files import require_writable_file, require_writable_folder

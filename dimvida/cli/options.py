@@ -7,15 +7,19 @@ declared with the same ``option`` where the command's help is divided into panel
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dimvida.errors import InputError
+from dimvida.data.names import counted
+from dimvida.errors import DimvidaError, InputError
 
 if TYPE_CHECKING:
     import torch
+
+    from dimvida.data.source import BadFile
 
 DATA, MODEL, METRICS, TRAINING, CAMERAS, OUTPUT = "Data", "Model", "Metrics", "Training", "Views", "Output"
 
@@ -132,6 +136,35 @@ def parse_floats(name: str, text: str) -> tuple[float, ...]:
         raise InputError(f"{name} {text}: not numbers separated by commas") from None
 
 
+def parse_weights(given: list[str] | None, classifiers: tuple[str, ...]) -> dict[str, str]:
+    """``imagenet`` for all classifiers, or ``NAME=FILE`` (or ``NAME=imagenet``) for one.
+
+    Raises:
+        InputError: A name is not one of the classifiers, or comes twice.
+    """
+    weights: dict[str, str] = {}
+    for text in given or []:
+        name, separator, value = text.partition("=")
+        if not separator and text != "imagenet":
+            raise InputError(f"--weights {text}: give imagenet, or NAME=FILE for one of {', '.join(classifiers)}")
+        for target in (name,) if separator else classifiers:
+            if target not in classifiers:
+                raise InputError(f"--weights {text}: {target!r} is not one of --classifiers {','.join(classifiers)}")
+            if separator and target in weights:
+                raise InputError(f"--weights {text}: {target} has weights already")
+            weights[target] = value if separator else text
+            if separator and value != "imagenet" and not Path(value).is_file():
+                raise InputError(f"--weights {text}: no such file")
+    return weights
+
+
+def parse_beyond(text: str | None) -> tuple[str, ...]:
+    """Groups of cells beyond the paper's tables, ``all`` or by name; ``StudyDesign`` refuses what is none."""
+    from dimvida.classification.design import GROUPS
+
+    return GROUPS if text == "all" else parse_names("--beyond", text) or ()
+
+
 def resolve_device(name: str) -> torch.device:
     """The device of that name, made the current one; ``auto`` is a GPU if there is one.
 
@@ -162,3 +195,16 @@ def set_float32_precision() -> None:
 
     torch.backends.cuda.matmul.fp32_precision = FLOAT32_PRODUCTS
     torch.backends.cudnn.conv.fp32_precision = FLOAT32_CONVOLUTIONS
+
+
+def require_readable(bad: Sequence[BadFile]) -> None:
+    """What a command without ``--skip-bad`` ends with.
+
+    Raises:
+        DimvidaError: A file could not be read.
+    """
+    if bad:
+        raise DimvidaError(
+            f"left out: {counted(len(bad), 'file')} that cannot be read; the first: {bad[0].location}: "
+            f"{bad[0].reason} (not an error with --skip-bad)"
+        )

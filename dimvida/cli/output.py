@@ -1,53 +1,37 @@
-"""What commands leave behind: tables on the screen, result files."""
+"""What commands leave behind: result files, and what made them."""
 
 from __future__ import annotations
 
 import json
-import sys
+import platform
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dimvida._version import __version__
 from dimvida.errors import InputError
 from dimvida.files import atomic_write, require_writable_file
 
 if TYPE_CHECKING:
-    from rich.console import Console
-    from rich.table import Table
-
-WIDTH = 80
-_ASCII_BOX = "    \n    \n -- \n    \n    \n    \n    \n    \n"  # rich's SIMPLE_HEAD
+    import typer
 
 
-def new_table(*headings: str, title: str = "", **options: Any) -> Table:
-    """An empty table in the one style of all commands, as wide as its title; ``options`` are rich's."""
-    from rich import box
-    from rich.table import Table
+def command_line(context: typer.Context) -> list[str]:
+    """The program's name and its arguments as they were given."""
+    return ["dimvida", *(context.obj or [])]
 
-    look = {
-        "box": box.Box(_ASCII_BOX, ascii=True) if console().options.ascii_only else box.SIMPLE_HEAD,
-        "padding": (0, 1, 0, 0),
-        "pad_edge": False,
-        "title_justify": "left",
+
+def software_versions() -> dict[str, str]:
+    """Versions of the packages that numbers depend on, of Python and of the system; no names of hosts or users."""
+    import torch
+    import torchvision
+
+    return {
+        "dimvida": __version__,
+        "torch": torch.__version__,
+        "torchvision": torchvision.__version__,
+        "python": platform.python_version(),
+        "platform": f"{platform.system()} {platform.machine()}",
     }
-    if title:  # a title is wrapped at the width of its table
-        look["min_width"] = min(len(title), WIDTH)
-    return Table(*headings, title=title or None, title_style="", **look | options)
-
-
-def console() -> Console:
-    """Where tables are printed, as wide as the narrowest terminal."""
-    from rich.console import Console
-
-    return Console(width=WIDTH, highlight=False)
-
-
-def plus_minus() -> str:
-    """``±``, or what stands for it where standard output has no such character."""
-    try:
-        "±".encode(sys.stdout.encoding or "ascii")
-    except UnicodeEncodeError:
-        return "+-"
-    return "±"
 
 
 def write_json(path: Path, result: dict[str, Any]) -> None:

@@ -8,36 +8,17 @@ import signal
 import sys
 import time
 from types import TracebackType
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from dimvida.cli.terminal import printable
+from dimvida.cli.terminal import is_quiet, printable
 
 if TYPE_CHECKING:
     from dimvida.training.control import ShowProgress, StartProgress
 
 PLAIN_INTERVAL = 10.0  # seconds between plain lines
-
-_quiet = False
-
-
-def be_quiet(quiet: bool = True) -> None:
-    """Whether this command line asked for no progress and no notes."""
-    global _quiet
-    _quiet = quiet
-
-
-def is_quiet() -> bool:
-    """Whether no progress and no notes are wanted."""
-    return _quiet
-
-
-def note(text: str, file: TextIO | None = None) -> None:
-    """A line about what is unusual, by default on standard output; nothing where that is not asked for."""
-    if not _quiet:
-        print(f"note: {printable(text)}", file=file, flush=True)
 
 
 class ProgressBar:
@@ -63,7 +44,7 @@ class ProgressBar:
     def __enter__(self) -> ProgressBar:
         self._began = self._last_line = time.monotonic()
         # A dumb terminal shows a bar but once, at its end.
-        if self._console.is_terminal and not self._console.is_dumb_terminal and not _quiet:
+        if self._console.is_terminal and not self._console.is_dumb_terminal and not is_quiet():
             self._bar = Progress(
                 TextColumn("{task.description}"),
                 BarColumn(bar_width=None),
@@ -95,7 +76,7 @@ class ProgressBar:
         text = printable(text)
         if self._bar is not None:
             self._bar.console.print(text, markup=False, highlight=False)
-        elif not _quiet:
+        elif not is_quiet():
             print(text, file=sys.stderr, flush=True)
 
     def __exit__(
@@ -115,7 +96,7 @@ class ProgressBar:
 
     def _print_line(self) -> None:
         self._last_line = time.monotonic()
-        if _quiet:
+        if is_quiet():
             return
         speed = self._speed()
         parts = [f"{self.description}: {self._done}/{self.total} {self.unit}"]

@@ -12,7 +12,7 @@ import typer
 
 from dimvida.cli import options
 from dimvida.cli.options import parse_names
-from dimvida.cli.provenance import command_line
+from dimvida.cli.output import command_line
 from dimvida.errors import DimvidaError, InputError
 from dimvida.interruption import SIGNALS
 from dimvida.torchrun import is_rank
@@ -42,7 +42,7 @@ def reproduce(
     command again skips what is finished and goes on.
     """
     from dimvida.classification.design import StudyDesign
-    from dimvida.cli.classify_options import parse_beyond, parse_weights
+    from dimvida.cli.options import parse_beyond, parse_weights
     from dimvida.models.checkpoint import load_checkpoint
     from dimvida.reproduction.chain import Chain
     from dimvida.reproduction.settings import Settings, open_data, parse_data

@@ -1,6 +1,7 @@
-"""Standard output and error that stop nobody: readers go away, terminals know few characters, names hold commands.
+"""What is printed: streams that stop nobody, text that commands no terminal, notes, and tables 80 columns wide.
 
-Everything that is printed goes through here, whoever prints it.
+Readers go away, terminals know few characters, names hold commands. Everything that is printed goes through here,
+whoever prints it.
 """
 
 from __future__ import annotations
@@ -12,12 +13,25 @@ import os
 import re
 import select
 import sys
+import textwrap
+
+TYPE_CHECKING = False  # that of typing, without its import: this comes before most of what a command needs
+if TYPE_CHECKING:
+    from typing import Any, TextIO
+
+    from rich.console import Console
+    from rich.table import Table
+
+WIDTH = 80
+_ASCII_BOX = "    \n    \n -- \n    \n    \n    \n    \n    \n"  # rich's SIMPLE_HEAD
 
 # Commands to a terminal, C0 and C1, and what turns the direction of text around, so that it reads as other text.
 _COMMANDS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 # What rich writes: colours, a line up, erasing it, hiding the cursor.
 _OF_RICH = re.compile("\x1b\\[[0-9;]*[mAK]|\x1b\\[\\?25[lh]|[\r\n\t]")
 _GONE = (errno.EPIPE, errno.EIO, errno.ECONNRESET)  # nobody wants to see it any more
+
+_quiet = False
 
 
 def printable(text: str) -> str:
@@ -42,6 +56,66 @@ def lost_output() -> str | None:
     sys.stdout.flush()
     failure = outlet.failure if outlet is not None else None
     return None if failure is None or failure.errno in _GONE else failure.strerror
+
+
+def print_error(message: str) -> None:
+    """The one line on standard error that a command ends with."""
+    print("error: " + printable(" ".join(message.split())), file=sys.stderr)
+
+
+def be_quiet(quiet: bool = True) -> None:
+    """Whether this command line asked for no progress and no notes."""
+    global _quiet
+    _quiet = quiet
+
+
+def is_quiet() -> bool:
+    """Whether no progress and no notes are wanted."""
+    return _quiet
+
+
+def note(text: str, file: TextIO | None = None) -> None:
+    """A line about what is unusual, by default on standard output; nothing where that is not asked for."""
+    if not _quiet:
+        print(f"note: {printable(text)}", file=file, flush=True)
+
+
+def new_table(*headings: str, title: str = "", **options: Any) -> Table:
+    """An empty table in the one style of all commands, as wide as its title; ``options`` are rich's."""
+    from rich import box
+    from rich.table import Table
+
+    look = {
+        "box": box.Box(_ASCII_BOX, ascii=True) if console().options.ascii_only else box.SIMPLE_HEAD,
+        "padding": (0, 1, 0, 0),
+        "pad_edge": False,
+        "title_justify": "left",
+    }
+    if title:  # a title is wrapped at the width of its table
+        look["min_width"] = min(len(title), WIDTH)
+    return Table(*headings, title=title or None, title_style="", **look | options)
+
+
+def console() -> Console:
+    """Where tables are printed, as wide as the narrowest terminal."""
+    from rich.console import Console
+
+    return Console(width=WIDTH, highlight=False)
+
+
+def plus_minus() -> str:
+    """``±``, or what stands for it where standard output has no such character."""
+    try:
+        "±".encode(sys.stdout.encoding or "ascii")
+    except UnicodeEncodeError:
+        return "+-"
+    return "±"
+
+
+def print_wrapped(text: str) -> None:
+    """A paragraph, whose names and addresses stay whole."""
+    lines = textwrap.wrap(text, WIDTH, subsequent_indent="  ", break_on_hyphens=False, break_long_words=False)
+    print("\n".join(lines), flush=True)
 
 
 class _Outlet(io.FileIO):

@@ -12,8 +12,9 @@ import typer
 
 from dimvida.cli import options
 from dimvida.cli.options import resolve_device
-from dimvida.cli.progress import ProgressBar, announce, note, watcher
-from dimvida.cli.provenance import command_line, software_versions
+from dimvida.cli.output import command_line, software_versions
+from dimvida.cli.progress import ProgressBar, announce, watcher
+from dimvida.cli.terminal import note
 from dimvida.cli.training_data import open_for_training
 from dimvida.data.names import counted
 from dimvida.data.sample import locate, require_apart

@@ -7,8 +7,9 @@ import signal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dimvida.cli.evaluation_data import require_readable
-from dimvida.cli.progress import ProgressBar, announce, note, watcher
+from dimvida.cli.options import require_readable
+from dimvida.cli.progress import ProgressBar, announce, watcher
+from dimvida.cli.terminal import note
 from dimvida.cli.training_data import open_for_training
 from dimvida.data.sample import locate, require_apart
 from dimvida.errors import InputError

@@ -124,7 +124,7 @@ def end(self, shard):
         threading.Event().wait(0.01)
 
 Generation._finished = end
-from dimvida.cli.app import main
+from dimvida.__main__ import main
 main()
 """
 

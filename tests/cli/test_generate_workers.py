@@ -29,7 +29,7 @@ START = """
 import multiprocessing, sys
 if __name__ == "__main__":
     multiprocessing.set_start_method(sys.argv.pop(1))
-    from dimvida.cli.app import main
+    from dimvida.__main__ import main
     main()
 """
 

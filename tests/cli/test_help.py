@@ -102,7 +102,7 @@ def test_help_says_what_is_needed_and_which_options_all_have(dimvida, command: t
 
 def test_help_loses_nothing_of_a_text():
     """In brackets it would be taken for markup."""
-    from dimvida.cli.commands import app
+    from dimvida.cli.app import app
 
     for command in walk(typer.main.get_command(app)):
         for param in command.params:
@@ -182,6 +182,6 @@ def test_without_a_command_the_help_is_shown(dimvida, group: tuple[str, ...]):
 
 def test_completion():
     variables = {"_DIMVIDA_COMPLETE": "complete_bash", "COMP_WORDS": "dimvida gen", "COMP_CWORD": "1"}
-    code = "import sys; sys.argv = ['dimvida']; from dimvida.cli.app import main; main()"
+    code = "import sys; sys.argv = ['dimvida']; from dimvida.__main__ import main; main()"
     done = subprocess.run([sys.executable, "-c", code], env=os.environ | variables, capture_output=True, text=True)
     assert done.stdout.split() == ["generate"]

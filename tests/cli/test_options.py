@@ -11,7 +11,7 @@ import typer
 from typer.models import OptionInfo
 
 from dimvida.cli import options
-from dimvida.cli.commands import app
+from dimvida.cli.app import app
 from dimvida.cli.options import resolve_device, set_float32_precision
 from dimvida.errors import InputError
 

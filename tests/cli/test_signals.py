@@ -93,10 +93,11 @@ def test_ctrl_c_while_modules_are_imported(command, tmp_path: Path, module: str)
 
 AT_THE_END = """
 import os, signal
+from dimvida.__main__ import main
 from dimvida.cli import app
 run = app.run
 app.run = lambda arguments: (run(arguments), os.kill(os.getpid(), signal.SIGINT))[0]
-app.main()
+main()
 """
 
 

@@ -88,7 +88,7 @@ def test_tables_look_the_same_with_few_characters(images, encoding: str, rule: s
 
 
 def test_plus_and_minus_fit_the_terminal():
-    code = "from dimvida.cli.output import plus_minus; print(plus_minus())"
+    code = "from dimvida.cli.terminal import plus_minus; print(plus_minus())"
     for encoding, text in (("ascii", "+-"), ("latin-1", "±"), ("utf-8", "±")):
         environment = os.environ | {"PYTHONIOENCODING": encoding}
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, env=environment)
@@ -171,7 +171,7 @@ def test_a_dumb_terminal_gets_lines(command, tmp_path: Path):
 def test_a_folder_that_was_removed_under_it_is_told(tmp_path: Path):
     (tmp_path / "gone").mkdir()
     code = (
-        "import os, sys; from dimvida.cli.app import main\n"
+        "import os, sys; from dimvida.__main__ import main\n"
         "os.rmdir(os.getcwd()); sys.argv = ['dimvida', 'doctor']; main()"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path / "gone", capture_output=True, text=True)

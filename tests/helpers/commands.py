@@ -35,7 +35,7 @@ def signal_itself(self, shard):
         signal.pthread_kill(threading.get_ident(), number)
 
 Generation._finished = signal_itself
-from dimvida.cli.app import main
+from dimvida.__main__ import main
 main()
 """
 
