@@ -274,15 +274,16 @@ def _parse_fractions(fractions: str) -> list[float]:
 
 
 def _print_parts(source: MultiViewSource, partitions: Partitions) -> None:
+    from dimvida.data.partitions import PARTS
+
     class_of = {record.id: record.class_name for record in source.records}
-    parts = ("d", "c", "e")
-    counts = {part: Counter(class_of[identity] for identity in partitions.part(part)) for part in parts}
+    counts = {part: Counter(class_of[identity] for identity in partitions.part(part)) for part in PARTS}
     table = new_table("class", show_footer=True)
     table.columns[0].footer = "all"
-    for part in parts:
+    for part in PARTS:
         table.add_column(part, justify="right", footer=str(counts[part].total()))
     for name in sorted(set(class_of.values())):
-        table.add_row(escape(printable(name) or "(unlabeled)"), *(str(counts[part][name]) for part in parts))
+        table.add_row(escape(printable(name) or "(unlabeled)"), *(str(counts[part][name]) for part in PARTS))
     console().print(table)
 
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -16,12 +16,11 @@ from dimvida._version import __version__
 from dimvida.cli import options
 from dimvida.cli.progress import ProgressBar
 from dimvida.cli.terminal import note
-from dimvida.data.meshes import find_meshes, require_render_extra
-from dimvida.data.render import Light, RenderSettings
-from dimvida.data.render_jobs import MakeMesh, Rendered, make_from_file, render_items
-from dimvida.data.shapes import CLASSES, ShapesPlan, make_from_item
-from dimvida.data.write import MultiViewWriter, check_key
 from dimvida.errors import DimvidaError, InputError
+
+if TYPE_CHECKING:
+    from dimvida.data.render import RenderSettings
+    from dimvida.data.render_jobs import MakeMesh, Rendered
 
 Output = Annotated[Path, typer.Argument(metavar="OUTPUT", help="A new folder or .zip, or an unfinished one.")]
 
@@ -46,6 +45,9 @@ def render(
     skip_bad: options.SkipBad = False,
 ) -> None:
     """Render meshes into multi-view data, <split>/<class>/<object>/<view>.png."""
+    from dimvida.data.meshes import find_meshes, require_render_extra
+    from dimvida.data.render_jobs import make_from_file
+
     if up not in ("auto", "y", "z"):
         raise InputError(f"--up {up}: choose auto, y or z")
     require_render_extra()
@@ -82,6 +84,9 @@ def shapes(
     workers: options.Renderers = 0,
 ) -> None:
     """Make procedural objects of the 13 NMR classes; the same options give the same bytes."""
+    from dimvida.data.meshes import require_render_extra
+    from dimvida.data.shapes import CLASSES, ShapesPlan, make_from_item
+
     require_render_extra()
     settings = _render_settings(azimuths, views_count, views, elevation, size, samples, light, ambient)
     names = tuple(name.strip() for name in classes.split(",")) if classes else CLASSES
@@ -104,8 +109,10 @@ def _render_settings(
     """Settings from the options' text.
 
     Raises:
-        InputError: names the option that is wrong.
+        InputError: An option is wrong; it is named.
     """
+    from dimvida.data.render import Light, RenderSettings
+
     if azimuths is not None and views_count is not None:
         raise InputError("give --azimuths or --views-count, not both")
     angles = (0.0, -90.0, -180.0, -270.0)
@@ -147,13 +154,17 @@ def _render_to(
     Returns:
         What was not rendered, with its problem, and what was rendered with notes.
     """
+    from dimvida.data.render_jobs import render_items
+    from dimvida.data.write import MultiViewWriter, check_key
+
     workers = workers or len(os.sched_getaffinity(0))
-    for item in items:
-        check_key((item.split, item.class_name, item.name))
+    keys = [(item.split, item.class_name, item.name) for item in items]
+    for key in keys:
+        check_key(key)
     told = []
     about = {"version": __version__, **asdict(settings), **about}
     with MultiViewWriter(output, about) as writer, ProgressBar("render", len(items), "objects") as progress:
-        missing = [item for item in items if not writer.keep(item.split, item.class_name, item.name)]
+        missing = [item for item, key in zip(items, keys, strict=True) if not writer.keep(*key)]
         for _ in range(len(items) - len(missing)):
             progress.advance()
         for result in render_items(missing, make, settings, workers=workers):
@@ -163,7 +174,7 @@ def _render_to(
             if result.problem or result.notes:
                 told.append(result)
             progress.advance()
-        writer.sort((item.split, item.class_name, item.name) for item in items)
+        writer.sort(keys)
     return told
 
 

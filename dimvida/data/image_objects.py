@@ -150,16 +150,18 @@ def objects_by_name(
     if view is not None:
         view = composed(view)
         check_view_name(view, "--view")
-    objects: Objects = {}
+    found = []
     for name in names:
         entry = entries.get(name)
         stated = {"--view": view, METADATA_NAME: entry.view if entry else None}
-        key, its_view = _object_and_view(tree.location(name), name[len(prefix) :], has_splits, stated, entry)
-        file = ImageFile(name, entry.kind if entry else "real")
+        place = _object_and_view(tree.location(name), name[len(prefix) :], has_splits, stated, entry)
+        found.append((place, ImageFile(name, entry.kind if entry else "real")))
+    objects: Objects = {}
+    for (key, its_view), file in found:
         other = objects.setdefault(key, {}).setdefault(its_view, file)
         if other is not file:
             raise InputError(
-                f"{tree.location(other.name)} and {tree.location(name)}: both are view "
+                f"{tree.location(other.name)} and {tree.location(file.name)}: both are view "
                 f"{its_view!r} of object {key[2]!r}; rename or remove one"
             )
     return objects

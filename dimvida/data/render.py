@@ -12,14 +12,13 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from dimvida.data.meshes import DEFAULT_COLOUR, Surface, normalised_surface, require_render_extra
-from dimvida.data.names import check_view_name
+from dimvida.data.names import CANONICAL_VIEWS, check_view_name
 from dimvida.errors import InputError
 
 if TYPE_CHECKING:
     import trimesh
     from embreex.rtcore_scene import EmbreeScene
 
-FOUR_VIEWS = ("front", "right", "back", "left")
 _RAYS_AT_ONCE = 1 << 18
 _OCCLUSION_REACH = 0.5
 _OCCLUSION_RAYS = 2
@@ -94,7 +93,7 @@ class RenderSettings:
         if self.names:
             return self.names
         count = len(self.azimuths)
-        return FOUR_VIEWS if count == 4 else tuple(f"view{k:02d}" for k in range(count))
+        return CANONICAL_VIEWS if count == 4 else tuple(f"view{k:02d}" for k in range(count))
 
 
 class _Camera(NamedTuple):

@@ -148,7 +148,7 @@ def test_a_place_that_cannot_be_written_is_found_before_the_work(tmp_path, meshe
     def work(*arguments, **options):
         raise AssertionError("it began to work")
 
-    monkeypatch.setattr("dimvida.cli.data_render.render_items", work)
+    monkeypatch.setattr("dimvida.data.render_jobs.render_items", work)
     inputs = [str(meshes)] if kind == "render" else []
     for place in ("/proc/dimvida", "/dev/null"):
         assert run(["data", kind, *inputs, f"{place}/{name}", *SMALL]) == 2
