@@ -52,6 +52,14 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
+@pytest.fixture
+def no_network(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Downloads fail at once, whatever machine this is, and nothing was downloaded before."""
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "cache"))
+    for name in ("https_proxy", "HTTPS_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+
+
 TINY_VIEWS = ("front", "right", "back", "left")
 TINY_SIZE = 16
 

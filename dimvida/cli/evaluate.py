@@ -123,7 +123,8 @@ def evaluate(
 
     def introduce(reference: Scores) -> None:
         if "coherence" in reference:
-            bar.message(f"judge: sees the class of {100 * reference['coherence'].mean:.1f} % of the true views")
+            share = METRICS["coherence"].quantity(reference["coherence"].mean)
+            bar.message(f"judge: sees the class of {share} of the true views")
 
     with ProgressBar("evaluating", total * len(objects), "objects") as bar:
         evaluation = evaluate_model(

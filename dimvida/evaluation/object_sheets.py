@@ -12,12 +12,11 @@ from torch import Tensor
 from dimvida.data.batch import MultiViewBatch
 from dimvida.data.contact_sheet import SheetRow, Tile, draw_contact_sheet
 from dimvida.evaluation.protocol import KnownCountScores, complete_subsets
+from dimvida.results.metrics import METRICS
 from dimvida.sampling.multiview import MultiViewModel
 
 ROWS = 6
 """Objects on a sheet."""
-
-LABELS = {"lpips": ("LPIPS", "{:.3f}"), "psnr": ("PSNR", "{:.1f} dB")}
 
 
 def rank_objects(means: Tensor, metric: str, rows: int = ROWS) -> dict[str, list[int]]:
@@ -25,10 +24,10 @@ def rank_objects(means: Tensor, metric: str, rows: int = ROWS) -> dict[str, list
 
     Args:
         means: The metric's mean of every object, float64 [N].
-        metric: ``lpips``, where less is better, or ``psnr``, where more is.
+        metric: Its name; ``dimvida.results.metrics`` says which direction is better.
         rows: So many for each, or all if there are fewer.
     """
-    order = torch.argsort(means, descending=metric == "psnr", stable=True).tolist()
+    order = torch.argsort(means, descending=METRICS[metric].better == "higher", stable=True).tolist()
     rows = min(rows, len(order))
     middle = (len(order) - rows) // 2
     return {"best": order[:rows], "median": order[middle : middle + rows], "worst": order[len(order) - rows :]}
@@ -58,7 +57,7 @@ def draw_sheets(
     Returns:
         Sheets by the names ``best``, ``median`` and ``worst``.
     """
-    label, form = LABELS[metric]
+    label = METRICS[metric].short
     given = known.subsets[0]
     names = " + ".join(model.view_names[view] for view in given)
     sheets = {}
@@ -67,7 +66,7 @@ def draw_sheets(
         ((_, _, completed),) = complete_subsets(model, images, ids, [given], batch=len(ids), **sampling)
         rows = []
         for place, true, views in zip(chosen, images, completed, strict=True):
-            score = form.format(known.object_means[place].item())
+            score = METRICS[metric].quantity(known.object_means[place].item())
             number = objects.labels[place].item()
             title = [objects.ids[place].rpartition("/")[2], *([classes[number]] if number >= 0 else [])]
             rows.append(_row("\n".join(title), true, model.view_names, ()))

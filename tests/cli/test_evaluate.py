@@ -28,12 +28,11 @@ from dimvida.models.familiarity import InputStatistics
 VIEWS = ("front", "right", "back", "left")
 
 
+pytestmark = pytest.mark.usefixtures("no_network")
+
+
 @pytest.fixture(autouse=True)
-def no_network(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Downloads fail at once, whatever machine this is, and nothing was downloaded before."""
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "cache"))
-    for name in ("https_proxy", "HTTPS_PROXY"):
-        monkeypatch.setenv(name, "http://127.0.0.1:9")
+def narrow(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "80")
 
 

@@ -80,12 +80,7 @@ CPU = torch.device("cpu")
 CLASSES = ("chair", "table")
 
 
-@pytest.fixture(autouse=True)
-def no_network(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Downloads fail at once, whatever machine this is, and nothing was downloaded before."""
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "cache"))
-    for name in ("https_proxy", "HTTPS_PROXY"):
-        monkeypatch.setenv(name, "http://127.0.0.1:9")
+pytestmark = pytest.mark.usefixtures("no_network")
 
 
 @pytest.fixture(scope="module")
