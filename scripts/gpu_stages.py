@@ -1,23 +1,34 @@
-"""Commands with time limits, run in turn: what the scripts gpu_* are made of.
-
-A stage that fails, hangs or cannot run stops no other, and what it had written stays.
-"""
+"""Commands with limits of time, run in turn on this checkout: what ``scripts/gpu`` is made of."""
 
 from __future__ import annotations
 
+import argparse
+import ast
 import contextlib
+import importlib.util
 import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
+import sys
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-USUAL_CUDA = Path("/usr/local/cuda/bin")
+ROOT = Path(__file__).resolve().parents[1]
+SOURCES = (
+    *("csrc", "cmake", "dimvida", "tests", "scripts", "docs"),
+    *("CMakeLists.txt", "setup.py", "pyproject.toml", "README.md", "LICENSE", "MANIFEST.in"),
+)
+NEEDED = {
+    "to build": ("setuptools", "pybind11", "cmake", "ninja"),
+    "to run": ("torch", "torchvision", "numpy", "PIL", "typer", "rich", "safetensors", "torchmetrics", "matplotlib"),
+    "to test": ("pytest", "hypothesis", "pytest_benchmark"),
+    "for LPIPS": ("lpips",),
+}
+USUAL_CUDA = "/usr/local/cuda/bin"
 GRACE = 10.0  # seconds between asking a stage to stop and ending it
 
 
@@ -29,140 +40,188 @@ class Stage:
         name: What it is called in the summary.
         command: Arguments.
         limit: Seconds after which it is stopped.
-        log: File in the results that takes its output; stages may share one.
-        needs: Programs without which it cannot run.
-        reserve: Seconds that earlier stages must leave for it.
+        keep: Seconds that earlier stages leave for it.
+        needs: A program without which it cannot run.
         environment: Variables that it alone has.
-        outcome: passed, failed, stopped at its limit, or not run.
-        rc: Exit status.
+        outcome: ``done``, ``failed``, ``stopped at its limit``, or ``not run`` and why.
         seconds: How long it took.
     """
 
     name: str
     command: list[str]
     limit: float
-    log: str = "log.txt"
-    needs: list[str] = field(default_factory=list)
-    reserve: float = 0.0
+    keep: float = 0.0
+    needs: str = ""
     environment: dict[str, str] = field(default_factory=dict)
     outcome: str = "not run"
-    rc: int | None = None
     seconds: float = 0.0
 
 
-def run_stages(
-    stages: list[Stage],
-    out: Path,
-    folder: Path,
-    environment: dict[str, str],
-    end: float,
-    after: Callable[[Stage], object] = lambda stage: None,
-) -> None:
-    """Run the stages one after the other, whatever becomes of them, until ``end`` on the monotonic clock.
+class Run:
+    """The stages of one call of this script, what they share, and what became of them."""
 
-    ``after`` is called with each one that is over.
-    """
-    for number, stage in enumerate(stages):
-        later = sum(other.reserve for other in stages[number + 1 :])
-        stage.limit = round(min(stage.limit, max(end - time.monotonic() - later, 0)), 1)
-        run_stage(stage, out, folder, environment)
-        print(f"{stage.name}: {stage.outcome} in {stage.seconds:.0f} s", flush=True)
-        after(stage)
-
-
-def run_stage(stage: Stage, out: Path, folder: Path, environment: dict[str, str]) -> None:
-    """Run one stage and note its outcome."""
-    absent = [program for program in stage.needs if which(program) is None]
-    if absent or stage.limit <= 0:
-        stage.outcome = f"not run: {', '.join(absent)} missing" if absent else "not run: no time left"
-        return
-    began = time.monotonic()
-    with open(out / stage.log, "a") as log:
-        log.write(f"==> {stage.name}\n")
-        log.flush()
+    def __init__(self, options: argparse.Namespace, work: Path) -> None:
+        self.options, self.work, self.out = options, work, options.out.absolute()
+        self.end = time.monotonic() + 60 * options.minutes
+        self.gpu = find_gpu() if options.device.startswith("cuda") else None
+        self.root = ROOT if options.no_build else work / "checkout"
+        self.environment = {**os.environ, "PYTHONPATH": str(self.root), "PYTHONUNBUFFERED": "1", "COLUMNS": "80"}
+        # What one stage has compiled the next one finds, and the next run does not.
+        self.environment["TORCHINDUCTOR_CACHE_DIR"] = str(work / "inductor")
+        self.stages: list[Stage] = []
+        self.usable = True
+        self.left_out: list[str] = []
         try:
+            self.out.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise stop(f"--out {options.out}: {error.strerror}") from None
+        (self.out / "log.txt").unlink(missing_ok=True)
+        for purpose, modules in NEEDED.items():
+            if absent := [module for module in modules if importlib.util.find_spec(module) is None]:
+                self.leave_out(f"not installed: {', '.join(absent)} ({purpose})")
+
+    @property
+    def left(self) -> float:
+        """Seconds until the end."""
+        return self.end - time.monotonic()
+
+    def leave_out(self, text: str) -> None:
+        """Say what is not done, and why."""
+        print(text, flush=True)
+        self.left_out.append(text)
+
+    def dimvida(self, *arguments: object) -> list[str]:
+        """A command line of the package, on the device asked for."""
+        return [sys.executable, "-m", "dimvida", *map(str, arguments), "--device", self.options.device]
+
+    def build(self) -> None:
+        """Copy the checkout and build its native module for this GPU, unless it is taken as it is built.
+
+        Without kernels for the device nothing else runs: the reference would stand in for them, and pass.
+        """
+        kind = self.options.device.partition(":")[0]
+        if not self.options.no_build:
+            copy_checkout(self.root)
+            variables = {"DIMVIDA_CUDA": "on" if self.gpu else "off"}
+            if self.gpu:
+                archs = os.environ.get("DIMVIDA_CUDA_ARCHS") or f"{self.gpu['capability']}-real"
+                compiler = os.environ.get("CUDACXX") or which("nvcc") or "nvcc"
+                variables |= {"DIMVIDA_CUDA_ARCHS": archs, "CUDACXX": compiler, "CUDAFLAGS": lines_of_code()}
+            command = [sys.executable, "setup.py", "build_ext", "--inplace"]
+            self.do(Stage("build", command, 180, needs="nvcc" if self.gpu else "", environment=variables))
+        code = "from dimvida import ops; print(ops.__file__, ops.build_info()); "
+        code += f"raise SystemExit(not ops.native_available({kind!r}))"
+        self.do(Stage("kernels", [sys.executable, "-c", code], 30))
+        self.usable = self.stages[-1].outcome == "done"
+
+    def do(self, *stages: Stage) -> None:
+        """Run stages in turn, whatever becomes of each; the summary is written after each one."""
+        for number, stage in enumerate(stages):
+            self.stages.append(stage)
+            later = sum(other.keep for other in stages[number + 1 :])
+            stage.limit = round(min(stage.limit, max(self.left - later, 0.0)), 1)
+            self._do(stage)
+            print(f"{stage.name}: {stage.outcome}, {stage.seconds:.0f} s", flush=True)
+            self.save()
+
+    def _do(self, stage: Stage) -> None:
+        if stage.needs and which(stage.needs) is None:
+            stage.outcome = f"not run: there is no {stage.needs}, on PATH or in {USUAL_CUDA}"
+            return
+        if stage.limit <= 0 or not self.usable:
+            stage.outcome = f"not run: {'no time left' if stage.limit <= 0 else 'there are no kernels for the device'}"
+            return
+        began = time.monotonic()
+        with open(self.out / "log.txt", "a") as log:
+            print(f"==> {stage.name}: {shlex.join(stage.command)}", file=log, flush=True)
             process = subprocess.Popen(
                 stage.command,
-                cwd=folder,
-                env={**environment, **stage.environment},
+                cwd=self.root,
+                env={**self.environment, **stage.environment},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-        except OSError as error:
-            log.write(f"{error}\n")
-            stage.outcome = "failed"
-            return
-        stopped = wait(process, stage.limit)
-    stage.seconds = round(time.monotonic() - began, 1)
-    stage.rc = process.returncode
-    stage.outcome = "stopped at its limit" if stopped else "passed" if stage.rc == 0 else "failed"
+            stopped = wait(process, stage.limit)
+        stage.seconds = round(time.monotonic() - began, 1)
+        stage.outcome = "stopped at its limit" if stopped else "failed" if process.returncode else "done"
+
+    def save(self) -> None:
+        """Write summary.json."""
+        told = ("name", "outcome", "seconds", "limit")
+        stages = [{name: getattr(stage, name) for name in told} for stage in self.stages]
+        facts = {"subcommand": self.options.subcommand, "gpu": self.gpu, "left_out": self.left_out, "stages": stages}
+        (self.out / "summary.json").write_text(json.dumps(facts, indent=1) + "\n")
+
+
+def copy_checkout(target: Path) -> None:
+    """Copy what is built and tested, without anything that is built already."""
+    target.mkdir()
+    for name in SOURCES:
+        if (ROOT / name).is_dir():
+            shutil.copytree(ROOT / name, target / name, ignore=shutil.ignore_patterns("__pycache__", "*.so"))
+        else:
+            shutil.copy(ROOT / name, target)
+
+
+def untestable(run: Run) -> list[Path]:
+    """Test files that import a package which is not installed here; each is named."""
+    found, helpers = [], {path.stem for path in (ROOT / "tests").glob("*.py")}
+    for file in sorted((ROOT / "tests").rglob("test_*.py")):
+        text = file.read_text()
+        names = {"pytest_benchmark"} if "(benchmark," in text else set()
+        for node in ast.parse(text).body:
+            names |= {alias.name for alias in node.names} if isinstance(node, ast.Import) else set()
+            names |= {node.module} if isinstance(node, ast.ImportFrom) else set()
+        names = {name.partition(".")[0] for name in names} - helpers
+        if absent := [name for name in sorted(names) if importlib.util.find_spec(name) is None]:
+            found.append(file.relative_to(ROOT))
+            run.leave_out(f"left out: {found[-1]} (needs {', '.join(absent)})")
+    return found
+
+
+def lines_of_code() -> str:
+    """Flags of nvcc with line numbers for the sanitizer's reports, which change no code."""
+    return f"{os.environ.get('CUDAFLAGS', '')} -lineinfo".strip()
 
 
 def wait(process: subprocess.Popen[bytes], limit: float) -> bool:
     """Wait until a process ends; past the limit interrupt it, then end it and what it started. True if stopped."""
+
+    def send(number: int) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, number)
+
     try:
         process.wait(limit)
         return False
     except subprocess.TimeoutExpired:
-        pass
-    except BaseException:  # it is in a session of its own, and would outlive an interrupted script
-        _signal(process, signal.SIGKILL)
-        raise
-    for number in (signal.SIGINT, signal.SIGKILL):
-        _signal(process, number)
+        send(signal.SIGINT)
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(GRACE)
-            break
-    _signal(process, signal.SIGKILL)
-    return True
-
-
-def _signal(process: subprocess.Popen[bytes], number: int) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, number)
+        return True
+    finally:  # it is in a session of its own, and what it started would outlive it and this script
+        send(signal.SIGKILL)
+        process.wait()
 
 
 def which(program: str) -> str | None:
     """A program's path, also where CUDA is usually installed without being on PATH."""
-    return shutil.which(program) or shutil.which(program, path=str(USUAL_CUDA))
+    return shutil.which(program) or shutil.which(program, path=USUAL_CUDA)
 
 
-def forget_logs(out: Path, *names: str) -> None:
-    """A log of an earlier run is not continued."""
-    for name in names or ("log.txt",):
-        (out / name).unlink(missing_ok=True)
+def find_gpu() -> dict[str, str]:
+    """Name and architecture of the first GPU; ends the script where there is none."""
+    code = "import json, torch; p = torch.cuda.get_device_properties(0); "
+    code += "print(json.dumps({'name': p.name, 'capability': f'{p.major}{p.minor}', 'torch': torch.__version__}))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)  # its memory goes with it
+    if done.returncode:
+        raise stop(f"no NVIDIA GPU here ({(done.stderr.strip().splitlines() or ['torch does not run'])[-1]})")
+    return json.loads(done.stdout.splitlines()[-1])
 
 
-def read_json(path: Path) -> dict[str, Any] | None:
-    """A JSON file, or None."""
-    try:
-        return json.loads(path.read_text())
-    except (OSError, ValueError):
-        return None
-
-
-def summary_head(title: str, facts: dict[str, Any]) -> list[str]:
-    """The first lines of a page: on what, with what, and how each stage ended."""
-    gpu = facts["gpu"]
-    machine = f"{gpu['count']} x {gpu['name']}, {gpu['memory_gib']} GiB, capability {gpu['capability']}" if gpu else ""
-    return [
-        f"# {title}" if gpu else f"# Rehearsal on a CPU: {title}",
-        "",
-        *([] if gpu else ["**No figure on this page is one of a GPU**: sizes are tiny and say nothing of speed.", ""]),
-        f"{machine or 'CPU'}; commit {facts['commit'] or 'unknown'}; {facts['date']}; {facts['minutes']} minutes.",
-        "",
-        ", ".join(f"{name} {version}" for name, version in facts["versions"].items() if version),
-        "",
-    ]
-
-
-def stage_table(stages: list[dict[str, Any]]) -> list[str]:
-    """How each stage ended."""
-    lines = ["| stage | outcome | exit status | s | limit, s | log |", "|---|---|---|---|---|---|"]
-    for stage in stages:
-        rc = "" if stage["rc"] is None else stage["rc"]
-        cells = (stage["name"], stage["outcome"], rc, stage["seconds"], stage["limit"], stage["log"])
-        lines.append("| " + " | ".join(map(str, cells)) + " |")
-    return lines
+def stop(message: str) -> SystemExit:
+    """To be raised: one line on standard error and exit status 2."""
+    print(f"error: {message}", file=sys.stderr)
+    return SystemExit(2)

@@ -1,0 +1,303 @@
+"""``scripts/gpu``: stages that fail, hang or cannot run, and on the CPU the whole of each subcommand at tiny sizes."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import importlib.machinery
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+import tarfile
+import time
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import torch
+
+ROOT = Path(__file__).parents[1]
+SCRIPT = ROOT / "scripts" / "gpu"
+SAMPLE = ROOT / "dimvida" / "assets" / "sample" / "true"
+PATIENCE = 300  # seconds after which a process hangs
+
+SMALL = ("autoencoder.base=8", "score.width=32", "autoencoder_stage.batch=8", "diffusion_stage.batch=8")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def scripts_are_importable():
+    """The script imports the module beside it."""
+    sys.path.insert(0, str(SCRIPT.parent))
+    before, sys.dont_write_bytecode = sys.dont_write_bytecode, True
+    yield
+    sys.path.remove(str(SCRIPT.parent))
+    sys.dont_write_bytecode = before
+
+
+@pytest.fixture(scope="module")
+def stages(scripts_are_importable: None) -> ModuleType:
+    return importlib.import_module("gpu_stages")
+
+
+@pytest.fixture(scope="module")
+def gpu(scripts_are_importable: None) -> ModuleType:
+    """The script as a module."""
+    loader = importlib.machinery.SourceFileLoader("gpu_script", str(SCRIPT))
+    module = importlib.util.module_from_spec(importlib.util.spec_from_loader("gpu_script", loader))
+    loader.exec_module(module)
+    return module
+
+
+def run_script(*arguments: object) -> subprocess.CompletedProcess[str]:
+    """Run the script in a process of its own."""
+    variables = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1", "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, str(SCRIPT), *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, env=variables)
+
+
+def outcomes(out: Path) -> dict[str, str]:
+    """How each stage ended, by name."""
+    return {stage["name"]: stage["outcome"] for stage in json.loads((out / "summary.json").read_text())["stages"]}
+
+
+@pytest.fixture
+def run(stages: ModuleType, tmp_path: Path):
+    """A run on the CPU that has not done anything, and stages of Python code for it."""
+    options = argparse.Namespace(subcommand="check", out=tmp_path, device="cpu", no_build=True, minutes=10.0)
+    made = stages.Run(options, tmp_path / "work")
+
+    def stage(name: str, code: str, limit: float = PATIENCE, **fields: object) -> object:
+        return stages.Stage(name, [sys.executable, "-c", code], limit, **fields)
+
+    made.stage = stage
+    return made
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_without_a_gpu_it_says_so(tmp_path: Path):
+    done = run_script("measure", "--out", tmp_path / "out")
+    assert done.returncode == 2 and done.stderr.count("\n") == 1
+    assert done.stderr.startswith("error: no NVIDIA GPU here (") and not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("subcommand", [(), ("check",), ("measure",), ("train",)])
+def test_it_can_be_run_and_explains_itself(subcommand: tuple[str, ...]):
+    assert os.access(SCRIPT, os.X_OK)
+    done = run_script(*subcommand, "--help")
+    assert done.returncode == 0
+    for text in ("--out", "--minutes", "--device", "--no-build") if subcommand else ("check", "measure", "train"):
+        assert text in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        ((), "required"),
+        (("check", "--nope"), "--nope"),
+        (("check", "--minutes", "0"), "--minutes 0"),
+        (("measure", "--only", "training,pages"), "--only pages"),
+        (("train",), "--data"),
+        (("train", "--data", "nowhere.zip"), "--data nowhere.zip: does not exist"),
+        (("train", "--data", ".", "--preset", "huge"), "huge"),
+    ],
+)
+def test_bad_options(tmp_path: Path, arguments: tuple[str, ...], named: str):
+    done = run_script(*arguments, *(("--out", tmp_path / "out") if arguments else ()))
+    assert done.returncode == 2 and named in done.stderr and "Traceback" not in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_failing_stage_stops_no_other(run, tmp_path: Path):
+    run.do(
+        run.stage("one", "print('first'); raise SystemExit(3)"),
+        run.stage("two", "import os; print(os.environ['TWO'])", environment={"TWO": "second"}),
+        run.stage("three", "import os; os.kill(os.getpid(), 11)"),
+        run.stage("four", "import os; print('last', os.environ.get('TWO'))"),
+    )
+    assert outcomes(tmp_path) == {"one": "failed", "two": "done", "three": "failed", "four": "done"}
+    lines = [line.partition(":")[0] for line in (tmp_path / "log.txt").read_text().splitlines()]
+    assert lines == ["==> one", "first", "==> two", "second", "==> three", "==> four", "last None"]
+
+
+HANGING = (
+    "import subprocess, sys, time\n"
+    "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'])\n"
+    "print('child', child.pid, flush=True)\n"
+    "try: time.sleep(600)\n"
+    "except KeyboardInterrupt: print('interrupted', flush=True); sys.exit(0)\n"
+)
+
+
+def started(command: list[str], log: Path) -> subprocess.Popen[bytes]:
+    """A process in a session of its own that has printed a line ``child``, and a number."""
+    with open(log, "w") as file:
+        process = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT, start_new_session=True)
+    while not log.read_text().endswith("\n"):
+        assert process.poll() is None, log.read_text()
+        time.sleep(0.05)
+    return process
+
+
+def wait_until_gone(log: Path) -> None:
+    """Until the child that a log names is no more, or only its exit status is left."""
+    status = Path("/proc", log.read_text().split()[1], "stat")
+    deadline = time.monotonic() + PATIENCE
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        while status.read_text().rpartition(")")[2].split()[0] != "Z":
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+
+
+def test_a_hanging_stage_is_interrupted_and_leaves_nothing_behind(stages: ModuleType, tmp_path: Path):
+    log = tmp_path / "log"
+    process = started([sys.executable, "-c", HANGING], log)
+    assert stages.wait(process, 0.01)
+    assert process.returncode == 0 and "interrupted\n" in log.read_text()
+    wait_until_gone(log)
+
+
+def test_a_stage_that_ignores_interruption_is_ended(stages: ModuleType, tmp_path: Path, monkeypatch):
+    monkeypatch.setattr(stages, "GRACE", 0.1)
+    code = "import signal, time; signal.signal(2, signal.SIG_IGN); print('child 1', flush=True); time.sleep(600)"
+    process = started([sys.executable, "-c", code], tmp_path / "log")
+    assert stages.wait(process, 0.01) and process.returncode == -9
+
+
+@pytest.mark.parametrize("number", [2, 15])
+def test_an_interrupted_script_leaves_no_stage_behind(tmp_path: Path, number: int):
+    code = (
+        f"import signal, subprocess, sys; sys.path.insert(0, {str(SCRIPT.parent)!r}); sys.dont_write_bytecode = True\n"
+        "from gpu_stages import wait\n"
+        "signal.signal(signal.SIGTERM, signal.default_int_handler)\n"  # as the script does
+        f"wait(subprocess.Popen([sys.executable, '-c', {HANGING!r}], start_new_session=True), 600)\n"
+    )
+    log = tmp_path / "log"
+    process = started([sys.executable, "-c", code], log)
+    process.send_signal(number)
+    assert process.wait(PATIENCE) != 0
+    wait_until_gone(log)
+
+
+def test_a_stage_that_meets_its_limit_is_stopped_and_the_next_one_runs(run, tmp_path: Path):
+    run.do(run.stage("hangs", "import time; time.sleep(600)", 1.0), run.stage("after", ""))
+    assert outcomes(tmp_path) == {"hangs": "stopped at its limit", "after": "done"}
+
+
+def test_time_is_kept_for_later_stages(run, tmp_path: Path):
+    run.end = time.monotonic() + PATIENCE
+    run.do(run.stage("one", ""), run.stage("two", "", keep=10.0), run.stage("three", "", keep=2 * PATIENCE))
+    none_left = "not run: no time left"
+    assert outcomes(tmp_path) == {"one": none_left, "two": none_left, "three": "done"}
+
+
+def test_what_cannot_run_is_named(run, stages: ModuleType, tmp_path: Path, monkeypatch):
+    run.do(run.stage("sanitizer", "", needs="no-such-program"))
+    assert outcomes(tmp_path)["sanitizer"].startswith("not run: there is no no-such-program, on PATH or in ")
+    found = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "lpips" else found(name))
+    assert stages.untestable(run) == [Path("tests/evaluation/test_networks.py")]
+    assert run.left_out[-1] == "left out: tests/evaluation/test_networks.py (needs lpips)"
+
+
+def test_without_kernels_nothing_else_runs(run, tmp_path: Path):
+    run.options.device = "tpu"
+    run.build()
+    run.do(run.stage("after", ""))
+    assert outcomes(tmp_path) == {"kernels": "failed", "after": "not run: there are no kernels for the device"}
+
+
+def test_what_is_planned_on_a_gpu_fits_and_covers_everything(run, gpu: ModuleType):
+    planned: list = []
+    run.gpu = {"name": "GPU X", "capability": "90"}
+    run.do = lambda *stages: planned.extend(stages)
+    run.options = argparse.Namespace(
+        tests="-m gpu tests", device="cuda", preset="paper", batch="4096,1", steps="20,250", arms=gpu.ARMS,
+        repeats="15", objects="9", generate_batch="4", format="npy", only=gpu.MEASURED,
+    )  # fmt: skip
+    gpu.check(run)
+    names = ["doctor", "first use", "tests", "memcheck", "racecheck", "initcheck", "synccheck"]
+    assert [stage.name for stage in planned] == names
+    for stage in planned[3:]:
+        assert stage.command[stage.command.index("--tool") + 1] == stage.name
+        assert "kns=dimvida" in stage.command and "--error-exitcode" in stage.command
+        assert stage.environment == {"PYTORCH_NO_CUDA_MEMORY_CACHING": "1"} and stage.needs == "compute-sanitizer"
+    build = 180 + 30
+    assert build + sum(stage.keep for stage in planned) <= 8.75 * 60  # even if the build takes all its time
+    planned.clear()
+    gpu.measure(run)
+    assert [stage.name for stage in planned] == ["sampling-20", "generation", "training", "sampling-250"]
+    assert build + sum(stage.keep for stage in planned) <= 8.75 * 60
+    assert ["--profile" in stage.command for stage in planned] == [True, False, False, False]
+
+
+def test_steps_that_fit(gpu: ModuleType, tmp_path: Path):
+    curve = tmp_path / "autoencoder.csv"
+    assert gpu.steps_per_second(curve) is None
+    curve.write_text("step,seconds\n25,9.0\n")
+    assert gpu.steps_per_second(curve) is None
+    curve.write_text("step,seconds\n25,9.0\n50,10.0\n100,12.0\n")
+    assert gpu.steps_per_second(curve) == 25.0  # what happens once, before the first point, is left out
+    assert gpu.fitting(10.0, 10.0) == 92 and gpu.fitting(10.0, -3.0) == 1
+
+
+@pytest.mark.parametrize("preset", ["paper", "small", "tiny"])
+def test_the_settings_are_ones_of_the_presets(gpu: ModuleType, preset: str):
+    from dimvida.training.config import load_preset
+
+    config = load_preset(preset, [*gpu.FOR_MINUTES[preset], *gpu.lengths("diffusion", 6000, 60)])
+    assert config.autoencoder_stage.lr_schedule == config.diffusion_stage.lr_schedule == "cosine"
+    assert (config.diffusion_stage.steps, config.diffusion_stage.log_every) == (6000, 100)
+
+
+@pytest.mark.slow
+def test_check_builds_and_tests_a_copy(tmp_path: Path):
+    tests = "tests/ops/test_philox.py tests/ops/test_pack_images.py"
+    done = run_script("check", "--device", "cpu", "--tests", tests, "--out", tmp_path, "--minutes", 60)
+    log = (tmp_path / "log.txt").read_text()
+    assert done.returncode == 0, done.stdout + done.stderr + log[-2000:]
+    assert outcomes(tmp_path) == dict.fromkeys(["build", "kernels", "doctor", "first use", "tests"], "done")
+    assert "/checkout/dimvida/ops/" in log and " passed" in log  # what is used is what was built
+    assert (tmp_path / "sheet.png").stat().st_size > 1000
+    for name in ("log.txt", "sheet.png", "summary.json"):
+        assert f"wrote {tmp_path / name}: " in done.stdout
+    assert done.stdout.endswith("everything was done\n")
+
+
+@pytest.mark.slow
+def test_measure_leaves_what_the_benchmarks_write(tmp_path: Path):
+    sizes = ("--preset", "tiny", "--batch", "4,1", "--steps", "2,3", "--repeats", 1, "--arms", "eager-fp32,fused-fp32")
+    sizes += ("--objects", 8, "--generate-batch", 4, "--format", "npy,webdataset")
+    done = run_script("measure", "--device", "cpu", "--no-build", *sizes, "--out", tmp_path, "--minutes", 60)
+    assert done.returncode == 0, done.stdout + done.stderr + (tmp_path / "log.txt").read_text()[-2000:]
+    names = {"log.txt", "summary.json", "sampling-2.json", "sampling-3.json", "generation.json", "training.json"}
+    assert {path.name for path in tmp_path.iterdir()} == names
+    results = {name: json.loads((tmp_path / name).read_text()) for name in names - {"log.txt"}}
+    for steps in (2, 3):
+        sampled = results[f"sampling-{steps}.json"]
+        assert sampled["complete"] and [table["batch"] for table in sampled["results"]] == [4, 1]
+    assert [run["format"] for run in results["generation.json"]["runs"]] == ["npy", "webdataset"]
+    assert [row["stage"] for row in results["training.json"]["results"]] == ["autoencoder", "diffusion"]
+
+
+@pytest.mark.slow
+def test_train_leaves_a_model_and_its_scores(tmp_path: Path):
+    settings = [word for value in SMALL for word in ("--set", value)]
+    sizes = ("--preset", "tiny", "--trial-steps", 8, "--most-steps", 12, "--objects", 4, "--split", "", *settings)
+    options = ("--device", "cpu", "--no-build", "--data", SAMPLE, "--out", tmp_path / "out", "--minutes", 60)
+    done = run_script("train", *options, *sizes)
+    out = tmp_path / "out"
+    assert done.returncode == 0, done.stdout + done.stderr + (out / "log.txt").read_text()[-2000:]
+    assert {path.name for path in out.iterdir()} == {
+        "log.txt", "summary.json", "evaluation.json", "sheet.png", "curves.png", "autoencoder.csv", "diffusion.csv",
+        "checkpoint.tar",
+    }  # fmt: skip
+    last = (out / "diffusion.csv").read_text().splitlines()[-1].split(",")
+    assert last[0] == "12"
+    assert json.loads((out / "evaluation.json").read_text())["objects"] == 4
+    with tarfile.open(out / "checkpoint.tar") as archive:
+        archive.extractall(tmp_path / "unpacked", filter="data")
+    from dimvida.sampling.multiview import load
+
+    assert load(tmp_path / "unpacked" / "checkpoint").is_trained
