@@ -2,7 +2,7 @@
 
 generated/            completed objects of c and e, see ``cache``
 classifiers/          trained classifiers and what they say, see ``cache``
-classification.json   the result, see ``results``; written last
+classification.json   the result, see ``dimvida.results.schema``; written last
 
 A study that was stopped or killed goes on where it was.
 """
@@ -25,10 +25,9 @@ from torch import Tensor
 from dimvida.classification.cache import CompletedObjects, Sampler, TrainedClassifiers
 from dimvida.classification.design import Recipe, StudyCell, StudyDesign, study_cells
 from dimvida.classification.objects import Roles, SingleViews, read_single_views
-from dimvida.classification.results import RESULTS, write_results
 from dimvida.classification.verdict import (
     Coherence,
-    cell_to_dict,
+    cell_result,
     compare,
     from_all,
     from_known,
@@ -41,13 +40,15 @@ from dimvida.data.source import MultiViewSource
 from dimvida.errors import InputError
 from dimvida.files import exclusive_folder
 from dimvida.models.classifiers import ImageClassifier, require_known
+from dimvida.results.files import write_result
+from dimvida.results.schema import ClassificationResult, Diversity, SkippedFile
 from dimvida.sampling.multiview import MultiViewModel
 from dimvida.training.classifier import ClassifierPlan
 from dimvida.training.config import TrainConfig
 from dimvida.training.control import Interrupt, StartProgress
 from dimvida.training.data import LabelledImages, all_views
 
-GENERATED, CLASSIFIERS = "generated", "classifiers"
+GENERATED, CLASSIFIERS, RESULTS = "generated", "classifiers", "classification.json"
 JUDGE = "resnet18"  # what judges the generator, unless a classifier is given
 
 # The names that dimvida.files.atomic_path gives to the unfinished files of a study.
@@ -88,7 +89,7 @@ class Study:
     limit: int | None = None
     bad: list[BadFile] = field(default_factory=list)
 
-    def run(self, about: dict[str, Any]) -> dict[str, Any]:
+    def run(self, about: dict[str, Any]) -> ClassificationResult:
         """Do what is not done yet, and write ``classification.json``.
 
         Args:
@@ -119,29 +120,29 @@ class Study:
             self._train(cells, classifiers)
             predictions = {cell: self._predict(cell, classifiers, ea) for cell in cells}
             classes = classifiers.classes
-            results = {
+            result = ClassificationResult(
                 **about,
-                "checkpoint": self.model.checkpoint_hash,
-                "solver": self.sampler.solver,
-                "steps": self.sampler.steps,
-                "seed": self.sampler.seed,
-                "classes": list(classes),
-                "view_names": list(self.model.view_names),
-                "partitions": {"d": self.roles.d and len(self.roles.d), "c": len(c), "e": len(e)},
-                "coherence": coherence and coherence.to_dict(),
-                "too_weak": coherence is not None and coherence.too_weak,
-                "note": verdict,
-                "notes": notes,
-                "cells": [
-                    cell_to_dict(cell, classifiers.steps(cell.recipe), predicted, e.labels, len(classes))
+                checkpoint=self.model.checkpoint_hash,
+                solver=self.sampler.solver,
+                steps=self.sampler.steps,
+                seed=self.sampler.seed,
+                classes=list(classes),
+                view_names=list(self.model.view_names),
+                partitions={"d": self.roles.d and len(self.roles.d), "c": len(c), "e": len(e)},
+                coherence=coherence and coherence.to_result(),
+                too_weak=coherence is not None and coherence.too_weak,
+                note=verdict,
+                notes=notes,
+                cells=[
+                    cell_result(cell, classifiers.steps(cell.recipe), predicted, e.labels, len(classes))
                     for cell, predicted in predictions.items()
                 ],
-                "comparisons": compare(predictions, e.labels),
-                "diversity": self._diversity(classifiers, ea),
-                "skipped": [{"file": file.location, "reason": file.reason} for file in self.bad],
-            }
-            write_results(self.folder, results)
-        return results
+                comparisons=compare(predictions, e.labels),
+                diversity=self._diversity(classifiers, ea),
+                skipped=[SkippedFile(file.location, file.reason) for file in self.bad],
+            )
+            write_result(self.folder / RESULTS, result)
+        return result
 
     @contextmanager
     def _owned(self) -> Iterator[None]:
@@ -232,7 +233,7 @@ class Study:
                 rows.append(from_all(draws, asked.average))
         return torch.stack(rows)
 
-    def _diversity(self, classifiers: TrainedClassifiers, ea: CompletedObjects) -> dict[str, Any] | None:
+    def _diversity(self, classifiers: TrainedClassifiers, ea: CompletedObjects) -> Diversity | None:
         """How much the samples of a generated view differ, if several were asked for.
 
         Returns:
@@ -256,7 +257,7 @@ class Study:
                 labels = torch.stack([classifiers.logits(run, ea, n).argmax(2)[generated] for n in range(count)])
                 shares.append(float((labels != labels[0]).any(0).double().mean()))
             disagreement[name] = sum(shares) / len(shares)
-        return {"samples_per_view": count, "pixel_deviation": deviation, "disagreement": disagreement}
+        return Diversity(count, deviation, disagreement)
 
 
 def check_folder(folder: Path) -> None:

@@ -15,13 +15,13 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from dimvida.classification.design import StudyCell
 from dimvida.classification.objects import SingleViews
+from dimvida.results.schema import Accuracy, AccuracyCell, CoherenceResult, Comparison
 from dimvida.sampling.classifier import average_views
 
 SIGNIFICANT = 0.05
@@ -63,10 +63,8 @@ def from_some(logits: Tensor, objects: SingleViews, count: int, average: str) ->
     return average_views(logits.gather(1, chosen), average, "probabilities").argmax(1)
 
 
-def cell_to_dict(
-    cell: StudyCell, train_steps: int, predictions: Tensor, labels: Tensor, classes: int
-) -> dict[str, Any]:
-    """A cell and how its classifiers did, for JSON.
+def cell_result(cell: StudyCell, train_steps: int, predictions: Tensor, labels: Tensor, classes: int) -> AccuracyCell:
+    """A cell and how its classifiers did, for ``classification.json``.
 
     Args:
         cell: Which one.
@@ -76,31 +74,31 @@ def cell_to_dict(
         classes: How many there are.
     """
     recipe, inference = cell.recipe, cell.inference
-    return {
-        "id": cell.id,
-        "table": cell.table,
-        "group": cell.group,
-        "classifier": recipe.classifier,
-        "weights": recipe.table,
-        "train": recipe.train,
-        "train_samples_per_view": recipe.draws,
-        "model": recipe.model,
-        "budget": recipe.budget,
-        "train_steps": train_steps,
-        "test": inference.part,
-        "average": inference.average,
-        "views": inference.views,
-        "samples_per_view": inference.samples_per_view,
-        "sampler_steps": inference.sampler_steps,
-        "accuracy": accuracy((predictions == labels).double().mean(1).tolist()),
-        "confusion": confusion(predictions, labels, classes),
-    }
+    return AccuracyCell(
+        id=cell.id,
+        table=cell.table,
+        group=cell.group,
+        classifier=recipe.classifier,
+        weights=recipe.table,
+        train=recipe.train,
+        train_samples_per_view=recipe.draws,
+        model=recipe.model,
+        budget=recipe.budget,
+        train_steps=train_steps,
+        test=inference.part,
+        average=inference.average,
+        views=inference.views,
+        samples_per_view=inference.samples_per_view,
+        sampler_steps=inference.sampler_steps,
+        accuracy=accuracy((predictions == labels).double().mean(1).tolist()),
+        confusion=confusion(predictions, labels, classes),
+    )
 
 
-def accuracy(values: Sequence[float]) -> dict[str, Any]:
+def accuracy(values: Sequence[float]) -> Accuracy:
     """Mean and sample standard deviation over seeds; no deviation for one seed."""
     deviation = statistics.stdev(values) if len(values) > 1 else None
-    return {"values": list(values), "mean": statistics.fmean(values), "deviation": deviation}
+    return Accuracy(list(values), statistics.fmean(values), deviation)
 
 
 def confusion(predictions: Tensor, labels: Tensor, classes: int) -> list[list[int]]:
@@ -109,7 +107,7 @@ def confusion(predictions: Tensor, labels: Tensor, classes: int) -> list[list[in
     return torch.bincount(pairs.flatten(), minlength=classes**2).view(classes, classes).tolist()
 
 
-def compare(predictions: Mapping[StudyCell, Tensor], labels: Tensor) -> list[dict[str, Any]]:
+def compare(predictions: Mapping[StudyCell, Tensor], labels: Tensor) -> list[Comparison]:
     """McNemar's test between cells of one classifier: every pair in the paper's tables, beyond them with the first.
 
     An object counts once, however many seeds there are: as right where more than half of them have it right.
@@ -127,8 +125,8 @@ def compare(predictions: Mapping[StudyCell, Tensor], labels: Tensor) -> list[dic
         for first in range(1 if members[0].group else len(members)):
             for second in range(first + 1, len(members)):
                 test = mcnemar(right[first], right[second])
-                pair = {"a": members[first].id, "b": members[second].id, "test": "mcnemar"}
-                results.append({**pair, "only_a": test.only_a, "only_b": test.only_b, "p": test.p})
+                names = members[first].id, members[second].id
+                results.append(Comparison(*names, only_a=test.only_a, only_b=test.only_b, p=test.p))
     return results
 
 
@@ -205,11 +203,9 @@ class Coherence:
             f"{100 * self.averaged:.1f} % of the objects (p = {self.test.p:.2g})."
         )
 
-    def to_dict(self) -> dict[str, Any]:
-        """Its values for JSON, with None in place of what is not finite."""
-        error = self.standard_error if math.isfinite(self.standard_error) else None
-        values = {"mean": self.mean, "standard_error": error, "count": self.count}
-        return {**values, "real": self.real, "averaged": self.averaged, "p": self.test.p}
+    def to_result(self) -> CoherenceResult:
+        """What ``classification.json`` says of it."""
+        return CoherenceResult(self.mean, self.standard_error, self.count, self.real, self.averaged, self.test.p)
 
 
 def measure_coherence(logits: Tensor, labels: Tensor, objects: SingleViews) -> Coherence:

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from dimvida.cli.terminal import console, new_table, plus_minus, print_wrapped
+from dimvida.cli.terminal import console, new_table, print_wrapped
 from dimvida.results.metrics import significant
 
 if TYPE_CHECKING:
-    from dimvida.bench.quality import Quality
     from dimvida.bench.sampling import ArmResult, BatchResult, ModelTime
-    from dimvida.evaluation.estimates import Estimate
 
 OPERATIONS, LONGEST = 12, 44  # the costliest, and characters of a name; the file has more
 PROFILE_COLUMNS = {
@@ -109,25 +107,6 @@ def print_end_to_end(stages: list[ModelTime], failed: dict[str, str]) -> None:
         table.add_row(stage.name, significant(stage.time.median), quartiles, significant(stage.views_per_second))
     console().print(table)
     _print_reasons(failed)
-
-
-def quality_heading() -> str:
-    """Above the lines of ``quality_line``."""
-    columns = ("solver", "steps", "PSNR true", "PSNR ref.", "LFD true", "LFD ref.")
-    line = "-" if console().options.ascii_only else "─"
-    return " {:22} {:>5} {:>14} {:>14} {:>9} {:>9}\n ".format(*columns) + 78 * line
-
-
-def quality_line(quality: Quality, name: str | None = None) -> str:
-    """One measurement of ``dimvida bench solvers``, printed as soon as it is there."""
-    reference = "" if quality.psnr_reference is None else _score(quality.psnr_reference)
-    distance = "" if quality.distance_reference is None else significant(quality.distance_reference)
-    start = f" {name or quality.solver:22} {quality.steps:>5} {_score(quality.psnr_true):>14} {reference:>14}"
-    return f"{start} {significant(quality.distance_true):>9} {distance:>9}".rstrip()
-
-
-def _score(score: Estimate) -> str:
-    return f"{score.mean:.2f} {plus_minus()} {score.standard_error:.2f}"
 
 
 def _print_deviations(result: BatchResult) -> None:

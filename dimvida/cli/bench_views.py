@@ -11,22 +11,23 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from dimvida.cli import options
-from dimvida.cli.bench_tables import quality_heading, quality_line
 from dimvida.cli.evaluation_data import open_for_evaluation, read_objects
 from dimvida.cli.options import parse_names, parse_numbers, require_readable, resolve_device
 from dimvida.cli.output import require_writable, write_json
 from dimvida.cli.progress import ProgressBar
-from dimvida.cli.terminal import print_wrapped
+from dimvida.cli.terminal import console, fitting, print_wrapped
 from dimvida.errors import InputError
+from dimvida.records import to_json
+from dimvida.results.schema import SkippedFile
+from dimvida.results.solvers import SolverQuality, SolversOfKnown, SolversResult, quality_heading, quality_line
 
 if TYPE_CHECKING:
     import torch
 
     from dimvida.bench.generation import RunTimes
-    from dimvida.bench.quality import Quality, QualityBench
+    from dimvida.bench.quality import QualityBench
     from dimvida.sampling.multiview import MultiViewModel
 
-SOLVERS_SCHEMA = 1
 GENERATION_SCHEMA = 2  # 2: no encoders, no samples of nvidia-smi
 INPUTS = ("files", "npy")
 STEPS = (5, 8, 10, 15, 20, 30, 50, 100)
@@ -63,10 +64,12 @@ def solvers(
     require_writable("--plot", plot)
 
     from dimvida.bench import machine
-    from dimvida.bench.quality import REFERENCE_SOLVER, REFERENCE_STEPS, QualityBench, plot_quality, reconstruction
+    from dimvida.bench.quality import REFERENCE_SOLVER, REFERENCE_STEPS, QualityBench, reconstruction
     from dimvida.diffusion.solvers import SOLVERS, step_table
     from dimvida.evaluation.protocol import view_subsets
     from dimvida.generation.settings import resolve_settings
+    from dimvida.results.charts import save_panels
+    from dimvida.results.solvers import quality_charts
     from dimvida.sampling.multiview import load
 
     samplers = list(itertools.product(names or SOLVERS, evaluations))
@@ -80,10 +83,11 @@ def solvers(
     trajectories = sum(len(view_subsets(views, count)) for count in numbers)
     objects, bad = read_objects(source, model, limit)
     ceiling, ceiling_distance = reconstruction(model, objects.images, batch)
-    result: dict[str, Any] = {
-        **machine.result_head("solvers", SOLVERS_SCHEMA, model.device),
-        "complete": False,
-        "settings": {
+    result = SolversResult(
+        complete=False,
+        versions=machine.versions(),
+        hardware=machine.hardware(model.device),
+        settings={
             "data": data.name,
             "splits": list(source.splits),
             "objects": len(objects),
@@ -96,10 +100,10 @@ def solvers(
             "dtype": settings.dtype,
             "reference": {"solver": REFERENCE_SOLVER, "steps": REFERENCE_STEPS, "dtype": "float32"},
         },
-        "reconstruction": {"psnr_true": ceiling.mean, "distance_true": ceiling_distance},
-        "known": [],
-        "skipped": [{"file": file.location, "reason": file.reason} for file in bad],
-    }
+        reconstruction={"psnr_true": ceiling.mean, "distance_true": ceiling_distance},
+        known=[],
+        skipped=[SkippedFile(file.location, file.reason) for file in bad],
+    )
     splits = ", ".join(source.splits) or "no split"
     print_wrapped(
         f"{len(objects)} objects of {data.name} ({splits}), checkpoint {model.checkpoint_hash[:12]}, "
@@ -107,27 +111,22 @@ def solvers(
         f"LFD {ceiling_distance:.2f}"
     )
 
-    points: dict[int, list[Quality]] = {}
-    draws: dict[int, Quality] = {}
     work = (sum(count for _, count in samplers) + 2 * REFERENCE_STEPS) * trajectories * len(objects)
     sampling = {"batch": batch, "seed": seed, "backend": settings.backend, "dtype": settings.torch_dtype}
     with ProgressBar("sampling", work, "evaluations") as bar:
         for count in numbers:
             bench = QualityBench(model, objects.images, objects.ids, count, **sampling, progress=bar.advance)
-            entry, draws[count] = _reference(bench, count, REFERENCE_STEPS)
-            result["known"].append(entry)
-            points[count] = []
+            entry = _reference(bench, count, REFERENCE_STEPS)
+            result.known.append(entry)
             for sampler in samplers:
-                quality = bench.measure(*sampler)
-                points[count].append(quality)
-                entry["points"].append(quality.to_dict())
-                result["complete"] = (count, sampler) == (numbers[-1], samplers[-1])
+                entry.points.append(bench.measure(*sampler))
+                result.complete = (count, sampler) == (numbers[-1], samplers[-1])
                 if json_ is not None:
-                    write_json(json_, result)
-                print(quality_line(quality), flush=True)
+                    write_json(json_, to_json(result))
+                _print_quality(entry.points[-1])
     if plot is not None:
         try:
-            plot_quality(plot, points, draws)
+            save_panels(plot, [quality_charts(entry, "solvers") for entry in result.known])
         except (OSError, ValueError) as error:
             raise InputError(f"--plot {plot}: cannot be drawn ({error})") from error
     if not skip_bad:
@@ -135,23 +134,28 @@ def solvers(
     return 0
 
 
-def _reference(bench: QualityBench, count: int, steps: int) -> tuple[dict[str, Any], Quality]:
-    """Measure and print the paper's sampler for a number of known views: the entry without points, another draw."""
+def _reference(bench: QualityBench, count: int, steps: int) -> SolversOfKnown:
+    """Measure and print the paper's sampler for a number of known views, twice; without points."""
     pictures = len(bench.images) * len(bench.views)
-    print(f"\n{count} known: {len(bench.subsets)} sets, {pictures} views\n{quality_heading()}", flush=True)
+    line = ("-" if console().options.ascii_only else "─") * 78
+    print(f"\n{count} known: {len(bench.subsets)} sets, {pictures} views\n{quality_heading()}\n {line}", flush=True)
     reference = bench.measure_reference(steps)
-    print(quality_line(reference, "reference"), flush=True)
+    _print_quality(reference, "reference")
     draw = bench.measure_another_draw(steps)
-    print(quality_line(draw, "another draw"), flush=True)
-    entry = {
-        "known": count,
-        "sets": len(bench.subsets),
-        "views_scored": pictures,
-        "reference": reference.to_dict(),
-        "another_draw": draw.to_dict(),
-        "points": [],
-    }
-    return entry, draw
+    _print_quality(draw, "another draw")
+    return SolversOfKnown(
+        known=count,
+        sets=len(bench.subsets),
+        views_scored=pictures,
+        reference=reference,
+        another_draw=draw,
+        points=[],
+    )
+
+
+def _print_quality(quality: SolverQuality, name: str = "") -> None:
+    """One measurement, as soon as it is there."""
+    print(fitting(quality_line(quality, name)), flush=True)
 
 
 def generation(

@@ -10,14 +10,15 @@ import typer
 
 from dimvida.cli import classify_options as opt
 from dimvida.cli import options
-from dimvida.cli.evaluate_tables import print_judge
+from dimvida.cli.evaluation_data import print_judge
 from dimvida.cli.options import parse_names, parse_numbers, require_readable, resolve_device
 from dimvida.cli.output import command_line, software_versions
 from dimvida.cli.progress import announce, watcher
-from dimvida.cli.terminal import note
+from dimvida.cli.terminal import note, print_table
 from dimvida.data.sample import locate, require_apart
 from dimvida.errors import InputError
 from dimvida.files import require_writable_folder
+from dimvida.results.classification import printed_tables
 from dimvida.torchrun import is_rank
 
 
@@ -60,7 +61,6 @@ def classify(
     from dimvida.classification.design import StudyDesign
     from dimvida.classification.objects import assign_roles
     from dimvida.classification.run import Study, check_folder
-    from dimvida.cli.classify_tables import print_tables
     from dimvida.diffusion.solvers import step_table
     from dimvida.generation.settings import resolve_settings
     from dimvida.models.classifier_checkpoint import load_classifier
@@ -122,7 +122,8 @@ def classify(
                 raise KeyboardInterrupt from None  # so that whoever called learns of it, as from any other command
             return 0
 
-    print_tables(results)
+    for table in printed_tables(results):
+        print_table(table)
     print(f"results: {out / 'classification.json'}")
     if not skip_bad:
         require_readable([*roles.e.left_out, *study.bad])

@@ -2,40 +2,40 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from dimvida.cli import options
-from dimvida.cli.evaluate_tables import (
-    judge_to_dict,
-    print_classes,
-    print_judge,
-    print_note,
-    print_notes,
-    print_scores,
-    print_views,
-)
-from dimvida.cli.evaluation_data import open_for_evaluation, read_objects
+from dimvida.cli.evaluation_data import open_for_evaluation, print_judge, read_objects
 from dimvida.cli.options import option, parse_names, parse_numbers, require_readable, resolve_device
 from dimvida.cli.output import command_line, require_writable, software_versions, write_json
 from dimvida.cli.progress import ProgressBar
-from dimvida.cli.terminal import print_wrapped
+from dimvida.cli.terminal import print_note, print_table, print_wrapped
 from dimvida.data.sample import locate, require_apart
 from dimvida.errors import DimvidaError, InputError
 from dimvida.files import require_writable_folder
+from dimvida.records import to_json
+from dimvida.results.evaluation import (
+    breakdown_tables,
+    notes,
+    require_free,
+    score_tables,
+    unavailable,
+    write_evaluation,
+)
 from dimvida.results.metrics import METRICS
+from dimvida.results.schema import EvaluationResult, JudgeFacts, Scores, SkippedFile
 
 if TYPE_CHECKING:
     from dimvida.data.source import MultiViewSource
     from dimvida.evaluation.metrics import MetricSet
-    from dimvida.evaluation.scores import Scores
     from dimvida.generation.settings import GenerationSettings
     from dimvida.models.classifiers import ImageClassifier
     from dimvida.sampling.multiview import MultiViewModel
 
-SCHEMA = 1
 BREAKDOWNS = ("view", "class")
 
 
@@ -80,7 +80,6 @@ def evaluate(
     from dimvida.evaluation.object_sheets import draw_sheets
     from dimvida.evaluation.objects import complete_objects, unfamiliar
     from dimvida.evaluation.protocol import evaluate_model, progress_total, rank_metric
-    from dimvida.evaluation.result_folder import scores_to_dict, write_evaluation
     from dimvida.evaluation.weights import INCEPTION, SQUEEZENET, require_given
     from dimvida.generation.settings import resolve_settings
     from dimvida.sampling.multiview import load
@@ -132,30 +131,25 @@ def evaluate(
             introduce=introduce, **sampling,
         )  # fmt: skip
 
-    print_scores(evaluation)
-    if "view" in breakdowns:
-        print_views(evaluation, views)
-    if "class" in breakdowns:
-        print_classes(evaluation, classes)
-    print_notes(evaluation, measured.reasons)
     ranked = rank_metric(measured)
-    document = {
+    result = EvaluationResult(
         **_description(context, source, partition, model, settings),
-        "objects": len(objects),
-        "left_out": len(source) - len(complete),
-        "unfamiliar": strange,
-        "judge": judge and judge_to_dict(judge),
-        "metrics": measured.to_dict(),
-        **scores_to_dict(evaluation, views, classes, objects.labels),
-        "sheet_metric": ranked,
-        "skipped": [{"file": file.location, "reason": file.reason} for file in bad],
-    }
+        objects=len(objects),
+        left_out=len(source) - len(complete),
+        unfamiliar=strange,
+        judge=judge and JudgeFacts(judge.config.name, list(judge.config.classes), judge.config.image_size or None),
+        metrics=measured.to_result(),
+        **evaluation.to_result(views, classes, objects.labels),
+        sheet_metric=ranked,
+        skipped=[SkippedFile(file.location, file.reason) for file in bad],
+    )
+    _print(result, breakdowns)
     if json_ is not None:
-        write_json(json_, document)
+        write_json(json_, to_json(result))
     if out is not None:
         first = min(evaluation.known, key=lambda entry: entry.known)
         sheets = draw_sheets(model, objects, classes, first, ranked, **sampling) if ranked else {}
-        write_evaluation(out, document, sheets)
+        write_evaluation(out, result, sheets)
     if not skip_bad:
         require_readable(bad)
     return 0
@@ -177,8 +171,6 @@ def _parse_breakdowns(text: str | None) -> tuple[str, ...]:
 
 
 def _require_places(data: Path, json_: Path | None, out: Path | None, overwrite: bool) -> None:
-    from dimvida.evaluation.result_folder import require_free
-
     require_writable("--json", json_)
     if out is not None:
         require_free(out, overwrite=overwrite)
@@ -193,6 +185,19 @@ def _load_judge(folder: Path, classes: tuple[str, ...]) -> ImageClassifier:
     judge = load_classifier(folder)
     require_known(classes, judge.classes, f"--judge {folder}")
     return judge
+
+
+def _print(result: EvaluationResult, breakdowns: Sequence[str]) -> None:
+    """Tables, then notes on how to read them."""
+    for table in score_tables(result):
+        print_table(table)
+    for part in BREAKDOWNS:
+        for table in breakdown_tables(result, part) if part in breakdowns else ():
+            print_table(table)
+    for line in notes(result):
+        print_note(line)
+    for name, reason in unavailable(result).items():
+        print_wrapped(f"not available: {name}: {reason}")
 
 
 def _require_any(metrics: MetricSet) -> None:
@@ -210,8 +215,6 @@ def _description(
 ) -> dict[str, Any]:
     """What was evaluated, and how."""
     return {
-        "schema": SCHEMA,
-        "kind": "evaluation",
         "command": command_line(context),
         "versions": software_versions(),
         "data": source.path.name,

@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dimvida.cli.progress import ProgressBar
-from dimvida.cli.terminal import note
+from dimvida.cli.terminal import note, print_wrapped
 from dimvida.data.names import counted
 
 if TYPE_CHECKING:
     from dimvida.data.batch import BadFile, MultiViewBatch
     from dimvida.data.source import MultiViewSource
+    from dimvida.models.classifiers import ImageClassifier
     from dimvida.sampling.multiview import MultiViewModel
 
 
@@ -56,3 +57,15 @@ def read_objects(
     for text in (*source.notes, *notes):
         note(text)
     return objects, [*source.left_out, *bad]
+
+
+def print_judge(judge: ImageClassifier, folder: Path, image_size: int) -> None:
+    """Say what judges coherence, before it does."""
+    config = judge.config
+    kind = {1: " gray", 3: " RGB"}.get(config.channels, "")
+    size = f"trained on{kind} images of {config.image_size} x {config.image_size} pixels"
+    if not config.image_size:
+        size = f"which does not say what size it was trained at and is shown {image_size} x {image_size} pixels"
+    elif config.image_size != image_size:
+        size += f", to which those of {image_size} x {image_size} are brought"
+    print_wrapped(f"judge: {folder}, a {config.name} of {len(config.classes)} classes, {size}")

@@ -26,7 +26,7 @@ def report(
     it.
     """
     from dimvida.files import require_writable_folder
-    from dimvida.report.write import write_report
+    from dimvida.report.report import write_report
 
     require_writable_folder("--out", out)
     page = write_report(runs, out, paper=paper)

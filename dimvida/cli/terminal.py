@@ -20,9 +20,12 @@ if TYPE_CHECKING:
     from typing import Any, TextIO
 
     from rich.console import Console
-    from rich.table import Table
+    from rich.table import Table as RichTable
+
+    from dimvida.results.tables import Table
 
 WIDTH = 80
+STAND_INS = {"±": "+-", "×": "x", "Ω": "Omega_", "é": "e"}
 _ASCII_BOX = "    \n    \n -- \n    \n    \n    \n    \n    \n"  # rich's SIMPLE_HEAD
 
 # Commands to a terminal, C0 and C1, and what turns the direction of text around, so that it reads as other text.
@@ -80,7 +83,7 @@ def note(text: str, file: TextIO | None = None) -> None:
         print(f"note: {printable(text)}", file=file, flush=True)
 
 
-def new_table(*headings: str, title: str = "", **options: Any) -> Table:
+def new_table(*headings: str, title: str = "", **options: Any) -> RichTable:
     """An empty table in the one style of all commands, as wide as its title; ``options`` are rich's."""
     from rich import box
     from rich.table import Table
@@ -103,13 +106,36 @@ def console() -> Console:
     return Console(width=WIDTH, highlight=False)
 
 
-def plus_minus() -> str:
-    """``±``, or what stands for it where standard output has no such character."""
-    try:
-        "±".encode(sys.stdout.encoding or "ascii")
-    except UnicodeEncodeError:
-        return "+-"
-    return "±"
+def print_table(table: Table) -> None:
+    """A table under its caption, with its notes below it."""
+    from rich.text import Text  # not markup, whatever a class is called
+
+    shown = new_table(title=fitting(table.caption))
+    for column in table.columns:
+        heading = Text(fitting(column.narrow or column.heading))
+        shown.add_column(heading, justify="right" if column.numeric else "left")
+    for row in table.rows:
+        shown.add_row(*(Text(fitting(cell.line)) for cell in row))
+    console().print(shown)
+    for line in table.notes:
+        print_wrapped(line)
+
+
+def print_note(text: str) -> None:
+    """A wrapped note, where notes are wanted."""
+    if not _quiet:
+        print_wrapped(f"note: {text}")
+
+
+def fitting(text: str) -> str:
+    """The text with plain dashes, and stand-ins for characters that standard output does not have."""
+    text = text.replace("–", "-").replace("−", "-")
+    for character, stand_in in STAND_INS.items():
+        try:
+            character.encode(sys.stdout.encoding or "ascii")
+        except UnicodeEncodeError:
+            text = text.replace(character, stand_in)
+    return text
 
 
 def print_wrapped(text: str) -> None:

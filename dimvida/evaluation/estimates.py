@@ -10,49 +10,16 @@ methods, both with quantiles of Student's t:
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
 
 import torch
 from scipy.stats import t as student
 from torch import Tensor
 
+from dimvida.results.schema import Estimate
+
 LEVEL = 0.95
-
-
-@dataclass(frozen=True, slots=True)
-class Estimate:
-    """A number measured on some objects, and where it may lie for others of their kind.
-
-    Attributes:
-        mean: The value; NaN where there is none.
-        standard_error: Of the value; NaN where it cannot be told, as from a single object.
-        low, high: The 95 % interval, or NaN.
-        count: Pictures that the value is over.
-        equal: Pictures left out of a PSNR because they equal the true ones exactly; None for other metrics.
-    """
-
-    mean: float
-    standard_error: float
-    low: float
-    high: float
-    count: int
-    equal: int | None = None
-
-    @property
-    def half_width(self) -> float:
-        """Half of the interval, which stands behind ±; NaN without one."""
-        return max(self.high - self.mean, self.mean - self.low)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Its values for JSON, with None in place of NaN, and with ``equal`` only where that means something."""
-        values = dataclasses.asdict(self)
-        if self.equal is None:
-            del values["equal"]
-        return {name: value if math.isfinite(value) else None for name, value in values.items()}
 
 
 class Tally:

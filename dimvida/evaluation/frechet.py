@@ -22,7 +22,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from dimvida.evaluation.estimates import Estimate, estimate_by_jackknife
+from dimvida.evaluation.estimates import estimate_by_jackknife
+from dimvida.results.schema import Estimate
 from dimvida.sampling.multiview import MultiViewModel
 
 GROUPS = 10

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -26,6 +25,7 @@ from dimvida.evaluation.networks import (
 from dimvida.evaluation.weights import INCEPTION, SQUEEZENET, PublishedWeights, Unavailable, obtain_weights
 from dimvida.models.classifiers import ImageClassifier
 from dimvida.results.metrics import METRICS
+from dimvida.results.schema import Availability
 
 SSIM_SMALLEST = 11  # its window
 CHUNK = 256  # pictures at a time: SSIM makes several copies of each
@@ -70,10 +70,10 @@ class MetricSet:
         """Those that have a value for each picture, and so for each view and class."""
         return tuple(name for name in self.available if name in self.pictures or name == "coherence")
 
-    def to_dict(self) -> dict[str, Any]:
-        """Every metric that was asked for, for JSON, with the reason where it is not available."""
+    def to_result(self) -> dict[str, Availability]:
+        """Every metric that was asked for, with the reason where it is not available."""
         return {
-            name: {"available": True} if name in self.available else {"available": False, "reason": self.reasons[name]}
+            name: Availability(name in self.available, None if name in self.available else self.reasons[name])
             for name in METRICS
             if name in self.available or name in self.reasons
         }

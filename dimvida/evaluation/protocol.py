@@ -18,7 +18,8 @@ from torch import Tensor
 from dimvida.data.batch import MultiViewBatch
 from dimvida.errors import InputError
 from dimvida.evaluation.metrics import MetricSet
-from dimvida.evaluation.scores import Scorer, Scores, TrueViews, study_true_views
+from dimvida.evaluation.scores import Scorer, TrueViews, study_true_views
+from dimvida.results.schema import Comparands, Scores, ScoresOfClass, ScoresOfKnown, ScoresOfView
 from dimvida.sampling.multiview import MultiViewModel
 from dimvida.sampling.trajectory import sample_id_tensor
 
@@ -66,6 +67,33 @@ class ModelEvaluation:
     known: list[KnownCountScores]
     reconstruction: Scores
     reference: Scores
+
+    def to_result(self, view_names: Sequence[str], classes: Sequence[str], labels: Tensor) -> dict[str, Any]:
+        """The scores as fields of ``dimvida.results.schema.EvaluationResult``.
+
+        Args:
+            view_names: Names of the V views.
+            classes: Names of the data's classes.
+            labels: int64 [N], the objects' classes; -1 for none.
+        """
+        return {
+            "known": [
+                ScoresOfKnown(entry.known, len(entry.subsets), entry.subsets_total, len(labels), entry.scores)
+                for entry in self.known
+            ],
+            "reconstruction": Comparands(self.reconstruction),
+            "reference": Comparands(self.reference),
+            "per_view": [
+                ScoresOfView(entry.known, name, scores)
+                for entry in self.known
+                for name, scores in zip(view_names, entry.per_view, strict=True)
+            ],
+            "per_class": [
+                ScoresOfClass(entry.known, classes[label], int((labels == label).sum()), scores)
+                for entry in self.known
+                for label, scores in entry.per_class.items()
+            ],
+        }
 
 
 def evaluate_model(

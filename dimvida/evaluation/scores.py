@@ -9,12 +9,10 @@ import torch
 from torch import Tensor
 
 from dimvida.errors import DimvidaError
-from dimvida.evaluation.estimates import Estimate, Tally
+from dimvida.evaluation.estimates import Tally
 from dimvida.evaluation.frechet import FeatureSums, estimate_distance, object_groups
 from dimvida.evaluation.metrics import MetricSet
-
-Scores = dict[str, Estimate]
-"""Estimates by the metric's name."""
+from dimvida.results.schema import Scores
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,10 @@ The writers (page, Markdown) do the escaping, so nothing here may be marked up.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+
+from dimvida.results.charts import SIZE, Chart, render_svg
+from dimvida.results.tables import Table
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,57 +36,6 @@ class Heading:
 
 
 @dataclass(frozen=True, slots=True)
-class Cell:
-    """A table's cell: a value, and in small print its uncertainty or number."""
-
-    text: str
-    detail: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Column:
-    """A table's column.
-
-    Attributes:
-        title: Its heading.
-        group: A heading over it and its neighbours of the same group.
-        quoted: Whether its figures are somebody else's.
-        numeric: Whether it is aligned as numbers are.
-    """
-
-    title: str
-    group: str = ""
-    quoted: bool = False
-    numeric: bool = True
-
-    @property
-    def heading(self) -> str:
-        """The title with its group, for where it stands alone."""
-        return f"{self.group}: {self.title}" if self.group else self.title
-
-
-@dataclass(frozen=True, slots=True)
-class Table:
-    """Rows of cells; the first cell of a row names it."""
-
-    caption: str
-    columns: Sequence[Column]
-    rows: Sequence[Sequence[Cell]]
-
-    def groups(self) -> list[tuple[str, int, bool]]:
-        """Headings over columns: (text, number of columns, quoted); empty if no column has one."""
-        if not any(column.group for column in self.columns):
-            return []
-        merged: list[tuple[str, int, bool]] = []
-        for column in self.columns:
-            if merged and merged[-1][0] == column.group:
-                merged[-1] = (column.group, merged[-1][1] + 1, column.quoted)
-            else:
-                merged.append((column.group, 1, column.quoted))
-        return merged
-
-
-@dataclass(frozen=True, slots=True)
 class Matrix:
     """A confusion matrix: counts, true classes in rows, predicted ones in columns."""
 
@@ -104,7 +56,7 @@ class Matrices:
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
+class Illustration:
     """A picture.
 
     Attributes:
@@ -123,10 +75,10 @@ class Picture:
 
 
 @dataclass(frozen=True, slots=True)
-class Pictures:
+class Gallery:
     """Pictures side by side where there is room; ``wide`` ones are shrunk less before they scroll."""
 
-    pictures: Sequence[Picture]
+    pictures: Sequence[Illustration]
     wide: bool = False
 
 
@@ -138,7 +90,7 @@ class Lines:
     lines: Sequence[str]
 
 
-Block = Text | Note | Heading | Table | Matrices | Pictures | Lines
+Block = Text | Note | Heading | Table | Matrices | Gallery | Lines
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,4 +108,11 @@ class Document:
 
     title: str
     introduction: str
-    sections: Sequence[Section] = field(default_factory=tuple)
+    sections: Sequence[Section]
+
+
+def gallery(charts: Sequence[Chart]) -> Gallery:
+    """Charts side by side."""
+    return Gallery([
+        Illustration(f"{chart.name}.svg", render_svg(chart), chart.described(), chart.caption, SIZE) for chart in charts
+    ])  # fmt: skip

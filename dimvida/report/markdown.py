@@ -7,18 +7,17 @@ from collections.abc import Iterator, Sequence
 
 from dimvida.report.document import (
     Block,
-    Cell,
     Document,
+    Gallery,
     Heading,
+    Illustration,
     Lines,
     Matrices,
     Matrix,
     Note,
-    Picture,
-    Pictures,
-    Table,
     Text,
 )
+from dimvida.results.tables import Table, TableCell
 
 IMAGES = "images"  # the folder of the pictures
 
@@ -33,11 +32,11 @@ def render_markdown(document: Document) -> str:
     return "\n\n".join(blocks) + "\n"
 
 
-def pictures_of(document: Document) -> Iterator[Picture]:
+def pictures_of(document: Document) -> Iterator[Illustration]:
     """Every picture that the Markdown refers to."""
     for section in document.sections:
         for block in section.blocks:
-            if isinstance(block, Pictures):
+            if isinstance(block, Gallery):
                 yield from block.pictures
 
 
@@ -57,7 +56,7 @@ def _render(block: Block) -> list[str]:
         label = "**Warning:** " if block.kind == "warning" else ""
         return [f"> {label}{escape(block.text)}", *([_fenced([block.command])] if block.command else [])]
     if isinstance(block, Table):
-        return [escape(block.caption), _table(block)]
+        return [escape(block.caption), _table(block), *map(escape, block.notes)]
     if isinstance(block, Matrices):
         return [text for matrix in block.matrices for text in (escape(matrix.caption), _matrix(matrix))]
     if isinstance(block, Lines):
@@ -82,11 +81,11 @@ def _grid(titles: Sequence[str], numeric: Sequence[bool], rows: Sequence[Sequenc
     return "\n".join(f"| {' | '.join(cells)} |" for cells in (titles, rule, *rows))
 
 
-def _cell(cell: Cell) -> str:
+def _cell(cell: TableCell) -> str:
     return escape(cell.text) + (f" ({escape(cell.detail)})" if cell.detail else "")
 
 
-def _picture(picture: Picture) -> str:
+def _picture(picture: Illustration) -> str:
     image = f"![{escape(picture.alternative)}]({IMAGES}/{picture.name})"
     return f"{image}\n\n*{escape(picture.caption)}*" if picture.caption else image
 

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Callable, Sequence
+
+from dimvida.results.tables import Column, Table, TableCell
+
 SOURCE = "Di Giacomo et al., DiMViDA, IEEE CAMAD 2024; NMR data set"
+QUOTED = "paper, NMR"
 
 # Table I: metric -> number of available views -> figure; coherence in percent.
 GENERATION: dict[str, dict[int, str]] = {
@@ -24,3 +30,22 @@ CLASSIFICATION: dict[str, dict[str, dict[str, dict[str, str]]]] = {
         "mobilenet-v3-large": {"c": {"e": "87.14", "ea": "88.15"}, "ca": {"e": "88.08", "ea": "90.00"}},
     },
 }
+
+
+def beside(
+    table: Table, remark: str, titles: Sequence[str], quote: Callable[[int, str], str], group: str = QUOTED
+) -> Table:
+    """A table with the paper's figures in columns of their own; the table itself where there is no remark.
+
+    Args:
+        table: The results of a run.
+        remark: What a reader must know of the paper's figures beside them; "" leaves them out.
+        titles: Of the paper's columns.
+        quote: The paper's figure in a row, by its number, and a column, by its title; "" where none belongs.
+        group: Over the paper's columns.
+    """
+    if not remark:
+        return table
+    columns = [*table.columns, *(Column(title, group, quoted=True) for title in titles)]
+    rows = [[*row, *(TableCell(quote(number, title)) for title in titles)] for number, row in enumerate(table.rows)]
+    return dataclasses.replace(table, caption=f"{table.caption} {remark}", columns=columns, rows=rows)

@@ -3,29 +3,28 @@
 from __future__ import annotations
 
 import csv
-import json
 import math
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from dimvida.errors import InputError
-from dimvida.records import from_json
-from dimvida.report.records import Chain, Classification, Evaluation, Solvers, Training
-from dimvida.report.wording import slug
+from dimvida.results.files import ReproductionResult, TrainingResult, parse_result, read_content
+from dimvida.results.schema import ClassificationResult, EvaluationResult
+from dimvida.results.solvers import SolversResult
 
-SCHEMA = 1
 CHAIN_FILE = "reproduce.json"
 CLASSIFIER = "classifier"  # the folder of a classifier in that of a training
 
-# The file by which each kind of result is recognised.
-FILES: dict[str, type] = {
-    "run.json": Training,
-    "evaluation.json": Evaluation,
-    "classification.json": Classification,
-    "solvers.json": Solvers,
-    CHAIN_FILE: Chain,
+# The file by which each kind of result is recognised, and what report.json calls it.
+FILES: dict[str, tuple[type, str]] = {
+    "run.json": (TrainingResult, "training"),
+    "evaluation.json": (EvaluationResult, "evaluation"),
+    "classification.json": (ClassificationResult, "classification"),
+    "solvers.json": (SolversResult, "solvers"),
+    CHAIN_FILE: (ReproductionResult, "chain"),
 }
 
 Record = TypeVar("Record")
@@ -47,13 +46,15 @@ class Part(Generic[Record]):
     Attributes:
         label: Short name of its folder, unique among those read.
         folder: Where it is.
-        record: What a report shows of it.
-        content: All of the file.
+        kind: What ``report.json`` calls it.
+        record: What the file says.
+        content: All of the file, as it stands there.
         curves: Learning curves, of a training.
     """
 
     label: str
     folder: Path
+    kind: str
     record: Record
     content: dict[str, Any]
     curves: list[Curve] = field(default_factory=list)
@@ -63,11 +64,11 @@ class Part(Generic[Record]):
 class Runs:
     """Everything that is reported, by kind, in the order given; ``paper``: whether the paper's figures stand beside."""
 
-    trainings: list[Part[Training]]
-    evaluations: list[Part[Evaluation]]
-    classifications: list[Part[Classification]]
-    solvers: list[Part[Solvers]]
-    chains: list[Part[Chain]]
+    trainings: list[Part[TrainingResult]]
+    evaluations: list[Part[EvaluationResult]]
+    classifications: list[Part[ClassificationResult]]
+    solvers: list[Part[SolversResult]]
+    chains: list[Part[ReproductionResult]]
     paper: bool = True
 
     def about_the_paper(self, data: str) -> str:
@@ -99,15 +100,15 @@ def read_runs(paths: Sequence[Path], *, paper: bool = True) -> Runs:
     for path in paths:
         folders.update(dict.fromkeys(_with_stages(path)))
     labels = _labels(list(folders))
-    parts: dict[type, list[Part]] = {kind: [] for kind in FILES.values()}
+    parts: dict[str, list[Part]] = {kind: [] for _, kind in FILES.values()}
     for folder in folders:
-        for name, kind in FILES.items():
+        for name, (declared, kind) in FILES.items():
             if (folder / name).is_file():
-                content = _read_json(folder / name)
-                curves = read_curves(folder) + read_curves(folder / CLASSIFIER) if kind is Training else []
-                record = from_json(kind, content, str(folder / name))
-                parts[kind].append(Part(labels[folder], folder, record, content, curves))
-    return Runs(parts[Training], parts[Evaluation], parts[Classification], parts[Solvers], parts[Chain], paper)
+                content = read_content(folder / name)
+                record = parse_result(declared, content, folder / name)
+                curves = read_curves(folder) + read_curves(folder / CLASSIFIER) if kind == "training" else []
+                parts[kind].append(Part(labels[folder], folder, kind, record, content, curves))
+    return Runs(*(parts[kind] for _, kind in FILES.values()), paper)
 
 
 def read_curves(folder: Path) -> list[Curve]:
@@ -132,6 +133,11 @@ def read_curves(folder: Path) -> list[Curve]:
     return curves
 
 
+def slug(*words: str) -> str:
+    """A file's name of some words, of letters, digits, dots, dashes and underscores only."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", "-".join(words))
+
+
 def _with_stages(path: Path) -> Iterator[Path]:
     if not path.exists():
         raise InputError(f"{path}: does not exist")
@@ -140,7 +146,7 @@ def _with_stages(path: Path) -> Iterator[Path]:
     path = path.resolve()
     yield path
     if (path / CHAIN_FILE).is_file():
-        chain = from_json(Chain, _read_json(path / CHAIN_FILE), str(path / CHAIN_FILE))
+        chain = parse_result(ReproductionResult, read_content(path / CHAIN_FILE), path / CHAIN_FILE)
         for stage in chain.stages:
             folder = (path / stage.folder).resolve()
             if folder.is_relative_to(path) and _is_run(folder):
@@ -163,23 +169,6 @@ def _labels(folders: Sequence[Path]) -> dict[Path, str]:
             label = f"{folder.name} ({number})"
         labels[folder] = label
     return labels
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_bytes(), parse_constant=lambda name: None)  # not a number: nothing to show
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{path}: damaged, not JSON ({error})") from None
-    if not isinstance(content, dict):
-        raise InputError(f"{path}: is not an object; damaged, or not of dimvida")
-    schema = content.get("schema", SCHEMA)
-    if schema != SCHEMA:
-        raise InputError(
-            f"{path}: schema {schema!r}, but this version reads {SCHEMA}; report it with the version that made it"
-        )
-    return content
 
 
 def _finite(value: float) -> float | None:

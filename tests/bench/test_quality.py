@@ -9,12 +9,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from dimvida.bench.quality import QualityBench, plot_quality, reconstruction
+from dimvida.bench.quality import QualityBench, reconstruction
 from dimvida.data.batch import MultiViewBatch
 from dimvida.errors import InputError
 from dimvida.evaluation.frechet import latent_frechet_distance, picture_latents
 from dimvida.evaluation.metrics import build_metrics, psnr
 from dimvida.evaluation.protocol import ModelEvaluation, evaluate_model
+from dimvida.records import to_json
 from dimvida.sampling.multiview import MultiViewModel, load
 from dimvida.sampling.trajectory import sample_id_tensor
 
@@ -104,7 +105,7 @@ def test_the_largest_seed_has_a_successor(model, images):
 
 def test_json_has_no_nan(model, images):
     bench = QualityBench(model, images[:1], IDS[:1], 3, batch=1)
-    values = bench.measure_reference(steps=2).to_dict()
+    values = to_json(bench.measure_reference(steps=2))
     assert values["psnr_reference"] is None
     assert values["psnr_true"]["standard_error"] is None
 
@@ -120,14 +121,3 @@ def test_the_ceiling_is_that_of_evaluate(model, images):
 def test_numbers_of_known_views_that_leave_nothing_to_do(model, images):
     with pytest.raises(InputError, match="--known 4: must be between 1 and 3"):
         QualityBench(model, images, IDS, 4, batch=3)
-
-
-def test_a_picture_of_the_curves(model, images, tmp_path: Path):
-    points, draws = {}, {}
-    for known in (2, 3):
-        bench = QualityBench(model, images, IDS, known, batch=3)
-        bench.measure_reference(steps=3)
-        draws[known] = bench.measure_another_draw(steps=3)
-        points[known] = [bench.measure("ddim", steps) for steps in (1, 2)]
-    plot_quality(tmp_path / "curves.png", points, draws)
-    assert (tmp_path / "curves.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"

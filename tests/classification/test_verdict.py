@@ -13,7 +13,7 @@ from dimvida.classification.design import Inference, Recipe, StudyCell
 from dimvida.classification.objects import SingleViews
 from dimvida.classification.verdict import (
     accuracy,
-    cell_to_dict,
+    cell_result,
     compare,
     confusion,
     from_all,
@@ -123,7 +123,7 @@ def test_coherence_by_hand(single_views):
     assert abs(coherence.standard_error - 1 / 3) < 1e-12
     assert (coherence.real, coherence.averaged) == (0.5, 1.0)
     assert not coherence.too_weak
-    assert coherence.to_dict()["count"] == 6
+    assert coherence.to_result().count == 6
 
 
 LABELS = torch.tensor([0, 0, 1, 1, 2])
@@ -137,13 +137,13 @@ def cell(asked: Inference = E, group: str = "", recipe: Recipe | None = None) ->
 
 def test_accuracy_and_confusion_over_seeds():
     predictions = torch.tensor([[0, 0, 1, 1, 1], [0, 1, 1, 0, 2]])
-    result = cell_to_dict(cell(), 7, predictions, LABELS, 3)
-    assert result["accuracy"]["values"] == [0.8, 0.6]
-    assert result["accuracy"]["mean"] == pytest.approx(0.7)
-    assert result["accuracy"]["deviation"] == pytest.approx(math.sqrt(2 * 0.1**2))
-    assert result["confusion"] == [[3, 1, 0], [1, 3, 0], [0, 1, 1]]
-    assert (result["model"], result["train"], result["test"], result["train_steps"]) == ("omega_s", "c", "e", 7)
-    assert accuracy([0.5])["deviation"] is None
+    result = cell_result(cell(), 7, predictions, LABELS, 3)
+    assert result.accuracy.values == [0.8, 0.6]
+    assert result.accuracy.mean == pytest.approx(0.7)
+    assert result.accuracy.deviation == pytest.approx(math.sqrt(2 * 0.1**2))
+    assert result.confusion == [[3, 1, 0], [1, 3, 0], [0, 1, 1]]
+    assert (result.model, result.train, result.test, result.train_steps) == ("omega_s", "c", "e", 7)
+    assert accuracy([0.5]).deviation is None
     assert sum(map(sum, confusion(torch.tensor([[2, 2, 2, 2, 2]]), LABELS, 3))) == 5
 
 
@@ -154,8 +154,8 @@ def test_an_object_counts_once_in_comparisons():
         second: torch.tensor([[1, 1, 1, 1, 2]] * 3),  # right: 2, 3, 4
     }
     (result,) = compare(predictions, LABELS)
-    assert (result["a"], result["b"]) == (first.id, second.id)
-    assert (result["only_a"], result["only_b"], result["p"]) == (2, 2, mid_p(2, 2))
+    assert (result.a, result.b) == (first.id, second.id)
+    assert (result.only_a, result.only_b, result.p) == (2, 2, mid_p(2, 2))
 
 
 def test_pairs_are_of_one_classifier_and_beyond_the_tables_with_the_first():
@@ -165,7 +165,7 @@ def test_pairs_are_of_one_classifier_and_beyond_the_tables_with_the_first():
     beyond = [cell(asked, "augmentation", recipe) for recipe in recipes for asked in (E, EA)]
     pairs = compare(dict.fromkeys([*paper, cell(E, "", other), *beyond], LABELS[None]), LABELS)
     assert len(pairs) == 6 + 0 + 3
-    assert {pair["a"] for pair in pairs if "augmentation" in pair["a"]} == {beyond[0].id}
+    assert {pair.a for pair in pairs if "augmentation" in pair.a} == {beyond[0].id}
 
 
 def test_a_published_value():

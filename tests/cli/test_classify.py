@@ -98,7 +98,7 @@ def test_the_tables_fit_a_narrow_screen(
     monkeypatch.setenv("COLUMNS", "80")
     out, _ = finished
     result = command(*study(shades, out, tiny_checkpoint))
-    tables = [line for line in result.out.splitlines() if line.startswith((" mobilenet", " classifier", " ──"))]
+    tables = [line for line in result.out.splitlines() if line.startswith((" MobileNet", " classifier", " ──"))]
     assert len(tables) > 4 and max(map(len, tables)) <= 80 and not any("…" in line for line in tables)
 
 
@@ -165,7 +165,7 @@ def test_more_questions_reuse_what_is_there(
             )
             answers.setdefault(key, []).append(cell["accuracy"]["values"])
     assert all(values == same[0] for same in answers.values() for values in same)
-    for title in ("Fine-tuned", "Ways to average", "Samples of each", "Views that", "Network evaluations"):
+    for title in ("Table III", "Ways to average", "samples of each", "Views that", "Network evaluations"):
         assert title in result.out
 
 

@@ -88,7 +88,7 @@ def test_tables_look_the_same_with_few_characters(images, encoding: str, rule: s
 
 
 def test_plus_and_minus_fit_the_terminal():
-    code = "from dimvida.cli.terminal import plus_minus; print(plus_minus())"
+    code = "from dimvida.cli.terminal import fitting; print(fitting('±'))"
     for encoding, text in (("ascii", "+-"), ("latin-1", "±"), ("utf-8", "±")):
         environment = os.environ | {"PYTHONIOENCODING": encoding}
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, env=environment)

@@ -12,6 +12,7 @@ from torchmetrics.image import PeakSignalNoiseRatio, StructuralSimilarityIndexMe
 from dimvida.errors import InputError
 from dimvida.evaluation.metrics import CHUNK, MAKERS, build_metrics, psnr, ssim
 from dimvida.models.classifiers import ImageClassifier, build_classifier
+from dimvida.records import to_json
 from dimvida.results.metrics import METRICS
 
 
@@ -100,7 +101,7 @@ def test_reasons_say_what_to_do():
     assert set(metrics.reasons) == set(METRICS) - {"psnr", "ssim"}
     assert "squeezenet1_1-b8a52dc0.pth" in metrics.reasons["lpips"] and "--lpips-weights" in metrics.reasons["lpips"]
     assert "--judge" in metrics.reasons["coherence"] and "--judge" in metrics.reasons["feature_frechet"]
-    table = metrics.to_dict()
+    table = to_json(metrics.to_result())
     assert table["psnr"] == {"available": True}
     assert table["fid"] == {"available": False, "reason": metrics.reasons["fid"]}
 
@@ -127,7 +128,7 @@ def test_objects_without_classes_have_no_coherence(classifier: ImageClassifier):
 def test_only_what_is_asked_for():
     metrics = build_metrics(64, (), CPU, names=("ssim",))
     assert metrics.available == ("ssim",) and not metrics.reasons
-    assert metrics.to_dict() == {"ssim": {"available": True}}
+    assert to_json(metrics.to_result()) == {"ssim": {"available": True}}
 
 
 def test_bad_input(classifier: ImageClassifier, tmp_path: Path):

@@ -1,14 +1,14 @@
-"""Bar and line charts as SVG that follows the reader's colour scheme."""
+"""Bar and line charts: as SVG that follows the reader's colour scheme, or as panels of one picture."""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dimvida.report.document import Picture
+from dimvida.files import atomic_path
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 LEGEND_COLUMNS = 2
 WIDTH, HEIGHT = 4.4, 3.1  # inches; small, so that text stays legible on a phone
+SIZE = (round(WIDTH * 96), round(HEIGHT * 96))  # pixels
 INK, GRID, BACKGROUND = "#24292f", "#d8dee4", "#ffffff"
 DARK = {INK: "#d5dbe1", GRID: "#3b424a", BACKGROUND: "#161b22"}
 
@@ -58,21 +59,33 @@ class Series:
         return self.intervals[number] if number < len(self.intervals) else None
 
 
-def bars(
-    name: str,
-    title: str,
-    places: Sequence[str],
-    series: Sequence[Series],
-    *,
-    labels: tuple[str, str],
-    digits: int,
-    caption: str = "",
-) -> Picture:
-    """Groups of bars from zero up, one group per place, with their values above them; labels are the axes'."""
-    with _chart(title) as (figure, axes):
-        width = 0.8 / max(len(series), 1)
-        for number, line in enumerate(series):
-            offset = (number - (len(series) - 1) / 2) * width
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BarChart:
+    """Groups of bars from zero up, one group per place, with their values above them.
+
+    Attributes:
+        name: Of the chart's file, without a suffix.
+        title: Above it.
+        places: Names of the groups.
+        series: A bar in each group.
+        labels: Of the x and the y axis.
+        digits: Decimals of the values.
+        caption: Text below it.
+    """
+
+    name: str
+    title: str
+    places: Sequence[str]
+    series: Sequence[Series]
+    labels: tuple[str, str]
+    digits: int
+    caption: str = ""
+
+    def draw(self, axes: Axes) -> None:
+        """Draw it."""
+        width = 0.8 / max(len(self.series), 1)
+        for number, line in enumerate(self.series):
+            offset = (number - (len(self.series) - 1) / 2) * width
             for place, value in enumerate(line.values):
                 if value is None:
                     continue
@@ -84,58 +97,59 @@ def bars(
                     below, above = max(value - interval[0], 0), max(interval[1] - value, 0)
                     axes.errorbar(x, value, [[below], [above]], color=INK, capsize=2.5, linewidth=1)
                     top = value + above
-                axes.annotate(
-                    f"{value:.{digits}f}", (x, top), (0, 2), textcoords="offset points", ha="center", fontsize=7.5
-                )
-        axes.set_xticks(range(len(places)), places)
+                text = f"{value:.{self.digits}f}"
+                axes.annotate(text, (x, top), (0, 2), textcoords="offset points", ha="center", fontsize=7.5)
+        axes.set_xticks(range(len(self.places)), self.places)
         axes.tick_params(axis="x", length=0)
-        axes.set(xlabel=labels[0], ylabel=labels[1])
         axes.grid(axis="y")
         axes.margins(y=0.12)
-        _arrange(figure, axes)
-        return _picture(figure, name, _described(title, places, series, digits), caption)
+
+    def described(self) -> str:
+        """Its figures in words."""
+        return _described(self.title, self.places, self.series, self.digits)
 
 
-def lines(
-    name: str,
-    title: str,
-    places: Sequence[float],
-    series: Sequence[Series],
-    *,
-    labels: tuple[str, str],
-    digits: int = 2,
-    logarithmic: str = "",
-    marked: bool = True,
-    level: tuple[str, float] | None = None,
-    caption: str = "",
-) -> Picture:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LineChart:
     """Lines through points.
 
-    Args:
-        name: Of the picture's file.
-        title: Above the chart.
+    Attributes:
+        name: Of the chart's file, without a suffix.
+        title: Above it.
         places: Where the points are on the x axis.
         series: The lines.
         labels: Of the x and the y axis.
         digits: Decimals in the description.
+        caption: Text below it.
         logarithmic: Axes with a logarithmic scale: "", "x", "y" or "xy".
         marked: Whether each point has a mark and the x axis a tick there.
         level: Name and height of a dashed line across.
-        caption: Text below the picture.
     """
-    with _chart(title) as (figure, axes):
-        for number, line in enumerate(series):
+
+    name: str
+    title: str
+    places: Sequence[float]
+    series: Sequence[Series]
+    labels: tuple[str, str]
+    digits: int = 2
+    caption: str = ""
+    logarithmic: str = ""
+    marked: bool = True
+    level: tuple[str, float] | None = None
+
+    def draw(self, axes: Axes) -> None:
+        """Draw it."""
+        for number, line in enumerate(self.series):
             points = [
                 (x, y, line.interval(i))
-                for i, (x, y) in enumerate(zip(places, line.values, strict=True))
+                for i, (x, y) in enumerate(zip(self.places, line.values, strict=True))
                 if y is not None
             ]
-            marker = MARKERS[number % len(MARKERS)] if marked else None
             colour = SERIES[number % len(SERIES)]
             axes.plot(
                 [x for x, _, _ in points],
                 [y for _, y, _ in points],
-                marker=marker,
+                marker=MARKERS[number % len(MARKERS)] if self.marked else None,
                 markersize=3.5,
                 linewidth=1.4,
                 color=colour,
@@ -145,28 +159,71 @@ def lines(
                 if interval is not None:
                     errors = [[max(y - interval[0], 0)], [max(interval[1] - y, 0)]]
                     axes.errorbar(x, y, errors, color=colour, capsize=2.5, linewidth=1)
-        if level is not None:
-            axes.axhline(level[1], linestyle="--", color=INK, linewidth=1, label=level[0])
-        _scale(axes, logarithmic, places if marked else ())
-        axes.set(xlabel=labels[0], ylabel=labels[1])
+        if self.level is not None:
+            axes.axhline(self.level[1], linestyle="--", color=INK, linewidth=1, label=self.level[0])
+        _scale(axes, self.logarithmic, self.places if self.marked else ())
         axes.grid()
-        _arrange(figure, axes)
-        return _picture(
-            figure, name, _described(title, [f"{x:g}" for x in places] if marked else (), series, digits), caption
-        )
+
+    def described(self) -> str:
+        """Its figures in words."""
+        places = [f"{x:g}" for x in self.places] if self.marked else ()
+        return _described(self.title, places, self.series, self.digits)
 
 
-@contextmanager
-def _chart(title: str) -> Iterator[tuple[Figure, Axes]]:
+Chart = BarChart | LineChart
+
+
+def render_svg(chart: Chart) -> bytes:
+    """A chart as SVG of ``SIZE`` pixels, the same bytes for the same chart."""
     import matplotlib  # slow to import
     from matplotlib.figure import Figure
 
     with matplotlib.rc_context(_STYLE):
         figure = Figure(figsize=(WIDTH, HEIGHT))
         axes = figure.subplots()
-        axes.set_title(title)
-        axes.set_axisbelow(True)
-        yield figure, axes
+        _draw(chart, axes)
+        _arrange(figure, axes)
+        buffer = io.StringIO()
+        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+    head, start, rest = buffer.getvalue().partition("<defs>")
+    rules = "".join(
+        f'[style*="{use}: {light}"]{{{use}:{dark} !important}}'
+        for light, dark in DARK.items()
+        for use in ("fill", "stroke")
+    )
+    return f"{head}<style>@media (prefers-color-scheme: dark){{{rules}}}</style>{start}{rest}".encode()
+
+
+def save_panels(path: Path, columns: Sequence[Sequence[Chart]]) -> None:
+    """Draw charts as the panels of one picture; those beside each other have the same y axis.
+
+    Args:
+        path: PNG, or what its suffix says.
+        columns: The charts of each column, from top to bottom.
+
+    Raises:
+        OSError, ValueError: It cannot be drawn.
+    """
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    with matplotlib.rc_context(_STYLE):
+        rows = len(columns[0])
+        figure = Figure(figsize=(WIDTH * len(columns), (HEIGHT + 0.6) * rows), layout="constrained")
+        panels = figure.subplots(rows, len(columns), squeeze=False, sharey="row")
+        for number, charts in enumerate(columns):
+            for axes, chart in zip(panels[:, number], charts, strict=True):
+                _draw(chart, axes)
+        panels[0, 0].legend()
+        with atomic_path(path) as temporary:
+            figure.savefig(temporary, dpi=120)
+
+
+def _draw(chart: Chart, axes: Axes) -> None:
+    axes.set_title(chart.title)
+    axes.set_axisbelow(True)
+    chart.draw(axes)
+    axes.set(xlabel=chart.labels[0], ylabel=chart.labels[1])
 
 
 def _scale(axes: Axes, logarithmic: str, ticks: Sequence[float]) -> None:
@@ -192,19 +249,6 @@ def _arrange(figure: Figure, axes: Axes) -> None:
     under = 0.46 + 0.18 * rows + (0.14 if "\n" in axes.get_xticklabels()[0].get_text() else 0)
     # Margins given rather than found, which would draw everything once more.
     figure.subplots_adjust(0.65 / WIDTH, under / HEIGHT, 1 - 0.12 / WIDTH, 1 - 0.3 / HEIGHT)
-
-
-def _picture(figure: Figure, name: str, alternative: str, caption: str) -> Picture:
-    buffer = io.StringIO()
-    figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
-    head, start, rest = buffer.getvalue().partition("<defs>")
-    rules = "".join(
-        f'[style*="{use}: {light}"]{{{use}:{dark} !important}}'
-        for light, dark in DARK.items()
-        for use in ("fill", "stroke")
-    )
-    text = f"{head}<style>@media (prefers-color-scheme: dark){{{rules}}}</style>{start}{rest}"
-    return Picture(f"{name}.svg", text.encode(), alternative, caption, (round(WIDTH * 96), round(HEIGHT * 96)))
 
 
 def _first(line: Series) -> int:

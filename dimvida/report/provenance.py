@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import shlex
+from collections.abc import Iterator, Sequence
+from pathlib import PurePath
 from typing import Any
 
-from dimvida.report.document import Block, Cell, Column, Lines, Note, Section, Table, Text
+from dimvida.report.document import Block, Lines, Note, Section, Text
 from dimvida.report.reading import Part, Runs
-from dimvida.report.records import Chain
-from dimvida.report.wording import command_line, skipped_line
+from dimvida.results.files import ReproductionResult
 from dimvida.results.metrics import DASH
+from dimvida.results.tables import Column, Table, TableCell, text_column
 
 SKIPS_SHOWN = 20  # in the page; report.json lists all
+SETTINGS = ("data", "checkpoint", "solver", "steps", "seed", "dtype", "backend")
 
 
 def skipped_section(runs: Runs) -> Section:
@@ -20,11 +23,10 @@ def skipped_section(runs: Runs) -> Section:
     for part in runs:
         skipped = getattr(part.record, "skipped", [])
         if skipped:
-            lines = [skipped_line(entry) for entry in skipped[:SKIPS_SHOWN]]
+            lines = [": ".join(filter(None, (entry.file, entry.reason))) for entry in skipped[:SKIPS_SHOWN]]
             more = len(skipped) - len(lines)
-            blocks.append(
-                Lines(f"{part.label}: {len(skipped)} left out", lines + ([f"and {more} more"] if more else []))
-            )
+            lines += [f"and {more} more"] if more else []
+            blocks.append(Lines(f"{part.label}: {len(skipped)} left out", lines))
     return Section("skipped", "What was skipped", blocks or [Text("Nothing: every input was read.")])
 
 
@@ -36,47 +38,51 @@ def provenance_section(runs: Runs, versions: dict[str, Any]) -> Section:
         blocks.append(Lines("Command lines, in order", commands))
     if any(not part.record.command for part in runs.trainings) and not runs.chains:
         blocks.append(Note("Some trainings here do not say their command line; run.json has their configuration."))
-    blocks.append(_settings(runs))
-    blocks.append(_versions(runs, versions))
+    blocks += [_settings(runs), _versions(runs, versions)]
     return Section("provenance", "How this was made", blocks)
+
+
+def command_line(arguments: Sequence[str]) -> str:
+    """A command line as one types it, however the program was started."""
+    if not arguments:
+        return ""
+    program, *rest = arguments
+    if PurePath(program).name in ("dimvida", "__main__.py"):
+        program = "dimvida"
+    elif program.startswith("-"):
+        program, rest = "dimvida", list(arguments)
+    return shlex.join([program, *rest])
 
 
 def _commands(runs: Runs) -> Iterator[list[str]]:
     for part in runs:
         yield getattr(part.record, "command", [])
-        if isinstance(part.record, Chain):
+        if isinstance(part.record, ReproductionResult):
             yield from (stage.command for stage in part.record.stages)
 
 
-def _stages(part: Part[Chain]) -> Table:
+def _stages(part: Part[ReproductionResult]) -> Table:
+    columns = [text_column("stage"), text_column("folder"), text_column("state"), Column("minutes")]
     rows = [
         [
-            Cell(stage.name),
-            Cell(stage.folder),
-            Cell("finished" if stage.finished else "not finished"),
-            Cell(DASH if stage.minutes is None else f"{stage.minutes:.1f}"),
+            TableCell(stage.name),
+            TableCell(stage.folder),
+            TableCell("finished" if stage.finished else "not finished"),
+            TableCell(DASH if stage.minutes is None else f"{stage.minutes:.1f}"),
         ]
         for stage in part.record.stages
-    ]
-    columns = [
-        Column("stage", numeric=False),
-        Column("folder", numeric=False),
-        Column("state", numeric=False),
-        Column("minutes"),
     ]
     return Table(f"Stages of {part.label}.", columns, rows)
 
 
-_SETTINGS = ("data", "checkpoint", "solver", "steps", "seed", "dtype", "backend")
-
-
 def _settings(runs: Runs) -> Table:
-    columns = [Column("run", numeric=False), *(Column(name, numeric=False) for name in _SETTINGS)]
     rows = []
     for part in (*runs.evaluations, *runs.classifications, *runs.solvers):
         values = part.content.get("settings", part.content)
-        shown = [values.get(name) for name in _SETTINGS]
-        rows.append([Cell(part.label), *(Cell(DASH if value is None else _short(str(value))) for value in shown)])
+        shown = [values.get(name) for name in SETTINGS]
+        cells = [TableCell(DASH if value is None else _short(str(value))) for value in shown]
+        rows.append([TableCell(part.label), *cells])
+    columns = [text_column("run"), *map(text_column, SETTINGS)]
     return Table("Settings. A checkpoint is named by the beginning of its SHA-256.", columns, rows)
 
 
@@ -84,8 +90,10 @@ def _versions(runs: Runs, versions: dict[str, Any]) -> Table:
     named = [(part.label, part.record.versions) for part in runs if part.record.versions]
     named.append(("this report", versions))
     names = list(dict.fromkeys(name for _, values in named for name in values))
-    rows = [[Cell(label), *(Cell(str(values.get(name) or DASH)) for name in names)] for label, values in named]
-    return Table("Versions.", [Column("run", numeric=False), *(Column(name, numeric=False) for name in names)], rows)
+    rows = [
+        [TableCell(label), *(TableCell(str(values.get(name) or DASH)) for name in names)] for label, values in named
+    ]
+    return Table("Versions.", [text_column("run"), *map(text_column, names)], rows)
 
 
 def _short(text: str) -> str:

@@ -1,0 +1,205 @@
+"""An evaluation in tables: those that ``dimvida evaluate`` prints and those of the report, and its folder."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from dimvida.errors import InputError
+from dimvida.files import atomic_path
+from dimvida.results.files import write_result
+from dimvida.results.metrics import in_order, metric
+from dimvida.results.schema import EvaluationResult, Scores
+from dimvida.results.tables import Column, Table, TableCell, metric_column, score_cell, text_column
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+FILE, SHEETS = "evaluation.json", "sheets"
+FID_PICTURES = 2048  # its features: fewer pictures leave their covariance singular
+CEILING, TRUE = "ceiling", "true views"
+
+# So that a table fits 80 columns, the metrics are in two.
+SIMILARITY = ("psnr", "ssim", "lpips")
+
+
+def score_tables(result: EvaluationResult) -> list[Table]:
+    """The scores by number of known views in tables that fit a terminal, with the ceiling and the true views."""
+    measured = _names(known.scores for known in result.known)
+    return [score_table(result, names) for names in _narrow(measured)]
+
+
+def score_table(result: EvaluationResult, names: Sequence[str]) -> Table:
+    """Scores by number of known views: a row for each number, then one for the ceiling and one for the true views."""
+    rows = []
+    for known in result.known:
+        sets = str(known.subsets)
+        if known.subsets < known.subsets_total:
+            sets += f" of {known.subsets_total}"
+        rows.append(
+            [TableCell(str(known.known)), TableCell(sets), _pictures(known.scores)] + _cells(known.scores, names)
+        )
+    for title, comparands in ((CEILING, result.reconstruction), (TRUE, result.reference)):
+        if comparands is not None and any(name in comparands.scores for name in names):
+            rows.append([TableCell(title), TableCell(""), TableCell("")] + _cells(comparands.scores, names))
+    columns = [Column("known"), Column("sets"), Column("views"), *map(metric_column, names)]
+    return Table("mean over views ± half of the 95 % interval", columns, rows)
+
+
+def score_table_by_metric(result: EvaluationResult, names: Sequence[str]) -> Table:
+    """The same with a row for each metric, as the paper's Table I has it, and one for how many views were scored."""
+    table = score_table(result, names)
+    titles, _, counts, *scores = zip(*table.rows, strict=True)
+    columns = [text_column("metric")]
+    for title in titles:
+        columns.append(
+            Column("reconstruction" if title.text == CEILING else title.text, "ceilings")
+            if title.text in (CEILING, TRUE)
+            else Column(title.text, "this run, known views")
+        )
+    rows = [[TableCell(metric_column(name).title), *cells] for name, cells in zip(names, scores, strict=True)]
+    return Table(
+        "Table I: quality by the number of known views.", columns, [*rows, [TableCell("views scored"), *counts]]
+    )
+
+
+def breakdown_tables(result: EvaluationResult, by: Literal["view", "class"]) -> list[Table]:
+    """The scores of every view, or of every class, by itself, in tables that fit a terminal."""
+    parts = _parts(result, by)
+    names = _names(scores for by_known in parts.values() for scores in by_known.values())
+    tables = []
+    for chosen in _narrow(names):
+        rows = [
+            [TableCell(str(known.known)), TableCell(part), _pictures(scores), *_cells(scores, chosen)]
+            for known in result.known
+            for part, by_known in parts.items()
+            if (scores := by_known.get(known.known)) and any(score.pictures for score in scores.values())
+        ]
+        columns = [Column("known"), Column(by), Column("views"), *map(metric_column, chosen)]
+        tables.append(Table(f"by {by}", columns, rows))
+    return tables
+
+
+def breakdown_table(result: EvaluationResult, by: Literal["view", "class"], names: Sequence[str]) -> Table:
+    """The same as one table with a row for each view or class, and no intervals, of the metrics that have a value."""
+    parts = _parts(result, by)
+    numbers = sorted({number for by_known in parts.values() for number in by_known})
+    names = [
+        name
+        for name in names
+        if any(name in scores and scores[name].is_measured for by in parts.values() for scores in by.values())
+    ]
+    objects = {entry.name: entry.objects for entry in result.per_class} if by == "class" else {}
+    columns = [text_column(by), *([Column("objects")] if objects else [])]
+    columns += [Column(f"{number} known", metric_column(name).title) for name in names for number in numbers]
+    rows = [
+        [
+            TableCell(part),
+            *([TableCell(str(objects[part]))] if objects else []),
+            *(
+                TableCell(score_cell(name, by_known.get(number, {}).get(name)).text)
+                for name in names
+                for number in numbers
+            ),
+        ]
+        for part, by_known in parts.items()
+    ]
+    return Table("By generated view" if by == "view" else "By class", columns, rows)
+
+
+def notes(result: EvaluationResult) -> list[str]:
+    """What a reader of the scores has to know: sets that were drawn, few pictures, equal pictures."""
+    lines = []
+    for known in result.known:
+        if known.subsets < known.subsets_total:
+            lines.append(
+                f"{known.known} known: {known.subsets} of {known.subsets_total} sets, drawn at random (--subsets)"
+            )
+        fid = known.scores.get("fid")
+        if fid is not None and fid.count < FID_PICTURES:
+            lines.append(
+                f"{known.known} known: FID of {fid.count} pictures; with fewer than {FID_PICTURES} it is far too high "
+                "and compares only with FID of as many"
+            )
+    compared = [known.scores for known in result.known] + [
+        result.reconstruction.scores if result.reconstruction else {}
+    ]
+    equal = sum(scores["psnr"].equal or 0 for scores in compared if "psnr" in scores)
+    if equal:
+        lines.append(f"{equal} views equal the true ones exactly; PSNR is infinite there and leaves them out")
+    return lines
+
+
+def unavailable(result: EvaluationResult) -> dict[str, str]:
+    """Metrics that could not be measured, as people call them, and why."""
+    return {
+        metric(name).short: state.reason or "no reason was given"
+        for name, state in result.metrics.items()
+        if not state.available
+    }
+
+
+def require_free(folder: Path, *, overwrite: bool) -> None:
+    """Raise InputError if the folder holds an evaluation that must not be replaced, or is none."""
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"--out {folder}: is not a folder")
+    if (folder / FILE).exists() and not overwrite:
+        raise InputError(f"--out {folder}: holds an evaluation already; choose another folder, or add --overwrite")
+
+
+def write_evaluation(folder: Path, result: EvaluationResult, sheets: Mapping[str, Image.Image]) -> None:
+    """Write an evaluation, in place of one that is there. ``evaluation.json`` is written last: with it, it is whole.
+
+    Args:
+        folder: Made if it is not there.
+        result: What ``evaluation.json`` holds; ``sheets`` is added.
+        sheets: Contact sheets by name.
+
+    Raises:
+        InputError: It cannot be written.
+    """
+    try:
+        (folder / SHEETS).mkdir(parents=True, exist_ok=True)
+        (folder / FILE).unlink(missing_ok=True)
+        for old in (folder / SHEETS).glob("*.png"):
+            old.unlink()
+        for name, sheet in sheets.items():
+            with atomic_path(folder / SHEETS / f"{name}.png") as temporary:
+                sheet.save(temporary)
+        paths = {name: f"{SHEETS}/{name}.png" for name in sheets}
+        write_result(folder / FILE, dataclasses.replace(result, sheets=paths))
+    except OSError as error:
+        raise InputError(f"--out {folder}: cannot be written ({error.strerror or error})") from error
+
+
+def _parts(result: EvaluationResult, by: Literal["view", "class"]) -> dict[str, dict[int, Scores]]:
+    """Scores of each view or class by the number of known views."""
+    entries = (
+        [(entry.view, entry.known, entry.scores) for entry in result.per_view]
+        if by == "view"
+        else [(entry.name, entry.known, entry.scores) for entry in result.per_class]
+    )
+    parts: dict[str, dict[int, Scores]] = {}
+    for part, known, scores in entries:
+        parts.setdefault(part, {})[known] = scores
+    return parts
+
+
+def _names(several: Iterable[Scores]) -> list[str]:
+    return in_order(name for scores in several for name in scores)
+
+
+def _narrow(names: Sequence[str]) -> list[list[str]]:
+    """Metrics in groups that fit a terminal."""
+    similarity = [name for name in names if name in SIMILARITY]
+    return [group for group in (similarity, [name for name in names if name not in SIMILARITY]) if group]
+
+
+def _pictures(scores: Scores) -> TableCell:
+    return TableCell(f"{max((score.pictures for score in scores.values()), default=0):,}")
+
+
+def _cells(scores: Scores, names: Sequence[str]) -> list[TableCell]:
+    return [score_cell(name, scores.get(name)) for name in names]

@@ -1,0 +1,99 @@
+"""Result files as a whole: how they are written and read, and what those of ``train`` and ``reproduce`` hold."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from dimvida.errors import InputError
+from dimvida.files import atomic_write
+from dimvida.records import from_json, to_json
+from dimvida.results.schema import SkippedFile
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingResult:
+    """``run.json`` of ``dimvida train``, as far as others read it; learning curves stand beside it."""
+
+    configuration: dict[str, Any]
+    data: dict[str, Any]
+    command: list[str] = field(default_factory=list)
+    versions: dict[str, str | None] = field(default_factory=dict)
+    skipped: list[SkippedFile] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class StageResult:
+    """One stage of ``dimvida reproduce``: its command line, its folder in the chain's, whether it finished."""
+
+    name: str
+    command: list[str]
+    folder: str
+    finished: bool
+    minutes: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReproductionResult:
+    """``reproduce.json`` of ``dimvida reproduce``: what it was begun with, the lengths planned, and what is done."""
+
+    schema: int = 1
+    kind: str = "reproduction"
+    command: list[str] = field(default_factory=list)
+    versions: dict[str, str | None] = field(default_factory=dict)
+    configuration: dict[str, Any]
+    plan: dict[str, Any] | None = None
+    stages: list[StageResult]
+
+
+def result_text(result: Any) -> str:
+    """A result as the text of its file, without NaN."""
+    return json.dumps(to_json(result), indent=1, allow_nan=False) + "\n"
+
+
+def write_result(path: Path, result: Any) -> None:
+    """Write a result file, unless it says the same already.
+
+    Raises:
+        OSError: It cannot be written.
+    """
+    text = result_text(result)
+    if not path.exists() or path.read_bytes() != text.encode():
+        atomic_write(path, text)
+
+
+def read_content(path: Path) -> dict[str, Any]:
+    """All that a result file holds; what is no number there is None.
+
+    Raises:
+        InputError: It cannot be read, or is damaged.
+    """
+    try:
+        content = json.loads(path.read_bytes(), parse_constant=lambda name: None)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path}: damaged, not JSON ({error})") from None
+    if not isinstance(content, dict):
+        raise InputError(f"{path}: is not an object; damaged, or not of dimvida")
+    return content
+
+
+def parse_result(kind: type[Result], content: dict[str, Any], path: Path) -> Result:
+    """A result from what its file holds.
+
+    Raises:
+        InputError: It is damaged, or of a schema that this version does not read.
+    """
+    known = next((field.default for field in dataclasses.fields(kind) if field.name == "schema"), None)
+    schema = content.get("schema", known)
+    if schema != known:
+        raise InputError(
+            f"{path}: schema {schema!r}, but this version reads {known}; report it with the version that made it"
+        )
+    return from_json(kind, content, str(path))

@@ -1,0 +1,163 @@
+"""``solvers.json`` of ``dimvida bench solvers``: what it holds, its lines on a terminal, and its curves."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+from dimvida.results.charts import LineChart, Series
+from dimvida.results.metrics import LATENT_FRECHET, metric, significant
+from dimvida.results.schema import SkippedFile
+
+
+@dataclass(frozen=True, slots=True)
+class SolverScore:
+    """A mean over pictures.
+
+    Attributes:
+        mean: Over those pictures that have a finite value; NaN without one.
+        standard_error: Of the mean, with objects as the independent units; NaN for a single object.
+        count: How many pictures the mean is over.
+        equal: Pictures left out because they equal the true ones exactly, where PSNR is infinite.
+    """
+
+    mean: float
+    standard_error: float = math.nan
+    count: int = field(default=0, metadata={"key": "pictures"})
+    equal: int = 0
+
+    def interval(self) -> tuple[float, float] | None:
+        """The 95 % interval, 1.96 standard errors to each side; None where that cannot be told."""
+        margin = 1.96 * self.standard_error
+        return None if math.isnan(self.mean + margin) else (self.mean - margin, self.mean + margin)
+
+
+@dataclass(frozen=True, slots=True)
+class SolverQuality:
+    """How good the views are that one solver makes with one number of evaluations.
+
+    Attributes:
+        solver: Solver name.
+        steps: Network evaluations.
+        psnr_true: In dB, against the true views.
+        psnr_reference: In dB, against the reference's views of the same inputs and seed; None for the reference.
+        distance_true: Latent Fréchet distance to the true views.
+        distance_reference: The same to the reference's views; None for the reference.
+    """
+
+    solver: str
+    steps: int
+    psnr_true: SolverScore
+    psnr_reference: SolverScore | None = None
+    distance_true: float = math.nan
+    distance_reference: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SolversOfKnown:
+    """All measurements for one number of known views.
+
+    Attributes:
+        sets: Sets of known views, each given in turn.
+        views_scored: Pictures that each measurement is over.
+        reference: The paper's sampler with many steps.
+        another_draw: The same with another seed: how far apart two equally good results are.
+        points: Every solver with every number of evaluations.
+    """
+
+    known: int
+    sets: int = 0
+    views_scored: int = 0
+    reference: SolverQuality | None = None
+    another_draw: SolverQuality | None = None
+    points: list[SolverQuality]
+
+
+@dataclass(slots=True, kw_only=True)
+class SolversResult:
+    """``solvers.json``, which is written again after each measurement.
+
+    Attributes:
+        complete: False while the measurement goes on.
+        settings: What was measured on what: data, objects, checkpoint, seed, backend, dtype, the reference, ...
+        reconstruction: ``psnr_true`` and ``distance_true`` of the autoencoder alone.
+    """
+
+    benchmark: str = "solvers"
+    schema: int = 1
+    complete: bool = True
+    versions: dict[str, str | None] = field(default_factory=dict)
+    hardware: dict[str, Any] = field(default_factory=dict)
+    settings: dict[str, Any] = field(default_factory=dict)
+    reconstruction: dict[str, float] = field(default_factory=dict)
+    known: list[SolversOfKnown]
+    skipped: list[SkippedFile] = field(default_factory=list)
+
+
+def quality_heading() -> str:
+    """Above the lines of ``quality_line``, which are printed one by one as they are measured."""
+    return f" {'solver':22} {'steps':>5} {'PSNR true':>14} {'PSNR ref.':>14} {'LFD true':>9} {'LFD ref.':>9}"
+
+
+def quality_line(quality: SolverQuality, name: str = "") -> str:
+    """One measurement in 79 columns, under the solver's name or another."""
+    reference = "" if quality.psnr_reference is None else _psnr(quality.psnr_reference)
+    distance = "" if quality.distance_reference is None else significant(quality.distance_reference)
+    start = f" {name or quality.solver:22} {quality.steps:>5} {_psnr(quality.psnr_true):>14} {reference:>14}"
+    return f"{start} {significant(quality.distance_true):>9} {distance:>9}".rstrip()
+
+
+def quality_charts(scores: SolversOfKnown, name: str) -> list[LineChart]:
+    """PSNR against the true views, and the latent Fréchet distance to the reference if it was measured.
+
+    Both against network evaluations, a line per solver, with a dashed line where another draw of the reference lies.
+
+    Args:
+        scores: For one number of known views.
+        name: Of the charts' files begins with it.
+    """
+    places = sorted({point.steps for point in scores.points})
+    found = {(point.solver, point.steps): point for point in scores.points}
+    psnr, distance = [], []
+    for solver in dict.fromkeys(point.solver for point in scores.points):
+        points = [found.get((solver, place)) for place in places]
+        values = [point and _finite(point.psnr_true.mean) for point in points]
+        psnr.append(Series(solver, values, [point and point.psnr_true.interval() for point in points]))
+        distance.append(Series(solver, [point and _finite(point.distance_reference) for point in points]))
+    draw = scores.another_draw
+    charts = [
+        LineChart(
+            name=f"{name}-{scores.known}-psnr",
+            title=f"{metric('psnr').title}, {scores.known} known ({metric('psnr').direction})",
+            places=places,
+            series=psnr,
+            labels=("network evaluations", metric("psnr").heading),
+            logarithmic="x",
+            level=draw and (f"{draw.solver}, {draw.steps} steps", draw.psnr_true.mean),
+            caption="Error bars: 95 % intervals.",
+        )
+    ]
+    if any(value is not None for line in distance for value in line.values):
+        title = LATENT_FRECHET.title
+        level = _finite(draw.distance_reference) if draw else None
+        charts.append(
+            LineChart(
+                name=f"{name}-{scores.known}-distance",
+                title=f"{title[0].upper()}{title[1:]}, {scores.known} known ({LATENT_FRECHET.direction})",
+                places=places,
+                series=distance,
+                labels=("network evaluations", "distance to the reference"),
+                logarithmic="x",
+                level=None if level is None else (f"{draw.solver}, {draw.steps} steps, another draw", level),
+            )
+        )
+    return charts
+
+
+def _psnr(score: SolverScore) -> str:
+    return f"{metric('psnr').number(score.mean)} ± {metric('psnr').number(score.standard_error)}"
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None

@@ -1,0 +1,131 @@
+"""The one model of a table, which the terminal, the page and Markdown print, and the cells that most tables have.
+
+All text is plain: whoever prints does the escaping, so nothing here may be marked up.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from dimvida.results.metrics import ACCURACY, DASH, metric
+from dimvida.results.schema import Accuracy, Estimate
+
+
+@dataclass(frozen=True, slots=True)
+class TableCell:
+    """A value, and in small print what belongs to it.
+
+    Attributes:
+        text: The value.
+        detail: Its interval, deviation or number, below or behind it.
+        margin: The same for a terminal, where a line is all there is; "" if that is ``detail``.
+    """
+
+    text: str
+    detail: str = ""
+    margin: str = ""
+
+    @property
+    def line(self) -> str:
+        """All of it in one line."""
+        return " ".join(filter(None, (self.text, self.margin or self.detail)))
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A table's column.
+
+    Attributes:
+        title: Its heading.
+        group: A heading over it and its neighbours of the same group.
+        quoted: Whether its figures are somebody else's.
+        numeric: Whether it is aligned as numbers are.
+        narrow: The heading for a terminal; "" if that is ``title``.
+    """
+
+    title: str
+    group: str = ""
+    quoted: bool = False
+    numeric: bool = True
+    narrow: str = ""
+
+    @property
+    def heading(self) -> str:
+        """The title with its group, for where it stands alone."""
+        return f"{self.group}: {self.title}" if self.group else self.title
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Rows of cells; the first cell of a row names it.
+
+    Attributes:
+        caption: What it is.
+        columns: As many as a row has cells.
+        rows: From top to bottom.
+        notes: Lines below it.
+    """
+
+    caption: str
+    columns: Sequence[Column]
+    rows: Sequence[Sequence[TableCell]]
+    notes: Sequence[str] = field(default_factory=tuple)
+
+    def groups(self) -> list[tuple[str, int, bool]]:
+        """Headings over columns: (text, number of columns, quoted); empty if no column has one."""
+        if not any(column.group for column in self.columns):
+            return []
+        merged: list[tuple[str, int, bool]] = []
+        for column in self.columns:
+            if merged and merged[-1][0] == column.group:
+                merged[-1] = (column.group, merged[-1][1] + 1, column.quoted)
+            else:
+                merged.append((column.group, 1, column.quoted))
+        return merged
+
+
+def text_column(title: str) -> Column:
+    """A column of words, aligned to the left."""
+    return Column(title, numeric=False)
+
+
+def metric_column(name: str, group: str = "") -> Column:
+    """A column of a metric's values, with the direction that is better where it is known."""
+    shown = metric(name)
+    return Column(f"{shown.heading} {shown.arrow}".rstrip(), group, narrow=shown.short_heading)
+
+
+def score_cell(name: str, score: Estimate | None) -> TableCell:
+    """A metric's value with its 95 % interval, or a dash."""
+    if score is None or not score.is_measured:
+        return TableCell(DASH)
+    shown, ends = metric(name), interval(score)
+    if ends is None:
+        return TableCell(shown.number(score.mean))
+    half = max(ends[1] - score.mean, score.mean - ends[0])
+    return TableCell(shown.number(score.mean), " – ".join(map(shown.number, ends)), f"± {shown.number(half)}")
+
+
+def accuracy_cell(accuracy: Accuracy | None) -> TableCell:
+    """An accuracy in percent with its deviation over the seeds, or a dash."""
+    if accuracy is None or math.isnan(accuracy.mean):
+        return TableCell(DASH)
+    detail = "" if accuracy.deviation is None else f"± {ACCURACY.number(accuracy.deviation)}"
+    return TableCell(ACCURACY.number(accuracy.mean), detail)
+
+
+def interval(score: Estimate) -> tuple[float, float] | None:
+    """The 95 % interval, 1.96 standard errors to each side where it is not given; None without either."""
+    if not math.isnan(score.low + score.high):
+        return score.low, score.high
+    margin = 1.96 * score.standard_error
+    return None if math.isnan(score.mean + margin) else (score.mean - margin, score.mean + margin)
+
+
+def deviation(accuracy: Accuracy | None) -> tuple[float, float] | None:
+    """One deviation over the seeds to each side of an accuracy; None without one."""
+    if accuracy is None or math.isnan(accuracy.mean) or accuracy.deviation is None:
+        return None
+    return accuracy.mean - accuracy.deviation, accuracy.mean + accuracy.deviation
