@@ -1,33 +1,37 @@
-"""``dimvida train``."""
+"""``dimvida train``: resolves the options, reads the data, and has ``dimvida.training.run`` train on them.
+
+``--stage classifier`` has ``dimvida.training.classifier`` do it instead.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import signal
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from dimvida.cli import options
-from dimvida.cli.options import resolve_device
+from dimvida.cli.options import require_readable, resolve_device
 from dimvida.cli.output import command_line, software_versions
 from dimvida.cli.progress import ProgressBar, announce, watcher
 from dimvida.cli.terminal import note
-from dimvida.cli.training_data import open_for_training
 from dimvida.data.names import counted
 from dimvida.data.sample import locate, require_apart
 from dimvida.errors import DimvidaError, InputError
 from dimvida.files import require_writable_folder
+from dimvida.torchrun import is_rank
 
 if TYPE_CHECKING:
-    from dimvida.cli.train_options import TrainOptions
-    from dimvida.data.batch import BadFile
+    import torch
+
+    from dimvida.data.batch import BadFile, MultiViewBatch
     from dimvida.models.checkpoint import Checkpoint
-    from dimvida.training.config import TrainConfig
-    from dimvida.training.data import TrainingData
-    from dimvida.training.folder import RunFolder
+    from dimvida.training.classifier import ClassifierRun
+    from dimvida.training.control import Interrupt
+    from dimvida.training.data import LabelledImages, TrainingData
+    from dimvida.training.options import TrainOptions
     from dimvida.training.run import Run
 
 SKIPS_SHOWN = 20  # on the screen; run.json lists all
@@ -70,9 +74,9 @@ def train(
 
     Ctrl-C and SIGTERM save everything; --resume with the same --out goes on exactly.
     """
-    from dimvida.cli.train_options import resolve_options
     from dimvida.training.control import Interrupt
     from dimvida.training.folder import CLASSIFIER
+    from dimvida.training.options import resolve_options
     from dimvida.training.ranks import together
     from dimvida.training.run import Run
 
@@ -80,7 +84,7 @@ def train(
         raise InputError(f"--minutes {minutes:g}: must not be negative")
     torch_device = resolve_device(device)
     with together(torch_device) as ranks:
-        options = ranks.broadcast_from_rank_0(
+        asked = ranks.broadcast_from_rank_0(
             lambda: resolve_options(
                 out,
                 resume=resume,
@@ -98,25 +102,19 @@ def train(
                 tensorboard=tensorboard,
             )
         )
-        origin = {
-            "command": command_line(context),
-            "versions": software_versions(),
-            "options": options.to_dict(),
-        }
-        if options.stage == CLASSIFIER:
-            from dimvida.cli.train_classifier import train_classifier
-
+        origin = {"command": command_line(context), "versions": software_versions(), "options": asked.to_dict()}
+        if asked.stage == CLASSIFIER:
             if dry_run:
                 raise InputError("--dry-run tells of the other stages; --stage classifier trains one network")
-            return train_classifier(options, out, torch_device, origin, minutes=minutes, resume=resume)
-        start, training_data = ranks.broadcast_from_rank_0(lambda: _prepare(options, out, resume))
+            return _train_classifier(asked, out, torch_device, origin, minutes=minutes, resume=resume)
+        start, training_data = ranks.broadcast_from_rank_0(lambda: _prepare(asked, out, resume))
         if dry_run:
-            return _print_plan(options, training_data, out) if ranks.is_rank_0 else 0
+            return _print_forecast(asked, training_data, out) if ranks.is_rank_0 else 0
         report = announce if ranks.is_rank_0 else None
         with Interrupt(minutes, report) as interrupt, contextlib.ExitStack() as bars:
             run = Run(
                 out,
-                options.config,
+                asked.config,
                 training_data,
                 torch_device,
                 watcher(bars),
@@ -124,98 +122,153 @@ def train(
                 start,
                 ranks,
                 workers,
-                options.tensorboard,
+                asked.tensorboard,
                 origin,
             )
-            finished = run.train(options.stage, resume)
+            finished = run.train(asked.stage, resume)
         if ranks.is_rank_0:
-            print(_outcome(run, options.stage, finished))
-        if not finished and interrupt.signal == signal.SIGINT:
-            raise KeyboardInterrupt  # so that whoever called learns of it, as from any other command
-        if finished and training_data.skipped and not options.skip_bad:
-            raise _unreadable(training_data.skipped, run.folder)
+            print(_outcome(run, asked.stage, finished))
+        if not finished:
+            _pass_on_ctrl_c(interrupt)
+        elif training_data.skipped and not asked.skip_bad:
+            raise _unreadable(training_data, out)
     return 0
 
 
-def _prepare(options: TrainOptions, out: Path, resume: bool) -> tuple[Checkpoint | None, TrainingData]:
-    """What the training starts from and what it trains on."""
+def _prepare(asked: TrainOptions, out: Path, resume: bool) -> tuple[Checkpoint | None, TrainingData]:
+    """What the training starts from and what it trains on. What would be refused is refused before data are read."""
+    from dimvida.data.partitions import load_partitions
     from dimvida.models.checkpoint import load_checkpoint
+    from dimvida.training.data import prepare_data
     from dimvida.training.figures import require_tensorboard
-    from dimvida.training.folder import STAGES, RunFolder
-    from dimvida.training.resume import changed_lengths, require_same_options
+    from dimvida.training.folder import RunFolder
+    from dimvida.training.options import changed_lengths, require_same_options
 
-    if options.tensorboard:
+    if asked.tensorboard:
         require_tensorboard()
-    start = load_checkpoint(options.init) if options.init is not None else None
-    # Before the data are read, not after it.
-    if not resume:
-        require_apart(locate(options.data), out, around=True)
-    require_writable_folder("--out", out)
+    start = load_checkpoint(asked.init) if asked.init is not None else None
+    _require_place(asked, out, resume)
     folder = RunFolder(out)
-    stages = STAGES if options.stage == "all" else (options.stage,)
-    folder.check(stages, resume=resume, init=None if start is None else start.digest)
+    folder.check(asked.stages, resume=resume, init=None if start is None else start.digest)
     if resume:
-        require_same_options(folder, options.config)
-        for change in changed_lengths(folder.description().get("configuration", {}), options.config):
+        require_same_options(folder, asked.config)
+        for change in changed_lengths(folder.description().get("configuration", {}), asked.config):
             note(change)
-    return start, _load(options.data, options.split, options.partition, options.config)
+    sizes = asked.config.autoencoder
+    batch, classes, bad, description = _read(asked, sizes.channels, "; run.json lists all")
+    description["partition_sha256"] = asked.partition and load_partitions(asked.partition).digest()
+    training_data = prepare_data(batch, classes, asked.config, description, bad)
+    for text in training_data.notes:
+        note(text)
+    return start, training_data
 
 
-def _print_plan(options: TrainOptions, data: TrainingData, out: Path) -> int:
+def _train_classifier(
+    asked: TrainOptions, out: Path, device: torch.device, origin: dict[str, Any], *, minutes: float, resume: bool
+) -> int:
+    """Train a classifier on every view of the training data into ``out/classifier``."""
+    from dimvida.models.classifiers import ClassifierConfig
+    from dimvida.training.classifier import ClassifierPlan, ClassifierRun
+    from dimvida.training.control import Interrupt, Interrupted
+    from dimvida.training.data import all_views
+    from dimvida.training.folder import CLASSIFIER
+
+    if is_rank():
+        raise InputError("--stage classifier trains in one process; start it without torchrun")
+    config = asked.config
+    plan = ClassifierPlan(asked.classifier, config.classifier_stage, config.seed, asked.weights)
+    ClassifierConfig(plan.name, ("any", "other"))  # before the data are read: is there such a classifier?
+    _require_place(asked, out, resume)
+    batch, classes, bad, description = _read(asked, 3)
+    images = all_views(batch, classes, config.validation, config.seed, description)
+    origin = {**origin, "configuration": config.to_dict()}
+    with Interrupt(minutes, announce) as interrupt, contextlib.ExitStack() as bars:
+        run = ClassifierRun(out / CLASSIFIER, plan, plan.digest(images.digest()), device, interrupt, origin)
+        run.check(resume=resume)
+        try:
+            run.train(lambda: images, watcher(bars))
+        except Interrupted:
+            bars.close()
+            print("stopped; continue with --resume")
+            _pass_on_ctrl_c(interrupt)
+            return 0
+    print(f"classifier: {run.folder}{_accuracy(run, images)}")
+    if not asked.skip_bad:
+        require_readable(bad)
+    return 0
+
+
+def _require_place(asked: TrainOptions, out: Path, resume: bool) -> None:
+    if not resume:
+        require_apart(locate(asked.data), out, around=True)
+    require_writable_folder("--out", out)
+
+
+def _read(
+    asked: TrainOptions, channels: int, listed: str = ""
+) -> tuple[MultiViewBatch, tuple[str, ...], list[BadFile], dict[str, Any]]:
+    """Read the data with a bar: the objects, their classes, files that cannot be read, and what the provenance says.
+
+    ``listed`` says where more of those files are named than are shown.
+    """
+    from dimvida.data.batch import load_all
+    from dimvida.training.data import open_for_training
+
+    source, split = open_for_training(asked.data, asked.split, asked.partition)
+    with ProgressBar("reading", len(source), "objects") as bar:
+        size = asked.config.autoencoder.image_size
+        batch, bad, notes = load_all(source, image_size=size, channels=channels, progress=bar.update)
+        for file in bad[:SKIPS_SHOWN]:
+            bar.message(f"skipped {file.location}: {file.reason}")
+        if len(bad) > SKIPS_SHOWN:
+            bar.message(f"skipped {len(bad) - SKIPS_SHOWN} more{listed}")
+    for text in (*source.notes, *notes):
+        note(text)
+    description = {
+        "name": asked.data.name,
+        "form": source.form,
+        "split": split,
+        "partition": asked.partition and asked.partition.name,
+    }
+    return batch, source.classes, [*source.left_out, *bad], description
+
+
+def _print_forecast(asked: TrainOptions, data: TrainingData, out: Path) -> int:
     from dimvida.training.dry_run import forecast
 
-    for line in forecast(options.config, data, options.stage):
+    for line in forecast(asked.config, data, asked.stages):
         print(line)
     print(f"nothing was written; without --dry-run it would go to {out}")
     return 0
 
 
 def _outcome(run: Run, stage: str, finished: bool) -> str:
-    if not finished:
-        return f"stopped; continue with --resume{_so_far(run)}"
-    if stage == "autoencoder":
-        return f"checkpoint: {run.folder.checkpoint} (the score network is not trained yet; next: --stage diffusion)"
-    return f"checkpoint: {run.folder.checkpoint}"
+    checkpoint = run.folder.checkpoint
+    if finished:
+        hint = " (the score network is not trained yet; next: --stage diffusion)" if stage == "autoencoder" else ""
+        return f"checkpoint: {checkpoint}{hint}"
+    if not checkpoint.exists():
+        return "stopped; continue with --resume"
+    hint = "" if run.generates else " (the score network is not trained yet)"
+    return f"stopped; continue with --resume; checkpoint so far: {checkpoint}{hint}"
 
 
-def _unreadable(files: Sequence[BadFile], folder: RunFolder) -> DimvidaError:
+def _accuracy(run: ClassifierRun, images: LabelledImages) -> str:
+    from dimvida.models.classifier_checkpoint import read_description
+
+    accuracy = read_description(run.folder)["provenance"]["validation"]["accuracy"]
+    return f" ({100 * accuracy:.1f} % of the {len(images.held_out)} views of held-out objects right)"
+
+
+def _unreadable(data: TrainingData, out: Path) -> DimvidaError:
+    first = data.skipped[0]
     return DimvidaError(
-        f"{counted(len(files), 'input file')} cannot be read and were left out, see "
-        f"{folder.path / 'run.json'}; the first: {files[0].location}: {files[0].reason} (not an error with --skip-bad)"
+        f"{counted(len(data.skipped), 'input file')} cannot be read and were left out, see {out / 'run.json'}; the "
+        f"first: {first.location}: {first.reason} (not an error with --skip-bad)"
     )
 
 
-def _so_far(run: Run) -> str:
-    if not run.folder.checkpoint.exists():
-        return ""
-    untrained = "" if run.generates else " (the score network is not trained yet)"
-    return f"; checkpoint so far: {run.folder.checkpoint}{untrained}"
-
-
-def _load(path: Path, split: str | None, partition: Path | None, config: TrainConfig) -> TrainingData:
-    from dimvida.data.batch import load_all
-    from dimvida.data.partitions import load_partitions
-    from dimvida.training.data import prepare_data
-
-    source, split = open_for_training(path, split, partition)
-    with ProgressBar("reading", len(source), "objects") as bar:
-        sizes = config.autoencoder
-        batch, bad, notes = load_all(source, image_size=sizes.image_size, channels=sizes.channels, progress=bar.update)
-        for file in bad[:SKIPS_SHOWN]:
-            bar.message(f"skipped {file.location}: {file.reason}")
-        if len(bad) > SKIPS_SHOWN:
-            bar.message(f"skipped {len(bad) - SKIPS_SHOWN} more; run.json lists all")
-    bad = [*source.left_out, *bad]
-    for text in (*source.notes, *notes):
-        note(text)
-    description = {
-        "name": path.name,
-        "form": source.form,
-        "split": split,
-        "partition": partition and partition.name,
-        "partition_sha256": partition and load_partitions(partition).digest(),
-    }
-    training_data = prepare_data(batch, source.classes, config, description, bad)
-    for text in training_data.notes:
-        note(text)
-    return training_data
+def _pass_on_ctrl_c(interrupt: Interrupt) -> None:
+    """After everything was saved: so that whoever called learns of it, as from any other command."""
+    if interrupt.signal == signal.SIGINT:
+        raise KeyboardInterrupt from None

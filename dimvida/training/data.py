@@ -5,17 +5,46 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from dimvida.data.batch import BadFile, MultiViewBatch
-from dimvida.data.names import check_view_name, counted
+from dimvida.data.names import check_view_name, counted, split_family
+from dimvida.data.opening import open_source
+from dimvida.data.partitions import select_partition
+from dimvida.data.source import MultiViewSource
 from dimvida.diffusion.masking import VIEW_LIMIT
 from dimvida.errors import InputError
 from dimvida.training.config import TrainConfig
 from dimvida.training.seeds import derived_generator
+
+
+def open_for_training(path: Path, split: str | None, partition: Path | None) -> tuple[MultiViewSource, str | None]:
+    """Multi-view data and the split they are of: part d of a partition, a named split, or that for training.
+
+    Data of a single split with a name of its own are taken whole.
+
+    Raises:
+        InputError: There are splits, and none or several of them are for training.
+    """
+
+    source = open_source(path, split=split)
+    if partition is not None:  # it names its objects itself, of whatever split
+        return select_partition(source, partition, "d"), split
+    if split is not None or not source.splits:
+        return source, split
+    split = source.split_for("train")
+    if split is None:
+        if len(source.splits) > 1 or split_family(source.splits[0]) is not None:
+            raise InputError(
+                f"{path}: none of its splits is called train or training; choose one of {', '.join(source.splits)} "
+                "with --split"
+            )
+        return source, None
+    return open_source(path, split=split), split
 
 
 @dataclass(slots=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -13,7 +13,6 @@ from dimvida.data.names import counted
 from dimvida.models.checkpoint import CheckpointConfig
 from dimvida.training.config import TrainConfig
 from dimvida.training.data import TrainingData
-from dimvida.training.folder import STAGES
 from dimvida.training.latents import object_variants
 from dimvida.training.stage_config import StageConfig
 
@@ -71,13 +70,13 @@ def after_autoencoder(config: TrainConfig, data: TrainingData) -> float:
     return encoding + steps * costs["diffusion"].operations / costs["autoencoder"].operations
 
 
-def forecast(config: TrainConfig, data: TrainingData, stage: str) -> Iterator[str]:
+def forecast(config: TrainConfig, data: TrainingData, stages: Sequence[str]) -> Iterator[str]:
     """Lines that say what would be trained.
 
     Args:
         config: Of the run.
         data: What it would be trained on.
-        stage: ``all``, ``autoencoder`` or ``diffusion``.
+        stages: Which ones, of ``autoencoder`` and ``diffusion``.
     """
     objects, channels = len(data.images), "RGB" if config.autoencoder.channels == 3 else "gray"
     split = data.description.get("split")
@@ -89,8 +88,7 @@ def forecast(config: TrainConfig, data: TrainingData, stage: str) -> Iterator[st
     yield f"views: {', '.join(data.view_names)}"
     yield f"images: {config.autoencoder.image_size} x {config.autoencoder.image_size}, {channels}"
     costs = step_costs(config, len(data.view_names))
-    wanted = STAGES if stage == "all" else (stage,)
-    for name in wanted:
+    for name in stages:
         options: StageConfig = getattr(config, f"{name}_stage")
         items, unit = items_of(name, data), "view" if name == "autoencoder" else "object"
         steps = options.total_steps(items)
@@ -99,7 +97,7 @@ def forecast(config: TrainConfig, data: TrainingData, stage: str) -> Iterator[st
             f", {_times(steps * options.batch / items)} over the data"
         )
     held = _bytes(data.images) + _bytes(data.held_out) + _latents(config, data)
-    largest = max(costs[name].memory for name in wanted)
+    largest = max(costs[name].memory for name in stages)
     yield f"memory: about {_size(held + largest)}, of which the data take {_size(held)}"
 
 

@@ -15,17 +15,21 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from dimvida._version import __version__
+from dimvida.errors import InputError
 from dimvida.models.autoencoder import Autoencoder
-from dimvida.models.checkpoint import Checkpoint, save_checkpoint
+from dimvida.models.checkpoint import Checkpoint, CheckpointConfig, save_checkpoint
 from dimvida.models.familiarity import InputStatistics, measure_inputs
 from dimvida.models.score_network import ScoreNetwork
 from dimvida.sampling.multiview import MultiViewModel
+from dimvida.training.config import TrainConfig
 from dimvida.training.control import Interrupt, ShowProgress
 from dimvida.training.data import TrainingData
 from dimvida.training.figures import Board, completion_sheet, plot_curves, reconstruction_sheet, write_csv
 from dimvida.training.folder import RunFolder
 from dimvida.training.latents import encode_views, latent_statistics, present_views
 from dimvida.training.loop import Hooks
+from dimvida.training.seeds import derived_seed, seeded
 from dimvida.training.state import CurvePoint, TrainingState
 
 SHEET_OBJECTS = 8
@@ -175,3 +179,44 @@ class Outputs:
             point = stage.curve[-1]
         validation = {} if point is None else point.validation
         return {"steps": step, "minutes": round(seconds / 60, 1), "validation": validation}
+
+
+def initial_checkpoint(
+    config: TrainConfig, data: TrainingData, init: Checkpoint | None, device: torch.device
+) -> Checkpoint:
+    """Networks with random weights by the seed, or with those of ``init``, and latents not yet standardised.
+
+    Raises:
+        InputError: If ``init`` is of other sizes or views.
+    """
+    checkpoint_config = CheckpointConfig(
+        view_names=data.view_names,
+        classes=data.classes,
+        autoencoder=config.autoencoder,
+        score=config.score,
+        sampling=config.sampling,
+        provenance={
+            "package_version": __version__,
+            "data": data.description,
+            "configuration": config.to_dict(),
+            "configuration_sha256": config.digest(),
+        },
+    )
+    with seeded(derived_seed(config.seed, "initial weights")):
+        autoencoder, score = checkpoint_config.build()
+    if init is not None:
+        _require_alike(init, checkpoint_config)
+        checkpoint_config.provenance["init"] = {"checkpoint_sha256": init.digest, **init.config.provenance}
+        autoencoder.load_state_dict(init.autoencoder.state_dict())
+        if init.score.is_trained:
+            score.load_state_dict(init.score.state_dict())
+    ones = torch.ones(config.autoencoder.latent_dim)
+    return Checkpoint(checkpoint_config, autoencoder.to(device), score.to(device), torch.zeros_like(ones), ones)
+
+
+def _require_alike(init: Checkpoint, ours: CheckpointConfig) -> None:
+    names = ("view_names", "autoencoder", "score") if init.score.is_trained else ("view_names", "autoencoder")
+    for name in names:
+        theirs, wanted = getattr(init.config, name), getattr(ours, name)
+        if theirs != wanted:
+            raise InputError(f"--init: that checkpoint has {name} {theirs}, this run {wanted}; they must be the same")

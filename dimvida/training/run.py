@@ -42,14 +42,9 @@ from dimvida.training.latents import (
 )
 from dimvida.training.loop import Diverged, Hooks, run_stage
 from dimvida.training.objective import Objective
-from dimvida.training.outputs import Outputs
+from dimvida.training.options import changed_lengths, require_same_options, stage_digests
+from dimvida.training.outputs import Outputs, initial_checkpoint
 from dimvida.training.ranks import Ranks
-from dimvida.training.resume import (
-    changed_lengths,
-    initial_checkpoint,
-    require_same_options,
-    stage_digests,
-)
 from dimvida.training.stage_config import StageConfig
 from dimvida.training.state import TrainingState, load_state
 

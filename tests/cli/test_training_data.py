@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from dimvida.cli.evaluation_data import open_for_evaluation
-from dimvida.cli.training_data import open_for_training
 from dimvida.data.names import split_family
 from dimvida.data.partitions import make_partitions, save_partitions
 from dimvida.errors import InputError
+from dimvida.training.data import open_for_training
 
 VIEWS = ("front", "left")
 

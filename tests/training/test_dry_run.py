@@ -55,7 +55,7 @@ def test_items_are_views_and_objects_with_several(data, fast_config):
     try:
         assert items_of("autoencoder", data) == 4 * len(present) - 3
         assert items_of("diffusion", data) == len(present) - 1
-        lines = list(forecast(fast_config, data, "diffusion"))
+        lines = list(forecast(fast_config, data, ["diffusion"]))
     finally:
         data.present = before
     assert not [line for line in lines if line.startswith("autoencoder")]
@@ -66,5 +66,5 @@ def test_items_are_views_and_objects_with_several(data, fast_config):
 def test_large_numbers_have_no_exponents(data, fast_config):
     steps = replace(fast_config.diffusion_stage, steps=10**6)
     config = replace(fast_config, diffusion_stage=steps)
-    *_, diffusion, _ = forecast(config, data, "diffusion")
+    *_, diffusion, _ = forecast(config, data, ["diffusion"])
     assert re.search(r", \d{1,3}(,\d{3})+ times over the data", diffusion)

@@ -1,21 +1,28 @@
-"""What a training run begins with: first weights, and the hash by which a saved state is known to be of this run."""
+"""What a training is asked to do: the options given, on ``--resume`` completed by those that the run was begun with.
+
+And what of them may be another when it goes on: a stage is known by the hash of all that decides about its result.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-import torch
-
-from dimvida._version import __version__
 from dimvida.errors import InputError
-from dimvida.models.checkpoint import Checkpoint, CheckpointConfig
-from dimvida.training.config import TrainConfig
-from dimvida.training.data import TrainingData
-from dimvida.training.folder import STAGES, RunFolder, another_configuration
-from dimvida.training.seeds import derived_seed, seeded
+from dimvida.records import config_from_json
+from dimvida.training.classifier import read_plan
+from dimvida.training.config import TrainConfig, load_preset, overridden
+from dimvida.training.folder import CLASSIFIER, STAGES, RunFolder, another_configuration
+
+_STAGES = ("all", *STAGES, CLASSIFIER)
+_PRESET, _CLASSIFIER = "small", "resnet18"
+
+# Names of files and folders, which may be given relative to where a command runs.
+_PATHS = ("data", "partition", "init", "weights")
 
 # The parts of a configuration that decide about a stage's result.
 _DECIDING = {
@@ -33,37 +40,89 @@ _LENGTHS = ("steps", "epochs")
 _WRITING = ("log_every", "save_every", "sheet_every")
 
 
-def initial_checkpoint(
-    config: TrainConfig, data: TrainingData, init: Checkpoint | None, device: torch.device
-) -> Checkpoint:
-    """Networks with random weights by the seed, or with those of ``init``, and latents not yet standardised.
+@dataclass(frozen=True, slots=True)
+class TrainOptions:
+    """The options that belong to a run; they stand in its folder. Names as on the command line."""
+
+    data: Path
+    config: TrainConfig
+    stage: str
+    split: str | None
+    partition: Path | None
+    init: str | None
+    classifier: str
+    weights: str | None
+    skip_bad: bool
+    tensorboard: bool
+
+    @property
+    def stages(self) -> tuple[str, ...]:
+        """The stages that ``stage`` stands for, in order."""
+        return STAGES if self.stage == "all" else (self.stage,)
+
+    def to_dict(self) -> dict[str, Any]:
+        """What to write down for ``--resume``; the configuration is written beside it."""
+        names = [name for name in self.__dataclass_fields__ if name != "config"]
+        return {name: _written(name, getattr(self, name)) for name in names}
+
+
+def resolve_options(
+    out: Path,
+    *,
+    resume: bool,
+    preset: str | None,
+    overrides: Sequence[str],
+    config_file: Path | None,
+    **given: Any,
+) -> TrainOptions:
+    """The options that were given, then those that the run was begun with, then the defaults.
+
+    Args:
+        out: The run's folder.
+        resume: Whether to look at what it was begun with.
+        preset, overrides, config_file: Where the configuration comes from; without the first, a resumed run begins
+            with its own.
+        given: The other options of ``TrainOptions``; None, or False, where they were not given.
 
     Raises:
-        InputError: If ``init`` is of other sizes or views.
+        InputError: One of them makes no sense, or there is nothing that says what to train on.
     """
-    checkpoint_config = CheckpointConfig(
-        view_names=data.view_names,
-        classes=data.classes,
-        autoencoder=config.autoencoder,
-        score=config.score,
-        sampling=config.sampling,
-        provenance={
-            "package_version": __version__,
-            "data": data.description,
-            "configuration": config.to_dict(),
-            "configuration_sha256": config.digest(),
-        },
-    )
-    with seeded(derived_seed(config.seed, "initial weights")):
-        autoencoder, score = checkpoint_config.build()
-    if init is not None:
-        _require_alike(init, checkpoint_config)
-        checkpoint_config.provenance["init"] = {"checkpoint_sha256": init.digest, **init.config.provenance}
-        autoencoder.load_state_dict(init.autoencoder.state_dict())
-        if init.score.is_trained:
-            score.load_state_dict(init.score.state_dict())
-    ones = torch.ones(config.autoencoder.latent_dim)
-    return Checkpoint(checkpoint_config, autoencoder.to(device), score.to(device), torch.zeros_like(ones), ones)
+    stage = given["stage"]
+    if stage is not None and stage not in _STAGES:
+        raise InputError(f"--stage {stage}: choose from {', '.join(_STAGES)}")
+    known = _begun_with(out, stage) if resume else {}
+    before = known.get("options", {})
+    defaults = {"stage": "all", "classifier": _CLASSIFIER}
+    chosen = {name: value or before.get(name) or defaults.get(name, value) for name, value in given.items()}
+    if chosen["data"] is None:
+        if resume:
+            raise InputError(f"--data is missing: {out} holds no training that --resume could go on with")
+        raise InputError("--data is missing: a folder, a zip, or NMR to train on")
+    if given["data"] is None and not Path(chosen["data"]).exists():
+        raise InputError(f"{out} was trained on {chosen['data']}, which is not there; give --data where it is now")
+    chosen["data"] = Path(chosen["data"])
+    chosen["partition"] = chosen["partition"] and Path(chosen["partition"])
+    values = known.get("configuration")
+    if values is not None and preset is None:
+        config = overridden(config_from_json(TrainConfig, values, str(out)), overrides, config_file)
+    else:
+        config = load_preset(preset or _PRESET, list(overrides), config_file)
+    return TrainOptions(config=config, **chosen)
+
+
+def _begun_with(out: Path, stage: str | None) -> dict[str, Any]:
+    """What the run's folder says of how it was begun."""
+    run = RunFolder(out).description() if stage != CLASSIFIER else {}
+    if stage == CLASSIFIER or (stage is None and not run):
+        return read_plan(out / CLASSIFIER) or {}
+    return run
+
+
+def _written(name: str, value: Any) -> Any:
+    if value is None or name not in _PATHS or (name == "weights" and value == "imagenet"):
+        return value
+    path = Path(value)
+    return str(path.absolute() if path.exists() else path)  # else a name, such as "bundled"
 
 
 def stage_digests(stage: str, config: TrainConfig, data: str, init: str | None) -> tuple[str, str]:
@@ -138,11 +197,3 @@ def _differences(before: Mapping[str, Any], config: TrainConfig) -> Iterator[tup
             known = old.get(option, defaults[name][option] if option else value) if isinstance(old, dict) else None
             if known != value:
                 yield f"{name}.{option}".rstrip("."), known, value
-
-
-def _require_alike(init: Checkpoint, ours: CheckpointConfig) -> None:
-    names = ("view_names", "autoencoder", "score") if init.score.is_trained else ("view_names", "autoencoder")
-    for name in names:
-        theirs, wanted = getattr(init.config, name), getattr(ours, name)
-        if theirs != wanted:
-            raise InputError(f"--init: that checkpoint has {name} {theirs}, this run {wanted}; they must be the same")
