@@ -44,14 +44,12 @@ def reproduce(
     from dimvida.classification.design import StudyDesign
     from dimvida.cli.options import parse_beyond, parse_weights
     from dimvida.models.checkpoint import load_checkpoint
-    from dimvida.reproduction.chain import Chain
-    from dimvida.reproduction.settings import Settings, open_data, parse_data
-    from dimvida.reproduction.stages import REPORT
-    from dimvida.reproduction.state import load_state, owned
+    from dimvida.reproduction.chain import ReproductionChain, load_state, owned
+    from dimvida.reproduction.stages import REPORT, ChainOptions, open_data, parse_data
 
     if is_rank():
         raise InputError("reproduce runs in one process; start it without torchrun")
-    settings = Settings(
+    asked = ChainOptions(
         parse_data(data), preset, minutes, seeds, seed, classifiers, tuple(weights or ()),
         inception_weights, lpips_weights, beyond, tuple(set_ or ()), init,
     )  # fmt: skip
@@ -62,7 +60,7 @@ def reproduce(
         load_checkpoint(init)
     source = open_data(data)
     with owned(out), signals_noted() as noted:
-        state = load_state(out, settings.describe(source), command_line(context))
+        state = load_state(out, asked.describe(source), command_line(context))
 
         def execute(arguments: Sequence[str]) -> None:
             run_command(arguments)
@@ -70,7 +68,7 @@ def reproduce(
                 print("stopped; the same command continues")
                 signal.raise_signal(number)
 
-        Chain(settings, state, len(source.view_names), execute, _say, device, skip_bad).run()
+        ReproductionChain(asked, state, len(source.view_names), execute, _say, device, skip_bad).run()
     print(f"\neverything is done; report: {out / REPORT / 'report.html'}")
     return 0
 

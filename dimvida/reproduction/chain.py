@@ -1,29 +1,46 @@
-"""Runs a chain: what is finished is skipped, what was interrupted goes on."""
+"""Runs a chain: what is finished is skipped, what was interrupted goes on.
+
+partition.json, model/, evaluation/, classification/, report/   made by the stages' commands, see ``stages``
+reproduce.json                                                  what was asked, and what is done
+trial/                                                          while the speed of the machine is measured
+"""
 
 from __future__ import annotations
 
+import dataclasses
+import json
+import platform
+import re
 import shlex
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+from dimvida._version import __version__
 from dimvida.data.partitions import PARTS, load_partitions
-from dimvida.reproduction.plan import Plan, make_plan, plan_from_dict
-from dimvida.reproduction.settings import Settings
-from dimvida.reproduction.stages import PARTITION, Stage, StageMaker
-from dimvida.reproduction.state import State
-from dimvida.reproduction.trial import measure_speeds
+from dimvida.errors import InputError
+from dimvida.files import atomic_write, exclusive_folder
+from dimvida.records import config_from_json
+from dimvida.reproduction.budget import StageLengths, divide_budget, measure_speeds
+from dimvida.reproduction.stages import PARTITION, ChainOptions, ChainStage, StageMaker
+from dimvida.training.folder import not_read
 
 TRIAL = "trial"
+FILE = "reproduce.json"
+SCHEMA = 1
+
+_UNFINISHED = re.compile(r"\.(reproduce|partition)\.\w{8}\.json")  # names of dimvida.files.atomic_path
 
 
 @dataclass(slots=True)
-class Chain:
-    """One chain.
+class ReproductionChain:
+    """A chain of stages in one folder.
 
     Attributes:
-        settings: What is asked.
+        options: What is asked.
         state: What is done.
         views: Of an object.
         execute: Runs a command line, without the program's name; raises if it did not do all of its work.
@@ -32,8 +49,8 @@ class Chain:
         skip_bad: Unreadable files are no error.
     """
 
-    settings: Settings
-    state: State
+    options: ChainOptions
+    state: ChainState
     views: int
     execute: Callable[[Sequence[str]], None]
     say: Callable[[str], object]
@@ -63,13 +80,13 @@ class Chain:
             self._run_stage(stage, number)
         self._run_stage(stages[-1], len(stages), again=True)
 
-    def _maker(self, plan: Plan | None = None) -> StageMaker:
-        return StageMaker(self.settings, self.out, self.device, self.skip_bad, plan)
+    def _maker(self, plan: StageLengths | None = None) -> StageMaker:
+        return StageMaker(self.options, self.out, self.device, self.skip_bad, plan)
 
-    def _done(self, stage: Stage) -> bool:
+    def _done(self, stage: ChainStage) -> bool:
         return self.state.finished(stage.name) and (self.out / stage.result).exists()
 
-    def _run_stage(self, stage: Stage, number: int, again: bool = False) -> None:
+    def _run_stage(self, stage: ChainStage, number: int, again: bool = False) -> None:
         if self._done(stage) and not again:
             return
         command = stage.command
@@ -79,22 +96,123 @@ class Chain:
         self.execute(command)
         self.state.record(stage.name, stage.arguments, stage.result, finished=True, seconds=time.monotonic() - began)
 
-    def _plan(self) -> Plan | None:
-        if not self.settings.budget:
+    def _plan(self) -> StageLengths | None:
+        if not self.options.budget:
             return None
         if self.state.plan is None:
             partitions = load_partitions(self.out / PARTITION)
             self.say(f"\n[1] trial: how fast is this machine? (in {self.out / TRIAL}, removed afterwards)")
             speeds = measure_speeds(
-                self.settings, partitions, self.out / TRIAL, self.execute, device=self.device, skip_bad=self.skip_bad
+                self.options, partitions, self.out / TRIAL, self.execute, device=self.device, skip_bad=self.skip_bad
             )
             objects = {part: len(partitions.part(part)) for part in PARTS}
-            self.state.plan = make_plan(self.settings, speeds, objects, self.views).to_dict()
+            self.state.plan = dataclasses.asdict(divide_budget(self.options, speeds, objects, self.views))
             self.state.save()
-        plan = plan_from_dict(self.state.plan)
+        plan = config_from_json(StageLengths, self.state.plan, f"{self.out / FILE}: plan")
         self.say(
-            f"\nin {self.settings.budget:g} minutes: {plan.autoencoder} steps of the autoencoder, {plan.diffusion} of "
+            f"\nin {self.options.budget:g} minutes: {plan.autoencoder} steps of the autoencoder, {plan.diffusion} of "
             f"the diffusion, {plan.judge} of the classifier for coherence, {plan.study} of each other classifier; "
             f"evaluation on {plan.evaluated} objects"
         )
         return plan
+
+
+@dataclass(slots=True)
+class ChainState:
+    """What a chain has done so far, as ``reproduce.json`` says it.
+
+    Attributes:
+        folder: The chain's folder.
+        configuration: What it was begun with.
+        command: How it was begun.
+        plan: Lengths of its stages, if they were measured.
+        stages: Entries of the stages, by name: command, folder, finished, minutes.
+    """
+
+    folder: Path
+    configuration: dict[str, Any]
+    command: list[str]
+    plan: dict[str, Any] | None = None
+    stages: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    def finished(self, stage: str) -> bool:
+        """Whether a stage is done."""
+        return bool(self.stages.get(stage, {}).get("finished"))
+
+    def record(self, stage: str, command: Sequence[str], folder: str, *, finished: bool, seconds: float) -> None:
+        """Write down that a stage begins, or that it took so much longer."""
+        minutes = self.stages.get(stage, {}).get("minutes", 0.0) + seconds / 60
+        self.stages[stage] = {
+            "command": ["dimvida", *command],
+            "folder": folder,
+            "finished": finished,
+            "minutes": round(minutes, 2),
+        }
+        self.save()
+
+    def save(self) -> None:
+        """Write it, atomically."""
+        content = {
+            "schema": SCHEMA,
+            "kind": "reproduction",
+            "command": self.command,
+            "versions": {"dimvida": __version__, "python": platform.python_version()},
+            "configuration": self.configuration,
+            "plan": self.plan,
+            "stages": [{"name": name, **entry} for name, entry in self.stages.items()],
+        }
+        atomic_write(self.folder / FILE, json.dumps(content, indent=1) + "\n")
+
+
+def load_state(folder: Path, configuration: dict[str, Any], command: Sequence[str]) -> ChainState:
+    """The state of the chain in a folder, a new one if there is none.
+
+    Raises:
+        InputError: The folder holds something else, or a chain of another configuration.
+    """
+    try:
+        content = json.loads((folder / FILE).read_bytes())
+        found = ChainState(
+            folder,
+            content["configuration"],
+            content["command"],
+            content["plan"],
+            {
+                entry["name"]: {name: value for name, value in entry.items() if name != "name"}
+                for entry in content["stages"]
+            },
+        )
+    except FileNotFoundError:
+        _require_free(folder)
+        return ChainState(folder, configuration, list(command))
+    except OSError as error:
+        raise not_read(folder / FILE, error) from error
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise InputError(f"{folder / FILE}: damaged; choose another --out") from None
+    different = [name for name in configuration if found.configuration.get(name) != configuration[name]]
+    if different:
+        name = different[0]
+        raise InputError(
+            f"{folder} was begun with another {name}: {found.configuration.get(name)!r}, not {configuration[name]!r}; "
+            "repeat its options, or give another --out"
+        )
+    return found
+
+
+@contextmanager
+def owned(folder: Path) -> Iterator[None]:
+    """Make the folder, keep other processes out, and remove what a killed one left half written.
+
+    Raises:
+        InputError: Another process works here, or the folder cannot be made.
+    """
+    with exclusive_folder(folder, "another process works here; wait for it, or choose another --out"):
+        for path in folder.glob(".*"):
+            if _UNFINISHED.fullmatch(path.name):
+                path.unlink(missing_ok=True)
+        yield
+
+
+def _require_free(folder: Path) -> None:
+    if folder.is_dir() and any(not _UNFINISHED.fullmatch(path.name) for path in folder.iterdir()):
+        raise InputError(f"{folder}: not empty, and not a folder of dimvida reproduce; choose another --out")

@@ -1,13 +1,24 @@
-"""The stages of a chain as command lines that anyone can run by hand."""
+"""What a chain is asked, and its stages as command lines that anyone can run by hand."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from dimvida.reproduction.plan import Plan
-from dimvida.reproduction.settings import Settings
+from dimvida.data.opening import open_source
+from dimvida.data.sample import locate
+from dimvida.data.source import MultiViewSource
+from dimvida.errors import InputError
+from dimvida.training.config import load_preset
+
+if TYPE_CHECKING:
+    from dimvida.reproduction.budget import StageLengths
+
+
+NMR_PREFIX = "nmr:"
 
 # The classifier whose agreement with the true class is coherence.
 JUDGE = "resnet18"
@@ -18,8 +29,85 @@ PARTITION, MODEL, CLASSIFIER, EVALUATION, CLASSIFICATION, REPORT = (
 
 
 @dataclass(frozen=True, slots=True)
-class Stage:
-    """One stage.
+class ChainOptions:
+    """The options of a chain that decide about its results.
+
+    Attributes:
+        data: The data set.
+        preset: Of training and of classification.
+        budget: Minutes for all of it, or 0 for the preset's own lengths.
+        seeds: Classifiers of each kind.
+        seed: Of everything else that is random.
+        classifiers: Names, divided by commas.
+        weights: For classifiers that are fine-tuned too, as ``dimvida classify`` takes them.
+        inception_weights, lpips_weights: Files for FID and LPIPS.
+        beyond: Questions beyond the paper's tables, as ``dimvida classify`` takes them.
+        values: Replaced values of the preset, as ``table.option=value``.
+        init: Checkpoint whose weights training starts from, as ``dimvida train`` takes it.
+
+    Raises:
+        InputError: A preset's value does not fit, or a number is out of range.
+    """
+
+    data: Path
+    preset: str = "paper"
+    budget: float = 0
+    seeds: int = 3
+    seed: int = 0
+    classifiers: str = "resnet18,mobilenet-v3-large"
+    weights: tuple[str, ...] = ()
+    inception_weights: Path | None = None
+    lpips_weights: Path | None = None
+    beyond: str | None = None
+    values: tuple[str, ...] = ()
+    init: str | None = None
+
+    def __post_init__(self) -> None:
+        load_preset(self.preset, self.overrides)
+        if not self.budget >= 0 or self.seeds < 1 or self.seed < 0:
+            raise InputError(
+                f"--minutes {self.budget:g}, --seeds {self.seeds}, --seed {self.seed}: must be at least 0, 1 and 0"
+            )
+
+    @property
+    def overrides(self) -> tuple[str, ...]:
+        """All replaced values of the preset."""
+        return (*((f"seed={self.seed}",) if self.seed else ()), *self.values)
+
+    def describe(self, source: MultiViewSource) -> dict[str, Any]:
+        """For JSON: the options, the data's name and form. Equal descriptions may continue each other."""
+        options = {
+            field.name: str(value) if isinstance(value := getattr(self, field.name), Path) else value
+            for field in dataclasses.fields(self)
+        }
+        options |= {"data": str(self.data.resolve()), "weights": list(self.weights), "values": list(self.values)}
+        return {**options, "name": self.data.name, "form": source.form, "objects": len(source)}
+
+
+def parse_data(text: str) -> Path:
+    """The path in ``--data``, which may say ``nmr:`` to insist on that data set."""
+    return locate(text.removeprefix(NMR_PREFIX))
+
+
+def open_data(text: str) -> MultiViewSource:
+    """Open what ``--data`` names.
+
+    Raises:
+        InputError: It cannot be opened, is not NMR though it should be, or has one view or no classes.
+    """
+    source = open_source(parse_data(text))
+    if text.startswith(NMR_PREFIX) and not source.form.startswith("nmr-"):
+        raise InputError(f"--data {text}: not the NMR data set but {source.form}; leave out {NMR_PREFIX!r} to use it")
+    if len(source.view_names) < 2:
+        raise InputError(f"--data {text}: has one view per object; a chain needs several")
+    if len([name for name in source.classes if name]) < 2:
+        raise InputError(f"--data {text}: has fewer than two classes; classifiers need them")
+    return source
+
+
+@dataclass(frozen=True, slots=True)
+class ChainStage:
+    """A stage, which is one command line.
 
     Attributes:
         name: What it does, a word or two.
@@ -45,20 +133,20 @@ class StageMaker:
     """Makes the stages of a chain.
 
     Attributes:
-        settings: What is asked.
+        options: What is asked.
         out: The chain's folder.
         device: Where to compute.
         skip_bad: Unreadable files are no error.
         plan: Lengths that fit a budget; None takes the preset's.
     """
 
-    settings: Settings
+    options: ChainOptions
     out: Path
     device: str = "auto"
     skip_bad: bool = False
-    plan: Plan | None = None
+    plan: StageLengths | None = None
 
-    def all(self) -> list[Stage]:
+    def all(self) -> list[ChainStage]:
         """Every stage in order."""
         return [
             self.partition(),
@@ -69,88 +157,90 @@ class StageMaker:
             self.report(),
         ]
 
-    def partition(self) -> Stage:
+    def partition(self) -> ChainStage:
         """Parts d, c and e."""
         place = ("--out", str(self.out / PARTITION), "--overwrite")
-        return Stage(
+        return ChainStage(
             "partition",
             PARTITION,
-            ("data", "partition", str(self.settings.data), *place, "--seed", str(self.settings.seed)),
+            ("data", "partition", str(self.options.data), *place, "--seed", str(self.options.seed)),
         )
 
-    def model(self) -> Stage:
+    def model(self) -> ChainStage:
         """Autoencoder and diffusion."""
         model = self.out / MODEL
         values = self._set(*(self.plan.model_values() if self.plan else ()))
-        init = ("--init", self.settings.init) if self.settings.init else ()
-        return Stage("model", MODEL, (*self._train(model), *init, *values, *self._machine()), model / "run.json")
+        init = ("--init", self.options.init) if self.options.init else ()
+        return ChainStage("model", MODEL, (*self._train(model), *init, *values, *self._machine()), model / "run.json")
 
-    def classifier(self, out: Path, name: str, weights: str | None = None) -> Stage:
+    def classifier(self, out: Path, name: str, weights: str | None = None) -> ChainStage:
         """A classifier of all views of d."""
         kind = ("--stage", "classifier", "--classifier", name, *(("--weights", weights) if weights else ()))
         values = self._set(*(self.plan.judge_values() if self.plan else ()))
         arguments = (*self._train(out), *kind, *values, *self._machine())
-        return Stage("classifier for coherence", f"{MODEL}/{CLASSIFIER}", arguments, out / CLASSIFIER / "training.json")
+        return ChainStage(
+            "classifier for coherence", f"{MODEL}/{CLASSIFIER}", arguments, out / CLASSIFIER / "training.json"
+        )
 
-    def evaluation(self) -> Stage:
+    def evaluation(self) -> ChainStage:
         """Table I."""
         files = (
-            ("--inception-weights", self.settings.inception_weights),
-            ("--lpips-weights", self.settings.lpips_weights),
+            ("--inception-weights", self.options.inception_weights),
+            ("--lpips-weights", self.options.lpips_weights),
         )
-        weights = (part for option, path in files if path is not None for part in (option, str(path)))
+        weights = (part for name, path in files if path is not None for part in (name, str(path)))
         limit = ("--limit", str(self.plan.evaluated)) if self.plan else ()
-        return Stage(
+        return ChainStage(
             "evaluation",
             EVALUATION,
             (
                 *("evaluate", *self._parts(), "--checkpoint", str(self.out / MODEL)),
                 *("--judge", str(self.out / MODEL / CLASSIFIER), *weights, *limit),
-                *("--out", str(self.out / EVALUATION), "--overwrite", "--seed", str(self.settings.seed)),
+                *("--out", str(self.out / EVALUATION), "--overwrite", "--seed", str(self.options.seed)),
                 *self._machine(),
             ),
         )
 
-    def classification(self) -> Stage:
+    def classification(self) -> ChainStage:
         """Tables II and III."""
-        settings = self.settings
-        weights = (part for text in settings.weights for part in ("--weights", text))
-        return Stage(
+        options = self.options
+        weights = (part for text in options.weights for part in ("--weights", text))
+        return ChainStage(
             "classification",
             CLASSIFICATION,
             (
                 *("classify", *self._parts(), "--checkpoint", str(self.out / MODEL)),
                 *("--judge", str(self.out / MODEL / CLASSIFIER)),
-                *("--out", str(self.out / CLASSIFICATION), "--preset", settings.preset),
-                *("--classifiers", settings.classifiers, *weights),
-                *("--seeds", str(settings.seeds), "--seed", str(settings.seed)),
+                *("--out", str(self.out / CLASSIFICATION), "--preset", options.preset),
+                *("--classifiers", options.classifiers, *weights),
+                *("--seeds", str(options.seeds), "--seed", str(options.seed)),
                 # Training to equal epochs takes V times as long.
                 *("--budget", "steps" if self.plan else "both"),
-                *(("--beyond", settings.beyond) if settings.beyond else ()),
+                *(("--beyond", options.beyond) if options.beyond else ()),
                 *self._set(*(self.plan.study_values() if self.plan else ())),
                 *self._machine(),
             ),
         )
 
-    def report(self) -> Stage:
+    def report(self) -> ChainStage:
         """All of it on one page."""
-        return Stage("report", REPORT, ("report", str(self.out), "--out", str(self.out / REPORT)))
+        return ChainStage("report", REPORT, ("report", str(self.out), "--out", str(self.out / REPORT)))
 
     def _parts(self) -> tuple[str, ...]:
-        return "--data", str(self.settings.data), "--partition", str(self.out / PARTITION)
+        return "--data", str(self.options.data), "--partition", str(self.out / PARTITION)
 
     def _train(self, out: Path) -> tuple[str, ...]:
-        return "train", *self._parts(), "--out", str(out), "--preset", self.settings.preset
+        return "train", *self._parts(), "--out", str(out), "--preset", self.options.preset
 
     def _machine(self) -> tuple[str, ...]:
         return "--device", self.device, *(("--skip-bad",) if self.skip_bad else ())
 
     def _set(self, *planned: str) -> Iterator[str]:
-        for value in (*planned, *self.settings.overrides):  # what the user replaced comes last, so that it wins
+        for value in (*planned, *self.options.overrides):  # what the user replaced comes last, so that it wins
             yield from ("--set", value)
 
     def _judge_weights(self) -> str | None:
-        for text in self.settings.weights:
+        for text in self.options.weights:
             name, separator, value = text.partition("=")
             if not separator or name == JUDGE:
                 return value or text

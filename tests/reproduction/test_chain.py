@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
+from helpers.commands import command
 
 from dimvida.errors import InputError
-from dimvida.reproduction.settings import Settings, open_data
-from dimvida.reproduction.state import FILE, load_state, owned
+from dimvida.reproduction.chain import FILE, load_state, owned
 
 CONFIGURATION = {"preset": "tiny", "seeds": 1}
 
@@ -69,37 +68,10 @@ def test_a_place_that_is_a_file_is_refused(tmp_path: Path):
         pass
 
 
-def test_the_description_of_a_chain_survives_json(tmp_path: Path, write_objects):
-    data = write_objects(tmp_path / "d", {"chair/a": ("front", "back"), "table/b": ("front", "back")})
-    settings = Settings(data, preset="tiny", weights=("imagenet",), lpips_weights=Path("l.pth"), budget=5.0)
-    described = settings.describe(open_data(str(data)))
-    assert json.loads(json.dumps(described)) == described
-    assert described["form"] == "folder" and described["name"] == "d"
-
-
-@pytest.mark.parametrize(
-    ("objects", "said"),
-    [
-        ({"chair/a": ("front",), "table/b": ("front",)}, "one view"),
-        ({"chair/a": ("front", "back")}, "fewer than two classes"),
-    ],
-)
-def test_data_without_views_or_classes_are_refused(tmp_path: Path, write_objects, objects, said):
-    data = write_objects(tmp_path / "d", objects)
-    with pytest.raises(InputError, match=said):
-        open_data(str(data))
-
-
-def test_nmr_insists_on_that_data_set(tmp_path: Path, write_objects):
-    data = write_objects(tmp_path / "d", {"chair/a": ("front", "back"), "table/b": ("front", "back")})
-    with pytest.raises(InputError, match="not the NMR data set but folder"):
-        open_data(f"nmr:{data}")
-    assert len(open_data(str(data))) == 2
-
-
-@pytest.mark.parametrize(
-    "options", [{"budget": -1.0}, {"seeds": 0}, {"preset": "huge"}, {"values": ("score.width=x",)}]
-)
-def test_options_that_do_not_fit_are_refused_before_anything_is_done(options):
-    with pytest.raises(InputError):
-        Settings(Path("d"), **options)
+def test_it_is_not_for_torchrun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("RANK", "0")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    result = command("reproduce", "--data", tmp_path, "--out", tmp_path / "out")
+    assert result.code == 2
+    assert result.errors == ["error: reproduce runs in one process; start it without torchrun"]
+    assert not (tmp_path / "out").exists()

@@ -6,13 +6,18 @@ stage then gets as many steps as fit its share, at most the preset's.
 
 from __future__ import annotations
 
+import csv
 import dataclasses
 import math
+import shutil
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
 
-from dimvida.errors import InputError
-from dimvida.reproduction.settings import Settings
+from dimvida.data.partitions import Partitions, save_partitions
+from dimvida.errors import DimvidaError, InputError
+from dimvida.reproduction.stages import CLASSIFIER, JUDGE, MODEL, PARTITION, ChainOptions, StageMaker
 from dimvida.training.config import TrainConfig, load_preset
 from dimvida.training.latents import object_variants
 from dimvida.training.stage_config import StageConfig
@@ -26,7 +31,7 @@ ENCODING = 1 / 4  # of a picture's share in a training step: the encoder forward
 
 @dataclass(frozen=True, slots=True)
 class Speeds:
-    """What was measured.
+    """What the trial measured.
 
     Attributes:
         autoencoder, diffusion: Seconds per optimiser step.
@@ -43,8 +48,8 @@ class Speeds:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
-    """How long every stage is.
+class StageLengths:
+    """How long every stage is, in a budget of time.
 
     Attributes:
         autoencoder, diffusion, judge: Optimiser steps.
@@ -72,20 +77,16 @@ class Plan:
         """For the classifiers of the tables."""
         return self._values("classifier", self.study)
 
-    def to_dict(self) -> dict[str, Any]:
-        """For JSON."""
-        return dataclasses.asdict(self)
-
     def _values(self, stage: str, steps: int) -> tuple[str, ...]:
         warmup = min(self.warmup[stage], steps // 20)
         return f"{stage}_stage.steps={steps}", f"{stage}_stage.warmup_steps={warmup}"
 
 
-def make_plan(settings: Settings, speeds: Speeds, objects: dict[str, int], views: int) -> Plan:
+def divide_budget(options: ChainOptions, speeds: Speeds, objects: dict[str, int], views: int) -> StageLengths:
     """Divide a budget.
 
     Args:
-        settings: With a budget.
+        options: With a budget.
         speeds: Measured ones.
         objects: In each of the parts d, c and e.
         views: Of an object.
@@ -93,12 +94,12 @@ def make_plan(settings: Settings, speeds: Speeds, objects: dict[str, int], views
     Raises:
         InputError: The budget is too small for anything.
     """
-    config = load_preset(settings.preset, settings.overrides)
-    total = 60 * settings.budget - speeds.trial
+    config = load_preset(options.preset, options.overrides)
+    total = 60 * options.budget - speeds.trial
     seconds = {stage: share * max(total, 0) for stage, share in SHARES.items()}
     seconds["diffusion"] -= _encoding(config, speeds, objects["d"], views)
-    trainings = 2 * settings.seeds * (2 if settings.weights else 1)  # Omega_s and Omega_m
-    each = trainings * sum(speeds.classifiers[name] for name in settings.classifiers.split(","))
+    trainings = 2 * options.seeds * (2 if options.weights else 1)  # Omega_s and Omega_m
+    each = trainings * sum(speeds.classifiers[name] for name in options.classifiers.split(","))
     judge = next(iter(speeds.classifiers.values()))
     steps = {
         "autoencoder": _fit(seconds["autoencoder"], speeds.autoencoder, config.autoencoder_stage, objects["d"] * views),
@@ -110,17 +111,14 @@ def make_plan(settings: Settings, speeds: Speeds, objects: dict[str, int], views
     evaluated = min(int(seconds["evaluation"] / max(speeds.evaluation, 1e-9)), objects["e"])
     if short or evaluated < 2:
         raise InputError(
-            f"--minutes {settings.budget:g}: too short for {', '.join(short) or 'the evaluation'} here, after "
+            f"--minutes {options.budget:g}: too short for {', '.join(short) or 'the evaluation'} here, after "
             f"{speeds.trial / 60:.1f} minutes of measuring; give more minutes, fewer --seeds, or a smaller --preset"
         )
     stages = {"autoencoder": config.autoencoder_stage, "diffusion": config.diffusion_stage}
     stages["classifier"] = config.classifier_stage
-    return Plan(**steps, evaluated=evaluated, warmup={name: stage.warmup_steps for name, stage in stages.items()})
-
-
-def plan_from_dict(values: dict[str, Any]) -> Plan:
-    """The plan that a chain was begun with."""
-    return Plan(**values)
+    return StageLengths(
+        **steps, evaluated=evaluated, warmup={name: stage.warmup_steps for name, stage in stages.items()}
+    )
 
 
 def _fit(seconds: float, per_step: float, config: StageConfig, items: int) -> int:
@@ -135,3 +133,75 @@ def _encoding(config: TrainConfig, speeds: Speeds, objects: int, views: int) -> 
     stage = config.diffusion_stage
     copies = len(object_variants(config.autoencoder.channels, mirror=stage.mirror, recolour=stage.recolour))
     return objects * views * copies * ENCODING * speeds.autoencoder / config.autoencoder_stage.batch
+
+
+OBJECTS = 64  # of d
+EVALUATED = 4
+STEPS, EVERY = 12, 4  # the first steps are slower, so speed is measured between points of the learning curve
+
+Execute = Callable[[Sequence[str]], None]
+
+
+def measure_speeds(
+    options: ChainOptions, partitions: Partitions, folder: Path, execute: Execute, *, device: str, skip_bad: bool
+) -> Speeds:
+    """Train and evaluate a little, in a folder that is removed afterwards.
+
+    Args:
+        options: What will be run.
+        partitions: Of the data.
+        folder: To work in; what is there is removed.
+        execute: Runs a command line, without the program's name.
+        device: Where to compute.
+        skip_bad: Unreadable files are no error.
+    """
+    began = time.monotonic()
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    short = [
+        f"{table}_stage.{name}={value}"
+        for table in ("autoencoder", "diffusion", "classifier")
+        for name, value in (("steps", STEPS), ("log_every", EVERY), ("warmup_steps", 0), ("sheet_every", 0))
+    ]
+    make = StageMaker(dataclasses.replace(options, values=(*options.values, *short)), folder, device, skip_bad)
+    few = dataclasses.replace(partitions, d=_spread(partitions.d, OBJECTS))
+    save_partitions(few, folder / PARTITION)
+    execute(make.model().command)
+    classifiers = {}
+    for name in dict.fromkeys((JUDGE, *options.classifiers.split(","))):
+        place = folder / (MODEL if name == JUDGE else name)
+        execute(make.classifier(place, name).command)
+        classifiers[name] = seconds_per_step(place / CLASSIFIER / "classifier.csv")
+    before = time.monotonic()
+    execute([*make.evaluation().command, "--limit", str(EVALUATED)])
+    evaluated = (time.monotonic() - before) / EVALUATED
+    speeds = Speeds(
+        autoencoder=seconds_per_step(folder / MODEL / "autoencoder.csv"),
+        diffusion=seconds_per_step(folder / MODEL / "diffusion.csv"),
+        classifiers=classifiers,
+        evaluation=evaluated,
+        trial=time.monotonic() - began,
+    )
+    shutil.rmtree(folder)
+    return speeds
+
+
+def seconds_per_step(curve: Path) -> float:
+    """The speed between the first and the last point of a learning curve.
+
+    Raises:
+        DimvidaError: It has fewer than two points.
+    """
+    with open(curve) as file:
+        points = [(int(row["step"]), float(row["seconds"])) for row in csv.DictReader(file)]
+    if len(points) < 2:
+        raise DimvidaError(f"{curve}: too short to tell the speed; leave out --minutes")
+    (first, began), (last, ended) = points[0], points[-1]
+    # The curve has tenths of a second; a machine faster than that has time for everything anyway.
+    return max(ended - began, 0.1) / (last - first)
+
+
+def _spread(ids: Sequence[str], count: int) -> tuple[str, ...]:
+    """So many of the ids, at even distances."""
+    count = min(count, len(ids))
+    return tuple(ids[number * len(ids) // count] for number in range(count))
