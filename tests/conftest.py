@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import random
 import signal
+import sys
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
-from data_sets import Maker
-from hypothesis import settings
+from helpers.objects import Maker
+from hypothesis import register_random, settings
 from PIL import Image
 
 # A busy machine makes single examples slow, which says nothing about the code.
@@ -21,6 +24,46 @@ def pytest_configure() -> None:
     """Tests of ctrl-C need one that is not ignored, as it is where a script starts the suite in the background."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+class TorchRandom:
+    """torch's numbers as hypothesis sets them before each example."""
+
+    registered: TorchRandom | None = None  # hypothesis keeps no reference
+
+    @staticmethod
+    def seed(number: int) -> None:
+        sys.modules["torch"].manual_seed(number)
+
+    @staticmethod
+    def getstate() -> object:
+        return sys.modules["torch"].get_rng_state()
+
+    @staticmethod
+    def setstate(state: object) -> None:
+        sys.modules["torch"].set_rng_state(state)
+
+
+def seed_all(name: str) -> None:
+    """Let everything random that follows depend on a name, not on what ran before or on the time."""
+    seed = zlib.crc32(name.encode())
+    random.seed(seed)
+    np.random.seed(seed)
+    if "torch" in sys.modules:
+        sys.modules["torch"].manual_seed(seed)
+        if TorchRandom.registered is None:
+            TorchRandom.registered = TorchRandom()
+            register_random(TorchRandom.registered)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_fixture_setup(fixturedef: pytest.FixtureDef, request: pytest.FixtureRequest) -> None:
+    seed_all(f"{request.node.nodeid} {fixturedef.argname} {request.param_index}")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_call(item: pytest.Item) -> None:
+    seed_all(item.nodeid)
 
 
 @pytest.fixture(scope="session")

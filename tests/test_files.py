@@ -167,6 +167,7 @@ class TestAskedBefore:
         monkeypatch.chdir(tmp_path)
         require_writable_folder("--out", Path("a/b"))
         require_writable_file("--json", Path("a.json"))
+        assert os.listdir(tmp_path) == []
 
     @pytest.mark.parametrize("folder", [NOWHERE, NOWHERE / "deeper", Path("/proc")])
     def test_a_place_that_takes_no_files(self, folder: Path):

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from data_sets import files_of, save_box
+from helpers.objects import save_box, tree
 
 from dimvida.cli.app import run
 from dimvida.data.opening import open_source
@@ -91,7 +91,7 @@ def test_a_killed_rendering_is_continued(tmp_path: Path, meshes: Path, name: str
         assert not folder.exists()
     assert subprocess.run(command(meshes, tmp_path / f"fresh-{name}", *options), capture_output=True).returncode == 0
     if name == "out":
-        assert files_of(output) == files_of(tmp_path / "fresh-out")
+        assert tree(output) == tree(tmp_path / "fresh-out")
     else:
         assert output.read_bytes() == (tmp_path / "fresh-out.zip").read_bytes()
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
-from data_sets import Maker
+from helpers.objects import Maker
 from PIL import Image
 
 from dimvida.data.images import decode_image

@@ -6,7 +6,7 @@ import zlib
 
 import numpy as np
 import pytest
-from data_sets import Maker
+from helpers.objects import Maker
 
 from dimvida.data.image_files import PNG_SIGNATURE, SIGNATURE_SIZE, is_image_name, looks_like_image, without_text
 from dimvida.data.images import decode_image

@@ -7,7 +7,7 @@ import sys
 
 import numpy as np
 import pytest
-from data_sets import Maker
+from helpers.objects import Maker
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from data_sets import Maker, save_box
+from helpers.objects import Maker, save_box
 from PIL import Image
 
 from dimvida.data.meshes import UnreadableMesh, find_meshes, load_mesh

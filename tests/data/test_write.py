@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from data_sets import files_of
+from helpers.objects import tree
 
 from dimvida.data.opening import open_source
 from dimvida.data.write import MultiViewWriter, encode_png
@@ -149,7 +149,7 @@ class TestContinuing:
         if name == "data.zip":
             assert (tmp_path / name).read_bytes() == (tmp_path / f"fresh-{name}").read_bytes()
         else:
-            assert files_of(tmp_path / name) == files_of(tmp_path / f"fresh-{name}")
+            assert tree(tmp_path / name) == tree(tmp_path / f"fresh-{name}")
         assert not list(tmp_path.glob("*.unfinished"))
 
     def test_what_was_made_of_other_files_is_made_again(self, tmp_path: Path, source: Path):
@@ -158,7 +158,7 @@ class TestContinuing:
         with MultiViewWriter(tmp_path / "data") as writer:
             assert not writer.keep("train", "chair", "a")
             writer.add("train", "chair", "a", self.views(4))
-        files = files_of(tmp_path / "data")
+        files = tree(tmp_path / "data")
         assert files["train/chair/a/front.png"] == self.views(4)["front"]
         assert not any("chair/b" in name for name in files)  # nobody asked for it any more
 
@@ -186,10 +186,10 @@ class TestContinuing:
 
     def test_other_options_are_refused_and_lose_nothing(self, tmp_path: Path, source: Path):
         self.interrupted(tmp_path / "data", source, {"size": 64, "up": "y"})
-        before = files_of(tmp_path / "data")
+        before = tree(tmp_path / "data")
         with pytest.raises(InputError, match="unfinished output with another size;"):
             MultiViewWriter(tmp_path / "data", {"size": 32, "up": "y"}).__enter__()
-        assert files_of(tmp_path / "data") == before
+        assert tree(tmp_path / "data") == before
 
     def test_another_process_is_kept_out(self, tmp_path: Path):
         with MultiViewWriter(tmp_path / "data"), pytest.raises(InputError, match="another process is writing it"):

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import io
+import json
+import struct
+import zipfile
+import zlib
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, features
 
 VIEWS = ("front", "right", "back", "left")
 SIZE = 16
@@ -42,6 +48,85 @@ def write_shades(root: Path, train: int = 6, test: int = 12) -> Path:
         for name, pixels in zip(VIEWS, views, strict=True):
             Image.fromarray(pixels // 2 + 127 * (number % 2)).save(folder / f"{name}.png")
     return root
+
+
+class Maker:
+    """Writes images and trees of files."""
+
+    FORMATS = (
+        *("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM"),
+        *(format for format, feature in (("AVIF", "avif"), ("JPEG2000", "jpg_2000")) if features.check(feature)),
+    )
+    """What :meth:`encode` can write and what is decoded here."""
+
+    @staticmethod
+    def pixels(seed: int = 0, height: int = 8, width: int = 8) -> np.ndarray:
+        return np.random.default_rng(seed).integers(0, 256, (height, width, 3)).astype(np.uint8)
+
+    @staticmethod
+    def encode(image: np.ndarray | Image.Image, format: str = "PNG", **options: object) -> bytes:
+        image = image if isinstance(image, Image.Image) else Image.fromarray(image)
+        buffer = io.BytesIO()
+        image.save(buffer, format=format, **options)
+        return buffer.getvalue()
+
+    def png(self, seed: int = 0, height: int = 8, width: int = 8) -> bytes:
+        return self.encode(self.pixels(seed, height, width))
+
+    @staticmethod
+    def png_chunks(*chunks: tuple[bytes, bytes]) -> bytes:
+        """Chunks of a PNG, each of a kind and a body, for what Pillow does not write."""
+        return b"".join(
+            struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+            for kind, body in chunks
+        )
+
+    @classmethod
+    def png_file(cls, header: bytes, *chunks: tuple[bytes, bytes], pixels: bytes = b"") -> bytes:
+        """A PNG put together by hand, of the body of its IHDR, further chunks and its filtered rows."""
+        body = cls.png_chunks((b"IHDR", header), *chunks, (b"IDAT", zlib.compress(pixels)), (b"IEND", b""))
+        return b"\x89PNG\r\n\x1a\n" + body
+
+    @staticmethod
+    def lines(*entries: Mapping[str, object]) -> str:
+        """What a metadata.jsonl of these entries holds."""
+        return "".join(json.dumps(entry) + "\n" for entry in entries)
+
+    @staticmethod
+    def folder(root: Path, files: Mapping[str, bytes | str]) -> Path:
+        root.mkdir(parents=True, exist_ok=True)
+        for name, content in files.items():
+            path = root / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content.encode() if isinstance(content, str) else content)
+        return root
+
+    @staticmethod
+    def zip(path: Path, files: Mapping[str, bytes | str], method: int = zipfile.ZIP_STORED) -> Path:
+        with zipfile.ZipFile(path, "w", method) as archive:
+            for name, content in files.items():
+                archive.writestr(name, content)
+        return path
+
+    def multi_view(self, per_class: Mapping[str, int], split: str = "", start: int = 0) -> dict[str, bytes]:
+        """Files of objects with four different views each; pixel seed 10 * object + view."""
+        files, number = {}, start
+        for class_name, count in per_class.items():
+            for place in range(count):
+                for view_number, view in enumerate(VIEWS):
+                    name = f"{class_name}/{class_name}_{place:04d}/{view}.png"
+                    files[f"{split}/{name}" if split else name] = self.png(10 * number + view_number)
+                number += 1
+        return files
+
+
+def save_box(path: Path, width: float = 1.0) -> Path:
+    """A mesh without colours, a box of ``width`` x 2 x 3, in the format of the suffix."""
+    import trimesh
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    trimesh.creation.box(extents=(width, 2, 3)).export(path)
+    return path
 
 
 def tree(folder: Path) -> dict[str, bytes]:
