@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import signal
+from pathlib import Path
+from typing import Annotated
 
 import typer
 
-from dimvida.cli import classify_options as opt
 from dimvida.cli import options
 from dimvida.cli.evaluation_data import print_judge
-from dimvida.cli.options import parse_names, parse_numbers, require_readable, resolve_device
+from dimvida.cli.options import option, parse_names, parse_numbers, require_readable, resolve_device
 from dimvida.cli.output import command_line, software_versions
 from dimvida.cli.progress import announce, watcher
 from dimvida.cli.terminal import note, print_table
@@ -29,20 +30,30 @@ def classify(
     checkpoint: options.Checkpoint = "bundled",
     partition: options.Partition = None,
     split: options.SplitOrDefault = None,
-    c_share: opt.CShare = 0.5,
-    limit: opt.Limit = None,
+    c_share: Annotated[
+        float, option(options.DATA, "Share of c without a partition; default 0.5.", "--c-share", metavar="F")
+    ] = 0.5,
+    limit: Annotated[int | None, option(options.DATA, "At most N objects in each of c and e.", metavar="N")] = None,
     classifiers: options.Classifiers = "resnet18,mobilenet-v3-large",
     weights: options.Weights = None,
     preset: options.Preset = "small",
     set_: options.Set = None,
     seeds: options.Seeds = 3,
     seed: options.Seed = 0,
-    budget: opt.Budget = "steps",
-    average: opt.Average = "probabilities",
+    budget: Annotated[
+        str, option(options.TRAINING, "Equal steps (default), epochs or both.", metavar="NAME")
+    ] = "steps",
+    average: Annotated[
+        str, option(options.TRAINING, "probabilities (default), logits, confidence.", metavar="NAME")
+    ] = "probabilities",
     beyond: options.Beyond = None,
-    samples_per_view: opt.SamplesPerView = 4,
-    sampler_steps: opt.SamplerSteps = None,
-    judge_: opt.Judge = None,
+    samples_per_view: Annotated[int, option(options.TRAINING, "Of samples: most; default 4.", metavar="K")] = 4,
+    sampler_steps: Annotated[
+        str | None, option(options.TRAINING, "Of steps: which; default: four.", metavar="LIST")
+    ] = None,
+    judge_: Annotated[
+        Path | None, option(options.MODEL, "Its classifier; default: made of d.", "--judge", metavar="DIR")
+    ] = None,
     steps: options.Steps = None,
     solver: options.Solver = None,
     backend: options.Backend = "auto",

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from dimvida.cli.progress import ProgressBar
 from dimvida.cli.terminal import note, print_wrapped
-from dimvida.data.names import counted
 
 if TYPE_CHECKING:
     from dimvida.data.batch import BadFile, MultiViewBatch
@@ -43,7 +42,10 @@ def open_for_evaluation(path: Path, split: str | None, partition: Path | None = 
 def read_objects(
     source: MultiViewSource, model: MultiViewModel, limit: int | None
 ) -> tuple[MultiViewBatch, list[BadFile]]:
-    """The complete objects with progress, and the files that cannot be read; prints how images were converted."""
+    """The complete objects, with progress, and the files that cannot be read.
+
+    Prints what was left out and how images were converted.
+    """
     from dimvida.evaluation.objects import load_complete
 
     total = min(limit or len(source), len(source))
@@ -51,9 +53,6 @@ def read_objects(
         objects, bad, notes = load_complete(
             source, model.view_names, model.image_size, channels=model.channels, limit=limit, progress=bar.update
         )
-    partial = sum(not set(model.view_names) <= set(record.views) for record in source.records)
-    if partial:
-        notes = [f"{counted(partial, 'object')} without all views of the checkpoint not taken", *notes]
     for text in (*source.notes, *notes):
         note(text)
     return objects, [*source.left_out, *bad]
