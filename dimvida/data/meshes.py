@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from io import BytesIO
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 import numpy as np
 
 from dimvida.data.mesh_text import MeshText
+from dimvida.data.tree import FolderTree
 from dimvida.errors import InputError
 
 if TYPE_CHECKING:
@@ -78,15 +78,15 @@ def find_meshes(folder: str | Path, *, split: str = "train") -> list[MeshFile]:
         split: For the first layout, which names none.
 
     Raises:
-        InputError: no such folder, one that cannot be listed, no meshes in it, a name that is not UTF-8, or two
-            meshes for one object.
+        InputError: There is no such folder, or one that cannot be listed, there are no meshes in it, a name is not
+            UTF-8, or there are two meshes for one object.
     """
     folder = Path(folder)
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder of meshes")
     found: dict[tuple[str, str, str], MeshFile] = {}
     # Those that are read come first, so that an export in another format beside one changes nothing.
-    for path in sorted(_files(folder), key=lambda path: (path.suffix.lower() not in SUFFIXES, path)):
+    for path in sorted(_files(FolderTree(folder)), key=lambda path: (path.suffix.lower() not in SUFFIXES, path)):
         if path.suffix.lower() not in SUFFIXES + UNSUPPORTED_SUFFIXES:
             continue
         parts = path.relative_to(folder).parts[:-1]
@@ -108,38 +108,16 @@ def find_meshes(folder: str | Path, *, split: str = "train") -> list[MeshFile]:
     return [found[key] for key in sorted(found)]
 
 
-def _files(folder: Path) -> Iterator[Path]:
+def _files(tree: FolderTree, folder: str = "") -> Iterator[Path]:
     """Every file below a folder that is not hidden, through links too, and links that lead nowhere."""
-
-    def refuse(error: OSError) -> None:
-        raise InputError(f"{error.filename}: cannot be listed ({error.strerror})")
-
-    for place, folders, files in os.walk(folder, onerror=refuse, followlinks=True):
-        if place != str(folder) and _leads_back(place):
-            folders.clear()
-            continue
-        folders[:] = sorted(name for name in folders if not _is_hidden(name))
-        for name in files:
-            if _is_hidden(name):
-                continue
-            path = Path(place, name)
-            try:
-                name.encode()
-            except UnicodeEncodeError:
-                raise InputError(f"{folder}: the file name {name!a} is not UTF-8; rename it") from None
-            if not path.suffix and path.is_symlink() and not path.exists():
-                raise InputError(f"{path}: a link that leads nowhere, maybe a class; mend or remove it")
-            yield path
-
-
-def _leads_back(place: str) -> bool:
-    """Whether a folder is a link to one around it."""
-    real, above = os.path.realpath(place), os.path.realpath(os.path.dirname(place))
-    return os.path.commonpath([real, above]) == real
-
-
-def _is_hidden(name: str) -> bool:
-    return name.startswith(".") or name == "__MACOSX"
+    listing = tree.listing(folder)
+    for name in (*listing.files, *(name for name, _ in listing.unusable)):
+        path = tree.path / name
+        if not path.suffix and path.is_symlink() and not path.exists():
+            raise InputError(f"{path}: a link that leads nowhere, maybe a class; mend or remove it")
+        yield path
+    for child in listing.folders:
+        yield from _files(tree, child)
 
 
 def load_mesh(path: str | Path, *, up: Up = "auto") -> trimesh.Trimesh:
@@ -154,7 +132,7 @@ def load_mesh(path: str | Path, *, up: Up = "auto") -> trimesh.Trimesh:
         and lacks as ``<what>: <which>``, and "digests", the SHA-256 of each file that was read by its path.
 
     Raises:
-        UnreadableMesh: when the file is not a mesh, or has no faces.
+        UnreadableMesh: The file is not a mesh, or has no faces.
     """
     require_render_extra()
     import trimesh
@@ -204,7 +182,7 @@ def _joined(parts: list[trimesh.Trimesh]) -> trimesh.Trimesh:
 
 
 def _mesh_colours(mesh: trimesh.Trimesh) -> np.ndarray | None:
-    """RGB float32 [F, 3, 3] in [0, 1] of each face's corners, or None for a mesh without colours."""
+    """RGB float32 ``[F, 3, 3]`` in [0, 1] of each face's corners, or None for a mesh without colours."""
     visual = mesh.visual
     if visual.kind == "face":
         rgb = np.repeat(visual.face_colors[:, None, :3], 3, axis=1)
@@ -242,8 +220,8 @@ class Surface(NamedTuple):
     """Triangles in a sphere of radius 1 around the origin.
 
     Attributes:
-        triangles: float32 [F, 3, 3].
-        colours: float32 [F, 3, 3], RGB in [0, 1] of each corner.
+        triangles: float32 ``[F, 3, 3]``, the corners of each face.
+        colours: float32 ``[F, 3, 3]``, RGB in [0, 1] of each corner.
     """
 
     triangles: np.ndarray
@@ -258,7 +236,7 @@ def normalised_surface(mesh: trimesh.Trimesh, colour: tuple[float, float, float]
         colour: RGB in [0, 1] for a mesh without colours.
 
     Raises:
-        InputError: when the mesh has no faces, no area or coordinates that are not finite.
+        InputError: The mesh has no faces, no area, or coordinates that are not finite.
     """
     if len(mesh.faces) == 0:
         raise InputError("the mesh has no faces")

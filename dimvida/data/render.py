@@ -105,7 +105,7 @@ class Renderer:
     """Renders meshes with fixed settings.
 
     Raises:
-        InputError: when the packages for rendering are not installed.
+        InputError: The packages for rendering are not installed.
     """
 
     def __init__(self, settings: RenderSettings | None = None) -> None:
@@ -126,10 +126,10 @@ class Renderer:
             colour: RGB in [0, 1] for a mesh without colours.
 
         Returns:
-            uint8 [V, H, W, 3].
+            The views, uint8 ``[V, H, W, 3]``, RGB.
 
         Raises:
-            InputError: when the mesh has no area or coordinates that are not finite.
+            InputError: The mesh has no area, or coordinates that are not finite.
         """
         from embreex.mesh_construction import TriangleMesh
         from embreex.rtcore_scene import EmbreeScene

@@ -50,7 +50,7 @@ def render_items(
     """Yield every item rendered, in the order of ``items`` and the same for any number of workers.
 
     Raises:
-        DimvidaError: when a worker process dies.
+        DimvidaError: A worker process died.
     """
     task = partial(_render_one, make, settings)
     if workers <= 1:

@@ -46,9 +46,9 @@ class MultiViewWriter:
     continued by the next writer of the same output, if it is ``about`` the same.
 
     Raises:
-        InputError: when the output is complete already, holds other things or what is about something else,
+        InputError: The output is complete already, holds other things or what is about something else,
             belongs to another process just now, or cannot be written.
-        DimvidaError: when writing fails later, for a full disk.
+        DimvidaError: Writing failed later, for a full disk.
     """
 
     def __init__(self, path: str | Path, about: Mapping[str, Any] | None = None) -> None:
@@ -112,8 +112,8 @@ class MultiViewWriter:
             digests: Hex SHA-256 of the files that it was made of, by path.
 
         Raises:
-            InputError: when a name is not usable as a file name, or the object was already written.
-            DimvidaError: when it cannot be written.
+            InputError: A name is not usable as a file name, or the object was already written.
+            DimvidaError: It cannot be written.
         """
         key = (split, class_name, name)
         check_key(key)

@@ -49,7 +49,7 @@ def make_shape(class_name: str, *, seed: int = 0, split: str = "train", index: i
     """One object as a mesh with a colour per face; z up, its front towards -y.
 
     Raises:
-        InputError: for a class that is not one of `CLASSES`.
+        InputError: There is no such class in ``CLASSES``.
     """
     if class_name not in _MAKERS:
         raise InputError(f"no class {class_name!r}: choose from {', '.join(CLASSES)}")
