@@ -1,6 +1,10 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -145,3 +149,44 @@ def test_anything_is_read_or_refused(content):
         assert str(error).startswith("set/metadata.jsonl")
     else:
         assert all(".." not in name.split("/") and not name.startswith("/") for name in entries)
+
+
+BOMBS = {"line": b" " * 2**20, "empty lines": b"\n" * 2**20}
+
+
+@pytest.mark.parametrize("bomb", BOMBS)
+def test_metadata_that_unpack_to_gigabytes_take_no_memory(make, tmp_path, bomb):
+    path = tmp_path / "set.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("chair/a.png", make.png())
+        with archive.open("metadata.jsonl", "w", force_zip64=True) as file:
+            for _ in range(500):
+                file.write(BOMBS[bomb])
+    assert path.stat().st_size < 10**6
+    result = _open_with_little_memory(path)
+    assert result.returncode == 0, result.stderr
+    assert "metadata.jsonl" in result.stdout and ("limit of" in result.stdout or "empty lines" in result.stdout)
+
+
+def test_a_small_metadata_file_takes_little_memory(make, tmp_path):
+    line = '{"file_name": "chair/a.png", "view": "front"}\n'
+    result = _open_with_little_memory(
+        make.folder(tmp_path / "set", {"chair/a.png": make.png(), "metadata.jsonl": line})
+    )
+    assert (result.returncode, result.stdout) == (0, "1\n"), result.stderr
+
+
+def _open_with_little_memory(path: Path) -> subprocess.CompletedProcess[str]:
+    """Open a data set in a process that gets 256 MiB beside what the interpreter has."""
+    program = f"""
+import resource
+from dimvida.data.opening import open_source
+from dimvida.errors import InputError
+used = int(open("/proc/self/statm").read().split()[5]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_DATA, (used + 2**28, used + 2**28))
+try:
+    print(len(open_source({str(path)!r})))
+except InputError as error:
+    print(error)
+"""
+    return subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)

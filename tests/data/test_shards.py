@@ -26,16 +26,16 @@ class Trap:
         return Path.touch, (self.path,)
 
 
-@pytest.fixture
-def png(tiny_image) -> bytes:
-    buffer = io.BytesIO()
-    tiny_image(1).save(buffer, format="PNG")
-    return buffer.getvalue()
+@pytest.fixture(scope="module")
+def png(make) -> bytes:
+    return make.png(1, 16, 16)
 
 
-def write_tar(folder: Path, members: dict[str, bytes], number: int = 0, **fields) -> Path:
+def write_tar(
+    folder: Path, members: dict[str, bytes], number: int = 0, format: int = tarfile.DEFAULT_FORMAT, **fields
+) -> Path:
     path = folder / f"shard-{number:06d}.tar"
-    with tarfile.open(path, "w") as archive:
+    with tarfile.open(path, "w", format=format, errors="surrogateescape") as archive:
         for name, data in members.items():
             entry = tarfile.TarInfo(name)
             entry.size = len(data)
@@ -135,10 +135,7 @@ class TestTar:
     @pytest.mark.parametrize("format", [tarfile.GNU_FORMAT, tarfile.PAX_FORMAT, tarfile.USTAR_FORMAT])
     def test_a_name_that_is_not_utf8(self, tmp_path: Path, png: bytes, format: int):
         name = os.fsdecode(b"st\xfchle/a.left.png")
-        with tarfile.open(tmp_path / "shard-000000.tar", "w", format=format, errors="surrogateescape") as archive:
-            entry = tarfile.TarInfo(name)
-            entry.size = len(png)
-            archive.addfile(entry, io.BytesIO(png))
+        write_tar(tmp_path, {name: png}, format=format)
         with pytest.raises(InputError, match="has a name that is not UTF-8") as caught:
             open_source(tmp_path)
         str(caught.value).encode()

@@ -10,6 +10,7 @@ import sys
 import tarfile
 
 import pytest
+from helpers.objects import left_out
 
 from dimvida.data.opening import open_source
 from dimvida.data.survey import DEPTH_LIMIT
@@ -24,10 +25,6 @@ def photos(make, tmp_path):
         return make.folder(tmp_path / "set", {"chair/a.png": make.png(), **(files or {})})
 
     return photos
-
-
-def left_out(source) -> dict[str, str]:
-    return {file.location.removeprefix(f"{source.path}/"): file.reason for file in source.left_out}
 
 
 def test_images_by_other_names_are_read(photos, make):

@@ -13,6 +13,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, features
 
+from dimvida.data.source import MultiViewSource
+
 VIEWS = ("front", "right", "back", "left")
 SIZE = 16
 SHADES = ("dark", "light")
@@ -132,3 +134,8 @@ def save_box(path: Path, width: float = 1.0) -> Path:
 def tree(folder: Path) -> dict[str, bytes]:
     """Every file below a folder, by name, with its content."""
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def left_out(source: MultiViewSource) -> dict[str, str]:
+    """What a source has left out: ``name below its path -> reason``."""
+    return {file.location.removeprefix(f"{source.path}/"): file.reason for file in source.left_out}
