@@ -7,6 +7,7 @@ import time
 from dataclasses import dataclass
 
 from dimvida.generation.complete import Completer
+from dimvida.generation.formats import FORMATS
 from dimvida.generation.run import Generation
 
 PROBE_ROWS = 32
@@ -51,7 +52,7 @@ def forecast(generation: Generation) -> Forecast:
             return Forecast(pictures, None, None, 0, _free_space(generation))
         samples = generation.packer.pack(batch, completer.complete(batch)(), slice(None))
         spent = time.perf_counter() - start
-    line = _LINE * (2 if settings.format == "imagefolder" else 1)  # once for its shard, and once for all
+    line = _LINE * (2 if FORMATS[settings.format].joined_lines else 1)  # once for its shard, and once for all
     written = sum(len(data) + line for sample in samples for data, _ in sample.pictures)
     probed, left = len(batch.rows), sum(shard.stop - shard.start for shard in generation.pending)
     size = round(written / probed * len(plan))

@@ -2,6 +2,9 @@
 
 A lock file is opened, locked, and then compared with what is at its path: whoever removes lock files does it
 while holding them, so a lock on a removed file is worth nothing and is taken again on the new one.
+
+The ``filelock`` package does less: it has no such lock that several processes share, leaves its files in the output,
+takes a hard link or a pipe for a lock file, and turns to files that outlive a crash where there is no flock.
 """
 
 from __future__ import annotations
@@ -36,9 +39,7 @@ class FileLock:
         """Take the lock; False if another process (or another lock of this one) has it and ``wait`` is not set."""
         while True:
             handle = _open(self.path)
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-            except BlockingIOError:
+            if not _lock_exclusively(handle, wait):
                 _close(handle)
                 return False
             if _is_at(handle, self.path):
@@ -100,12 +101,12 @@ class JobLock:
             _close(self._handle)
             return
         with FileLock(self.folder / GATE):
-            if self._try(fcntl.LOCK_EX):
+            if _lock_exclusively(self._handle):
                 self._path.unlink(missing_ok=True)
             _close(self._handle)
 
     def _enter(self, job: str, first: Callable[[], object]) -> None:
-        if self._try(fcntl.LOCK_EX):
+        if _lock_exclusively(self._handle):
             first()
             os.ftruncate(self._handle, 0)
             os.pwrite(self._handle, job.encode(), 0)
@@ -113,12 +114,13 @@ class JobLock:
             raise InputError(f"{self.folder}: another run is writing to it; wait for it, or choose another --out")
         fcntl.flock(self._handle, fcntl.LOCK_SH)
 
-    def _try(self, kind: int) -> bool:
-        try:
-            fcntl.flock(self._handle, kind | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        return True
+
+def _lock_exclusively(handle: int, wait: bool = False) -> bool:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _open(path: Path) -> int:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable
 
 from dimvida.data.names import check_view_name
 from dimvida.errors import InputError
+from dimvida.generation.formats import FORMATS
 from dimvida.generation.plan import GenerationPlan, Task
 
 UNLABELED = "unlabeled"
@@ -40,13 +41,13 @@ class FileNames:
     """
 
     def __init__(self, plan: GenerationPlan, form: str = "imagefolder") -> None:
-        tar = form == "webdataset"
+        plain = FORMATS[form].plain_keys
         for view in plan.view_names:
             check_view_name(view, "checkpoint")
-            if tar and ("." in view or view != view.lower()):
-                raise InputError(f"--format webdataset: view {view!r}: its reader takes lower case without dots only")
+            if plain and ("." in view or view != view.lower()):
+                raise InputError(f"--format {form}: view {view!r}: its reader takes lower case without dots only")
         self._several = plan.draws > 1
-        classes = unlike((task.record.class_name for task in plan.tasks), lambda name: _class_part(name, tar))
+        classes = unlike((task.record.class_name for task in plan.tasks), lambda name: _class_part(name, plain))
         members: dict[str, dict[str, Task]] = {name: {} for name in classes}
         for task in plan.tasks:
             record = task.record
@@ -54,13 +55,13 @@ class FileNames:
             if other is not task:
                 raise InputError(
                     f"{plan.source.path}: {other.record.id} and {record.id} would both be written to "
-                    f"{classes[record.class_name]}/{_part(record.name, tar)}__<view>.png; rename one, "
+                    f"{classes[record.class_name]}/{_part(record.name, plain)}__<view>.png; rename one, "
                     "or take one --split at a time"
                 )
         self._stems = {
             tasks[name].index: f"{classes[class_name]}/{part}"
             for class_name, tasks in members.items()
-            for name, part in unlike(tasks, lambda name: _part(name, tar)).items()
+            for name, part in unlike(tasks, lambda name: _part(name, plain)).items()
         }
 
     def key(self, task: Task, draw: int) -> str:
@@ -96,18 +97,18 @@ def safe_part(text: str) -> str:
     return part if len(part.encode()) <= BYTE_LIMIT else _hashed(part, text)
 
 
-def _part(name: str, tar: bool) -> str:
+def _part(name: str, plain: bool) -> str:
     part = safe_part(name)
-    return part.replace(".", "_") if tar else part
+    return part.replace(".", "_") if plain else part
 
 
-def _class_part(name: str, tar: bool) -> str:
+def _class_part(name: str, plain: bool) -> str:
     if not name:
         return UNLABELED
-    part = _part(name, tar)
+    part = _part(name, plain)
     if _RESERVED.fullmatch(part):
         return f"_{part}"
-    return _hashed(part, name) if tar and _PASSED_OVER.fullmatch(part) else part
+    return _hashed(part, name) if plain and _PASSED_OVER.fullmatch(part) else part
 
 
 def _hashed(part: str, text: str) -> str:

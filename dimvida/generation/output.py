@@ -19,7 +19,7 @@ from typing import Any
 
 from dimvida.errors import DimvidaError, InputError
 from dimvida.files import atomic_path, atomic_write, make_folder, require_writable_folder
-from dimvida.generation.formats import remove_shard
+from dimvida.generation.formats import FORMATS, remove_shard
 from dimvida.generation.lock import GATE, LOCK, FileLock, JobLock
 from dimvida.generation.plan import Shard, stem_of
 from dimvida.generation.settings import configuration_hash
@@ -152,7 +152,7 @@ class OutputFolder:
             report = self.make_report()
             if not report.views:
                 fail_empty(report.skipped)
-            if self.form == "imagefolder" and not self.metadata_right():
+            if FORMATS[self.form].joined_lines and not self.metadata_right():
                 (self.folder / REPORT).unlink(missing_ok=True)
                 with atomic_path(self.folder / METADATA) as temporary, open(temporary, "wb") as file:
                     for block in self._metadata():

@@ -145,7 +145,7 @@ def run_configuration(model: MultiViewModel, plan: GenerationPlan, settings: Gen
         # Not in the configuration of an input without any, so that its output stays the same.
         **({"files_left_out": plan.files_left_out} if plan.files_left_out else {}),
         **dataclasses.asdict(settings),
-        **({"classes": list(plan.source.classes)} if settings.format == "webdataset" else {}),  # numbers its labels
+        **({"classes": list(plan.source.classes)} if FORMATS[settings.format].numbered_classes else {}),
     }
 
 

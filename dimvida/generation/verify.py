@@ -70,7 +70,7 @@ def find_damage(output: OutputFolder, progress: Callable[[int], object] = lambda
 def _damage_of_the_end(output: OutputFolder) -> list[str]:
     """What was put together at the end is compared with what it was put together from."""
     damage = []
-    if output.form == "imagefolder" and not output.metadata_right():
+    if FORMATS[output.form].joined_lines and not output.metadata_right():
         damage.append(f"{METADATA}: not what the shards say")
     if not output.report_right(output.make_report()):
         damage.append(f"{REPORT}: not what the shards say")

@@ -54,6 +54,15 @@ class ShardWriter(ABC):
     every_view = False
     """Whether the metadata speak of views that are not written, too."""
 
+    joined_lines = False
+    """Whether the lines of all shards, put together, are in ``metadata.jsonl``."""
+
+    numbered_classes = False
+    """Whether a class's number is written, so that all classes of the input belong to the configuration."""
+
+    plain_keys = False
+    """Whether keys, and what follows them, must have no dots and views no upper case."""
+
     def __init__(self, folder: Path, stem: str, shape: tuple[int, int, int], suffix: str) -> None:
         self.folder, self.stem, self.shape, self.suffix = folder, stem, shape, suffix
 

@@ -22,6 +22,8 @@ from dimvida.generation.stats import StoredFile
 class ImageFolderWriter(ShardWriter):
     """Writes image files."""
 
+    joined_lines = True
+
     def __init__(self, folder: Path, stem: str, shape: tuple[int, int, int], suffix: str) -> None:
         super().__init__(folder, stem, shape, suffix)
         self._staging = _staging(folder, stem)

@@ -27,7 +27,7 @@ _NUMBERS = ("seed", "sample_id", "steps")
 class WebDatasetWriter(SingleFileWriter):
     """Writes a tar file whose headers hold names and sizes only: the same pictures give the same bytes."""
 
-    every_view = True
+    every_view = numbered_classes = plain_keys = True
     ending = ".tar"
 
     def add(self, sample: Sample) -> None:
