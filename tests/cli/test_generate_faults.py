@@ -8,7 +8,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -62,19 +61,6 @@ def finished(output: Path) -> int:
     return len(list(output.glob("shard-*.json")))
 
 
-def kill_when(arguments: list[str], ready: Callable[[], bool]) -> int:
-    """Start a run and kill it once something is so; returns its exit code."""
-    process = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        while not ready() and process.poll() is None:
-            time.sleep(0.0005)
-        process.kill()
-        return process.wait()
-    finally:
-        process.kill()
-        process.wait()
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("form", FORMATS)
 def test_killed_twice_and_repeated_it_ends_as_if_it_had_run_through(command, whole, tmp_path, form: str):
@@ -92,39 +78,50 @@ def test_killed_twice_and_repeated_it_ends_as_if_it_had_run_through(command, who
     assert all(path.stat().st_mtime_ns == before for path, before in times.items())
 
 
-def after(output: Path, wait: float, arrived: list[float]) -> Callable[[], bool]:
-    """Whether so many seconds have passed since there was something in the folder, whose time goes to ``arrived``."""
+# Ends itself before its n-th access to a file of the output, or says how many there were.
+AT_ACCESS = """
+import atexit, os, signal, sys
 
-    def ready() -> bool:
-        if not arrived and output.exists() and any(output.iterdir()):
-            arrived.append(time.monotonic())
-        return bool(arrived) and time.monotonic() - arrived[0] >= wait
+folder, last, accesses = sys.argv.pop(1), int(sys.argv.pop(1)), 0
 
-    return ready
+def watch(event, arguments):
+    global accesses
+    if event in ("open", "os.rename", "os.remove", "os.mkdir", "os.rmdir") and folder in str(arguments[0]):
+        accesses += 1
+        if accesses == last:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+sys.addaudithook(watch)
+atexit.register(lambda: print("accesses", accesses))
+from dimvida.__main__ import main
+main()
+"""
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("form", FORMATS)
-def test_killed_at_any_moment(command, whole, tmp_path, form: str):
+def test_killed_at_any_moment(command, tmp_path, form: str):
     """25 moments over the whole run, from the first file to the last, with a rerun after each to the next one."""
-    expected = whole("--format", form)
-    moments = random.Random(form)
-    output, killed, length = tmp_path / "cut", 0, 1.0
+
+    def run(output: Path, last: int) -> subprocess.CompletedProcess[str]:
+        arguments = command(output, "--format", form)[3:]
+        return subprocess.run(
+            [sys.executable, "-c", AT_ACCESS, str(output), str(last), *arguments], capture_output=True, text=True
+        )
+
+    whole = run(tmp_path / "whole", 0)
+    assert whole.returncode == 0, whole.stderr
+    expected, accesses = tree(tmp_path / "whole"), int(whole.stdout.split()[-1])
+    assert accesses > 5 * SHARDS
+    output, moments, killed = tmp_path / "cut", random.Random(form), 0
     while killed < 25:
-        arrived: list[float] = []
-        ready = after(output, moments.random() * length, arrived)
-        start = time.monotonic()
-        code = kill_when(command(output, "--format", form), ready)
-        if code == -signal.SIGKILL:
-            killed += 1
-        else:
-            assert code == 0
-            length = max(0.05, time.monotonic() - (arrived or [start])[0])
+        done = run(output, moments.randint(1, accesses))
+        assert done.returncode in (-signal.SIGKILL, 0), done.stderr
+        killed += done.returncode != 0
         if (output / "report.json").exists():
             assert tree(output).items() >= expected.items()
             shutil.rmtree(output)
-    last = subprocess.run(command(output, "--format", form), capture_output=True, text=True)
-    assert last.returncode == 0, last.stderr
+    assert run(output, 0).returncode == 0
     assert tree(output) == expected
 
 

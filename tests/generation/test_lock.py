@@ -14,14 +14,14 @@ from dimvida.errors import InputError
 from dimvida.generation.lock import FileLock, JobLock
 
 HOLD = """
-import sys, time
+import sys
 from pathlib import Path
 from dimvida.generation.lock import FileLock, JobLock
 JobLock(Path(sys.argv[1]), sys.argv[2])
 claim = FileLock(Path(sys.argv[1]) / "claim")
 claim.acquire()
 print("held", flush=True)
-time.sleep(600)
+sys.stdin.read()
 """
 
 
@@ -29,11 +29,12 @@ time.sleep(600)
 def holder(tmp_path: Path):
     """Another process that holds the job's lock and a claim."""
     command = [sys.executable, "-c", HOLD, str(tmp_path), "theirs"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert process.stdout.readline() == "held\n"
     yield process
     process.kill()
     process.wait()
+    process.stdin.close()
     process.stdout.close()
 
 
