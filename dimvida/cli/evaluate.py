@@ -27,7 +27,7 @@ from dimvida.results.evaluation import (
     write_evaluation,
 )
 from dimvida.results.metrics import METRICS
-from dimvida.results.schema import EvaluationResult, JudgeFacts, Scores, SkippedFile
+from dimvida.results.schema import Comparands, EvaluationResult, JudgeFacts, Scores, SkippedFile
 
 if TYPE_CHECKING:
     from dimvida.data.source import MultiViewSource
@@ -127,7 +127,7 @@ def evaluate(
 
     with ProgressBar("evaluating", total * len(objects), "objects") as bar:
         evaluation = evaluate_model(
-            model, objects, measured, counts, batch=batch, most_subsets=subsets, progress=bar.advance,
+            model, objects, classes, measured, counts, batch=batch, most_subsets=subsets, progress=bar.advance,
             introduce=introduce, **sampling,
         )  # fmt: skip
 
@@ -139,7 +139,11 @@ def evaluate(
         unfamiliar=strange,
         judge=judge and JudgeFacts(judge.config.name, list(judge.config.classes), judge.config.image_size or None),
         metrics=measured.to_result(),
-        **evaluation.to_result(views, classes, objects.labels),
+        known=evaluation.known,
+        reconstruction=Comparands(evaluation.reconstruction),
+        reference=Comparands(evaluation.reference),
+        per_view=evaluation.per_view,
+        per_class=evaluation.per_class,
         sheet_metric=ranked,
         skipped=[SkippedFile(file.location, file.reason) for file in bad],
     )
@@ -147,8 +151,7 @@ def evaluate(
     if json_ is not None:
         write_json(json_, to_json(result))
     if out is not None:
-        first = min(evaluation.known, key=lambda entry: entry.known)
-        sheets = draw_sheets(model, objects, classes, first, ranked, **sampling) if ranked else {}
+        sheets = draw_sheets(model, objects, classes, evaluation, ranked, **sampling) if ranked else {}
         write_evaluation(out, result, sheets)
     if not skip_bad:
         require_readable(bad)

@@ -74,21 +74,15 @@ def estimate_mean(sums: Tensor, counts: Tensor, *, equal: int | None = None) -> 
         equal: See ``Estimate``.
     """
     counted = counts > 0
-    mean, error = ratio_of_sums(sums[counted], counts[counted])
-    return _with_interval(mean, error, int(counted.sum()) - 1, int(counts.sum()), equal)
-
-
-def ratio_of_sums(sums: Tensor, counts: Tensor) -> tuple[float, float]:
-    """``sums.sum() / counts.sum()`` of N objects and its standard error; NaN where there is none."""
+    sums, counts = sums[counted], counts[counted]
     pictures, objects = int(counts.sum()), len(sums)
-    if pictures == 0:
-        return math.nan, math.nan
-    mean = float(sums.sum()) / pictures
-    if objects < 2:
-        return mean, math.nan
-    # Where all objects have equally many pictures, the standard error of the mean of their means.
-    spread = float((sums - mean * counts).square().sum())
-    return mean, math.sqrt(spread * objects / (objects - 1)) / pictures
+    mean = float(sums.sum()) / pictures if pictures else math.nan
+    error = math.nan
+    if objects > 1:
+        # Where all objects have equally many pictures, the standard error of the mean of their means.
+        spread = float((sums - mean * counts).square().sum())
+        error = math.sqrt(spread * objects / (objects - 1)) / pictures
+    return _with_interval(mean, error, objects - 1, pictures, equal)
 
 
 def estimate_by_jackknife(value: float, left_out: Sequence[float], count: int) -> Estimate:

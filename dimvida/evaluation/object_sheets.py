@@ -11,7 +11,7 @@ from torch import Tensor
 
 from dimvida.data.batch import MultiViewBatch
 from dimvida.data.contact_sheet import SheetRow, Tile, draw_contact_sheet
-from dimvida.evaluation.protocol import KnownCountScores, complete_subsets
+from dimvida.evaluation.protocol import ModelEvaluation, complete_subsets
 from dimvida.results.metrics import METRICS
 from dimvida.sampling.multiview import MultiViewModel
 
@@ -37,7 +37,7 @@ def draw_sheets(
     model: MultiViewModel,
     objects: MultiViewBatch,
     classes: Sequence[str],
-    known: KnownCountScores,
+    evaluation: ModelEvaluation,
     metric: str,
     **sampling: Any,
 ) -> dict[str, Image.Image]:
@@ -50,28 +50,29 @@ def draw_sheets(
         model: What was evaluated.
         objects: What it was evaluated on.
         classes: Names of their classes.
-        known: The scores by which objects are ranked.
-        metric: Of ``known.object_means``.
+        evaluation: Its scores; objects are ranked by those at the fewest known views.
+        metric: Name of what ``evaluation.object_means`` are of.
         sampling: ``steps``, ``solver``, ``seed``, ``backend`` and ``dtype``, as for ``evaluate_model``.
 
     Returns:
         Sheets by the names ``best``, ``median`` and ``worst``.
     """
     label = METRICS[metric].short
-    given = known.subsets[0]
+    known = min(evaluation.object_means)
+    given, means = evaluation.subsets[known][0], evaluation.object_means[known]
     names = " + ".join(model.view_names[view] for view in given)
     sheets = {}
-    for name, chosen in rank_objects(known.object_means, metric).items():
+    for name, chosen in rank_objects(means, metric).items():
         images, ids = objects.images[chosen], [objects.ids[place] for place in chosen]
         ((_, _, completed),) = complete_subsets(model, images, ids, [given], batch=len(ids), **sampling)
         rows = []
         for place, true, views in zip(chosen, images, completed, strict=True):
-            score = METRICS[metric].quantity(known.object_means[place].item())
+            score = METRICS[metric].quantity(means[place].item())
             number = objects.labels[place].item()
             title = [objects.ids[place].rpartition("/")[2], *([classes[number]] if number >= 0 else [])]
             rows.append(_row("\n".join(title), true, model.view_names, ()))
             rows.append(_row(f"{label} {score}", views, model.view_names, given))
-        header = f"{name.capitalize()} by {label} at {known.known} known, completed from {names}"
+        header = f"{name.capitalize()} by {label} at {known} known, completed from {names}"
         sheets[name] = draw_contact_sheet(rows, header=header)
     return sheets
 

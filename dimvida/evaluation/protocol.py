@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 import math
 import random
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,7 +20,7 @@ from dimvida.data.batch import MultiViewBatch
 from dimvida.errors import InputError
 from dimvida.evaluation.metrics import MetricSet
 from dimvida.evaluation.scores import Scorer, TrueViews, study_true_views
-from dimvida.results.schema import Comparands, Scores, ScoresOfClass, ScoresOfKnown, ScoresOfView
+from dimvida.results.schema import Scores, ScoresOfClass, ScoresOfKnown, ScoresOfView
 from dimvida.sampling.multiview import MultiViewModel
 from dimvida.sampling.trajectory import sample_id_tensor
 
@@ -31,74 +32,35 @@ SUBSET_LIMIT = 1000
 
 
 @dataclass(frozen=True)
-class KnownCountScores:
-    """Scores for one number of known views.
-
-    Attributes:
-        known: Number of known views.
-        subsets: The sets of known views that were given.
-        subsets_total: How many sets of that size there are.
-        scores: Over all generated pictures.
-        per_view: The same for each view by itself, without distances.
-        per_class: The same for each class of the data, by its number; classes without objects are left out.
-        object_means: ``lpips``, or ``psnr`` without it, of each object, float64 [N]; empty without either.
-    """
-
-    known: int
-    subsets: list[tuple[int, ...]]
-    subsets_total: int
-    scores: Scores
-    per_view: list[Scores]
-    per_class: dict[int, Scores]
-    object_means: Tensor
-
-
-@dataclass(frozen=True)
 class ModelEvaluation:
     """A model's scores on a set of objects.
 
     Attributes:
-        known: By number of known views.
-        reconstruction: What the autoencoder makes of every view: no generated view can be expected to be closer. Over
-            all sets of one size each view is generated equally often, so this is the ceiling for each of them.
-        reference: Of the true views themselves: the classifier's own accuracy.
+        known: Scores over all generated pictures, for each number of known views.
+        per_view: The same for each view by itself, without distances.
+        per_class: The same for each class of the data; classes without objects are left out.
+        reconstruction: Scores of what the autoencoder makes of every view: no generated view can be expected to be
+            closer. Over all sets of one size each view is generated equally often, so this is the ceiling for each of
+            them.
+        reference: Scores of the true views themselves: the classifier's own accuracy.
+        subsets: The sets of known views that were given, by their size.
+        object_means: The mean of ``rank_metric`` for each object, float64 [N], by the number of known views; nothing
+            without such a metric.
     """
 
-    known: list[KnownCountScores]
+    known: list[ScoresOfKnown]
+    per_view: list[ScoresOfView]
+    per_class: list[ScoresOfClass]
     reconstruction: Scores
     reference: Scores
-
-    def to_result(self, view_names: Sequence[str], classes: Sequence[str], labels: Tensor) -> dict[str, Any]:
-        """The scores as fields of ``dimvida.results.schema.EvaluationResult``.
-
-        Args:
-            view_names: Names of the V views.
-            classes: Names of the data's classes.
-            labels: int64 [N], the objects' classes; -1 for none.
-        """
-        return {
-            "known": [
-                ScoresOfKnown(entry.known, len(entry.subsets), entry.subsets_total, len(labels), entry.scores)
-                for entry in self.known
-            ],
-            "reconstruction": Comparands(self.reconstruction),
-            "reference": Comparands(self.reference),
-            "per_view": [
-                ScoresOfView(entry.known, name, scores)
-                for entry in self.known
-                for name, scores in zip(view_names, entry.per_view, strict=True)
-            ],
-            "per_class": [
-                ScoresOfClass(entry.known, classes[label], int((labels == label).sum()), scores)
-                for entry in self.known
-                for label, scores in entry.per_class.items()
-            ],
-        }
+    subsets: dict[int, list[tuple[int, ...]]]
+    object_means: dict[int, Tensor]
 
 
 def evaluate_model(
     model: MultiViewModel,
     objects: MultiViewBatch,
+    classes: Sequence[str],
     metrics: MetricSet,
     counts: Sequence[int],
     *,
@@ -114,6 +76,7 @@ def evaluate_model(
     Args:
         model: What is evaluated.
         objects: Complete objects.
+        classes: Names of their classes.
         metrics: What is measured.
         counts: Numbers of known views.
         batch: Objects at a time.
@@ -129,7 +92,9 @@ def evaluate_model(
     true = study_true_views(metrics, objects.images, objects.labels, batch=batch, seed=seed)
     progress(len(objects))
     introduce(true.reference)
-    known = []
+    ranked, labels = rank_metric(metrics), Counter(label for label in objects.labels.tolist() if label >= 0)
+    evaluation = ModelEvaluation([], [], [], _score_reconstruction(model, metrics, true, batch), true.reference, {}, {})
+    progress(len(objects))
     for count in counts:
         chosen = view_subsets(true.views, count, most_subsets, seed)
         scorer = Scorer(metrics, true)
@@ -139,10 +104,16 @@ def evaluate_model(
             missing = (~given).nonzero().flatten()
             scorer.add(rows, missing, completed[:, missing])
             progress(len(completed))
-        known.append(_summarise(count, chosen, scorer, true, rank_metric(metrics)))
-    reconstruction = _score_reconstruction(model, metrics, true, batch)
-    progress(len(objects))
-    return ModelEvaluation(known, reconstruction, true.reference)
+        total = math.comb(true.views, count)
+        evaluation.known.append(ScoresOfKnown(count, len(chosen), total, len(objects), scorer.scores()))
+        for view, name in enumerate(objects.view_names):
+            evaluation.per_view.append(ScoresOfView(count, name, scorer.view_scores(view)))
+        for label, number in sorted(labels.items()):
+            evaluation.per_class.append(ScoresOfClass(count, classes[label], number, scorer.class_scores(label)))
+        evaluation.subsets[count] = chosen
+        if ranked:
+            evaluation.object_means[count] = scorer.object_means(ranked)
+    return evaluation
 
 
 def progress_total(objects: int, views: int, counts: Sequence[int], most_subsets: int) -> int:
@@ -235,18 +206,3 @@ def _score_reconstruction(model: MultiViewModel, metrics: MetricSet, true: TrueV
         decoded = (model.decode(model.encode(true.images[rows])) * 255).round().to(torch.uint8)
         scorer.add(rows, every, decoded)
     return scorer.scores()
-
-
-def _summarise(
-    count: int, chosen: list[tuple[int, ...]], scorer: Scorer, true: TrueViews, ranked: str | None
-) -> KnownCountScores:
-    labels = [label for label in true.labels.unique().tolist() if label >= 0]
-    return KnownCountScores(
-        known=count,
-        subsets=chosen,
-        subsets_total=math.comb(true.views, count),
-        scores=scorer.scores(),
-        per_view=[scorer.view_scores(view) for view in range(true.views)],
-        per_class={label: scorer.class_scores(label) for label in labels},
-        object_means=scorer.object_means(ranked) if ranked else torch.empty(0),
-    )

@@ -76,7 +76,7 @@ def evaluated(model: MultiViewModel, images: torch.Tensor, known: int, **samplin
     labels = torch.full((len(images),), -1)
     objects = MultiViewBatch(images, torch.ones(images.shape[:2], dtype=torch.bool), labels, IDS, model.view_names)
     metrics = build_metrics(model.image_size, (), model.device, names=("psnr",))
-    return evaluate_model(model, objects, metrics, [known], batch=3, **sampling)
+    return evaluate_model(model, objects, (), metrics, [known], batch=3, **sampling)
 
 
 def test_scores_are_those_of_evaluate(model, images):

@@ -39,8 +39,8 @@ def test_sheets_show_what_was_scored(tiny_checkpoint: Path):
     objects = MultiViewBatch(images, torch.ones(3, 4, dtype=torch.bool), labels, ids, model.view_names)
     metrics = build_metrics(16, ("chair",), model.device, names=("psnr",))
     sampling = {"steps": 2, "seed": 5}
-    (scores,) = evaluate_model(model, objects, metrics, [1], batch=3, **sampling).known
-    sheets = draw_sheets(model, objects, ("chair",), scores, "psnr", **sampling)
+    evaluation = evaluate_model(model, objects, ("chair",), metrics, [2, 1], batch=3, **sampling)
+    sheets = draw_sheets(model, objects, ("chair",), evaluation, "psnr", **sampling)
     assert list(sheets) == ["best", "median", "worst"]
 
     given = torch.tensor([True, False, False, False]).expand(3, 4)

@@ -73,17 +73,20 @@ def generated(
 
 
 def evaluate(model, objects, metrics, counts, **options) -> ModelEvaluation:
-    return evaluate_model(model, objects, metrics, counts, **{"batch": 2, "steps": 2, "seed": 3, **options})
+    return evaluate_model(
+        model, objects, ("chair", "table"), metrics, counts, **{"batch": 2, "steps": 2, "seed": 3, **options}
+    )
 
 
 @pytest.mark.parametrize("known", [1, 2, 3])
 def test_the_mean_is_over_every_view_generated_from_every_set(model, objects, known: int):
-    (scores,) = evaluate(model, objects, similarity(model), [known]).known
+    evaluation = evaluate(model, objects, similarity(model), [known])
+    (scores,) = evaluation.known
     values = []
     for place, view, picture in generated(model, objects, known, steps=2, seed=3):
         pair = picture[None], objects.images[place, view][None]
         values.append((place, view, psnr(*pair).item(), ssim(*pair).item()))
-    assert len(scores.subsets) == scores.subsets_total == math.comb(4, known)
+    assert scores.subsets == scores.subsets_total == len(evaluation.subsets[known]) == math.comb(4, known)
 
     def mean(column: int, rows: list) -> float:
         return sum(row[column] for row in rows) / len(rows)
@@ -96,13 +99,13 @@ def test_the_mean_is_over_every_view_generated_from_every_set(model, objects, kn
 
     check(scores.scores, values)
     for view in VIEWS:
-        check(scores.per_view[view], [row for row in values if row[1] == view])
-    assert set(scores.per_class) == {0, 1}
-    check(scores.per_class[0], [row for row in values if row[0] in (0, 1)])
-    check(scores.per_class[1], [row for row in values if row[0] == 2])
+        check(evaluation.per_view[view].scores, [row for row in values if row[1] == view])
+    assert [(entry.name, entry.objects) for entry in evaluation.per_class] == [("chair", 2), ("table", 1)]
+    check(evaluation.per_class[0].scores, [row for row in values if row[0] in (0, 1)])
+    check(evaluation.per_class[1].scores, [row for row in values if row[0] == 2])
     for place in range(3):
         expected = mean(2, [row for row in values if row[0] == place])
-        assert scores.object_means[place].item() == pytest.approx(expected, abs=0.02)
+        assert evaluation.object_means[known][place].item() == pytest.approx(expected, abs=0.02)
 
 
 def test_coherence_and_distance_are_of_the_generated_views(model, objects):
@@ -124,7 +127,7 @@ def test_coherence_and_distance_are_of_the_generated_views(model, objects):
     # Another batch may move a pixel by one level of 255.
     assert scores.scores["feature_frechet"].mean == pytest.approx(float(expected), rel=1e-3)
     assert scores.scores["feature_frechet"].count == 36
-    assert "feature_frechet" not in scores.per_view[0] and "coherence" in scores.per_view[0]
+    assert list(evaluation.per_view[0].scores) == ["coherence"]
 
     flat = objects.images.flatten(0, 1)
     accuracy = (classifier(flat).argmax(1) == LABELS.repeat_interleave(4)).double().mean().item()
@@ -152,13 +155,14 @@ def test_a_sample_of_sets(model, objects):
     evaluation = evaluate(model, objects, judged(model), [2, 1], most_subsets=3, progress=done.append)
     two, one = evaluation.known
     assert (two.known, one.known) == (2, 1)
-    assert (len(two.subsets), two.subsets_total, len(one.subsets), one.subsets_total) == (3, 6, 3, 4)
+    assert (two.subsets, two.subsets_total, one.subsets, one.subsets_total) == (3, 6, 3, 4)
     assert two.scores["coherence"].count == 3 * 3 * 2
     assert sum(done) == progress_total(3, 4, [2, 1], 3)
     # The distance is to the true pictures of the same views, each as often as it was generated.
     assert two.scores["feature_frechet"].count == 18
-    shown = [sum(view not in subset for subset in two.subsets) for view in VIEWS]
-    assert [scores["coherence"].count for scores in two.per_view] == [3 * times for times in shown]
+    shown = [sum(view not in subset for subset in evaluation.subsets[2]) for view in VIEWS]
+    counts = [entry.scores["coherence"].count for entry in evaluation.per_view if entry.known == 2]
+    assert counts == [3 * times for times in shown]
 
 
 def test_a_generator_of_true_views_has_distance_nought(model, objects):
