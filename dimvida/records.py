@@ -80,6 +80,8 @@ def _from_fields(kind: type[T], values: dict[str, Any], where: str) -> T:
     known = {}
     for field in dataclasses.fields(kind):
         key = field.metadata.get("key", field.name)
+        if not field.init:  # follows from the others
+            continue
         if key in values:
             known[field.name] = from_json(hints[field.name], values[key], f"{where}.{key}")
         elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:

@@ -8,10 +8,8 @@ import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import numpy as np
 import torch
@@ -24,13 +22,12 @@ from dimvida.errors import InputError
 from dimvida.generation.plan import make_plan
 from dimvida.generation.run import Generation
 from dimvida.generation.settings import resolve_settings
+from dimvida.results.benchmarks import RunTimes
 from dimvida.sampling.multiview import MultiViewModel
 
 INPUT_SHARD = 8192  # pictures of an array of inputs
 MEMORY_BATCH, MEMORY_SHARD = 64, 512
 STATM = Path("/proc/self/statm")
-# What runs side by side, and the stages that each does one after the other.
-LANES = {"reader": ("read",), "model": ("encode", "sample", "decode"), "packers": ("pack",), "writer": ("write",)}
 
 
 @contextmanager
@@ -83,77 +80,6 @@ def _write_arrays(folder: Path, source: MultiViewSource, indices: Sequence[int],
 
 def _class_name(source: MultiViewSource, index: int) -> str:
     return source.records[index].class_name or "object"
-
-
-@dataclass(frozen=True, slots=True)
-class RunTimes:
-    """One run of ``Generation``.
-
-    Attributes:
-        format: Form of the output.
-        batch: Rows of a batch.
-        steps: Network evaluations.
-        objects, views: How many were generated.
-        seconds: On the wall, from locking the folder to the report.
-        stages: Seconds that each stage was at work; they overlap.
-        size: Bytes written.
-        packers: Threads that pack.
-    """
-
-    format: str
-    batch: int
-    steps: int
-    objects: int
-    views: int
-    seconds: float
-    stages: dict[str, float]
-    size: int
-    packers: int = 1
-
-    @property
-    def name(self) -> str:
-        """What tells runs apart."""
-        return f"{self.format}, batch {self.batch}, {self.steps} steps"
-
-    @property
-    def views_per_second(self) -> float:
-        return self.views / self.seconds
-
-    @property
-    def lanes(self) -> dict[str, float]:
-        """Share of the time on the wall in which each lane was at work; a time contains waiting for processors."""
-        busy = {lane: sum(self.stages.get(name, 0.0) for name in names) for lane, names in LANES.items()}
-        busy["packers"] /= self.packers
-        return {lane: seconds / self.seconds for lane, seconds in busy.items()}
-
-    @property
-    def bound_by(self) -> str:
-        """The lane that the others wait for."""
-        return max(self.lanes, key=self.lanes.__getitem__)
-
-    @property
-    def other_share(self) -> float:
-        """All stages but sampling and decoding, as a share of the time on the wall."""
-        return sum(value for name, value in self.stages.items() if name not in ("sample", "decode")) / self.seconds
-
-    def to_dict(self) -> dict[str, Any]:
-        """For JSON."""
-        return {
-            "format": self.format,
-            "batch": self.batch,
-            "steps": self.steps,
-            "objects": self.objects,
-            "views": self.views,
-            "seconds": self.seconds,
-            "objects_per_second": self.objects / self.seconds,
-            "views_per_second": self.views_per_second,
-            "stages": self.stages,
-            "share_of_wall": {name: value / self.seconds for name, value in self.stages.items()},
-            "other_than_sample_and_decode": self.other_share,
-            "bytes": self.size,
-            "lanes": self.lanes,
-            "bound_by": self.bound_by,
-        }
 
 
 def warm_up(model: MultiViewModel) -> None:

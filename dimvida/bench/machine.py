@@ -21,11 +21,6 @@ CPUINFO = Path("/proc/cpuinfo")
 MOUNTS = Path("/proc/self/mounts")
 
 
-def result_head(benchmark: str, schema: int, device: torch.device) -> dict[str, Any]:
-    """How the result of every benchmark begins: which one it is, with what and on what it was measured."""
-    return {"benchmark": benchmark, "schema": schema, "versions": versions(), "hardware": hardware(device)}
-
-
 @contextmanager
 def torch_threads(threads: int | None) -> Iterator[None]:
     """That many CPU threads in torch and in the kernels, for the time being; None leaves them as they are."""

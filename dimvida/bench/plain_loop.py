@@ -11,12 +11,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dimvida.bench.generation import RunTimes
 from dimvida.data.batch import load_batch
 from dimvida.data.images import to_picture
 from dimvida.data.opening import open_source
 from dimvida.data.source import MultiViewSource
 from dimvida.evaluation.metrics import psnr, ssim
+from dimvida.results.benchmarks import RunTimes
 from dimvida.sampling.multiview import MultiViewModel
 from dimvida.sampling.trajectory import sample_id_tensor
 

@@ -4,15 +4,24 @@ from __future__ import annotations
 
 import gc
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 
 from dimvida.bench.arms import ARMS, BASELINE, FLOORS, SamplingArm, product_precision
 from dimvida.bench.case import Case, flops_per_row, matrix_products, one_known
-from dimvida.bench.timing import Profile, Spread, current, interleaved, one_line, profile, synchronize
+from dimvida.bench.timing import current, interleaved, one_line, profile, synchronize
+from dimvida.results.benchmarks import (
+    ArmTimes,
+    BatchTimes,
+    EndToEnd,
+    Failure,
+    FloorTimes,
+    PieceTimes,
+    Profile,
+    Spread,
+)
 from dimvida.sampling.multiview import MultiViewModel
 
 WARM_UPS = 2  # runs of each piece of work that are not timed; the first one compiles
@@ -20,97 +29,6 @@ CHECKED_ROWS = 64
 BACKENDS = ("eager", "fused")
 Work = Callable[[], Any]
 Progress = Callable[[str], object]
-
-
-@dataclass(frozen=True, slots=True)
-class ArmResult:
-    """How long one arm took.
-
-    Attributes:
-        name: The arm's.
-        trajectory: Milliseconds of a whole trajectory.
-        floor: Name of its floor.
-        memory: Bytes of GPU memory at the peak of its first runs that were not in use before them: its copy of the
-            weights, buffers and activations. None on the CPU.
-        deviation: For the fused backend: root mean square difference of its latents from those of the eager
-            backend in float32 with the same noise, over the first rows.
-        profile: Where the time goes, if asked for.
-    """
-
-    name: str
-    trajectory: Spread
-    floor: str
-    memory: int | None
-    deviation: float | None
-    profile: Profile | None
-
-
-@dataclass(slots=True)
-class BatchResult:
-    """All arms at one batch size.
-
-    Attributes:
-        batch: Rows B.
-        evaluations: Network evaluations of a trajectory.
-        missing_views: Views that a trajectory makes.
-        gflop_per_step: Of the matrix products.
-        arms: Those that ran, in the order of ``ARMS``.
-        failed: Those that did not, with the reason.
-        floors: Milliseconds of the matrix products of a whole trajectory, by kind.
-    """
-
-    batch: int
-    evaluations: int
-    missing_views: int
-    gflop_per_step: float
-    arms: list[ArmResult] = field(default_factory=list)
-    failed: dict[str, str] = field(default_factory=dict)
-    floors: dict[str, Spread] = field(default_factory=dict)
-
-    def ms_per_step(self, spread: Spread) -> Spread:
-        """Of a whole trajectory's milliseconds; with start and tables shared out over the steps."""
-        return spread.scaled(1 / self.evaluations)
-
-    def views_per_second(self, arm: ArmResult) -> float:
-        """Missing views made in a second."""
-        return self.missing_views / arm.trajectory.median * 1e3
-
-    def floor_fraction(self, arm: ArmResult) -> float:
-        """Floor over time: 1 is a step that does nothing but matrix products."""
-        return self.floors[arm.floor].median / arm.trajectory.median
-
-    def times_baseline(self, arm: ArmResult) -> float | None:
-        """How many times as fast as the public implementation's loop; None where that did not run."""
-        baseline = next((other for other in self.arms if other.name == BASELINE), None)
-        return None if baseline is None else baseline.trajectory.median / arm.trajectory.median
-
-    def to_dict(self) -> dict[str, Any]:
-        """For JSON."""
-        return {
-            "batch": self.batch,
-            "evaluations": self.evaluations,
-            "missing_views": self.missing_views,
-            "gflop_per_step": self.gflop_per_step,
-            "floors": [
-                {"dtype": name, "ms_per_step": asdict(self.ms_per_step(floor))} for name, floor in self.floors.items()
-            ],
-            "arms": [self._arm_dict(arm) for arm in self.arms],
-            "failed": [{"name": name, "reason": reason} for name, reason in self.failed.items()],
-        }
-
-    def _arm_dict(self, arm: ArmResult) -> dict[str, Any]:
-        return {
-            "name": arm.name,
-            "ms_per_step": asdict(self.ms_per_step(arm.trajectory)),
-            "ms_per_trajectory": asdict(arm.trajectory),
-            "views_per_second": self.views_per_second(arm),
-            "floor": arm.floor,
-            "floor_fraction": self.floor_fraction(arm),
-            "times_eager_fp32": self.times_baseline(arm),
-            "peak_memory_bytes": arm.memory,
-            "rms_from_eager_fp32": arm.deviation,
-            "profile": None if arm.profile is None else asdict(arm.profile),
-        }
 
 
 def runs_of(arms: Sequence[SamplingArm], repeats: int, *, profiled: bool = False) -> int:
@@ -127,7 +45,7 @@ def measure(
     profiled: bool = False,
     limit: float = math.inf,
     progress: Progress = lambda what: None,
-) -> BatchResult:
+) -> BatchTimes:
     """Time the arms on a case, and the floors of those that run.
 
     Args:
@@ -139,7 +57,7 @@ def measure(
         progress: Called with a few words after each run, timed or not.
     """
     gflop = flops_per_row(case.network) * len(case.latents) / 1e9
-    result = BatchResult(len(case.latents), case.table.evaluations, case.missing_views, gflop)
+    result = BatchTimes(len(case.latents), case.table.evaluations, case.missing_views, gflop)
     torch._dynamo.reset()  # what was compiled for another batch would only fill its cache
     works: dict[str, Work] = {}
     memory, deviations, profiles = {}, {}, {}
@@ -148,7 +66,7 @@ def measure(
             try:
                 works[arm.name], memory[arm.name], deviations[arm.name] = _prepare(arm, case, progress)
             except Exception as error:  # of whatever kind, the other arms still can run
-                result.failed[arm.name] = one_line(error)
+                result.failed.append(Failure(arm.name, one_line(error)))
                 progress(f"{arm.name} failed")
                 _free_memory(case.device)
         ran = [ARMS[name] for name in ARMS if name in works]
@@ -161,36 +79,44 @@ def measure(
         for arm in ran if profiled else ():
             profiles[arm.name] = profile(works[arm.name], case.device, case.table.evaluations)
             progress(f"{arm.name}, profile")
-    result.floors = {kind: times[name] for kind, name in floors.items()}
-    result.arms = [
-        ArmResult(arm.name, times[arm.name], arm.floor, memory[arm.name], deviations[arm.name], profiles.get(arm.name))
-        for arm in ran
-    ]
+    result.floors = [FloorTimes(kind, times[name].scaled(1 / result.evaluations)) for kind, name in floors.items()]
+    for arm in ran:
+        about = memory[arm.name], deviations[arm.name], profiles.get(arm.name)
+        result.arms.append(arm_times(arm.name, times, result.evaluations, result.missing_views, *about))
     return result
 
 
-@dataclass(frozen=True, slots=True)
-class ModelTime:
-    """One piece of the way from pictures to pictures.
+def arm_times(
+    name: str,
+    times: Mapping[str, Spread],
+    evaluations: int,
+    missing_views: int,
+    memory: int | None = None,
+    deviation: float | None = None,
+    profile: Profile | None = None,
+) -> ArmTimes:
+    """What follows from the times of an arm, of its floor and of the baseline.
 
-    Attributes:
-        name: ``encode``, ``decode``, or ``generate`` with a backend, which is encode, sample and decode.
-        views: Views that it takes (encode) or makes.
-        time: Milliseconds.
+    Args:
+        name: The arm's.
+        times: Milliseconds of whole trajectories: of the arms that ran by their names, and of floors as ``floor fp32``.
+        evaluations: Network evaluations of a trajectory.
+        missing_views: Views that a trajectory makes.
+        memory, deviation, profile: See ``ArmTimes``.
     """
-
-    name: str
-    views: int
-    time: Spread
-
-    @property
-    def views_per_second(self) -> float:
-        return self.views / self.time.median * 1e3
-
-    def to_dict(self) -> dict[str, Any]:
-        """For JSON."""
-        times = {"ms": asdict(self.time), "views_per_second": self.views_per_second}
-        return {"name": self.name, "views": self.views, **times}
+    own, floor, baseline = times[name], ARMS[name].floor, times.get(BASELINE)
+    return ArmTimes(
+        name=name,
+        ms_per_step=own.scaled(1 / evaluations),
+        ms_per_trajectory=own,
+        views_per_second=missing_views / own.median * 1e3,
+        floor=floor,
+        floor_fraction=times[f"floor {floor}"].median / own.median,
+        times_eager_fp32=baseline and baseline.median / own.median,
+        peak_memory_bytes=memory,
+        rms_from_eager_fp32=deviation,
+        profile=profile,
+    )
 
 
 def end_to_end_runs(repeats: int) -> int:
@@ -207,13 +133,10 @@ def measure_end_to_end(
     solver: str,
     steps: int,
     progress: Progress = lambda what: None,
-) -> tuple[list[ModelTime], dict[str, str]]:
+) -> EndToEnd:
     """Time ``MultiViewModel.generate`` and its parts on random pictures, one known view each.
 
     Reading and writing files is not part of it.
-
-    Returns:
-        The pieces that ran, and by name those that did not with the reason.
     """
     sizes, generator = model.config.autoencoder, torch.Generator().manual_seed(0)
     shape = (batch, len(model.view_names), sizes.channels, model.image_size, model.image_size)
@@ -228,17 +151,21 @@ def measure_end_to_end(
         works[f"generate, {backend}"] = lambda backend=backend: model.generate(
             images, known, solver=solver, steps=steps, backend=backend
         )
-    failed = {}
+    failed = []
     with current(model.device):
         for name in list(works):
             try:
                 _warm_up(name, works[name], model.device, progress)
             except Exception as error:  # no such backend here, or too little memory: the other pieces still can run
-                failed[name] = one_line(error)
+                failed.append(Failure(name, one_line(error)))
                 del works[name]
         times = _milliseconds(works, repeats, model.device, progress)
     views = {"encode": int(known.sum())}
-    return [ModelTime(name, views.get(name, len(latents)), time) for name, time in times.items()], failed
+    stages = []
+    for name, time in times.items():
+        count = views.get(name, len(latents))
+        stages.append(PieceTimes(name, count, time, count / time.median * 1e3))
+    return EndToEnd(stages, failed)
 
 
 def _prepare(arm: SamplingArm, case: Case, progress: Progress) -> tuple[Work, int | None, float | None]:

@@ -7,17 +7,16 @@ import math
 import os
 import random
 import re
-import statistics
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch.autograd import DeviceType
 
+from dimvida.results.benchmarks import Operation, Profile
 from dimvida.sampling.workspace import capture
 
 # Kinds of work: the first whose pattern is found in the name of an operation or kernel. Compiled kernels carry the
@@ -30,33 +29,6 @@ KINDS = {
 }
 OTHER, OUTSIDE = "other", "outside"
 TOP = 20  # operations of a profile that are kept
-
-
-@dataclass(frozen=True, slots=True)
-class Spread:
-    """Median and quartiles of repeated measurements.
-
-    Attributes:
-        median, q1, q3: In the unit of the values.
-        runs: How many values.
-    """
-
-    median: float
-    q1: float
-    q3: float
-    runs: int
-
-    @classmethod
-    def of(cls, values: list[float]) -> Spread:
-        """Quartiles by linear interpolation between the sorted values; a single value is all three."""
-        if len(values) == 1:
-            return cls(values[0], values[0], values[0], 1)
-        q1, median, q3 = statistics.quantiles(values, n=4, method="inclusive")
-        return cls(median, q1, q3, len(values))
-
-    def scaled(self, factor: float) -> Spread:
-        """The same in another unit."""
-        return Spread(self.median * factor, self.q1 * factor, self.q3 * factor, self.runs)
 
 
 def interleaved(
@@ -132,39 +104,6 @@ def captured(work: Callable[[], object]) -> torch.cuda.CUDAGraph:
             work()
 
     return capture(work, torch.cuda.Stream(), warm_up)
-
-
-@dataclass(frozen=True, slots=True)
-class Operation:
-    """All calls of one operation (CPU) or kernel (GPU).
-
-    Attributes:
-        name: As the profiler has it.
-        kind: One of ``KINDS``, or ``other``.
-        ms_per_step: Its own time, without that of what it calls.
-        calls_per_step: How often.
-    """
-
-    name: str
-    kind: str
-    ms_per_step: float
-    calls_per_step: float
-
-
-@dataclass(frozen=True, slots=True)
-class Profile:
-    """One profiled trajectory.
-
-    Attributes:
-        ms_per_step: Wall-clock time while profiling, which costs time itself.
-        shares: Part of it by kind, summing to 1; ``outside`` is what is in no operation: Python and dispatch, or a
-            GPU that waits.
-        operations: Those that took the longest.
-    """
-
-    ms_per_step: float
-    shares: dict[str, float]
-    operations: tuple[Operation, ...]
 
 
 def profile(work: Callable[[], Any], device: torch.device, evaluations: int) -> Profile:

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 
-from dimvida.bench.timing import Spread, current, interleaved
+from dimvida.bench.timing import current, interleaved
 from dimvida.diffusion.schedule import VPSchedule
 from dimvida.models.checkpoint import CheckpointConfig
+from dimvida.results.benchmarks import Spread, StepTimes
 from dimvida.training.autoencoder import AutoencoderObjective
 from dimvida.training.batches import Draws
 from dimvida.training.config import TrainConfig
@@ -27,45 +26,6 @@ VIEWS = ("front", "right", "back", "left")
 BATCHES = 4  # in the data set, so that an epoch begins now and then
 WARM_UP = 2  # runs of each piece before any is timed
 PIECES = ("floor", "step", "draw", "adam", "average")
-
-
-@dataclass(frozen=True, slots=True)
-class StepTimes:
-    """Milliseconds of a step and of its parts.
-
-    Attributes:
-        stage: ``autoencoder`` or ``diffusion``.
-        parameters: Of the network.
-        batch: Images or objects.
-        floor: Forward and backward pass of this network on a batch that is there already, and nothing else.
-        step: A whole step of the loop.
-        draw: What the step draws and gathers, by itself.
-        adam: Its optimiser, by itself.
-        average: The moving average of the weights, by itself; None where the stage has none.
-    """
-
-    stage: str
-    parameters: int
-    batch: int
-    floor: Spread
-    step: Spread
-    draw: Spread
-    adam: Spread
-    average: Spread | None
-
-    @property
-    def overhead(self) -> float:
-        """What the step takes beyond its floor, the optimiser and the average, as a share of the floor."""
-        needed = self.adam.median + (self.average.median if self.average else 0.0)
-        return (self.step.median - needed) / self.floor.median - 1
-
-    def to_dict(self) -> dict[str, Any]:
-        """For JSON."""
-        return {
-            **dataclasses.asdict(self),
-            "step_over_floor": self.step.median / self.floor.median,
-            "overhead": self.overhead,
-        }
 
 
 def measure_step(

@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import math
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dimvida.cli import bench_tables, bench_views, options
+from dimvida.cli import bench_views, options
 from dimvida.cli.options import parse_names, parse_numbers, resolve_device
 from dimvida.cli.output import require_writable, write_json
 from dimvida.cli.progress import ProgressBar
+from dimvida.cli.terminal import print_table, print_wrapped
 from dimvida.errors import InputError
+from dimvida.records import to_json
+from dimvida.results.bench_tables import batch_tables, end_to_end_table, head_lines, machine_line, steps_table
+from dimvida.results.benchmarks import ArmFacts, SamplingBenchmark, TrainingBenchmark
 
 if TYPE_CHECKING:
     import torch
 
     from dimvida.sampling.multiview import MultiViewModel
 
-SAMPLING_SCHEMA = 3  # 2: several numbers of steps in a file; 3: profiles without gaps and rates of operations
-TRAINING_SCHEMA = 1
 BATCHES = {"cpu": (64, 256), "cuda": (1, 64, 1024, 4096, 16384)}
 COMPILE_MODES = ("default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs")
 COMPILE_MODE = {"cpu": "default", "cuda": "max-autotune-no-cudagraphs"}
@@ -73,7 +76,7 @@ def sampling(
     from dimvida.bench import machine
     from dimvida.bench.arms import ARMS, choose_arms
     from dimvida.bench.case import make_case
-    from dimvida.bench.sampling import end_to_end_runs, measure, runs_of
+    from dimvida.bench.sampling import end_to_end_runs, measure, measure_end_to_end, runs_of
 
     target = resolve_device(device)
     kind = "cuda" if target.type == "cuda" else "cpu"
@@ -83,10 +86,10 @@ def sampling(
         model, network = _timed_model(preset, checkpoint, target)
         # Refuses what it cannot do before anything is printed.
         make_case(model, 1, solver=solver, steps=evaluations[0])
-        result = {
-            **machine.result_head("sampling", SAMPLING_SCHEMA, target),
-            "complete": False,
-            "settings": {
+        result = SamplingBenchmark(
+            versions=machine.versions(),
+            hardware=machine.hardware(target),
+            settings={
                 "network": network,
                 **{field: getattr(model.score, field) for field in ("views", "latent_dim", "width", "groups")},
                 "known_views": 1,
@@ -97,13 +100,10 @@ def sampling(
                 "device": target.type,
                 "compile_mode": compile_mode,
             },
-            "arms": [
-                {"name": arm.name, "description": arm.description, "not_run": left_out.get(arm.name)}
-                for arm in ARMS.values()
-            ],
-            "results": [],
-        }
-        bench_tables.print_head(result)
+            arms=[ArmFacts(arm.name, arm.description, left_out.get(arm.name)) for arm in ARMS.values()],
+        )
+        for line in head_lines(result):
+            print_wrapped(line)
         cells = list(itertools.product(sizes or BATCHES[kind], evaluations))
         turns = runs_of(chosen, repeats, profiled=profile) + end_to_end * end_to_end_runs(repeats)
         with ProgressBar("timing", turns * len(cells), "runs") as bar:
@@ -120,14 +120,17 @@ def sampling(
                     limit=math.inf if seconds is None else seconds,
                     progress=progress,
                 )
-                bench_tables.print_batch(measured)
-                result["results"].append(measured.to_dict())
+                for table in batch_tables(measured):
+                    print_table(table)
                 if end_to_end:
-                    whole = _end_to_end(model, size, repeats, solver=solver, steps=count, progress=progress)
-                    result["results"][-1]["end_to_end"] = whole
-                result["complete"] = len(result["results"]) == len(cells)
+                    measured.end_to_end = measure_end_to_end(
+                        model, size, repeats, solver=solver, steps=count, progress=progress
+                    )
+                    print_table(end_to_end_table(measured.end_to_end))
+                result.results.append(measured)
+                result.complete = len(result.results) == len(cells)
                 if json_ is not None:
-                    write_json(json_, result)
+                    write_json(json_, to_json(result))
     return 0
 
 
@@ -144,18 +147,6 @@ def _timed_model(preset: str | None, checkpoint: str | None, device: torch.devic
     if not model.is_trained:
         raise InputError(f"--checkpoint {checkpoint}: its score network is untrained; zeros are faster")
     return model, f"checkpoint {model.checkpoint_hash[:12]}"
-
-
-def _end_to_end(model: MultiViewModel, batch: int, repeats: int, **options: Any) -> dict[str, Any]:
-    """Measure and print the whole way from pictures to pictures."""
-    from dimvida.bench.sampling import measure_end_to_end
-
-    times, failed = measure_end_to_end(model, batch, repeats, **options)
-    bench_tables.print_end_to_end(times, failed)
-    return {
-        "stages": [time.to_dict() for time in times],
-        "failed": [{"name": name, "reason": reason} for name, reason in failed.items()],
-    }
 
 
 @app.command()
@@ -187,14 +178,13 @@ def training(
 
     configs = {name: load_preset(name, set_ or []) for name in presets}
     target = resolve_device(device)
-    rows: list[dict[str, Any]] = []
     with machine.torch_threads(threads):
-        result: dict[str, Any] = {
-            **machine.result_head("training", TRAINING_SCHEMA, target),
-            "settings": {"batch": batch, "repeats": repeats, "device": target.type, "overrides": set_ or []},
-            "results": rows,
-        }
-        bench_tables.print_machine(result)
+        result = TrainingBenchmark(
+            versions=machine.versions(),
+            hardware=machine.hardware(target),
+            settings={"batch": batch, "repeats": repeats, "device": target.type, "overrides": set_ or []},
+        )
+        print_wrapped(machine_line(result.versions, result.hardware))
         with ProgressBar("timing", runs_of(repeats) * len(configs) * len(stages), "runs") as bar:
             for (name, config), part in itertools.product(configs.items(), stages):
 
@@ -202,10 +192,10 @@ def training(
                     bar.advance(note=f"{title}: {piece}")
 
                 times = measure_step(config, part, batch, target, repeats, progress)
-                rows.append({"preset": name, **times.to_dict()})
-        bench_tables.print_steps(rows)
+                result.results.append(dataclasses.replace(times, preset=name))
+        print_table(steps_table(result.results))
     if json_ is not None:
-        write_json(json_, result)
+        write_json(json_, to_json(result))
     return 0
 
 

@@ -6,7 +6,7 @@ import itertools
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -18,17 +18,17 @@ from dimvida.cli.progress import ProgressBar
 from dimvida.cli.terminal import console, fitting, print_wrapped
 from dimvida.errors import InputError
 from dimvida.records import to_json
+from dimvida.results.benchmarks import GenerationBenchmark, RunTimes
+from dimvida.results.metrics import metric
 from dimvida.results.schema import SkippedFile
 from dimvida.results.solvers import SolverQuality, SolversOfKnown, SolversResult, quality_heading, quality_line
 
 if TYPE_CHECKING:
     import torch
 
-    from dimvida.bench.generation import RunTimes
     from dimvida.bench.quality import QualityBench
     from dimvida.sampling.multiview import MultiViewModel
 
-GENERATION_SCHEMA = 2  # 2: no encoders, no samples of nvidia-smi
 INPUTS = ("files", "npy")
 STEPS = (5, 8, 10, 15, 20, 30, 50, 100)
 MOST_KNOWN = 3
@@ -202,29 +202,28 @@ def generation(
         raise InputError(f"--view {view}: the checkpoint has no such view; it has {', '.join(model.view_names)}")
     source = open_source(data or NAME, split=split)
     with machine.torch_threads(threads):
-        result: dict[str, Any] = {
-            **machine.result_head("generation", GENERATION_SCHEMA, model.device),
-            "filesystem": machine.filesystem(Path(tempfile.gettempdir())),
-            "network": f"preset {preset}, random weights" if preset else None,
-            "checkpoint": model.checkpoint_hash,
-            "solver": model.config.sampling.solver,
-        }
+        result = GenerationBenchmark(
+            versions=machine.versions(),
+            hardware=machine.hardware(model.device),
+            filesystem=machine.filesystem(Path(tempfile.gettempdir())),
+            network=f"preset {preset}, random weights" if preset else None,
+            checkpoint=model.checkpoint_hash,
+            solver=model.config.sampling.solver,
+        )
         if memory:
-            result["memory"] = {}
+            result.memory = {}
             for form in forms:
                 held = measure_memory(source, view, memory, form)
-                result["memory"][form] = {"growth": growth(held), "held": held[:: max(1, len(held) // 100)]}
+                result.memory[form] = {"growth": growth(held), "held": held[:: max(1, len(held) // 100)]}
                 _print_memory(form, memory, held, growth(held))
         else:
-            result |= {"inputs": {"form": inputs, "objects": objects, "workers": workers}, "runs": []}
-            runs: list[RunTimes] = []
+            result.inputs, result.runs = {"form": inputs, "objects": objects, "workers": workers}, []
 
             def add(run: RunTimes) -> None:
                 _print_run(run)
-                runs.append(run)
-                result["runs"].append(run.to_dict())
+                result.runs.append(run)
                 if json_ is not None:
-                    write_json(json_, result)
+                    write_json(json_, to_json(result))
 
             warm_up(model)
             cells = list(itertools.product(evaluations or (model.config.sampling.steps,), sizes, forms))
@@ -236,15 +235,16 @@ def generation(
                 if loop:
                     with repeated_inputs(source, view, loop) as folder:
                         add(measure_loop(model, folder, bar.advance))
-            for run in runs[:-1] if loop else ():
-                ratio = run.views_per_second / runs[-1].views_per_second
+            for run in result.runs[:-1] if loop else ():
+                ratio = run.views_per_second / result.runs[-1].views_per_second
                 print(f"{run.name}: {ratio:.1f} times the plain loop")
             if compared:
-                result["quality"] = measure_quality(model, source, view, compared, batch=64)
-                for name, score in result["quality"].items():
-                    print(f"{name}: PSNR {score['psnr']:.2f} dB, SSIM {score['ssim']:.4f} over {score['views']} views")
+                result.quality = measure_quality(model, source, view, compared, batch=64)
+                for name, score in result.quality.items():
+                    psnr, ssim = metric("psnr").quantity(score["psnr"]), metric("ssim").number(score["ssim"])
+                    print(f"{name}: PSNR {fitting(psnr)}, SSIM {ssim} over {score['views']} views")
         if json_ is not None:
-            write_json(json_, result)
+            write_json(json_, to_json(result))
     return 0
 
 

@@ -118,7 +118,7 @@ def print_table(table: Table) -> None:
         shown.add_row(*(Text(fitting(cell.line)) for cell in row))
     console().print(shown)
     for line in table.notes:
-        print_wrapped(line)
+        print_wrapped(fitting(line))
 
 
 def print_note(text: str) -> None:

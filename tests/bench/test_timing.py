@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from dimvida.bench.timing import KINDS, OTHER, OUTSIDE, Operation, Spread, interleaved, kind_of, profile, summarise
+from dimvida.bench.timing import KINDS, OTHER, OUTSIDE, interleaved, kind_of, profile, summarise
+from dimvida.results.benchmarks import Operation, Spread
 
 CPU = torch.device("cpu")
 

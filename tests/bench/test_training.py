@@ -6,8 +6,9 @@ import pytest
 import torch
 from helpers.trainings import FAST
 
-from dimvida.bench.timing import Spread
-from dimvida.bench.training import PIECES, StepTimes, _pieces, _stage, measure_step, runs_of
+from dimvida.bench.training import PIECES, _pieces, _stage, measure_step, runs_of
+from dimvida.records import to_json
+from dimvida.results.benchmarks import Spread, StepTimes
 from dimvida.training.config import load_preset
 
 CPU = torch.device("cpu")
@@ -44,7 +45,7 @@ def test_measured_on_both_stages():
     assert times[0].average is not None and times[1].average is None
     assert len(shown) == 18 < 2 * runs_of(2)
     for row in times:
-        result = row.to_dict()
+        result = to_json(row)
         assert result["step_over_floor"] == result["step"]["median"] / result["floor"]["median"] > 0
         assert (result["batch"], result["floor"]["runs"]) == (4, 2) and result["parameters"] > 1000
 

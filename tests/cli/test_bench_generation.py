@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from dimvida.bench import generation
-from dimvida.bench.generation import RunTimes, growth, repeated_inputs
+from dimvida.bench.generation import growth, repeated_inputs
 from dimvida.data.opening import open_source
 from dimvida.errors import InputError
+from dimvida.results.benchmarks import RunTimes
 
 VIEWS = ("front", "right", "back", "left")
 

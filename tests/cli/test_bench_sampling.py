@@ -12,10 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from dimvida.bench.arms import ARMS, FLOORS
-from dimvida.bench.sampling import ArmResult, BatchResult, ModelTime
-from dimvida.bench.timing import KINDS, OTHER, OUTSIDE, Operation, Profile, Spread
-from dimvida.cli import bench_tables
+from dimvida.bench.arms import ARMS
 
 PATIENCE = 900  # seconds after which a process hangs
 QUICK = ("--preset", "tiny", "--device", "cpu", "--steps", 2, "--repeats", 1)
@@ -182,21 +179,3 @@ def test_an_interruption_keeps_what_is_done(tmp_path: Path):
     assert re.search(r"eager-fp32 +[\d.]+", out)
     result = json.loads(file.read_text())
     assert not result["complete"] and [batch["batch"] for batch in result["results"]] == [2]
-
-
-def test_the_widest_table_of_a_gpu_fits(capsys):
-    spread = Spread(2345.6, 2222.2, 2999.9, 9)
-    shares = dict.fromkeys((*KINDS, OTHER, OUTSIDE), 1 / 6)
-    kernel = Operation("void dimvida::kernel<" + "float, " * 30 + ">(int)", "step", 12.3, 250)
-    profile = Profile(1.0, shares, (kernel,))
-    arms = [ArmResult(arm.name, spread, arm.floor, 2**37, 1e-3, profile) for arm in ARMS.values()]
-    floors = dict.fromkeys(FLOORS, spread)
-    bench_tables.print_batch(BatchResult(16384, 1, 49152, 2113.9, arms, {"compile-fp32": "xxxxxxxxx " * 10}, floors))
-    bench_tables.print_end_to_end(
-        [ModelTime("generate, fused", 49152, spread)], {"decode": "OutOfMemoryError: " + "yyyyyyyyy " * 9}
-    )
-    lines = capsys.readouterr().out.splitlines()
-    assert max(map(len, lines)) <= 80
-    assert "…" not in "".join(lines)
-    for name in ARMS:
-        assert any(line.strip().startswith(f"{name} ") and line.rstrip().endswith(" 128") for line in lines)

@@ -1,0 +1,56 @@
+"""Tables of benchmarks on a terminal of 80 columns."""
+
+from __future__ import annotations
+
+from dimvida.bench.arms import ARMS, FLOORS
+from dimvida.bench.timing import KINDS, OTHER, OUTSIDE
+from dimvida.cli.terminal import print_table
+from dimvida.results.bench_tables import SHARES, batch_tables, end_to_end_table
+from dimvida.results.benchmarks import (
+    ArmTimes,
+    BatchTimes,
+    EndToEnd,
+    Failure,
+    FloorTimes,
+    Operation,
+    PieceTimes,
+    Profile,
+    Spread,
+)
+
+SPREAD = Spread(2345.6, 2222.2, 2999.9, 9)
+
+
+def test_every_share_of_a_profile_has_a_column():
+    assert set(SHARES) == {*KINDS, OTHER, OUTSIDE}
+
+
+def test_the_widest_table_of_a_gpu_fits(capsys):
+    kernel = Operation("void dimvida::kernel<" + "float, " * 30 + ">(int)", "step", 12.3, 250)
+    arms = [
+        ArmTimes(
+            name=arm.name,
+            ms_per_step=SPREAD,
+            ms_per_trajectory=SPREAD,
+            views_per_second=49152.1,
+            floor=arm.floor,
+            floor_fraction=0.99,
+            times_eager_fp32=123.45,
+            peak_memory_bytes=2**37,
+            rms_from_eager_fp32=1e-3,
+            profile=Profile(1.0, dict.fromkeys(SHARES, 1 / 6), (kernel,)),
+        )
+        for arm in ARMS.values()
+    ]
+    floors = [FloorTimes(name, SPREAD) for name in FLOORS]
+    failed = [Failure("compile-fp32", "xxxxxxxxx " * 10)]
+    pieces = [PieceTimes("generate, fused", 49152, SPREAD, 20955.0)]
+    reason = "OutOfMemoryError: " + "yyyyyyyyy " * 9
+    tables = batch_tables(BatchTimes(16384, 1, 49152, 2113.9, floors, arms, failed))
+    for table in (*tables, end_to_end_table(EndToEnd(pieces, [Failure("decode", reason)]))):
+        print_table(table)
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert "…" not in "".join(lines)
+    for name in ARMS:
+        assert any(line.strip().startswith(f"{name} ") and line.rstrip().endswith(" 128") for line in lines)
