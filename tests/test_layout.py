@@ -82,6 +82,15 @@ def test_imports_point_the_right_way(package):
     assert not offenders
 
 
+def test_no_class_name_is_used_twice():
+    homes: dict[str, list[str]] = {}
+    for path in PACKAGE.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ClassDef):
+                homes.setdefault(node.name, []).append(str(path.relative_to(ROOT)))
+    assert {name: places for name, places in homes.items() if len(places) > 1} == {}
+
+
 def test_only_ops_imports_the_native_module():
     importers = {
         path.relative_to(PACKAGE).parts[0]

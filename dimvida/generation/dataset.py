@@ -20,7 +20,7 @@ from dimvida.data.opening import open_source
 from dimvida.data.source import MultiViewSource
 from dimvida.errors import InputError, UnreadableImage, require_whole
 from dimvida.generation.plan import Task, make_plan, open_input
-from dimvida.generation.read import ReadBatch, RowReader, SkippedFile
+from dimvida.generation.read import ReadBatch, RowReader, UnreadableFile
 from dimvida.models.config import LARGEST
 from dimvida.sampling.multiview import MultiViewModel
 from dimvida.sampling.trajectory import sample_id_tensor
@@ -94,7 +94,7 @@ class GeneratedViews(Dataset):
         self._model, self._batch, self._keep, self._sampling = model, batch, keep, sampling
         self._labels = {name: label for label, name in enumerate(source.classes)}
         self._generate(self._read(range(0)))  # options may not fit
-        self.skipped: tuple[SkippedFile, ...] = self._leave_out_unreadable() if skip_bad else ()
+        self.skipped: tuple[UnreadableFile, ...] = self._leave_out_unreadable() if skip_bad else ()
         self._start()
 
     def _start(self) -> None:
@@ -160,9 +160,9 @@ class GeneratedViews(Dataset):
     def _read(self, places: range) -> ReadBatch:
         return RowReader(self._plan, self._model.image_size, self._model.channels).read(places)
 
-    def _leave_out_unreadable(self) -> tuple[SkippedFile, ...]:
+    def _leave_out_unreadable(self) -> tuple[UnreadableFile, ...]:
         """Cut the plan down to the objects whose known views can be read; the files that cannot."""
-        skipped: list[SkippedFile] = []
+        skipped: list[UnreadableFile] = []
         readable: list[Task] = []
         for start in range(0, len(self._plan), self._batch):
             stop = min(start + self._batch, len(self._plan))

@@ -22,7 +22,7 @@ CHUNK = 64
 
 
 @dataclass(frozen=True, slots=True)
-class SkippedFile:
+class UnreadableFile:
     """A file that could not be read; the object it belongs to is left out.
 
     Attributes:
@@ -53,7 +53,7 @@ class ReadBatch:
     views: Tensor
     known: Tensor
     hashes: tuple[dict[str, str], ...]
-    skipped: tuple[SkippedFile, ...]
+    skipped: tuple[UnreadableFile, ...]
     notes: dict[str, list[str]]
 
 
@@ -101,7 +101,7 @@ class RowReader:
             known=batch.known[chosen],
             hashes=tuple({view: source.hashes[row.task.index, view] for view in row.task.known} for row in readable),
             skipped=tuple(
-                SkippedFile(file_within(inputs, index, view), reason, reported[index].record.id)
+                UnreadableFile(file_within(inputs, index, view), reason, reported[index].record.id)
                 for (index, view), reason in source.failures.items()
                 if index in reported
             ),

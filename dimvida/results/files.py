@@ -28,7 +28,7 @@ class TrainingResult:
 
 
 @dataclass(frozen=True, slots=True)
-class StageResult:
+class ReproducedStage:
     """One stage of ``dimvida reproduce``: its command line, its folder in the chain's, whether it finished."""
 
     name: str
@@ -48,7 +48,7 @@ class ReproductionResult:
     versions: dict[str, str | None] = field(default_factory=dict)
     configuration: dict[str, Any]
     plan: dict[str, Any] | None = None
-    stages: list[StageResult]
+    stages: list[ReproducedStage]
 
 
 def result_text(result: Any) -> str:
