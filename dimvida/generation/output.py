@@ -22,19 +22,13 @@ from dimvida.files import atomic_path, atomic_write, make_folder, require_writab
 from dimvida.generation.formats import FORMATS, remove_shard
 from dimvida.generation.lock import GATE, LOCK, FileLock, JobLock
 from dimvida.generation.plan import Shard, stem_of
-from dimvida.generation.settings import configuration_hash
+from dimvida.generation.settings import CONFIGURATION, check_same, configuration_hash, read_configuration
 from dimvida.generation.stats import DamagedStats, GenerationReport, ShardStats, fail_empty
 
-CONFIGURATION, METADATA, REPORT = "generation.json", "metadata.jsonl", "report.json"
+METADATA, REPORT = "metadata.jsonl", "report.json"
 FINISH = ".generation.finish"
 SCHEMA = 2
 _SHARD = re.compile(r"\.?shard-(\d{6,})\.")
-# What differs where a configuration holds a hash, which tells nobody anything.
-_DIGESTS = {
-    "checkpoint": "of another checkpoint",
-    "plan": "of other inputs, or of other known or missing views",
-    "files_left_out": "other files of the input cannot be read",
-}
 _STALE = re.compile(r"\.(generation|report|metadata)\..*\.jsonl?|\.shard-\d{6,}\..*|\.generation\.finish")
 
 
@@ -230,39 +224,7 @@ def stored_configuration(folder: Path) -> dict[str, Any] | None:
         if all(_STALE.fullmatch(other.name) or other.name in (LOCK, GATE) for other in folder.iterdir()):
             return None
         raise InputError(f"{folder}: not empty, and not an output of dimvida generate; choose another --out")
-    try:
-        content = json.loads(path.read_bytes())
-        stored = dict(content["configuration"])
-        if content["hash"] != configuration_hash(stored):
-            raise ValueError
-        return stored
-    except OSError as error:  # which says nothing of what is in it
-        raise InputError(
-            f"{path}: cannot be read ({error.strerror or error}); nothing was changed, and once it can be read "
-            "the same command continues"
-        ) from error
-    except (ValueError, KeyError, TypeError, RecursionError):
-        raise InputError(f"{path}: damaged; choose another --out, or remove the folder") from None
-
-
-def check_same(folder: Path, stored: Mapping[str, Any], configuration: Mapping[str, Any]) -> None:
-    """Raise InputError, naming the first difference, unless two configurations are equal."""
-    for key in {**configuration, **stored}:
-        before, now = stored.get(key), configuration.get(key)
-        if before != now:
-            raise InputError(
-                f"{folder}: holds the output of another configuration ({_difference(key, before, now)}); "
-                "choose another --out, or give --overwrite"
-            )
-
-
-def _difference(key: str, before: Any, now: Any) -> str:
-    if key == "classes":
-        if before is None:
-            return "of another version of dimvida"
-        name = min(set(before) ^ set(now))
-        return f"its classes number the labels, and {name!r} was {'among' if name in before else 'not among'} them"
-    return _DIGESTS.get(key, f"{key} was {before}, is {now}")
+    return read_configuration(path)
 
 
 @contextmanager

@@ -1,22 +1,31 @@
-"""Completed views to samples: image files, or pixels, with what the metadata say about each of them."""
+"""Completed views to samples: image files, or pixels, with what the metadata say about each of them.
+
+Image files are the same bytes for the same pixels; PNGs are written by an encoder of our own, which is fast.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import io
+import struct
+import zlib
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from torch import Tensor
 
 from dimvida._version import __version__
-from dimvida.generation.encoding import IMAGE_FORMATS, image_encoder
+from dimvida.data.images import to_picture
 from dimvida.generation.formats import FORMATS
 from dimvida.generation.formats.base import Sample
 from dimvida.generation.names import FileNames
 from dimvida.generation.plan import GenerationPlan, Row
 from dimvida.generation.read import ReadBatch
-from dimvida.generation.settings import GenerationSettings
+from dimvida.generation.settings import IMAGE_FORMATS, QUALITY, GenerationSettings
 from dimvida.sampling.trajectory import sample_id
+
+_COLOUR_TYPES = {1: 0, 3: 2}  # of PNG, by channels
 
 
 class Packer:
@@ -93,3 +102,47 @@ class Packer:
             "version": __version__,
             "sha256": sha256,
         }
+
+
+def image_encoder(image_format: str, quality: int | None = None) -> Callable[[np.ndarray], bytes]:
+    """A function from uint8 pixels, RGB [H, W, 3] or gray [H, W, 1], to the bytes of an image file.
+
+    Args:
+        image_format: One of ``IMAGE_FORMATS`` (in ``settings``).
+        quality: 1 to 100, for JPEG and WebP; PNG has none.
+    """
+    if image_format == "png":
+        return encode_png
+    options: dict[str, Any] = {"format": image_format.upper(), "quality": QUALITY if quality is None else quality}
+    if image_format == "jpeg":
+        options["subsampling"] = 0  # at this size a halved chroma shows
+
+    def encode(pixels: np.ndarray) -> bytes:
+        buffer = io.BytesIO()
+        to_picture(pixels).save(buffer, **options)
+        return buffer.getvalue()
+
+    return encode
+
+
+def encode_png(pixels: np.ndarray) -> bytes:
+    """PNG of uint8 [H, W, 3], or a gray one of [H, W, 1].
+
+    Each row is stored as its difference from the one above, and compressed with zlib's run-length strategy: views on
+    a plain ground are mostly runs then. That is two and a half times as fast as Pillow's fastest setting, and the
+    files have the same size (benchmarks/generation.md).
+    """
+    height, width, channels = pixels.shape
+    flat = pixels.reshape(height, width * channels)
+    rows = np.empty((height, 1 + width * channels), np.uint8)
+    rows[:, 0] = 2  # filter "up"
+    rows[0, 1:] = flat[0]
+    np.subtract(flat[1:], flat[:-1], out=rows[1:, 1:])
+    packer = zlib.compressobj(1, zlib.DEFLATED, 15, 9, zlib.Z_RLE)
+    data = packer.compress(rows) + packer.flush()
+    header = struct.pack(">IIBBBBB", width, height, 8, _COLOUR_TYPES[channels], 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + _chunk(b"IHDR", header) + _chunk(b"IDAT", data) + _chunk(b"IEND", b"")
+
+
+def _chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))

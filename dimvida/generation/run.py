@@ -18,7 +18,6 @@ from dimvida import interruption
 from dimvida.data.sample import require_apart
 from dimvida.errors import DimvidaError
 from dimvida.generation.complete import Completer
-from dimvida.generation.familiarity import FamiliarityCheck
 from dimvida.generation.formats.base import Sample
 from dimvida.generation.jobs import Job, ShardClaims, alone
 from dimvida.generation.names import FileNames
@@ -26,7 +25,7 @@ from dimvida.generation.output import OutputFolder, stored_configuration
 from dimvida.generation.pack import Packer
 from dimvida.generation.pipeline import Pipeline, StageTimes
 from dimvida.generation.plan import GenerationPlan, Shard, cut_shards
-from dimvida.generation.read import CHUNK, ReadBatch, RowReader, read_batches
+from dimvida.generation.read import CHUNK, FamiliarityCheck, ReadBatch, RowReader, read_batches
 from dimvida.generation.settings import GenerationSettings, run_configuration
 from dimvida.generation.stats import GenerationReport, fail_empty
 from dimvida.generation.verify import recheck_files, recheck_inputs

@@ -1,11 +1,16 @@
-"""How a run generates: everything that changes a pixel, resolved before the first one is made."""
+"""How a run generates: everything that changes a byte of its output, resolved before the first one is made.
+
+``generation.json`` says it, and another run into the same folder must say the same.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,7 +18,6 @@ import torch
 from dimvida._version import __version__
 from dimvida.diffusion.solvers import step_table
 from dimvida.errors import InputError
-from dimvida.generation.encoding import QUALITY, check_image_options
 from dimvida.generation.formats import FORMATS
 from dimvida.generation.plan import GenerationPlan, default_shard_size
 from dimvida.sampling.backends import DTYPES, resolve_backend, resolve_dtype
@@ -21,6 +25,17 @@ from dimvida.sampling.loop import SEED_LIMIT
 from dimvida.sampling.multiview import MultiViewModel
 
 AUTO_BATCH = 256
+IMAGE_FORMATS = {"png": ".png", "jpeg": ".jpg", "webp": ".webp"}
+QUALITY = 90
+"""Of JPEG and WebP, unless another one is asked for."""
+
+CONFIGURATION = "generation.json"
+# What differs where a configuration holds a hash, which tells nobody anything.
+_DIGESTS = {
+    "checkpoint": "of another checkpoint",
+    "plan": "of other inputs, or of other known or missing views",
+    "files_left_out": "other files of the input cannot be read",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,8 +135,18 @@ def _image_options(format: str, image_format: str | None, quality: int | None) -
             raise InputError(f"--format {format}: holds pixels; leave out --image-format and --quality")
         return {"image_format": None, "quality": None}
     image_format = image_format or "png"
-    check_image_options(image_format, quality)
+    _check_image_options(image_format, quality)
     return {"image_format": image_format, "quality": None if image_format == "png" else quality or QUALITY}
+
+
+def _check_image_options(image_format: str, quality: int | None) -> None:
+    """Raise InputError for an unknown format, or a quality that is none."""
+    if image_format not in IMAGE_FORMATS:
+        raise InputError(f"--image-format {image_format}: choose from {', '.join(IMAGE_FORMATS)}")
+    if quality is not None and image_format == "png":
+        raise InputError(f"--quality {quality}: PNG has none; choose --image-format jpeg or webp")
+    if quality is not None and not 1 <= quality <= 100:
+        raise InputError(f"--quality {quality}: must be between 1 and 100")
 
 
 def _parse_dtype(name: str) -> torch.dtype | None:
@@ -152,3 +177,44 @@ def run_configuration(model: MultiViewModel, plan: GenerationPlan, settings: Gen
 def configuration_hash(configuration: dict[str, Any]) -> str:
     """Hex SHA-256 of the canonical form."""
     return hashlib.sha256(json.dumps(configuration, sort_keys=True).encode()).hexdigest()
+
+
+def read_configuration(path: Path) -> dict[str, Any]:
+    """Read a ``generation.json``.
+
+    Raises:
+        InputError: It cannot be read, or is damaged.
+    """
+    try:
+        content = json.loads(path.read_bytes())
+        stored = dict(content["configuration"])
+        if content["hash"] != configuration_hash(stored):
+            raise ValueError
+        return stored
+    except OSError as error:  # which says nothing of what is in it
+        raise InputError(
+            f"{path}: cannot be read ({error.strerror or error}); nothing was changed, and once it can be read "
+            "the same command continues"
+        ) from error
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise InputError(f"{path}: damaged; choose another --out, or remove the folder") from None
+
+
+def check_same(folder: Path, stored: Mapping[str, Any], configuration: Mapping[str, Any]) -> None:
+    """Raise InputError, naming the first difference, unless two configurations are equal."""
+    for key in {**configuration, **stored}:
+        before, now = stored.get(key), configuration.get(key)
+        if before != now:
+            raise InputError(
+                f"{folder}: holds the output of another configuration ({_difference(key, before, now)}); "
+                "choose another --out, or give --overwrite"
+            )
+
+
+def _difference(key: str, before: Any, now: Any) -> str:
+    if key == "classes":
+        if before is None:
+            return "of another version of dimvida"
+        name = min(set(before) ^ set(now))
+        return f"its classes number the labels, and {name!r} was {'among' if name in before else 'not among'} them"
+    return _DIGESTS.get(key, f"{key} was {before}, is {now}")

@@ -1,6 +1,6 @@
 """Times of PNG encoders on the same pictures: ``pytest tests/bench -k png --benchmark-enable``.
 
-Our own is kept as long as it is the fastest (``dimvida.generation.encoding.encode_png``).
+Our own is kept as long as it is the fastest (``dimvida.generation.pack.encode_png``).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from PIL import Image
 from dimvida.data.images import decode_image
 from dimvida.data.opening import open_source
 from dimvida.data.sample import sample_truth
-from dimvida.generation.encoding import encode_png
+from dimvida.generation.pack import encode_png
 
 Encode = Callable[[np.ndarray], bytes]
 PICTURES = 32

@@ -16,8 +16,9 @@ from helpers.objects import tree
 from dimvida.errors import DimvidaError, InputError
 from dimvida.generation.formats import FORMATS
 from dimvida.generation.formats.base import Sample
-from dimvida.generation.output import OutputFolder, check_same, output_errors
+from dimvida.generation.output import OutputFolder, output_errors
 from dimvida.generation.plan import cut_shards
+from dimvida.generation.settings import check_same
 from dimvida.generation.stats import GenerationReport, ShardStats
 from dimvida.generation.verify import find_damage, open_output, recheck_files
 

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from dimvida.data.images import decode_image
-from dimvida.generation.encoding import IMAGE_FORMATS, encode_png, image_encoder
+from dimvida.generation.pack import encode_png, image_encoder
+from dimvida.generation.settings import IMAGE_FORMATS
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(1, 40), st.integers(1, 40), st.booleans())
