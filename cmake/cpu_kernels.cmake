@@ -1,11 +1,8 @@
 # The CPU kernels, compiled once per instruction set and chosen between at run time: a wheel must run on any processor
 # of its architecture, so nothing is built for the machine at hand.
 
-set(DIMVIDA_CPU_SOURCES
-    csrc/cpu/group_norm_silu.cpp
-    csrc/cpu/masked_step.cpp
-    csrc/cpu/pack_images.cpp
-    csrc/cpu/philox_normal.cpp)
+file(GLOB DIMVIDA_CPU_SOURCES CONFIGURE_DEPENDS RELATIVE ${CMAKE_SOURCE_DIR} csrc/cpu/*.cpp)
+list(REMOVE_ITEM DIMVIDA_CPU_SOURCES csrc/cpu/dispatch.cpp)
 
 find_package(OpenMP COMPONENTS CXX)
 

@@ -1,11 +1,7 @@
 # CUDA: found through CUDACXX or on PATH, compiled for a fixed list of architectures, its runtime linked statically so
 # that the module imports on a machine without a GPU.
 
-set(DIMVIDA_CUDA_SOURCES
-    csrc/cuda/group_norm_silu.cu
-    csrc/cuda/masked_step.cu
-    csrc/cuda/pack_images.cu
-    csrc/cuda/philox_normal.cu)
+file(GLOB DIMVIDA_CUDA_SOURCES CONFIGURE_DEPENDS RELATIVE ${CMAKE_SOURCE_DIR} csrc/cuda/*.cu)
 
 function(dimvida_find_cuda found)
   string(TOLOWER "${DIMVIDA_CUDA}" wanted)

@@ -17,7 +17,7 @@ ALLOWED = {
     "data": set(),
     "models": set(),
     "diffusion": set(),
-    "ops": set(),
+    "ops": {"diffusion"},
     "sampling": {"diffusion", "ops", "models"},
     "generation": {"sampling", "diffusion", "models", "data"},
     "evaluation": {"results", "sampling", "diffusion", "models", "data"},

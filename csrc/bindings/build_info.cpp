@@ -1,4 +1,5 @@
-#include "bindings/build_info.h"
+// What this build of the native module is.
+#include <pybind11/pybind11.h>
 
 #include "cpu/kernels.h"
 
@@ -14,6 +15,8 @@ static constexpr const char* kCompiler = "gcc " __VERSION__;
 static constexpr const char* kCompiler = "unknown";
 #endif
 
+// A dict of: version, compiler, cuda (bool), cuda_version, cuda_archs, simd_compiled, simd_supported, simd,
+// openmp, and of the test builds: cuda_on_host (bool), sanitized (bool).
 py::dict build_info() {
   py::dict info;
   info["version"] = DIMVIDA_VERSION;

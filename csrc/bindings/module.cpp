@@ -6,9 +6,9 @@
 #include <cstdint>
 #include <string>
 
-#include "bindings/build_info.h"
 #include "bindings/overlap.h"
 #include "bindings/params.h"
+#include "core/kernels.h"
 #include "cpu/kernels.h"
 #if defined(DIMVIDA_WITH_CUDA)
 #include "cuda/launchers.h"
@@ -17,6 +17,9 @@
 namespace py = pybind11;
 
 namespace dimvida {
+
+py::dict build_info();  // build_info.cpp
+
 namespace {
 
 const cpu::KernelSet& kernel_set(const std::string& simd) {
@@ -28,8 +31,8 @@ const cpu::KernelSet& kernel_set(const std::string& simd) {
 
 // The CPU kernels take a number of threads and the name of an instruction set, "" for the best.
 template <class Params>
-void bind_cpu_kernel(py::module_& m, const char* name, int (*cpu::KernelSet::*kernel)(const Params&, int)) {
-  m.def(name, [kernel](const Params& params, int threads, const std::string& simd) {
+void bind_cpu(py::module_& m, const std::string& name, int (*cpu::KernelSet::*kernel)(const Params&, int)) {
+  m.def((name + "_cpu").c_str(), [kernel](Params& params, int threads, const std::string& simd) {
     refuse_overlap(params);
     const cpu::KernelSet& set = kernel_set(simd);
     const py::gil_scoped_release unlocked;
@@ -37,44 +40,40 @@ void bind_cpu_kernel(py::module_& m, const char* name, int (*cpu::KernelSet::*ke
   });
 }
 
-void bind_cpu(py::module_& m) {
-  bind_cpu_kernel(m, "group_norm_silu_cpu", &cpu::KernelSet::group_norm_silu);
-  bind_cpu_kernel(m, "masked_step_cpu", &cpu::KernelSet::masked_step);
-  bind_cpu_kernel(m, "pack_images_cpu", &cpu::KernelSet::pack_images);
-  bind_cpu_kernel(m, "philox_normal_cpu", &cpu::KernelSet::philox_normal);
-  bind_cpu_kernel(m, "philox_words_cpu", &cpu::KernelSet::philox_words);
-}
-
 #if defined(DIMVIDA_WITH_CUDA)
 // The CUDA kernels take a stream of the current device.
 template <class Params>
-void bind_cuda_kernel(py::module_& m, const char* name, int (*launcher)(const Params&, void*)) {
-  m.def(name, [launcher](const Params& params, uintptr_t stream) {
+void bind_cuda(py::module_& m, const std::string& name, int (*launcher)(const Params&, void*)) {
+  m.def((name + "_cuda").c_str(), [launcher](Params& params, uintptr_t stream) {
     refuse_overlap(params);
     return launcher(params, reinterpret_cast<void*>(stream));
   });
 }
-
-void bind_cuda(py::module_& m) {
-  bind_cuda_kernel(m, "group_norm_silu_cuda", &cuda::group_norm_silu);
-  bind_cuda_kernel(m, "masked_step_cuda", &cuda::masked_step);
-  bind_cuda_kernel(m, "pack_images_cuda", &cuda::pack_images);
-  bind_cuda_kernel(m, "philox_normal_cuda", &cuda::philox_normal);
-  bind_cuda_kernel(m, "philox_words_cuda", &cuda::philox_words);
-  m.def("cuda_error_string", &cuda::error_string);
-}
 #endif
+
+void bind_dtypes(py::module_& m) {
+  py::dict codes;
+  int code = 0;
+  for (const char* name : kDTypeNames) codes[name] = code++;
+  m.attr("DTYPES") = codes;
+}
 
 }  // namespace
 }  // namespace dimvida
 
 PYBIND11_MODULE(_native, m) {
+  using namespace dimvida;
   m.doc() = "Kernels of dimvida over raw pointers. Private to dimvida.ops.";
-  m.attr("STEP_OUT_OF_RANGE") = static_cast<int>(dimvida::cpu::kStepOutOfRange);
-  m.def("build_info", &dimvida::build_info);
-  dimvida::bind_params(m);
-  dimvida::bind_cpu(m);
+  m.attr("STEP_OUT_OF_RANGE") = static_cast<int>(cpu::kStepOutOfRange);
+  m.def("build_info", &build_info);
+  bind_dtypes(m);
+#define DIMVIDA_BIND(kernel, Params)         \
+  bind_params<Params>(m, #kernel "_params"); \
+  bind_cpu<Params>(m, #kernel, &cpu::KernelSet::kernel);
+  DIMVIDA_KERNELS(DIMVIDA_BIND)
 #if defined(DIMVIDA_WITH_CUDA)
-  dimvida::bind_cuda(m);
+#define DIMVIDA_BIND_CUDA(kernel, Params) bind_cuda<Params>(m, #kernel, &cuda::kernel);
+  DIMVIDA_KERNELS(DIMVIDA_BIND_CUDA)
+  m.def("cuda_error_string", &cuda::error_string);
 #endif
 }

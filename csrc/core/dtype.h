@@ -1,14 +1,27 @@
-// The floating types a tensor may have, and conversion to and from float32, exact or rounded to nearest even.
+// The types that a tensor may have where there is a choice, and conversion of the floating ones to and from
+// float32, exact or rounded to nearest even.
 #pragma once
 
 #include <cstdint>
 
-#include "core/bits.h"
-#include "core/macros.h"
+#include "core/portable.h"
 
 namespace dimvida {
 
-enum class DType : int32_t { kFloat32 = 0, kBFloat16 = 1, kFloat16 = 2 };
+enum class DType : int32_t { kFloat32, kBFloat16, kFloat16, kInt32, kInt64 };
+
+// Their names in PyTorch, in the order of DType.
+constexpr const char* kDTypeNames[] = {"float32", "bfloat16", "float16", "int32", "int64"};
+
+DIMVIDA_HD int64_t bytes_of(DType dtype) {
+  if (dtype == DType::kInt64) return 8;
+  return dtype == DType::kFloat32 || dtype == DType::kInt32 ? 4 : 2;
+}
+
+// An index that stands in memory as int32 or int64.
+DIMVIDA_HD int64_t index_at(const void* from, DType dtype) {
+  return dtype == DType::kInt64 ? *static_cast<const int64_t*>(from) : *static_cast<const int32_t*>(from);
+}
 
 DIMVIDA_HD float float_from_bfloat16(uint16_t value) { return float_of(static_cast<uint32_t>(value) << 16); }
 

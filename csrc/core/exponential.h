@@ -4,9 +4,7 @@
 
 #include <cstdint>
 
-#include "core/bits.h"
-#include "core/fused.h"
-#include "core/macros.h"
+#include "core/portable.h"
 
 namespace dimvida {
 

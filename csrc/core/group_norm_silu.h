@@ -1,58 +1,71 @@
 // Group normalisation followed by SiLU, with what the score network adds just before it.
 //
-//   v   = [left + residual, right] + rows[mask, step]     the two halves of a row stand in for a
-//   concatenation out = silu((v - mean(v)) / sqrt(var(v) + eps) * weight + bias)     over each of `groups`
-//   groups of columns
+//   v   = [left, right] + time_bias[table_row, step]
+//   out = silu((v - mean(v)) / sqrt(var(v) + eps) * weight + bias)
 //
-// Mean and variance are taken in float32 in two passes. The order of their sums differs between devices; all
-// else is rounded alike.
+// Mean and variance are those of each of `groups` groups of columns (Wu and He, "Group normalization", 2018),
+// taken in float32 in two passes. The two halves of a row stand in for a concatenation. The order of sums
+// differs between devices; all else is rounded alike.
 #pragma once
 
 #include <cmath>
 #include <cstdint>
 
-#include "core/dtype.h"
 #include "core/exponential.h"
-#include "core/macros.h"
+#include "core/params.h"
+#include "core/portable.h"
 
 namespace dimvida {
 
-struct GroupNormSiluParams {
-  const void* left;      // [batch, left_width] first columns of the input, of in_dtype
-  const void* right;     // [batch, width - left_width] the other columns, of in_dtype; null if there are none
-  const void* residual;  // [batch, left_width] added to left, of in_dtype, or null
-  void* sum;  // [batch, left_width] takes left + residual, in in_dtype, or null; may be left or residual
-  const float* rows;    // [masks, steps, width] added to the input, or null
-  const int64_t* mask;  // [batch] first index into rows, or null for 0
-  const void* step;     // [1] second index into rows, int64 if step_is_int64 else int32; null for 0
-  const float* weight;  // [width] scale of the normalised values
-  const float* bias;    // [width] their offset
-  void* out;            // [batch, width] result, in out_dtype
-  int64_t left_stride, right_stride, residual_stride, sum_stride,
-      out_stride;                    // elements from one row to the next
-  int64_t mask_stride, step_stride;  // elements of rows from one mask, and from one step, to the next
-  int64_t batch;                     // rows of the input, may be 0
-  int64_t width;                     // columns, a multiple of groups
-  int64_t left_width;                // columns of left
-  int64_t groups;                    // groups of columns that are normalised together
-  int64_t masks, steps;              // sizes of rows
-  float eps;                         // added to the variance
-  DType in_dtype;                    // type of left, right, residual and sum
-  DType out_dtype;                   // type of out
-  int32_t step_is_int64;             // whether step points to an int64
-};
+// clang-format off
+#define DIMVIDA_GROUP_NORM_SILU_PARAMS(FIELD)                                                                \
+  FIELD(WRITTEN, void, out, matrix(batch, width, out_stride, out_dtype))             /* [batch, width] */    \
+  /* [batch, left_width] first columns of the input */                                                       \
+  FIELD(READ, void, left, matrix(batch, left_width, left_stride, left_dtype))                                \
+  /* [batch, width - left_width] the other columns, in the type of left; null if there are none */           \
+  FIELD(READ, void, right, matrix(batch, width - left_width, right_stride, left_dtype))                      \
+  FIELD(READ, float, weight, run(width))             /* [width] scale of the normalised values */            \
+  FIELD(READ, float, bias, run(width))               /* [width] their offset */                              \
+  /* [time_bias_rows, time_bias_steps, width] added to the input, or null; gaps count as theirs */           \
+  FIELD(READ, float, time_bias,                                                                              \
+        run((time_bias_rows - 1) * time_bias_row_stride +                                                    \
+            (time_bias_steps - 1) * time_bias_step_stride + width))                                          \
+  FIELD(READ, int64_t, table_row, run(batch))        /* [batch] first index, or null for 0 */                \
+  FIELD(READ, void, step, run(1, step_dtype))        /* [1] second index, or null for 0 */                   \
+  FIELD(NUMBER, int64_t, left_stride)                /* elements from one row of left to the next */         \
+  FIELD(NUMBER, int64_t, right_stride)                                                                       \
+  FIELD(NUMBER, int64_t, out_stride)                                                                         \
+  FIELD(NUMBER, int64_t, time_bias_row_stride)       /* elements from one first index to the next */         \
+  FIELD(NUMBER, int64_t, time_bias_step_stride)      /* elements from one second index to the next */        \
+  FIELD(NUMBER, int64_t, time_bias_rows)                                                                     \
+  FIELD(NUMBER, int64_t, time_bias_steps)                                                                    \
+  FIELD(NUMBER, int64_t, batch)                      /* rows of the input, may be 0 */                       \
+  FIELD(NUMBER, int64_t, width)                      /* columns, a multiple of groups */                     \
+  FIELD(NUMBER, int64_t, left_width)                 /* columns of left */                                   \
+  FIELD(NUMBER, int64_t, groups)                     /* groups of columns that are normalised together */    \
+  FIELD(NUMBER, float, eps)                          /* added to the variance */                             \
+  FIELD(NUMBER, DType, left_dtype)                   /* floating */                                          \
+  FIELD(NUMBER, DType, out_dtype)                    /* floating */                                          \
+  FIELD(NUMBER, DType, step_dtype)                   /* kInt32 or kInt64 */
+// clang-format on
 
-DIMVIDA_HD int64_t row_step(const GroupNormSiluParams& p) {
-  if (!p.step) return 0;
-  return p.step_is_int64 ? *static_cast<const int64_t*>(p.step) : *static_cast<const int32_t*>(p.step);
+DIMVIDA_PARAMS(GroupNormSiluParams, DIMVIDA_GROUP_NORM_SILU_PARAMS);
+
+DIMVIDA_HD int64_t bias_step(const GroupNormSiluParams& p) {
+  return p.step ? index_at(p.step, p.step_dtype) : 0;
 }
 
-// The row of `rows` that sample b takes; null if there are none. Masks out of range take no row, since they
-// can be found too late for an error.
+// Whether time_bias has no such step.
+DIMVIDA_HD bool is_out_of_range(const GroupNormSiluParams& p, int64_t step) {
+  return p.time_bias && (step < 0 || step >= p.time_bias_steps);
+}
+
+// The row of time_bias that sample b takes; null if there is none. A first index out of range takes no row,
+// since it can be found too late for an error.
 DIMVIDA_HD const float* added_row(const GroupNormSiluParams& p, int64_t step, int64_t b) {
-  const int64_t mask = p.mask ? p.mask[b] : 0;
-  if (!p.rows || mask < 0 || mask >= p.masks) return nullptr;
-  return p.rows + mask * p.mask_stride + step * p.step_stride;
+  const int64_t row = p.table_row ? p.table_row[b] : 0;
+  if (!p.time_bias || row < 0 || row >= p.time_bias_rows) return nullptr;
+  return p.time_bias + row * p.time_bias_row_stride + step * p.time_bias_step_stride;
 }
 
 // What normalises a group: out = silu((v - mean) * scale * weight + bias).

@@ -3,21 +3,30 @@
 
 #include <cstdint>
 
-#include "core/bits.h"
-#include "core/dtype.h"
 #include "core/exponential.h"
-#include "core/macros.h"
+#include "core/params.h"
+#include "core/portable.h"
 
 namespace dimvida {
 
-struct PackImagesParams {
-  const void*
-      images;    // [batch, channels, height, width] with the strides below, of in_dtype, meant for [0, 1]
-  uint8_t* out;  // [batch, height, width, channels] contiguous, 0..255
-  int64_t batch, channels, height, width;                             // sizes, any may be 0
-  int64_t batch_stride, channel_stride, height_stride, width_stride;  // elements of images
-  DType in_dtype;                                                     // type of images
-};
+// clang-format off
+#define DIMVIDA_PACK_IMAGES_PARAMS(FIELD)                                                                    \
+  /* [batch, height, width, channels] contiguous, 0..255 */                                                  \
+  FIELD(WRITTEN, uint8_t, packed, run(batch * height * width * channels))                                    \
+  /* [batch, channels, height, width] of the strides below, meant for [0, 1]; packed is new memory */        \
+  FIELD(READ, void, images, run(0, images_dtype))                                                            \
+  FIELD(NUMBER, int64_t, batch)                      /* sizes, any may be 0 */                               \
+  FIELD(NUMBER, int64_t, channels)                                                                           \
+  FIELD(NUMBER, int64_t, height)                                                                             \
+  FIELD(NUMBER, int64_t, width)                                                                              \
+  FIELD(NUMBER, int64_t, batch_stride)               /* elements of images */                                \
+  FIELD(NUMBER, int64_t, channel_stride)                                                                     \
+  FIELD(NUMBER, int64_t, height_stride)                                                                      \
+  FIELD(NUMBER, int64_t, width_stride)                                                                       \
+  FIELD(NUMBER, DType, images_dtype)                 /* floating */
+// clang-format on
+
+DIMVIDA_PARAMS(PackImagesParams, DIMVIDA_PACK_IMAGES_PARAMS);
 
 // round(255 clamp(x, 0, 1)), ties to even; 0 for NaN.
 DIMVIDA_HD uint8_t level_of(float x) {

@@ -5,15 +5,12 @@
 
 namespace dimvida::cpu {
 
-#define DIMVIDA_DECLARE_SET(simd)                                                     \
-  namespace simd {                                                                    \
-  int group_norm_silu(const GroupNormSiluParams& params, int threads);                \
-  int masked_step(const MaskedStepParams& params, int threads);                       \
-  int pack_images(const PackImagesParams& params, int threads);                       \
-  int philox_normal(const PhiloxNormalParams& params, int threads);                   \
-  int philox_words(const PhiloxWordsParams& params, int threads);                     \
-  constexpr KernelSet kSet = {                                                        \
-      #simd, group_norm_silu, masked_step, pack_images, philox_normal, philox_words}; \
+#define DIMVIDA_DECLARE_KERNEL(kernel, Params) int kernel(const Params& params, int threads);
+#define DIMVIDA_NAME_KERNEL(kernel, Params) kernel,
+#define DIMVIDA_DECLARE_SET(simd)                                           \
+  namespace simd {                                                          \
+  DIMVIDA_KERNELS(DIMVIDA_DECLARE_KERNEL)                                   \
+  constexpr KernelSet kSet = {#simd, DIMVIDA_KERNELS(DIMVIDA_NAME_KERNEL)}; \
   }
 
 DIMVIDA_DECLARE_SET(baseline)

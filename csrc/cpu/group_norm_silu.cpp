@@ -1,9 +1,8 @@
 // Group norm and SiLU on the CPU.
 #include "core/group_norm_silu.h"
 
-#include "cpu/convert.h"
 #include "cpu/kernels.h"
-#include "cpu/tiling.h"
+#include "cpu/tiles.h"
 
 namespace dimvida::cpu::DIMVIDA_SIMD {
 
@@ -53,39 +52,17 @@ struct Row {
   int64_t b;
   const float* added;  // [width] or null
 
-  // Columns [begin, end), at most a tile, as they enter the norm. Writes their sum where one is asked for.
+  // Columns [begin, end), at most a tile, as they enter the norm.
   void read(float* v, int64_t begin, int64_t end) const {
     const int64_t border = end < p.left_width ? end : p.left_width;
-    if (begin < border) read_left(v, begin, border);
+    if (begin < border) load(v, p.left, p.left_dtype, b * p.left_stride + begin, border - begin);
     if (end > p.left_width) {
       const int64_t from = begin < p.left_width ? p.left_width : begin;
-      load(v + (from - begin), p.right, p.in_dtype, b * p.right_stride + from - p.left_width, end - from);
+      load(v + (from - begin), p.right, p.left_dtype, b * p.right_stride + from - p.left_width, end - from);
     }
     if (added) add(v, added + begin, end - begin);
   }
-
- private:
-  void read_left(float* v, int64_t begin, int64_t end) const {
-    const int64_t count = end - begin;
-    load(v, p.left, p.in_dtype, b * p.left_stride + begin, count);
-    if (p.residual) {
-      float residual[kTile];
-      load(residual, p.residual, p.in_dtype, b * p.residual_stride + begin, count);
-      add(v, residual, count);
-    }
-  }
 };
-
-// A separate pass, so that a sum written over its own input is never read again.
-static void write_sum(const GroupNormSiluParams& p, int64_t b) {
-  float v[kTile];
-  const Row plain = {p, b, nullptr};
-  for (int64_t begin = 0; begin < p.left_width; begin += kTile) {
-    const int64_t end = begin + kTile < p.left_width ? begin + kTile : p.left_width;
-    plain.read(v, begin, end);
-    store(p.sum, v, p.in_dtype, b * p.sum_stride + begin, end - begin);
-  }
-}
 
 static void normalise(float* DIMVIDA_RESTRICT v, GroupMoments moments, const float* DIMVIDA_RESTRICT weight,
                       const float* DIMVIDA_RESTRICT bias, int64_t count) {
@@ -148,14 +125,12 @@ static void normalise_row(const Row& row) {
 
 int group_norm_silu(const GroupNormSiluParams& p, int threads) {
   if (p.batch == 0 || p.width == 0) return kOk;
-  const int64_t step = row_step(p);
-  if (p.rows && (step < 0 || step >= p.steps)) return kStepOutOfRange;
+  const int64_t step = bias_step(p);
+  if (is_out_of_range(p, step)) return kStepOutOfRange;
   const int team = team_size(p.batch * p.width, threads);
 #pragma omp parallel for schedule(static) num_threads(team) if (team > 1)
   for (int64_t b = 0; b < p.batch; ++b) {
-    const Row row = {p, b, added_row(p, step, b)};
-    normalise_row(row);
-    if (p.sum) write_sum(p, b);
+    normalise_row({p, b, added_row(p, step, b)});
   }
   return kOk;
 }

@@ -1,27 +1,22 @@
 // The CPU kernels, one set per instruction set, and the choice between them at run time.
 #pragma once
 
-#include "core/group_norm_silu.h"
-#include "core/masked_step.h"
-#include "core/pack_images.h"
-#include "core/philox_normal.h"
+#include "core/kernels.h"
 
 namespace dimvida::cpu {
 
 enum Status : int {
   kOk = 0,
-  kStepOutOfRange = 1,  // the step index is no row of the table; nothing was changed
+  kStepOutOfRange = 1,  // the step index is out of range; nothing was changed
 };
 
 // One compiled copy of every kernel. They return a Status. All copies give the same bits, and so does any
 // number of threads.
 struct KernelSet {
   const char* name;
-  int (*group_norm_silu)(const GroupNormSiluParams& params, int threads);
-  int (*masked_step)(const MaskedStepParams& params, int threads);
-  int (*pack_images)(const PackImagesParams& params, int threads);
-  int (*philox_normal)(const PhiloxNormalParams& params, int threads);
-  int (*philox_words)(const PhiloxWordsParams& params, int threads);
+#define DIMVIDA_MEMBER(kernel, Params) int (*kernel)(const Params& params, int threads);
+  DIMVIDA_KERNELS(DIMVIDA_MEMBER)
+#undef DIMVIDA_MEMBER
 };
 
 // The sets in the library, plainest first, and how many there are.

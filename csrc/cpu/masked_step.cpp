@@ -1,19 +1,18 @@
 // The masked step on the CPU.
 #include "core/masked_step.h"
 
-#include "cpu/convert.h"
 #include "cpu/kernels.h"
-#include "cpu/tiling.h"
+#include "cpu/tiles.h"
 
 namespace dimvida::cpu::DIMVIDA_SIMD {
 
 // Which terms are in use is known per step; the template keeps the question out of the inner loop.
 template <bool kHistory, bool kNoise>
 static void predict_and_step(float* DIMVIDA_RESTRICT x, float* DIMVIDA_RESTRICT x0_prev,
-                             const float* DIMVIDA_RESTRICT out, const float* DIMVIDA_RESTRICT z, StepRow row,
-                             float clip, int64_t count) {
+                             const float* DIMVIDA_RESTRICT model_output, const float* DIMVIDA_RESTRICT z,
+                             StepRow row, float clip, int64_t count) {
   for (int64_t i = 0; i < count; ++i) {
-    const float x0 = data_prediction(row, clip, x[i], out[i]);
+    const float x0 = data_prediction(row, clip, x[i], model_output[i]);
     x[i] = next_state(row, x[i], x0, kHistory ? x0_prev[i] : 0.0f, kNoise ? z[i] : 0.0f, kHistory, kNoise);
     x0_prev[i] = x0;
   }
@@ -53,18 +52,18 @@ static void step_run(const Step& step, int64_t b, int64_t begin, int64_t end) {
     row.uses_noise() ? renoise<true>(x, z, row, count) : renoise<false>(x, z, row, count);
     return;
   }
-  const float* out = static_cast<const float*>(p.out) + first;
-  if (p.out_dtype != DType::kFloat32) {
-    load(converted, p.out, p.out_dtype, first, count);
-    out = converted;
+  const float* model_output = static_cast<const float*>(p.model_output) + first;
+  if (p.model_output_dtype != DType::kFloat32) {
+    load(converted, p.model_output, p.model_output_dtype, first, count);
+    model_output = converted;
   }
   float* x0_prev = p.x0_prev + first;
   if (row.uses_history()) {
-    row.uses_noise() ? predict_and_step<true, true>(x, x0_prev, out, z, row, p.clip, count)
-                     : predict_and_step<true, false>(x, x0_prev, out, z, row, p.clip, count);
+    row.uses_noise() ? predict_and_step<true, true>(x, x0_prev, model_output, z, row, p.clip, count)
+                     : predict_and_step<true, false>(x, x0_prev, model_output, z, row, p.clip, count);
   } else {
-    row.uses_noise() ? predict_and_step<false, true>(x, x0_prev, out, z, row, p.clip, count)
-                     : predict_and_step<false, false>(x, x0_prev, out, z, row, p.clip, count);
+    row.uses_noise() ? predict_and_step<false, true>(x, x0_prev, model_output, z, row, p.clip, count)
+                     : predict_and_step<false, false>(x, x0_prev, model_output, z, row, p.clip, count);
   }
 }
 
@@ -80,9 +79,9 @@ static void step_tile(const Step& step, int64_t b, int64_t begin, int64_t end) {
     if (!is_known) step_run(step, b, e, stop);
     e = stop;
   }
-  if (p.low) {
+  if (p.x_cast) {
     const int64_t first = b * p.views * p.dim + begin;
-    store(p.low, p.x + first, p.low_dtype, first, end - begin);
+    store(p.x_cast, p.x + first, p.x_cast_dtype, first, end - begin);
   }
 }
 
@@ -91,8 +90,8 @@ int masked_step(const MaskedStepParams& p, int threads) {
   const int64_t tiles = tiles_of(count);
   const int64_t items = p.batch * tiles;
   if (items == 0) return kOk;
-  const int64_t index = step_index(p);
-  if (index < 0 || index >= p.rows) return kStepOutOfRange;
+  const int64_t index = index_at(p.step, p.step_dtype);
+  if (index < 0 || index >= p.table_rows) return kStepOutOfRange;
   const Step step = {p, step_row(p, index), step_draw(index)};
   const int team = team_size(p.batch * count, threads);
 #pragma omp parallel for schedule(static) num_threads(team) if (team > 1)

@@ -1,9 +1,8 @@
 // Packing of images to bytes on the CPU.
 #include "core/pack_images.h"
 
-#include "cpu/convert.h"
 #include "cpu/kernels.h"
-#include "cpu/tiling.h"
+#include "cpu/tiles.h"
 
 namespace dimvida::cpu::DIMVIDA_SIMD {
 
@@ -14,9 +13,9 @@ static void to_levels(uint8_t* DIMVIDA_RESTRICT levels, const float* DIMVIDA_RES
 // Elements `first`, `first + stride`, ... as float32.
 static void gather(float* to, const PackImagesParams& p, int64_t first, int64_t stride, int64_t count) {
   if (stride == 1) {
-    load(to, p.images, p.in_dtype, first, count);
+    load(to, p.images, p.images_dtype, first, count);
   } else {
-    for (int64_t i = 0; i < count; ++i) load(to + i, p.images, p.in_dtype, first + i * stride, 1);
+    for (int64_t i = 0; i < count; ++i) load(to + i, p.images, p.images_dtype, first + i * stride, 1);
   }
 }
 
@@ -26,7 +25,7 @@ static void pack_run(const PackImagesParams& p, int64_t n, int64_t y, int64_t be
   uint8_t levels[kTile];
   const int64_t count = end - begin;
   const int64_t first = n * p.batch_stride + y * p.height_stride + begin * p.width_stride;
-  uint8_t* out = p.out + ((n * p.height + y) * p.width + begin) * p.channels;
+  uint8_t* out = p.packed + ((n * p.height + y) * p.width + begin) * p.channels;
   for (int64_t c = 0; c < p.channels; ++c) {
     gather(v, p, first + c * p.channel_stride, p.width_stride, count);
     to_levels(levels, v, count);
@@ -39,10 +38,10 @@ static void pack_packed_row(const PackImagesParams& p, int64_t n, int64_t y) {
   float v[kTile];
   const int64_t elements = p.width * p.channels;
   const int64_t first = n * p.batch_stride + y * p.height_stride;
-  uint8_t* out = p.out + (n * p.height + y) * elements;
+  uint8_t* out = p.packed + (n * p.height + y) * elements;
   for (int64_t begin = 0; begin < elements; begin += kTile) {
     const int64_t count = begin + kTile < elements ? kTile : elements - begin;
-    load(v, p.images, p.in_dtype, first + begin, count);
+    load(v, p.images, p.images_dtype, first + begin, count);
     to_levels(out + begin, v, count);
   }
 }

@@ -1,6 +1,8 @@
 // Elements of any floating type, one at a time or four at once.
 #pragma once
 
+#include <cstdint>
+
 #include "core/dtype.h"
 
 namespace dimvida::cuda {

@@ -1,4 +1,4 @@
-// The one way in which launchers start a kernel.
+// The one way in which launchers start a kernel, and the shapes of their grids.
 //
 // Plain C++ over the runtime's API, without <<<>>>, so that the same .cu files also compile for the host
 // against the stand-in for the CUDA runtime in tests/cuda_on_host.
@@ -7,8 +7,19 @@
 #include <cuda_runtime.h>
 
 #include <cstddef>
+#include <cstdint>
 
 namespace dimvida::cuda {
+
+// Threads of a block.
+constexpr int kBlockThreads = 256;
+
+// Blocks for `items` threads, capped: the kernels stride over what is left.
+inline unsigned int blocks_for(int64_t items) {
+  constexpr int64_t most = int64_t{1} << 20;
+  const int64_t blocks = (items + kBlockThreads - 1) / kBlockThreads;
+  return static_cast<unsigned int>(blocks < most ? blocks : most);
+}
 
 // Enqueues kernel(arguments...) on a stream, a cudaStream_t of the current device, and returns the
 // cudaError_t of the launch. Arguments are passed by value and may be gone by the time that the kernel runs.

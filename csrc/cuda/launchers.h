@@ -5,19 +5,14 @@
 // batch launches nothing.
 #pragma once
 
-#include "core/group_norm_silu.h"
-#include "core/masked_step.h"
-#include "core/pack_images.h"
-#include "core/philox_normal.h"
+#include "core/kernels.h"
 
 namespace dimvida::cuda {
 
-// A step index that is no row of the table leaves every tensor as it is: a kernel cannot raise.
-int group_norm_silu(const GroupNormSiluParams& params, void* stream);
-int masked_step(const MaskedStepParams& params, void* stream);
-int pack_images(const PackImagesParams& params, void* stream);
-int philox_normal(const PhiloxNormalParams& params, void* stream);
-int philox_words(const PhiloxWordsParams& params, void* stream);
+// A step index out of range leaves every tensor as it is: a kernel cannot raise.
+#define DIMVIDA_LAUNCHER(kernel, Params) int kernel(const Params& params, void* stream);
+DIMVIDA_KERNELS(DIMVIDA_LAUNCHER)
+#undef DIMVIDA_LAUNCHER
 
 // What a nonzero status means.
 const char* error_string(int status);

@@ -19,7 +19,8 @@ from torch import Tensor
 from dimvida.diffusion.prediction import prediction_factors
 from dimvida.diffusion.schedule import VPSchedule
 
-COLUMNS = 8  # of the float32 table that kernels read: sigma, m, a, b, c, d and two unused ones
+TABLE_COLUMNS = 8
+"""Of the float32 table that kernels read: sigma, m, a, b, c, d, and two unused that round a row up to 32 bytes."""
 
 
 class StepRow(NamedTuple):
@@ -87,7 +88,7 @@ class StepTable:
         For a network that does not predict the noise, the first two are what stands in their place in the data
         prediction, see ``prediction_factors``.
         """
-        unused = (0.0,) * (COLUMNS - 6)
+        unused = (0.0,) * (TABLE_COLUMNS - 6)
         rows = [(*prediction_factors(prediction, row.sigma, row.m), *row[3:7], *unused) for row in self.rows]
         return torch.tensor(rows, dtype=torch.float64, device="cpu").float()
 

@@ -11,9 +11,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from dimvida.ops import schemas
+from dimvida.ops import schemas  # noqa: F401 - declares the ops
+from dimvida.ops.registration import implement
 
 _MASK32 = 0xFFFFFFFF
+
+# For every device without a kernel of its own.
+REFERENCE = implement("CompositeExplicitAutograd")
 
 
 def _low32(words: Tensor) -> Tensor:
@@ -24,9 +28,9 @@ def _high32(words: Tensor) -> Tensor:
     return (words >> 32) & _MASK32
 
 
+@REFERENCE
 def philox4x32(counters: Tensor, key: Tensor) -> Tensor:
     """Philox4x32-10 of counters ``[n, 4]`` under key ``[2]``; 32-bit words held in int64 (Salmon et al., SC 2011)."""
-    schemas.check_philox4x32(counters, key)
     c0, c1, c2, c3 = _low32(counters).unbind(-1)
     k0, k1 = _low32(key).unbind()
     for _ in range(10):
@@ -73,26 +77,26 @@ def normals(sample_ids: Tensor, seed: Tensor, draw: Tensor, count: int) -> Tenso
     return normals_of_words(words).reshape(batch, 4 * quads)[:, :count]
 
 
+@REFERENCE
 def philox_normal_(z: Tensor, sample_ids: Tensor, seed: Tensor, draw: int) -> None:
-    schemas.check_philox_normal(z, sample_ids, seed, draw)
     count = z.shape[1:].numel()
     z.copy_(normals(sample_ids, seed, torch.tensor(draw, device=z.device), count).reshape(z.shape))
 
 
+@REFERENCE
 def masked_step_(
     x: Tensor,  # [B, V, D]
     x0_prev: Tensor,  # [B, V, D]
-    out: Tensor,  # [B, V, D]
+    model_output: Tensor,  # [B, V, D]
     known: Tensor,  # [B, V]
     table: Tensor,  # [rows, 8]
     step: Tensor,  # [1]
     sample_ids: Tensor,  # [B]
     seed: Tensor,  # [1]
     noise: Tensor | None,  # [B, V, D]
-    clip: float,
-    low: Tensor | None,  # [B, V, D]
+    clip: float | None,
+    x_cast: Tensor | None,  # [B, V, D]
 ) -> None:
-    schemas.check_masked_step(x, x0_prev, out, known, table, step, sample_ids, seed, noise, clip, low)
     rows = table.shape[0]
     valid = (step >= 0) & (step < rows)  # [1]
     if x.device.type == "cpu" and x.numel() and not valid:
@@ -107,7 +111,8 @@ def masked_step_(
 
     # A term whose coefficient is 0 is left out, not multiplied, so that what it would read may hold anything.
     predicts = (b != 0) | (c != 0)
-    x0 = ((x + sigma * out.float()) / m).clamp(-clip, clip)
+    clip = math.inf if clip is None else clip
+    x0 = ((x + sigma * model_output.float()) / m).clamp(-clip, clip)
     new = a * x
     new = torch.where(predicts, new + b * x0, new)
     new = torch.where(c != 0, new + c * x0_prev, new)
@@ -115,10 +120,11 @@ def masked_step_(
 
     x0_prev.copy_(torch.where(missing & predicts, x0, x0_prev))
     x.copy_(torch.where(missing, new, x))
-    if low is not None:
-        low.copy_(torch.where(valid, x.to(low.dtype), low))
+    if x_cast is not None:
+        x_cast.copy_(torch.where(valid, x.to(x_cast.dtype), x_cast))
 
 
+@REFERENCE
 def group_norm_silu_(
     out: Tensor,  # [B, W]
     left: Tensor,  # [B, W1]
@@ -127,54 +133,43 @@ def group_norm_silu_(
     groups: int,
     eps: float,
     right: Tensor | None,  # [B, W2]
-    rows: Tensor | None,  # [masks, steps, W]
-    mask: Tensor | None,  # [B]
+    time_bias: Tensor | None,  # [rows, steps, W]
+    table_row: Tensor | None,  # [B]
     step: Tensor | None,  # [1]
-    residual: Tensor | None,  # [B, W1]
-    sum: Tensor | None,  # [B, W1]
 ) -> None:
-    schemas.check_group_norm_silu(out, left, weight, bias, groups, eps, right, rows, mask, step, residual, sum)
     if out.numel() == 0:
         return
     valid = torch.ones(1, dtype=torch.bool, device=left.device)
-    if rows is not None and step is not None:
-        valid = (step >= 0) & (step < rows.shape[1])
+    if time_bias is not None and step is not None:
+        valid = (step >= 0) & (step < time_bias.shape[1])
         if left.device.type == "cpu" and not valid:
-            raise IndexError(f"step {int(step)} is none of {rows.shape[1]}")
-    total = left.float() if residual is None else left.float() + residual.float()
-    v = total if right is None else torch.cat([total, right.float()], dim=1)
-    if rows is not None:
-        v = v + _chosen_rows(rows, mask, step)
+            raise IndexError(f"step {int(step)} is none of {time_bias.shape[1]}")
+    v = left.float() if right is None else torch.cat([left.float(), right.float()], dim=1)
+    if time_bias is not None:
+        v = v + _chosen_rows(time_bias, table_row, step)
     # Not torch's group_norm, whose x * scale + (bias - mean * scale) cancels where a group has hardly any variance.
     grouped = v.unflatten(1, (groups, -1))  # [B, groups, W / groups]
     deviations = grouped - grouped.mean(-1, keepdim=True)
     scale = 1 / torch.sqrt(deviations.square().mean(-1, keepdim=True) + eps)
     normed = functional.silu((deviations * scale).flatten(1) * weight + bias)
     out.copy_(torch.where(valid, normed.to(out.dtype), out))
-    if sum is not None:
-        sum.copy_(torch.where(valid, total.to(sum.dtype), sum))
 
 
-def _chosen_rows(rows: Tensor, mask: Tensor | None, step: Tensor | None) -> Tensor:
-    """``rows[mask, step]`` [B or 1, W]; zeros where the mask is none of them."""
-    masks, steps, width = rows.shape
-    at_step = rows[:, 0] if step is None else rows.index_select(1, step.long().clamp(0, steps - 1))[:, 0]
-    if mask is None:
+def _chosen_rows(time_bias: Tensor, table_row: Tensor | None, step: Tensor | None) -> Tensor:
+    """``time_bias[table_row, step]`` [B or 1, W]; zeros where there is no such row."""
+    rows, steps, width = time_bias.shape
+    if step is None:
+        at_step = time_bias[:, 0]
+    else:
+        at_step = time_bias.index_select(1, step.long().clamp(0, steps - 1))[:, 0]
+    if table_row is None:
         return at_step[:1]
-    inside = (mask >= 0) & (mask < masks)
-    return torch.where(inside[:, None], at_step[mask.clamp(0, masks - 1)], rows.new_zeros(width))
+    inside = (table_row >= 0) & (table_row < rows)
+    return torch.where(inside[:, None], at_step[table_row.clamp(0, rows - 1)], time_bias.new_zeros(width))
 
 
+@REFERENCE
 def pack_images(images: Tensor) -> Tensor:
     """Images [N, C, H, W] meant for [0, 1] as uint8 [N, H, W, C], rounded half to even; NaN becomes 0."""
-    schemas.check_pack_images(images)
     levels = images.float().nan_to_num(nan=0.0).clamp(0, 1).mul(255).round()
     return levels.to(torch.uint8).permute(0, 2, 3, 1).contiguous()
-
-
-# Every device without a kernel of its own.
-schemas.LIBRARY.impl("group_norm_silu_", group_norm_silu_, "CompositeExplicitAutograd")
-schemas.LIBRARY.impl("pack_images", pack_images, "CompositeExplicitAutograd")
-schemas.LIBRARY.impl("philox4x32", philox4x32, "CompositeExplicitAutograd")
-schemas.LIBRARY.impl("philox_normal_", philox_normal_, "CompositeExplicitAutograd")
-schemas.LIBRARY.impl("masked_step_", masked_step_, "CompositeExplicitAutograd")

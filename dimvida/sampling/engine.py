@@ -200,7 +200,7 @@ def launch_steps(
             given.seed,
             noise=None if given.noise is None else given.noise[i],
             clip=given.x0_clip,
-            low=x_cast,
+            x_cast=x_cast,
         )
         state.index += 1
 

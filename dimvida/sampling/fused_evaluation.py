@@ -170,8 +170,8 @@ def residual_branch(
         norm.bias,
         norm.groups,
         eps=norm.eps,
-        rows=bias.time_bias,
-        mask=bias.table_row,
+        time_bias=bias.time_bias,
+        table_row=bias.table_row,
         step=bias.step,
     )
 
@@ -179,7 +179,7 @@ def residual_branch(
 def norm_silu(norm: FusedNorm, out: Tensor, left: Tensor, right: Tensor | None = None) -> None:
     """out <- SiLU(norm([left, right] + the biases that were deferred))."""
     ops.group_norm_silu_(
-        out, left, norm.weight, norm.bias, norm.groups, eps=norm.eps, right=right, rows=norm.deferred_bias
+        out, left, norm.weight, norm.bias, norm.groups, eps=norm.eps, right=right, time_bias=norm.deferred_bias
     )
 
 

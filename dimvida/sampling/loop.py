@@ -115,16 +115,16 @@ def run_trajectory(
 ) -> Tensor:
     """Apply every row of the table to the state x [B, V, D], in place, and return it."""
     x0_prev = torch.zeros_like(x)
-    out = torch.zeros_like(x)
+    model_output = torch.zeros_like(x)
     index = torch.zeros(1, dtype=torch.int64, device=x.device)
     for i, row in enumerate(table.rows):
         if row.evaluate:
-            out = network(x, multi_time(row.t, trajectory.known)).contiguous()
+            model_output = network(x, multi_time(row.t, trajectory.known)).contiguous()
         noise = None if trajectory.noise is None else trajectory.noise[i]
         step(
             x,
             x0_prev,
-            out,
+            model_output,
             trajectory.known,
             trajectory.table,
             index,
@@ -132,7 +132,6 @@ def run_trajectory(
             trajectory.seed,
             noise=noise,
             clip=trajectory.x0_clip,
-            low=None,
         )
         index += 1
     return x

@@ -12,6 +12,7 @@ import torch
 from torch.nn import functional
 
 from dimvida import ops
+from dimvida.diffusion.step_table import TABLE_COLUMNS
 from dimvida.ops import reference
 
 VIEWS, DIM = 4, 64
@@ -50,14 +51,14 @@ def test_masked_step(benchmark, device, out_dtype, row, batch):
     low = torch.empty_like(out)
     known = torch.zeros((batch, VIEWS), dtype=torch.bool, device=device)
     known[:, 0] = True
-    table = torch.zeros((1, ops.TABLE_COLUMNS))
+    table = torch.zeros((1, TABLE_COLUMNS))
     table[0, :6] = torch.tensor(ROWS[row])
     table, ids = table.to(device), torch.arange(batch, device=device)
     step, seed = (torch.zeros(1, dtype=torch.int64, device=device) for _ in range(2))
     given = x[:, 0].clone()
 
     def run() -> None:
-        ops.masked_step_(x, x0_prev, out, known, table, step, ids, seed, clip=4.0, low=low)
+        ops.masked_step_(x, x0_prev, out, known, table, step, ids, seed, clip=4.0, x_cast=low)
         synchronise(device)
 
     benchmark(run)
@@ -105,7 +106,7 @@ def test_group_norm_silu(benchmark, kind, device, dtype, batch):
 
     def run() -> None:
         if kind == "block":
-            ops.group_norm_silu_(out, left, weight, bias, GROUPS, rows=rows, mask=mask)
+            ops.group_norm_silu_(out, left, weight, bias, GROUPS, time_bias=rows, table_row=mask)
         elif kind == "halves":
             ops.group_norm_silu_(out, left, weight, bias, GROUPS, right=right)
         else:

@@ -36,11 +36,12 @@ def address(values):
     return values.buffer_info()[0]
 
 def step(batch, offset=0):
-    p = native.MaskedStepParams()
-    p.x, p.x0_prev, p.out, p.known, p.table, p.step, p.sample_ids, p.seed = map(address, arrays)
-    p.x += offset
-    p.batch, p.views, p.dim, p.rows, p.clip, p.step_is_int64 = batch, V, D, 1, math.inf, True
-    return p
+    names = ("x", "x0_prev", "model_output", "known", "table", "step", "sample_ids", "seed")
+    fields = dict(zip(names, map(address, arrays)))
+    fields["x"] += offset
+    fields.update(batch=batch, views=V, dim=D, table_rows=1, clip=math.inf)
+    fields.update(step_dtype=native.DTYPES["int64"], model_output_dtype=0, x_cast_dtype=0)
+    return native.masked_step_params(fields)
 """
 
 
@@ -74,7 +75,7 @@ def test_a_batch_that_is_larger_than_its_tensors_is_caught_in_a_cuda_kernel():
     wrong = run("print(native.masked_step_cuda(step(B + 1), 0))")
     assert wrong.returncode != 0
     assert "AddressSanitizer: heap-buffer-overflow" in wrong.stderr
-    assert "masked_step_kernel" in wrong.stderr and "masked_step.cuh" in wrong.stderr
+    assert "masked_step_kernel" in wrong.stderr and "masked_step.cu" in wrong.stderr
 
 
 @needs_cuda_on_host

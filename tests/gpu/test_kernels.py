@@ -45,8 +45,6 @@ def norm_arguments(seed: int) -> list[Any]:
         rows,
         torch.arange(BATCH) % 3,
         torch.tensor([seed % 2]),
-        None,
-        None,
     ]
 
 

@@ -40,7 +40,7 @@ class StepArguments:
 
     x: Tensor  # [B, V, D]
     x0_prev: Tensor  # [B, V, D]
-    out: Tensor  # [B, V, D]
+    model_output: Tensor  # [B, V, D]
     known: Tensor  # [B, V]
     table: Tensor  # [rows, 8]
     step: Tensor  # [1]
@@ -48,7 +48,7 @@ class StepArguments:
     seed: Tensor  # [1]
     noise: Tensor | None  # [B, V, D]
     clip: float
-    low: Tensor | None  # [B, V, D]
+    x_cast: Tensor | None  # [B, V, D]
 
     def args(self) -> tuple[Any, ...]:
         return tuple(vars(self).values())
@@ -60,7 +60,7 @@ class StepArguments:
 
     def rows(self, chosen: slice) -> StepArguments:
         """The same samples as a smaller batch."""
-        batched = ("x", "x0_prev", "out", "known", "sample_ids", "noise", "low")
+        batched = ("x", "x0_prev", "model_output", "known", "sample_ids", "noise", "x_cast")
         parts = {n: getattr(self, n)[chosen].clone() for n in batched if getattr(self, n) is not None}
         return replace(self.clone(), **parts)
 
@@ -72,7 +72,7 @@ def random_step(
     *,
     row: tuple[float, ...] = (0.8, 0.6, 0.5, 0.4, -0.1, 0.3),
     out_dtype: torch.dtype = torch.float32,
-    low_dtype: torch.dtype | None = torch.bfloat16,
+    cast_dtype: torch.dtype | None = torch.bfloat16,
     step_dtype: torch.dtype = torch.int64,
     noise: bool = False,
     clip: float = math.inf,
@@ -92,7 +92,7 @@ def random_step(
     return StepArguments(
         x=normal(),
         x0_prev=normal(),
-        out=normal().to(out_dtype),
+        model_output=normal().to(out_dtype),
         known=torch.rand((batch, views), generator=generator) < known,
         table=table,
         step=torch.tensor([step], dtype=step_dtype),
@@ -100,7 +100,7 @@ def random_step(
         seed=torch.randint(-(2**63), 2**63 - 1, (1,), generator=generator),
         noise=normal() if noise else None,
         clip=clip,
-        low=None if low_dtype is None else normal().to(low_dtype),
+        x_cast=None if cast_dtype is None else normal().to(cast_dtype),
     )
 
 

@@ -25,6 +25,12 @@ INT64 = st.integers(-(2**63), 2**63 - 1)
 SHAPES = [(1, 32), (2, 64), (3, 96), (5, 256)]
 
 
+def params_of(name: str, *arguments):
+    """The parameters of an op's kernel: its arguments in order, then its result if it has one."""
+    kernel = native._KERNELS[name]
+    return kernel.fill(kernel.op.check(*arguments[: len(kernel.op.signature.parameters)]), arguments)
+
+
 def finish(status: int) -> None:
     assert status == 0, native._native.cuda_error_string(status)
 
@@ -64,7 +70,7 @@ def step_options(draw):
         dim=draw(st.sampled_from([0, 1, 2, 3, 4, 5, 7, 8, 12, 31, 64, 65])),
         row=draw(st.sampled_from(ROWS)),
         out_dtype=draw(st.sampled_from(FLOATING)),
-        low_dtype=draw(st.sampled_from([None, *FLOATING])),
+        cast_dtype=draw(st.sampled_from([None, *FLOATING])),
         step_dtype=draw(st.sampled_from([torch.int32, torch.int64])),
         noise=draw(st.booleans()),
         clip=draw(st.sampled_from([math.inf, 0.5])),
@@ -76,17 +82,17 @@ def step_options(draw):
 def assert_same_step(got, expected):
     assert same(got.x, expected.x)
     assert same(got.x0_prev, expected.x0_prev)
-    assert same(got.low, expected.low)
+    assert same(got.x_cast, expected.x_cast)
 
 
-@given(options=step_options(), moved=st.sets(st.sampled_from(["x", "x0_prev", "out", "noise", "low"])))
+@given(options=step_options(), moved=st.sets(st.sampled_from(["x", "x0_prev", "model_output", "noise", "x_cast"])))
 def test_masked_step_through_its_launcher(make_step, options, moved):
     case = make_step(**options)
     expected = case.clone()
-    native.masked_step_cpu_(*expected.args())
+    native.on_cpu("masked_step_", *expected.args())
     got = case.clone()
     got = replace(got, **{name: unaligned(getattr(got, name)) for name in moved})
-    finish(native._native.masked_step_cuda(native._masked_step_params(*got.args()), 0))
+    finish(native._native.masked_step_cuda(params_of("masked_step_", *got.args()), 0))
     assert_same_step(got, expected)
 
 
@@ -97,8 +103,8 @@ def test_masked_step_in_every_instance_and_grid(make_step, options, wide, shape,
     aligned = options["dim"] % 4 == 0 and data.draw(st.booleans())
     case = make_step(**options)
     expected, got = case.clone(), case.clone()
-    native.masked_step_cpu_(*expected.args())
-    finish(kernels.masked_step(native._masked_step_params(*got.args()), aligned, wide, *shape))
+    native.on_cpu("masked_step_", *expected.args())
+    finish(kernels.masked_step(params_of("masked_step_", *got.args()), aligned, wide, *shape))
     assert_same_step(got, expected)
 
 
@@ -106,7 +112,7 @@ def test_masked_step_in_every_instance_and_grid(make_step, options, wide, shape,
 def test_a_step_outside_the_table_changes_nothing(make_step, step):
     case = replace(make_step(), step=torch.tensor([step]))
     got = case.clone()
-    finish(native._native.masked_step_cuda(native._masked_step_params(*got.args()), 0))
+    finish(native._native.masked_step_cuda(params_of("masked_step_", *got.args()), 0))
     assert_same_step(got, case)
 
 
@@ -124,8 +130,8 @@ def sample_ids(batch: int, seed: int):
 def test_philox_normal(batch, count, seed, draw, shape):
     ids, seed = sample_ids(batch, batch + count), torch.tensor([seed])
     expected, got = torch.full((2, batch, count), math.nan)
-    native.philox_normal_cpu_(expected, ids, seed, draw)
-    params = native._philox_normal_params(got, ids, seed, draw)
+    native.on_cpu("philox_normal_", expected, ids, seed, draw)
+    params = params_of("philox_normal_", got, ids, seed, draw)
     finish(kernels.philox_normal(params, *shape) if shape else native._native.philox_normal_cuda(params, 0))
     assert same(got, expected)
     assert got.isfinite().all()
@@ -141,9 +147,9 @@ def test_philox_words(count, key, seed, shape):
     counters = torch.randint(-(2**63), 2**63 - 1, (count, 4), generator=torch.Generator().manual_seed(seed))
     key = torch.tensor(key)
     words = torch.full_like(counters, -1)
-    params = native._philox_words_params(counters, key, words)
-    finish(kernels.philox_words(params, *shape) if shape else native._native.philox_words_cuda(params, 0))
-    assert torch.equal(words, native.philox4x32_cpu(counters, key))
+    params = params_of("philox4x32", counters, key, words)
+    finish(kernels.philox4x32(params, *shape) if shape else native._native.philox4x32_cuda(params, 0))
+    assert torch.equal(words, native.on_cpu("philox4x32", counters, key))
 
 
 def balanced(*shape: int, group: int):
@@ -187,10 +193,8 @@ def norm_options(draw):
         in_dtype=draw(st.sampled_from(FLOATING)),
         out_dtype=draw(st.sampled_from(FLOATING)),
         step_dtype=draw(st.sampled_from([torch.int32, torch.int64])),
-        rows=draw(st.booleans()),
-        mask=draw(st.booleans()),
-        residual=draw(st.booleans()),
-        sum=draw(st.sampled_from(["", "own", "left", "residual"])),
+        time_bias=draw(st.booleans()),
+        table_row=draw(st.booleans()),
         seed=draw(st.integers(0, 2**31)),
     )
 
@@ -201,11 +205,8 @@ def norm_arguments(options):
     batch, group, left_width = options["batch"], options["group"], options["left_width"]
     width = group * options["groups"]
     masks, steps = 3, 2
-    residual = torch.randint(-4, 5, (batch, left_width)).float() if options["residual"] else None
     whole = balanced(batch, width, group=group)
     left, right = whole[:, :left_width], whole[:, left_width:]
-    if residual is not None:
-        left = left - residual
 
     def placed(tensor, dtype):
         return None if tensor is None else padded(tensor.to(dtype), options["padding"])
@@ -219,31 +220,24 @@ def norm_arguments(options):
         groups=options["groups"],
         eps=1e-5,
         right=placed(right, in_dtype) if left_width < width else None,
-        rows=balanced(masks, steps, width, group=group) if options["rows"] else None,
-        # One of them is none of rows, and adds nothing.
-        mask=torch.randint(0, masks + 1, (batch,)) if options["rows"] and options["mask"] else None,
-        step=torch.tensor([1], dtype=options["step_dtype"]) if options["rows"] else None,
-        residual=placed(residual, in_dtype),
-        sum=None,
+        time_bias=balanced(masks, steps, width, group=group) if options["time_bias"] else None,
+        # One of them is no row, and adds nothing.
+        table_row=torch.randint(0, masks + 1, (batch,)) if options["time_bias"] and options["table_row"] else None,
+        step=torch.tensor([1], dtype=options["step_dtype"]) if options["time_bias"] else None,
     )
-    if options["sum"] == "own":
-        arguments["sum"] = placed(torch.full((batch, left_width), math.nan), in_dtype)
-    elif options["sum"]:
-        arguments["sum"] = arguments[options["sum"]]
     return arguments
 
 
 def assert_same_norm(got, expected):
     assert same(got["out"], expected["out"])
-    assert same(got["sum"], expected["sum"])
     assert got["out"].isfinite().all()
 
 
 @given(options=norm_options())
 def test_group_norm_silu_through_its_launcher(options):
     expected, got = norm_arguments(options), norm_arguments(options)
-    native.group_norm_silu_cpu_(*expected.values())
-    finish(native._native.group_norm_silu_cuda(native._group_norm_silu_params(*got.values()), 0))
+    native.on_cpu("group_norm_silu_", *expected.values())
+    finish(native._native.group_norm_silu_cuda(params_of("group_norm_silu_", *got.values()), 0))
     assert_same_norm(got, expected)
 
 
@@ -253,19 +247,19 @@ def test_group_norm_silu_in_every_instance_and_grid(options, lanes, blocks, data
     held = fits and data.draw(st.booleans())
     aligned = options["fours"] and data.draw(st.booleans())
     expected, got = norm_arguments(options), norm_arguments(options)
-    native.group_norm_silu_cpu_(*expected.values())
-    params = native._group_norm_silu_params(*got.values())
+    native.on_cpu("group_norm_silu_", *expected.values())
+    params = params_of("group_norm_silu_", *got.values())
     finish(kernels.group_norm_silu(params, aligned, lanes, held, blocks))
     assert_same_norm(got, expected)
 
 
 def test_group_norm_silu_with_a_step_outside_the_rows_changes_nothing():
-    options = dict(batch=3, group=8, groups=2, left_width=16, padding=0, in_dtype=torch.float32, seed=0, sum="own")
-    options |= dict(out_dtype=torch.float32, step_dtype=torch.int64, rows=True, mask=True, residual=True)
+    options = dict(batch=3, group=8, groups=2, left_width=16, padding=0, in_dtype=torch.float32, seed=0)
+    options |= dict(out_dtype=torch.float32, step_dtype=torch.int64, time_bias=True, table_row=True)
     got = norm_arguments(options)
     got["step"] += 1
-    finish(native._native.group_norm_silu_cuda(native._group_norm_silu_params(*got.values()), 0))
-    assert got["out"].isnan().all() and got["sum"].isnan().all()
+    finish(native._native.group_norm_silu_cuda(params_of("group_norm_silu_", *got.values()), 0))
+    assert got["out"].isnan().all()
 
 
 @given(
@@ -280,9 +274,9 @@ def test_pack_images(shape, dtype, order, seed, grid):
     # Any order of the axes in memory, and numbers past both ends of [0, 1].
     images = (1.5 * torch.rand(shape, generator=generator) - 0.25).to(dtype)
     images = images.permute(order).contiguous().permute(*(list(order).index(axis) for axis in range(4)))
-    expected = native.pack_images_cpu(images)
+    expected = native.on_cpu("pack_images", images)
     packed = 255 - expected
-    params = native._pack_images_params(images, packed)
+    params = params_of("pack_images", images, packed)
     finish(kernels.pack_images(params, *grid) if grid else native._native.pack_images_cuda(params, 0))
     assert torch.equal(packed, expected)
 

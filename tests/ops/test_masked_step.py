@@ -49,7 +49,7 @@ def step_cases(draw):
         dim=draw(st.sampled_from([1, 2, 3, 4, 5, 7, 8, 16, 31, 64, 65])),
         row=draw(st.sampled_from(ROWS)),
         out_dtype=draw(st.sampled_from(FLOATING)),
-        low_dtype=draw(st.sampled_from([None, *FLOATING])),
+        cast_dtype=draw(st.sampled_from([None, *FLOATING])),
         step_dtype=draw(st.sampled_from([torch.int32, torch.int64])),
         clip=draw(st.sampled_from([math.inf, 0.5])),
         known=draw(st.sampled_from([0.0, 0.4, 1.0])),
@@ -64,7 +64,7 @@ def test_kernel_equals_reference_bit_for_bit_when_noise_is_given(make_step, opti
     got, expected = run(step_op, case), run(reference.masked_step_, case)
     assert same(got.x, expected.x)
     assert same(got.x0_prev, expected.x0_prev)
-    assert same(got.low, expected.low)
+    assert same(got.x_cast, expected.x_cast)
 
 
 @given(options=step_cases())
@@ -76,7 +76,7 @@ def test_kernel_draws_the_noise_of_philox_normal(make_step, options):
     drawn, given_ = run(step_op, case), run(step_op, replace(case, noise=z))
     assert same(drawn.x, given_.x)
     assert same(drawn.x0_prev, given_.x0_prev)
-    assert same(drawn.low, given_.low)
+    assert same(drawn.x_cast, given_.x_cast)
 
 
 @pytest.mark.parametrize("row", ROWS)
@@ -94,7 +94,7 @@ def test_formula(make_step):
     sigma, m, a, b, c, d = MULTISTEP
     case = make_step(row=MULTISTEP, noise=True, known=0.0, clip=0.7)
     got = run(step_op, case)
-    x, out, z = case.x.double(), case.out.double(), case.noise.double()
+    x, out, z = case.x.double(), case.model_output.double(), case.noise.double()
     x0 = ((x + sigma * out) / m).clamp(-0.7, 0.7)
     torch.testing.assert_close(got.x0_prev.double(), x0, rtol=1e-6, atol=1e-6)
     expected = a * x + b * x0 + c * case.x0_prev.double() + d * z
@@ -106,7 +106,7 @@ def test_known_views_are_untouched_bit_for_bit(make_step, device):
     # Values that arithmetic would not leave as they are.
     case.x[case.known] = math.nan
     case.x[0][case.known[0]] = -0.0
-    case.out[case.known] = math.nan
+    case.model_output[case.known] = math.nan
     got = run(step_op, case)
     assert same(got.x[case.known], case.x[case.known])
     assert same(got.x0_prev[case.known], case.x0_prev[case.known])
@@ -115,17 +115,17 @@ def test_known_views_are_untouched_bit_for_bit(make_step, device):
     assert (got.x[missing] != case.x[missing]).all()
 
 
-@pytest.mark.parametrize("low_dtype", FLOATING)
-def test_low_is_a_copy_of_the_whole_state(make_step, device, low_dtype):
-    case = make_step(batch=9, dim=13, low_dtype=low_dtype).clone(device)
+@pytest.mark.parametrize("cast_dtype", FLOATING)
+def test_low_is_a_copy_of_the_whole_state(make_step, device, cast_dtype):
+    case = make_step(batch=9, dim=13, cast_dtype=cast_dtype).clone(device)
     got = run(step_op, case)
-    assert same(got.low, got.x.to(low_dtype))
+    assert same(got.x_cast, got.x.to(cast_dtype))
 
 
 @pytest.mark.parametrize("row", [RENOISE, IDENTITY])
 def test_a_row_without_prediction_reads_no_output_and_keeps_the_history(make_step, device, row):
     case = make_step(row=row).clone(device)
-    got = run(step_op, replace(case, out=torch.full_like(case.out, math.nan)))
+    got = run(step_op, replace(case, model_output=torch.full_like(case.model_output, math.nan)))
     assert same(got.x0_prev, case.x0_prev)
     assert same(got.x, run(step_op, case).x)
 
@@ -141,7 +141,7 @@ def test_terms_that_are_off_read_nothing(make_step, device):
 @pytest.mark.parametrize("backend", [step_op, reference.masked_step_], ids=["op", "reference"])
 def test_nan_is_not_clamped_away(make_step, backend):
     case = make_step(row=DETERMINISTIC, known=0.0, clip=1.0)
-    case.out[0, 0, 0] = math.nan
+    case.model_output[0, 0, 0] = math.nan
     got = run(backend, case)
     assert got.x[0, 0, 0].isnan() and got.x0_prev[0, 0, 0].isnan()
     assert got.x.isnan().sum() == 1
@@ -154,7 +154,7 @@ def test_a_step_outside_the_table_raises_and_changes_nothing(make_step, backend,
     before = case.clone()
     with pytest.raises(IndexError, match="step"):
         backend(*case.args())
-    assert same(case.x, before.x) and same(case.x0_prev, before.x0_prev) and same(case.low, before.low)
+    assert same(case.x, before.x) and same(case.x0_prev, before.x0_prev) and same(case.x_cast, before.x_cast)
 
 
 @given(options=step_cases(), data=st.data())
@@ -175,10 +175,10 @@ def test_a_sample_does_not_depend_on_its_batch(make_step, options, data):
 def test_every_thread_count_and_instruction_set_gives_the_same_bits(make_step, simd, threads, shape):
     case = make_step(*shape, out_dtype=torch.bfloat16)
     expected, got = run(step_op, case), case.clone()
-    native.masked_step_cpu_(*got.args(), threads=threads, simd=simd)
+    native.on_cpu("masked_step_", *got.args(), threads=threads, simd=simd)
     assert same(got.x, expected.x)
     assert same(got.x0_prev, expected.x0_prev)
-    assert same(got.low, expected.low)
+    assert same(got.x_cast, expected.x_cast)
 
 
 def test_the_number_of_threads_is_that_of_torch(make_step):
@@ -199,9 +199,9 @@ def test_the_number_of_threads_is_that_of_torch(make_step):
 def test_every_16_bit_number_is_read_exactly(make_step, simd, dtype):
     values = torch.arange(-(2**15), 2**15).to(torch.int16).view(dtype).reshape(16, 4, 1024)
     # x0 = (0 + 1 out) / 1 is the network's output itself.
-    case = make_step(16, 4, 1024, row=(1.0, 1.0, 0.0, 1.0, 0.0, 0.0), known=0.0, low_dtype=None)
-    case = replace(case, x=torch.zeros(16, 4, 1024), out=values)
-    native.masked_step_cpu_(*case.args(), simd=simd)
+    case = make_step(16, 4, 1024, row=(1.0, 1.0, 0.0, 1.0, 0.0, 0.0), known=0.0, cast_dtype=None)
+    case = replace(case, x=torch.zeros(16, 4, 1024), model_output=values)
+    native.on_cpu("masked_step_", *case.args(), simd=simd)
     torch.testing.assert_close(case.x0_prev, values.float(), rtol=0, atol=0, equal_nan=True)
 
 
@@ -213,10 +213,10 @@ def test_16_bit_numbers_are_rounded_to_nearest_even(make_step, simd, dtype):
     ties = torch.arange(-(2**15), 2**15).to(torch.int16).view(torch.float16).float().view(torch.int32).long()
     bits = torch.cat([bits, ties + 0x1000, ties + 0xFFF, ties + 0x1001, (ties & ~0xFFFF) + 0x8000])
     values = ((bits + 2**31) % 2**32 - 2**31).to(torch.int32).view(torch.float32).reshape(-1, 4, 1024)
-    case = make_step(len(values), 4, 1024, row=IDENTITY, known=1.0, low_dtype=dtype)
+    case = make_step(len(values), 4, 1024, row=IDENTITY, known=1.0, cast_dtype=dtype)
     case = replace(case, x=values)
-    native.masked_step_cpu_(*case.args(), simd=simd)
+    native.on_cpu("masked_step_", *case.args(), simd=simd)
     expected = values.to(dtype)
-    assert torch.equal(case.low.isnan(), expected.isnan())
+    assert torch.equal(case.x_cast.isnan(), expected.isnan())
     finite = ~expected.isnan()
-    assert same(case.low[finite], expected[finite])
+    assert same(case.x_cast[finite], expected[finite])

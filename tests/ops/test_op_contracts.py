@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 import os
 import subprocess
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from dimvida import ops
-from dimvida.ops import reference
+from dimvida.ops import native, reference, registration
 
 OPS = torch.ops.dimvida
 
@@ -29,9 +30,9 @@ def words_arguments(device="cpu"):
 
 
 @pytest.mark.parametrize("noise", [False, True])
-@pytest.mark.parametrize("low_dtype", [None, torch.bfloat16])
-def test_opcheck_masked_step(make_step, device, noise, low_dtype):
-    case = make_step(noise=noise, low_dtype=low_dtype).clone(device)
+@pytest.mark.parametrize("cast_dtype", [None, torch.bfloat16])
+def test_opcheck_masked_step(make_step, device, noise, cast_dtype):
+    case = make_step(noise=noise, cast_dtype=cast_dtype).clone(device)
     torch.library.opcheck(OPS.masked_step_.default, case.args())
 
 
@@ -40,20 +41,20 @@ def test_opcheck_noise(device):
     torch.library.opcheck(OPS.philox4x32.default, words_arguments(device))
 
 
-@pytest.mark.parametrize("low_dtype", [None, torch.float16])
-def test_masked_step_compiles_without_a_graph_break(make_step, device, low_dtype):
+@pytest.mark.parametrize("cast_dtype", [None, torch.float16])
+def test_masked_step_compiles_without_a_graph_break(make_step, device, cast_dtype):
     def step(x, *rest):
         x = x + 0.0
         OPS.masked_step_(x, *rest)
         return x * 2.0
 
-    case = make_step(low_dtype=low_dtype).clone(device)
+    case = make_step(cast_dtype=cast_dtype).clone(device)
     eager, compiled = case.clone(), case.clone()
     expected = step(*eager.args())
     got = torch.compile(step, fullgraph=True, backend="aot_eager")(*compiled.args())
     assert torch.equal(got, expected)
     assert torch.equal(compiled.x0_prev, eager.x0_prev)
-    assert low_dtype is None or torch.equal(compiled.low, eager.low)
+    assert cast_dtype is None or torch.equal(compiled.x_cast, eager.x_cast)
 
 
 def test_noise_ops_compile_without_a_graph_break(device):
@@ -66,7 +67,7 @@ def test_noise_ops_compile_without_a_graph_break(device):
     assert torch.equal(got[0], expected[0]) and torch.equal(got[1], expected[1])
 
 
-@pytest.mark.parametrize("name", ["x", "x0_prev", "out", "noise", "low"])
+@pytest.mark.parametrize("name", ["x", "x0_prev", "model_output", "noise", "x_cast"])
 def test_masked_step_refuses_a_tensor_that_requires_grad(make_step, device, name):
     case = make_step(noise=True).clone(device)
     before = case.clone()
@@ -120,14 +121,14 @@ FLOATING = (torch.float32, torch.bfloat16, torch.float16)
 ALLOWED = {
     "x": FLOATING[:1],
     "x0_prev": FLOATING[:1],
-    "out": FLOATING,
+    "model_output": FLOATING,
     "known": (torch.bool,),
     "table": FLOATING[:1],
     "step": (torch.int32, torch.int64),
     "sample_ids": (torch.int64,),
     "seed": (torch.int64,),
     "noise": FLOATING[:1],
-    "low": FLOATING,
+    "x_cast": FLOATING,
 }
 
 
@@ -188,7 +189,11 @@ def test_masked_step_refuses_a_clip_that_bounds_nothing(make_step, backend, clip
     "changes, error, message",
     [
         ({"x": torch.zeros(5, 4, 16, dtype=torch.float64)}, TypeError, "x must be float32, not float64"),
-        ({"out": torch.zeros(5, 4, 16, dtype=torch.int64)}, TypeError, "out must be float32 or bfloat16 or float16"),
+        (
+            {"model_output": torch.zeros(5, 4, 16, dtype=torch.int64)},
+            TypeError,
+            "model_output must be float32 or bfloat16 or float16",
+        ),
         ({"known": torch.zeros(5, 3, dtype=torch.bool)}, ValueError, r"known must have shape \[5, 4\], not \[5, 3\]"),
         ({"table": torch.zeros(3, 6)}, ValueError, r"table must have shape \[3, 8\], not \[3, 6\]"),
         ({"seed": torch.zeros(1, dtype=torch.int64, device="meta")}, ValueError, "meta"),
@@ -201,20 +206,20 @@ def test_messages_name_the_argument(make_step, changes, error, message):
         OPS.masked_step_(*replace(make_step(), **changes).args())
 
 
-@pytest.mark.parametrize("written", ["x", "x0_prev", "low"])
-@pytest.mark.parametrize("other", ["x", "x0_prev", "low", "out", "noise"])
+@pytest.mark.parametrize("written", ["x", "x0_prev", "x_cast"])
+@pytest.mark.parametrize("other", ["x", "x0_prev", "x_cast", "model_output", "noise"])
 @pytest.mark.parametrize("shift", [0, 1, 64, 5 * 64 - 1])
 def test_masked_step_refuses_memory_that_is_shared(make_step, written, other, shift):
     if other == written:
         return
-    case = make_step(noise=True, low_dtype=torch.float32, known=0.0)
+    case = make_step(noise=True, cast_dtype=torch.float32, known=0.0)
     count = case.x.numel()
     memory = torch.randn(2 * count)
     case = replace(
         case, **{written: memory[:count].view_as(case.x), other: memory[shift : shift + count].view_as(case.x)}
     )
     before = memory.clone()
-    if shift == 0 and other in ("out", "noise"):  # each element is read before it is written
+    if shift == 0 and other in ("model_output", "noise"):  # each element is read before it is written
         expected = case.clone()
         reference.masked_step_(*expected.args())
         OPS.masked_step_(*case.args())
@@ -228,7 +233,7 @@ def test_masked_step_refuses_memory_that_is_shared(make_step, written, other, sh
 def test_tensors_side_by_side_in_one_memory_are_taken(make_step):
     case = make_step(noise=True)
     memory = torch.empty(5, *case.x.shape)
-    names = ("x", "x0_prev", "out", "noise")
+    names = ("x", "x0_prev", "model_output", "noise")
     tensors = {name: memory[i].copy_(getattr(case, name)) for i, name in enumerate(names)}
     expected = case.clone()
     OPS.masked_step_(*expected.args())
@@ -308,7 +313,7 @@ print(ops.build_info()["simd"], float(z.double().sum()))
 @pytest.mark.parametrize("simd", ops.build_info()["simd_supported"])
 def test_the_environment_names_the_instruction_set(simd):
     z, ids, seed = torch.empty(2, 9), torch.arange(2), torch.tensor([1])
-    ops.native.philox_normal_cpu_(z, ids, seed, 0, simd=simd)
+    ops.native.on_cpu("philox_normal_", z, ids, seed, 0, simd=simd)
     environment = {**os.environ, "DIMVIDA_SIMD": simd}
     done = subprocess.run([sys.executable, "-c", WHICH], env=environment, capture_output=True, text=True, check=True)
     assert done.stdout.split() == [simd, str(float(z.double().sum()))]
@@ -318,3 +323,27 @@ def test_an_instruction_set_that_is_not_there_is_refused():
     environment = {**os.environ, "DIMVIDA_SIMD": "mmx"}
     done = subprocess.run([sys.executable, "-c", WHICH], env=environment, capture_output=True, text=True)
     assert done.returncode and "InputError: DIMVIDA_SIMD=mmx: choose from baseline" in done.stderr
+
+
+@pytest.mark.parametrize("name", registration.OPS)
+def test_what_a_schema_says_is_written_is_what_the_kernel_writes(name: str):
+    op = registration.OPS[name]
+    written = {a.name for a in getattr(OPS, name).default._schema.arguments if a.alias_info and a.alias_info.is_write}
+    if op.result:
+        written.add(op.result[0])
+    assert set(getattr(native._native, f"{name.removesuffix('_')}_params").WRITTEN) == written
+
+
+def test_parameters_are_taken_by_name_and_all_of_them():
+    params = native._native.philox4x32_params
+    assert params({"count": 0}) and params({"count": 0, "key": 0})
+    with pytest.raises(TypeError, match="count is missing"):
+        params({"key": 0})
+    with pytest.raises(TypeError, match="none of a field"):
+        params({"count": 0, "mask": 1})
+
+
+def test_public_functions_have_the_signature_that_was_declared():
+    assert list(inspect.signature(ops.philox_normal_).parameters) == ["z", "sample_ids", "seed", "draw"]
+    with pytest.raises(RuntimeError, match="at most 1 argument"):
+        ops.pack_images(torch.zeros(1, 1, 1, 1), clamp=True)

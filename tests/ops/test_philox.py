@@ -119,16 +119,18 @@ def test_every_thread_count_and_instruction_set_gives_the_same_bits(simd, thread
     ids, seed = torch.tensor([5, 6, 7]), torch.tensor([1])
     expected, z = torch.empty(3, 33_333), torch.empty(3, 33_333)
     ops.philox_normal_(expected, ids, seed, 1)
-    native.philox_normal_cpu_(z, ids, seed, 1, threads=threads, simd=simd)
+    native.on_cpu("philox_normal_", z, ids, seed, 1, threads=threads, simd=simd)
     assert torch.equal(z, expected)
     counters = torch.randint(0, 2**32, (9_001, 4))
     key = torch.tensor([3, 4])
-    assert torch.equal(native.philox4x32_cpu(counters, key, threads=threads, simd=simd), ops.philox4x32(counters, key))
+    assert torch.equal(
+        native.on_cpu("philox4x32", counters, key, threads=threads, simd=simd), ops.philox4x32(counters, key)
+    )
 
 
 def test_an_unknown_instruction_set_is_refused():
     with pytest.raises(ValueError, match="mmx"):
-        native.philox_normal_cpu_(torch.empty(1, 4), torch.tensor([1]), torch.tensor([1]), 0, simd="mmx")
+        native.on_cpu("philox_normal_", torch.empty(1, 4), torch.tensor([1]), torch.tensor([1]), 0, simd="mmx")
 
 
 @pytest.mark.gpu

@@ -6,11 +6,10 @@
 
 #include <array>
 
-#include "cuda/group_norm_silu.cuh"
-#include "cuda/launch.h"
-#include "cuda/masked_step.cuh"
-#include "cuda/pack_images.cuh"
-#include "cuda/philox_normal.cuh"
+#include "cuda/group_norm_silu.cu"
+#include "cuda/masked_step.cu"
+#include "cuda/noise.cu"
+#include "cuda/pack_images.cu"
 #include "runtime_kernels.cuh"
 
 namespace py = pybind11;
@@ -72,8 +71,8 @@ PYBIND11_MODULE(kernels_on_host, m) {
   m.def("philox_normal", [](const PhiloxNormalParams& p, unsigned int blocks, unsigned int threads) {
     return cuda::launch(cuda::philox_normal_kernel, blocks, threads, 0, nullptr, p);
   });
-  m.def("philox_words", [](const PhiloxWordsParams& p, unsigned int blocks, unsigned int threads) {
-    return cuda::launch(cuda::philox_words_kernel, blocks, threads, 0, nullptr, p);
+  m.def("philox4x32", [](const Philox4x32Params& p, unsigned int blocks, unsigned int threads) {
+    return cuda::launch(cuda::philox4x32_kernel, blocks, threads, 0, nullptr, p);
   });
   m.def("error_string", [](int status) { return cudaGetErrorString(static_cast<cudaError_t>(status)); });
 

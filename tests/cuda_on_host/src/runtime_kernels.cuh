@@ -1,9 +1,9 @@
 // Kernels that use, and misuse, what the stand-in for the CUDA runtime offers.
 #pragma once
 
-#include <cstdint>
+#include <cuda_runtime.h>
 
-#include "cuda/shared.h"
+#include <cstdint>
 
 namespace dimvida::cuda {
 
@@ -28,6 +28,10 @@ __global__ void shuffle_kernel(const ShuffleParams p) {
   p.results[threadIdx.x] = result;
 }
 
+// Shared memory of a block, the shared_bytes of the launch: a fresh allocation of exactly that size, filled with NaNs,
+// so that a missing write, a missing barrier and an index out of range are found.
+inline float* shared_floats() { return static_cast<float*>(cuda_on_host::shared_memory()); }
+
 // The sum of each block's part of `values`, over warps and then over shared memory.
 struct SumParams {
   const float* values;  // [count]
@@ -37,7 +41,7 @@ struct SumParams {
 };
 
 __global__ void sum_kernel(const SumParams p) {
-  float* const partial = shared_memory<float>();
+  float* const partial = shared_floats();
   const int64_t i = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
   float sum = i < p.count ? p.values[i] : 0.0f;
   for (int offset = 16; offset > 0; offset /= 2) sum += __shfl_xor_sync(0xffffffffu, sum, offset);
@@ -52,7 +56,7 @@ __global__ void sum_kernel(const SumParams p) {
 
 // Each thread leaves its number for the next one, without a barrier where there should be one.
 __global__ void race_kernel(float* results, int distance, bool barrier) {
-  float* const numbers = shared_memory<float>();
+  float* const numbers = shared_floats();
   const int count = static_cast<int>(blockDim.x), me = static_cast<int>(threadIdx.x);
   numbers[me] = static_cast<float>(me);
   if (barrier) __syncthreads();

@@ -1,9 +1,7 @@
 // Noise tensors and raw random words on the GPU: one thread per Philox counter.
-#pragma once
-
-#include "core/normal.h"
-#include "core/philox_normal.h"
-#include "cuda/grid.h"
+#include "core/noise.h"
+#include "cuda/launch.h"
+#include "cuda/launchers.h"
 
 namespace dimvida::cuda {
 
@@ -16,23 +14,34 @@ __global__ void __launch_bounds__(kBlockThreads) philox_normal_kernel(const Phil
     const int64_t b = item / quads;
     const int64_t quad = item - b * quads;
     const Normals4 normals =
-        normals_of(philox4x32(noise_counter(static_cast<uint32_t>(quad), p.draw, p.sample_ids[b]), key));
+        normals_of(philox_words(noise_counter(static_cast<uint32_t>(quad), p.draw, p.sample_ids[b]), key));
     const float values[4] = {normals.z0, normals.z1, normals.z2, normals.z3};
     for (int j = 0; j < 4 && 4 * quad + j < p.count; ++j) p.z[b * p.count + 4 * quad + j] = values[j];
   }
 }
 
-__global__ void __launch_bounds__(kBlockThreads) philox_words_kernel(const PhiloxWordsParams p) {
+__global__ void __launch_bounds__(kBlockThreads) philox4x32_kernel(const Philox4x32Params p) {
   const PhiloxKey key = {static_cast<uint32_t>(p.key[0]), static_cast<uint32_t>(p.key[1])};
   const int64_t stride = static_cast<int64_t>(gridDim.x) * blockDim.x;
   for (int64_t i = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x; i < p.count; i += stride) {
     const int64_t* counter = p.counters + 4 * i;
-    const Words4 words = philox4x32({static_cast<uint32_t>(counter[0]), static_cast<uint32_t>(counter[1]),
-                                     static_cast<uint32_t>(counter[2]), static_cast<uint32_t>(counter[3])},
-                                    key);
+    const Words4 words = philox_words({static_cast<uint32_t>(counter[0]), static_cast<uint32_t>(counter[1]),
+                                       static_cast<uint32_t>(counter[2]), static_cast<uint32_t>(counter[3])},
+                                      key);
     int64_t* result = p.words + 4 * i;
     result[0] = words.w0, result[1] = words.w1, result[2] = words.w2, result[3] = words.w3;
   }
+}
+
+int philox_normal(const PhiloxNormalParams& p, void* stream) {
+  const int64_t items = p.batch * ((p.count + 3) / 4);
+  if (items == 0) return cudaSuccess;
+  return launch(philox_normal_kernel, blocks_for(items), kBlockThreads, 0, stream, p);
+}
+
+int philox4x32(const Philox4x32Params& p, void* stream) {
+  if (p.count == 0) return cudaSuccess;
+  return launch(philox4x32_kernel, blocks_for(p.count), kBlockThreads, 0, stream, p);
 }
 
 }  // namespace dimvida::cuda

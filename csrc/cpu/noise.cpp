@@ -1,8 +1,8 @@
 // Noise tensors and raw random words on the CPU.
-#include "core/philox_normal.h"
+#include "core/noise.h"
 
 #include "cpu/kernels.h"
-#include "cpu/tiling.h"
+#include "cpu/tiles.h"
 
 namespace dimvida::cpu::DIMVIDA_SIMD {
 
@@ -32,16 +32,16 @@ int philox_normal(const PhiloxNormalParams& p, int threads) {
   return kOk;
 }
 
-int philox_words(const PhiloxWordsParams& p, int threads) {
+int philox4x32(const Philox4x32Params& p, int threads) {
   if (p.count == 0) return kOk;
   const PhiloxKey key = {static_cast<uint32_t>(p.key[0]), static_cast<uint32_t>(p.key[1])};
   const int team = team_size(4 * p.count, threads);
 #pragma omp parallel for schedule(static) num_threads(team) if (team > 1)
   for (int64_t i = 0; i < p.count; ++i) {
     const int64_t* counter = p.counters + 4 * i;
-    const Words4 words = philox4x32({static_cast<uint32_t>(counter[0]), static_cast<uint32_t>(counter[1]),
-                                     static_cast<uint32_t>(counter[2]), static_cast<uint32_t>(counter[3])},
-                                    key);
+    const Words4 words = philox_words({static_cast<uint32_t>(counter[0]), static_cast<uint32_t>(counter[1]),
+                                       static_cast<uint32_t>(counter[2]), static_cast<uint32_t>(counter[3])},
+                                      key);
     int64_t* result = p.words + 4 * i;
     result[0] = words.w0, result[1] = words.w1, result[2] = words.w2, result[3] = words.w3;
   }

@@ -1,0 +1,61 @@
+// Parameter structs of the kernels, each declared once as a list of its fields.
+//
+// A list applies a macro FIELD(kind, type, name, extent) to every field. From it come the struct that a
+// kernel takes, the Python class that fills it by name (bindings/params.h) and the refusal of tensors that
+// share memory with one that is written (bindings/overlap.h). The kinds are
+//
+//   WRITTEN   the address of a tensor that the kernel writes
+//   IN_PLACE  of one that is read element by element before the same place is written: it may be a written
+//             tensor
+//   READ      of one that is only read
+//   NUMBER    a size, a stride, a scalar or the type of a tensor; it has no extent
+//
+// `extent` says how much memory a tensor takes: run(elements), or matrix(rows, columns, stride) for rows that
+// lie apart. Where the type is void, the DType of the elements follows in it.
+#pragma once
+
+#include <cstdint>
+
+#include "core/dtype.h"
+#include "core/portable.h"
+
+namespace dimvida {
+
+// Rows of `columns` elements, each row `stride` elements behind the one before. `element` is the size of an
+// element in bytes, 0 for that of the field's type.
+struct Extent {
+  int64_t rows, columns, stride, element;
+};
+
+DIMVIDA_HD Extent run(int64_t count) { return {1, count, count, 0}; }
+DIMVIDA_HD Extent run(int64_t count, DType dtype) { return {1, count, count, bytes_of(dtype)}; }
+DIMVIDA_HD Extent matrix(int64_t rows, int64_t columns, int64_t stride, DType dtype) {
+  return {rows, columns, stride, bytes_of(dtype)};
+}
+
+enum class Access { kWritten, kInPlace, kRead };
+
+}  // namespace dimvida
+
+#define DIMVIDA_DECLARE_FIELD(kind, type, ...) DIMVIDA_DECLARE_##kind(type, __VA_ARGS__, )
+#define DIMVIDA_DECLARE_WRITTEN(type, name, ...) type* name;
+#define DIMVIDA_DECLARE_IN_PLACE(type, name, ...) const type* name;
+#define DIMVIDA_DECLARE_READ(type, name, ...) const type* name;
+#define DIMVIDA_DECLARE_NUMBER(type, name, ...) type name;
+
+#define DIMVIDA_VISIT_FIELD(kind, type, ...) DIMVIDA_VISIT_##kind(__VA_ARGS__)
+#define DIMVIDA_VISIT_WRITTEN(name, ...) visitor.tensor(#name, name, Access::kWritten, __VA_ARGS__);
+#define DIMVIDA_VISIT_IN_PLACE(name, ...) visitor.tensor(#name, name, Access::kInPlace, __VA_ARGS__);
+#define DIMVIDA_VISIT_READ(name, ...) visitor.tensor(#name, name, Access::kRead, __VA_ARGS__);
+#define DIMVIDA_VISIT_NUMBER(name) visitor.number(#name, name);
+
+// The struct `Name`. Its `visit` calls visitor.tensor(name, address, access, extent) and
+// visitor.number(name, value) for all fields in order.
+#define DIMVIDA_PARAMS(Name, FIELDS) \
+  struct Name {                      \
+    FIELDS(DIMVIDA_DECLARE_FIELD)    \
+    template <class Visitor>         \
+    void visit(Visitor&& visitor) {  \
+      FIELDS(DIMVIDA_VISIT_FIELD)    \
+    }                                \
+  }
