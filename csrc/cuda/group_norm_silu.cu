@@ -152,9 +152,13 @@ __device__ __forceinline__ void normalise_streamed(const GroupNormSiluParams& p,
   }
 }
 
+// Blocks on a multiprocessor at least: the 64 registers that this leaves are enough, and where the compiler
+// chooses by itself, it spills on some architectures for the sake of more blocks.
+constexpr int kBlocksAtOnce = 4;
+
 // Every lane of a warp stays to the end, because all take part in the shuffles.
 template <bool kAligned>
-__global__ void __launch_bounds__(kBlockThreads)
+__global__ void __launch_bounds__(kBlockThreads, kBlocksAtOnce)
     group_norm_silu_kernel(const GroupNormSiluParams p, const int lanes, const bool held) {
   const int64_t step = bias_step(p);
   if (is_out_of_range(p, step)) return;  // all threads alike
