@@ -30,10 +30,8 @@ SMALL = ("autoencoder.base=8", "score.width=32", "autoencoder_stage.batch=8", "d
 def scripts_are_importable():
     """The script imports the module beside it."""
     sys.path.insert(0, str(SCRIPT.parent))
-    before, sys.dont_write_bytecode = sys.dont_write_bytecode, True
     yield
     sys.path.remove(str(SCRIPT.parent))
-    sys.dont_write_bytecode = before
 
 
 @pytest.fixture(scope="module")
@@ -260,9 +258,7 @@ def test_check_builds_and_tests_a_copy(tmp_path: Path):
     assert outcomes(tmp_path) == dict.fromkeys(["build", "kernels", "doctor", "first use", "tests"], "done")
     assert "/checkout/dimvida/ops/" in log and " passed" in log  # what is used is what was built
     assert (tmp_path / "sheet.png").stat().st_size > 1000
-    for name in ("log.txt", "sheet.png", "summary.json"):
-        assert f"wrote {tmp_path / name}: " in done.stdout
-    assert done.stdout.endswith("everything was done\n")
+    assert f"wrote {tmp_path / 'sheet.png'}: " in done.stdout and done.stdout.endswith("everything was done\n")
 
 
 @pytest.mark.slow

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 
+from dimvida.bench.case import VIEWS
 from dimvida.bench.timing import current, interleaved
 from dimvida.diffusion.schedule import VPSchedule
 from dimvida.models.checkpoint import CheckpointConfig
@@ -22,7 +23,6 @@ from dimvida.training.ranks import Ranks
 from dimvida.training.seeds import BatchOrder, derived_seed, seeded
 from dimvida.training.state import TrainingState
 
-VIEWS = ("front", "right", "back", "left")
 BATCHES = 4  # in the data set, so that an epoch begins now and then
 WARM_UP = 2  # runs of each piece before any is timed
 PIECES = ("floor", "step", "draw", "adam", "average")

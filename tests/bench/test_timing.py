@@ -26,7 +26,6 @@ def test_arms_take_turns():
     assert all(sorted(round_) == list("abcd") for round_ in rounds)
     assert len({tuple(round_) for round_ in rounds}) > 1  # and not always in the same order
     assert {name: len(values) for name, values in seconds.items()} == dict.fromkeys("abcd", 6)
-    assert all(value > 0 for values in seconds.values() for value in values)
 
 
 def test_a_limit_ends_after_the_round_at_hand():

@@ -5,14 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import numpy as np
 import pytest
-
-from dimvida.bench import generation
-from dimvida.bench.generation import growth, repeated_inputs
-from dimvida.data.opening import open_source
-from dimvida.errors import InputError
-from dimvida.results.benchmarks import RunTimes
 
 VIEWS = ("front", "right", "back", "left")
 
@@ -90,13 +83,6 @@ def test_bad_options(dimvida, options, named: str):
     assert result.code == 2 and named in result.errors[0]
 
 
-def test_the_busiest_lane_bounds_a_run():
-    stages = {"read": 1.0, "encode": 2.0, "sample": 3.0, "decode": 1.0, "pack": 28.0, "write": 4.0}
-    run = RunTimes("npy", 4, 2, 10, 30, 10.0, stages, 99, packers=4)
-    assert run.lanes == {"reader": 0.1, "model": 0.6, "packers": 0.7, "writer": 0.4}
-    assert run.bound_by == "packers"
-
-
 def test_memory(dimvida, objects: Path, tmp_path: Path):
     result = dimvida(
         "bench", "generation", "--data", objects, "--memory", 130, "--format", "npy", "--json", tmp_path / "m"
@@ -105,30 +91,6 @@ def test_memory(dimvida, objects: Path, tmp_path: Path):
     held = json.loads((tmp_path / "m").read_text())["memory"]["npy"]["held"]
     assert [done for done, _ in held] == [64, 128, 130]
     assert all(size > 10 * 2**20 for _, size in held)
-
-
-def test_growth_is_from_the_second_tenth_to_the_last_fifth():
-    flat = [(place, 100) for place in range(100)]
-    assert growth(flat) == 0
-    assert growth([(place, 100 + (place >= 80) * 7) for place in range(100)]) == pytest.approx(0.07)
-    assert growth([(place, 900 if place < 5 else 100) for place in range(100)]) == 0
-
-
-@pytest.mark.parametrize("form", ["files", "npy"])
-def test_repeated_inputs_are_copies_of_the_known_view(objects: Path, monkeypatch, form: str):
-    monkeypatch.setattr(generation, "INPUT_SHARD", 4)
-    source = open_source(objects)
-    with repeated_inputs(source, "back", 7, form) as folder:
-        repeated = open_source(folder)
-        assert len(repeated) == 7 and repeated.view_names == ("back",)
-        places = {record.name: index for index, record in enumerate(repeated.records)}
-        for number in range(7):
-            pixels = repeated.read_view(places[f"{number:06d}"], "back").pixels
-            assert np.array_equal(pixels, source.read_view(number % 3, "back").pixels)
-            assert repeated.records[places[f"{number:06d}"]].class_name == source.records[number % 3].class_name
-    assert not folder.exists()
-    with pytest.raises(InputError, match="no object has a view 'top'"), repeated_inputs(source, "top", 1):
-        pass
 
 
 def test_a_view_that_the_checkpoint_lacks(dimvida, tiny_checkpoint: Path):
