@@ -41,7 +41,7 @@ from dimvida.errors import InputError
 from dimvida.files import exclusive_folder
 from dimvida.models.classifiers import ImageClassifier, require_known
 from dimvida.results.files import write_result
-from dimvida.results.schema import ClassificationResult, Diversity, SkippedFile
+from dimvida.results.schema import ClassificationResult, Diversity, SkippedInput
 from dimvida.sampling.multiview import MultiViewModel
 from dimvida.training.classifier import ClassifierPlan
 from dimvida.training.config import TrainConfig
@@ -139,7 +139,7 @@ class Study:
                 ],
                 comparisons=compare(predictions, e.labels),
                 diversity=self._diversity(classifiers, ea),
-                skipped=[SkippedFile(file.location, file.reason) for file in self.bad],
+                skipped=[SkippedInput(file.location, file.reason) for file in self.bad],
             )
             write_result(self.folder / RESULTS, result)
         return result

@@ -20,7 +20,7 @@ from dimvida.errors import InputError
 from dimvida.records import to_json
 from dimvida.results.benchmarks import GenerationBenchmark, RunTimes
 from dimvida.results.metrics import metric
-from dimvida.results.schema import SkippedFile
+from dimvida.results.schema import SkippedInput
 from dimvida.results.solvers import SolverQuality, SolversOfKnown, SolversResult, quality_heading, quality_line
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ def solvers(
         },
         reconstruction={"psnr_true": ceiling.mean, "distance_true": ceiling_distance},
         known=[],
-        skipped=[SkippedFile(file.location, file.reason) for file in bad],
+        skipped=[SkippedInput(file.location, file.reason) for file in bad],
     )
     splits = ", ".join(source.splits) or "no split"
     print_wrapped(

@@ -27,7 +27,7 @@ from dimvida.results.evaluation import (
     write_evaluation,
 )
 from dimvida.results.metrics import METRICS
-from dimvida.results.schema import Comparands, EvaluationResult, JudgeFacts, Scores, SkippedFile
+from dimvida.results.schema import Comparands, EvaluationResult, JudgeFacts, Scores, SkippedInput
 
 if TYPE_CHECKING:
     from dimvida.data.source import MultiViewSource
@@ -145,7 +145,7 @@ def evaluate(
         per_view=evaluation.per_view,
         per_class=evaluation.per_class,
         sheet_metric=ranked,
-        skipped=[SkippedFile(file.location, file.reason) for file in bad],
+        skipped=[SkippedInput(file.location, file.reason) for file in bad],
     )
     _print(result, breakdowns)
     if json_ is not None:

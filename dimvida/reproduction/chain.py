@@ -22,15 +22,15 @@ from typing import Any
 from dimvida._version import __version__
 from dimvida.data.partitions import PARTS, load_partitions
 from dimvida.errors import InputError
-from dimvida.files import atomic_write, exclusive_folder
-from dimvida.records import config_from_json
+from dimvida.files import exclusive_folder
+from dimvida.records import config_from_json, from_json
 from dimvida.reproduction.budget import StageLengths, divide_budget, measure_speeds
 from dimvida.reproduction.stages import PARTITION, ChainOptions, ChainStage, StageMaker
+from dimvida.results.files import ReproducedStage, ReproductionResult, write_result
 from dimvida.training.folder import not_read
 
 TRIAL = "trial"
 FILE = "reproduce.json"
-SCHEMA = 1
 
 _UNFINISHED = re.compile(r"\.(reproduce|partition)\.\w{8}\.json")  # names of dimvida.files.atomic_path
 
@@ -126,42 +126,36 @@ class ChainState:
         configuration: What it was begun with.
         command: How it was begun.
         plan: Lengths of its stages, if they were measured.
-        stages: Entries of the stages, by name: command, folder, finished, minutes.
+        stages: What is known of its stages, by name.
     """
 
     folder: Path
     configuration: dict[str, Any]
     command: list[str]
     plan: dict[str, Any] | None = None
-    stages: dict[str, dict[str, Any]] = field(default_factory=dict)
+    stages: dict[str, ReproducedStage] = field(default_factory=dict)
 
     def finished(self, stage: str) -> bool:
         """Whether a stage is done."""
-        return bool(self.stages.get(stage, {}).get("finished"))
+        return stage in self.stages and self.stages[stage].finished
 
     def record(self, stage: str, command: Sequence[str], folder: str, *, finished: bool, seconds: float) -> None:
         """Write down that a stage begins, or that it took so much longer."""
-        minutes = self.stages.get(stage, {}).get("minutes", 0.0) + seconds / 60
-        self.stages[stage] = {
-            "command": ["dimvida", *command],
-            "folder": folder,
-            "finished": finished,
-            "minutes": round(minutes, 2),
-        }
+        before = (self.stages[stage].minutes or 0.0) if stage in self.stages else 0.0
+        minutes = round(before + seconds / 60, 2)
+        self.stages[stage] = ReproducedStage(stage, ["dimvida", *command], folder, finished, minutes)
         self.save()
 
     def save(self) -> None:
         """Write it, atomically."""
-        content = {
-            "schema": SCHEMA,
-            "kind": "reproduction",
-            "command": self.command,
-            "versions": {"dimvida": __version__, "python": platform.python_version()},
-            "configuration": self.configuration,
-            "plan": self.plan,
-            "stages": [{"name": name, **entry} for name, entry in self.stages.items()],
-        }
-        atomic_write(self.folder / FILE, json.dumps(content, indent=1) + "\n")
+        result = ReproductionResult(
+            command=self.command,
+            versions={"dimvida": __version__, "python": platform.python_version()},
+            configuration=self.configuration,
+            plan=self.plan,
+            stages=list(self.stages.values()),
+        )
+        write_result(self.folder / FILE, result)
 
 
 def load_state(folder: Path, configuration: dict[str, Any], command: Sequence[str]) -> ChainState:
@@ -172,23 +166,16 @@ def load_state(folder: Path, configuration: dict[str, Any], command: Sequence[st
     """
     try:
         content = json.loads((folder / FILE).read_bytes())
-        found = ChainState(
-            folder,
-            content["configuration"],
-            content["command"],
-            content["plan"],
-            {
-                entry["name"]: {name: value for name, value in entry.items() if name != "name"}
-                for entry in content["stages"]
-            },
-        )
+        result = from_json(ReproductionResult, content, FILE)
     except FileNotFoundError:
         _require_free(folder)
         return ChainState(folder, configuration, list(command))
     except OSError as error:
         raise not_read(folder / FILE, error) from error
-    except (ValueError, KeyError, TypeError, RecursionError):
+    except (ValueError, RecursionError, InputError):
         raise InputError(f"{folder / FILE}: damaged; choose another --out") from None
+    stages = {stage.name: stage for stage in result.stages}
+    found = ChainState(folder, result.configuration, result.command, result.plan, stages)
     different = [name for name in configuration if found.configuration.get(name) != configuration[name]]
     if different:
         name = different[0]

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from dimvida.errors import InputError
 from dimvida.files import atomic_write
 from dimvida.records import from_json, to_json
-from dimvida.results.schema import SkippedFile
+from dimvida.results.schema import SkippedInput
 
 Result = TypeVar("Result")
 
@@ -24,7 +24,7 @@ class TrainingResult:
     data: dict[str, Any]
     command: list[str] = field(default_factory=list)
     versions: dict[str, str | None] = field(default_factory=dict)
-    skipped: list[SkippedFile] = field(default_factory=list)
+    skipped: list[SkippedInput] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)

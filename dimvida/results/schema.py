@@ -102,7 +102,7 @@ class JudgeFacts:
 
 
 @dataclass(frozen=True, slots=True)
-class SkippedFile:
+class SkippedInput:
     """An input that could not be read, and why."""
 
     file: str
@@ -148,7 +148,7 @@ class EvaluationResult:
     per_view: list[ScoresOfView] = field(default_factory=list)
     per_class: list[ScoresOfClass] = field(default_factory=list)
     sheet_metric: str | None = None
-    skipped: list[SkippedFile] = field(default_factory=list)
+    skipped: list[SkippedInput] = field(default_factory=list)
     sheets: dict[str, str] | None = field(default=None, metadata=OPTIONAL)
 
 
@@ -273,4 +273,4 @@ class ClassificationResult:
     cells: list[AccuracyCell]
     comparisons: list[Comparison] = field(default_factory=list)
     diversity: Diversity | None = None
-    skipped: list[SkippedFile] = field(default_factory=list)
+    skipped: list[SkippedInput] = field(default_factory=list)

@@ -8,7 +8,7 @@ from typing import Any
 
 from dimvida.results.charts import LineChart, Series
 from dimvida.results.metrics import LATENT_FRECHET, metric, significant
-from dimvida.results.schema import SkippedFile
+from dimvida.results.schema import SkippedInput
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +92,7 @@ class SolversResult:
     settings: dict[str, Any] = field(default_factory=dict)
     reconstruction: dict[str, float] = field(default_factory=dict)
     known: list[SolversOfKnown]
-    skipped: list[SkippedFile] = field(default_factory=list)
+    skipped: list[SkippedInput] = field(default_factory=list)
 
 
 def quality_heading() -> str:

@@ -25,7 +25,7 @@ def test_a_state_is_found_again(tmp_path: Path):
     state = load_state(tmp_path, CONFIGURATION, [])
     assert state.finished("model") and not state.finished("evaluation")
     assert state.command == ["dimvida", "reproduce"]  # how it was begun
-    assert state.stages["model"]["minutes"] == 2
+    assert state.stages["model"].minutes == 2
 
 
 def test_another_configuration_is_refused_and_named(tmp_path: Path):
