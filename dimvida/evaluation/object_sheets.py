@@ -10,7 +10,8 @@ from PIL import Image
 from torch import Tensor
 
 from dimvida.data.batch import MultiViewBatch
-from dimvida.data.contact_sheet import SheetRow, Tile, draw_contact_sheet
+from dimvida.data.contact_sheet import SheetRow, draw_contact_sheet
+from dimvida.data.sheets import view_tiles
 from dimvida.evaluation.protocol import ModelEvaluation, complete_subsets
 from dimvida.results.metrics import METRICS
 from dimvida.sampling.multiview import MultiViewModel
@@ -60,6 +61,7 @@ def draw_sheets(
     label = METRICS[metric].short
     known = min(evaluation.object_means)
     given, means = evaluation.subsets[known][0], evaluation.object_means[known]
+    kinds = ["given" if view in given else "generated" for view in range(len(model.view_names))]
     names = " + ".join(model.view_names[view] for view in given)
     sheets = {}
     for name, chosen in rank_objects(means, metric).items():
@@ -70,17 +72,8 @@ def draw_sheets(
             score = METRICS[metric].quantity(means[place].item())
             number = objects.labels[place].item()
             title = [objects.ids[place].rpartition("/")[2], *([classes[number]] if number >= 0 else [])]
-            rows.append(_row("\n".join(title), true, model.view_names, ()))
-            rows.append(_row(f"{label} {score}", views, model.view_names, given))
+            rows.append(SheetRow("\n".join(title), view_tiles(true, model.view_names, "true")))
+            rows.append(SheetRow(f"{label} {score}", view_tiles(views, model.view_names, kinds)))
         header = f"{name.capitalize()} by {label} at {known} known, completed from {names}"
         sheets[name] = draw_contact_sheet(rows, header=header)
     return sheets
-
-
-def _row(title: str, views: Tensor, names: tuple[str, ...], given: tuple[int, ...]) -> SheetRow:
-    kinds = {True: "given", False: "generated" if given else "true"}
-    tiles = [
-        Tile(view.permute(1, 2, 0).numpy(), name, kinds[place in given])
-        for place, (view, name) in enumerate(zip(views, names, strict=True))
-    ]
-    return SheetRow(title, tiles)

@@ -12,7 +12,7 @@ from dimvida.data.images import resize_image, with_channels
 from dimvida.data.opening import open_source
 from dimvida.data.sheets import compared_rows
 from dimvida.data.source import MultiViewSource
-from dimvida.errors import InputError, UnreadableImage
+from dimvida.errors import UnreadableImage
 from dimvida.generation.plan import Row
 from dimvida.generation.run import Generation
 
@@ -40,11 +40,7 @@ def write_sheet(path: str | Path, generation: Generation, truth: MultiViewSource
         beside = [_true_tile(true, view) if view in compared else None for view in generation.plan.view_names]
         sheet_rows += compared_rows(_title(row), tiles, beside)
     sheet = draw_contact_sheet(sheet_rows, header=_header(generation))
-    try:
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written ({error.strerror})") from error
-    save_contact_sheet(sheet, path)
+    save_contact_sheet(sheet, path, parents=True)
 
 
 class _Drawer:

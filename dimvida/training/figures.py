@@ -13,8 +13,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from dimvida.data.contact_sheet import SheetRow, Tile, draw_contact_sheet
-from dimvida.data.sheets import compared_rows
+from dimvida.data.contact_sheet import SheetRow, draw_contact_sheet
+from dimvida.data.sheets import compared_rows, view_tiles
 from dimvida.errors import InputError
 from dimvida.files import atomic_path, atomic_write
 from dimvida.models.autoencoder import Autoencoder
@@ -46,8 +46,8 @@ def reconstruction_sheet(
     outputs = (autoencoder(flat).clamp(0, 1) * 255).round().to(torch.uint8).cpu().unflatten(0, images.shape[:2])
     rows = []
     for name, views, reconstructed, there in zip(objects, images, outputs, present, strict=True):
-        rows.append(SheetRow(name, _tiles(views, names, "true", there)))
-        rows.append(SheetRow("reconstructed", _tiles(reconstructed, names, "generated", there)))
+        rows.append(SheetRow(name, view_tiles(views, names, "true", there)))
+        rows.append(SheetRow("reconstructed", view_tiles(reconstructed, names, "generated", there)))
     _save(path, rows, "Reconstruction of held-out objects")
 
 
@@ -61,27 +61,12 @@ def completion_sheet(
     names = model.view_names
     rows = []
     for name, truth, completed, there, given in zip(objects, images, outputs, present, known, strict=True):
-        view = int(given.int().argmax())
-        tiles = _tiles(completed, names, "generated")
-        tiles[view] = Tile(_pixels(truth[view]), names[view], "given")
-        true: list[Tile | None] = [*_tiles(truth, names, "true", there)]
-        true[view] = None
-        rows += compared_rows(name, tiles, true)
+        tiles = view_tiles(completed, names, ["given" if view else "generated" for view in given])
+        true = view_tiles(truth, names, "true", there)
+        rows += compared_rows(name, tiles, [None if view else tile for view, tile in zip(given, true, strict=True)])
     first = {names[view] for view in known.int().argmax(1).tolist()}
     given_views = f"the {first.pop()} view" if len(first) == 1 else "one view"
     _save(path, rows, f"Held-out objects completed from {given_views}")
-
-
-def _tiles(views: Tensor, names: tuple[str, ...], kind: str, present: Tensor | None = None) -> list[Tile]:
-    there = [True] * len(names) if present is None else present.tolist()
-    return [
-        Tile(_pixels(view), name, kind) if shown else Tile(None, name, "missing")
-        for view, name, shown in zip(views, names, there, strict=True)
-    ]
-
-
-def _pixels(image: Tensor):
-    return image.permute(1, 2, 0).numpy()
 
 
 def _save(path: Path, rows: list[SheetRow], header: str) -> None:
