@@ -26,13 +26,14 @@ from dimvida.classification.cache import CompletedObjects, Sampler, TrainedClass
 from dimvida.classification.design import Recipe, StudyCell, StudyDesign, study_cells
 from dimvida.classification.objects import Roles, SingleViews, read_single_views
 from dimvida.classification.verdict import (
-    Coherence,
     cell_result,
     compare,
     from_all,
     from_known,
     from_some,
+    is_too_weak,
     measure_coherence,
+    verdict,
 )
 from dimvida.data.batch import BadFile, load_all
 from dimvida.data.names import counted
@@ -41,7 +42,7 @@ from dimvida.errors import InputError
 from dimvida.files import exclusive_folder
 from dimvida.models.classifiers import ImageClassifier, require_known
 from dimvida.results.files import write_result
-from dimvida.results.schema import ClassificationResult, Diversity, SkippedInput
+from dimvida.results.schema import ClassificationResult, CoherenceResult, Diversity, SkippedInput
 from dimvida.sampling.multiview import MultiViewModel
 from dimvida.training.classifier import ClassifierPlan
 from dimvida.training.config import TrainConfig
@@ -111,8 +112,8 @@ class Study:
                 self.interrupt,
             )  # fmt: skip
             coherence = self._measure_coherence(classifiers)
-            verdict = coherence.verdict if coherence else "Coherence was not measured: the data have no objects for it."
-            self.say(verdict)
+            outcome = verdict(coherence)
+            self.say(outcome)
             notes = self._notes()
             for line in notes:
                 self.note(line)
@@ -129,9 +130,9 @@ class Study:
                 classes=list(classes),
                 view_names=list(self.model.view_names),
                 partitions={"d": self.roles.d and len(self.roles.d), "c": len(c), "e": len(e)},
-                coherence=coherence and coherence.to_result(),
-                too_weak=coherence is not None and coherence.too_weak,
-                note=verdict,
+                coherence=coherence,
+                too_weak=is_too_weak(coherence),
+                note=outcome,
                 notes=notes,
                 cells=[
                     cell_result(cell, classifiers.steps(cell.recipe), predicted, e.labels, len(classes))
@@ -174,7 +175,7 @@ class Study:
         completed.draw(0, self.watch, self.interrupt)
         return completed
 
-    def _measure_coherence(self, classifiers: TrainedClassifiers) -> Coherence | None:
+    def _measure_coherence(self, classifiers: TrainedClassifiers) -> CoherenceResult | None:
         """Let a classifier of real views, given or trained on all of d, judge ca; None without either."""
         c, d = classifiers.c, self.roles.d
         if self.judge is not None:

@@ -13,7 +13,6 @@ import hashlib
 import math
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from fractions import Fraction
 
 import torch
@@ -124,38 +123,29 @@ def compare(predictions: Mapping[StudyCell, Tensor], labels: Tensor) -> list[Com
         right = [(predictions[cell] == labels).double().mean(0) > 0.5 for cell in members]
         for first in range(1 if members[0].group else len(members)):
             for second in range(first + 1, len(members)):
-                test = mcnemar(right[first], right[second])
+                only_a, only_b = only_one(right[first], right[second])
                 names = members[first].id, members[second].id
-                results.append(Comparison(*names, only_a=test.only_a, only_b=test.only_b, p=test.p))
+                p = mid_p(only_a, only_b)
+                results.append(Comparison(*names, only_a=only_a, only_b=only_b, p=p))
     return results
 
 
-@dataclass(frozen=True, slots=True)
-class McNemar:
-    """Objects that one of two classifiers alone has right, and what they tell.
-
-    Attributes:
-        only_a: Right by the first alone.
-        only_b: Right by the second alone.
-        p: Two-sided mid-p value of the hypothesis that both are right equally often.
-    """
-
-    only_a: int
-    only_b: int
-    p: float
-
-
-def mcnemar(right_a: Tensor, right_b: Tensor) -> McNemar:
-    """The test on which objects each of two classifiers has right, bool [N] each."""
-    only_a, only_b = int((right_a & ~right_b).sum()), int((right_b & ~right_a).sum())
-    return McNemar(only_a, only_b, mid_p(only_a, only_b))
+def only_one(right_a: Tensor, right_b: Tensor) -> tuple[int, int]:
+    """How many objects each of two classifiers alone has right, of those that it has right, bool [N] each."""
+    return int((right_a & ~right_b).sum()), int((right_b & ~right_a).sum())
 
 
 def mid_p(only_a: int, only_b: int) -> float:
-    """The mid-p form of the exact test: half as conservative, and still about right for few objects.
+    """McNemar's test: the two-sided mid-p value of the hypothesis that two classifiers are right equally often.
+
+    The mid-p form is half as conservative as the exact test, and still about right for few objects.
 
     Under the hypothesis only_a is binomial (n = only_a + only_b, 1/2). The exact two-sided p-value less half the
     probability of what was seen, on either side (Fagerland, Lydersen and Laake, BMC Med. Res. Methodol. 13:91, 2013).
+
+    Args:
+        only_a: Objects that the first alone has right.
+        only_b: Objects that the second alone has right.
     """
     count, least = only_a + only_b, min(only_a, only_b)
     below = sum(math.comb(count, number) for number in range(least))
@@ -163,52 +153,7 @@ def mid_p(only_a: int, only_b: int) -> float:
     return float(Fraction(twice, 2**count))
 
 
-@dataclass(frozen=True, slots=True)
-class Coherence:
-    """How a classifier of real views judges generated ones.
-
-    Attributes:
-        mean: Share of generated views whose object's class it names.
-        standard_error: Of the mean, with objects as the independent units.
-        count: Generated views.
-        real: Its accuracy on the known, real views.
-        averaged: Its accuracy averaged over known and generated views.
-        test: Whether ``averaged`` (b) differs from ``real`` (a).
-    """
-
-    mean: float
-    standard_error: float
-    count: int
-    real: float
-    averaged: float
-    test: McNemar
-
-    @property
-    def too_weak(self) -> bool:
-        """Whether averaging over generated views does harm."""
-        return self.averaged < self.real and self.test.p < SIGNIFICANT
-
-    @property
-    def verdict(self) -> str:
-        """The outcome in one sentence."""
-        if self.too_weak:
-            start = "The generator is too weak for averaging to help a classifier that never saw a generated view"
-        elif self.averaged > self.real and self.test.p < SIGNIFICANT:
-            start = "Averaging helps even a classifier that never saw a generated view"
-        else:
-            start = "Averaging neither helps nor harms a classifier that never saw a generated view"
-        return (
-            f"{start}: a classifier of real views names the class of {100 * self.mean:.1f} % of the generated views "
-            f"and of {100 * self.real:.1f} % of the real ones; averaged over both it is right for "
-            f"{100 * self.averaged:.1f} % of the objects (p = {self.test.p:.2g})."
-        )
-
-    def to_result(self) -> CoherenceResult:
-        """What ``classification.json`` says of it."""
-        return CoherenceResult(self.mean, self.standard_error, self.count, self.real, self.averaged, self.test.p)
-
-
-def measure_coherence(logits: Tensor, labels: Tensor, objects: SingleViews) -> Coherence:
+def measure_coherence(logits: Tensor, labels: Tensor, objects: SingleViews) -> CoherenceResult:
     """Coherence of completed objects.
 
     Args:
@@ -222,13 +167,35 @@ def measure_coherence(logits: Tensor, labels: Tensor, objects: SingleViews) -> C
     error = float(shares.std() / math.sqrt(len(shares))) if len(shares) > 1 else math.nan
     real = from_known(logits, objects) == labels
     averaged = from_all([logits], "probabilities") == labels
-    return Coherence(
+    return CoherenceResult(
         float(shares.mean()),
         error,
         int(generated.sum()),
         float(real.double().mean()),
         float(averaged.double().mean()),
-        mcnemar(real, averaged),
+        mid_p(*only_one(real, averaged)),
+    )
+
+
+def is_too_weak(coherence: CoherenceResult | None) -> bool:
+    """Whether averaging over generated views does harm to a classifier of real ones, and by more than chance."""
+    return coherence is not None and coherence.averaged < coherence.real and coherence.p < SIGNIFICANT
+
+
+def verdict(coherence: CoherenceResult | None) -> str:
+    """What coherence, if it was measured, says of the generator, in one sentence."""
+    if coherence is None:
+        return "Coherence was not measured: the data have no objects for it."
+    if is_too_weak(coherence):
+        start = "The generator is too weak for averaging to help a classifier that never saw a generated view"
+    elif coherence.averaged > coherence.real and coherence.p < SIGNIFICANT:
+        start = "Averaging helps even a classifier that never saw a generated view"
+    else:
+        start = "Averaging neither helps nor harms a classifier that never saw a generated view"
+    return (
+        f"{start}: a classifier of real views names the class of {100 * coherence.mean:.1f} % of the generated views "
+        f"and of {100 * coherence.real:.1f} % of the real ones; averaged over both it is right for "
+        f"{100 * coherence.averaged:.1f} % of the objects (p = {coherence.p:.2g})."
     )
 
 

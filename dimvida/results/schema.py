@@ -216,7 +216,7 @@ class Comparison:
 
 @dataclass(frozen=True, slots=True)
 class CoherenceResult:
-    """What a classifier of real views makes of generated ones, see ``dimvida.classification.coherence``.
+    """What a classifier of real views makes of generated ones, see ``dimvida.classification.verdict``.
 
     Attributes:
         mean: Share of the generated views whose object's class it names.
