@@ -111,9 +111,10 @@ def print_table(table: Table) -> None:
     from rich.text import Text  # not markup, whatever a class is called
 
     shown = new_table(title=fitting(table.caption))
-    for column in table.columns:
+    for number, column in enumerate(table.columns):
         heading = Text(fitting(column.narrow or column.heading))
-        shown.add_column(heading, justify="right" if column.numeric else "left")
+        names = not column.numeric and not any(" " in row[number].line for row in table.rows)  # stay whole
+        shown.add_column(heading, justify="right" if column.numeric else "left", no_wrap=names)
     for row in table.rows:
         shown.add_row(*(Text(fitting(cell.line)) for cell in row))
     console().print(shown)

@@ -1,0 +1,106 @@
+"""Tables of an evaluation: what a terminal and a page show of the same numbers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from helpers.results import REASON, VIEWS, evaluation, score
+
+from dimvida.cli.terminal import print_table
+from dimvida.results.evaluation import (
+    breakdown_table,
+    breakdown_tables,
+    notes,
+    require_free,
+    score_table_by_metric,
+    score_tables,
+    unavailable,
+)
+from dimvida.results.files import parse_result
+from dimvida.results.schema import EvaluationResult
+
+METRICS = ("psnr", "ssim", "lpips", "fid", "coherence", "feature_frechet")
+
+
+def result_of(**changes: Any) -> EvaluationResult:
+    return parse_result(EvaluationResult, evaluation(**changes), Path("evaluation.json"))
+
+
+def printed(capsys: pytest.CaptureFixture[str], tables: list) -> list[str]:
+    for table in tables:
+        print_table(table)
+    return capsys.readouterr().out.splitlines()
+
+
+def test_scores_fit_a_terminal(capsys):
+    lines = printed(capsys, score_tables(result_of()))
+    assert max(map(len, lines)) <= 80 and "…" not in "".join(lines)
+    text = "\n".join(lines)
+    assert "mean over views ± half of the 95 % interval" in text
+    assert "20.12 ± 0.59" in text and "67.0 ± 3.9" in text and "15.000 ± 1.960" in text
+    assert [line.split()[0] for line in lines if line.strip().startswith("ceiling")] == ["ceiling"]
+    (true,) = (line for line in lines if "true views" in line)
+    assert true.split() == ["true", "views", "-", "91.0", "±", "2.0", "-"]
+
+
+def test_the_page_has_the_same_cells_by_metric():
+    result = result_of()
+    table = score_table_by_metric(result, METRICS)
+    assert [column.title for column in table.columns] == ["metric", "1", "2", "3", "reconstruction", "true views"]
+    assert [column.group for column in table.columns[1:]] == ["this run, known views"] * 3 + ["ceilings"] * 2
+    psnr = table.rows[0]
+    assert (psnr[0].text, psnr[1].text, psnr[1].detail, psnr[1].line) == (
+        "PSNR, dB ↑", "20.12", "19.54 – 20.71", "20.12 ± 0.59",
+    )  # fmt: skip
+    by_known = {cell for narrow in score_tables(result) for row in narrow.rows for cell in row}
+    assert {cell for row in table.rows for cell in row[1:]} <= by_known
+    assert [cell.text for cell in table.rows[-1]] == ["views scored", "312", "312", "312", "", ""]
+
+
+@pytest.mark.parametrize("by", ["view", "class"])
+def test_breakdowns(capsys, by: str):
+    result = result_of()
+    parts = VIEWS if by == "view" else ("chair", "table", "lamp")
+    narrow = breakdown_tables(result, by)
+    assert [[row[1].text for row in table.rows[: len(parts)]] for table in narrow] == [list(parts)] * 2
+    assert max(map(len, printed(capsys, narrow))) <= 80
+    wide = breakdown_table(result, by, METRICS)
+    assert [row[0].text for row in wide.rows] == list(parts)
+    assert "FID ↓" not in {column.group for column in wide.columns}  # it was not measured
+    assert wide.rows[0][-1].text == "15.000" and (by == "view" or wide.rows[0][1].text == "9")
+
+
+def test_a_metric_that_is_not_in_the_registry_has_no_direction():
+    known = [{"known": 1, "subsets": 4, "subsets_total": 4, "objects": 26, "scores": {"vmaf": score(81.5, 0.5)}}]
+    result = result_of(known=known, metrics={"vmaf": {"available": True}}, reconstruction=None, reference=None)
+    (table,) = score_tables(result)
+    assert table.columns[-1].title == "vmaf" and table.rows[0][-1].line == "81.500 ± 0.980"
+
+
+def test_a_class_with_the_name_of_markup_is_shown_as_it_is(capsys):
+    lines = printed(capsys, breakdown_tables(result_of(classes=("[red]", "b", "c")), "class"))
+    assert any("[red]" in line for line in lines)
+
+
+def test_what_a_reader_has_to_know():
+    result = result_of()
+    assert any("2 known: 4 of 6 sets, drawn at random" in line for line in notes(result))
+    known = [
+        {"known": 3, "subsets": 4, "subsets_total": 4, "scores": {
+            "fid": score(9.0), "psnr": score(30.0) | {"equal": 2},
+        }},
+    ]  # fmt: skip
+    few, equal = notes(result_of(known=known))
+    assert few.startswith("3 known: FID of 312 pictures; with fewer than 2048")
+    assert equal == "2 views equal the true ones exactly; PSNR is infinite there and leaves them out"
+    assert unavailable(result) == {"FID": REASON}
+
+
+def test_a_folder_that_holds_an_evaluation_is_kept(tmp_path: Path):
+    require_free(tmp_path / "new", overwrite=False)
+    (tmp_path / "evaluation.json").touch()
+    with pytest.raises(Exception, match="holds an evaluation already"):
+        require_free(tmp_path, overwrite=False)
+    require_free(tmp_path, overwrite=True)
