@@ -19,7 +19,7 @@ from dimvida.data.partitions import Partitions, save_partitions
 from dimvida.errors import DimvidaError, InputError
 from dimvida.reproduction.stages import CLASSIFIER, JUDGE, MODEL, PARTITION, ChainOptions, StageMaker
 from dimvida.training.config import TrainConfig, load_preset
-from dimvida.training.latents import object_variants
+from dimvida.training.latents import training_variants
 from dimvida.training.stage_config import StageConfig
 
 # Of the budget less the trial; the rest is for reading, encoding, generating, the report, and what goes wrong.
@@ -130,9 +130,14 @@ def _fit(seconds: float, per_step: float, config: StageConfig, items: int) -> in
 
 def _encoding(config: TrainConfig, speeds: Speeds, objects: int, views: int) -> float:
     """Seconds to encode the training set, with its mirrored and recoloured copies."""
-    stage = config.diffusion_stage
-    copies = len(object_variants(config.autoencoder.channels, mirror=stage.mirror, recolour=stage.recolour))
-    return objects * views * copies * ENCODING * speeds.autoencoder / config.autoencoder_stage.batch
+    return (
+        objects
+        * views
+        * len(training_variants(config))
+        * ENCODING
+        * speeds.autoencoder
+        / config.autoencoder_stage.batch
+    )
 
 
 OBJECTS = 64  # of d

@@ -11,7 +11,7 @@ from torchvision.transforms import v2
 
 from dimvida.models.autoencoder import Autoencoder
 from dimvida.sampling.backends import default_dtype
-from dimvida.training.objective import Items
+from dimvida.training.objective import CachedRows
 from dimvida.training.ranks import Ranks, Share
 from dimvida.training.seeds import derived_generator, derived_seed, seeded
 from dimvida.training.stage_config import AutoencoderStageConfig
@@ -54,11 +54,11 @@ class AutoencoderObjective:
         )
         self._augment = v2.TrivialAugmentWide(fill=255) if config.augment == "trivial-augment-wide" else None
         # Images that are augmented on the host are not needed elsewhere.
-        self._images = Items(images, torch.device("cpu") if self._augment else device)
+        self._images = CachedRows(images, torch.device("cpu") if self._augment else device)
         self.draws_slowly = self._augment is not None or (device.type == "cuda" and not self._images.resident)
 
     def draw(self, indices: Tensor, seed: int, step: int, rows: slice) -> dict[str, Tensor]:
-        batch = {"images": self._images.pick(indices[rows])}
+        batch = {"images": self._images.for_batch(indices[rows])}
         if self._augment is not None:
             batch["images"] = self._augmented(batch["images"], derived_seed(seed, "autoencoder/augment", step), rows)
         if self.config.recolour:
@@ -70,7 +70,7 @@ class AutoencoderObjective:
         return batch
 
     def loss(self, share: Share, images: Tensor, orders: Tensor | None = None, noise: Tensor | None = None) -> Tensor:
-        images = self._images.take(images)
+        images = self._images.on_device(images)
         if orders is not None:
             images = recoloured(images, orders)
         target = self._pixels(images)

@@ -1,4 +1,4 @@
-"""Training one classifier, in one folder.
+"""Training a classifier of single views in one folder: its run from the first step to the last, and its loss.
 
 training.json            what is trained, on what; written first
 classifier.state         training state, removed at the end
@@ -47,7 +47,7 @@ class ClassifierPlan:
     Attributes:
         name: One of ``dimvida.models.classifiers.CLASSIFIERS``.
         config: Steps, batch, learning rate, augmentation.
-        seed: Of the initial weights, the order of the pictures, augmentation and dropout.
+        seed: Seeds the initial weights, the order of the pictures, augmentation and dropout.
         weights: What it starts from, see ``build_classifier``; None for random weights.
     """
 
@@ -86,9 +86,9 @@ class ClassifierRun:
     """The training of one classifier; continues what is in its folder.
 
     Attributes:
-        folder: Where.
+        folder: The folder of this classifier.
         plan: What is trained.
-        digest: Of the plan and the data.
+        digest: Hash of the plan and the data, as ``ClassifierPlan.digest`` gives it.
         device: Where to compute.
         interrupt: Asked between steps whether to stop.
         origin: What else ``training.json`` says of how it was made.

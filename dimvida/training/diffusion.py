@@ -8,8 +8,7 @@ from torch import Tensor, nn
 from dimvida.diffusion.loss import denoising_loss, training_times
 from dimvida.diffusion.masking import random_known
 from dimvida.diffusion.schedule import VPSchedule
-from dimvida.models.score_network import ScoreNetwork
-from dimvida.training.objective import Items
+from dimvida.training.objective import CachedRows
 from dimvida.training.ranks import Share
 from dimvida.training.seeds import derived_generator
 from dimvida.training.stage_config import DiffusionStageConfig
@@ -38,7 +37,7 @@ class DiffusionObjective:
 
     def __init__(
         self,
-        network: ScoreNetwork,
+        network: nn.Module,
         latents: Tensor,
         held_out: Tensor,
         config: DiffusionStageConfig,
@@ -54,18 +53,18 @@ class DiffusionObjective:
         self._present = _all_true(latents) if present is None else present
         self._held_out_present = _all_true(held_out) if held_out_present is None else held_out_present
         self._variants = len(latents)
-        self._latents = Items(latents.flatten(0, 1), device)  # [K N, V, D]
+        self._latents = CachedRows(latents.flatten(0, 1), device)  # [K N, V, D]
 
     def draw(self, indices: Tensor, seed: int, step: int, rows: slice) -> dict[str, Tensor]:
         generator = derived_generator(seed, "diffusion", step)
         variants = torch.randint(self._variants, indices.shape, generator=generator)
-        latents = self._latents.pick((variants * self.items + indices)[rows])
+        latents = self._latents.for_batch((variants * self.items + indices)[rows])
         present = self._present[variants, indices]
         conditions = self._conditions(self._latents.values.shape[-1], present, generator)
         return {"latents": latents, **{name: tensor[rows] for name, tensor in conditions.items()}}
 
     def loss(self, share: Share, latents: Tensor, **conditions: Tensor) -> Tensor:
-        return self._denoising_loss(self.network, self._latents.take(latents), **conditions)
+        return self._denoising_loss(self.network, self._latents.on_device(latents), **conditions)
 
     @torch.no_grad()
     def validate(self, network: nn.Module) -> dict[str, float]:

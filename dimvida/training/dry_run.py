@@ -13,7 +13,7 @@ from dimvida.data.names import counted
 from dimvida.models.checkpoint import CheckpointConfig
 from dimvida.training.config import TrainConfig
 from dimvida.training.data import TrainingData
-from dimvida.training.latents import object_variants
+from dimvida.training.latents import training_variants
 from dimvida.training.stage_config import StageConfig
 
 COPIES_OF_WEIGHTS = 4
@@ -63,7 +63,7 @@ def items_of(stage: str, data: TrainingData) -> int:
 def after_autoencoder(config: TrainConfig, data: TrainingData) -> float:
     """How many of the autoencoder's steps encoding and the diffusion's steps take, by their operations."""
     costs, options = step_costs(config, len(data.view_names)), config.diffusion_stage
-    variants = object_variants(config.autoencoder.channels, mirror=options.mirror, recolour=options.recolour)
+    variants = training_variants(config)
     # To encode is half of a forward pass, which is a third of a step.
     encoding = len(variants) * items_of("autoencoder", data) / config.autoencoder_stage.batch / 6
     steps = options.total_steps(items_of("diffusion", data))
@@ -120,9 +120,7 @@ def _step_cost(network: nn.Module, config: StageConfig, *inputs: Tensor) -> Step
 
 
 def _latents(config: TrainConfig, data: TrainingData) -> int:
-    options = config.diffusion_stage
-    variants = object_variants(config.autoencoder.channels, mirror=options.mirror, recolour=options.recolour)
-    copies = len(data.held_out) + len(variants) * len(data.images)
+    copies = len(data.held_out) + len(training_variants(config)) * len(data.images)
     return 4 * copies * len(data.view_names) * config.autoencoder.latent_dim
 
 

@@ -1,4 +1,4 @@
-"""Latents of objects and of altered copies of them, and their statistics."""
+"""Latents of objects and of altered copies of them, their statistics, and the file that keeps what is encoded."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ from torch import Tensor
 
 from dimvida.errors import InputError
 from dimvida.models.autoencoder import Autoencoder
+from dimvida.training.config import TrainConfig
 from dimvida.training.control import Interrupt, Interrupted, StartProgress
+from dimvida.training.data import TrainingData
 from dimvida.training.state import keep, kept, tensor_bytes
 
 ENCODE_BATCH = 256
@@ -74,6 +76,12 @@ def object_variants(channels: int, *, mirror: bool, recolour: bool) -> list[Vari
     return [Variant(order, mirrored) for order in orders for mirrored in ([False, True] if mirror else [False])]
 
 
+def training_variants(config: TrainConfig) -> list[Variant]:
+    """The variants of objects that the diffusion trains on, the objects themselves first."""
+    stage = config.diffusion_stage
+    return object_variants(config.autoencoder.channels, mirror=stage.mirror, recolour=stage.recolour)
+
+
 # Words in names of views, and what they become in a mirror.
 _MIRRORED = {"left": "right", "right": "left"} | {word: word for word in ("front", "back", "rear", "top", "bottom")}
 
@@ -112,10 +120,7 @@ class LatentStore:
     Args:
         path: The file.
         autoencoder: In evaluation mode, on ``device``.
-        images: Training objects, uint8 [N, V, C, H, W].
-        held_out: Held-out objects, uint8 [M, V, C, H, W].
-        present: The views that training objects have, bool [N, V]; latents of others are 0.
-        held_out_present: Those of held-out objects, bool [M, V].
+        data: N training and M held-out objects; latents of views that one lacks are 0.
         variants: K of them, the objects themselves first.
         data_key: Stands for these objects: others have another one.
         device: Where to compute; the latents stay on the CPU.
@@ -126,23 +131,19 @@ class LatentStore:
         self,
         path: Path,
         autoencoder: Autoencoder,
-        images: Tensor,
-        held_out: Tensor,
-        present: Tensor,
-        held_out_present: Tensor,
+        data: TrainingData,
         variants: Sequence[Variant],
         data_key: str,
         device: torch.device,
         batch: int = ENCODE_BATCH,
     ) -> None:
         self._path, self._autoencoder, self._device = path, autoencoder, device
-        self._images, self._held_out, self._variants = images, held_out, variants
-        self._present, self._held_out_present = present, held_out_present
-        self._objects_at_once = max(1, batch // images.shape[1])
+        self._data, self._variants = data, variants
+        self._objects_at_once = max(1, batch // data.images.shape[1])
         self._key = _key(autoencoder, data_key, variants, self._objects_at_once)
-        objects = len(held_out) + len(variants) * len(images)
+        objects = len(data.held_out) + len(variants) * len(data.images)
         # Held-out objects first, then the training objects of each variant: [M + K N, V, D].
-        self._latents = torch.empty(objects, images.shape[1], autoencoder.config.latent_dim)
+        self._latents = torch.empty(objects, data.images.shape[1], autoencoder.config.latent_dim)
         self._done = self._read()
 
     def plain(self, watch: StartProgress, interrupt: Interrupt) -> Tensor:
@@ -151,9 +152,9 @@ class LatentStore:
         Raises:
             Interrupted: If interrupted; what is finished is kept in the file.
         """
-        end = len(self._held_out) + len(self._images)
+        end = len(self._data.held_out) + len(self._data.images)
         self._encode(end, watch, interrupt)
-        return self._latents[len(self._held_out) : end]
+        return self._latents[len(self._data.held_out) : end]
 
     def all(self, watch: StartProgress, interrupt: Interrupt) -> tuple[Tensor, Tensor]:
         """Latents float32 [K, N, V, D] of all variants of the training objects, and [M, V, D] of held-out ones.
@@ -162,8 +163,10 @@ class LatentStore:
             Interrupted: If interrupted; what is finished is kept in the file.
         """
         self._encode(len(self._latents), watch, interrupt)
-        held_out, training = self._latents.split([len(self._held_out), len(self._variants) * len(self._images)])
-        return training.unflatten(0, (len(self._variants), len(self._images))), held_out
+        held_out, training = self._latents.split(
+            [len(self._data.held_out), len(self._variants) * len(self._data.images)]
+        )
+        return training.unflatten(0, (len(self._variants), len(self._data.images))), held_out
 
     def _encode(self, end: int, watch: StartProgress, interrupt: Interrupt) -> None:
         """Have the first ``end`` rows."""
@@ -171,7 +174,7 @@ class LatentStore:
             return
         before = self._done
         # Objects as people count them, whose copies are encoded too.
-        objects = min(end, len(self._held_out) + len(self._images))
+        objects = min(end, len(self._data.held_out) + len(self._data.images))
         show = watch("encoding", objects, "objects", before * objects // end)
         try:
             for start, images, present, variant in self._batches():
@@ -191,9 +194,12 @@ class LatentStore:
 
     def _batches(self) -> Iterator[tuple[int, Tensor, Tensor, Variant]]:
         """First row, images [n, V, C, H, W], present views [n, V] and variant of every batch."""
-        held_out = (self._held_out, self._held_out_present, self._variants[0])
+        held_out = (self._data.held_out, self._data.held_out_present, self._variants[0])
         row = 0
-        for objects, there, variant in (held_out, *((self._images, self._present, v) for v in self._variants)):
+        for objects, there, variant in (
+            held_out,
+            *((self._data.images, self._data.present, v) for v in self._variants),
+        ):
             parts = objects.split(self._objects_at_once), there.split(self._objects_at_once)
             for images, present in zip(*parts, strict=True):
                 yield row, images, present, variant

@@ -28,7 +28,7 @@ class Objective(Protocol):
         gets the same ones however many processes divide the batch.
 
         Args:
-            indices: Items of the whole batch.
+            indices: CachedRows of the whole batch.
             seed: Base seed of the run.
             step: Counted from 0.
             rows: Which of ``indices`` this process computes.
@@ -56,11 +56,11 @@ class LossModule(nn.Module):
         return self._objective.loss(share, **batch)
 
 
-class Items:
-    """Items of a data set, along the first dimension of a tensor on the CPU.
+class CachedRows:
+    """Rows of a data set, which a GPU keeps where they fit into its memory: a step then copies only their indices.
 
     Args:
-        values: The items.
+        values: The rows, along the first dimension of a tensor on the CPU.
         device: Where they are needed.
 
     Attributes:
@@ -75,13 +75,13 @@ class Items:
     def __len__(self) -> int:
         return len(self.values)
 
-    def pick(self, places: Tensor) -> Tensor:
-        """What a batch holds of the items at these places, int64 [N]: the items, or where the device has them."""
-        return places if self.resident else self.values[places]
+    def for_batch(self, indices: Tensor) -> Tensor:
+        """What a batch holds of the rows at indices int64 [N]: the rows, or the indices where the device has them."""
+        return indices if self.resident else self.values[indices]
 
-    def take(self, picked: Tensor) -> Tensor:
-        """The items, on the device, of what ``pick`` gave, moved there."""
-        return picked if self._copy is None else self._copy[picked]
+    def on_device(self, held: Tensor) -> Tensor:
+        """The rows, on the device, of what ``for_batch`` gave once it was moved there."""
+        return held if self._copy is None else self._copy[held]
 
 
 def _fits(values: Tensor, device: torch.device) -> bool:

@@ -20,7 +20,6 @@ from dimvida.errors import InputError
 from dimvida.models.autoencoder import Autoencoder
 from dimvida.models.checkpoint import Checkpoint, CheckpointConfig, save_checkpoint
 from dimvida.models.familiarity import InputStatistics, measure_inputs
-from dimvida.models.score_network import ScoreNetwork
 from dimvida.sampling.multiview import MultiViewModel
 from dimvida.training.config import TrainConfig
 from dimvida.training.control import Interrupt, ShowProgress
@@ -87,7 +86,7 @@ class Outputs:
         """Write down in the checkpoint's provenance how far a stage is."""
         self._checkpoint.config.provenance[stage.objective.name] = self._account(stage)
 
-    def estimate(self, autoencoder: Autoencoder) -> tuple[Tensor, Tensor]:
+    def estimate_statistics(self, autoencoder: Autoencoder) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation [D] of the latents, from some of the objects."""
         first = slice(ESTIMATE_OBJECTS)
         images, present = self._data.images[first], self._data.present[first]
@@ -102,8 +101,8 @@ class Outputs:
         ]
         return measure_inputs(autoencoder, torch.cat(views)[: 4 * ESTIMATE_OBJECTS])
 
-    def adopt(self, autoencoder: Autoencoder) -> None:
-        """Describe the images in the run's checkpoint, by its final autoencoder."""
+    def describe_inputs(self, autoencoder: Autoencoder) -> None:
+        """Describe the training images in the run's checkpoint, as its final autoencoder sees them."""
         self._checkpoint.config = dataclasses.replace(self._checkpoint.config, inputs=self.inputs(autoencoder))
 
     def save(self) -> None:
@@ -147,7 +146,7 @@ class Outputs:
         if step == stage.total or self._interrupt.requested or time.monotonic() - self._drawn > PLOT_INTERVAL:
             plot_curves(self._folder.curves, self.curves)
             self._drawn = time.monotonic()
-        if isinstance(network, ScoreNetwork):
+        if not isinstance(network, Autoencoder):
             self.record(stage)
             save_checkpoint(self._folder.checkpoint, self._with(network), self._dtype)
 
@@ -159,7 +158,7 @@ class Outputs:
         checkpoint.config = dataclasses.replace(checkpoint.config, provenance=provenance)
         if isinstance(network, Autoencoder):
             checkpoint.config = dataclasses.replace(checkpoint.config, inputs=self.inputs(network))
-            checkpoint.latent_mean, checkpoint.latent_std = self.estimate(network)
+            checkpoint.latent_mean, checkpoint.latent_std = self.estimate_statistics(network)
         save_checkpoint(folder, checkpoint, self._dtype)
 
     def _with(self, network: nn.Module) -> Checkpoint:
@@ -167,7 +166,6 @@ class Outputs:
         if isinstance(network, Autoencoder):
             checkpoint.autoencoder = network
         else:
-            assert isinstance(network, ScoreNetwork)
             checkpoint.score = network
         return checkpoint
 

@@ -1,4 +1,6 @@
-"""A training run: autoencoder, then latents, then diffusion, in one folder.
+"""A training run in one folder: the autoencoder, then the latents of all images, then the diffusion over them.
+
+``Run.train`` tells it in order. What it leaves:
 
 run.json                    the resolved configuration, what it is trained on, how it began
 autoencoder.state           training state of a stage, for --resume
@@ -32,14 +34,7 @@ from dimvida.training.data import TrainingData
 from dimvida.training.diffusion import DiffusionObjective
 from dimvida.training.dry_run import after_autoencoder, items_of
 from dimvida.training.folder import STAGES, RunFolder, another_configuration
-from dimvida.training.latents import (
-    LatentStore,
-    Variant,
-    check_mirror,
-    latent_statistics,
-    object_variants,
-    present_views,
-)
+from dimvida.training.latents import LatentStore, check_mirror, latent_statistics, present_views, training_variants
 from dimvida.training.loop import Diverged, Hooks, run_stage
 from dimvida.training.objective import Objective
 from dimvida.training.options import changed_lengths, require_same_options, stage_digests
@@ -112,7 +107,10 @@ class Run:
         with contextlib.ExitStack() as owning:
             self.ranks.broadcast_from_rank_0(lambda: self._enter(owning, wanted, resume))
             try:
-                return self._train(wanted, resume)
+                finished = self._have_autoencoder(wanted, resume)
+                if finished and "diffusion" in wanted:
+                    finished = self._run_stage("diffusion", resume)
+                return finished
             except Interrupted:
                 return False
 
@@ -132,18 +130,19 @@ class Run:
                     raise another_configuration(self.out, changed_lengths(known.get("configuration", {}), self.config))
         owning.enter_context(self.folder.owned())
 
-    def _train(self, wanted: Sequence[str], resume: bool) -> bool:
+    def _have_autoencoder(self, wanted: Sequence[str], resume: bool) -> bool:
+        """Train the autoencoder, or take one that is; True if it is finished."""
         if "autoencoder" in wanted:
             later = after_autoencoder(self.config, self.data) if "diffusion" in wanted else 0.0
-            if not self._run_stage("autoencoder", resume, later):
-                return False
-        elif self.ranks.broadcast_from_rank_0(self.folder.state("autoencoder").exists):
-            self._adopt_saved_autoencoder()
+            return self._run_stage("autoencoder", resume, later)
+        if self.ranks.broadcast_from_rank_0(self.folder.state("autoencoder").exists):
+            self._take_saved_autoencoder()
         else:
-            self._adopt_initial_autoencoder()
-        return "diffusion" not in wanted or self._run_stage("diffusion", resume)
+            self._take_initial_autoencoder()
+        return True
 
     def _run_stage(self, name: str, resume: bool, later: float = 0.0) -> bool:
+        """Begin or continue a stage; True if it finished. ``later`` is what comes after it, in its steps."""
         state = self.ranks.broadcast_from_rank_0(lambda: self._begin(name, resume))
         stage = self._autoencoder_stage() if name == "autoencoder" else self._diffusion_stage()
         if state is not None:
@@ -156,7 +155,7 @@ class Run:
         except Diverged as error:
             raise DimvidaError(f"{name}: {error}; {self._way_on(stage)}") from None
         if name == "autoencoder":
-            self._adopt_autoencoder(result.network, stage)
+            self._standardise_latents(result.network, stage)
         return result.finished
 
     def _begin(self, name: str, resume: bool) -> dict[str, Any] | None:
@@ -181,7 +180,7 @@ class Run:
             advice += " --stage diffusion" if name == "diffusion" else ""
         return advice
 
-    def _adopt_saved_autoencoder(self) -> None:
+    def _take_saved_autoencoder(self) -> None:
         stage = self._autoencoder_stage()
         stage.restore(
             self.ranks.broadcast_from_rank_0(lambda: load_state(stage.state_path, self._digests("autoencoder")))
@@ -192,9 +191,9 @@ class Run:
                 "finish it with --stage all --resume"
             )
         self.outputs.curves["autoencoder"] = stage.curve
-        self._adopt_autoencoder(stage.averaged_network.eval(), stage)
+        self._standardise_latents(stage.averaged_network.eval(), stage)
 
-    def _adopt_initial_autoencoder(self) -> None:
+    def _take_initial_autoencoder(self) -> None:
         """Keep the autoencoder of ``init`` as it is, with its statistics: its score network knows these latents."""
         assert self.init is not None
         checkpoint, init = self.checkpoint, self.init
@@ -203,7 +202,7 @@ class Run:
         checkpoint.latent_std = init.latent_std.to(self.device)
         checkpoint.config.provenance["autoencoder"] = init.config.provenance.get("autoencoder", {})
         if self.ranks.is_rank_0:
-            self.outputs.adopt(checkpoint.autoencoder)
+            self.outputs.describe_inputs(checkpoint.autoencoder)
 
     def _autoencoder_stage(self) -> TrainingState:
         config, data = self.config.autoencoder_stage, self.data
@@ -223,7 +222,7 @@ class Run:
         latents, held_out = self.ranks.broadcast_from_rank_0(
             lambda: self._latent_store().all(self.watch, self.interrupt)
         )
-        present = torch.stack([variant.views(self.data.present) for variant in self._variants])
+        present = torch.stack([variant.views(self.data.present) for variant in training_variants(self.config)])
         several = self.data.present.sum(1) >= 2  # of a single view there is nothing to complete
         if not several.all():
             latents, present = latents[:, several], present[:, several]
@@ -244,14 +243,19 @@ class Run:
         path = self.folder.state(objective.name)
         return TrainingState(objective, config, self.config.seed, path, self._digests(objective.name)[0])
 
-    def _adopt_autoencoder(self, autoencoder: nn.Module, stage: TrainingState) -> None:
+    def _standardise_latents(self, autoencoder: nn.Module, stage: TrainingState) -> None:
+        """Put a trained autoencoder into the checkpoint, with the statistics of its latents.
+
+        Raises:
+            Interrupted: It was interrupted while it encoded; the statistics are estimates, and the checkpoint usable.
+        """
         assert isinstance(autoencoder, Autoencoder)
         self.checkpoint.autoencoder = autoencoder
         mean, std, whole = self.ranks.broadcast_from_rank_0(self._latent_statistics)
         self.checkpoint.latent_mean, self.checkpoint.latent_std = mean.to(self.device), std.to(self.device)
         self.outputs.record(stage)
         if self.ranks.is_rank_0:
-            self.outputs.adopt(autoencoder)
+            self.outputs.describe_inputs(autoencoder)
         if self.ranks.is_rank_0 and not self.folder.state("diffusion").exists():
             self.outputs.save()
         if not whole:
@@ -263,27 +267,13 @@ class Run:
             latents = self._latent_store().plain(self.watch, self.interrupt)
         except Interrupted:
             # So that the checkpoint is usable so far; whoever resumes encodes the others too.
-            return *self.outputs.estimate(self.checkpoint.autoencoder), False
+            return *self.outputs.estimate_statistics(self.checkpoint.autoencoder), False
         return *latent_statistics(latents, self.data.present), True
 
     def _latent_store(self) -> LatentStore:
-        data, config = self.data, self.config
-        return LatentStore(
-            self.folder.latents,
-            self.checkpoint.autoencoder,
-            data.images,
-            data.held_out,
-            data.present,
-            data.held_out_present,
-            self._variants,
-            f"{data.digest} {config.seed} {config.validation}",
-            self.device,
-        )
-
-    @property
-    def _variants(self) -> list[Variant]:
-        config = self.config.diffusion_stage
-        return object_variants(self.data.images.shape[2], mirror=config.mirror, recolour=config.recolour)
+        key = f"{self.data.digest} {self.config.seed} {self.config.validation}"
+        variants = training_variants(self.config)
+        return LatentStore(self.folder.latents, self.checkpoint.autoencoder, self.data, variants, key, self.device)
 
     def _digests(self, stage: str) -> tuple[str, str]:
         return stage_digests(stage, self.config, self.data.digest, self._init_digest)

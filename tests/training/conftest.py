@@ -1,10 +1,13 @@
-"""A data set that trains in seconds."""
+"""A data set that trains in seconds, and a run on it."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 import pytest
 import torch
 from helpers.objects import VIEWS, coloured_boxes
+from helpers.runs import run
 from helpers.trainings import FAST
 
 from dimvida.data.batch import MultiViewBatch
@@ -28,6 +31,18 @@ def data(fast_config: TrainConfig) -> TrainingData:
         view_names=VIEWS,
     )
     return prepare_data(batch, ("box",), fast_config, {"name": "boxes"})
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory, fast_config: TrainConfig, data: TrainingData) -> Path:
+    """A whole run; nobody may change its folder."""
+    out, threads = tmp_path_factory.mktemp("runs") / "whole", torch.get_num_threads()
+    torch.set_num_threads(1)  # as in every test of this folder, which compare with this run bit for bit
+    try:
+        assert run(out, fast_config, data)
+    finally:
+        torch.set_num_threads(threads)
+    return out
 
 
 @pytest.fixture(scope="module", autouse=True)

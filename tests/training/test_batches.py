@@ -21,7 +21,7 @@ from dimvida.models.config import AutoencoderConfig
 from dimvida.training.autoencoder import AutoencoderObjective
 from dimvida.training.batches import Draws, default_workers, feed
 from dimvida.training.folder import RunFolder
-from dimvida.training.objective import Items
+from dimvida.training.objective import CachedRows
 from dimvida.training.ranks import Ranks
 from dimvida.training.seeds import BatchOrder
 from dimvida.training.stage_config import AutoencoderStageConfig
@@ -88,9 +88,9 @@ CUDA = pytest.param("cuda", marks=[pytest.mark.gpu, pytest.mark.skipif(not torch
 @pytest.mark.parametrize("device", ["cpu", CUDA])
 def test_items_are_the_same_wherever_they_are(device: str):
     values = torch.randint(256, (9, 3, 4), dtype=torch.uint8)
-    items, places = Items(values, torch.device(device)), torch.tensor([7, 0, 7])
+    items, places = CachedRows(values, torch.device(device)), torch.tensor([7, 0, 7])
     assert items.resident == (device == "cuda")
-    assert torch.equal(items.take(items.pick(places).to(device)).cpu(), values[places])
+    assert torch.equal(items.on_device(items.for_batch(places).to(device)).cpu(), values[places])
 
 
 @pytest.mark.slow

@@ -11,8 +11,6 @@ from hypothesis import strategies as st
 from dimvida.errors import InputError
 from dimvida.records import config_from_json
 from dimvida.training.config import PRESETS, TrainConfig, load_preset
-from dimvida.training.loop import learning_rate
-from dimvida.training.seeds import BatchOrder
 
 
 @given(
@@ -139,26 +137,11 @@ def test_unknown_preset():
         load_preset("huge")
 
 
-def test_learning_rate_warms_up_and_anneals():
-    stage = load_preset("tiny", ["diffusion_stage.lr=1.0"]).diffusion_stage
-    rates = [learning_rate(stage, step, 1000) for step in range(1000)]
-    assert rates[0] == pytest.approx(1 / 20, rel=1e-4)
-    assert max(rates) == pytest.approx(1, abs=1e-2)
-    assert rates[500] == pytest.approx(0.5)
-    assert rates[-1] < 1e-5
-
-
-@given(items=st.integers(1, 60), batch=st.integers(1, 70), seed=st.integers(0, 2**32))
-def test_each_epoch_covers_every_item_once(items: int, batch: int, seed: int):
-    order = BatchOrder(items, batch, seed, "test")
-    for epoch in range(2):
-        steps = range(epoch * order.batches_per_epoch, (epoch + 1) * order.batches_per_epoch)
-        seen = sorted(index for step in steps for index in order.indices(step).tolist())
-        assert seen == list(range(items))
-
-
-def test_a_batch_is_known_without_the_ones_before_it():
-    walked, jumped = BatchOrder(50, 8, 3, "test"), BatchOrder(50, 8, 3, "test")
-    batches = [walked.indices(step).tolist() for step in range(20)]
-    assert jumped.indices(17).tolist() == batches[17]
-    assert batches[:7] != batches[7:14]
+def test_presets():
+    paper = load_preset("paper")
+    assert (paper.score.width, paper.score.time_dim, paper.autoencoder.latent_dim) == (1536, 512, 64)
+    assert (paper.diffusion_stage.epochs, paper.diffusion_stage.lr, paper.diffusion_stage.drop) == (1000, 1e-4, 0.2)
+    assert (paper.autoencoder_stage.augment, paper.autoencoder_stage.scale) == ("trivial-augment-wide", 0.75)
+    assert (paper.sampling.solver, paper.sampling.steps) == ("euler-maruyama", 250)
+    for name in ("small", "tiny"):
+        assert load_preset(name).digest() != paper.digest()
