@@ -34,7 +34,7 @@ from dimvida.training.config import TrainConfig
 from dimvida.training.control import Interrupt, Interrupted, StartProgress
 from dimvida.training.data import LabelledImages
 from dimvida.training.stage_config import ClassifierStageConfig
-from dimvida.training.state import keep, kept
+from dimvida.training.state import load_cached_tensor, save_cached_tensor
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,14 +106,14 @@ class CompletedObjects:
         for index, part in enumerate(self._batches()):
             path = parts / f"part-{index:04d}.safetensors"
             key = f"{self.digest} {number} {index}"
-            views = kept(path, "views", key)
+            views = load_cached_tensor(path, "views", key)
             if views is None:
                 if interrupt.requested:
                     raise Interrupted
                 done = index * self.sampler.batch
                 show = show or watch(f"{self.name}, draw {number}", len(self.objects), "objects", done)
                 views = self._generate(part, number)
-                keep(path, "views", views, key)
+                save_cached_tensor(path, "views", views, key)
                 show(done + len(part))
             completed.append(views)
         return torch.cat(completed)
@@ -213,14 +213,14 @@ class TrainedClassifiers:
         self, path: Path, digest: str, load: Callable[[], ImageClassifier], objects: CompletedObjects, draw: int
     ) -> Tensor:
         key = f"{digest} {objects.digest} {draw}"
-        logits = kept(path, "logits", key)
+        logits = load_cached_tensor(path, "logits", key)
         if logits is not None:
             return logits
         views = objects.draw(draw, self.watch, self.interrupt)
         if self.interrupt.requested:
             raise Interrupted
         logits = predict_logits(load(), views.flatten(0, 1), device=self.device).unflatten(0, views.shape[:2])
-        keep(path, "logits", logits, key)
+        save_cached_tensor(path, "logits", logits, key)
         return logits
 
     def _pictures(self, recipe: Recipe) -> LabelledImages:

@@ -1,4 +1,4 @@
-"""What a training is made of: objects with the views that they have, some of them held out."""
+"""What is trained on, some objects of it held out: objects with the views that they have, or pictures with labels."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ from dimvida.models.autoencoder import Autoencoder
 from dimvida.training.config import TrainConfig
 from dimvida.training.control import Interrupt, Interrupted, StartProgress
 from dimvida.training.data import TrainingData
-from dimvida.training.state import keep, kept, tensor_bytes
+from dimvida.training.state import load_cached_tensor, save_cached_tensor, tensor_bytes
 
 ENCODE_BATCH = 256
 
@@ -206,11 +206,11 @@ class LatentStore:
                 row += len(images)
 
     def _write(self) -> None:
-        keep(self._path, "latents", self._latents[: self._done], self._key)
+        save_cached_tensor(self._path, "latents", self._latents[: self._done], self._key)
 
     def _read(self) -> int:
         """Rows that the file has of these latents; 0 if it is missing, damaged or of others."""
-        rows = kept(self._path, "latents", self._key)
+        rows = load_cached_tensor(self._path, "latents", self._key)
         if rows is None:
             return 0
         bounds = {start for start, *_ in self._batches()} | {len(self._latents)}

@@ -1,6 +1,7 @@
-"""A stage in progress, and the training state that ``--resume`` goes on from.
+"""What is kept on disk to go on from: the state of a stage in progress, and tensors that need not be made again.
 
-A state's file is one line with the SHA-256 of what follows, and what ``torch.save`` makes of it.
+A state's file is one line with the SHA-256 of what follows, and what ``torch.save`` makes of it. A tensor's file is a
+safetensors file that also says what the tensor was made of; where it is not whole, the tensor is made again.
 """
 
 from __future__ import annotations
@@ -186,14 +187,14 @@ def not_a_state(path: Path, error: Exception) -> InputError:
     return InputError(f"{path}: not a training state ({reason}); {way_on}")
 
 
-def keep(path: Path, name: str, tensor: Tensor, key: str) -> None:
-    """Write a tensor down, atomically.
+def save_cached_tensor(path: Path, name: str, tensor: Tensor, key: str) -> None:
+    """Write a tensor into a file of its own, atomically.
 
     Args:
         path: The file.
-        name: What it is called there.
-        tensor: On the CPU.
-        key: Stands for what it was made of.
+        name: What the tensor is called there.
+        tensor: It lies on the CPU.
+        key: Stands for what it was made of: others have another one.
 
     Raises:
         OSError: It cannot be written.
@@ -203,8 +204,8 @@ def keep(path: Path, name: str, tensor: Tensor, key: str) -> None:
     atomic_write(path, save({name: tensor}, {"key": key, "sha256": digest}))
 
 
-def kept(path: Path, name: str, key: str) -> Tensor | None:
-    """What ``keep`` wrote; None if it is not there, damaged, or made of something else."""
+def load_cached_tensor(path: Path, name: str, key: str) -> Tensor | None:
+    """What ``save_cached_tensor`` wrote; None if it is not there, damaged, or made of something else."""
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}

@@ -24,7 +24,7 @@ from dimvida.training.data import TrainingData
 from dimvida.training.loop import optimise
 from dimvida.training.objective import LossModule
 from dimvida.training.ranks import Ranks, Share
-from dimvida.training.state import TrainingState, average_decay, keep, kept, load_state
+from dimvida.training.state import TrainingState, average_decay, load_cached_tensor, load_state, save_cached_tensor
 
 
 def write_unhashed(path: Path, state: object) -> None:
@@ -142,17 +142,17 @@ def test_averaging_does_not_spoil_a_short_training(tmp_path: Path, fast_config: 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.uint8, torch.bfloat16])
 def test_what_was_kept_is_read_again(tmp_path: Path, dtype: torch.dtype):
     tensor = torch.arange(24).view(4, 6).to(dtype)[:, ::2]
-    keep(tmp_path / "t", "rows", tensor, "mine")
-    read = kept(tmp_path / "t", "rows", "mine")
+    save_cached_tensor(tmp_path / "t", "rows", tensor, "mine")
+    read = load_cached_tensor(tmp_path / "t", "rows", "mine")
     assert read is not None and read.dtype == dtype and torch.equal(read, tensor)
-    assert kept(tmp_path / "t", "rows", "other") is None
-    assert kept(tmp_path / "t", "columns", "mine") is None
-    assert kept(tmp_path / "none", "rows", "mine") is None
+    assert load_cached_tensor(tmp_path / "t", "rows", "other") is None
+    assert load_cached_tensor(tmp_path / "t", "columns", "mine") is None
+    assert load_cached_tensor(tmp_path / "none", "rows", "mine") is None
 
 
 def test_no_flipped_bit_and_no_cut_is_taken_for_it(tmp_path: Path):
     path, tensor = tmp_path / "t", torch.rand(3, 2)
-    keep(path, "rows", tensor, "mine")
+    save_cached_tensor(path, "rows", tensor, "mine")
     content = path.read_bytes()
     damaged = [content[:place] for place in range(0, len(content), 7)]
     damaged += [
@@ -161,5 +161,5 @@ def test_no_flipped_bit_and_no_cut_is_taken_for_it(tmp_path: Path):
     ]
     for other in damaged:
         path.write_bytes(other)
-        read = kept(path, "rows", "mine")
+        read = load_cached_tensor(path, "rows", "mine")
         assert read is None or torch.equal(read, tensor)  # a blank of the header may be another one
