@@ -166,12 +166,12 @@ class ClassifierRun:
             point=lambda point, network: write_csv(self._files.curve("classifier"), stage.curve),
         )
         try:
-            result = run_stage(stage, hooks, self.interrupt, Ranks())
+            finished = run_stage(stage, hooks, self.interrupt, Ranks())
         except Diverged as error:
             raise DimvidaError(
                 f"{work}: {error}; begin again with classifier_stage.lr below {stage.config.lr:g}"
             ) from None
-        if not result.finished:
+        if not finished:
             raise Interrupted
         provenance = {
             "package_version": __version__,
@@ -181,8 +181,9 @@ class ClassifierRun:
             "steps": stage.step,
             "validation": stage.curve[-1].validation,
         }
-        assert isinstance(result.network, ImageClassifier)
-        save_classifier(self.folder, result.network, provenance)
+        classifier = stage.averaged_network
+        assert isinstance(classifier, ImageClassifier)
+        save_classifier(self.folder, classifier, provenance)
         stage.state_path.unlink()
 
     def _stage(self, data: LabelledImages) -> TrainingState:

@@ -28,19 +28,6 @@ class Diverged(DimvidaError):
 
 
 @dataclass(slots=True)
-class StageResult:
-    """How a stage ended.
-
-    Attributes:
-        network: Averaged (EMA) weights, or the plain ones without EMA, in evaluation mode.
-        finished: False if interrupted.
-    """
-
-    network: nn.Module
-    finished: bool
-
-
-@dataclass(slots=True)
 class Hooks:
     """Callbacks of the loop, in rank 0 only.
 
@@ -72,7 +59,7 @@ def learning_rate(config: StageConfig, step: int, total: int) -> float:
 
 def run_stage(
     stage: TrainingState, hooks: Hooks, interrupt: Interrupt, ranks: Ranks, workers: int | None = None
-) -> StageResult:
+) -> bool:
     """Train until the stage's last step or an interruption; the state is saved either way.
 
     All ranks call it with the same stage; rank 0 validates, saves and calls the hooks.
@@ -83,6 +70,9 @@ def run_stage(
         interrupt: Asked between steps.
         ranks: The processes that train together.
         workers: Processes that draw batches ahead; None for as many as the objective needs.
+
+    Returns:
+        Whether the last step was done. ``stage.averaged_network`` is in evaluation mode then.
 
     Raises:
         Diverged: If the loss or the weights are no longer finite; the last saved state stays.
@@ -109,7 +99,7 @@ def run_stage(
     stage.averaged_network.eval()
     if ranks.is_rank_0:
         _save(stage, hooks)
-    return StageResult(stage.averaged_network, finished=stage.step >= total)
+    return stage.step >= total
 
 
 def loss_module(stage: TrainingState, ranks: Ranks) -> nn.Module:

@@ -151,12 +151,12 @@ class Run:
         if self.ranks.is_rank_0:
             hooks = self.outputs.hooks(stage, self.watch(name, stage.total, "steps", stage.step, later))
         try:
-            result = run_stage(stage, hooks, self.interrupt, self.ranks, self.workers)
+            finished = run_stage(stage, hooks, self.interrupt, self.ranks, self.workers)
         except Diverged as error:
             raise DimvidaError(f"{name}: {error}; {self._way_on(stage)}") from None
         if name == "autoencoder":
-            self._standardise_latents(result.network, stage)
-        return result.finished
+            self._standardise_latents(stage.averaged_network, stage)
+        return finished
 
     def _begin(self, name: str, resume: bool) -> dict[str, Any] | None:
         """Write down that a stage begins or goes on; the state that it goes on from."""
