@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
-import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from helpers.commands import Result, command
+from helpers.commands import Result, Started, command, wait_until
 from helpers.objects import SHADES, SIZE, VIEWS, write_shades
 from safetensors.torch import load_file
 
@@ -22,8 +19,6 @@ from dimvida.data.opening import open_source
 from dimvida.models.checkpoint import Checkpoint, CheckpointConfig, SamplingDefaults, save_checkpoint
 from dimvida.models.classifiers import build_classifier
 from dimvida.models.config import AutoencoderConfig, ScoreConfig
-
-PATIENCE = 600  # seconds after which a process hangs
 
 # The quickest study that has everything.
 QUICK = (
@@ -206,41 +201,27 @@ def test_a_generator_of_gray_views(shades: Path, tmp_path: Path):
     assert load_file(part)["views"].shape == (4, 4, 1, SIZE, SIZE)
 
 
-def start(data: Path, out: Path, checkpoint: Path, *arguments: str) -> subprocess.Popen[str]:
-    line = [sys.executable, "-m", "dimvida", *study(data, out, checkpoint, *arguments)]
-    return subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=dict(os.environ))
-
-
-def wait_until(there: Any, process: subprocess.Popen[str]) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not there():
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < deadline, "it hangs"
-        time.sleep(0.002)
-
-
 @pytest.mark.slow
 def test_killed_or_stopped_it_ends_in_the_same_result(
     finished: tuple[Path, Result], shades: Path, tiny_checkpoint: Path, tmp_path: Path
 ):
     out = tmp_path / "study"
-    process = start(shades, out, tiny_checkpoint)
+    process = Started(*study(shades, out, tiny_checkpoint))
     # In the middle of the second classifier, after a saved state.
     wait_until(lambda: list(out.glob("classifiers/mobilenet-v3-small-c-seed1-*/classifier.state")), process)
     process.kill()
-    process.communicate()
+    process.finish()
     assert not (out / "classification.json").exists()
     kept = times(out / "generated")
 
-    process = start(shades, out, tiny_checkpoint)
+    process = Started(*study(shades, out, tiny_checkpoint))
     wait_until(lambda: list(out.glob("classifiers/mobilenet-v3-small-ca-*/training.json")), process)
     process.send_signal(signal.SIGTERM)
-    said, complained = process.communicate(timeout=PATIENCE)
-    assert (process.returncode, "stopped; the same command continues" in said) == (0, True), complained
-    assert "terminated; saving the state" in complained
+    stopped = process.finish()
+    assert (stopped.code, "stopped; the same command continues" in stopped.out) == (0, True), stopped
+    assert "terminated; saving the state" in stopped.err
 
-    process = start(shades, out, tiny_checkpoint)
-    assert process.wait(timeout=PATIENCE) == 0
+    assert Started(*study(shades, out, tiny_checkpoint)).finish().code == 0
     assert without_command(out) == without_command(finished[0])
     assert times(out / "generated") == kept
     assert not [path for path in out.rglob(".*") if path.is_file()]

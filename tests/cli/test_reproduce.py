@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import signal
-import subprocess
-import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from helpers.commands import Result, command
+from helpers.commands import Result, Started, command, wait_until
 from helpers.objects import VIEWS, coloured_boxes
 from helpers.trainings import SHORT, options, weights
 from PIL import Image
@@ -114,51 +109,34 @@ def test_another_configuration_is_refused(finished, shades: Path, dimvida, argum
     assert len(result.errors) == 1 and "begun with another" in result.errors[0]
 
 
-def start(data: Path, out: Path) -> subprocess.Popen[str]:
-    arguments = [sys.executable, "-m", "dimvida", *line(data, out)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(arguments, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-
-
-def wait_for(process: subprocess.Popen[str], there: Callable[[], object]) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not there():
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < deadline, "the chain hangs"
-        time.sleep(0.005)
-
-
 def test_a_killed_and_terminated_chain_ends_with_the_same_numbers(finished, shades: Path, tmp_path: Path, dimvida):
     out = tmp_path / "chain"
-    process = start(shades, out)
-    wait_for(process, lambda: (out / "model" / "autoencoder.csv").exists())
+    process = Started(*line(shades, out))
+    wait_until(lambda: (out / "model" / "autoencoder.csv").exists(), process)
     process.kill()
-    process.communicate()
+    process.finish()
     assert [stage["finished"] for stage in state(out)["stages"]] == [True, False]
 
-    process = start(shades, out)
-    wait_for(process, lambda: (out / "model" / "diffusion.csv").exists())
+    process = Started(*line(shades, out))
+    wait_until(lambda: (out / "model" / "diffusion.csv").exists(), process)
     process.send_signal(signal.SIGTERM)
-    said, errors = process.communicate(timeout=PATIENCE)
-    assert process.returncode == 128 + signal.SIGTERM, errors
-    assert "the same command continues" in said
-    assert [row for row in errors.splitlines() if row.startswith("error")] == ["error: stopped by SIGTERM"]
-    assert "--resume" in said  # the training's command line
+    stopped = process.finish()
+    assert (stopped.code, stopped.errors) == (128 + signal.SIGTERM, ["error: stopped by SIGTERM"]), stopped
+    assert "the same command continues" in stopped.out
+    assert "--resume" in stopped.out  # the training's command line
     assert not (out / "evaluation").exists()
 
-    process = start(shades, out)
-    wait_for(process, lambda: (out / "evaluation").exists())
+    process = Started(*line(shades, out))
+    wait_until(lambda: (out / "evaluation").exists(), process)
     process.send_signal(signal.SIGTERM)  # to a command that does not take it for itself
-    _, errors = process.communicate(timeout=PATIENCE)
-    assert process.returncode == 128 + signal.SIGTERM, errors
-    assert [row for row in errors.splitlines() if row.startswith("error")] == ["error: stopped by SIGTERM"]
+    stopped = process.finish()
+    assert (stopped.code, stopped.errors) == (128 + signal.SIGTERM, ["error: stopped by SIGTERM"]), stopped
 
-    process = start(shades, out)
-    wait_for(process, lambda: list(out.glob("classification/generated/*/draw-0/*.safetensors")))
+    process = Started(*line(shades, out))
+    wait_until(lambda: list(out.glob("classification/generated/*/draw-0/*.safetensors")), process)
     process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=PATIENCE)
-    assert process.returncode == 130
-    assert [row for row in errors.splitlines() if row.startswith("error")] == ["error: interrupted"]
+    stopped = process.finish()
+    assert (stopped.code, stopped.errors) == (130, ["error: interrupted"]), stopped
     evaluated = (out / "evaluation" / "evaluation.json").stat().st_mtime_ns
 
     assert dimvida(*line(shades, out)).code == 0

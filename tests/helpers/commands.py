@@ -10,7 +10,8 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -112,6 +113,29 @@ def start_ranks(
     ]
 
 
+class Started(subprocess.Popen):
+    """One command line in a process as a shell starts it, in one thread: sums in one order, equal to the last bit.
+
+    Args:
+        arguments: Of ``dimvida``.
+        environment: Variables beside this process's.
+    """
+
+    def __init__(self, *arguments: object, **environment: str) -> None:
+        variables = {**os.environ, "OMP_NUM_THREADS": "1", **environment}
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        super().__init__([sys.executable, "-m", "dimvida", *map(str, arguments)], env=variables, **pipes)
+
+    @property
+    def alive(self) -> bool:
+        return self.poll() is None
+
+    def finish(self) -> Result:
+        """Wait for its end."""
+        out, err = self.communicate(timeout=PATIENCE)
+        return Result(self.returncode, out, err)
+
+
 class Forked:
     """One command line in a process that starts at once: forked from a server that has imported torch.
 
@@ -143,6 +167,15 @@ class Forked:
         self._process.join(PATIENCE)
         assert not self.alive, "it hangs"
         return Result(self._process.exitcode, *(path.read_text() for path in self._streams))
+
+
+def wait_until(there: Callable[[], object], *processes: Started | Forked) -> None:
+    """Return when something is there; fail where a process ends without it, or hangs."""
+    deadline = time.monotonic() + PATIENCE
+    while not there():
+        assert all(process.alive for process in processes), [process.finish() for process in processes]
+        assert time.monotonic() < deadline, "it hangs"
+        time.sleep(0.005)
 
 
 def forked_ranks(count: int, arguments: list[str], logs: Path) -> list[Forked]:

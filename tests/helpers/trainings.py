@@ -57,6 +57,12 @@ def curve(path: Path) -> list[dict[str, str]]:
     return rows
 
 
+def has_reached(out: Path, stage: str, step: int) -> bool:
+    """Whether the learning curve of a stage, which may not be there yet, has come to a step."""
+    path = out / f"{stage}.csv"
+    return path.exists() and int(curve(path)[-1]["step"]) >= step
+
+
 def description(out: Path) -> dict:
     """A run's description of itself."""
     return json.loads((out / "run.json").read_text())

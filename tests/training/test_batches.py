@@ -6,14 +6,13 @@ import multiprocessing
 import os
 import signal
 import subprocess
-import time
 from pathlib import Path
 
 import pytest
 import torch
-from helpers.commands import PATIENCE, Forked
+from helpers.commands import Forked, wait_until
 from helpers.objects import write_boxes
-from helpers.trainings import FAST, curve, options
+from helpers.trainings import FAST, curve, has_reached, options
 
 from dimvida.errors import DimvidaError
 from dimvida.models.autoencoder import build_autoencoder
@@ -99,27 +98,16 @@ def test_workers_neither_stop_a_training_nor_outlive_it(tmp_path: Path):
     settings = (*FAST, "autoencoder_stage.augment=trivial-augment-wide", "autoencoder_stage.steps=100000")
     command = ["train", "--data", str(data), "--out", str(out), "--preset", "tiny", "--workers", "2"]
     training = Forked([*command, *options(settings)], tmp_path / "log")
-    wait_for_step(out, 10, training)
+    wait_until(lambda: has_reached(out, "autoencoder", 10), training)
     children = subprocess.run(["ps", "-o", "pid=", "--ppid", str(training.pid)], capture_output=True, text=True)
     workers = [int(number) for number in children.stdout.split()]
     assert len(workers) == 2
     for worker in workers:
         os.kill(worker, signal.SIGTERM)  # as a batch system does to all of a job
-    wait_for_step(out, int(curve(out / "autoencoder.csv")[-1]["step"]) + 20, training)
+    further = int(curve(out / "autoencoder.csv")[-1]["step"]) + 20
+    wait_until(lambda: has_reached(out, "autoencoder", further), training)
     training.send(signal.SIGKILL)
     assert training.finish().code == -signal.SIGKILL
-    deadline = time.monotonic() + PATIENCE
-    while any(Path(f"/proc/{worker}").exists() for worker in workers):
-        assert time.monotonic() < deadline, "workers are left"
-        time.sleep(0.01)
+    wait_until(lambda: not any(Path(f"/proc/{worker}").exists() for worker in workers))
     with RunFolder(out).owned():
         assert (out / "run.json").exists()
-
-
-def wait_for_step(out: Path, step: int, training: Forked) -> None:
-    deadline = time.monotonic() + PATIENCE
-    path = out / "autoencoder.csv"
-    while not path.exists() or int(curve(path)[-1]["step"]) < step:
-        assert training.alive, training.finish()
-        assert time.monotonic() < deadline
-        time.sleep(0.01)

@@ -12,15 +12,15 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pexpect
 import pytest
 import torch
-from helpers.commands import Forked, Result, command
+from helpers.commands import PATIENCE, Forked, Result, Started, command, wait_until
 from helpers.objects import SIZE
-from helpers.trainings import FAST, SHORT, curve, options, weights
+from helpers.trainings import FAST, SHORT, curve, has_reached, options, weights
 from rich.cells import cell_len
 
 from dimvida.errors import InputError
@@ -38,7 +38,6 @@ LONG = (
     "diffusion_stage.log_every=5",
     "diffusion_stage.keep_every=90",
 )
-PATIENCE = 900  # seconds after which a process hangs
 
 
 def command_line(data: Path, out: Path, *arguments: str) -> list[str]:
@@ -46,36 +45,19 @@ def command_line(data: Path, out: Path, *arguments: str) -> list[str]:
     return [*start, *options(LONG), *arguments]
 
 
+def start(data: Path, out: Path, *arguments: str) -> Started:
+    return Started(*command_line(data, out, *arguments)[3:])
+
+
 def environment() -> dict[str, str]:
-    # With one thread sums are taken in one order, so that equal weights are equal to the last bit.
     inherited = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES", "NO_COLOR")}
     return {**inherited, "OMP_NUM_THREADS": "1", "TERM": "xterm"}
-
-
-def start(data: Path, out: Path, *arguments: str) -> subprocess.Popen[str]:
-    pipe = subprocess.PIPE
-    return subprocess.Popen(command_line(data, out, *arguments), env=environment(), stdout=pipe, stderr=pipe, text=True)
-
-
-def wait_for(out: Path, stage: str, step: int, alive: Callable[[], bool]) -> None:
-    """Return when the learning curve of a stage has reached a step."""
-    path = out / f"{stage}.csv"
-    deadline = time.monotonic() + PATIENCE
-    while not path.exists() or int(curve(path)[-1]["step"]) < step:
-        assert alive(), f"the training ended before step {step} of {stage}"
-        assert time.monotonic() < deadline, f"the training hangs before step {step} of {stage}"
-        time.sleep(0.005)
-
-
-def finish(process: subprocess.Popen[str]) -> Result:
-    out, err = process.communicate(timeout=PATIENCE)
-    return Result(process.returncode, out, err)
 
 
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory: pytest.TempPathFactory, boxes: Path) -> Path:
     out = tmp_path_factory.mktemp("runs") / "uninterrupted"
-    result = finish(start(boxes, out))
+    result = start(boxes, out).finish()
     assert result.code == 0, result.err
     return out
 
@@ -122,7 +104,7 @@ def interrupt_on_a_terminal(data: Path, out: Path) -> tuple[int, list[str]]:
             child.read_nonblocking(1 << 16, timeout=0.01)  # or the program waits for room on the screen
         return child.isalive()
 
-    wait_for(out, "autoencoder", 5, alive)
+    wait_until(lambda: not alive() or has_reached(out, "autoencoder", 5))
     child.sendintr()
     child.expect(pexpect.EOF)
     child.close()
@@ -147,16 +129,16 @@ def test_a_stopped_training_is_usable_and_resumes_exactly(uninterrupted: Path, b
     assert len(curve(out / "autoencoder.csv")) < len(curve(uninterrupted / "autoencoder.csv"))
 
     process = start(boxes, out, "--resume")
-    wait_for(out, "diffusion", 5, lambda: process.poll() is None)
+    wait_until(lambda: has_reached(out, "diffusion", 5), process)
     process.send_signal(signal.SIGTERM)
-    result = finish(process)
+    result = process.finish()
     assert (result.code, result.errors) == (0, [])
     assert "terminated; saving the state" in result.err.splitlines()
     assert "--resume" in result.out and str(out / "checkpoint") in result.out
     assert_usable(out, generates=True)
     assert len(curve(out / "diffusion.csv")) < len(curve(uninterrupted / "diffusion.csv"))
 
-    assert finish(start(boxes, out, "--resume")).code == 0
+    assert start(boxes, out, "--resume").finish().code == 0
     assert_equal_runs(out, uninterrupted)
 
 
@@ -170,7 +152,7 @@ def test_a_training_killed_at_random_moments_resumes_to_the_same_bytes(
     print(f"killed after {moments}")  # shown if the test fails
     for number, (stage, step) in enumerate(moments):
         process = Forked([*arguments, *(["--resume"] if number else [])], tmp_path / f"killed{number}")
-        wait_for(out, stage, step, lambda process=process: process.alive)
+        wait_until(partial(has_reached, out, stage, step), process)
         time.sleep(random.uniform(0, 0.1))  # a step takes a few milliseconds, a save some more
         process.send(signal.SIGKILL)
         assert process.finish().code == -signal.SIGKILL

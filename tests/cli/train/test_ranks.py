@@ -5,14 +5,13 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import time
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
 import pytest
 import torch
-from helpers.commands import PATIENCE, Forked, Result, command, forked_ranks, free_port, torchrun
+from helpers.commands import PATIENCE, Result, command, forked_ranks, free_port, torchrun, wait_until
 from helpers.trainings import FAST, curve, options
 
 from dimvida.models.checkpoint import load_checkpoint
@@ -57,14 +56,6 @@ def finish(process: subprocess.Popen[str]) -> Result:
 
 def all_errors(results: list[Result]) -> list[str]:
     return [line for result in results for line in result.errors]
-
-
-def wait_for(path: Path, ranks: list[Forked]) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not path.exists():
-        assert all(rank.alive for rank in ranks), [rank.finish() for rank in ranks]
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
 
 
 @pytest.fixture(scope="module")
@@ -123,7 +114,7 @@ def test_one_asked_to_stop_stops_all_and_one_goes_on(alone: Path, boxes: Path, t
     """SIGTERM reaches one rank only; a process alone resumes what two began."""
     out = tmp_path / "run"
     ranks = forked_ranks(2, arguments(boxes, out), tmp_path / "logs")
-    wait_for(out / "autoencoder.csv", ranks)
+    wait_until((out / "autoencoder.csv").exists, *ranks)
     ranks[1].send(signal.SIGTERM)
     results = [rank.finish() for rank in ranks]
     assert [result.code for result in results] == [0, 0], results
@@ -149,7 +140,7 @@ def test_what_rank_0_refuses_ends_all_with_one_line(alone: Path, boxes: Path, tm
 def test_a_killed_rank_ends_all_and_the_state_stays(boxes: Path, tmp_path: Path):
     out = tmp_path / "run"
     ranks = forked_ranks(2, arguments(boxes, out, "--set", "autoencoder_stage.save_every=1"), tmp_path / "logs")
-    wait_for(out / "autoencoder.state", ranks)
+    wait_until((out / "autoencoder.state").exists, *ranks)
     ranks[1].send(signal.SIGKILL)
     results = [rank.finish() for rank in ranks]
     assert [result.code for result in results] == [1, -signal.SIGKILL], results
