@@ -21,6 +21,9 @@ from dimvida.errors import InputError
 
 T = TypeVar("T")
 
+LARGEST_SIZE = 2**31 - 1
+"""Of any size: what has more does not fit into an index."""
+
 
 def to_json(value: Any) -> Any:
     """Dataclasses, mappings, sequences and numbers as what ``json.dumps`` takes, in the order of their fields."""
@@ -124,11 +127,34 @@ def config_from_json(kind: type[T], values: Any, where: str) -> T:
     return config
 
 
+def require_positive(config: Any) -> None:
+    """Raise InputError unless every integer field of a dataclass is at least 1 and at most ``LARGEST_SIZE``."""
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        if isinstance(value, int) and value < 1:
+            raise InputError(f"{field.name} must be at least 1, not {value}")
+        if isinstance(value, int) and value > LARGEST_SIZE:
+            raise InputError(f"{field.name} must be at most {LARGEST_SIZE}")
+
+
+def _of_kind(options: list[Any], value: Any, where: str, name: str) -> Any:
+    """Of several dataclasses the one whose field ``kind`` has the value's by default; the first where it has none."""
+    if len(options) == 1 or not isinstance(value, dict) or "kind" not in value:
+        return options[0]
+    fields = [(field, option) for option in options for field in dataclasses.fields(option)]
+    kinds = {field.default: option for field, option in fields if field.name == "kind"}
+    if value["kind"] not in kinds:
+        raise InputError(f"{where}: {name}: kind {value['kind']!r}: choose from {', '.join(kinds)}")
+    return kinds[value["kind"]]
+
+
 def _option(kind: Any, value: Any, where: str, name: str) -> Any:
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if origin in (typing.Union, types.UnionType):
-        kind = next(option for option in arguments if option is not type(None))
-        return None if value is None else _option(kind, value, where, name)
+        if value is None:
+            return None
+        options = [option for option in arguments if option is not type(None)]
+        return _option(_of_kind(options, value, where, name), value, where, name)
     if dataclasses.is_dataclass(kind):
         return config_from_json(kind, value, f"{where}: {name}")
     if origin is tuple:

@@ -112,8 +112,8 @@ def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkpoint of four views with random weights: everything works, the pictures mean nothing."""
     import torch
 
+    from dimvida.models import AutoencoderConfig, ScoreConfig
     from dimvida.models.checkpoint import Checkpoint, CheckpointConfig, SamplingDefaults, save_checkpoint
-    from dimvida.models.config import AutoencoderConfig, ScoreConfig
 
     config = CheckpointConfig(
         view_names=TINY_VIEWS,

@@ -21,7 +21,7 @@ from dimvida.data.source import MultiViewSource
 from dimvida.errors import InputError, UnreadableImage, require_whole
 from dimvida.generation.plan import Task, make_plan, open_input
 from dimvida.generation.read import ReadBatch, RowReader, UnreadableFile
-from dimvida.models.config import LARGEST
+from dimvida.records import LARGEST_SIZE
 from dimvida.sampling.multiview import MultiViewModel
 from dimvida.sampling.trajectory import sample_id_tensor
 
@@ -87,8 +87,8 @@ class GeneratedViews(Dataset):
         given = (given,) if isinstance(given, str) else given
         if not isinstance(source, MultiViewSource):
             source = open_input(source, model.view_names, given)
-        batch = require_whole("batch", batch, 1, LARGEST)
-        keep = keep if keep is None else require_whole("keep", keep, 0, LARGEST)
+        batch = require_whole("batch", batch, 1, LARGEST_SIZE)
+        keep = keep if keep is None else require_whole("keep", keep, 0, LARGEST_SIZE)
         self._plan = make_plan(source, model.view_names, given=given)
         self.classes, self.view_names = source.classes, model.view_names
         self._model, self._batch, self._keep, self._sampling = model, batch, keep, sampling

@@ -1,7 +1,13 @@
 """Networks, their sizes and their checkpoints."""
 
-from dimvida.models.autoencoder import Autoencoder, build_autoencoder
-from dimvida.models.config import AutoencoderConfig, ScoreConfig
-from dimvida.models.score_network import ScoreNetwork
+from dimvida.models.autoencoder import Autoencoder, AutoencoderConfig, build_autoencoder
+from dimvida.models.score_network import MultiTimeNetwork, ScoreConfig, ScoreNetwork
 
-__all__ = ["Autoencoder", "AutoencoderConfig", "ScoreConfig", "ScoreNetwork", "build_autoencoder"]
+__all__ = [
+    "Autoencoder",
+    "AutoencoderConfig",
+    "MultiTimeNetwork",
+    "ScoreConfig",
+    "ScoreNetwork",
+    "build_autoencoder",
+]

@@ -7,13 +7,55 @@ fraction of the arithmetic, which is what a machine without a GPU can train.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from torch import Tensor, nn
 from torch.nn import functional
 
-from dimvida.models.config import AutoencoderConfig
+from dimvida.errors import InputError
+from dimvida.records import require_positive
 
+KINDS = ("pooling", "patch")
+DEEPEST = 1000
+"""Most residual blocks of a stage."""
 LEAKY_SLOPE = 0.2
 RESIDUAL_SCALE = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class AutoencoderConfig:
+    """Sizes of an autoencoder, as they stand in a checkpoint's ``config.json``.
+
+    Attributes:
+        kind: ``pooling`` is the published network (pooling encoder, upsampling decoder); ``patch`` works on
+            pixel-unshuffled images and gives a better reconstruction per FLOP.
+        image_size: Height and width in pixels; a multiple of 4 (``pooling``) or 8 (``patch``).
+        channels: Image channels.
+        latent_dim: Size D of one view's latent.
+        base: Channels of the first stage.
+        depth: Residual blocks per stage; ``patch`` only.
+    """
+
+    kind: str = "pooling"
+    image_size: int = 64
+    channels: int = 3
+    latent_dim: int = 64
+    base: int = 64
+    depth: int = 1
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise InputError(f"autoencoder kind {self.kind!r}: choose from {', '.join(KINDS)}")
+        require_positive(self)
+        if self.depth > DEEPEST:
+            raise InputError(f"depth must be at most {DEEPEST}, not {self.depth}")
+        if self.kind == "patch" and self.base % 8:
+            raise InputError(f"base {self.base}: the patch autoencoder needs a multiple of 8")
+        multiple = 4 if self.kind == "pooling" else 8
+        if self.image_size % multiple:
+            raise InputError(
+                f"image_size {self.image_size}: the {self.kind} autoencoder needs a multiple of {multiple}"
+            )
 
 
 class Autoencoder(nn.Module):

@@ -26,10 +26,9 @@ from torch import Tensor, nn
 
 from dimvida.errors import InputError
 from dimvida.files import atomic_write
-from dimvida.models.autoencoder import Autoencoder, build_autoencoder
-from dimvida.models.config import AutoencoderConfig, ScoreConfig, require_positive
+from dimvida.models.autoencoder import Autoencoder, AutoencoderConfig, build_autoencoder
 from dimvida.models.familiarity import InputStatistics
-from dimvida.models.score_network import ScoreNetwork
+from dimvida.models.score_network import MultiTimeNetwork, ScoreConfig
 from dimvida.models.weights import (
     JSON_LIMIT,
     pack_weights,
@@ -40,7 +39,7 @@ from dimvida.models.weights import (
     unpack_weights,
     user_path,
 )
-from dimvida.records import config_from_json
+from dimvida.records import config_from_json, require_positive
 
 SCHEMA = 1
 CONFIG_FILE = "config.json"
@@ -48,6 +47,9 @@ WEIGHT_FILES = ("autoencoder.safetensors", "score.safetensors", "latents.safeten
 FAR = 1000.0  # standard deviations
 # Parts of the configuration that change no picture.
 _INDIFFERENT = ("sha256", "inputs")
+AnyScoreConfig = ScoreConfig
+"""Sizes of any score network: a union where there are several kinds, told apart by their field ``kind``. A file that
+names no kind means the first, which has no such field."""
 BUNDLED = Path(__file__).parents[1] / "assets" / "checkpoint"
 
 
@@ -90,7 +92,7 @@ class CheckpointConfig:
     view_names: tuple[str, ...]
     classes: tuple[str, ...]
     autoencoder: AutoencoderConfig
-    score: ScoreConfig
+    score: AnyScoreConfig
     beta0: float = 0.1
     beta1: float = 20.0
     sampling: SamplingDefaults = field(default_factory=SamplingDefaults)
@@ -105,15 +107,9 @@ class CheckpointConfig:
         if self.inputs is not None and len(self.inputs.background) != self.autoencoder.channels:
             raise InputError(f"inputs: background must have {self.autoencoder.channels} levels")
 
-    def build(self) -> tuple[Autoencoder, ScoreNetwork]:
+    def build(self) -> tuple[Autoencoder, MultiTimeNetwork]:
         """Freshly initialised networks of these sizes, in float32 whatever the default dtype is."""
-        score = ScoreNetwork(
-            len(self.view_names),
-            self.autoencoder.latent_dim,
-            self.score.width,
-            self.score.time_dim,
-            self.score.groups,
-        )
+        score = self.score.build(len(self.view_names), self.autoencoder.latent_dim)
         return build_autoencoder(self.autoencoder).float(), score.float()
 
 
@@ -130,7 +126,7 @@ class Checkpoint:
 
     config: CheckpointConfig
     autoencoder: Autoencoder
-    score: ScoreNetwork
+    score: MultiTimeNetwork
     latent_mean: Tensor
     latent_std: Tensor
     digest: str = ""

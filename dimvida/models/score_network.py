@@ -1,16 +1,86 @@
-"""The multi-time score network: a residual MLP over the latents of all views.
+"""What every multi-time score network is, and the first of them: a residual MLP over the latents of all views.
 
-The form is that of the MLD paper's ``UnetMLP`` (Bounoua, Franzese, Michiardi, Entropy 26(4):320, 2024),
+Its form is that of the MLD paper's ``UnetMLP`` (Bounoua, Franzese, Michiardi, Entropy 26(4):320, 2024),
 which DiMViDA (Di Giacomo et al., IEEE CAMAD 2024) uses at width 1536.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from dimvida.errors import InputError
+from dimvida.records import require_positive
+
 STAGES = 2
+PREDICTIONS = ("noise", "velocity")
+
+
+class MultiTimeNetwork(nn.Module, ABC):
+    """Predicts from the latents of all views, given every view's own diffusion time.
+
+    Args:
+        views: Number of views V, at least 2.
+        latent_dim: Size D of one view's latent.
+
+    Raises:
+        ValueError: If ``views`` is below 2.
+    """
+
+    def __init__(self, views: int, latent_dim: int) -> None:
+        super().__init__()
+        if views < 2:
+            raise ValueError(f"a score network needs at least 2 views, not {views}")
+        self.views, self.latent_dim = views, latent_dim
+
+    @property
+    @abstractmethod
+    def is_trained(self) -> bool:
+        """Whether it has been trained."""
+
+    @abstractmethod
+    def forward(self, x: Tensor, tau: Tensor) -> Tensor:
+        """What is predicted: minus the noise, or the velocity.
+
+        Args:
+            x: Latents [B, V, D]: noisy in the missing views, clean in the known ones.
+            tau: Multi-time vector [B, V] in [0, 1]; 0 for a known view.
+
+        Returns:
+            [B, V, D]; entries of known views carry no meaning.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreConfig:
+    """Sizes of a ``ScoreNetwork``, as they stand in a checkpoint's ``config.json``.
+
+    Attributes:
+        width: Hidden width W; a multiple of ``groups``.
+        time_dim: Width T of the multi-time embedding.
+        groups: Groups of every group norm.
+        prediction: What the network's output means, see ``dimvida.diffusion.prediction``.
+    """
+
+    width: int = 1536
+    time_dim: int = 512
+    groups: int = 32
+    prediction: str = "noise"
+
+    def __post_init__(self) -> None:
+        require_positive(self)
+        if self.prediction not in PREDICTIONS:
+            raise InputError(f"prediction {self.prediction!r}: choose from {', '.join(PREDICTIONS)}")
+        if self.width % self.groups:
+            raise InputError(f"width {self.width} is not a multiple of groups {self.groups}")
+
+    def build(self, views: int, latent_dim: int) -> ScoreNetwork:
+        """A freshly initialised network of these sizes."""
+        return ScoreNetwork(views, latent_dim, self.width, self.time_dim, self.groups)
 
 
 class ResidualBlock(nn.Module):
@@ -34,7 +104,7 @@ class ResidualBlock(nn.Module):
         return u + self.skip(h)
 
 
-class ScoreNetwork(nn.Module):
+class ScoreNetwork(MultiTimeNetwork):
     """Predicts minus the noise in the latents of all views, given every view's own diffusion time.
 
     The score of view v is ``output / sigma(tau_v)``. The last layer starts at zero, so an untrained network
@@ -52,12 +122,9 @@ class ScoreNetwork(nn.Module):
     """
 
     def __init__(self, views: int, latent_dim: int, width: int = 1536, time_dim: int = 512, groups: int = 32) -> None:
-        super().__init__()
-        if views < 2:
-            raise ValueError(f"a score network needs at least 2 views, not {views}")
+        super().__init__(views, latent_dim)
         if width % groups:
             raise ValueError(f"width {width} is not a multiple of groups {groups}")
-        self.views, self.latent_dim = views, latent_dim
         self.width, self.time_dim, self.groups = width, time_dim, groups
         size = views * latent_dim
         self.time_embedding = nn.Sequential(nn.Linear(views, time_dim), nn.GELU(), nn.Linear(time_dim, time_dim))
@@ -79,15 +146,7 @@ class ScoreNetwork(nn.Module):
         return bool(self.output.weight.any())
 
     def forward(self, x: Tensor, tau: Tensor) -> Tensor:
-        """Minus the predicted noise.
-
-        Args:
-            x: Latents [B, V, D]: noisy in the missing views, clean in the known ones.
-            tau: Multi-time vector [B, V] in [0, 1]; 0 for a known view.
-
-        Returns:
-            [B, V, D]; entries of known views carry no meaning.
-        """
+        """See ``MultiTimeNetwork``."""
         c = self.time_embedding(tau)  # [B, T]
         h = self.input(x.flatten(1))  # [B, W]
         first, stack = h, []

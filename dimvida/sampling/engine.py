@@ -21,13 +21,13 @@ from torch import Tensor, nn
 
 from dimvida import ops
 from dimvida.diffusion.step_table import StepTable
-from dimvida.models.score_network import ScoreNetwork
+from dimvida.models.score_network import MultiTimeNetwork, ScoreNetwork
 from dimvida.sampling.backends import plain_modes
 from dimvida.sampling.fused_evaluation import FusedScoreNetwork, MLPBuffers, TimeTable
 from dimvida.sampling.trajectory import Trajectory, fixed_rows, padded
 from dimvida.sampling.workspace import WorkspacePool
 
-FUSED_FORMS: dict[type[nn.Module], type[FusedScoreNetwork]] = {ScoreNetwork: FusedScoreNetwork}
+FUSED_FORMS: dict[type[MultiTimeNetwork], type[FusedScoreNetwork]] = {ScoreNetwork: FusedScoreNetwork}
 """How the engine computes each kind of network; one that is not here is asked itself, between fused steps."""
 
 LARGEST_TABLE = 2**28
@@ -110,7 +110,7 @@ class Engine:
         self._lock = threading.Lock()
         self._pool = WorkspacePool()
 
-    def run(self, network: ScoreNetwork, x: Tensor, table: StepTable, trajectory: Trajectory) -> Tensor:
+    def run(self, network: MultiTimeNetwork, x: Tensor, table: StepTable, trajectory: Trajectory) -> Tensor:
         """Apply every row of the table to x, float32 [B, V, D], in place, and return it."""
         if x.numel() == 0:
             return x
@@ -136,7 +136,7 @@ class Engine:
         return x
 
     def _begin(
-        self, network: ScoreNetwork, x: Tensor, table: StepTable, trajectory: Trajectory
+        self, network: MultiTimeNetwork, x: Tensor, table: StepTable, trajectory: Trajectory
     ) -> tuple[WeightsCopy, EngineState]:
         """The weights as they are now, and the state at the start."""
         weights = self._weights
@@ -148,7 +148,7 @@ class Engine:
         weights = self._renew(network, weights)
         return weights, self._state(weights.fused, x, table, trajectory)
 
-    def _renew(self, network: ScoreNetwork, outdated: WeightsCopy | None) -> WeightsCopy:
+    def _renew(self, network: MultiTimeNetwork, outdated: WeightsCopy | None) -> WeightsCopy:
         """The network's present weights, copied unless another thread has done so meanwhile."""
         with self._lock:
             current = self._weights
@@ -219,7 +219,7 @@ class WeightsCopy:
         fused: The fused form.
     """
 
-    def __init__(self, network: ScoreNetwork, dtype: torch.dtype) -> None:
+    def __init__(self, network: MultiTimeNetwork, dtype: torch.dtype) -> None:
         own = copy.deepcopy(network).requires_grad_(False)
         for parameter in own.parameters():
             parameter.grad = None
@@ -229,7 +229,7 @@ class WeightsCopy:
         self._kinds = _kinds(tensors)
         self._kept = tensors if _on_cpu(tensors) else [_joined(tensors)]
 
-    def comparison(self, network: ScoreNetwork) -> Callable[[], bool]:
+    def comparison(self, network: MultiTimeNetwork) -> Callable[[], bool]:
         """Begin to compare the network's weights with these.
 
         Returns:
@@ -265,11 +265,11 @@ def _joined(tensors: list[Tensor]) -> Tensor:
 
 
 # Built on first use and kept as long as the network lives. A cache, not a setting: it changes no result.
-_ENGINES: WeakKeyDictionary[ScoreNetwork, dict[tuple[torch.dtype, torch.device], Engine]] = WeakKeyDictionary()
+_ENGINES: WeakKeyDictionary[MultiTimeNetwork, dict[tuple[torch.dtype, torch.device], Engine]] = WeakKeyDictionary()
 _LOCK = threading.Lock()
 
 
-def engine_of(network: ScoreNetwork, dtype: torch.dtype, device: torch.device) -> Engine:
+def engine_of(network: MultiTimeNetwork, dtype: torch.dtype, device: torch.device) -> Engine:
     """The engine of a network, built on first use; the same one for every thread."""
     with _LOCK:
         engines = _ENGINES.setdefault(network, {})

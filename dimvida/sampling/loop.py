@@ -16,7 +16,7 @@ from dimvida.diffusion.schedule import VPSchedule
 from dimvida.diffusion.solvers import step_table
 from dimvida.diffusion.step_table import StepTable
 from dimvida.errors import InputError, require_whole
-from dimvida.models.score_network import ScoreNetwork
+from dimvida.models.score_network import MultiTimeNetwork
 from dimvida.sampling.backends import plain_modes, resolve_backend, resolve_dtype, upload
 from dimvida.sampling.engine import engine_of, has_fused_form
 from dimvida.sampling.trajectory import Trajectory, start_from_noise
@@ -104,8 +104,8 @@ def sample(
 
 
 def in_float32(network: Network) -> Network:
-    """The network itself, or a copy of a ``ScoreNetwork`` whose weights are in another dtype."""
-    if isinstance(network, ScoreNetwork) and any(p.dtype != torch.float32 for p in network.parameters()):
+    """The network itself, or a copy of a score network whose weights are in another dtype."""
+    if isinstance(network, MultiTimeNetwork) and any(p.dtype != torch.float32 for p in network.parameters()):
         return copy.deepcopy(network).float()
     return network
 
@@ -166,11 +166,11 @@ def _validate(
     if latents.ndim != 3 or not latents.is_floating_point():
         raise ValueError(f"latents must be float [B, V, D], not {latents.dtype} {list(latents.shape)}")
     batch, views, size = latents.shape
-    if isinstance(network, ScoreNetwork):
+    if isinstance(network, MultiTimeNetwork):
         if (views, size) != (network.views, network.latent_dim):
             wanted = f"[B, {network.views}, {network.latent_dim}]"
             raise ValueError(f"the network takes latents {wanted}, not {list(latents.shape)}")
-        place = network.output.weight.device
+        place = next(network.parameters()).device
         if place != latents.device:
             raise ValueError(f"the network is on {place}, the latents are on {latents.device}")
     if known.dtype != torch.bool or known.shape != (batch, views):

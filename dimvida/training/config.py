@@ -17,8 +17,8 @@ from typing import Any
 from dimvida.data.images import CHANNELS
 from dimvida.diffusion.solvers import step_table
 from dimvida.errors import InputError
-from dimvida.models.checkpoint import SamplingDefaults
-from dimvida.models.config import AutoencoderConfig, ScoreConfig
+from dimvida.models import AutoencoderConfig, ScoreConfig
+from dimvida.models.checkpoint import AnyScoreConfig, SamplingDefaults
 from dimvida.records import config_from_json
 from dimvida.training.stage_config import (
     AutoencoderStageConfig,
@@ -47,7 +47,7 @@ class TrainConfig:
     seed: int = 0
     validation: float = 0.05
     autoencoder: AutoencoderConfig = field(default_factory=AutoencoderConfig)
-    score: ScoreConfig = field(default_factory=ScoreConfig)
+    score: AnyScoreConfig = field(default_factory=ScoreConfig)
     autoencoder_stage: AutoencoderStageConfig = field(default_factory=AutoencoderStageConfig)
     diffusion_stage: DiffusionStageConfig = field(default_factory=DiffusionStageConfig)
     classifier_stage: ClassifierStageConfig = field(default_factory=ClassifierStageConfig)

@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 
 from dimvida.bench.case import Case, make_case, random_model
+from dimvida.models import AutoencoderConfig, ScoreConfig
 from dimvida.models.checkpoint import CheckpointConfig, SamplingDefaults
-from dimvida.models.config import AutoencoderConfig, ScoreConfig
 from dimvida.sampling.multiview import MultiViewModel
 
 

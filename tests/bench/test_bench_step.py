@@ -13,8 +13,8 @@ import torch
 
 from dimvida.bench import baselines
 from dimvida.bench.case import Case, make_case, random_model
+from dimvida.models import AutoencoderConfig, ScoreConfig
 from dimvida.models.checkpoint import CheckpointConfig, SamplingDefaults
-from dimvida.models.config import AutoencoderConfig, ScoreConfig
 from dimvida.sampling.multiview import MultiViewModel
 
 STEPS = 2

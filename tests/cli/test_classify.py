@@ -16,9 +16,9 @@ from safetensors.torch import load_file
 
 from dimvida.classification.objects import read_single_views
 from dimvida.data.opening import open_source
+from dimvida.models import AutoencoderConfig, ScoreConfig
 from dimvida.models.checkpoint import Checkpoint, CheckpointConfig, SamplingDefaults, save_checkpoint
 from dimvida.models.classifiers import build_classifier
-from dimvida.models.config import AutoencoderConfig, ScoreConfig
 
 # The quickest study that has everything.
 QUICK = (

@@ -13,6 +13,7 @@ from helpers.networks import write_inception
 from torchvision.models import squeezenet1_1
 
 from dimvida.data.partitions import Partitions, save_partitions
+from dimvida.models import AutoencoderConfig, ScoreConfig
 from dimvida.models.checkpoint import (
     Checkpoint,
     CheckpointConfig,
@@ -22,7 +23,6 @@ from dimvida.models.checkpoint import (
 )
 from dimvida.models.classifier_checkpoint import save_classifier
 from dimvida.models.classifiers import build_classifier
-from dimvida.models.config import AutoencoderConfig, ScoreConfig
 from dimvida.models.familiarity import InputStatistics
 
 VIEWS = ("front", "right", "back", "left")

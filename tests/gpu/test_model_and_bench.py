@@ -16,8 +16,8 @@ from dimvida.bench.sampling import measure
 from dimvida.bench.timing import profile
 from dimvida.cli.app import run
 from dimvida.diffusion.step_table import StepTable
+from dimvida.models import AutoencoderConfig, ScoreConfig
 from dimvida.models.checkpoint import CheckpointConfig, SamplingDefaults
-from dimvida.models.config import AutoencoderConfig, ScoreConfig
 from dimvida.sampling.multiview import load
 
 

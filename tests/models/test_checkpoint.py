@@ -18,6 +18,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from dimvida.errors import InputError
+from dimvida.models import AutoencoderConfig, ScoreConfig
 from dimvida.models.checkpoint import (
     BUNDLED,
     WEIGHT_FILES,
@@ -26,7 +27,6 @@ from dimvida.models.checkpoint import (
     load_checkpoint,
     save_checkpoint,
 )
-from dimvida.models.config import AutoencoderConfig, ScoreConfig
 from dimvida.models.familiarity import InputStatistics
 from dimvida.models.weights import JSON_LIMIT
 

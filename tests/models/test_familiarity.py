@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from dimvida.errors import InputError
+from dimvida.models import AutoencoderConfig
 from dimvida.models.autoencoder import build_autoencoder
-from dimvida.models.config import AutoencoderConfig
 from dimvida.models.familiarity import InputStatistics, border_deviation, measure_inputs, reconstruction_error
 
 GREEN = (0, 200, 0)

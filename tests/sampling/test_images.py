@@ -12,9 +12,9 @@ from torch import Tensor
 
 import dimvida
 from dimvida.errors import DimvidaError, InputError, NotFinite
+from dimvida.models import AutoencoderConfig
 from dimvida.models.autoencoder import Autoencoder, build_autoencoder
 from dimvida.models.checkpoint import load_checkpoint
-from dimvida.models.config import AutoencoderConfig
 from dimvida.sampling import images as images_module
 from dimvida.sampling.images import finite_rows, require_rows
 from dimvida.sampling.multiview import MultiViewModel

@@ -12,8 +12,8 @@ from torch import Tensor
 
 import dimvida
 from dimvida.errors import InputError
+from dimvida.models import AutoencoderConfig, ScoreConfig
 from dimvida.models.checkpoint import Checkpoint, CheckpointConfig, load_checkpoint
-from dimvida.models.config import AutoencoderConfig, ScoreConfig
 from dimvida.sampling.multiview import MultiViewModel
 from dimvida.sampling.trajectory import sample_id_tensor
 

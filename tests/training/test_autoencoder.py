@@ -8,8 +8,8 @@ import pytest
 import torch
 import torch._dynamo
 
+from dimvida.models import AutoencoderConfig
 from dimvida.models.autoencoder import build_autoencoder
-from dimvida.models.config import AutoencoderConfig
 from dimvida.training import autoencoder
 from dimvida.training.autoencoder import (
     AutoencoderObjective,

@@ -15,8 +15,8 @@ from helpers.objects import write_boxes
 from helpers.trainings import FAST, curve, has_reached, options
 
 from dimvida.errors import DimvidaError
+from dimvida.models import AutoencoderConfig
 from dimvida.models.autoencoder import build_autoencoder
-from dimvida.models.config import AutoencoderConfig
 from dimvida.training.autoencoder import AutoencoderObjective
 from dimvida.training.batches import Draws, default_workers, feed
 from dimvida.training.folder import RunFolder

@@ -12,8 +12,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from dimvida.errors import InputError
+from dimvida.models import AutoencoderConfig
 from dimvida.models.autoencoder import Autoencoder, build_autoencoder
-from dimvida.models.config import AutoencoderConfig
 from dimvida.training.control import Interrupted, no_progress
 from dimvida.training.data import TrainingData
 from dimvida.training.latents import LatentStore, Variant, check_mirror, latent_statistics, object_variants

@@ -13,8 +13,8 @@ from helpers.trainings import curve
 
 from dimvida.data.contact_sheet import SheetRow
 from dimvida.errors import InputError
+from dimvida.models import ScoreConfig
 from dimvida.models.checkpoint import WEIGHT_FILES, load_checkpoint
-from dimvida.models.config import ScoreConfig
 from dimvida.sampling.multiview import load
 from dimvida.training import figures
 from dimvida.training.config import TrainConfig

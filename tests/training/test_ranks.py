@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dimvida.diffusion.schedule import VPSchedule
+from dimvida.models import AutoencoderConfig
 from dimvida.models.autoencoder import build_autoencoder
-from dimvida.models.config import AutoencoderConfig
 from dimvida.models.score_network import ScoreNetwork
 from dimvida.training.autoencoder import AutoencoderObjective
 from dimvida.training.diffusion import DiffusionObjective

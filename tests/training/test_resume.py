@@ -12,8 +12,8 @@ from helpers.runs import run, with_stage
 from helpers.trainings import curve
 
 from dimvida.errors import InputError
+from dimvida.models import ScoreConfig
 from dimvida.models.checkpoint import WEIGHT_FILES, load_checkpoint
-from dimvida.models.config import ScoreConfig
 from dimvida.training.config import TrainConfig
 from dimvida.training.control import no_progress
 from dimvida.training.data import TrainingData
