@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import posixpath
-import re
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import PurePosixPath
@@ -16,12 +15,11 @@ from pathlib import PurePosixPath
 from dimvida.data.image_objects import LAYOUT, ImageSource, objects_by_folder, objects_by_name
 from dimvida.data.metadata import METADATA_NAME, ImageEntry, read_metadata
 from dimvida.data.names import CANONICAL_VIEWS, composed, counted, natural_key, split_family
+from dimvida.data.nmr import refuse_unlisted_synsets
 from dimvida.data.source import MultiViewSource
 from dimvida.data.survey import Survey, survey, tell
 from dimvida.data.tree import FileTree
 from dimvida.errors import InputError
-
-_NMR_FILE = re.compile(r"(?:.*/)?(\d{8})/[^/]+/image/\d{4}\.png")
 
 
 def open_images(tree: FileTree, split: str | None, view: str | None) -> MultiViewSource:
@@ -41,7 +39,7 @@ def open_images(tree: FileTree, split: str | None, view: str | None) -> MultiVie
         prefix = _prefix_of_metadata(names, entries, found.metadata)
     else:
         names, strays = _most_usual_depth(names)
-        _refuse_synsets(tree, names)
+        refuse_unlisted_synsets(tree, names)
         prefix = _prefix_of_layout(names, found.metadata, view)
     has_splits = _has_splits_below(names, prefix, entries)
     depth = names[0].count("/", len(prefix))  # of all images, unless metadata tell their views
@@ -94,16 +92,6 @@ def _listed(found: Survey, entries: Mapping[str, ImageEntry]) -> tuple[list[str]
     if unlisted:
         notes.append(f"{counted(len(unlisted), 'image')} not listed in {METADATA_NAME} (first: {unlisted[0]})")
     return [*entries, *free], notes
-
-
-def _refuse_synsets(tree: FileTree, names: Sequence[str]) -> None:
-    """Raise InputError for the NMR set without its lists, whose objects would look like classes."""
-    match = next((match for name in names if (match := _NMR_FILE.fullmatch(name))), None)
-    if match is not None:
-        raise InputError(
-            f"{tree.path}: synset {match[1]} of the NMR set without its lists; put softras_train.lst, softras_val.lst "
-            "or softras_test.lst, one object id per line, into its folder, and give the folder above it"
-        )
 
 
 def _nothing(tree: FileTree, found: Survey) -> str:

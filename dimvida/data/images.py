@@ -65,9 +65,7 @@ if features.check("avif"):
     _DECODERS["AVIF"] = AvifImagePlugin.AvifImageFile
 
 
-def decode_image(
-    data: bytes, location: str, *, pixel_limit: int = PIXEL_LIMIT, byte_limit: int = BYTE_LIMIT
-) -> ViewImage:
+def decode_image(data: bytes, location: str) -> ViewImage:
     """Decode an image file into RGB.
 
     Grayscale, palette, 1-bit, 16-bit and CMYK images are converted, transparency is composited on
@@ -77,22 +75,20 @@ def decode_image(
     Args:
         data: The whole file.
         location: What an error calls it.
-        pixel_limit: Most pixels that are decoded.
-        byte_limit: Most bytes that are looked at.
 
     Raises:
-        UnreadableImage: Not an image, truncated or damaged, or larger than a limit.
+        UnreadableImage: Not an image, truncated or damaged, or larger than ``PIXEL_LIMIT`` or ``BYTE_LIMIT``.
     """
-    if len(data) > byte_limit:
-        raise UnreadableImage(location, f"{len(data)} bytes, more than the limit of {byte_limit}")
+    if len(data) > BYTE_LIMIT:
+        raise UnreadableImage(location, f"{len(data)} bytes, more than the limit of {BYTE_LIMIT}")
     notes: list[str] = []
     try:
         stored = without_text(data) if data.startswith(PNG_SIGNATURE) else data
-        image = _open(stored, location, pixel_limit)
+        image = _open(stored, location)
         frame = choose_frame(image, location)
         if frame is not None:
             notes.append(f"{frame} frame of several used")
-            _check_size(image, location, pixel_limit)
+            _check_size(image, location)
         numbers = stored_numbers(image, stored, location)
         mend_tiff(image)
         image.load()
@@ -215,13 +211,13 @@ def with_channels(image: ViewImage, channels: int) -> ViewImage:
     return replace(image, pixels=pixels, note="; ".join(notes) or None)
 
 
-def _open(data: bytes, location: str, pixel_limit: int) -> ImageFile.ImageFile:
+def _open(data: bytes, location: str) -> ImageFile.ImageFile:
     if not data:
         raise UnreadableImage(location, "empty file")
     name = image_format(data)
     if name in _DECODERS:
         image = _DECODERS[name](BytesIO(data))
-        _check_size(image, location, pixel_limit)
+        _check_size(image, location)
         return image
     readable = f"{', '.join(list(_DECODERS)[:-1])} and {list(_DECODERS)[-1]} are read"
     if data.startswith((b"version https://git-lfs.github.com/", b"/annex/objects/")):
@@ -231,12 +227,12 @@ def _open(data: bytes, location: str, pixel_limit: int) -> ImageFile.ImageFile:
     raise UnreadableImage(location, f"not an image ({readable})")
 
 
-def _check_size(image: Image.Image, location: str, pixel_limit: int) -> None:
+def _check_size(image: Image.Image, location: str) -> None:
     width, height = image.size
     if width < 1 or height < 1:
         raise UnreadableImage(location, f"{width} x {height} pixels: there is nothing in it")
-    if width * height > pixel_limit:
-        reason = f"{width} x {height} pixels, more than the limit of {pixel_limit}; not decoded"
+    if width * height > PIXEL_LIMIT:
+        reason = f"{width} x {height} pixels, more than the limit of {PIXEL_LIMIT}; not decoded"
         raise UnreadableImage(location, reason)
 
 

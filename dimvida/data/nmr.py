@@ -24,6 +24,7 @@ from dimvida.errors import InputError
 
 _SPLITS = ("train", "val", "test")
 _SYNSET = re.compile(r"\d{8}")
+_IMAGE = re.compile(r"(?:.*/)?(\d{8})/[^/]+/image/\d{4}\.png")
 _LIST_NAME = re.compile(r"softras_(train|val|test)\.lst")
 
 _Lists = Mapping[str, Mapping[str, str]]
@@ -49,6 +50,16 @@ def open_nmr(tree: FileTree, split: str | None, views: Sequence[int]) -> MultiVi
     if any(name.startswith("softras_") and name.endswith(".lst") for name in files):
         raise InputError(f"{tree.path}: one synset of the NMR set; give the folder above it")
     return None
+
+
+def refuse_unlisted_synsets(tree: FileTree, names: Sequence[str]) -> None:
+    """Raise InputError where images are those of the DVR form without any list: its objects would look like classes."""
+    match = next((match for name in names if (match := _IMAGE.fullmatch(name))), None)
+    if match is not None:
+        raise InputError(
+            f"{tree.path}: synset {match[1]} of the NMR set without its lists; put softras_train.lst, softras_val.lst "
+            "or softras_test.lst, one object id per line, into its folder, and give the folder above it"
+        )
 
 
 def _dvr_lists(tree: FileTree, root: str) -> dict[str, dict[str, str]]:

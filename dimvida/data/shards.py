@@ -27,7 +27,7 @@ from dimvida.data.tar_file import TarMember, read_member, tar_members
 from dimvida.data.tree import FileTree, FolderTree
 from dimvida.errors import InputError, UnreadableImage
 
-_SHARD_NAME = re.compile(r"shard-\d{6,}\.(tar|npy)")
+_SHARD_NAME = re.compile(r"shard-\d{6,}\.(\w+)")
 _MOST_MAPPED = 64  # arrays at a time, each of which keeps a file open
 
 
@@ -37,16 +37,15 @@ def open_shards(tree: FileTree, split: str | None) -> MultiViewSource | None:
     Raises:
         InputError: There are shards of two forms, a shard is damaged, or there is a split to choose, which shards lack.
     """
-    names = [name for name in tree.children()[1] if _SHARD_NAME.fullmatch(name)]
-    if not names or not isinstance(tree, FolderTree):
+    matches = [match for name in tree.children()[1] if (match := _SHARD_NAME.fullmatch(name)) and match[1] in _FORMS]
+    if not matches or not isinstance(tree, FolderTree):
         return None
-    suffixes = {name.rpartition(".")[2] for name in names}
+    names, suffixes = [match[0] for match in matches], {match[1] for match in matches}
     if len(suffixes) > 1:
         raise InputError(
             f"{tree.path}: has shards of two forms, {' and '.join(sorted(suffixes))}; keep one in a folder"
         )
-    form = TarShardSource if suffixes == {"tar"} else ArrayShardSource
-    source = form(tree.path, names, split)
+    source = _FORMS[suffixes.pop()](tree.path, names, split)
     listing, beside = tree.listing(), Survey()
     beside.add(tree, listing._replace(files=tuple(name for name in listing.files if name not in names)))
     strays = [(name, "beside shards") for name in (*beside.images, *listing.folders)]
@@ -197,6 +196,9 @@ class ArrayShardSource(ShardSource):
     def _locate(self, file: StoredView) -> str:
         path, index = file.place
         return f"{path}[{index}]"
+
+
+_FORMS = {"tar": TarShardSource, "npy": ArrayShardSource}  # by the suffixes of their shards
 
 
 def _stored_view(key: str, view: str, line: Mapping[str, Any], place: Any, where: str) -> StoredView:

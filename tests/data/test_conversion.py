@@ -11,6 +11,7 @@ import pytest
 from helpers.objects import Maker
 from PIL import Image
 
+from dimvida.data import images
 from dimvida.data.images import decode_image
 from dimvida.errors import UnreadableImage
 
@@ -269,10 +270,11 @@ class TestPages:
         small = tiff(2, 1, [8], 1, [bytes([9, 9])], tags={254: ("I", [1])})
         assert gray_of(tiff(4, 1, [8], 1, [bytes([5, 6, 7, 8])], next_page=small)) == [5, 6, 7, 8]
 
-    def test_the_limit_holds_for_the_page_that_is_used(self):
+    def test_the_limit_holds_for_the_page_that_is_used(self, monkeypatch):
+        monkeypatch.setattr(images, "PIXEL_LIMIT", 3)
         data = tiff(2, 1, [8], 1, [bytes([9, 9])], next_page=self.FULL)
         with pytest.raises(UnreadableImage, match="4 x 1 pixels, more than the limit of 3"):
-            decode_image(data, "a", pixel_limit=3)
+            decode_image(data, "a")
 
     def test_a_damaged_second_page_does_not_take_the_first(self):
         data = tiff(4, 1, [8], 1, [bytes([5, 6, 7, 8])], next_page=self.FULL)

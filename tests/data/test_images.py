@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from dimvida.data import images
 from dimvida.data.conversion import composite_on_white
 from dimvida.data.images import decode_image, resize_image, with_channels
 from dimvida.errors import UnreadableImage
@@ -205,17 +206,20 @@ def test_decompression_bomb_is_refused_from_its_header(make, recwarn):
 
 
 @pytest.mark.parametrize("format", Maker.FORMATS)
-def test_pixel_limit_holds_for_every_format(make, format):
+def test_pixel_limit_holds_for_every_format(make, monkeypatch, format):
     data = make.encode(make.pixels(0, 20, 20), format)
-    assert decode_image(data, "a", pixel_limit=400).pixels.shape == (20, 20, 3)
+    monkeypatch.setattr(images, "PIXEL_LIMIT", 400)
+    assert decode_image(data, "a").pixels.shape == (20, 20, 3)
+    monkeypatch.setattr(images, "PIXEL_LIMIT", 399)
     with pytest.raises(UnreadableImage, match="20 x 20 pixels, more than the limit of 399"):
-        decode_image(data, "a", pixel_limit=399)
+        decode_image(data, "a")
 
 
-def test_byte_limit(make):
+def test_byte_limit(make, monkeypatch):
     data = make.png()
+    monkeypatch.setattr(images, "BYTE_LIMIT", len(data) - 1)
     with pytest.raises(UnreadableImage, match=f"{len(data)} bytes, more than the limit"):
-        decode_image(data, "a", byte_limit=len(data) - 1)
+        decode_image(data, "a")
 
 
 @pytest.mark.parametrize("mode", ["F", "I"])
@@ -239,7 +243,9 @@ def test_damage_never_raises_anything_else(make, format, mode, edits, cut):
     for place, value in edits:
         data[int(place * len(data))] = value
     try:
-        image = decode_image(bytes(data[: int(cut * len(data))]), "a", pixel_limit=10**6)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(images, "PIXEL_LIMIT", 10**6)  # a size that is damaged costs little
+            image = decode_image(bytes(data[: int(cut * len(data))]), "a")
     except UnreadableImage as error:
         assert error.location == "a"
     else:
