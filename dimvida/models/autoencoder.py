@@ -57,6 +57,11 @@ class AutoencoderConfig:
                 f"image_size {self.image_size}: the {self.kind} autoencoder needs a multiple of {multiple}"
             )
 
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """C, H and W of an image."""
+        return self.channels, self.image_size, self.image_size
+
 
 class Autoencoder(nn.Module):
     """Base class: ``encode`` maps images to latents, ``decode`` maps latents to images.

@@ -43,6 +43,19 @@ def require_pixels(name: str, images: Tensor, shape: tuple[int, int, int], *, fl
     raise ValueError(f"{name} must be {kinds} [..., {_listed(shape)}], not {images.dtype} {list(images.shape)}{hint}")
 
 
+def require_images(images: Any, shape: tuple[int, int, int]) -> None:
+    """Raise TypeError or ValueError unless they are a tensor [..., C, H, W] of that shape, uint8 or float."""
+    require_tensor("images", images, f"uint8 or float [..., {_listed(shape)}]")
+    require_pixels("images", images, shape, floating=True)
+
+
+def require_latents(latents: Any, dim: int) -> None:
+    """Raise TypeError or ValueError unless they are a tensor float [..., D] of that D."""
+    require_tensor("latents", latents, f"float [..., {dim}]")
+    if tuple(latents.shape[-1:]) != (dim,) or not latents.is_floating_point():
+        raise ValueError(f"latents must be float [..., {dim}], not {latents.dtype} {list(latents.shape)}")
+
+
 def arrange(
     views: Tensor, known: Tensor | str | Sequence[str], names: tuple[str, ...], shape: tuple[int, int, int]
 ) -> tuple[Tensor, Tensor]:
@@ -144,8 +157,7 @@ def decode_in_parts(autoencoder: Autoencoder, raw: Tensor) -> tuple[Tensor, Tens
         images.append(made.clamp(0, 1))
     if images:
         return torch.cat(images), torch.cat(finite)
-    config = autoencoder.config
-    return _empty(raw, config.channels, config.image_size, config.image_size), _empty(raw).bool()
+    return _empty(raw, *autoencoder.config.image_shape), _empty(raw).bool()
 
 
 def _dtype(autoencoder: Autoencoder) -> torch.dtype:
@@ -167,6 +179,11 @@ def finite_rows(values: Tensor) -> Tensor:
         bool [B]; True for a row without elements.
     """
     return torch.isfinite(values).flatten(1).all(1) if values.ndim > 1 else torch.isfinite(values)
+
+
+def places_of(mask: Tensor) -> Tensor:
+    """Where a mask [B, V] is True, int64 places in [B * V] on the host."""
+    return mask.cpu().flatten().nonzero()[:, 0]
 
 
 def require_rows(what: str, finite: Tensor) -> None:

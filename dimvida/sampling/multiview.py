@@ -21,8 +21,10 @@ from dimvida.sampling.images import (
     decode_in_parts,
     encode_in_parts,
     finite_rows,
+    places_of,
+    require_images,
+    require_latents,
     require_made,
-    require_pixels,
     require_rows,
     require_tensor,
 )
@@ -80,10 +82,6 @@ class MultiViewModel(nn.Module):
         return self._is_trained
 
     @property
-    def _image_shape(self) -> tuple[int, int, int]:
-        return self.channels, self.image_size, self.image_size
-
-    @property
     def device(self) -> torch.device:
         """Where the weights are."""
         return self.latent_mean.device
@@ -103,9 +101,8 @@ class MultiViewModel(nn.Module):
             ValueError: For another shape or dtype.
             NotFinite: Numbers overflow; its rows count along the first dimension.
         """
-        shape = self._image_shape
-        require_tensor("images", images, f"uint8 or float [..., {', '.join(map(str, shape))}]")
-        require_pixels("images", images, shape, floating=True)
+        shape = self.config.autoencoder.image_shape
+        require_images(images, shape)
         latents = self._encode(images.to(self.device).reshape(-1, *shape))
         latents = latents.reshape(*images.shape[:-3], latents.shape[-1])
         require_rows("latents", latents.isfinite().all(-1))
@@ -127,12 +124,10 @@ class MultiViewModel(nn.Module):
             NotFinite: Numbers overflow; its rows count along the first dimension.
         """
         dim = self.config.autoencoder.latent_dim
-        require_tensor("latents", latents, f"float [..., {dim}]")
-        if tuple(latents.shape[-1:]) != (dim,) or not latents.is_floating_point():
-            raise ValueError(f"latents must be float [..., {dim}], not {latents.dtype} {list(latents.shape)}")
+        require_latents(latents, dim)
         images, finite = self._decode(latents.to(self.device).reshape(-1, dim))
         require_rows("images", finite.reshape(latents.shape[:-1]))
-        return images.reshape(*latents.shape[:-1], *self._image_shape)
+        return images.reshape(*latents.shape[:-1], *self.config.autoencoder.image_shape)
 
     @in_plain_modes
     def generate(
@@ -184,19 +179,12 @@ class MultiViewModel(nn.Module):
             True
         """
         given = views
-        views, known = arrange(views, known, self.view_names, self._image_shape)
+        views, known = arrange(views, known, self.view_names, self.config.autoencoder.image_shape)
         if sample_ids is not None:
             require_tensor("sample_ids", sample_ids, f"int64 [{len(views)}]")
         latents = self.encode_known(views, known)
         latents = self.sample_missing(
-            latents,
-            known,
-            steps=steps,
-            solver=solver,
-            seed=seed,
-            sample_ids=sample_ids,
-            backend=backend,
-            dtype=dtype,
+            latents, known, steps=steps, solver=solver, seed=seed, sample_ids=sample_ids, backend=backend, dtype=dtype
         )
         completed, finite = self.decode_missing(latents, views, known, backend=backend)
         require_made(finite)
@@ -215,7 +203,7 @@ class MultiViewModel(nn.Module):
 
         They are not checked; ``decode_missing`` does that.
         """
-        rows = _places(known)
+        rows = places_of(known)
         latents = self.latent_mean.new_zeros(known.numel(), self.config.autoencoder.latent_dim, dtype=torch.float32)
         given = views.flatten(0, 1).index_select(0, upload(rows, views.device)).to(self.device)
         latents.index_copy_(0, upload(rows, self.device), self._encode(given))
@@ -223,18 +211,15 @@ class MultiViewModel(nn.Module):
 
     @in_plain_modes
     def sample_missing(
-        self,
-        latents: Tensor,
-        known: Tensor,
-        *,
-        steps: int | None = None,
-        solver: str | None = None,
-        seed: int = 0,
-        sample_ids: Tensor | None = None,
-        backend: str = "auto",
-        dtype: torch.dtype | None = None,
+        self, latents: Tensor, known: Tensor, *, steps: int | None = None, solver: str | None = None, **options: Any
     ) -> Tensor:
         """The second third of ``generate``: latents float32 [B, V, D] with those of the missing views drawn.
+
+        Args:
+            latents: float32 [B, V, D]; entries of missing views are ignored.
+            known: bool [B, V].
+            steps, solver: By default the checkpoint's.
+            options: ``seed``, ``sample_ids``, ``backend`` and ``dtype`` of ``generate``.
 
         Raises:
             InputError: As ``generate``.
@@ -248,13 +233,10 @@ class MultiViewModel(nn.Module):
             known,
             solver=defaults.solver if solver is None else solver,
             steps=defaults.steps if steps is None else steps,
-            seed=seed,
-            sample_ids=sample_ids,
-            backend=backend,
-            dtype=dtype,
             x0_clip=defaults.x0_clip or math.inf,
             schedule=VPSchedule(self.config.beta0, self.config.beta1),
             prediction=self.config.score.prediction,
+            **options,
         )
 
     @in_plain_modes
@@ -267,7 +249,7 @@ class MultiViewModel(nn.Module):
             uint8 [B, V, C, H, W] and what ``require_made`` looks at, bool [B, 2]: whether a row's latents, and
             its images, are finite; both on the model's device.
         """
-        places = upload(_places(~known), self.device)
+        places = upload(places_of(~known), self.device)
         images, finite_images = self._decode(latents.flatten(0, 1).index_select(0, places))
         pack = ops.reference.pack_images if backend == "eager" else ops.pack_images
         completed = views.to(self.device, copy=True, memory_format=torch.contiguous_format)
@@ -284,11 +266,6 @@ class MultiViewModel(nn.Module):
         """Standardised latents [N, D] to images, float32 [N, C, H, W] in [0, 1], and which were finite, bool [N]."""
         raw = latents.float() * self.latent_std.float() + self.latent_mean.float()
         return decode_in_parts(self.autoencoder, raw)
-
-
-def _places(mask: Tensor) -> Tensor:
-    """Where a mask [B, V] is True, int64 places in [B * V] on the host."""
-    return mask.cpu().flatten().nonzero()[:, 0]
 
 
 def load(path_or_name: str | Path, device: str | torch.device = "cpu") -> MultiViewModel:
