@@ -50,6 +50,20 @@ def test_a_whole_number_may_stand_for_a_number_and_unknown_keys_are_ignored():
     assert from_json(Inner, {"class": "chair", "share": 1, "colour": "red"}, "file") == Inner("chair", 1.0)
 
 
+@dataclass
+class Derived:
+    whole: float
+    half: float = field(init=False, metadata={"key": "half_of_it"})
+
+    def __post_init__(self) -> None:
+        self.half = self.whole / 2
+
+
+def test_what_follows_from_other_fields_is_written_and_not_read():
+    assert to_json(Derived(3.0)) == {"whole": 3.0, "half_of_it": 1.5}
+    assert from_json(Derived, {"whole": 4.0, "half_of_it": "nonsense"}, "file").half == 2.0
+
+
 @pytest.mark.parametrize(
     ("content", "said"),
     [

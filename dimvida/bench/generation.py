@@ -22,7 +22,7 @@ from dimvida.errors import InputError
 from dimvida.generation.plan import make_plan
 from dimvida.generation.run import Generation
 from dimvida.generation.settings import resolve_settings
-from dimvida.results.benchmarks import RunTimes
+from dimvida.results.generation import RunTimes
 from dimvida.sampling.multiview import MultiViewModel
 
 INPUT_SHARD = 8192  # pictures of an array of inputs

@@ -16,7 +16,7 @@ from dimvida.data.images import to_picture
 from dimvida.data.opening import open_source
 from dimvida.data.source import MultiViewSource
 from dimvida.evaluation.metrics import psnr, ssim
-from dimvida.results.benchmarks import RunTimes
+from dimvida.results.generation import RunTimes
 from dimvida.sampling.multiview import MultiViewModel
 from dimvida.sampling.trajectory import sample_id_tensor
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import tempfile
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -18,7 +17,7 @@ from dimvida.cli.progress import ProgressBar
 from dimvida.cli.terminal import console, fitting, print_wrapped
 from dimvida.errors import InputError
 from dimvida.records import to_json
-from dimvida.results.benchmarks import GenerationBenchmark, RunTimes
+from dimvida.results.generation import GenerationBenchmark, RunTimes, memory_line, run_line
 from dimvida.results.metrics import metric
 from dimvida.results.schema import SkippedInput
 from dimvida.results.solvers import SolverQuality, SolversOfKnown, SolversResult, quality_heading, quality_line
@@ -215,12 +214,12 @@ def generation(
             for form in forms:
                 held = measure_memory(source, view, memory, form)
                 result.memory[form] = {"growth": growth(held), "held": held[:: max(1, len(held) // 100)]}
-                _print_memory(form, memory, held, growth(held))
+                print(memory_line(form, memory, held, growth(held)))
         else:
             result.inputs, result.runs = {"form": inputs, "objects": objects, "workers": workers}, []
 
             def add(run: RunTimes) -> None:
-                _print_run(run)
+                print(run_line(run))
                 result.runs.append(run)
                 if json_ is not None:
                     write_json(json_, to_json(result))
@@ -253,17 +252,3 @@ def _generating_model(preset: str | None, checkpoint: str | None, device: torch.
     from dimvida.sampling.multiview import load
 
     return load(checkpoint or "bundled", device) if preset is None else preset_model(preset).to(device)
-
-
-def _print_run(run: RunTimes) -> None:
-    shares = ", ".join(f"{name} {100 * value / run.seconds:.1f} %" for name, value in run.stages.items())
-    rates = f"{run.objects / run.seconds:.1f} objects/s, {run.views_per_second:.1f} views/s"
-    print(f"{run.name}: {rates}; {shares}; bound by the {run.bound_by}")
-
-
-def _print_memory(form: str, objects: int, held: Sequence[tuple[int, int]], growth: float) -> None:
-    first, last = held[len(held) // 10][1], held[-1][1]
-    print(
-        f"{form}: {objects} objects, {first / 2**20:.0f} MiB after a tenth of them, {last / 2**20:.0f} MiB at "
-        f"the end, growth {100 * growth:.1f} %"
-    )

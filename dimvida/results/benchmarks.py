@@ -1,4 +1,4 @@
-"""What ``dimvida bench sampling``, ``training`` and ``generation`` write. The fourth is in ``solvers``.
+"""What ``dimvida bench sampling`` and ``training`` write; the others are in ``solvers`` and ``generation``.
 
 Fields that follow from others are worked out where they are declared.
 """
@@ -8,9 +8,6 @@ from __future__ import annotations
 import statistics
 from dataclasses import dataclass, field
 from typing import Any
-
-# What runs side by side in generation, and the stages that each does one after the other.
-LANES = {"reader": ("read",), "model": ("encode", "sample", "decode"), "packers": ("pack",), "writer": ("write",)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,80 +236,3 @@ class TrainingBenchmark:
     hardware: dict[str, Any]
     settings: dict[str, Any]
     results: list[StepTimes] = field(default_factory=list)
-
-
-@dataclass(slots=True)
-class RunTimes:
-    """One run of mass generation from files to files.
-
-    Attributes:
-        format: Form of the output.
-        batch: Rows of a batch.
-        steps: Network evaluations.
-        objects, views: How many were generated.
-        seconds: On the wall, from locking the folder to the report.
-        stages: Seconds that each stage was at work; they overlap.
-        size: Bytes written.
-        packers: Threads that pack.
-        share_of_wall: Of each stage.
-        other_share: All stages but sampling and decoding, as a share of the time on the wall.
-        lanes: Share of the time on the wall in which each lane was at work; a time contains waiting for processors.
-        bound_by: The lane that the others wait for.
-    """
-
-    format: str
-    batch: int
-    steps: int
-    objects: int
-    views: int
-    seconds: float
-    stages: dict[str, float]
-    size: int = field(metadata={"key": "bytes"})
-    packers: int = 1
-    objects_per_second: float = field(init=False)
-    views_per_second: float = field(init=False)
-    share_of_wall: dict[str, float] = field(init=False)
-    other_share: float = field(init=False, metadata={"key": "other_than_sample_and_decode"})
-    lanes: dict[str, float] = field(init=False)
-    bound_by: str = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.objects_per_second, self.views_per_second = self.objects / self.seconds, self.views / self.seconds
-        self.share_of_wall = {name: value / self.seconds for name, value in self.stages.items()}
-        other = sum(value for name, value in self.stages.items() if name not in ("sample", "decode"))
-        self.other_share = other / self.seconds
-        busy = {lane: sum(self.stages.get(name, 0.0) for name in names) for lane, names in LANES.items()}
-        busy["packers"] /= self.packers
-        self.lanes = {lane: value / self.seconds for lane, value in busy.items()}
-        self.bound_by = max(self.lanes, key=self.lanes.__getitem__)
-
-    @property
-    def name(self) -> str:
-        """What tells runs apart."""
-        return f"{self.format}, batch {self.batch}, {self.steps} steps"
-
-
-@dataclass(slots=True, kw_only=True)
-class GenerationBenchmark:
-    """The file of ``dimvida bench generation``, which is written again after each run.
-
-    Attributes:
-        filesystem: Type of the file system that is written to.
-        network: Instead of a checkpoint, as ``preset tiny, random weights``.
-        inputs, runs: What was generated from, and how long that took.
-        quality: PSNR and SSIM of the loop's sampler and the model's own.
-        memory: Instead of runs: what the process held, by form of output.
-    """
-
-    benchmark: str = "generation"
-    schema: int = 2  # 2: no encoders, no samples of nvidia-smi
-    versions: dict[str, str | None]
-    hardware: dict[str, Any]
-    filesystem: str | None
-    network: str | None
-    checkpoint: str
-    solver: str
-    memory: dict[str, dict[str, Any]] | None = field(default=None, metadata={"optional": True})
-    inputs: dict[str, Any] | None = field(default=None, metadata={"optional": True})
-    runs: list[RunTimes] | None = field(default=None, metadata={"optional": True})
-    quality: dict[str, dict[str, float]] | None = field(default=None, metadata={"optional": True})

@@ -11,7 +11,7 @@ from dimvida.bench import generation
 from dimvida.bench.generation import growth, repeated_inputs
 from dimvida.data.opening import open_source
 from dimvida.errors import InputError
-from dimvida.results.benchmarks import RunTimes
+from dimvida.results.generation import RunTimes
 
 
 def test_the_busiest_lane_bounds_a_run():
