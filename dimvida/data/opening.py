@@ -44,13 +44,12 @@ def open_source(
         InputError: Nothing fits, there is no such split, or what is there contradicts itself.
     """
     tree = open_tree(locate(path))
-    # Each form says None to what it is not, by the names of a few files and folders; images in folders come last,
-    # because they may lie in any way.
-    source = open_shards(tree, split)
+    # Each form says None to what it is not. Those that a few names tell come first; images may lie in any way.
+    source = open_shards(tree, split)  # a folder with numbered shards in it
     if source is None:
-        source = open_nmr(tree, split, nmr_views)
+        source = open_nmr(tree, split, nmr_views)  # arrays or lists of synsets, in it or in its only folder
     if source is None:
-        source = open_images(tree, split, view)
+        source = open_images(tree, split, view)  # whatever images are below, and what metadata.jsonl say of them
     return source
 
 
