@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers.objects import Maker
+from helpers.objects import SIZE, VIEWS, Maker
 from hypothesis import register_random, settings
 from PIL import Image
 
@@ -103,10 +103,6 @@ def no_network(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         monkeypatch.setenv(name, "http://127.0.0.1:9")
 
 
-TINY_VIEWS = ("front", "right", "back", "left")
-TINY_SIZE = 16
-
-
 @pytest.fixture(scope="session")
 def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkpoint of four views with random weights: everything works, the pictures mean nothing."""
@@ -116,9 +112,9 @@ def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from dimvida.models.checkpoint import Checkpoint, CheckpointConfig, SamplingDefaults, save_checkpoint
 
     config = CheckpointConfig(
-        view_names=TINY_VIEWS,
+        view_names=VIEWS,
         classes=(),
-        autoencoder=AutoencoderConfig(image_size=TINY_SIZE, latent_dim=8, base=8),
+        autoencoder=AutoencoderConfig(image_size=SIZE, latent_dim=8, base=8),
         score=ScoreConfig(width=32, time_dim=16, groups=8),
         sampling=SamplingDefaults(solver="sde-dpmpp-2m", steps=4, x0_clip=4.0),
     )
@@ -137,7 +133,7 @@ def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def tiny_image() -> Callable[..., Image.Image]:
     """Makes a picture that the tiny checkpoint takes as it is, a different one for each number."""
 
-    def make(number: int = 0, size: int = TINY_SIZE) -> Image.Image:
+    def make(number: int = 0, size: int = SIZE) -> Image.Image:
         return Image.fromarray(np.random.default_rng(number).integers(0, 256, (size, size, 3), np.uint8))
 
     return make

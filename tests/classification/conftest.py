@@ -6,10 +6,9 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from helpers.objects import VIEWS
 
 from dimvida.classification.objects import SingleViews
-
-VIEWS = ("front", "right", "back", "left")
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -7,8 +7,6 @@ from pathlib import Path
 
 import pytest
 
-VIEWS = ("front", "right", "back", "left")
-
 
 @pytest.fixture
 def bench(dimvida, tiny_checkpoint: Path, objects: Path, tmp_path: Path):

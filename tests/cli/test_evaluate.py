@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from helpers.networks import write_inception
+from helpers.objects import VIEWS
 from torchvision.models import squeezenet1_1
 
 from dimvida.data.partitions import Partitions, save_partitions
@@ -24,9 +25,6 @@ from dimvida.models.checkpoint import (
 from dimvida.models.classifier_checkpoint import save_classifier
 from dimvida.models.classifiers import build_classifier
 from dimvida.models.familiarity import InputStatistics
-
-VIEWS = ("front", "right", "back", "left")
-
 
 pytestmark = pytest.mark.usefixtures("no_network")
 

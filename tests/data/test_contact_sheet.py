@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from helpers.objects import VIEWS
 from PIL import Image
 
 from dimvida.data.contact_sheet import SheetRow, Tile, draw_contact_sheet, save_contact_sheet
@@ -9,7 +10,6 @@ from dimvida.data.sheets import compared_rows
 from dimvida.errors import InputError
 
 ORANGE, BLUE, GRAY = (0xD9, 0x5F, 0x02), (0x2B, 0x6C, 0xB0), (0x9A, 0x9A, 0x9A)
-VIEWS = ("front", "right", "back", "left")
 
 
 def solid(color: tuple[int, int, int], size: int = 64) -> np.ndarray:

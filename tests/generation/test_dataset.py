@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from helpers.objects import VIEWS
 from torch.utils.data import DataLoader
 
 from dimvida.data.opening import open_source
@@ -19,7 +20,6 @@ from dimvida.generation.run import Generation
 from dimvida.generation.settings import resolve_settings
 from dimvida.sampling.multiview import MultiViewModel, load
 
-VIEWS = ("front", "right", "back", "left")
 OBJECTS = {"chair/a": ("front",), "chair/b": ("right", "left"), "table/d": ("front", "back"), "table/e": ("left",)}
 
 

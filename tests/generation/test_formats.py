@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.objects import VIEWS
 from PIL import Image
 from torchvision.datasets import ImageFolder
 
@@ -21,7 +22,6 @@ from dimvida.generation.run import Generation
 from dimvida.generation.settings import resolve_settings
 from dimvida.sampling.multiview import MultiViewModel, load
 
-VIEWS = ("front", "right", "back", "left")
 OBJECTS = {"chair/a": ("front",), "chair/b.c": ("right", "left"), "table/c": VIEWS, "table/d": ("front", "back")}
 
 

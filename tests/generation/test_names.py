@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path, PurePosixPath
 
 import pytest
+from helpers.objects import VIEWS
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -14,8 +15,6 @@ from dimvida.data.source import ObjectRecord
 from dimvida.errors import InputError
 from dimvida.generation.names import FileNames, safe_part, unlike
 from dimvida.generation.plan import GenerationPlan, Task, make_plan
-
-VIEWS = ("front", "right", "back", "left")
 
 
 def plan_of(source, *records: tuple[str, str], draws: int = 1, views=VIEWS) -> GenerationPlan:

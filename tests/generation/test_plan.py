@@ -5,14 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from helpers.objects import VIEWS
 from hypothesis import given
 from hypothesis import strategies as st
 
 from dimvida.data.opening import open_source
 from dimvida.errors import InputError
 from dimvida.generation.plan import MOST_SHARDS, cut_shards, default_shard_size, make_plan, open_input
-
-VIEWS = ("front", "right", "back", "left")
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from helpers.objects import VIEWS
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
@@ -22,7 +23,6 @@ from dimvida.models.checkpoint import load_checkpoint, save_checkpoint
 from dimvida.models.familiarity import InputStatistics
 
 SIZES = st.integers(1, 300)
-VIEWS = ("front", "right", "back", "left")
 
 
 @given(rows=SIZES, size=SIZES, batch=SIZES)

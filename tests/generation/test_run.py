@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from helpers.objects import tree
+from helpers.objects import VIEWS, tree
 from PIL import Image
 from torchvision.datasets import ImageFolder
 
@@ -23,8 +23,6 @@ from dimvida.generation.settings import resolve_settings
 from dimvida.generation.stats import GenerationReport
 from dimvida.sampling.multiview import MultiViewModel, load
 from dimvida.sampling.trajectory import sample_id
-
-VIEWS = ("front", "right", "back", "left")
 
 
 @pytest.fixture(scope="module")

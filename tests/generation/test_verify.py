@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from helpers.objects import tree
+from helpers.objects import VIEWS, tree
 from PIL import Image
 
 from dimvida.data.opening import open_source
@@ -20,8 +20,6 @@ from dimvida.generation.plan import make_plan
 from dimvida.generation.run import Generation
 from dimvida.generation.settings import resolve_settings
 from dimvida.sampling.multiview import MultiViewModel, load
-
-VIEWS = ("front", "right", "back", "left")
 
 
 @pytest.fixture(scope="module")

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from helpers.objects import VIEWS
 
 from dimvida import interruption
 from dimvida.data.opening import open_source
@@ -20,7 +21,6 @@ from dimvida.generation.read import RowReader
 from dimvida.generation.workers import ReadingProcesses
 
 OBJECTS = 24
-VIEWS = ("front", "right", "back", "left")
 SIZE = 16
 
 

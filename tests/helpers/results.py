@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from helpers.objects import VIEWS
 from PIL import Image
 
 CLASSES = ("chair", "table", "lamp")
-VIEWS = ("front", "right", "back", "left")
 VERSIONS = {"dimvida": "0.1.0", "torch": "2.14.1", "torchvision": "0.29.1", "python": "3.11.7", "platform": "Linux"}
 REASON = "torch-fidelity is not installed; pip install dimvida[fid]"
 
