@@ -91,6 +91,14 @@ def test_no_class_name_is_used_twice():
     assert {name: places for name, places in homes.items() if len(places) > 1} == {}
 
 
+def test_no_source_is_longer_than_300_lines():
+    lengths = {
+        str(path.relative_to(ROOT)): len(path.read_text().splitlines())
+        for path in [*PACKAGE.rglob("*.py"), *NATIVE_SOURCES]
+    }
+    assert {name: length for name, length in lengths.items() if length > 300} == {}
+
+
 def test_only_ops_imports_the_native_module():
     importers = {
         path.relative_to(PACKAGE).parts[0]
