@@ -15,9 +15,6 @@ from dimvida.cli.output import require_writable, write_json
 from dimvida.cli.progress import ProgressBar
 from dimvida.cli.terminal import print_table, print_wrapped
 from dimvida.errors import InputError
-from dimvida.records import to_json
-from dimvida.results.bench_tables import batch_tables, end_to_end_table, head_lines, machine_line, steps_table
-from dimvida.results.benchmarks import ArmFacts, SamplingBenchmark, TrainingBenchmark
 
 if TYPE_CHECKING:
     import torch
@@ -77,6 +74,8 @@ def sampling(
     from dimvida.bench.arms import ARMS, choose_arms
     from dimvida.bench.case import make_case
     from dimvida.bench.sampling import end_to_end_runs, measure, measure_end_to_end, runs_of
+    from dimvida.results.bench_tables import batch_tables, end_to_end_table, head_lines
+    from dimvida.results.benchmarks import ArmFacts, SamplingBenchmark
 
     target = resolve_device(device)
     kind = "cuda" if target.type == "cuda" else "cpu"
@@ -130,7 +129,7 @@ def sampling(
                 result.results.append(measured)
                 result.complete = len(result.results) == len(cells)
                 if json_ is not None:
-                    write_json(json_, to_json(result))
+                    write_json(json_, result)
     return 0
 
 
@@ -174,6 +173,8 @@ def training(
 
     from dimvida.bench import machine
     from dimvida.bench.training import measure_step, runs_of
+    from dimvida.results.bench_tables import machine_line, steps_table
+    from dimvida.results.benchmarks import TrainingBenchmark
     from dimvida.training.config import load_preset
 
     configs = {name: load_preset(name, set_ or []) for name in presets}
@@ -195,7 +196,7 @@ def training(
                 result.results.append(dataclasses.replace(times, preset=name))
         print_table(steps_table(result.results))
     if json_ is not None:
-        write_json(json_, to_json(result))
+        write_json(json_, result)
     return 0
 
 

@@ -16,16 +16,13 @@ from dimvida.cli.output import require_writable, write_json
 from dimvida.cli.progress import ProgressBar
 from dimvida.cli.terminal import console, fitting, print_wrapped
 from dimvida.errors import InputError
-from dimvida.records import to_json
-from dimvida.results.generation import GenerationBenchmark, RunTimes, memory_line, run_line
-from dimvida.results.metrics import metric
-from dimvida.results.schema import SkippedInput
-from dimvida.results.solvers import SolverQuality, SolversOfKnown, SolversResult, quality_heading, quality_line
 
 if TYPE_CHECKING:
     import torch
 
     from dimvida.bench.quality import QualityBench
+    from dimvida.results.generation import RunTimes
+    from dimvida.results.solvers import SolverQuality, SolversOfKnown
     from dimvida.sampling.multiview import MultiViewModel
 
 INPUTS = ("files", "npy")
@@ -68,7 +65,8 @@ def solvers(
     from dimvida.evaluation.protocol import view_subsets
     from dimvida.generation.settings import resolve_settings
     from dimvida.results.charts import save_panels
-    from dimvida.results.solvers import quality_charts
+    from dimvida.results.schema import SkippedInput
+    from dimvida.results.solvers import SolversResult, quality_charts
     from dimvida.sampling.multiview import load
 
     samplers = list(itertools.product(names or SOLVERS, evaluations))
@@ -121,7 +119,7 @@ def solvers(
                 entry.points.append(bench.measure(*sampler))
                 result.complete = (count, sampler) == (numbers[-1], samplers[-1])
                 if json_ is not None:
-                    write_json(json_, to_json(result))
+                    write_json(json_, result)
                 _print_quality(entry.points[-1])
     if plot is not None:
         try:
@@ -135,6 +133,8 @@ def solvers(
 
 def _reference(bench: QualityBench, count: int, steps: int) -> SolversOfKnown:
     """Measure and print the paper's sampler for a number of known views, twice; without points."""
+    from dimvida.results.solvers import SolversOfKnown, quality_heading
+
     pictures = len(bench.images) * len(bench.views)
     line = ("-" if console().options.ascii_only else "─") * 78
     print(f"\n{count} known: {len(bench.subsets)} sets, {pictures} views\n{quality_heading()}\n {line}", flush=True)
@@ -154,6 +154,8 @@ def _reference(bench: QualityBench, count: int, steps: int) -> SolversOfKnown:
 
 def _print_quality(quality: SolverQuality, name: str = "") -> None:
     """One measurement, as soon as it is there."""
+    from dimvida.results.solvers import quality_line
+
     print(fitting(quality_line(quality, name)), flush=True)
 
 
@@ -195,6 +197,8 @@ def generation(
     from dimvida.bench.plain_loop import measure_loop, measure_quality
     from dimvida.data.opening import open_source
     from dimvida.data.sample import NAME
+    from dimvida.results.generation import GenerationBenchmark, memory_line, run_line
+    from dimvida.results.metrics import metric
 
     model = _generating_model(preset, checkpoint, resolve_device(device))
     if view not in model.view_names:
@@ -222,7 +226,7 @@ def generation(
                 print(run_line(run))
                 result.runs.append(run)
                 if json_ is not None:
-                    write_json(json_, to_json(result))
+                    write_json(json_, result)
 
             warm_up(model)
             cells = list(itertools.product(evaluations or (model.config.sampling.steps,), sizes, forms))
@@ -243,7 +247,7 @@ def generation(
                     psnr, ssim = metric("psnr").quantity(score["psnr"]), metric("ssim").number(score["ssim"])
                     print(f"{name}: PSNR {fitting(psnr)}, SSIM {ssim} over {score['views']} views")
         if json_ is not None:
-            write_json(json_, to_json(result))
+            write_json(json_, result)
     return 0
 
 

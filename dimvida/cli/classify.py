@@ -19,7 +19,6 @@ from dimvida.cli.terminal import note, print_table
 from dimvida.data.sample import locate, require_apart
 from dimvida.errors import InputError
 from dimvida.files import require_writable_folder
-from dimvida.results.classification import printed_tables
 from dimvida.torchrun import is_rank
 
 
@@ -75,6 +74,7 @@ def classify(
     from dimvida.diffusion.solvers import step_table
     from dimvida.generation.settings import resolve_settings
     from dimvida.models.classifier_checkpoint import load_classifier
+    from dimvida.results.classification import printed_tables
     from dimvida.sampling.multiview import load
     from dimvida.training.config import load_preset
     from dimvida.training.control import Interrupt, Interrupted

@@ -17,23 +17,14 @@ from dimvida.cli.terminal import print_note, print_table, print_wrapped
 from dimvida.data.sample import locate, require_apart
 from dimvida.errors import DimvidaError, InputError
 from dimvida.files import require_writable_folder
-from dimvida.records import to_json
-from dimvida.results.evaluation import (
-    breakdown_tables,
-    notes,
-    require_free,
-    score_tables,
-    unavailable,
-    write_evaluation,
-)
 from dimvida.results.metrics import METRICS
-from dimvida.results.schema import Comparands, EvaluationResult, JudgeFacts, Scores, SkippedInput
 
 if TYPE_CHECKING:
     from dimvida.data.source import MultiViewSource
     from dimvida.evaluation.metrics import MetricSet
     from dimvida.generation.settings import GenerationSettings
     from dimvida.models.classifiers import ImageClassifier
+    from dimvida.results.schema import EvaluationResult, Scores
     from dimvida.sampling.multiview import MultiViewModel
 
 BREAKDOWNS = ("view", "class")
@@ -82,6 +73,8 @@ def evaluate(
     from dimvida.evaluation.protocol import evaluate_model, progress_total, rank_metric
     from dimvida.evaluation.weights import INCEPTION, SQUEEZENET, require_given
     from dimvida.generation.settings import resolve_settings
+    from dimvida.results.evaluation import write_evaluation
+    from dimvida.results.schema import Comparands, EvaluationResult, JudgeFacts, SkippedInput
     from dimvida.sampling.multiview import load
 
     # What is quickly told comes first: options, places, given files, which views there are; then the pictures, and
@@ -149,7 +142,7 @@ def evaluate(
     )
     _print(result, breakdowns)
     if json_ is not None:
-        write_json(json_, to_json(result))
+        write_json(json_, result)
     if out is not None:
         sheets = draw_sheets(model, objects, classes, evaluation, ranked, **sampling) if ranked else {}
         write_evaluation(out, result, sheets)
@@ -174,6 +167,8 @@ def _parse_breakdowns(text: str | None) -> tuple[str, ...]:
 
 
 def _require_places(data: Path, json_: Path | None, out: Path | None, overwrite: bool) -> None:
+    from dimvida.results.evaluation import require_free
+
     require_writable("--json", json_)
     if out is not None:
         require_free(out, overwrite=overwrite)
@@ -192,6 +187,8 @@ def _load_judge(folder: Path, classes: tuple[str, ...]) -> ImageClassifier:
 
 def _print(result: EvaluationResult, breakdowns: Sequence[str]) -> None:
     """Tables, then notes on how to read them."""
+    from dimvida.results.evaluation import breakdown_tables, notes, score_tables, unavailable
+
     for table in score_tables(result):
         print_table(table)
     for part in BREAKDOWNS:

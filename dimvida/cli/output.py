@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import platform
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,14 +33,16 @@ def software_versions() -> dict[str, str]:
     }
 
 
-def write_json(path: Path, result: dict[str, Any]) -> None:
-    """Write a command's result for ``--json``.
+def write_json(path: Path, result: Any) -> None:
+    """Write a command's result for ``--json``, a declared one or plain values.
 
     Raises:
         InputError: The file cannot be written.
     """
+    from dimvida.results.files import result_text
+
     try:
-        atomic_write(path, json.dumps(result, indent=1) + "\n")
+        atomic_write(path, result_text(result))
     except OSError as error:
         raise InputError(f"--json {path}: cannot be written ({error.strerror or error})") from error
 
