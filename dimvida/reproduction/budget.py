@@ -89,7 +89,7 @@ def divide_budget(options: ChainOptions, speeds: Speeds, objects: dict[str, int]
         options: With a budget.
         speeds: Measured ones.
         objects: In each of the parts d, c and e.
-        views: Of an object.
+        views: The number of views of an object.
 
     Raises:
         InputError: The budget is too small for anything.
@@ -153,11 +153,11 @@ def measure_speeds(
     """Train and evaluate a little, in a folder that is removed afterwards.
 
     Args:
-        options: What will be run.
-        partitions: Of the data.
+        options: What the chain is asked to do.
+        partitions: The parts d, c and e of the data.
         folder: To work in; what is there is removed.
         execute: Runs a command line, without the program's name.
-        device: Where to compute.
+        device: The device that computes.
         skip_bad: Unreadable files are no error.
     """
     began = time.monotonic()

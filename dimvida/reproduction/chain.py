@@ -40,12 +40,12 @@ class ReproductionChain:
     """A chain of stages in one folder.
 
     Attributes:
-        options: What is asked.
-        state: What is done.
-        views: Of an object.
+        options: What the chain is asked to do.
+        state: What is done already.
+        views: The number of views of an object.
         execute: Runs a command line, without the program's name; raises if it did not do all of its work.
         say: Called with a line for people.
-        device: Where to compute.
+        device: The device that computes.
         skip_bad: Unreadable files are no error.
     """
 
@@ -123,8 +123,8 @@ class ChainState:
 
     Attributes:
         folder: The chain's folder.
-        configuration: What it was begun with.
-        command: How it was begun.
+        configuration: The options that it was begun with.
+        command: The command line that it was begun with.
         plan: Lengths of its stages, if they were measured.
         stages: What is known of its stages, by name.
     """

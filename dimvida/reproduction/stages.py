@@ -34,10 +34,10 @@ class ChainOptions:
 
     Attributes:
         data: The data set.
-        preset: Of training and of classification.
+        preset: The preset of training and of classification.
         budget: Minutes for all of it, or 0 for the preset's own lengths.
         seeds: Classifiers of each kind.
-        seed: Of everything else that is random.
+        seed: Seeds everything else that is random.
         classifiers: Names, divided by commas.
         weights: For classifiers that are fine-tuned too, as ``dimvida classify`` takes them.
         inception_weights, lpips_weights: Files for FID and LPIPS.
@@ -110,7 +110,7 @@ class ChainStage:
     """A stage, which is one command line.
 
     Attributes:
-        name: What it does, a word or two.
+        name: A word or two that say what it does.
         result: What it makes, a file or folder below the chain's.
         arguments: The command line, without the program's name.
         begun: What is there once it began, where continuing needs ``--resume``.
@@ -133,9 +133,9 @@ class StageMaker:
     """Makes the stages of a chain.
 
     Attributes:
-        options: What is asked.
+        options: What the chain is asked to do.
         out: The chain's folder.
-        device: Where to compute.
+        device: The device that computes.
         skip_bad: Unreadable files are no error.
         plan: Lengths that fit a budget; None takes the preset's.
     """

@@ -30,7 +30,7 @@ class AutoencoderObjective:
         images: Training images, uint8 [N, C, H, W].
         held_out: Validation images, uint8 [M, C, H, W].
         config: Likelihood, augmentation and latent noise.
-        device: Where to compute.
+        device: The device that computes.
         ranks: The processes that divide the batches.
     """
 

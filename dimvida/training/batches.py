@@ -54,7 +54,7 @@ def feed(draws: Draws, steps: range, workers: int) -> Iterator[Iterator[Batch]]:
     """The batches of these steps, in order; the same for any number of workers.
 
     Args:
-        draws: Where they come from.
+        draws: Draws each of them.
         steps: Counted from 0.
         workers: Processes that draw ahead; 0 to draw each batch when it is asked for.
 

@@ -87,9 +87,9 @@ class ClassifierRun:
 
     Attributes:
         folder: The folder of this classifier.
-        plan: What is trained.
+        plan: Which classifier is trained, and how.
         digest: Hash of the plan and the data, as ``ClassifierPlan.digest`` gives it.
-        device: Where to compute.
+        device: The device that computes.
         interrupt: Asked between steps whether to stop.
         origin: What else ``training.json`` says of how it was made.
     """
@@ -134,7 +134,7 @@ class ClassifierRun:
         Args:
             read_data: Gives the pictures; not asked for if nothing is left to do.
             watch: Called when the training begins.
-            work: What it is called there.
+            work: The name of this training there.
 
         Raises:
             InputError: The folder holds another classifier, or another process trains there.
@@ -244,7 +244,7 @@ class ClassifierObjective:
         network: The classifier to train.
         data: Pictures and labels.
         config: Augmentation.
-        device: Where to compute.
+        device: The device that computes.
     """
 
     name = "classifier"

@@ -57,7 +57,7 @@ class TrainingData:
         present: bool [N, V], the views that an object has, at least one.
         held_out_present: bool [M, V].
         held_out_ids: Ids of the M objects.
-        view_names, classes: Names.
+        view_names, classes: Names of the V views, and of the classes.
         description: What the provenance says of the data.
         digest: Hash of the ids, the pixels and which views are there.
         notes: What is missing in the data, one line each.
@@ -215,7 +215,7 @@ def all_views(
         batch: Objects with labels; views that are absent are left out.
         classes: Names of the labels.
         validation: Fraction of the objects to hold out.
-        seed: Of that choice.
+        seed: Decides which objects are held out.
         description: What the provenance says of the data.
 
     Raises:

@@ -26,7 +26,7 @@ class DiffusionObjective:
         held_out: Validation latents, float32 [M, V, D].
         config: Conditioning dropout and time sampling.
         schedule: Forward SDE.
-        device: Where to compute.
+        device: The device that computes.
         prediction: What the network predicts, ``noise`` or ``velocity``.
         present: The views that each variant of a training object has, bool [K, N, V], at least two; by default all.
         held_out_present: Those of held-out objects, bool [M, V].

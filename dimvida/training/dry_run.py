@@ -25,7 +25,7 @@ class StepCost:
     """One optimiser step of a stage, in float32.
 
     Attributes:
-        parameters: Of the network.
+        parameters: Weights of the network.
         operations: Floating point operations, forward and backward.
         memory: Bytes of weights, gradients, Adam's means, the average and what the backward pass needs.
     """
@@ -39,7 +39,7 @@ def step_costs(config: TrainConfig, views: int) -> dict[str, StepCost]:
     """What a step of each stage costs, found on networks without memory.
 
     Args:
-        config: Of the run.
+        config: The run's configuration.
         views: Number of views V of an object.
     """
     sizes = CheckpointConfig(tuple(map(str, range(views))), (), config.autoencoder, config.score)
@@ -74,8 +74,8 @@ def forecast(config: TrainConfig, data: TrainingData, stages: Sequence[str]) -> 
     """Lines that say what would be trained.
 
     Args:
-        config: Of the run.
-        data: What it would be trained on.
+        config: The run's configuration.
+        data: The data that it would be trained on.
         stages: Which ones, of ``autoencoder`` and ``diffusion``.
     """
     objects, channels = len(data.images), "RGB" if config.autoencoder.channels == 3 else "gray"

@@ -34,11 +34,11 @@ def reconstruction_sheet(
     """Each held-out object's views and, below, their reconstructions.
 
     Args:
-        path: Where to.
+        path: The PNG file to write.
         autoencoder: Reconstructs them.
         images: uint8 [N, V, C, H, W].
         present: The views that are there, bool [N, V].
-        names: Of the views.
+        names: Names of the V views.
         objects: Names of the N objects.
     """
     device = next(autoencoder.parameters()).device

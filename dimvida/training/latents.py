@@ -123,7 +123,7 @@ class LatentStore:
         data: N training and M held-out objects; latents of views that one lacks are 0.
         variants: K of them, the objects themselves first.
         data_key: Stands for these objects: others have another one.
-        device: Where to compute; the latents stay on the CPU.
+        device: The device that encodes; the latents stay on the CPU.
         batch: Images encoded at a time.
     """
 

@@ -65,7 +65,7 @@ def run_stage(
     All ranks call it with the same stage; rank 0 validates, saves and calls the hooks.
 
     Args:
-        stage: What to train, and from which step on.
+        stage: The stage to train, which goes on from its step.
         hooks: Callbacks.
         interrupt: Asked between steps.
         ranks: The processes that train together.

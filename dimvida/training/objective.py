@@ -61,7 +61,7 @@ class CachedRows:
 
     Args:
         values: The rows, along the first dimension of a tensor on the CPU.
-        device: Where they are needed.
+        device: The device that needs them.
 
     Attributes:
         resident: Whether the device has a copy of all of them.

@@ -42,11 +42,11 @@ class Outputs:
     """Writes a run's curves, sheets and checkpoints.
 
     Args:
-        folder: Where to.
+        folder: The run's folder.
         checkpoint: The run's networks so far; a stage's own network takes its place in what is written.
         data: Held-out objects for the sheets, training objects for estimates.
-        device: Where the networks are.
-        dtype: What weights are stored in.
+        device: The device of the networks.
+        dtype: The type that weights are stored in.
         interrupt: Once it asks to stop, the curves are drawn a last time.
         tensorboard: Whether curves and sheets go to TensorBoard too.
     """

@@ -49,10 +49,10 @@ class Run:
     """One run folder and the state of its training.
 
     Attributes:
-        out: The folder.
+        out: The run's folder.
         config: The resolved configuration.
-        data: Images.
-        device: Where to compute.
+        data: The objects to train on and to validate with.
+        device: The device that computes.
         watch: Called when a stage or the encoding begins, to show how far it is.
         interrupt: Asked between steps and between batches whether to stop.
         init: Start from these weights instead of random ones: the autoencoder's, and the score network's if it

@@ -47,10 +47,10 @@ class TrainingState:
     """A stage in progress: everything that a saved training state holds.
 
     Attributes:
-        objective: Data and loss.
-        config: Steps, batch, learning rate.
+        objective: Draws batches and computes their loss.
+        config: The stage's length, batch size, learning rate and intervals.
         seed: Base seed of the run.
-        state_path: Where the training state is saved.
+        state_path: The file that the training state is saved in.
         config_digest: Hash of the run's configuration; a state of another one is refused.
         unread: Losses of the last steps, still on the device.
         window: Losses since the last point of the learning curve.

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from helpers.commands import at_shard, wait_until_it_stops
+from helpers.commands import at_shard, killed_at_access, wait_until_it_stops
 from helpers.objects import tree
 
 OBJECTS = 24
@@ -78,36 +78,13 @@ def test_killed_twice_and_repeated_it_ends_as_if_it_had_run_through(command, who
     assert all(path.stat().st_mtime_ns == before for path, before in times.items())
 
 
-# Ends itself before its n-th access to a file of the output, or says how many there were.
-AT_ACCESS = """
-import atexit, os, signal, sys
-
-folder, last, accesses = sys.argv.pop(1), int(sys.argv.pop(1)), 0
-
-def watch(event, arguments):
-    global accesses
-    if event in ("open", "os.rename", "os.remove", "os.mkdir", "os.rmdir") and folder in str(arguments[0]):
-        accesses += 1
-        if accesses == last:
-            os.kill(os.getpid(), signal.SIGKILL)
-
-sys.addaudithook(watch)
-atexit.register(lambda: print("accesses", accesses))
-from dimvida.__main__ import main
-main()
-"""
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("form", FORMATS)
 def test_killed_at_any_moment(command, tmp_path, form: str):
     """25 moments over the whole run, from the first file to the last, with a rerun after each to the next one."""
 
     def run(output: Path, last: int) -> subprocess.CompletedProcess[str]:
-        arguments = command(output, "--format", form)[3:]
-        return subprocess.run(
-            [sys.executable, "-c", AT_ACCESS, str(output), str(last), *arguments], capture_output=True, text=True
-        )
+        return killed_at_access(output, last, command(output, "--format", form)[3:])
 
     whole = run(tmp_path / "whole", 0)
     assert whole.returncode == 0, whole.stderr

@@ -11,7 +11,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -194,3 +194,34 @@ def _run(arguments: list[str], streams: list[Path], variables: dict[str, str]) -
     for number, path in enumerate(streams, 1):
         os.dup2(os.open(path, os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o644), number)
     sys.exit(run(arguments))
+
+
+# Ends itself before its n-th access to a file of the output, or says how many there were.
+AT_ACCESS = """
+import atexit, os, signal, sys
+
+folder, last, accesses = sys.argv.pop(1), int(sys.argv.pop(1)), 0
+
+def watch(event, arguments):
+    global accesses
+    if event in ("open", "os.rename", "os.remove", "os.mkdir", "os.rmdir") and folder in str(arguments[0]):
+        accesses += 1
+        if accesses == last:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+sys.addaudithook(watch)
+atexit.register(lambda: print("accesses", accesses))
+from dimvida.__main__ import main
+main()
+"""
+
+
+def killed_at_access(
+    folder: Path, last: int, arguments: Sequence[str], environment: dict[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run a command line in a process that SIGKILL ends before its ``last``-th access to a file of a folder.
+
+    With 0 it comes to its end, and its last line on standard output says how many accesses there were.
+    """
+    program = [sys.executable, "-c", AT_ACCESS, str(folder), str(last), *arguments]
+    return subprocess.run(program, env=environment, capture_output=True, text=True)
