@@ -234,7 +234,7 @@ def _read(
 
 
 def _print_forecast(asked: TrainOptions, data: TrainingData, out: Path) -> int:
-    from dimvida.training.dry_run import forecast
+    from dimvida.training.costs import forecast
 
     for line in forecast(asked.config, data, asked.stages):
         print(line)

@@ -30,9 +30,9 @@ from dimvida.models.checkpoint import Checkpoint
 from dimvida.training.autoencoder import AutoencoderObjective
 from dimvida.training.config import TrainConfig
 from dimvida.training.control import Interrupt, Interrupted, StartProgress
+from dimvida.training.costs import after_autoencoder, items_of
 from dimvida.training.data import TrainingData
 from dimvida.training.diffusion import DiffusionObjective
-from dimvida.training.dry_run import after_autoencoder, items_of
 from dimvida.training.folder import STAGES, RunFolder, another_configuration
 from dimvida.training.latents import LatentStore, check_mirror, latent_statistics, present_views, training_variants
 from dimvida.training.loop import Diverged, Hooks, run_stage

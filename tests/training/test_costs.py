@@ -10,7 +10,7 @@ import torch
 
 from dimvida.models.checkpoint import CheckpointConfig
 from dimvida.training.config import PRESETS, load_preset
-from dimvida.training.dry_run import forecast, items_of, step_costs
+from dimvida.training.costs import forecast, items_of, step_costs
 
 
 @pytest.mark.parametrize("preset", PRESETS)

@@ -1,4 +1,4 @@
-"""What a training would be: of how much, how long, how large. Nothing is written, nothing computed."""
+"""What a training costs: of how much it is, how long and how large. Nothing is written, nothing computed."""
 
 from __future__ import annotations
 
