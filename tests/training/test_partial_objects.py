@@ -7,16 +7,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers.runs import partly, prepared
-from helpers.trainings import StopAfter
+from helpers.runs import partly, prepared, run
 
 from dimvida.models.checkpoint import WEIGHT_FILES
 from dimvida.sampling.multiview import load
 from dimvida.training.config import TrainConfig
-from dimvida.training.control import no_progress
-from dimvida.training.data import TrainingData
 from dimvida.training.latents import latent_statistics, object_variants
-from dimvida.training.run import Run
 
 
 def test_statistics_are_those_of_the_views_that_are_there():
@@ -33,10 +29,6 @@ def test_an_absent_view_is_absent_on_the_other_side_of_the_mirrored_object():
     assert mirrored.tolist() == [[True, False, True, True]]
 
 
-def trained(out: Path, config: TrainConfig, data: TrainingData, stop: int = 10**9, resume: bool = False) -> bool:
-    return Run(out, config, data, torch.device("cpu"), no_progress, StopAfter(stop)).train("all", resume)
-
-
 @pytest.fixture(scope="module")
 def mirrored(fast_config: TrainConfig) -> TrainConfig:
     return dataclasses.replace(
@@ -51,7 +43,7 @@ def mirrored(fast_config: TrainConfig) -> TrainConfig:
 def finished(tmp_path_factory: pytest.TempPathFactory, mirrored: TrainConfig) -> Path:
     """Trained on partial objects, some of them held out."""
     out = tmp_path_factory.mktemp("partial")
-    assert trained(out, mirrored, prepared(partly(), mirrored))
+    assert run(out, mirrored, prepared(partly(), mirrored))
     return out
 
 
@@ -61,7 +53,7 @@ def test_what_lies_in_the_place_of_an_absent_view_leaves_no_trace(
     data = prepared(partly(), mirrored)
     data.images[~data.present] = 77
     data.held_out[~data.held_out_present] = 200
-    assert trained(tmp_path, mirrored, data)
+    assert run(tmp_path, mirrored, data)
     for name in WEIGHT_FILES:
         assert (tmp_path / "checkpoint" / name).read_bytes() == (finished / "checkpoint" / name).read_bytes()
     for sheet in (Path("samples") / "autoencoder-000020.png", Path("samples") / "diffusion-000030.png"):
@@ -70,9 +62,9 @@ def test_what_lies_in_the_place_of_an_absent_view_leaves_no_trace(
 
 def test_resumed_on_partial_objects_it_ends_the_same(finished: Path, tmp_path: Path, mirrored: TrainConfig):
     data = prepared(partly(), mirrored)
-    assert not trained(tmp_path, mirrored, data, stop=21)  # while it encodes
-    assert not trained(tmp_path, mirrored, data, stop=15, resume=True)
-    assert trained(tmp_path, mirrored, data, resume=True)
+    assert not run(tmp_path, mirrored, data, stop=21)  # while it encodes
+    assert not run(tmp_path, mirrored, data, stop=15, resume=True)
+    assert run(tmp_path, mirrored, data, resume=True)
     for name in WEIGHT_FILES:
         assert (tmp_path / "checkpoint" / name).read_bytes() == (finished / "checkpoint" / name).read_bytes()
 
