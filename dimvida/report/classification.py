@@ -21,12 +21,12 @@ from dimvida.results.classification import (
     claims,
     classifier_name,
     comparison_table,
+    inference_title,
     ordered_tests,
     question_table,
     questions_of,
     row_key,
     table_cells,
-    test_title,
     trained_on,
 )
 from dimvida.results.metrics import ACCURACY, DASH, points
@@ -182,7 +182,8 @@ def _chart(label: str, table: str, cells: Sequence[AccuracyCell]) -> BarChart:
     groups = list(dict.fromkeys((cell.train, cell.budget) for cell in cells))
     found = {(cell.train, cell.budget, cell.test, cell.average): cell.accuracy for cell in cells}
     series = [
-        _series(test_title(test), [found.get((*group, *test)) for group in groups]) for test in ordered_tests(cells)
+        _series(inference_title(test), [found.get((*group, *test)) for group in groups])
+        for test in ordered_tests(cells)
     ]
     several = len({budget for _, budget in groups}) > 1
     return BarChart(

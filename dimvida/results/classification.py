@@ -97,7 +97,7 @@ def ordered_tests(cells: Sequence[AccuracyCell]) -> list[tuple[str, str]]:
     return sorted(pairs, key=lambda pair: (pair[0], rank.get(pair[1], len(rank)), pair[1]))
 
 
-def test_title(test: tuple[str, str]) -> str:
+def inference_title(test: tuple[str, str]) -> str:
     """A (test, average) pair in words."""
     name, average = test
     return name if average == "single" else f"{name}, {average_name(average)}"
@@ -114,7 +114,7 @@ def accuracy_table(result: ClassificationResult, table: str) -> Table:
     tests = ordered_tests(cells)
     found = {(*row_key(cell), cell.test, cell.average): cell.accuracy for cell in cells}
     columns = [text_column("classifier"), text_column("trained on")]
-    columns += [Column(test_title(test), "this run, tested on", narrow=test_title(test)) for test in tests]
+    columns += [Column(inference_title(test), "this run, tested on", narrow=inference_title(test)) for test in tests]
     firsts = {}
     for cell in cells:
         firsts.setdefault(row_key(cell), cell)

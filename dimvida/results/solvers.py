@@ -97,7 +97,9 @@ class SolversResult:
 
 def quality_heading() -> str:
     """Above the lines of ``quality_line``, which are printed one by one as they are measured."""
-    return f" {'solver':22} {'steps':>5} {'PSNR true':>14} {'PSNR ref.':>14} {'LFD true':>9} {'LFD ref.':>9}"
+    psnr, distance = metric("psnr").short, LATENT_FRECHET.short
+    start = f" {'solver':22} {'steps':>5} {psnr + ' true':>14} {psnr + ' ref.':>14}"
+    return f"{start} {distance + ' true':>9} {distance + ' ref.':>9}"
 
 
 def quality_line(quality: SolverQuality, name: str = "") -> str:

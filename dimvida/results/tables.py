@@ -91,10 +91,10 @@ def text_column(title: str) -> Column:
     return Column(title, numeric=False)
 
 
-def metric_column(name: str, group: str = "") -> Column:
+def metric_column(name: str) -> Column:
     """A column of a metric's values, with the direction that is better where it is known."""
     shown = metric(name)
-    return Column(f"{shown.heading} {shown.arrow}".rstrip(), group, narrow=shown.short_heading)
+    return Column(f"{shown.heading} {shown.arrow}".rstrip(), narrow=shown.short_heading)
 
 
 def score_cell(name: str, score: Estimate | None) -> TableCell:
