@@ -36,9 +36,9 @@ class OutputFolder:
     """What stands in an output folder, and what becomes of it.
 
     Args:
-        folder: Where.
+        folder: The folder, which need not exist.
         configuration: What decides about every byte, see ``run_configuration``.
-        shards: The shard plan.
+        shards: All shards of the plan.
         overwrite: Replace an output of another configuration, or a finished one. Only files that a generator
             wrote are removed.
         writing: Whether anything will be written there.
@@ -64,10 +64,6 @@ class OutputFolder:
         self._lock: JobLock | None = None
         if writing:
             require_writable_folder("--out", self.folder)
-        self.check_configuration()
-
-    def check_configuration(self) -> None:
-        """Raise InputError unless the folder is new, of the same configuration, or to be overwritten."""
         stored = stored_configuration(self.folder)
         if stored is not None and not self.overwrite:
             check_same(self.folder, stored, self._configuration)

@@ -33,9 +33,9 @@ class Packer:
 
     Args:
         plan: The run's plan.
-        settings: How it generates, in which form and which kind of image.
-        names: The rows' names.
-        checkpoint: Hash of the checkpoint.
+        settings: The run's settings: the form of the output and the kind of image among them.
+        names: The names of the plan's rows.
+        checkpoint: SHA-256 of the checkpoint.
 
     Attributes:
         suffix: Of image files, with the dot; empty for a form of arrays.

@@ -6,7 +6,7 @@ import itertools
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
@@ -209,14 +209,11 @@ class Generation:
     @contextmanager
     def _readers(self) -> Iterator[Callable[[Iterator[range], Callable[[], object]], Iterator[ReadBatch]]]:
         """What reads chunks of rows: processes, started before any thread, as a fork takes along none; or this one."""
-        if not self._workers:
+        if self._workers:
+            with closing(ReadingProcesses(self.reader, self._workers)) as processes:
+                yield processes.read
+        else:
             yield lambda chunks, goes_on: map(self.reader.read, chunks)
-            return
-        processes = ReadingProcesses(self.reader, self._workers)
-        try:
-            yield processes.read
-        finally:
-            processes.close()
 
     def _pack(self, batch: ReadBatch, completed: Callable[[], Tensor], rows: slice) -> list[Sample]:
         views = completed()

@@ -100,8 +100,8 @@ def recheck_inputs(output: OutputFolder, shard: Shard, reader: RowReader) -> lis
     with ``overwrite``, one that has changed.
 
     Args:
-        output: Where the shard is; its files are whole.
-        shard: Which one.
+        output: The output that the shard is in; its files are whole.
+        shard: The shard.
         reader: Reads rows of the plan.
 
     Returns:

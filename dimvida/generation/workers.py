@@ -40,8 +40,8 @@ class ReadingProcesses:
     server are not this process's own, and one that is stuck would outlive it.
 
     Args:
-        reader: What reads.
-        count: How many.
+        reader: Reads in each of them.
+        count: Number of processes.
 
     Raises:
         DimvidaError: The system does not allow so many.
