@@ -68,7 +68,7 @@ Preset = Annotated[str, option(TRAINING, "paper, small or tiny.", metavar="NAME"
 Set = Annotated[list[str] | None, option(TRAINING, "Replace a preset's value.", "--set", metavar="X=Y")]
 Init = Annotated[str | None, option(TRAINING, "Start from this checkpoint, or bundled.", metavar="DIR")]
 Minutes = Annotated[float, option(TRAINING, "Take at most M minutes; default: no limit.", metavar="M")]
-Classifiers = Annotated[str, option(TRAINING, "Default: resnet18,mobilenet-v3-large.", metavar="LIST")]
+Classifiers = Annotated[str, option(TRAINING, "Default resnet18,mobilenet-v3-large; -small.", metavar="LIST")]
 Weights = Annotated[list[str] | None, option(TRAINING, "NAME=FILE or imagenet: also fine-tune.", metavar="TEXT")]
 Seeds = Annotated[int, option(TRAINING, "Classifiers of each kind; default 3.", metavar="N")]
 Beyond = Annotated[str | None, option(TRAINING, "Further tables, or all.", metavar="LIST")]
