@@ -32,7 +32,6 @@ app = typer.Typer(
 )
 
 
-@app.command()
 def sampling(
     batch: Annotated[str | None, typer.Option(metavar="LIST", help="CPU: 64,256. GPU: 1,64,1024,...")] = None,
     steps: Annotated[str, typer.Option(metavar="LIST", help="Network evaluations, such as 20,250.")] = "20",
@@ -148,7 +147,6 @@ def _timed_model(preset: str | None, checkpoint: str | None, device: torch.devic
     return model, f"checkpoint {model.checkpoint_hash[:12]}"
 
 
-@app.command()
 def training(
     preset: Annotated[str, typer.Option(metavar="LIST", help="Of paper, small, tiny.")] = "paper,small",
     stage: Annotated[str, typer.Option(metavar="LIST", help="Of autoencoder, diffusion.")] = "autoencoder,diffusion",
@@ -200,5 +198,5 @@ def training(
     return 0
 
 
-app.command("solvers")(bench_views.solvers)
-app.command("generation")(bench_views.generation)
+for _command in (sampling, bench_views.solvers, bench_views.generation, training):
+    app.command()(_command)

@@ -25,12 +25,12 @@ from dimvida.torchrun import is_rank
 def classify(
     context: typer.Context,
     data: options.Data,
-    out: options.Out,
+    out: options.ContinuedOut,
     checkpoint: options.Checkpoint = "bundled",
-    partition: options.Partition = None,
-    split: options.SplitOrDefault = None,
+    partition: options.StudyPartition = None,
+    split: options.DividedSplit = None,
     c_share: Annotated[
-        float, option(options.DATA, "Share of c without a partition; default 0.5.", "--c-share", metavar="F")
+        float, option(options.DATA, "... into c and e; share of c, default 0.5.", "--c-share", metavar="F")
     ] = 0.5,
     limit: Annotated[int | None, option(options.DATA, "At most N objects in each of c and e.", metavar="N")] = None,
     classifiers: options.Classifiers = "resnet18,mobilenet-v3-large",
@@ -38,7 +38,7 @@ def classify(
     preset: options.Preset = "small",
     set_: options.Set = None,
     seeds: options.Seeds = 3,
-    seed: options.Seed = 0,
+    seed: options.FirstSeed = 0,
     budget: Annotated[
         str, option(options.TRAINING, "Equal steps (default), epochs or both.", metavar="NAME")
     ] = "steps",

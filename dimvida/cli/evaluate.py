@@ -34,8 +34,8 @@ def evaluate(
     context: typer.Context,
     data: options.Data,
     checkpoint: options.Checkpoint = "bundled",
-    split: options.SplitOrDefault = None,
-    partition: options.Partition = None,
+    split: options.TestSplit = None,
+    partition: options.TestPartition = None,
     limit: Annotated[int | None, option(options.DATA, "Only N objects, spread over all.", min=1, metavar="N")] = None,
     known: Annotated[
         str | None, option(options.METRICS, "How many are known, as 1,2; else any.", metavar="LIST")

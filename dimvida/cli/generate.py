@@ -36,7 +36,7 @@ def _verify(folder: Path | None) -> None:
 
 def generate(
     input_: Annotated[str, option(DATA, "Folder or zip, or 'sample'.", "--data", metavar="PATH")],
-    output: options.Out,
+    output: options.ContinuedOut,
     view: Annotated[str | None, option(DATA, "Known views, as front,left; default: all.", metavar="NAMES")] = None,
     target: Annotated[str | None, option(DATA, "Views to generate; default: all missing.", metavar="NAMES")] = None,
     split: options.Split = None,
@@ -47,7 +47,7 @@ def generate(
     batch: Annotated[str, option(MODEL, "Objects at a time; default auto: what fits.", metavar="N")] = "auto",
     steps: options.Steps = None,
     solver: options.Solver = None,
-    seed: options.Seed = 0,
+    seed: options.NoiseSeed = 0,
     samples_per_view: Annotated[int, option(MODEL, "Draws of each object.", metavar="K")] = 1,
     backend: options.Backend = "auto",
     dtype: options.DType = "auto",

@@ -1,7 +1,8 @@
 """Options that several commands have, each declared once, and what their text means.
 
-A command takes one by its annotation, ``device: options.Device = "auto"``. Options of one command alone stand with it,
-declared with the same ``option`` where the command's help is divided into panels, which are boxes.
+A command takes one by its annotation, ``device: options.Device = "auto"``. Where an option does different things in
+different commands, such as ``--partition``, one declaration for each says which. Options of one command alone stand
+with it, declared with the same ``option`` where the command's help is divided into panels, which are boxes.
 """
 
 from __future__ import annotations
@@ -42,13 +43,15 @@ def option(panel: str, text: str, *names: str, metavar: str | None = None, **mor
 
 Data = Annotated[Path, option(DATA, "A folder, a zip, or NMR.", "--data", metavar="PATH")]
 Split = Annotated[str | None, option(DATA, "Only the objects of this split.", metavar="NAME")]
-SplitOrDefault = Annotated[str | None, option(DATA, "Default: train to train on, else test.", metavar="NAME")]
+TrainSplit = Annotated[str | None, option(DATA, "Default: train, training or alike.", metavar="NAME")]
+TestSplit = Annotated[str | None, option(DATA, "Default: test, testing or alike.", metavar="NAME")]
+DividedSplit = Annotated[str | None, option(DATA, "Or divide this split (default: test) ...", metavar="NAME")]
 SingleView = Annotated[
     str | None, option(DATA, "The view of all images of a single-view set.", "--view", metavar="NAME")
 ]
-Partition = Annotated[
-    Path | None, option(DATA, "Partition: trains on d, evaluates on e.", "--partition", metavar="FILE")
-]
+TrainPartition = Annotated[Path | None, option(DATA, "Partition; trains on its part d.", "--partition", metavar="FILE")]
+TestPartition = Annotated[Path | None, option(DATA, "Only the objects of its part e.", "--partition", metavar="FILE")]
+StudyPartition = Annotated[Path | None, option(DATA, "Take its parts c and e.", "--partition", metavar="FILE")]
 SkipBad = Annotated[bool, option(DATA, "Unreadable files are no error (exit 0).", "--skip-bad")]
 Readers = Annotated[int, option(DATA, "Processes that read; 0 (default): a thread.", "--workers", min=0, metavar="N")]
 
@@ -56,6 +59,8 @@ Checkpoint = Annotated[str, option(MODEL, "A checkpoint's folder; default: bundl
 Steps = Annotated[int | None, option(MODEL, "Network evaluations; default: checkpoint's.", metavar="N")]
 Solver = Annotated[str | None, option(MODEL, "Such as ddim; default: checkpoint's.", metavar="NAME")]
 Seed = Annotated[int, option(MODEL, "Of all that is random; default 0.", metavar="S")]
+NoiseSeed = Annotated[int, option(MODEL, "Of the noise; default 0.", metavar="S")]
+FirstSeed = Annotated[int, option(TRAINING, "First of them, and of all else; default 0.", "--seed", metavar="S")]
 Backend = Annotated[str, option(MODEL, "auto (default), eager or fused.", metavar="NAME")]
 DType = Annotated[str, option(MODEL, "auto (default), float32, bfloat16, float16.", "--dtype", metavar="NAME")]
 Device = Annotated[str, option(MODEL, "auto (default), cpu, cuda, cuda:1, ...", metavar="NAME")]
@@ -67,7 +72,10 @@ LpipsWeights = Annotated[Path | None, option(METRICS, "SqueezeNet's; else downlo
 Preset = Annotated[str, option(TRAINING, "paper, small or tiny.", metavar="NAME")]
 Set = Annotated[list[str] | None, option(TRAINING, "Replace a preset's value.", "--set", metavar="X=Y")]
 Init = Annotated[str | None, option(TRAINING, "Start from this checkpoint, or bundled.", metavar="DIR")]
-Minutes = Annotated[float, option(TRAINING, "Take at most M minutes; default: no limit.", metavar="M")]
+Minutes = Annotated[float, option(TRAINING, "Stop after M minutes; default 0: never.", metavar="M")]
+TotalMinutes = Annotated[
+    float, option(TRAINING, "Fit all into so long; default 0: no limit.", "--minutes", metavar="M")
+]
 Classifiers = Annotated[str, option(TRAINING, "Default resnet18,mobilenet-v3-large; -small.", metavar="LIST")]
 Weights = Annotated[list[str] | None, option(TRAINING, "NAME=FILE or imagenet: also fine-tune.", metavar="TEXT")]
 Seeds = Annotated[int, option(TRAINING, "Classifiers of each kind; default 3.", metavar="N")]
@@ -86,6 +94,7 @@ Ambient = Annotated[float, option(CAMERAS, "Light on unlit sides.", min=0.0, max
 Renderers = Annotated[int, option(CAMERAS, "Processes; 0 (default): one per core.", "--workers", min=0, metavar="N")]
 
 Out = Annotated[Path, option(OUTPUT, "The folder for what is made.", "--out", metavar="DIR")]
+ContinuedOut = Annotated[Path, option(OUTPUT, "To make; the same command continues.", "--out", metavar="DIR")]
 Json = Annotated[Path | None, option(OUTPUT, "Also write the result here.", "--json", metavar="FILE")]
 PrintJson = Annotated[bool, option(OUTPUT, "Print JSON.", "--print-json")]
 Overwrite = Annotated[bool, option(OUTPUT, "Replace what is there.", "--overwrite")]

@@ -21,9 +21,9 @@ from dimvida.torchrun import is_rank
 def reproduce(
     context: typer.Context,
     data: Annotated[str, typer.Option(metavar="PATH", help="A folder, a zip or NMR; nmr:PATH insists.")],
-    out: options.Out,
+    out: options.ContinuedOut,
     preset: options.Preset = "paper",
-    minutes: options.Minutes = 0,
+    minutes: options.TotalMinutes = 0,
     seeds: options.Seeds = 3,
     seed: options.Seed = 0,
     classifiers: options.Classifiers = "resnet18,mobilenet-v3-large",

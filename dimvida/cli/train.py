@@ -51,8 +51,8 @@ def train(
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue where this run stopped; it knows its other options.")
     ] = False,
-    split: options.SplitOrDefault = None,
-    partition: options.Partition = None,
+    split: options.TrainSplit = None,
+    partition: options.TrainPartition = None,
     skip_bad: options.SkipBad = False,
     set_: options.Set = None,
     config_file: Annotated[
