@@ -101,17 +101,19 @@ def sha256_file(path: str | Path) -> str:
     return digest.hexdigest()
 
 
-def require_writable_file(option: str, path: Path) -> None:
+def require_writable_file(option: str, path: Path | None) -> None:
     """Find out now, rather than after long work, whether a file can be written.
 
     Args:
         option: Where the user named it, such as ``--json``.
-        path: The file; its folder must be there. A device or a pipe will do.
+        path: The file; its folder must be there. A device or a pipe will do, and so does None, for no file.
 
     Raises:
         InputError: It cannot.
         DimvidaError: The disk is full or fails.
     """
+    if path is None:
+        return
     if os.path.isdir(path):
         raise InputError(f"{option} {path}: is a folder; name a file")
     folder = path.absolute().parent

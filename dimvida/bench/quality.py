@@ -1,4 +1,4 @@
-"""SolverQuality against network evaluations: what a faster solver costs.
+"""Quality against network evaluations: what a faster solver costs.
 
 The yardstick is the paper's sampler with many steps, Euler-Maruyama with 250, of the same model on the same inputs.
 Two of its draws differ as much as noise makes them; a solver that is no further from one draw than another draw is

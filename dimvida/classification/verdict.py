@@ -20,6 +20,7 @@ from torch import Tensor
 
 from dimvida.classification.design import StudyCell
 from dimvida.classification.objects import SingleViews
+from dimvida.results.metrics import p_statement
 from dimvida.results.schema import Accuracy, AccuracyCell, CoherenceResult, Comparison
 from dimvida.sampling.classifier import average_views
 
@@ -195,7 +196,7 @@ def verdict(coherence: CoherenceResult | None) -> str:
     return (
         f"{start}: a classifier of real views names the class of {100 * coherence.mean:.1f} % of the generated views "
         f"and of {100 * coherence.real:.1f} % of the real ones; averaged over both it is right for "
-        f"{100 * coherence.averaged:.1f} % of the objects (p = {coherence.p:.2g})."
+        f"{100 * coherence.averaged:.1f} % of the objects ({p_statement(coherence.p)})."
     )
 
 

@@ -11,10 +11,11 @@ import typer
 
 from dimvida.cli import bench_views, options
 from dimvida.cli.options import parse_names, parse_numbers, resolve_device
-from dimvida.cli.output import require_writable, write_json
+from dimvida.cli.output import write_json
 from dimvida.cli.progress import ProgressBar
 from dimvida.cli.terminal import print_table, print_wrapped
 from dimvida.errors import InputError
+from dimvida.files import require_writable_file
 
 if TYPE_CHECKING:
     import torch
@@ -67,7 +68,7 @@ def sampling(
     if compile_mode is not None and compile_mode not in COMPILE_MODES:
         raise InputError(f"--compile-mode {compile_mode}: choose from {', '.join(COMPILE_MODES)}")
     names, dtypes = parse_names("--arms", arms), parse_names("--dtype", dtype)
-    require_writable("--json", json_)
+    require_writable_file("--json", json_)
 
     from dimvida.bench import machine
     from dimvida.bench.arms import ARMS, choose_arms
@@ -167,7 +168,7 @@ def training(
     for name in stages:
         if name not in STAGES:
             raise InputError(f"--stage {name}: choose from {', '.join(STAGES)}")
-    require_writable("--json", json_)
+    require_writable_file("--json", json_)
 
     from dimvida.bench import machine
     from dimvida.bench.training import measure_step, runs_of

@@ -12,10 +12,11 @@ import typer
 from dimvida.cli import options
 from dimvida.cli.evaluation_data import open_for_evaluation, read_objects
 from dimvida.cli.options import parse_names, parse_numbers, require_readable, resolve_device
-from dimvida.cli.output import require_writable, write_json
+from dimvida.cli.output import write_json
 from dimvida.cli.progress import ProgressBar
 from dimvida.cli.terminal import console, fitting, print_wrapped
 from dimvida.errors import InputError
+from dimvida.files import require_writable_file
 
 if TYPE_CHECKING:
     import torch
@@ -56,8 +57,8 @@ def solvers(
     """
     numbers, evaluations = parse_numbers("--known", known), parse_numbers("--steps", steps) or STEPS
     names = parse_names("--solvers", solvers_)
-    require_writable("--json", json_)
-    require_writable("--plot", plot)
+    require_writable_file("--json", json_)
+    require_writable_file("--plot", plot)
 
     from dimvida.bench import machine
     from dimvida.bench.quality import REFERENCE_SOLVER, REFERENCE_STEPS, QualityBench, reconstruction
@@ -190,7 +191,7 @@ def generation(
         raise InputError(f"--inputs {inputs}: choose from {', '.join(INPUTS)}")
     if preset is not None and checkpoint is not None:
         raise InputError("give --preset or --checkpoint, not both")
-    require_writable("--json", json_)
+    require_writable_file("--json", json_)
 
     from dimvida.bench import machine
     from dimvida.bench.generation import growth, measure_memory, measure_run, repeated_inputs, warm_up

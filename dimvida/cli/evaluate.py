@@ -11,12 +11,12 @@ import typer
 from dimvida.cli import options
 from dimvida.cli.evaluation_data import open_for_evaluation, print_judge, read_objects
 from dimvida.cli.options import option, parse_names, parse_numbers, require_readable, resolve_device
-from dimvida.cli.output import command_line, require_writable, software_versions, write_json
+from dimvida.cli.output import command_line, software_versions, write_json
 from dimvida.cli.progress import ProgressBar
 from dimvida.cli.terminal import print_note, print_table, print_wrapped
 from dimvida.data.sample import locate, require_apart
 from dimvida.errors import DimvidaError, InputError
-from dimvida.files import require_writable_folder
+from dimvida.files import require_writable_file, require_writable_folder
 from dimvida.results.metrics import METRICS
 
 if TYPE_CHECKING:
@@ -169,7 +169,7 @@ def _parse_breakdowns(text: str | None) -> tuple[str, ...]:
 def _require_places(data: Path, json_: Path | None, out: Path | None, overwrite: bool) -> None:
     from dimvida.results.evaluation import require_free
 
-    require_writable("--json", json_)
+    require_writable_file("--json", json_)
     if out is not None:
         require_free(out, overwrite=overwrite)
         require_apart(locate(data), out, around=True)

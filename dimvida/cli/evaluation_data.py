@@ -23,20 +23,13 @@ def open_for_evaluation(path: Path, split: str | None, partition: Path | None = 
     Raises:
         InputError: There are several test splits.
     """
-    from dimvida.data.opening import open_source
-    from dimvida.data.partitions import select_partition
+    from dimvida.data.opening import open_part
 
-    source = open_source(path, split=split)
-    if partition is not None:  # it names its objects itself, of whatever split
-        return select_partition(source, partition, "e")
-    if split is not None or not source.splits:
-        return source
-    split = source.split_for("test")
-    if split is None:
+    source, split = open_part(path, "test", split, partition)
+    if split is None and partition is None and source.splits:
         names = ", ".join(source.splits)
         note(f"none of the splits is called test or testing: objects of all ({names}) are taken; see --split")
-        return source
-    return open_source(path, split=split)
+    return source
 
 
 def read_objects(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from dimvida._version import __version__
 from dimvida.errors import InputError
-from dimvida.files import atomic_write, require_writable_file
+from dimvida.files import atomic_write
 
 if TYPE_CHECKING:
     import typer
@@ -45,14 +45,3 @@ def write_json(path: Path, result: Any) -> None:
         atomic_write(path, result_text(result))
     except OSError as error:
         raise InputError(f"--json {path}: cannot be written ({error.strerror or error})") from error
-
-
-def require_writable(option: str, path: Path | None) -> None:
-    """Raise now, rather than after long work, unless a result file can be written; nothing where none is asked for.
-
-    Raises:
-        InputError: It cannot.
-        DimvidaError: The disk is full or fails.
-    """
-    if path is not None:
-        require_writable_file(option, path)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 from dimvida.data.image_folders import open_images
 from dimvida.data.nmr import DEFAULT_VIEWS, open_nmr
+from dimvida.data.partitions import select_partition
 from dimvida.data.sample import locate
 from dimvida.data.shards import open_shards
 from dimvida.data.source import MultiViewSource
@@ -51,6 +53,33 @@ def open_source(
     if source is None:
         source = open_images(tree, split, view)  # whatever images are below, and what metadata.jsonl say of them
     return source
+
+
+def open_part(
+    path: str | Path, purpose: Literal["train", "test"], split: str | None = None, partition: Path | None = None
+) -> tuple[MultiViewSource, str | None]:
+    """Open the objects of a data set that a model is trained on, or tested on.
+
+    Args:
+        path: The data set, see ``open_source``.
+        purpose: ``train`` for part d of a partition or the split for training, ``test`` for part e or that for testing.
+        split: The split instead, by its name.
+        partition: A partition file. It names its objects itself, of whatever split.
+
+    Returns:
+        The objects, and the name of their split; None where no split was chosen: those are all objects there are, or
+        all of the part.
+
+    Raises:
+        InputError: As ``open_source`` and ``select_partition``, or there are several splits for the purpose.
+    """
+    source = open_source(path, split=split)
+    if partition is not None:
+        return select_partition(source, partition, {"train": "d", "test": "e"}[purpose]), split
+    if split is not None or not source.splits:
+        return source, split
+    split = source.split_for(purpose)
+    return (source if split is None else open_source(path, split=split)), split
 
 
 def open_tree(path: str | Path) -> FileTree:

@@ -131,7 +131,7 @@ class Judge:
     """A classifier with the features that its last linear layer takes.
 
     Args:
-        classifier: uint8 [N, 3, H, W] to logits [N, K]; its last ``nn.Linear`` makes the logits.
+        classifier: RGB uint8 [N, 3, H, W] to logits [N, K]; its last ``nn.Linear`` makes the logits.
         known: Names of its K classes.
         classes: Names of the data's classes.
         where: What to name in messages.

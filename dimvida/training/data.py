@@ -13,8 +13,7 @@ from torch import Tensor
 
 from dimvida.data.batch import BadFile, MultiViewBatch
 from dimvida.data.names import check_view_name, counted, split_family
-from dimvida.data.opening import open_source
-from dimvida.data.partitions import select_partition
+from dimvida.data.opening import open_part
 from dimvida.data.source import MultiViewSource
 from dimvida.diffusion.masking import VIEW_LIMIT
 from dimvida.errors import InputError
@@ -30,21 +29,14 @@ def open_for_training(path: Path, split: str | None, partition: Path | None) -> 
     Raises:
         InputError: There are splits, and none or several of them are for training.
     """
-
-    source = open_source(path, split=split)
-    if partition is not None:  # it names its objects itself, of whatever split
-        return select_partition(source, partition, "d"), split
-    if split is not None or not source.splits:
-        return source, split
-    split = source.split_for("train")
-    if split is None:
-        if len(source.splits) > 1 or split_family(source.splits[0]) is not None:
-            raise InputError(
-                f"{path}: none of its splits is called train or training; choose one of {', '.join(source.splits)} "
-                "with --split"
-            )
-        return source, None
-    return open_source(path, split=split), split
+    source, split = open_part(path, "train", split, partition)
+    chosen = split is not None or partition is not None
+    if not chosen and source.splits and (len(source.splits) > 1 or split_family(source.splits[0]) is not None):
+        raise InputError(
+            f"{path}: none of its splits is called train or training; choose one of {', '.join(source.splits)} "
+            "with --split"
+        )
+    return source, split
 
 
 @dataclass(slots=True)
@@ -182,10 +174,10 @@ class LabelledImages:
     """Pictures with labels, for training and for validation.
 
     Attributes:
-        images: uint8 [N, 3, H, W].
+        images: uint8 [N, C, H, W], RGB or gray.
         labels: int64 [N], places in ``classes``.
         classes: Names of the classes.
-        held_out: uint8 [M, 3, H, W], of other objects; may be empty.
+        held_out: uint8 [M, C, H, W], of other objects; may be empty.
         held_out_labels: int64 [M].
         description: What the provenance says of the data.
     """

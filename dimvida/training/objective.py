@@ -28,7 +28,7 @@ class Objective(Protocol):
         gets the same ones however many processes divide the batch.
 
         Args:
-            indices: CachedRows of the whole batch.
+            indices: Rows of the data set that the whole batch has, int64 [N].
             seed: Base seed of the run.
             step: Counted from 0.
             rows: Which of ``indices`` this process computes.
