@@ -49,7 +49,7 @@ from dimvida.training.config import TrainConfig
 from dimvida.training.control import Interrupt, StartProgress
 from dimvida.training.data import LabelledImages, all_views
 
-GENERATED, CLASSIFIERS, RESULTS = "generated", "classifiers", "classification.json"
+GENERATED, CLASSIFIERS = "generated", "classifiers"
 JUDGE = "resnet18"  # what judges the generator, unless a classifier is given
 
 # The names that dimvida.files.atomic_path gives to the unfinished files of a study.
@@ -142,7 +142,7 @@ class Study:
                 diversity=self._diversity(classifiers, ea),
                 skipped=[SkippedInput(file.location, file.reason) for file in self.bad],
             )
-            write_result(self.folder / RESULTS, result)
+            write_result(self.folder / ClassificationResult.file, result)
         return result
 
     @contextmanager
@@ -266,5 +266,5 @@ def check_folder(folder: Path) -> None:
     if not folder.is_dir():
         return
     names = {path.name for path in folder.iterdir() if not path.name.startswith(".")}
-    if names and not names & {GENERATED, CLASSIFIERS, RESULTS}:
+    if names and not names & {GENERATED, CLASSIFIERS, ClassificationResult.file}:
         raise InputError(f"{folder}: not empty, and not a folder of dimvida classify; choose another --out")

@@ -12,6 +12,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+EARLIEST = 1e-3
+"""The time before 0 down to which times are drawn or spaced by what grows without bound at 0."""
+
 
 @dataclass(frozen=True, slots=True)
 class VPSchedule:
@@ -59,17 +62,17 @@ class VPSchedule:
         """Inverse of ``log_snr``."""
         return self._time_of_integral(torch.nn.functional.softplus(-2 * log_snr))
 
-    def importance_times(self, u: Tensor, floor: float = 1e-3) -> Tensor:
-        """Map u in [0, 1) to times with density proportional to g^2 / sigma^2, constant below ``floor``.
+    def importance_times(self, u: Tensor) -> Tensor:
+        """Map u in [0, 1) to times with density proportional to g^2 / sigma^2, constant below ``EARLIEST``.
 
         With y the integral of beta, g^2 / sigma^2 dt = dy / (1 - e^-y), whose integral is log(e^y - 1): the
         distribution function and its inverse are closed forms. (Song, Durkan, Murray, Ermon, "Maximum
         likelihood training of score-based diffusion models", 2021, section 4.)
         """
-        ends = torch.tensor([floor, 1.0], dtype=torch.float64, device="cpu")
+        ends = torch.tensor([EARLIEST, 1.0], dtype=torch.float64, device="cpu")
         low, high = torch.log(torch.expm1(self.integrated_beta(ends))).tolist()
         floor_density = float(self.beta(ends[0]) / self.sigma(ends[0]).square())
-        below = floor * floor_density  # mass of the constant part, beside (high - low) above it
+        below = EARLIEST * floor_density  # mass of the constant part, beside (high - low) above it
         mass = u.double() * (below + high - low)
         y = torch.nn.functional.softplus((mass - below).clamp_min(0) + low)
         times = torch.where(mass < below, mass / floor_density, self._time_of_integral(y))
@@ -81,14 +84,13 @@ class VPSchedule:
         return 2 * y / (self.beta0 + torch.sqrt(self.beta0**2 + 2 * slope * y))
 
 
-def time_grid(schedule: VPSchedule, steps: int, spacing: str = "time", t_start: float = 1.0) -> Tensor:
-    """Decreasing times from ``t_start`` to 0 for ``steps`` steps.
+def time_grid(schedule: VPSchedule, steps: int, spacing: str = "time") -> Tensor:
+    """Decreasing times from 1 to 0 for ``steps`` steps.
 
     Args:
         schedule: Gives the log signal-to-noise ratio.
         steps: Number of intervals, at least 1.
-        spacing: ``time``: uniform in t. ``log-snr``: uniform in lambda down to t = 1e-3, then 0.
-        t_start: First time, in (0, 1].
+        spacing: ``time``: uniform in t. ``log-snr``: uniform in lambda down to ``EARLIEST``, then 0.
 
     Returns:
         float64 [steps + 1].
@@ -99,12 +101,12 @@ def time_grid(schedule: VPSchedule, steps: int, spacing: str = "time", t_start: 
     if steps < 1:
         raise ValueError(f"steps must be at least 1, not {steps}")
     if spacing == "time":
-        return t_start * (1 - torch.arange(steps + 1, dtype=torch.float64, device="cpu") / steps)
+        return 1 - torch.arange(steps + 1, dtype=torch.float64, device="cpu") / steps
     if spacing != "log-snr":
         raise ValueError(f"spacing {spacing!r}: choose time or log-snr")
-    ends = schedule.log_snr(torch.tensor([t_start, 1e-3], dtype=torch.float64, device="cpu")).tolist()
+    ends = schedule.log_snr(torch.tensor([1.0, EARLIEST], dtype=torch.float64, device="cpu")).tolist()
     times = schedule.time_of_log_snr(torch.linspace(*ends, steps, dtype=torch.float64, device="cpu"))
-    times[0] = t_start
+    times[0] = 1.0
     return torch.cat([times, times.new_zeros(1)])
 
 

@@ -6,10 +6,9 @@ the folder before the others come in, and all begin when everything finished ear
 
 from __future__ import annotations
 
-import os
 import re
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -151,14 +150,14 @@ def array_member(text: str) -> Job:
     return Job(f"array of {count}", rank, count, steals=False)
 
 
-def job_of(shard: str | None, environment: Mapping[str, str] = os.environ) -> Job:
+def job_of(shard: str | None) -> Job:
     """The job that the options and torchrun's variables say.
 
     Raises:
         InputError: They contradict each other, or a variable is missing.
         DimvidaError: Not all processes came within minutes.
     """
-    ranks = is_rank(environment)
+    ranks = is_rank()
     if shard is not None:
         if ranks:
             raise InputError(f"--shard {shard}: torchrun divides the work itself; use one of the two")

@@ -27,7 +27,7 @@ _PASSED_OVER = re.compile(r"__.*__")  # by the reader of webdataset, which takes
 
 
 class FileNames:
-    """Relative file names ``<class>/<source>__<view>.png`` of a plan.
+    """The parts before ``__<view>.png`` of relative file names ``<class>/<source>__<view>.png`` of a plan.
 
     With several draws each is an object of its own, ``<class>/<source>-<draw>__<view>.png``, so that files which
     differ in the view only always belong together. Objects without a class are in ``unlabeled/``.
@@ -67,10 +67,6 @@ class FileNames:
     def key(self, task: Task, draw: int) -> str:
         """``<class>/<source>`` or ``<class>/<source>-<draw>``, the same for all views of a row."""
         return self._stems[task.index] + (f"-{draw}" if self._several else "")
-
-    def path(self, task: Task, draw: int, view: str, suffix: str = ".png") -> str:
-        """The file of one view, relative to the output folder, with "/" between the parts."""
-        return f"{self.key(task, draw)}__{view}{suffix}"
 
 
 def unlike(names: Iterable[str], part_of: Callable[[str], str]) -> dict[str, str]:

@@ -187,7 +187,7 @@ class Generation:
         """Take shards through all stages to their end. However it is left, no thread and no process stays behind."""
         note_unfamiliar = FamiliarityCheck(self.model, self.plan)
         shape = (self.model.image_size, self.model.image_size, self.model.channels)
-        writer = OutputWriter(self.output, shape, self.packer.suffix, self.times, self._finished)
+        writer = OutputWriter(self.output, shape, self.packer.suffix, self.times, self._claims.give_back)
         try:
             with self._readers() as read, Pipeline(self.times, progress, idle) as pipeline:
                 batches = read_batches(shards, self.settings.batch, lambda chunks: read(chunks, pipeline.check_running))
@@ -245,9 +245,6 @@ class Generation:
                 return
             skipped += [asdict(file) for file in batch.skipped]
         fail_empty(skipped)
-
-    def _finished(self, number: int) -> None:
-        self._claims.give_back(number)
 
     def _views_in(self, shards: list[Shard]) -> int:
         return sum(self._shard_views[shard.number] for shard in shards)

@@ -15,16 +15,15 @@ from dimvida.results.files import ReproductionResult, TrainingResult, parse_resu
 from dimvida.results.schema import ClassificationResult, EvaluationResult
 from dimvida.results.solvers import SolversResult
 
-CHAIN_FILE = "reproduce.json"
 CLASSIFIER = "classifier"  # the folder of a classifier in that of a training
 
-# The file by which each kind of result is recognised, and what report.json calls it.
-FILES: dict[str, tuple[type, str]] = {
-    "run.json": (TrainingResult, "training"),
-    "evaluation.json": (EvaluationResult, "evaluation"),
-    "classification.json": (ClassificationResult, "classification"),
-    "solvers.json": (SolversResult, "solvers"),
-    CHAIN_FILE: (ReproductionResult, "chain"),
+# The kinds of results, each recognised by its file, and what report.json calls them.
+KINDS: dict[type, str] = {
+    TrainingResult: "training",
+    EvaluationResult: "evaluation",
+    ClassificationResult: "classification",
+    SolversResult: "solvers",
+    ReproductionResult: "chain",
 }
 
 Record = TypeVar("Record")
@@ -100,15 +99,15 @@ def read_runs(paths: Sequence[Path], *, paper: bool = True) -> Runs:
     for path in paths:
         folders.update(dict.fromkeys(_with_stages(path)))
     labels = _labels(list(folders))
-    parts: dict[str, list[Part]] = {kind: [] for _, kind in FILES.values()}
+    parts: dict[str, list[Part]] = {kind: [] for kind in KINDS.values()}
     for folder in folders:
-        for name, (declared, kind) in FILES.items():
-            if (folder / name).is_file():
-                content = read_content(folder / name)
-                record = parse_result(declared, content, folder / name)
+        for declared, kind in KINDS.items():
+            if (path := folder / declared.file).is_file():
+                content = read_content(path)
+                record = parse_result(declared, content, path)
                 curves = read_curves(folder) + read_curves(folder / CLASSIFIER) if kind == "training" else []
                 parts[kind].append(Part(labels[folder], folder, kind, record, content, curves))
-    return Runs(*(parts[kind] for _, kind in FILES.values()), paper)
+    return Runs(*(parts[kind] for kind in KINDS.values()), paper)
 
 
 def read_curves(folder: Path) -> list[Curve]:
@@ -142,11 +141,11 @@ def _with_stages(path: Path) -> Iterator[Path]:
     if not path.exists():
         raise InputError(f"{path}: does not exist")
     if not _is_run(path):
-        raise InputError(f"{path}: not a run folder; it has none of {', '.join(FILES)}")
+        raise InputError(f"{path}: not a run folder; it has none of {', '.join(kind.file for kind in KINDS)}")
     path = path.resolve()
     yield path
-    if (path / CHAIN_FILE).is_file():
-        chain = parse_result(ReproductionResult, read_content(path / CHAIN_FILE), path / CHAIN_FILE)
+    if (file := path / ReproductionResult.file).is_file():
+        chain = parse_result(ReproductionResult, read_content(file), file)
         for stage in chain.stages:
             folder = (path / stage.folder).resolve()
             if folder.is_relative_to(path) and _is_run(folder):
@@ -154,7 +153,7 @@ def _with_stages(path: Path) -> Iterator[Path]:
 
 
 def _is_run(path: Path) -> bool:
-    return any((path / name).is_file() for name in FILES)
+    return any((path / kind.file).is_file() for kind in KINDS)
 
 
 def _labels(folders: Sequence[Path]) -> dict[Path, str]:

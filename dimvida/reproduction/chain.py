@@ -30,7 +30,6 @@ from dimvida.results.files import ReproducedStage, ReproductionResult, write_res
 from dimvida.training.folder import not_read
 
 TRIAL = "trial"
-FILE = "reproduce.json"
 
 _UNFINISHED = re.compile(r"\.(reproduce|partition)\.\w{8}\.json")  # names of dimvida.files.atomic_path
 
@@ -108,7 +107,7 @@ class ReproductionChain:
             objects = {part: len(partitions.part(part)) for part in PARTS}
             self.state.plan = dataclasses.asdict(divide_budget(self.options, speeds, objects, self.views))
             self.state.save()
-        plan = config_from_json(StageLengths, self.state.plan, f"{self.out / FILE}: plan")
+        plan = config_from_json(StageLengths, self.state.plan, f"{self.out / ReproductionResult.file}: plan")
         self.say(
             f"\nin {self.options.budget:g} minutes: {plan.autoencoder} steps of the autoencoder, {plan.diffusion} of "
             f"the diffusion, {plan.judge} of the classifier for coherence, {plan.study} of each other classifier; "
@@ -155,7 +154,7 @@ class ChainState:
             plan=self.plan,
             stages=list(self.stages.values()),
         )
-        write_result(self.folder / FILE, result)
+        write_result(self.folder / ReproductionResult.file, result)
 
 
 def load_state(folder: Path, configuration: dict[str, Any], command: Sequence[str]) -> ChainState:
@@ -165,15 +164,15 @@ def load_state(folder: Path, configuration: dict[str, Any], command: Sequence[st
         InputError: The folder holds something else, or a chain of another configuration.
     """
     try:
-        content = json.loads((folder / FILE).read_bytes())
-        result = from_json(ReproductionResult, content, FILE)
+        content = json.loads((folder / ReproductionResult.file).read_bytes())
+        result = from_json(ReproductionResult, content, ReproductionResult.file)
     except FileNotFoundError:
         _require_free(folder)
         return ChainState(folder, configuration, list(command))
     except OSError as error:
-        raise not_read(folder / FILE, error) from error
+        raise not_read(folder / ReproductionResult.file, error) from error
     except (ValueError, RecursionError, InputError):
-        raise InputError(f"{folder / FILE}: damaged; choose another --out") from None
+        raise InputError(f"{folder / ReproductionResult.file}: damaged; choose another --out") from None
     stages = {stage.name: stage for stage in result.stages}
     found = ChainState(folder, result.configuration, result.command, result.plan, stages)
     different = [name for name in configuration if found.configuration.get(name) != configuration[name]]

@@ -12,6 +12,7 @@ from dimvida.data.opening import open_source
 from dimvida.data.sample import locate
 from dimvida.data.source import MultiViewSource
 from dimvida.errors import InputError
+from dimvida.results.files import TrainingResult
 from dimvida.training.config import load_preset
 
 if TYPE_CHECKING:
@@ -171,7 +172,9 @@ class StageMaker:
         model = self.out / MODEL
         values = self._set(*(self.plan.model_values() if self.plan else ()))
         init = ("--init", self.options.init) if self.options.init else ()
-        return ChainStage("model", MODEL, (*self._train(model), *init, *values, *self._machine()), model / "run.json")
+        return ChainStage(
+            "model", MODEL, (*self._train(model), *init, *values, *self._machine()), model / TrainingResult.file
+        )
 
     def classifier(self, out: Path, name: str, weights: str | None = None) -> ChainStage:
         """A classifier of all views of d."""

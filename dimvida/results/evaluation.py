@@ -17,7 +17,7 @@ from dimvida.results.tables import Column, Table, TableCell, metric_column, scor
 if TYPE_CHECKING:
     from PIL import Image
 
-FILE, SHEETS = "evaluation.json", "sheets"
+SHEETS = "sheets"
 FID_PICTURES = 2048  # its features: fewer pictures leave their covariance singular
 CEILING, TRUE = "ceiling", "true views"
 
@@ -145,7 +145,7 @@ def require_free(folder: Path, *, overwrite: bool) -> None:
     """Raise InputError if the folder holds an evaluation that must not be replaced, or is none."""
     if folder.exists() and not folder.is_dir():
         raise InputError(f"--out {folder}: is not a folder")
-    if (folder / FILE).exists() and not overwrite:
+    if (folder / EvaluationResult.file).exists() and not overwrite:
         raise InputError(f"--out {folder}: holds an evaluation already; choose another folder, or add --overwrite")
 
 
@@ -162,14 +162,14 @@ def write_evaluation(folder: Path, result: EvaluationResult, sheets: Mapping[str
     """
     try:
         (folder / SHEETS).mkdir(parents=True, exist_ok=True)
-        (folder / FILE).unlink(missing_ok=True)
+        (folder / EvaluationResult.file).unlink(missing_ok=True)
         for old in (folder / SHEETS).glob("*.png"):
             old.unlink()
         for name, sheet in sheets.items():
             with atomic_path(folder / SHEETS / f"{name}.png") as temporary:
                 sheet.save(temporary)
         paths = {name: f"{SHEETS}/{name}.png" for name in sheets}
-        write_result(folder / FILE, dataclasses.replace(result, sheets=paths))
+        write_result(folder / EvaluationResult.file, dataclasses.replace(result, sheets=paths))
     except OSError as error:
         raise InputError(f"--out {folder}: cannot be written ({error.strerror or error})") from error
 

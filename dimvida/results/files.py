@@ -6,7 +6,7 @@ import dataclasses
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from dimvida.errors import InputError
 from dimvida.files import atomic_write
@@ -20,6 +20,7 @@ Result = TypeVar("Result")
 class TrainingResult:
     """``run.json`` of ``dimvida train``, as far as others read it; learning curves stand beside it."""
 
+    file: ClassVar[str] = "run.json"
     configuration: dict[str, Any]
     data: dict[str, Any]
     command: list[str] = field(default_factory=list)
@@ -42,6 +43,7 @@ class ReproducedStage:
 class ReproductionResult:
     """``reproduce.json`` of ``dimvida reproduce``: what it was begun with, the lengths planned, and what is done."""
 
+    file: ClassVar[str] = "reproduce.json"
     schema: int = 1
     kind: str = "reproduction"
     command: list[str] = field(default_factory=list)

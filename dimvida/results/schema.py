@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 OPTIONAL = {"optional": True}  # left out of the file where it is None
 
@@ -41,6 +42,12 @@ class Estimate:
     def pictures(self) -> int:
         """Pictures that were looked at, the equal ones among them."""
         return self.count + (self.equal or 0)
+
+
+def normal_interval(mean: float, standard_error: float) -> tuple[float, float] | None:
+    """The 95 % interval, 1.96 standard errors to each side; None where that cannot be told."""
+    margin = 1.96 * standard_error
+    return None if math.isnan(mean + margin) else (mean - margin, mean + margin)
 
 
 Scores = dict[str, Estimate]
@@ -122,6 +129,7 @@ class EvaluationResult:
         sheets: Paths of the contact sheets in the folder by the names best, median and worst; None for ``--json``.
     """
 
+    file: ClassVar[str] = "evaluation.json"
     schema: int = 1
     kind: str = "evaluation"
     command: list[str] = field(default_factory=list)
@@ -254,6 +262,7 @@ class ClassificationResult:
         note: What coherence says of the generator, in one sentence.
     """
 
+    file: ClassVar[str] = "classification.json"
     schema: int = 1
     kind: str = "classification"
     command: list[str] = field(default_factory=list)

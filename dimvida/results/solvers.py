@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 from dimvida.results.charts import LineChart, Series
 from dimvida.results.metrics import LATENT_FRECHET, metric, significant
-from dimvida.results.schema import SkippedInput
+from dimvida.results.schema import SkippedInput, normal_interval
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,9 +28,8 @@ class SolverScore:
     equal: int = 0
 
     def interval(self) -> tuple[float, float] | None:
-        """The 95 % interval, 1.96 standard errors to each side; None where that cannot be told."""
-        margin = 1.96 * self.standard_error
-        return None if math.isnan(self.mean + margin) else (self.mean - margin, self.mean + margin)
+        """The 95 % interval; None where that cannot be told."""
+        return normal_interval(self.mean, self.standard_error)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +83,7 @@ class SolversResult:
         reconstruction: ``psnr_true`` and ``distance_true`` of the autoencoder alone.
     """
 
+    file: ClassVar[str] = "solvers.json"
     benchmark: str = "solvers"
     schema: int = 1
     complete: bool = True

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from dimvida.results.metrics import ACCURACY, DASH, metric
-from dimvida.results.schema import Accuracy, Estimate
+from dimvida.results.schema import Accuracy, Estimate, normal_interval
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,8 +120,7 @@ def interval(score: Estimate) -> tuple[float, float] | None:
     """The 95 % interval, 1.96 standard errors to each side where it is not given; None without either."""
     if not math.isnan(score.low + score.high):
         return score.low, score.high
-    margin = 1.96 * score.standard_error
-    return None if math.isnan(score.mean + margin) else (score.mean - margin, score.mean + margin)
+    return normal_interval(score.mean, score.standard_error)
 
 
 def deviation(accuracy: Accuracy | None) -> tuple[float, float] | None:

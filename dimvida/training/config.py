@@ -82,14 +82,10 @@ class TrainConfig:
         return hashlib.sha256(json.dumps(self.to_dict(), sort_keys=True).encode()).hexdigest()
 
 
-_TABLES = {
-    "autoencoder": AutoencoderConfig,
-    "score": ScoreConfig,
-    "autoencoder_stage": AutoencoderStageConfig,
-    "diffusion_stage": DiffusionStageConfig,
-    "classifier_stage": ClassifierStageConfig,
-    "sampling": SamplingDefaults,
-    "storage": StorageConfig,
+_TABLES: dict[str, Any] = {
+    field.name: field.default_factory
+    for field in dataclasses.fields(TrainConfig)
+    if dataclasses.is_dataclass(field.default_factory)
 }
 
 _TOP = [field.name for field in dataclasses.fields(TrainConfig) if field.name not in _TABLES]

@@ -72,8 +72,3 @@ class StartProgress(Protocol):
     """
 
     def __call__(self, work: str, total: int, unit: str, done: int, later: float = 0.0) -> ShowProgress: ...
-
-
-def no_progress(work: str, total: int, unit: str, done: int, later: float = 0.0) -> ShowProgress:
-    """Shows nothing."""
-    return lambda done, note="": None

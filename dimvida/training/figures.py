@@ -52,12 +52,12 @@ def reconstruction_sheet(
 
 
 def completion_sheet(
-    path: Path, model: MultiViewModel, images: Tensor, present: Tensor, objects: Sequence[str], seed: int = 0
+    path: Path, model: MultiViewModel, images: Tensor, present: Tensor, objects: Sequence[str]
 ) -> None:
     """Held-out objects completed from the first view that each of them has; arguments as above."""
     views = torch.arange(images.shape[1])
     known = views == present.int().argmax(1, keepdim=True)  # [N, V], the first that is there
-    outputs = model.generate(images, known, seed=seed)
+    outputs = model.generate(images, known)
     names = model.view_names
     rows = []
     for name, truth, completed, there, given in zip(objects, images, outputs, present, known, strict=True):

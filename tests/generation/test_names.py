@@ -58,7 +58,7 @@ def test_long_names_stay_different():
 def test_paths(source):
     plan = plan_of(source, ("chair", "a"), ("", "b"), ("../..", "../c"))
     names = FileNames(plan)
-    assert [names.path(task, 0, "left") for task in plan.tasks] == [
+    assert [f"{names.key(task, 0)}__left.png" for task in plan.tasks] == [
         "chair/a__left.png",
         "unlabeled/b__left.png",
         "___/___c__left.png",
@@ -68,7 +68,7 @@ def test_paths(source):
 def test_several_draws_are_objects_of_their_own(source):
     plan = plan_of(source, ("chair", "a"), ("chair", "a-0"), draws=2)
     names = FileNames(plan)
-    paths = [names.path(task, draw, "left") for task in plan.tasks for draw in range(2)]
+    paths = [f"{names.key(task, draw)}__left.png" for task in plan.tasks for draw in range(2)]
     assert paths == [
         "chair/a-0__left.png",
         "chair/a-1__left.png",
@@ -130,7 +130,7 @@ def test_a_class_named_like_one_of_our_files_or_a_device_of_windows(source, name
 
 def test_objects_that_become_equal_stay_two(source):
     plan = plan_of(source, ("chair", "a?"), ("chair", "a*"), ("chair", "a_"), ("sofa", "a?"))
-    paths = [FileNames(plan).path(task, 0, "left") for task in plan.tasks]
+    paths = [f"{FileNames(plan).key(task, 0)}__left.png" for task in plan.tasks]
     assert len(set(paths)) == 4
     assert paths[2:] == ["chair/a___left.png", "sofa/a___left.png"]
 
@@ -153,7 +153,7 @@ def test_object_and_view_of_a_file_are_those_it_was_named_by(name, other, view):
     plan = plan_of(None, *{("c", name): 0, ("c", other): 0}, views=(view,))
     names, seen = FileNames(plan), set()
     for task in plan.tasks:
-        path = PurePosixPath(names.path(task, 0, view))
+        path = PurePosixPath(f"{names.key(task, 0)}__{view}.png")
         part = names.key(task, 0).rpartition("/")[2]
         assert _name_and_view("file", path.stem, {}) == (part, view)
         assert _name_and_view("file", path.stem, {"metadata.jsonl": view}) == (part, view)
@@ -165,7 +165,7 @@ def test_every_name_fits_into_a_file_system(source, tmp_path: Path):
     long = "ü" * 300
     view = "v" * 48
     plan = plan_of(source, (long, long), views=(*VIEWS, view), draws=12_345_678)
-    path = tmp_path / FileNames(plan).path(plan.tasks[0], 12_345_677, view, ".webp")
+    path = tmp_path / f"{FileNames(plan).key(plan.tasks[0], 12_345_677)}__{view}.webp"
     path.parent.mkdir()
     path.touch()
     with pytest.raises(InputError, match="at most 48 bytes"):

@@ -8,11 +8,10 @@ from pathlib import Path
 import torch
 import torch._dynamo
 from helpers.objects import VIEWS, coloured_boxes
-from helpers.trainings import StopAfter
+from helpers.trainings import StopAfter, no_progress
 
 from dimvida.data.batch import MultiViewBatch
 from dimvida.training.config import TrainConfig
-from dimvida.training.control import no_progress
 from dimvida.training.data import TrainingData, prepare_data
 from dimvida.training.run import Run
 

@@ -10,6 +10,7 @@ from helpers.commands import Result, command
 from helpers.objects import SIZE
 
 from dimvida.models.checkpoint import WEIGHT_FILES
+from dimvida.training.control import ShowProgress
 
 # The preset "tiny" at a size at which a whole training takes a few seconds.
 FAST = (
@@ -78,3 +79,8 @@ class StopAfter:
     def requested(self) -> bool:
         self.left -= 1
         return self.left < 0
+
+
+def no_progress(work: str, total: int, unit: str, done: int, later: float = 0.0) -> ShowProgress:
+    """Shows nothing of a training."""
+    return lambda done, note="": None

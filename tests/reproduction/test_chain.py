@@ -8,7 +8,8 @@ import pytest
 from helpers.commands import command
 
 from dimvida.errors import InputError
-from dimvida.reproduction.chain import FILE, load_state, owned
+from dimvida.reproduction.chain import load_state, owned
+from dimvida.results.files import ReproductionResult
 
 CONFIGURATION = {"preset": "tiny", "seeds": 1}
 
@@ -39,7 +40,7 @@ WRONG = '{"configuration": {}, "command": [], "plan": null, "stages": [1]}'
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", WRONG, "[" * 10**5])
 def test_a_damaged_state_is_refused(tmp_path: Path, text):
-    (tmp_path / FILE).write_text(text)
+    (tmp_path / ReproductionResult.file).write_text(text)
     with pytest.raises(InputError, match="damaged"):
         load_state(tmp_path, CONFIGURATION, [])
 

@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers.trainings import StopAfter
+from helpers.trainings import StopAfter, no_progress
 from torch.nn.functional import cross_entropy
 
 from dimvida.data.batch import MultiViewBatch
 from dimvida.errors import InputError
 from dimvida.models.classifiers import build_classifier
 from dimvida.training.classifier import ClassifierObjective, ClassifierPlan, ClassifierRun
-from dimvida.training.control import Interrupt, Interrupted, no_progress
+from dimvida.training.control import Interrupt, Interrupted
 from dimvida.training.data import LabelledImages, all_views
 from dimvida.training.ranks import Share
 from dimvida.training.stage_config import ClassifierStageConfig

@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 import torch
 import torch._dynamo
-from helpers.trainings import StopAfter
+from helpers.trainings import StopAfter, no_progress
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from dimvida.errors import InputError
 from dimvida.models import AutoencoderConfig
 from dimvida.models.autoencoder import Autoencoder, build_autoencoder
-from dimvida.training.control import Interrupted, no_progress
+from dimvida.training.control import Interrupted
 from dimvida.training.data import TrainingData
 from dimvida.training.latents import LatentStore, Variant, check_mirror, latent_statistics, object_variants
 

@@ -9,13 +9,12 @@ import pytest
 import torch
 import torch._dynamo
 from helpers.runs import run, with_stage
-from helpers.trainings import curve
+from helpers.trainings import curve, no_progress
 
 from dimvida.errors import InputError
 from dimvida.models import ScoreConfig
 from dimvida.models.checkpoint import WEIGHT_FILES, load_checkpoint
 from dimvida.training.config import TrainConfig
-from dimvida.training.control import no_progress
 from dimvida.training.data import TrainingData
 
 

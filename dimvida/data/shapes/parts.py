@@ -19,6 +19,7 @@ Colour = tuple[float, float, float]
 Point = Sequence[float]
 
 GLASS: Colour = (0.16, 0.2, 0.26)
+SECTIONS = 20  # around what is turned about an axis, unless it says otherwise
 CORNERS = ((-1, -1), (-1, 1), (1, -1), (1, 1))
 """Signs of x and y, for what stands at all four corners of something."""
 
@@ -38,10 +39,10 @@ def spokes(count: int, point: Point) -> list[np.ndarray]:
     return [turn("z", 90 + 360 * k / count) @ point for k in range(count)]
 
 
-def rounded_ring(width: float, depth: float, radius: float, steps: int = 3) -> np.ndarray:
-    """Outline [4 (steps + 1), 2] of a width x depth rectangle with rounded corners, counter-clockwise."""
+def rounded_ring(width: float, depth: float, radius: float) -> np.ndarray:
+    """Outline [16, 2] of a width x depth rectangle with rounded corners, counter-clockwise."""
     radius = min(radius, width / 2, depth / 2)
-    angles = np.radians(np.linspace(0, 90, steps + 1))
+    angles = np.radians(np.linspace(0, 90, 4))
     corners = [(1, 1, 0.0), (-1, 1, 90.0), (-1, -1, 180.0), (1, -1, 270.0)]
     points = []
     for sx, sy, start in corners:
@@ -165,13 +166,12 @@ class Assembly:
         *,
         sections: int = 16,
         levels: int = 8,
-        rotation: np.ndarray | None = None,
     ) -> None:
         """An ellipsoid."""
         angles = np.linspace(-np.pi / 2, np.pi / 2, levels + 1)
         profile = [(max(np.cos(a), 1e-3), np.sin(a)) for a in angles]
         rings = [section(circle(r, r, sections), "z", z) * np.asarray(radii) for r, z in profile]
-        self.loft([_placed(ring, centre, rotation) for ring in rings], colour)
+        self.loft([_placed(ring, centre, None) for ring in rings], colour)
 
     def revolve(
         self,
@@ -180,7 +180,7 @@ class Assembly:
         *,
         centre: Point = (0.0, 0.0, 0.0),
         rotation: np.ndarray | None = None,
-        sections: int = 20,
+        sections: int = SECTIONS,
     ) -> None:
         """A solid of revolution about z from (radius, height) pairs, closed at both ends."""
         rings = _turned(profile, sections)
@@ -192,11 +192,10 @@ class Assembly:
         colour: Colour,
         *,
         centre: Point = (0.0, 0.0, 0.0),
-        sections: int = 20,
     ) -> None:
         """An open surface of revolution about z, such as a lamp shade."""
-        rings = _turned(profile, sections)
-        _, _, faces = _skin(len(rings), sections)
+        rings = _turned(profile, SECTIONS)
+        _, _, faces = _skin(len(rings), SECTIONS)
         self.add(np.concatenate(rings) + np.asarray(centre), np.concatenate(faces), colour)
 
     def prism(
