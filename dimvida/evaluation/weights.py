@@ -19,7 +19,7 @@ from torch import Tensor
 
 from dimvida.errors import DimvidaError, InputError
 from dimvida.files import atomic_path
-from dimvida.models.weights import open_regular, user_path
+from dimvida.models.weights import open_regular, read_state_dict, user_path
 
 TIMEOUT = 10.0
 """Seconds without an answer after which a download is given up."""
@@ -70,7 +70,7 @@ def obtain_weights(published: PublishedWeights, given: Path | None, *, timeout: 
         Unavailable: No file is given, and there is none to be had.
     """
     if given is not None:
-        return read_weights(given, published.option)
+        return read_state_dict(given, published.option)
     path = published.cached
     if not path.is_file():
         try:
@@ -81,35 +81,9 @@ def obtain_weights(published: PublishedWeights, given: Path | None, *, timeout: 
                 f"{published.option}, or put it to {_shown(path)}"
             ) from None
     try:
-        return read_weights(path)
+        return read_state_dict(path)
     except InputError as error:
         raise Unavailable(f"{error}; delete it, and it is downloaded again") from None
-
-
-def read_weights(path: Path, option: str = "") -> dict[str, Tensor]:
-    """Named tensors of a file that ``torch.save(module.state_dict())`` wrote. Nothing but tensors is unpickled.
-
-    Args:
-        path: The file.
-        option: The option that names it, for the message.
-
-    Raises:
-        InputError: There is no such file, or it holds something else.
-    """
-    where = f"{option} {path}".strip()
-    try:
-        with open_regular(user_path(path)) as file:
-            state = torch.load(file, map_location="cpu", weights_only=True)
-    except InputError as error:
-        raise InputError(f"{option} {error}".strip()) from None
-    except Exception:  # bytes that are no weights can fail in any way
-        raise InputError(f"{where}: is not a file of weights alone, as torch.save(state_dict) writes") from None
-    if not isinstance(state, dict) or not state or not all(isinstance(value, Tensor) for value in state.values()):
-        raise InputError(f"{where}: holds no named tensors; it must be a state_dict")
-    for name, value in state.items():
-        if not value.isfinite().all():
-            raise InputError(f"{where}: {name} has values that are not finite (NaN or infinity)")
-    return state
 
 
 def require_given(published: PublishedWeights, given: Path | None) -> None:

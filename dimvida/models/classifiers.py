@@ -12,11 +12,10 @@ import numpy as np
 import torch
 import torchvision
 from PIL import Image
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from dimvida.errors import DimvidaError, InputError
+from dimvida.models.weights import read_state_dict
 
 # The final linear layer of each, and torchvision's name of its ImageNet weights.
 _ARCHITECTURES: dict[str, tuple[Callable[..., nn.Module], str, str]] = {
@@ -268,18 +267,7 @@ def _adopt(classifier: ImageClassifier, state: dict[str, Tensor], where: str) ->
 def _read_weights(path: Path) -> dict[str, Tensor]:
     if not path.is_file():
         raise InputError(f"--weights {path}: no such file; give a .pth or .safetensors file, or 'imagenet'")
-    try:
-        if path.suffix == ".safetensors":
-            state = load_file(path)
-        else:
-            state = torch.load(path, map_location="cpu", weights_only=True)
-    except (SafetensorError, OSError) as error:
-        raise InputError(f"--weights {path}: cannot be read ({' '.join(str(error).split())[:150]})") from None
-    except Exception:  # a file that is no weights may fail in any way
-        raise InputError(f"--weights {path}: not a file of weights alone, as torch.save(state_dict) makes") from None
-    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise InputError(f"--weights {path}: not a file of named weights; give torchvision's state_dict")
-    return state
+    return read_state_dict(path, "--weights")
 
 
 def _download(name: str) -> dict[str, Tensor]:

@@ -1,4 +1,7 @@
-"""Files of a checkpoint: JSON and safetensors, looked at before memory is asked for. No pickle is ever loaded."""
+"""Files of weights. Those of a checkpoint are JSON and safetensors, looked at before memory is asked for.
+
+No pickle is ever loaded from a checkpoint, and of one that users give (``read_state_dict``) nothing but tensors.
+"""
 
 from __future__ import annotations
 
@@ -124,6 +127,35 @@ def read_weights(
     if sha256 is not None and hashlib.sha256(data).hexdigest() not in sha256:
         raise InputError(f"{path}: damaged: not the weights that {description} was written for")
     return data
+
+
+def read_state_dict(path: Path, option: str = "") -> dict[str, Tensor]:
+    """Named tensors of a file that somebody else made, on the CPU.
+
+    Args:
+        path: A safetensors file by its suffix, else what ``torch.save(module.state_dict())`` wrote.
+        option: The option that names it, for the message.
+
+    Raises:
+        InputError: There is no such file, it holds something else, or values that are not finite.
+    """
+    where = f"{option} {path}".strip()
+    try:
+        with open_regular(user_path(path)) as file:
+            safe = path.suffix == ".safetensors"
+            state = load(file.read()) if safe else torch.load(file, map_location="cpu", weights_only=True)
+    except InputError as error:
+        raise InputError(f"{option} {error}".strip()) from None
+    except SafetensorError as error:
+        raise InputError(f"{where}: cannot be read ({_short(error)})") from None
+    except Exception:  # bytes that are no weights can fail in any way
+        raise InputError(f"{where}: is not a file of weights alone, as torch.save(state_dict) writes") from None
+    if not isinstance(state, dict) or not state or not all(isinstance(value, Tensor) for value in state.values()):
+        raise InputError(f"{where}: is not a file of named weights: it holds no named tensors, as a state_dict has")
+    for name, value in state.items():
+        if not value.isfinite().all():
+            raise InputError(f"{where}: {name} has values that are not finite (NaN or infinity)")
+    return state
 
 
 def unpack_weights(data: bytes, expected: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
