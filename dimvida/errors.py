@@ -22,8 +22,8 @@ class InputError(DimvidaError):
     """
 
 
-class UnreadableImage(InputError):
-    """One image file cannot be used; the rest of a data set may still be.
+class Unreadable(InputError):
+    """One file cannot be used; the rest of a data set may still be.
 
     Attributes:
         location: The file, or ``archive.zip!member``.
@@ -34,6 +34,10 @@ class UnreadableImage(InputError):
         super().__init__(f"{location}: {reason}")
         self.location = location
         self.reason = reason
+
+
+class UnreadableImage(Unreadable):
+    """An image file cannot be used."""
 
 
 class NotFinite(DimvidaError):

@@ -50,9 +50,19 @@ def reproduce(
     if is_rank():
         raise InputError("reproduce runs in one process; start it without torchrun")
     asked = ChainOptions(
-        parse_data(data), preset, minutes, seeds, seed, classifiers, tuple(weights or ()),
-        inception_weights, lpips_weights, beyond, tuple(set_ or ()), init,
-    )  # fmt: skip
+        parse_data(data),
+        preset,
+        budget=minutes,
+        seeds=seeds,
+        seed=seed,
+        classifiers=classifiers,
+        weights=tuple(weights or ()),
+        inception_weights=inception_weights,
+        lpips_weights=lpips_weights,
+        beyond=beyond,
+        values=tuple(set_ or ()),
+        init=init,
+    )
     # What classify would refuse is refused now, rather than after hours.
     names = parse_names("--classifiers", classifiers) or ()
     StudyDesign(names, parse_weights(weights, names), tuple(range(seeds)), beyond=parse_beyond(beyond))

@@ -119,11 +119,11 @@ def train(
                 torch_device,
                 watcher(bars),
                 interrupt,
-                start,
-                ranks,
-                workers,
-                asked.tensorboard,
-                origin,
+                init=start,
+                ranks=ranks,
+                workers=workers,
+                tensorboard=asked.tensorboard,
+                origin=origin,
             )
             finished = run.train(asked.stage, resume)
         if ranks.is_rank_0:

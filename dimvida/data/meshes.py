@@ -12,7 +12,7 @@ import numpy as np
 
 from dimvida.data.mesh_text import MeshText
 from dimvida.data.tree import FolderTree
-from dimvida.errors import InputError
+from dimvida.errors import InputError, Unreadable
 
 if TYPE_CHECKING:
     import trimesh
@@ -43,18 +43,8 @@ def require_render_extra() -> None:
         raise InputError("rendering needs the extra: pip install dimvida[render]") from error
 
 
-class UnreadableMesh(InputError):
-    """One mesh file cannot be rendered; the rest of a folder may still be.
-
-    Attributes:
-        location: The file.
-        reason: What is wrong with it.
-    """
-
-    def __init__(self, location: str, reason: str) -> None:
-        super().__init__(f"{location}: {reason}")
-        self.location = location
-        self.reason = reason
+class UnreadableMesh(Unreadable):
+    """A mesh file cannot be rendered."""
 
 
 @dataclass(frozen=True, slots=True)
