@@ -47,7 +47,7 @@ class QualityBench:
         ids: Their ids, which the noise belongs to.
         known: How many views are given; every set of that many in turn.
         batch: Objects at a time.
-        seed: Of the noise.
+        seed: Seed of the noise.
         backend, dtype: Of what is measured, see ``MultiViewModel.generate``. The reference is in float32.
         progress: Called with the number of rows times steps after each batch.
 

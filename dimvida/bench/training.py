@@ -42,7 +42,7 @@ def measure_step(
         config: Sizes and settings.
         name: ``autoencoder`` or ``diffusion``.
         batch: Items of a step.
-        device: Where to compute.
+        device: The device that computes.
         repeats: Timed runs of each piece.
         progress: Called after each of them.
     """

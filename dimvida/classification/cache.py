@@ -62,7 +62,7 @@ class CompletedObjects:
         name: What they are called while they are made.
         model: The generator.
         objects: The known views.
-        sampler: How.
+        sampler: Solver, steps, seed and type that the missing views are generated with.
     """
 
     folder: Path
@@ -145,10 +145,10 @@ class TrainedClassifiers:
 
     Attributes:
         folder: Where classifiers are kept.
-        config: How they are trained.
+        config: Steps, batch, learning rate and augmentation of their training.
         c: The objects, completed, that they are trained on.
         classes: Names of the labels.
-        device: Where to compute.
+        device: The device that computes.
         watch: Called when something long begins.
         interrupt: Asked between steps whether to stop.
     """
@@ -241,7 +241,7 @@ def training_set(recipe: Recipe, c: SingleViews, draws: list[Tensor], classes: t
     """The pictures of a recipe: the views of c and, for ca, those generated from them.
 
     Args:
-        recipe: Which one.
+        recipe: How the classifier is trained.
         c: The real views.
         draws: All views of c, completed, uint8 [N, V, C, H, W] each; ``recipe.draws`` of them for ca, else none.
         classes: Names of the labels.

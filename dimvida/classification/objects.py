@@ -54,11 +54,11 @@ def assign_roles(
 
     Args:
         path: The data.
-        provenance: Of the generator's checkpoint.
+        provenance: What the generator's checkpoint says of its training.
         partition: A partition file, whose d, c and e are taken. Without, c and e are made of one split.
         split: That split; by default that for testing if there is one, else all objects.
         c_share: Share of c in it, in every class; the rest is e.
-        seed: Of that choice.
+        seed: Seed of that choice.
 
     Raises:
         InputError: The generator was trained on objects of c or e, or one of the two is empty.
@@ -142,7 +142,7 @@ def read_single_views(
         view_names: The generator's views.
         image_size: Edge in pixels; other sizes are resized.
         channels: 3 for RGB, 1 for gray.
-        seed: Of the choice.
+        seed: Seed of the choice.
         limit: Only so many objects, spread evenly over the source.
         progress: Called with the number of objects read so far.
 

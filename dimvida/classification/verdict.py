@@ -67,7 +67,7 @@ def cell_result(cell: StudyCell, train_steps: int, predictions: Tensor, labels: 
     """A cell and how its classifiers did, for ``classification.json``.
 
     Args:
-        cell: Which one.
+        cell: How its classifiers are trained and asked.
         train_steps: Optimiser steps that its classifiers took.
         predictions: Predicted labels, int64 [S, N], of S seeds.
         labels: True labels, int64 [N].

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -81,7 +82,7 @@ def load_batch(
     """Read objects into one batch.
 
     Args:
-        source: Where from.
+        source: The data set to read from.
         indices: Which objects; row b of the batch is ``source.records[indices[b]]``.
         image_size: Edge in pixels. Other sizes are padded to a square and resized, with a note.
         channels: 3 for RGB, 1 for gray; colours are converted with a note.
@@ -126,32 +127,12 @@ def load_batch(
     return batch, bad, notes.lines()
 
 
-def load_all(
-    source: MultiViewSource,
-    *,
-    image_size: int,
-    channels: int = 3,
-    view_names: Sequence[str] | None = None,
-    classes: Sequence[str] | None = None,
-    strict: bool = False,
-    workers: int = 0,
-    progress: Callable[[int], object] | None = None,
-) -> Loaded:
-    """Read a whole source into one batch in memory; see :func:`load_batch`.
+def load_all(source: MultiViewSource, **options: Any) -> Loaded:
+    """Read a whole source into one batch in memory; options are those of :func:`load_batch`.
 
     An object takes ``V * channels * image_size**2`` bytes: 48 KiB for four views of 64 pixels.
     """
-    return load_batch(
-        source,
-        range(len(source)),
-        image_size=image_size,
-        channels=channels,
-        view_names=view_names,
-        classes=classes,
-        strict=strict,
-        workers=workers,
-        progress=progress,
-    )
+    return load_batch(source, range(len(source)), **options)
 
 
 class _Notes:

@@ -75,7 +75,7 @@ def save_contact_sheet(sheet: Image.Image, path: str | Path, *, parents: bool = 
 
     Args:
         sheet: What :func:`draw_contact_sheet` gave.
-        path: Where to.
+        path: The file to write.
         parents: Make the folders around it where they are missing.
 
     Raises:

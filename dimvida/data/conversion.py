@@ -45,7 +45,7 @@ class StoredNumbers(NamedTuple):
     """How a file stores its pixels.
 
     Attributes:
-        bits: Of each channel.
+        bits: Bits of each channel.
         white_is_zero: Whether the numbers of a gray picture count down from white, which Pillow heeds up to 8 bits.
     """
 

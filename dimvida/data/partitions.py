@@ -30,8 +30,8 @@ class Partitions:
         d: For the autoencoder and the diffusion model.
         c: For training classifiers.
         e: For evaluation.
-        fractions: Of d, c and e in every class; they sum to 1.
-        seed: Of the choice.
+        fractions: Fractions of d, c and e in every class; they sum to 1.
+        seed: Seed of the choice.
         source: Name of the data set, for people.
     """
 

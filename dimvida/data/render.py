@@ -49,7 +49,7 @@ class RenderSettings:
 
     Attributes:
         azimuths: One camera each, in degrees.
-        elevation: Of all cameras, in degrees.
+        elevation: Elevation of all cameras, in degrees.
         distance: From the camera to the object's centre; the object fits a sphere of radius 1.
         half_angle: Half the field of view, in degrees. The default just holds that sphere at that distance.
         image_size: Width and height in pixels.

@@ -80,7 +80,7 @@ class ShardSource(MultiViewSource):
         """Index the shards.
 
         Args:
-            folder: Where they are.
+            folder: The folder that holds them.
             names: Their file names.
             split: They have none, so anything but None is refused.
 

@@ -39,7 +39,7 @@ def compared_rows(title: str, tiles: Sequence[Tile], true: Sequence[Tile | None]
     """An object's tiles with the true views: beside each other, or below each other where that is too wide.
 
     Args:
-        title: Of the object.
+        title: Title of the object's row.
         tiles: One for each view.
         true: To compare with each of them; None where there is nothing to compare.
     """

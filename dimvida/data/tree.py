@@ -29,7 +29,7 @@ class Unlistable(InputError):
     """A folder whose content is not known.
 
     Attributes:
-        reason: Why.
+        reason: Why it cannot be listed.
     """
 
     def __init__(self, location: str, reason: str) -> None:

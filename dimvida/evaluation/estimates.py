@@ -92,8 +92,9 @@ def estimate_by_jackknife(value: float, left_out: Sequence[float], count: int) -
     the value: the interval is for other sets of as many objects.
 
     Args:
-        value: Of all objects.
-        left_out: Of all but one group, for each group of about equally many objects; fewer than two give no interval.
+        value: The number that all objects give.
+        left_out: What all but one group give, for each group of about equally many objects; fewer than two give no
+            interval.
         count: Pictures that the value is over.
     """
     groups = len(left_out)

@@ -35,7 +35,7 @@ class PerceptualDistance:
     Args:
         state: SqueezeNet 1.1 with torchvision's names; its classifier may be missing.
         where: What to name in messages.
-        device: Where to compute.
+        device: The device that computes.
 
     Raises:
         InputError: The weights are not those of SqueezeNet 1.1.
@@ -91,7 +91,7 @@ class InceptionFeatures:
     Args:
         state: Weights with torch-fidelity's names.
         where: What to name in messages.
-        device: Where to compute.
+        device: The device that computes.
         size: Which features: 2048, the usual ones, or 768, 192 or 64.
 
     Raises:
@@ -135,7 +135,7 @@ class Judge:
         known: Names of its K classes.
         classes: Names of the data's classes.
         where: What to name in messages.
-        device: Where to compute.
+        device: The device that computes.
 
     Raises:
         InputError: The data has classes that the classifier does not know.

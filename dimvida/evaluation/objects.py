@@ -27,7 +27,7 @@ def load_complete(
     """Read the complete objects of a source into memory.
 
     Args:
-        source: Where from.
+        source: The data set to read from.
         view_names: The views that count as complete, which are also the views of the batch, in this order.
         image_size: Edge in pixels; other sizes are resized.
         channels: 3 for RGB, 1 for gray.

@@ -81,7 +81,7 @@ def evaluate_model(
         counts: Numbers of known views.
         batch: Objects at a time.
         most_subsets: Where there are more sets of k views, so many of them are drawn.
-        seed: Of the noise, the drawn sets and the groups of objects for intervals.
+        seed: Seed of the noise, the drawn sets and the groups of objects for intervals.
         progress: Called with the number of objects after each batch, see ``progress_total``.
         introduce: Called with the scores of the true views, before anything is generated.
         sampling: ``steps``, ``solver``, ``backend`` and ``dtype`` of ``MultiViewModel.generate``.
@@ -137,7 +137,7 @@ def view_subsets(views: int, known: int, most: int | None = None, seed: int = 0)
         views: V.
         known: Views of a set.
         most: Where there are more sets, so many different ones are drawn at random; None takes all of them.
-        seed: Of the draw.
+        seed: Seed of the draw.
 
     Raises:
         InputError: There is no set with something left to generate, or there are too many and ``most`` is None.

@@ -34,7 +34,7 @@ class FileNames:
 
     Args:
         plan: The run's plan.
-        form: Of the output. Names in tar files have no dots, as readers take the first one as the end of a key.
+        form: Form of the output. Names in tar files have no dots, as readers take the first one as the end of a key.
 
     Raises:
         InputError: Two objects have the same class and name, or a view's name cannot be part of a file's.

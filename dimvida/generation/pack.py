@@ -38,7 +38,7 @@ class Packer:
         checkpoint: SHA-256 of the checkpoint.
 
     Attributes:
-        suffix: Of image files, with the dot; empty for a form of arrays.
+        suffix: Suffix of image files, with the dot; empty for a form of arrays.
     """
 
     def __init__(self, plan: GenerationPlan, settings: GenerationSettings, names: FileNames, checkpoint: str) -> None:

@@ -53,7 +53,7 @@ class GenerationSettings:
         include_known: Write the known views too.
         format: Form of the output, one of ``dimvida.generation.formats.FORMATS``.
         image_format: ``png``, ``jpeg`` or ``webp``; None where pixels are written.
-        quality: Of JPEG and WebP, else None.
+        quality: Quality of JPEG and WebP, else None.
         shard_size: Rows of a shard.
     """
 

@@ -19,7 +19,7 @@ class OutputWriter:
     Args:
         output: The folder that they go to.
         shape: [H, W, C] of every picture.
-        suffix: Of image files, with the dot.
+        suffix: Suffix of image files, with the dot.
         times: Where the time of ``write`` is counted.
         on_shard: Called with the number of each shard that is finished.
     """

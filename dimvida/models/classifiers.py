@@ -45,10 +45,10 @@ class ClassifierConfig:
         name: One of ``CLASSIFIERS``.
         classes: Names of the K classes, in the order of the outputs.
         input_size: Edge in pixels that images are resized to; 0 takes them as they come.
-        mean, std: Of each colour channel in [0, 1]; subtracted and divided by.
+        mean, std: Mean and deviation of each colour channel in [0, 1]; subtracted and divided by.
         image_size: Edge in pixels of the images that it was trained on; others are brought to it before anything else.
             0 where nobody wrote it down: images are taken as they come.
-        channels: Of those images, 3 for RGB or 1 for gray; 0 where nobody wrote it down.
+        channels: Channels of those images, 3 for RGB or 1 for gray; 0 where nobody wrote it down.
     """
 
     name: str
@@ -82,7 +82,7 @@ class ImageClassifier(nn.Module):
     the last mean. That is what the paper's classifiers see; ``input_size`` gives them larger pictures.
 
     Attributes:
-        config: What it is.
+        config: Its architecture, its classes, and how it prepares images.
         network: torchvision's module, with its names.
     """
 

@@ -145,7 +145,7 @@ def on_cpu(name: str, *arguments: Any, threads: int | None = None, simd: str | N
     """An op on its CPU kernel; the number of threads and the instruction set change its speed and nothing else.
 
     Args:
-        name: Of the op.
+        name: The op's name.
         arguments: Its arguments in order.
         threads: By default torch's.
         simd: By default that of ``DIMVIDA_SIMD``, or the best.

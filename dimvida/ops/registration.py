@@ -28,7 +28,7 @@ class Op:
 
     Attributes:
         name: As in ``torch.ops.dimvida``.
-        signature: Of its public function; the schema's arguments, in order.
+        signature: Signature of its public function; the schema's arguments, in order.
         result: Name of the tensor that it returns, and what makes that, uninitialised; None where it returns nothing.
     """
 

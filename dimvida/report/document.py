@@ -60,7 +60,7 @@ class Illustration:
     """A picture.
 
     Attributes:
-        name: Of its file, unique in the report.
+        name: Name of its file, unique in the report.
         data: PNG or SVG, as the name's suffix says.
         alternative: What it shows, for those who cannot see it.
         caption: Text below it.

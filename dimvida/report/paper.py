@@ -40,7 +40,7 @@ def beside(
     Args:
         table: The results of a run.
         remark: What a reader must know of the paper's figures beside them; "" leaves them out.
-        titles: Of the paper's columns.
+        titles: Titles of the paper's columns.
         quote: The paper's figure in a row, by its number, and a column, by its title; "" where none belongs.
         group: Over the paper's columns.
     """

@@ -44,7 +44,7 @@ class Part(Generic[Record]):
 
     Attributes:
         label: Short name of its folder, unique among those read.
-        folder: Where it is.
+        folder: The folder that its file is in.
         kind: What ``report.json`` calls it.
         record: What the file says.
         content: All of the file, as it stands there.

@@ -45,7 +45,7 @@ class Operation:
         name: As the profiler has it.
         kind: ``products``, ``norm``, ``step``, ``copies`` or ``other``.
         ms_per_step: Its own time, without that of what it calls.
-        calls_per_step: How often.
+        calls_per_step: How often it is called in a step.
     """
 
     name: str
@@ -84,13 +84,13 @@ class ArmTimes:
 
     Attributes:
         name: The arm's.
-        ms_per_step: Of a trajectory shared out over its steps, with start and tables.
+        ms_per_step: Milliseconds of a trajectory shared out over its steps, with start and tables.
         ms_per_trajectory: Milliseconds of a whole trajectory.
         views_per_second: Missing views made in a second.
         floor: Name of its floor.
         floor_fraction: Floor over time: 1 is a step that does nothing but matrix products.
         times_eager_fp32: How many times as fast as the public implementation's loop; None where that did not run.
-        peak_memory_bytes: Of GPU memory at the peak of its first runs that were not in use before them: its copy of
+        peak_memory_bytes: GPU memory at the peak of its first runs that was not in use before them: its copy of
             the weights, buffers and activations. None on the CPU.
         rms_from_eager_fp32: For the fused backend: root mean square difference of its latents from those of the eager
             backend in float32 with the same noise, over the first rows.
@@ -125,7 +125,7 @@ class PieceTimes:
         name: ``encode``, ``decode``, or ``generate`` with a backend, which is encode, sample and decode.
         views: Views that it takes (encode) or makes.
         ms: Milliseconds.
-        views_per_second: Of these.
+        views_per_second: Views that it takes or makes in a second.
     """
 
     name: str
@@ -150,7 +150,7 @@ class BatchTimes:
         batch: Rows B.
         evaluations: Network evaluations of a trajectory.
         missing_views: Views that a trajectory makes.
-        gflop_per_step: Of the matrix products.
+        gflop_per_step: GFLOP of a step's matrix products.
         floors: The matrix products alone, by type.
         arms: Those that ran.
         failed: Those that did not.
@@ -196,7 +196,7 @@ class StepTimes:
 
     Attributes:
         stage: ``autoencoder`` or ``diffusion``.
-        parameters: Of the network.
+        parameters: Weights of the network.
         batch: Images or objects.
         floor: Forward and backward pass of this network on a batch that is there already, and nothing else.
         step: A whole step of the loop.

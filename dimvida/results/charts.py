@@ -64,11 +64,11 @@ class BarChart:
     """Groups of bars from zero up, one group per place, with their values above them.
 
     Attributes:
-        name: Of the chart's file, without a suffix.
+        name: Name of the chart's file, without a suffix.
         title: Above it.
         places: Names of the groups.
         series: A bar in each group.
-        labels: Of the x and the y axis.
+        labels: Labels of the x and the y axis.
         digits: Decimals of the values.
         caption: Text below it.
     """
@@ -114,11 +114,11 @@ class LineChart:
     """Lines through points.
 
     Attributes:
-        name: Of the chart's file, without a suffix.
+        name: Name of the chart's file, without a suffix.
         title: Above it.
         places: Where the points are on the x axis.
         series: The lines.
-        labels: Of the x and the y axis.
+        labels: Labels of the x and the y axis.
         digits: Decimals in the description.
         caption: Text below it.
         logarithmic: Axes with a logarithmic scale: "", "x", "y" or "xy".

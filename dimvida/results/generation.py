@@ -23,7 +23,7 @@ class RunTimes:
         stages: Seconds that each stage was at work; they overlap.
         size: Bytes written.
         packers: Threads that pack.
-        share_of_wall: Of each stage.
+        share_of_wall: Each stage's share of the time on the wall.
         other_share: All stages but sampling and decoding, as a share of the time on the wall.
         lanes: Share of the time on the wall in which each lane was at work; a time contains waiting for processors.
         bound_by: The lane that the others wait for.
@@ -98,8 +98,8 @@ def memory_line(form: str, objects: int, held: Sequence[tuple[int, int]], growth
     """What a run held in memory.
 
     Args:
-        form: Of the output.
-        objects: How many were generated.
+        form: Form of the output.
+        objects: Objects that were generated.
         held: Objects that were done, and bytes held then.
         growth: How much more it held at the end than at the beginning.
     """

@@ -23,7 +23,7 @@ class Metric:
         title: What people call it, such as ``PSNR``.
         digits: Decimals.
         better: Which direction is better; None where that is not known.
-        unit: Of its numbers as they are shown, such as ``dB``; "" without one.
+        unit: Unit of its numbers as they are shown, such as ``dB``; "" without one.
         factor: What a number in a result file is multiplied by to be shown: 100 for a share in percent.
         abbreviation: For narrow columns and charts, where ``title`` is too long for them.
     """

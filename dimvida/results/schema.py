@@ -20,7 +20,7 @@ class Estimate:
 
     Attributes:
         mean: The value; NaN where there is none.
-        standard_error: Of the value; NaN where it cannot be told, as from a single object.
+        standard_error: Standard error of the value; NaN where it cannot be told, as from a single object.
         low, high: The 95 % interval, or NaN.
         count: Pictures that the value is over.
         equal: Pictures left out of a PSNR because they equal the true ones exactly; None for other metrics.
@@ -123,8 +123,8 @@ class EvaluationResult:
     Attributes:
         data: The data's name.
         metrics: Those that were asked for, and whether they could be measured.
-        reconstruction: Of what the autoencoder makes of every view: the ceiling of generated ones.
-        reference: Of the true views themselves: what a perfect generator would reach.
+        reconstruction: Scores of what the autoencoder makes of every view: the ceiling of generated ones.
+        reference: Scores of the true views themselves: what a perfect generator would reach.
         sheet_metric: What the objects on the contact sheets are ranked by.
         sheets: Paths of the contact sheets in the folder by the names best, median and worst; None for ``--json``.
     """
@@ -228,11 +228,11 @@ class CoherenceResult:
 
     Attributes:
         mean: Share of the generated views whose object's class it names.
-        standard_error: Of the mean, with objects as the independent units; NaN for one object.
+        standard_error: Standard error of the mean, with objects as the independent units; NaN for one object.
         count: Generated views.
         real: Its accuracy on the known, real views.
         averaged: Its accuracy averaged over known and generated views.
-        p: Of the hypothesis that the two accuracies are equal.
+        p: p value of the hypothesis that the two accuracies are equal.
     """
 
     mean: float

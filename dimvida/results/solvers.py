@@ -17,7 +17,7 @@ class SolverScore:
 
     Attributes:
         mean: Over those pictures that have a finite value; NaN without one.
-        standard_error: Of the mean, with objects as the independent units; NaN for a single object.
+        standard_error: Standard error of the mean, with objects as the independent units; NaN for a single object.
         count: How many pictures the mean is over.
         equal: Pictures left out because they equal the true ones exactly, where PSNR is infinite.
     """
@@ -117,7 +117,7 @@ def quality_charts(scores: SolversOfKnown, name: str) -> list[LineChart]:
 
     Args:
         scores: For one number of known views.
-        name: Of the charts' files begins with it.
+        name: What the names of the charts' files begin with.
     """
     places = sorted({point.steps for point in scores.points})
     found = {(point.solver, point.steps): point for point in scores.points}

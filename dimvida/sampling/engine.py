@@ -93,7 +93,7 @@ class Engine:
     The network's weights are copied at the first ``run``; changed ones are noticed at the next.
 
     Args:
-        dtype: Of the products and activations. Norms, time table and the state x are float32.
+        dtype: Type of the products and activations. Norms, time table and the state x are float32.
         largest_table: Bytes of time table above which only the current evaluation's part is held.
 
     Attributes:
@@ -212,8 +212,8 @@ class WeightsCopy:
     ``.data``, under inference mode, or by an array that shares the memory.
 
     Args:
-        network: What to copy.
-        dtype: Of the products.
+        network: The network to copy.
+        dtype: Type of the products.
 
     Attributes:
         fused: The fused form.

@@ -33,7 +33,7 @@ class FusedScoreNetwork:
 
     Args:
         network: Its weights are laid out, not copied where they need no other form: nobody may write them any more.
-        dtype: Of the products and activations. Norms and time table are float32.
+        dtype: Type of the products and activations. Norms and time table are float32.
 
     Attributes:
         weights: The layout.
@@ -79,7 +79,7 @@ class FusedScoreNetwork:
             x: The state in the dtype of the products, [B, V D].
             time: What ``condition`` gave.
             evaluation: Number of the evaluation, int64 [1], on the device.
-            buffers: Of B rows.
+            buffers: Buffers of B rows.
         """
         weights, width = self.weights, self.width
         biases = time.biases(evaluation)
@@ -187,7 +187,7 @@ class TimeTable:
     """What the time embedding adds in every block, float32 [masks, evaluations held, blocks, W].
 
     Args:
-        weights: Of the embedding and of every block's projection of it.
+        weights: Weights of the embedding and of every block's projection of it.
         missing: The distinct masks, float32 [masks, V]: 1 for a missing view.
         table_row: Which of them each row of the batch has, int64 [B].
         times: Time of each evaluation, float32 [evaluations].

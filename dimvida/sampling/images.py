@@ -65,7 +65,7 @@ def arrange(
         views: uint8 [B, V, C, H, W]. With n names in place of a mask also [B, n, C, H, W], the named views in that
             order, and with one name [B, C, H, W].
         known: bool [B, V]; or the name of the known view of every object, or several names.
-        names: Of the model's V views.
+        names: Names of the model's V views.
         shape: C, H and W of an image.
 
     Returns:

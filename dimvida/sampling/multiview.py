@@ -277,7 +277,7 @@ def load(path_or_name: str | Path, device: str | torch.device = "cpu") -> MultiV
 
     Args:
         path_or_name: A checkpoint folder, a training run, or ``"bundled"`` for the one in the package.
-        device: Where to put it.
+        device: The device that the model is put on.
 
     Raises:
         InputError: If it is not a usable checkpoint.

@@ -132,7 +132,7 @@ class Workspace:
         """Buffers for a batch.
 
         Args:
-            rows: Of the batch.
+            rows: Rows of the batch.
             weights: What is multiplied with, whose addresses graphs hold like those of buffers.
             allocate: Makes buffers for a number of rows.
 

@@ -114,7 +114,7 @@ class RunFolder:
         """Write down that a stage begins or goes on, and with what.
 
         Args:
-            stage: Which one.
+            stage: Name of the stage.
             configuration: Hash of its configuration and data.
             init: Hash of the checkpoint that the run starts from, or None.
             description: What else people, and whoever resumes, want to know of the run.

@@ -78,7 +78,7 @@ class ShapesPlan:
         train_per_class: Objects of each class in split "train".
         test_per_class: Objects of each class in split "test".
         seed: Another seed gives other objects.
-        classes: Of `CLASSES`.
+        classes: Some of `CLASSES`.
     """
 
     train_per_class: int = 400

@@ -27,8 +27,8 @@ class Sample:
     Attributes:
         key: ``<class>/<name>``, safe as a relative path, unique in the plan.
         label: The class's place among the input's classes, or None.
-        pictures: Of each view that is written, in the model's order, the image file, or its pixels in C order for a
-            form of arrays; and what the metadata say about it, to which the form adds where it is.
+        pictures: The image file of each view that is written, in the model's order, or its pixels in C order for a form
+            of arrays; and what the metadata say about it, to which the form adds where it is.
         unwritten: What the metadata say about the model's other views, where the form has ``every_view``.
     """
 
@@ -45,7 +45,7 @@ class ShardWriter(ABC):
         folder: The output folder.
         stem: Name of the shard.
         shape: [H, W, C] of every picture.
-        suffix: Of image files, with the dot.
+        suffix: Suffix of image files, with the dot.
     """
 
     arrays = False
