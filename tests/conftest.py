@@ -21,9 +21,11 @@ settings.load_profile("dimvida")
 
 
 def pytest_configure() -> None:
-    """Tests of ctrl-C need one that is not ignored, as it is where a script starts the suite in the background."""
+    """Tests of signals need them not ignored, as they are where a script starts the suite in the background."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:  # by nohup
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 class TorchRandom:

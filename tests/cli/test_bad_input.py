@@ -212,7 +212,7 @@ class TestConversions:
         (fronts / "chair" / "a.png").unlink()
         convert(tiny_image(0)).save(fronts / "chair" / f"a.{suffix}")
         out = accepted(fronts, "--view", "front", "--include-known")
-        assert f"note: {note}: 1 images (first: chair/a.{suffix})" in out
+        assert f"note: {note}: 1 image (first: chair/a.{suffix})" in out
         report = json.loads((tmp_path / "out" / "report.json").read_text())
         assert report["notes"] == [{"note": note, "images": 1, "first": f"chair/a.{suffix}"}]
         known = Image.open(tmp_path / "out" / "chair" / "a__front.png")
