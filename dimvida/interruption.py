@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import select
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -16,6 +17,7 @@ from types import FrameType
 from typing import NoReturn, TypeVar
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_PR_SET_PDEATHSIG = 1
 _POLL = 0.1  # seconds in which a signal is handled while other threads are waited for
 T = TypeVar("T")
 
@@ -149,6 +151,14 @@ def blocked() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def die_with_parent() -> None:
+    """Have this child process killed when the one that started it is gone, however that ended; on Linux only."""
+    if sys.platform == "linux":
+        import ctypes  # too much for a command that has only begun
+
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _handle(number: int, frame: FrameType | None) -> None:

@@ -19,7 +19,7 @@ from dimvida.data.batch import BadFile, load_all
 from dimvida.data.names import counted
 from dimvida.data.opening import open_source
 from dimvida.data.partitions import Partitions, load_partitions, make_partitions, select_partition
-from dimvida.data.source import MultiViewSource
+from dimvida.data.source import MultiViewSource, spread
 from dimvida.errors import InputError
 from dimvida.training.data import require_labels
 
@@ -152,8 +152,8 @@ def read_single_views(
     Raises:
         InputError: The source has views that the generator does not know, objects without class, or nothing readable.
     """
-    if limit is not None and limit < len(source):
-        source = source.select(place * len(source) // limit for place in range(limit))
+    if limit is not None:
+        source = source.select(spread(range(len(source)), limit))
     chosen = [[_choose(record.id, record.views, seed)] for record in source.records]
     batch, bad, notes = load_all(
         source.with_views(chosen), image_size=image_size, channels=channels, view_names=view_names, progress=progress

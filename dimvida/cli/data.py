@@ -113,10 +113,12 @@ def summarise(
         sample: How many images to decode.
         progress: Called after each image with the number of images done.
     """
+    from dimvida.data.source import spread
+
     summary = _count(source)
     images = [(index, view) for index, record in enumerate(source.records) for view in record.views]
-    if sample is not None and sample < len(images):
-        images = [images[place * len(images) // sample] for place in range(sample)]
+    if sample is not None:
+        images = spread(images, sample)
     sizes: Counter[str] = Counter()
     conversions: Counter[str] = Counter()
     for index, view in images:

@@ -105,12 +105,13 @@ def without_text(data: bytes) -> bytes:
             key, _, text = data[place + 8 : end - 4].partition(b"\0")
             if key in _ORIENTATION_KEYS and key not in kept:
                 kept.add(key)
-                parts.append(_chunk(b"iTXt", key + b"\0\0\0\0\0" + _text_of(kind, text)))
+                parts.append(png_chunk(b"iTXt", key + b"\0\0\0\0\0" + _text_of(kind, text)))
         place = end
     return b"".join(parts)
 
 
-def _chunk(kind: bytes, body: bytes) -> bytes:
+def png_chunk(kind: bytes, body: bytes) -> bytes:
+    """A chunk of a PNG file: its length, kind, body and checksum."""
     return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
 
 

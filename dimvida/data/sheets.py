@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from dimvida.data.contact_sheet import WIDE, SheetRow, Tile
-from dimvida.data.source import MultiViewSource
+from dimvida.data.source import MultiViewSource, spread
 from dimvida.errors import UnreadableImage
 
 EXAMPLE_COLUMNS = 24
@@ -73,9 +73,7 @@ def _spread(source: MultiViewSource, count: int) -> list[int]:
     by_class: dict[str, list[int]] = {}
     for index, record in enumerate(source.records):
         by_class.setdefault(record.class_name, []).append(index)
-    groups = [by_class[name] for name in sorted(by_class)]
-    if count < len(groups):
-        groups = [groups[place * len(groups) // count] for place in range(count)]
+    groups = spread([by_class[name] for name in sorted(by_class)], count)
     # Each class in turn gives one more object until there are enough.
     shares = [0] * len(groups)
     left = min(count, sum(map(len, groups)))

@@ -15,12 +15,14 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from dimvida.data.names import check_split, object_id, order_splits, order_views, split_family
 from dimvida.errors import InputError
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,6 +201,12 @@ class MultiViewSource(ABC):
 
     def _kind(self, file: Any) -> str:
         return "real"
+
+
+def spread(items: Sequence[T], count: int) -> list[T]:
+    """``count`` of the items at even distances, in their order, or all if there are no more."""
+    count = min(count, len(items))
+    return [items[place * len(items) // count] for place in range(count)]
 
 
 def index_objects(

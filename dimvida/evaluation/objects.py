@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 from dimvida.data.batch import BadFile, MultiViewBatch, load_batch
 from dimvida.data.names import counted
-from dimvida.data.source import MultiViewSource
+from dimvida.data.source import MultiViewSource, spread
 from dimvida.errors import InputError
 from dimvida.sampling.multiview import MultiViewModel
 
@@ -43,8 +43,8 @@ def load_complete(
     """
     complete = complete_objects(source, view_names)
     left_out = len(source) - len(complete)
-    if limit is not None and limit < len(complete):
-        complete = [complete[place * len(complete) // limit] for place in range(limit)]
+    if limit is not None:
+        complete = spread(complete, limit)
     batch, bad, notes = load_batch(
         source, complete, image_size=image_size, channels=channels, view_names=view_names, progress=progress
     )

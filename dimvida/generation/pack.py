@@ -16,6 +16,7 @@ import numpy as np
 from torch import Tensor
 
 from dimvida._version import __version__
+from dimvida.data.image_files import PNG_SIGNATURE, png_chunk
 from dimvida.data.images import to_picture
 from dimvida.generation.formats import FORMATS
 from dimvida.generation.formats.base import Sample
@@ -141,8 +142,4 @@ def encode_png(pixels: np.ndarray) -> bytes:
     packer = zlib.compressobj(1, zlib.DEFLATED, 15, 9, zlib.Z_RLE)
     data = packer.compress(rows) + packer.flush()
     header = struct.pack(">IIBBBBB", width, height, 8, _COLOUR_TYPES[channels], 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + _chunk(b"IHDR", header) + _chunk(b"IDAT", data) + _chunk(b"IEND", b"")
-
-
-def _chunk(kind: bytes, data: bytes) -> bytes:
-    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+    return PNG_SIGNATURE + png_chunk(b"IHDR", header) + png_chunk(b"IDAT", data) + png_chunk(b"IEND", b"")

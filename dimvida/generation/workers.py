@@ -7,13 +7,11 @@ which is noticed at once.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import dataclasses
 import itertools
 import multiprocessing
 import pickle
 import signal
-import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from multiprocessing import resource_tracker
@@ -30,7 +28,6 @@ PREFETCH = 2
 """Chunks that each process reads ahead."""
 _POLL = 0.1  # seconds after which it is asked whether to go on waiting
 _LAST = 1.0  # seconds for a killed process to end; one that waits for a dead disk does not
-_PR_SET_PDEATHSIG = 1
 
 
 class ReadingProcesses:
@@ -143,8 +140,7 @@ class _Worker:
 
 def _serve(pipe: Connection, reader: RowReader) -> None:
     # Signals are blocked from the start: those for the whole group are the first process's matter.
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    interruption.die_with_parent()
     parent = multiprocessing.parent_process()
     if parent is None or not parent.is_alive():  # before that took effect
         return

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dimvida.data.partitions import Partitions, save_partitions
+from dimvida.data.source import spread
 from dimvida.errors import DimvidaError, InputError
 from dimvida.reproduction.stages import CLASSIFIER, JUDGE, MODEL, PARTITION, ChainOptions, StageMaker
 from dimvida.training.config import TrainConfig, load_preset
@@ -169,7 +170,7 @@ def measure_speeds(
         for name, value in (("steps", STEPS), ("log_every", EVERY), ("warmup_steps", 0), ("sheet_every", 0))
     ]
     make = StageMaker(dataclasses.replace(options, values=(*options.values, *short)), folder, device, skip_bad)
-    few = dataclasses.replace(partitions, d=_spread(partitions.d, OBJECTS))
+    few = dataclasses.replace(partitions, d=tuple(spread(partitions.d, OBJECTS)))
     save_partitions(few, folder / PARTITION)
     execute(make.model().command)
     classifiers = {}
@@ -204,9 +205,3 @@ def seconds_per_step(curve: Path) -> float:
     (first, began), (last, ended) = points[0], points[-1]
     # The curve has tenths of a second; a machine faster than that has time for everything anyway.
     return max(ended - began, 0.1) / (last - first)
-
-
-def _spread(ids: Sequence[str], count: int) -> tuple[str, ...]:
-    """So many of the ids, at even distances."""
-    count = min(count, len(ids))
-    return tuple(ids[number * len(ids) // count] for number in range(count))

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import ctypes
 import multiprocessing
 import os
 import signal
-import sys
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -19,7 +17,7 @@ import torch
 from torch import Tensor
 
 from dimvida.errors import DimvidaError
-from dimvida.interruption import SIGNALS
+from dimvida.interruption import SIGNALS, die_with_parent
 from dimvida.torchrun import local_processes
 from dimvida.training.objective import Objective
 from dimvida.training.ranks import Ranks, Share
@@ -29,8 +27,6 @@ Batch = tuple[Share, dict[str, Tensor]]
 
 MOST_WORKERS = 8
 AHEAD = 4  # batches that each worker may be ahead
-
-_PR_SET_PDEATHSIG = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,9 +102,7 @@ def _begin_worker(draws: Draws) -> None:
     # Signals go to whole groups of processes. The one that trains decides, and needs its workers until then.
     for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)
-    if sys.platform == "linux":
-        # A killed training takes its workers along, which share its lock on the folder.
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    die_with_parent()  # a killed training takes its workers along, which share its lock on the folder
 
 
 def _draw(step: int) -> tuple[Share, dict[str, np.ndarray]]:
