@@ -14,7 +14,7 @@ import dataclasses
 import math
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 from dimvida.errors import InputError
@@ -110,6 +110,8 @@ def config_from_json(kind: type[T], values: Any, where: str) -> T:
     if not isinstance(values, dict):
         raise InputError(f"{where}: expected a table of options, found {type(values).__name__}")
     fields, hints = {field.name: field for field in dataclasses.fields(kind)}, typing.get_type_hints(kind)
+    if "kind" in values and "kind" not in fields and values["kind"] in kinds_of(kind):
+        values = {name: value for name, value in values.items() if name != "kind"}
     unknown = sorted(set(values) - set(fields))
     if unknown:
         raise InputError(f"{where}: unknown option {unknown[0]!r}; known are {', '.join(fields)}")
@@ -137,15 +139,25 @@ def require_positive(config: Any) -> None:
             raise InputError(f"{field.name} must be at most {LARGEST_SIZE}")
 
 
-def _of_kind(options: list[Any], value: Any, where: str, name: str) -> Any:
-    """Of several dataclasses the one whose field ``kind`` has the value's by default; the first where it has none."""
-    if len(options) == 1 or not isinstance(value, dict) or "kind" not in value:
+def of_kind(options: Sequence[type], values: Any) -> type | None:
+    """Of several dataclasses the one of the values' ``kind``; the first where they have none, None where it is unknown.
+
+    See ``kinds_of``.
+    """
+    if len(options) == 1 or not isinstance(values, dict) or "kind" not in values:
         return options[0]
-    fields = [(field, option) for option in options for field in dataclasses.fields(option)]
-    kinds = {field.default: option for field, option in fields if field.name == "kind"}
-    if value["kind"] not in kinds:
-        raise InputError(f"{where}: {name}: kind {value['kind']!r}: choose from {', '.join(kinds)}")
-    return kinds[value["kind"]]
+    return next((option for option in options if values["kind"] in kinds_of(option)), None)
+
+
+def kinds_of(option: type) -> tuple[str, ...]:
+    """What ``kind`` may be for a dataclass: of its field ``kind`` the default, or the ``kinds`` of its metadata.
+
+    Where it has no such field, which is then left out of files, a class variable ``kind`` names it.
+    """
+    field = next((field for field in dataclasses.fields(option) if field.name == "kind"), None)
+    if field is None:
+        return (option.kind,) if hasattr(option, "kind") else ()
+    return field.metadata.get("kinds", (field.default,))
 
 
 def _option(kind: Any, value: Any, where: str, name: str) -> Any:
@@ -154,7 +166,11 @@ def _option(kind: Any, value: Any, where: str, name: str) -> Any:
         if value is None:
             return None
         options = [option for option in arguments if option is not type(None)]
-        return _option(_of_kind(options, value, where, name), value, where, name)
+        chosen = of_kind(options, value)
+        if chosen is None:
+            kinds = ", ".join(kind for option in options for kind in kinds_of(option))
+            raise InputError(f"{where}: {name}: kind {_shown(value['kind'])}: choose from {kinds}")
+        return _option(chosen, value, where, name)
     if dataclasses.is_dataclass(kind):
         return config_from_json(kind, value, f"{where}: {name}")
     if origin is tuple:

@@ -140,11 +140,14 @@ def _timed_model(preset: str | None, checkpoint: str | None, device: torch.devic
 
         preset = preset or "paper"
         return preset_model(preset).to(device), f"preset {preset}, random weights"
+    from dimvida.models import ScoreNetwork
     from dimvida.sampling.multiview import load
 
     model = load(checkpoint, device)
     if not model.is_trained:
         raise InputError(f"--checkpoint {checkpoint}: its score network is untrained; zeros are faster")
+    if not isinstance(model.score, ScoreNetwork):
+        raise InputError(f"--checkpoint {checkpoint}: bench sampling times MLPs, not a {type(model.score).__name__}")
     return model, f"checkpoint {model.checkpoint_hash[:12]}"
 
 

@@ -20,8 +20,8 @@ from dimvida.diffusion.solvers import step_table
 from dimvida.errors import InputError
 from dimvida.generation.formats import FORMATS
 from dimvida.generation.plan import GenerationPlan, default_shard_size
-from dimvida.sampling.backends import DTYPES, resolve_backend, resolve_dtype
-from dimvida.sampling.loop import SEED_LIMIT
+from dimvida.sampling.backends import DTYPES, resolve_dtype
+from dimvida.sampling.loop import SEED_LIMIT, backend_of
 from dimvida.sampling.multiview import MultiViewModel
 
 AUTO_BATCH = 256
@@ -110,7 +110,7 @@ def resolve_settings(
     if shard_size is not None and shard_size < 1:
         raise InputError(f"--shard-size {shard_size}: must be at least 1")
     device = model.device
-    backend = resolve_backend(backend, device)
+    backend = backend_of(model.score, backend, device)
     chosen = resolve_dtype(_parse_dtype(dtype), backend, device)
     return GenerationSettings(
         steps=steps,

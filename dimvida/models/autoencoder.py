@@ -2,12 +2,14 @@
 
 ``PoolingAutoencoder`` is the image network of the MLD paper (Bounoua, Franzese, Michiardi, Entropy 26(4):320,
 2024, CUB experiment) in its deterministic form. ``PatchAutoencoder`` reaches the same reconstruction at a
-fraction of the arithmetic, which is what a machine without a GPU can train.
+fraction of the arithmetic, which is what a machine without a GPU can train. ``GridAutoencoder`` is the same without its
+dense layers: its latents keep their places in the image, which is what a transformer over the views needs.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, field
 
 from torch import Tensor, nn
 from torch.nn import functional
@@ -17,7 +19,7 @@ from dimvida.records import require_positive
 
 KINDS = ("pooling", "patch")
 DEEPEST = 1000
-"""Most residual blocks of a stage."""
+"""Most blocks of a network, or of a stage of it, whose depth is free."""
 LEAKY_SLOPE = 0.2
 RESIDUAL_SCALE = 0.1
 
@@ -36,7 +38,7 @@ class AutoencoderConfig:
         depth: Residual blocks per stage; ``patch`` only.
     """
 
-    kind: str = "pooling"
+    kind: str = field(default="pooling", metadata={"kinds": KINDS})
     image_size: int = 64
     channels: int = 3
     latent_dim: int = 64
@@ -62,6 +64,68 @@ class AutoencoderConfig:
         """C, H and W of an image."""
         return self.channels, self.image_size, self.image_size
 
+    @property
+    def latent_shape(self) -> tuple[int, ...]:
+        """The form of one view's latent: D numbers without an order."""
+        return (self.latent_dim,)
+
+
+@dataclass(frozen=True, slots=True)
+class GridAutoencoderConfig:
+    """Sizes of a ``GridAutoencoder``, as they stand in a checkpoint's ``config.json``.
+
+    Attributes:
+        kind: ``grid``.
+        image_size: Height and width in pixels, a multiple of 8.
+        channels: Image channels.
+        latent_channels: Channels c of a latent, which is a grid of n x n places, n an eighth of ``image_size``.
+        latent_dim: Size D = c n n of one view's latent. It follows from the others; 0 fills it in.
+        base: Channels of the first stage, a multiple of 8.
+        depth: Residual blocks per stage.
+    """
+
+    kind: str = "grid"
+    image_size: int = 64
+    channels: int = 3
+    latent_channels: int = 4
+    latent_dim: int = 0
+    base: int = 64
+    depth: int = 1
+
+    def __post_init__(self) -> None:
+        if self.kind != "grid":
+            raise InputError(f"autoencoder kind {self.kind!r}: this one is 'grid'")
+        size = math.prod(self.latent_shape)
+        if self.latent_dim == 0:
+            object.__setattr__(self, "latent_dim", size)
+        require_positive(self)
+        if self.depth > DEEPEST:
+            raise InputError(f"depth must be at most {DEEPEST}, not {self.depth}")
+        if self.base % 8:
+            raise InputError(f"base {self.base}: the grid autoencoder needs a multiple of 8")
+        if self.image_size % 8:
+            raise InputError(f"image_size {self.image_size}: the grid autoencoder needs a multiple of 8")
+        if self.latent_dim != size:
+            form = " x ".join(map(str, self.latent_shape))
+            raise InputError(
+                f"latent_dim {self.latent_dim}: {self.latent_channels} latent_channels at image_size {self.image_size} "
+                f"are {form} = {size} numbers; leave latent_dim out"
+            )
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """C, H and W of an image."""
+        return self.channels, self.image_size, self.image_size
+
+    @property
+    def latent_shape(self) -> tuple[int, ...]:
+        """The form of one view's latent: c channels of n x n places."""
+        return self.latent_channels, self.image_size // 8, self.image_size // 8
+
+
+AnyAutoencoderConfig = AutoencoderConfig | GridAutoencoderConfig
+"""Sizes of any autoencoder, told apart by their field ``kind``."""
+
 
 class Autoencoder(nn.Module):
     """Base class: ``encode`` maps images to latents, ``decode`` maps latents to images.
@@ -74,7 +138,7 @@ class Autoencoder(nn.Module):
 
     largest_activation: int
 
-    def __init__(self, config: AutoencoderConfig, encoder: nn.Module, decoder: nn.Module) -> None:
+    def __init__(self, config: AnyAutoencoderConfig, encoder: nn.Module, decoder: nn.Module) -> None:
         super().__init__()
         self.config = config
         self.encoder = encoder
@@ -163,34 +227,73 @@ class PatchAutoencoder(Autoencoder):
     """
 
     def __init__(self, config: AutoencoderConfig) -> None:
-        base, size = config.base, config.image_size // 8
-        wide = 2 * base
+        wide, size = 2 * config.base, config.image_size // 8
         encoder = nn.Sequential(
-            nn.PixelUnshuffle(4),
-            nn.Conv2d(16 * config.channels, base, 3, padding=1),
-            *(PatchResidual(base) for _ in range(config.depth)),
-            nn.PixelUnshuffle(2),
-            nn.Conv2d(4 * base, wide, 1),
-            *(PatchResidual(wide) for _ in range(config.depth)),
+            *_into_patches(config),
             nn.Flatten(),
             nn.Linear(wide * size * size, config.latent_dim),
         )
         decoder = nn.Sequential(
             nn.Linear(config.latent_dim, wide * size * size),
             nn.Unflatten(1, (wide, size, size)),
-            *(PatchResidual(wide) for _ in range(config.depth)),
-            nn.Conv2d(wide, 4 * base, 1),
-            nn.PixelShuffle(2),
-            *(PatchResidual(base) for _ in range(config.depth)),
-            nn.SiLU(),
-            nn.Conv2d(base, 16 * config.channels, 3, padding=1),
-            nn.PixelShuffle(4),
+            *_out_of_patches(config),
         )
         super().__init__(config, encoder, decoder)
-        # The image itself, or what stands at a quarter of its resolution.
-        self.largest_activation = max(config.channels * config.image_size**2, base * (config.image_size // 4) ** 2)
+        self.largest_activation = _largest_patch_activation(config)
 
 
-def build_autoencoder(config: AutoencoderConfig) -> Autoencoder:
+class GridAutoencoder(Autoencoder):
+    """``PatchAutoencoder`` without its dense layers: a latent is a grid [c, n, n], flattened to [D].
+
+    A number of it tells of its place in the image alone, as far as the convolutions reach. The decoder has a residual
+    block more at an eighth of the resolution, since no dense layer carries anything from one place to another.
+    """
+
+    def __init__(self, config: GridAutoencoderConfig) -> None:
+        wide = 2 * config.base
+        encoder = nn.Sequential(*_into_patches(config), nn.Conv2d(wide, config.latent_channels, 1), nn.Flatten())
+        decoder = nn.Sequential(
+            nn.Unflatten(1, config.latent_shape),
+            nn.Conv2d(config.latent_channels, wide, 3, padding=1),
+            PatchResidual(wide),
+            *_out_of_patches(config),
+        )
+        super().__init__(config, encoder, decoder)
+        self.largest_activation = _largest_patch_activation(config)
+
+
+def _into_patches(config: AnyAutoencoderConfig) -> list[nn.Module]:
+    """Layers from images [N, C, H, W] to [N, 2 base, H / 8, W / 8]."""
+    base, wide = config.base, 2 * config.base
+    return [
+        nn.PixelUnshuffle(4),
+        nn.Conv2d(16 * config.channels, base, 3, padding=1),
+        *(PatchResidual(base) for _ in range(config.depth)),
+        nn.PixelUnshuffle(2),
+        nn.Conv2d(4 * base, wide, 1),
+        *(PatchResidual(wide) for _ in range(config.depth)),
+    ]
+
+
+def _out_of_patches(config: AnyAutoencoderConfig) -> list[nn.Module]:
+    """Layers from [N, 2 base, H / 8, W / 8] back to images."""
+    base, wide = config.base, 2 * config.base
+    return [
+        *(PatchResidual(wide) for _ in range(config.depth)),
+        nn.Conv2d(wide, 4 * base, 1),
+        nn.PixelShuffle(2),
+        *(PatchResidual(base) for _ in range(config.depth)),
+        nn.SiLU(),
+        nn.Conv2d(base, 16 * config.channels, 3, padding=1),
+        nn.PixelShuffle(4),
+    ]
+
+
+def _largest_patch_activation(config: AnyAutoencoderConfig) -> int:
+    """The image itself, or what stands at a quarter of its resolution."""
+    return max(config.channels * config.image_size**2, config.base * (config.image_size // 4) ** 2)
+
+
+def build_autoencoder(config: AnyAutoencoderConfig) -> Autoencoder:
     """A freshly initialised autoencoder of ``config.kind``."""
-    return {"pooling": PoolingAutoencoder, "patch": PatchAutoencoder}[config.kind](config)
+    return {"pooling": PoolingAutoencoder, "patch": PatchAutoencoder, "grid": GridAutoencoder}[config.kind](config)

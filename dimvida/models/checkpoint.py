@@ -26,9 +26,10 @@ from torch import Tensor, nn
 
 from dimvida.errors import InputError
 from dimvida.files import atomic_write
-from dimvida.models.autoencoder import Autoencoder, AutoencoderConfig, build_autoencoder
+from dimvida.models.autoencoder import AnyAutoencoderConfig, Autoencoder, build_autoencoder
 from dimvida.models.familiarity import InputStatistics
 from dimvida.models.score_network import MultiTimeNetwork, ScoreConfig
+from dimvida.models.transformer import TransformerConfig
 from dimvida.models.weights import (
     JSON_LIMIT,
     pack_weights,
@@ -47,7 +48,7 @@ WEIGHT_FILES = ("autoencoder.safetensors", "score.safetensors", "latents.safeten
 FAR = 1000.0  # standard deviations
 # Parts of the configuration that change no picture.
 _INDIFFERENT = ("sha256", "inputs")
-AnyScoreConfig = ScoreConfig
+AnyScoreConfig = ScoreConfig | TransformerConfig
 """Sizes of any score network: a union where there are several kinds, told apart by their field ``kind``. A file that
 names no kind means the first, which has no such field."""
 BUNDLED = Path(__file__).parents[1] / "assets" / "checkpoint"
@@ -91,7 +92,7 @@ class CheckpointConfig:
 
     view_names: tuple[str, ...]
     classes: tuple[str, ...]
-    autoencoder: AutoencoderConfig
+    autoencoder: AnyAutoencoderConfig
     score: AnyScoreConfig
     beta0: float = 0.1
     beta1: float = 20.0
@@ -106,11 +107,18 @@ class CheckpointConfig:
             raise InputError(f"view names repeat: {list(self.view_names)}")
         if self.inputs is not None and len(self.inputs.background) != self.autoencoder.channels:
             raise InputError(f"inputs: background must have {self.autoencoder.channels} levels")
+        require_fitting(self.score, self.autoencoder)
 
     def build(self) -> tuple[Autoencoder, MultiTimeNetwork]:
         """Freshly initialised networks of these sizes, in float32 whatever the default dtype is."""
-        score = self.score.build(len(self.view_names), self.autoencoder.latent_dim)
+        score = self.score.build(len(self.view_names), self.autoencoder.latent_shape)
         return build_autoencoder(self.autoencoder).float(), score.float()
+
+
+def require_fitting(score: AnyScoreConfig, autoencoder: AnyAutoencoderConfig) -> None:
+    """Raise InputError unless a score network of these sizes takes the latents of that autoencoder."""
+    if isinstance(score, TransformerConfig):
+        score.require_grid(autoencoder.latent_shape)
 
 
 @dataclass(slots=True)

@@ -6,8 +6,10 @@ which DiMViDA (Di Giacomo et al., IEEE CAMAD 2024) uses at width 1536.
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -27,9 +29,17 @@ class MultiTimeNetwork(nn.Module, ABC):
         views: Number of views V, at least 2.
         latent_dim: Size D of one view's latent.
 
+    Attributes:
+        masks_absent: Whether ``forward`` takes ``present``, bool [B, V], and leaves the other views out; a network that
+            cannot is given noise in their place.
+        prefers_bfloat16: Whether training multiplies in bfloat16 by default, where the hardware does so natively.
+
     Raises:
         ValueError: If ``views`` is below 2.
     """
+
+    masks_absent = False
+    prefers_bfloat16 = False
 
     def __init__(self, views: int, latent_dim: int) -> None:
         super().__init__()
@@ -66,6 +76,8 @@ class ScoreConfig:
         prediction: What the network's output means, see ``dimvida.diffusion.prediction``.
     """
 
+    kind: ClassVar[str] = "mlp"  # stands in no file
+
     width: int = 1536
     time_dim: int = 512
     groups: int = 32
@@ -78,9 +90,9 @@ class ScoreConfig:
         if self.width % self.groups:
             raise InputError(f"width {self.width} is not a multiple of groups {self.groups}")
 
-    def build(self, views: int, latent_dim: int) -> ScoreNetwork:
-        """A freshly initialised network of these sizes."""
-        return ScoreNetwork(views, latent_dim, self.width, self.time_dim, self.groups)
+    def build(self, views: int, latent_shape: tuple[int, ...]) -> ScoreNetwork:
+        """A freshly initialised network of these sizes, for V views with latents of that form."""
+        return ScoreNetwork(views, math.prod(latent_shape), self.width, self.time_dim, self.groups)
 
 
 class ResidualBlock(nn.Module):

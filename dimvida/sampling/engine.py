@@ -28,7 +28,7 @@ from dimvida.sampling.trajectory import Trajectory, fixed_rows, padded
 from dimvida.sampling.workspace import WorkspacePool
 
 FUSED_FORMS: dict[type[MultiTimeNetwork], type[FusedScoreNetwork]] = {ScoreNetwork: FusedScoreNetwork}
-"""How the engine computes each kind of network; one that is not here is asked itself, between fused steps."""
+"""How the engine computes each kind of network; of a kind that is not here, trajectories are eager."""
 
 LARGEST_TABLE = 2**28
 """Bytes of time table above which only the current evaluation's part is held, and recomputed at each evaluation."""

@@ -18,7 +18,7 @@ from dimvida.diffusion.step_table import StepTable
 from dimvida.errors import InputError, require_whole
 from dimvida.models.score_network import MultiTimeNetwork
 from dimvida.sampling.backends import plain_modes, resolve_backend, resolve_dtype, upload
-from dimvida.sampling.engine import engine_of, has_fused_form
+from dimvida.sampling.engine import FUSED_FORMS, engine_of, has_fused_form
 from dimvida.sampling.trajectory import Trajectory, start_from_noise
 
 SEED_LIMIT = 2**63
@@ -59,7 +59,8 @@ def sample(
         sample_ids: int64 [B], by default 0 .. B-1. A row's noise depends on its id and the seed alone.
         backend: ``eager``: every step in plain PyTorch, the reference. ``fused``: native kernels, and for a
             ``ScoreNetwork`` the engine of ``dimvida.sampling.engine``, unless hooks or other layers make it more than
-            its weights. ``auto``: ``fused`` where the native module serves the device, else ``eager``.
+            its weights; other kinds of score networks have no such form. ``auto``: ``fused`` where the native module
+            serves the device and the network has that form, else ``eager``.
         noise: float [rows, B, V, D], replaces the drawn noise. ``rows`` equals ``steps`` for every solver but
             ``repaint``, which has extra rows that only add noise.
         x0_clip: Clamp the predicted clean latents to +-x0_clip, above 0; by default they are not.
@@ -79,7 +80,7 @@ def sample(
         ValueError: For tensors whose shape, dtype or device does not fit.
     """
     _require_tensors(latents=latents, known=known, sample_ids=sample_ids, noise=noise)
-    backend = resolve_backend(backend, latents.device)
+    backend = backend_of(score_network, backend, latents.device)
     dtype = resolve_dtype(dtype, backend, latents.device)
     table = step_table(solver, steps, schedule, spacing)
     with plain_modes(latents.device):
@@ -101,6 +102,20 @@ def sample(
             return engine_of(score_network, dtype, latents.device).run(score_network, x, table, trajectory)
         step = ops.reference.masked_step_ if backend == "eager" else ops.masked_step_
         return run_trajectory(in_float32(score_network), x, table, trajectory, step)
+
+
+def backend_of(network: object, backend: str, device: torch.device) -> str:
+    """``eager`` or ``fused``, whichever a backend's name means for a network on a device, see ``resolve_backend``.
+
+    Raises:
+        InputError: For an unknown backend, or ``fused`` where there is none for the device or the network.
+    """
+    resolved = resolve_backend(backend, device)
+    if resolved == "eager" or not isinstance(network, MultiTimeNetwork) or isinstance(network, tuple(FUSED_FORMS)):
+        return resolved
+    if backend == "fused":
+        raise InputError(f"backend 'fused' cannot compute a {type(network).__name__}; use 'auto' or 'eager'")
+    return "eager"
 
 
 def in_float32(network: Network) -> Network:

@@ -77,9 +77,10 @@ class AutoencoderObjective:
         with self._low_precision():
             latents = self.network.encode(target)
         if noise is not None:
-            latents = latents.float()
+            shape = self.network.config.latent_shape
+            latents = latents.float().unflatten(1, shape)
             spread = self._ranks.deviation(latents, share)
-            latents = latents + self.config.latent_noise * spread * noise
+            latents = (latents + self.config.latent_noise * spread * noise.unflatten(1, shape)).flatten(1)
         with self._low_precision():
             output = self.network.decode(latents)
         return reconstruction_loss(output.float(), target, self.config)

@@ -8,6 +8,7 @@ import hashlib
 import json
 import math
 import sys
+import typing
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from importlib import resources
@@ -18,8 +19,9 @@ from dimvida.data.images import CHANNELS
 from dimvida.diffusion.solvers import step_table
 from dimvida.errors import InputError
 from dimvida.models import AutoencoderConfig, ScoreConfig
-from dimvida.models.checkpoint import AnyScoreConfig, SamplingDefaults
-from dimvida.records import config_from_json
+from dimvida.models.autoencoder import AnyAutoencoderConfig
+from dimvida.models.checkpoint import AnyScoreConfig, SamplingDefaults, require_fitting
+from dimvida.records import config_from_json, kinds_of, of_kind
 from dimvida.training.stage_config import (
     AutoencoderStageConfig,
     ClassifierStageConfig,
@@ -46,7 +48,7 @@ class TrainConfig:
 
     seed: int = 0
     validation: float = 0.05
-    autoencoder: AutoencoderConfig = field(default_factory=AutoencoderConfig)
+    autoencoder: AnyAutoencoderConfig = field(default_factory=AutoencoderConfig)
     score: AnyScoreConfig = field(default_factory=ScoreConfig)
     autoencoder_stage: AutoencoderStageConfig = field(default_factory=AutoencoderStageConfig)
     diffusion_stage: DiffusionStageConfig = field(default_factory=DiffusionStageConfig)
@@ -60,6 +62,7 @@ class TrainConfig:
         if self.seed < 0:
             raise InputError(f"seed must not be negative: {self.seed}")
         self._check_channels()
+        require_fitting(self.score, self.autoencoder)
         step_table(self.sampling.solver, self.sampling.steps)  # raises where they do not fit
         if not self.sampling.x0_clip >= 0:
             raise InputError(f"x0_clip must not be negative: {self.sampling.x0_clip}")
@@ -74,18 +77,24 @@ class TrainConfig:
             raise InputError(f"gray images (autoencoder.channels 1) have no colours to exchange: {changes}")
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain nested dictionaries, for JSON."""
-        return dataclasses.asdict(self)
+        """Plain nested dictionaries, for JSON; options that came later are left out where they are by default."""
+        values = dataclasses.asdict(self)
+        for name in values.keys() & _TABLES.keys():
+            for option in dataclasses.fields(table := getattr(self, name)):
+                if option.metadata.get("later") and getattr(table, option.name) == option.default:
+                    del values[name][option.name]
+        return values
 
     def digest(self) -> str:
         """SHA-256 of the canonical JSON form, hex."""
         return hashlib.sha256(json.dumps(self.to_dict(), sort_keys=True).encode()).hexdigest()
 
 
-_TABLES: dict[str, Any] = {
-    field.name: field.default_factory
-    for field in dataclasses.fields(TrainConfig)
-    if dataclasses.is_dataclass(field.default_factory)
+# The dataclasses that each table may be, told apart by its option ``kind``; the first where it has none.
+_TABLES: dict[str, tuple[type, ...]] = {
+    name: typing.get_args(hint) or (hint,)
+    for name, hint in typing.get_type_hints(TrainConfig).items()
+    if dataclasses.is_dataclass((typing.get_args(hint) or (hint,))[0])
 }
 
 _TOP = [field.name for field in dataclasses.fields(TrainConfig) if field.name not in _TABLES]
@@ -123,12 +132,25 @@ def _read_toml(file: Path) -> dict[str, Any]:
 
 
 def _merge(values: dict[str, Any], others: dict[str, Any]) -> None:
+    """Put the values of others over these; a table of another kind of network begins with that kind's own defaults."""
     for name, value in others.items():
         table = values.get(name)
-        if isinstance(table, dict) and isinstance(value, dict):
-            table.update(value)
-        else:
+        if not isinstance(table, dict) or not isinstance(value, dict):
             values[name] = value
+        elif "kind" in value and class_of(name, value) is not class_of(name, table):
+            values[name] = dict(value)
+        else:
+            table.update(value)
+
+
+def class_of(table: str, values: dict[str, Any]) -> type | None:
+    """The dataclass that a table of these values is; None for one that there is not."""
+    return of_kind(_TABLES[table], values) if table in _TABLES else None
+
+
+def kind_of(table: str, values: dict[str, Any]) -> Any:
+    """The kind that a table of these values has, also where it does not say so."""
+    return values.get("kind", kinds_of(_TABLES[table][0])[0])
 
 
 def overridden(config: TrainConfig, overrides: Sequence[str], file: Path | None = None) -> TrainConfig:
@@ -141,10 +163,10 @@ def overridden(config: TrainConfig, overrides: Sequence[str], file: Path | None 
 
 
 def _replaced(values: dict[str, Any], overrides: Sequence[str], file: Path | None, where: str) -> TrainConfig:
-    if file is not None:
-        _merge(values, _read_toml(file))
+    given = {} if file is None else _read_toml(file)
     for override in overrides:
-        _apply(values, override)
+        _apply(given, override)
+    _merge(values, given)
     return config_from_json(TrainConfig, values, where if file is None else str(file))
 
 
@@ -165,15 +187,17 @@ def _apply(values: dict[str, Any], override: str) -> None:
     if type(value).__name__ != types[key] or (type(value) is float and not math.isfinite(value)):
         raise InputError(f"--set {override}: {option} must be {_MEANINGS[types[key]]}")
     target = values.setdefault(tables[0], {}) if tables else values
-    target[option] = value
+    if isinstance(target, dict):  # a file may have something else in its place, which is refused as that
+        target[option] = value
 
 
 def _option_types() -> dict[str, str]:
     """Every option by the name that ``--set`` takes, and the name of its type."""
-    tables = {"": TrainConfig, **{f"{name}.": kind for name, kind in _TABLES.items()}}
+    tables = {"": (TrainConfig,), **{f"{name}.": kinds for name, kinds in _TABLES.items()}}
     return {
         f"{table}{field.name}": str(field.type)
-        for table, kind in tables.items()
+        for table, kinds in tables.items()
+        for kind in kinds
         for field in dataclasses.fields(kind)
         if str(field.type) in _MEANINGS
     }

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from dimvida.diffusion.loss import denoising_loss, training_times
 from dimvida.diffusion.masking import random_known
 from dimvida.diffusion.schedule import VPSchedule
+from dimvida.models.score_network import MultiTimeNetwork
+from dimvida.sampling.backends import default_dtype
 from dimvida.training.objective import CachedRows
 from dimvida.training.ranks import Share
 from dimvida.training.seeds import derived_generator
@@ -24,7 +28,7 @@ class DiffusionObjective:
         latents: Training latents of K variants of every object, float32 [K, N, V, D]; a step takes one variant
             of each of its objects at random.
         held_out: Validation latents, float32 [M, V, D].
-        config: Conditioning dropout and time sampling.
+        config: Conditioning dropout, time sampling and the dtype of products.
         schedule: Forward SDE.
         device: The device that computes.
         prediction: What the network predicts, ``noise`` or ``velocity``.
@@ -37,7 +41,7 @@ class DiffusionObjective:
 
     def __init__(
         self,
-        network: nn.Module,
+        network: MultiTimeNetwork,
         latents: Tensor,
         held_out: Tensor,
         config: DiffusionStageConfig,
@@ -52,6 +56,11 @@ class DiffusionObjective:
         self.held_out, self.items = held_out, latents.shape[1]
         self._present = _all_true(latents) if present is None else present
         self._held_out_present = _all_true(held_out) if held_out_present is None else held_out_present
+        # Of complete objects nothing is masked, which is faster.
+        self._masks = network.masks_absent and not (self._present.all() and self._held_out_present.all())
+        self._autocast = config.autocast == "bfloat16" or (
+            config.autocast == "auto" and network.prefers_bfloat16 and default_dtype(device) == torch.bfloat16
+        )
         self._variants = len(latents)
         self._latents = CachedRows(latents.flatten(0, 1), device)  # [K N, V, D]
 
@@ -64,10 +73,11 @@ class DiffusionObjective:
         return {"latents": latents, **{name: tensor[rows] for name, tensor in conditions.items()}}
 
     def loss(self, share: Share, latents: Tensor, **conditions: Tensor) -> Tensor:
-        return self._denoising_loss(self.network, self._latents.on_device(latents), **conditions)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self._autocast):
+            return self._denoising_loss(self.network, self._latents.on_device(latents), **conditions)
 
     @torch.no_grad()
-    def validate(self, network: nn.Module) -> dict[str, float]:
+    def validate(self, network: MultiTimeNetwork) -> dict[str, float]:
         # The same masks, times and noise each time, so that the curve shows the network alone.
         generator = derived_generator(0, "diffusion/validation")
         total = 0.0
@@ -89,8 +99,10 @@ class DiffusionObjective:
         }
 
     def _denoising_loss(
-        self, network: nn.Module, latents: Tensor, known: Tensor, t: Tensor, noise: Tensor, present: Tensor
+        self, network: MultiTimeNetwork, latents: Tensor, known: Tensor, t: Tensor, noise: Tensor, present: Tensor
     ) -> Tensor:
+        if self._masks:
+            network = partial(network, present=present)
         return denoising_loss(network, latents, known, t, noise, self.schedule, self.prediction, present)
 
 

@@ -37,13 +37,22 @@ def present_views(images: Tensor, present: Tensor) -> Tensor:
     return images.flatten(0, 1) if bool(present.all()) else images[present]  # a copy only where it must be one
 
 
-def latent_statistics(latents: Tensor, present: Tensor) -> tuple[Tensor, Tensor]:
-    """Per-dimension mean and standard deviation [D] over the present views [N, V] of latents [N, V, D].
+def latent_statistics(latents: Tensor, present: Tensor, latent_shape: tuple[int, ...] = (-1,)) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation [D] of each number of the latents, or of each channel where they are grids.
 
-    A dimension that never varies gets a standard deviation of 1e-6 instead of 0.
+    What never varies gets a standard deviation of 1e-6 instead of 0.
+
+    Args:
+        latents: float32 [N, V, D].
+        present: bool [N, V], the views that count.
+        latent_shape: Form of one latent: a grid's (c, n, n), whose places share the statistics of a channel, or by
+            default one of D numbers.
     """
-    flat = latents[present].double()
-    return flat.mean(0).float(), flat.std(0, correction=0).clamp_min(1e-6).float()
+    values = latents[present].unflatten(1, latent_shape).double()
+    over = [0, *range(2, values.ndim)]
+    parts = values.mean(over, keepdim=True), values.std(over, correction=0, keepdim=True).clamp_min(1e-6)
+    mean, std = (part.float().expand_as(values[:1]).flatten() for part in parts)
+    return mean, std
 
 
 @dataclass(frozen=True, slots=True)

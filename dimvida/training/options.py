@@ -5,6 +5,7 @@ And what of them may be another when it goes on: a stage is known by the hash of
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -15,7 +16,7 @@ from typing import Any
 from dimvida.errors import InputError
 from dimvida.records import config_from_json
 from dimvida.training.classifier import read_plan
-from dimvida.training.config import TrainConfig, load_preset, overridden
+from dimvida.training.config import TrainConfig, class_of, kind_of, load_preset, overridden
 from dimvida.training.folder import CLASSIFIER, STAGES, RunFolder, another_configuration
 
 _STAGES = ("all", *STAGES, CLASSIFIER)
@@ -187,13 +188,22 @@ def changed_lengths(before: Mapping[str, Any], config: TrainConfig) -> list[str]
 
 
 def _differences(before: Mapping[str, Any], config: TrainConfig) -> Iterator[tuple[str, Any, Any]]:
-    """Name, old and new value of every option that differs; one that an older version did not know has its default."""
-    defaults = TrainConfig().to_dict()
-    for name, new in config.to_dict().items():
+    """Name, old and new value of every option that differs; one that an older version did not know has its default.
+
+    Of a network of another class only the kinds are told: the options of one mean nothing for the other.
+    """
+    defaults = dataclasses.asdict(TrainConfig())
+    for name, new in dataclasses.asdict(config).items():
         old = before.get(name, defaults[name])
         if not isinstance(new, dict):
-            new, old = {"": new}, {"": old}
+            new, old, default = {"": new}, {"": old}, {}
+        else:
+            own = type(getattr(config, name))
+            default = dataclasses.asdict(own())
+            if isinstance(old, dict) and class_of(name, old) is not own:
+                yield f"{name}.kind", kind_of(name, old), kind_of(name, new)
+                continue
         for option, value in new.items():
-            known = old.get(option, defaults[name][option] if option else value) if isinstance(old, dict) else None
+            known = old.get(option, default.get(option)) if isinstance(old, dict) else None
             if known != value:
                 yield f"{name}.{option}".rstrip("."), known, value

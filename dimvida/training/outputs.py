@@ -90,7 +90,8 @@ class Outputs:
         """Mean and standard deviation [D] of the latents, from some of the objects."""
         first = slice(ESTIMATE_OBJECTS)
         images, present = self._data.images[first], self._data.present[first]
-        return latent_statistics(encode_views(autoencoder, images, present, self._device), present)
+        latents = encode_views(autoencoder, images, present, self._device)
+        return latent_statistics(latents, present, autoencoder.config.latent_shape)
 
     def inputs(self, autoencoder: Autoencoder) -> InputStatistics:
         """What some of the images look like, to tell others by; held-out ones first."""

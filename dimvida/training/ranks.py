@@ -7,6 +7,7 @@ Each of them computes its own rows of every batch, and DistributedDataParallel a
 from __future__ import annotations
 
 import contextlib
+import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -85,8 +86,16 @@ class Ranks:
         return values
 
     def deviation(self, values: Tensor, share: Share) -> Tensor:
-        """Standard deviation [D] of the rows [n, D] of all processes, without its gradient."""
-        return values.detach().std(0, correction=0)
+        """Standard deviation of the rows of all processes, without its gradient.
+
+        Args:
+            values: This process's rows, [n, D], or [n, c, h, w], whose places count as further rows.
+            share: Its part of the batch.
+
+        Returns:
+            [1, D], or [1, c, 1, 1].
+        """
+        return values.detach().std(_all_but_channels(values), correction=0, keepdim=True)
 
 
 class TorchrunRanks(Ranks):
@@ -125,11 +134,13 @@ class TorchrunRanks(Ranks):
         return total / self.count
 
     def deviation(self, values: Tensor, share: Share) -> Tensor:
-        counted = values.detach()[: share.counted].double()
-        sums = torch.cat([counted.sum(0), counted.square().sum(0), counted.new_tensor([share.counted])])
+        counted, over = values.detach()[: share.counted].double(), _all_but_channels(values)
+        count = counted.new_tensor([share.counted * math.prod(values.shape[2:])])
+        sums = torch.cat([counted.sum(over), counted.square().sum(over), count])
         dist.all_reduce(sums)
         mean, square = (sums[:-1] / sums[-1]).chunk(2)
-        return (square - mean.square()).clamp_min(0).sqrt().to(values.dtype)
+        deviation = (square - mean.square()).clamp_min(0).sqrt().to(values.dtype)
+        return deviation.view(1, -1, *[1] * (values.ndim - 2))
 
     def may_speak(self) -> bool:
         """Whether this rank is the first that failed, whose message tells why."""
@@ -146,6 +157,10 @@ class TorchrunRanks(Ranks):
             while self.is_rank_0 and left < self.count and time.monotonic() < end:
                 time.sleep(0.02)
                 left = self._store.add("left", 0)
+
+
+def _all_but_channels(values: Tensor) -> list[int]:
+    return [0, *range(2, values.ndim)]
 
 
 @contextmanager

@@ -268,7 +268,7 @@ class Run:
         except Interrupted:
             # So that the checkpoint is usable so far; whoever resumes encodes the others too.
             return *self.outputs.estimate_statistics(self.checkpoint.autoencoder), False
-        return *latent_statistics(latents, self.data.present), True
+        return *latent_statistics(latents, self.data.present, self.config.autoencoder.latent_shape), True
 
     def _latent_store(self) -> LatentStore:
         key = f"{self.data.digest} {self.config.seed} {self.config.validation}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from dimvida.errors import InputError
 
@@ -12,6 +12,9 @@ AUTOCASTS = ("auto", "off", "bfloat16")
 LR_SCHEDULES = ("constant", "cosine")
 TIME_SAMPLINGS = ("uniform", "importance")
 DTYPES = ("float32", "float16", "bfloat16")
+LATER = {"later": True}
+"""Metadata of an option that came later: it is written down only where it differs from its default, so that runs begun
+before it existed are those of today's configuration."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,18 +121,22 @@ class DiffusionStageConfig(StageConfig):
         mirror: Also train on mirrored objects. Needs views at equal angles all around, in this order: the mirror
             image of view v is then view V - v. Names such as front and left are checked; others cannot be.
         recolour: Also train on objects with their colour channels in every other order.
+        autocast: Whether products are in bfloat16: ``auto`` (where the hardware multiplies it natively and the network
+            is a transformer; an MLP stays in float32), ``off`` or ``bfloat16``. Weights and validation stay in float32.
     """
 
     drop: float = 0.2
     times: str = "uniform"
     mirror: bool = False
     recolour: bool = False
+    autocast: str = field(default="auto", metadata=LATER)
 
     def __post_init__(self) -> None:
         StageConfig.__post_init__(self)
         if not 0 <= self.drop <= 1:
             raise InputError(f"drop must be in [0, 1], not {self.drop}")
         _require_choice("times", self.times, TIME_SAMPLINGS)
+        _require_choice("autocast", self.autocast, AUTOCASTS)
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from dimvida.diffusion.schedule import VPSchedule
 from dimvida.diffusion.step_table import StepRow
-from dimvida.models import ScoreNetwork
+from dimvida.models import ScoreNetwork, TransformerConfig, ViewTransformer
 
 SCHEDULE = VPSchedule()
 MU, S = 0.8, 0.5
@@ -94,3 +94,18 @@ def write_inception(path: Path, seed: int = 0) -> Path:
             torch.nn.init.kaiming_normal_(parameter, nonlinearity="relu")
     torch.save(network.state_dict(), path)
     return path
+
+
+def tiny_transformer(views: int, latent_shape: tuple[int, int, int]) -> ViewTransformer:
+    """Random weights and biases everywhere, also where training begins with zeros."""
+    config = TransformerConfig(width=16, depth=2, heads=2, patch=2, mlp_ratio=2, time_dim=8)
+    return randomised(config.build(views, latent_shape))
+
+
+def randomised(network: ViewTransformer, seed: int = 0) -> ViewTransformer:
+    """The same network with random numbers in all its weights."""
+    generator = torch.Generator().manual_seed(seed)
+    for parameter in network.parameters():
+        scale = parameter[0].numel() ** -0.5 if parameter.ndim > 1 else 0.3
+        parameter.data.copy_(scale * torch.randn(parameter.shape, generator=generator))
+    return network

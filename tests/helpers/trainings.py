@@ -33,6 +33,22 @@ FAST = (
 )
 SHORT = (*FAST, "autoencoder_stage.steps=30", "diffusion_stage.steps=60", "diffusion_stage.save_every=1000")
 
+# The same lengths for a grid autoencoder and a view transformer of four tokens a view.
+TRANSFORMER = (
+    *(setting for setting in SHORT if "_stage." in setting),
+    "autoencoder.kind=grid",
+    f"autoencoder.image_size={SIZE}",
+    "autoencoder.latent_channels=2",
+    "autoencoder.base=8",
+    "score.kind=transformer",
+    "score.width=16",
+    "score.depth=2",
+    "score.heads=2",
+    "score.patch=1",
+    "score.time_dim=8",
+    "autoencoder_stage.latent_noise=0.1",
+)
+
 
 def options(settings: tuple[str, ...] | list[str]) -> list[str]:
     """Settings as command line options."""

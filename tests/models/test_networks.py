@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from dimvida.errors import InputError
-from dimvida.models import AutoencoderConfig, ScoreConfig, ScoreNetwork, build_autoencoder
+from dimvida.models import AutoencoderConfig, GridAutoencoderConfig, ScoreConfig, ScoreNetwork, build_autoencoder
 from dimvida.records import config_from_json
 
 
@@ -31,6 +31,34 @@ def test_autoencoder_shapes(kind, size):
     latents = autoencoder.encode(images)
     assert latents.shape == (2, 8)
     assert autoencoder.decode(latents).shape == images.shape
+
+
+@pytest.mark.parametrize(("size", "channels", "dim"), [(16, 4, 16), (64, 4, 256), (128, 2, 512)])
+@torch.no_grad()
+def test_grid_autoencoder_shapes(size: int, channels: int, dim: int):
+    config = GridAutoencoderConfig(image_size=size, latent_channels=channels, base=8)
+    assert config.latent_dim == dim and config.latent_shape == (channels, size // 8, size // 8)
+    autoencoder = build_autoencoder(config)
+    images = torch.rand(2, 3, size, size)
+    latents = autoencoder.encode(images)
+    assert latents.shape == (2, dim) and autoencoder.decode(latents).shape == images.shape
+    # What is dense would have its own number for each place.
+    assert not [layer for layer in autoencoder.modules() if isinstance(layer, torch.nn.Linear)]
+
+
+@pytest.mark.parametrize(
+    ("sizes", "message"),
+    [
+        ({"latent_dim": 96}, "latent_dim 96: 4 latent_channels at image_size 64 are 4 x 8 x 8 = 256 numbers"),
+        ({"image_size": 60}, "image_size 60: the grid autoencoder needs a multiple of 8"),
+        ({"base": 20}, "base 20: the grid autoencoder needs a multiple of 8"),
+        ({"latent_channels": 0}, "latent_channels must be at least 1"),
+        ({"kind": "patch"}, "this one is 'grid'"),
+    ],
+)
+def test_impossible_grids(sizes: dict, message: str):
+    with pytest.raises(InputError, match=message):
+        GridAutoencoderConfig(**sizes)
 
 
 @pytest.mark.parametrize("views", [2, 4, 24])

@@ -47,6 +47,13 @@ def test_statistics_by_hand():
     assert std.tolist() == [1.0, torch.tensor(1e-6).item()]
 
 
+def test_places_of_a_grid_share_the_statistics_of_their_channel():
+    latents = torch.tensor([[[1.0, 3.0, 7.0, 7.0], [5.0, 7.0, 7.0, 7.0], [99.0, 99.0, 99.0, 99.0]]])
+    mean, std = latent_statistics(latents, torch.tensor([[True, True, False]]), (2, 1, 2))
+    assert mean.tolist() == [4.0, 4.0, 7.0, 7.0]
+    assert std[:2].tolist() == pytest.approx([5**0.5] * 2) and std[2:].tolist() == [torch.tensor(1e-6).item()] * 2
+
+
 @pytest.mark.parametrize(
     "names",
     [

@@ -1,0 +1,229 @@
+"""The view transformer: a score network whose tokens are patches of the views' latent grids.
+
+It is a diffusion transformer with adaptive layer norm (Peebles and Xie, "Scalable diffusion models with transformers",
+ICCV 2023) over the tokens of all views of an object at once, in which every view has a diffusion time of its own. An
+MLP sees all views as one vector; here a token knows its place in the grid and its view, so that what holds at one place
+need not be learned anew at each. Nothing but the table of named views depends on how many views there are.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from dimvida.errors import InputError
+from dimvida.models.autoencoder import DEEPEST
+from dimvida.models.score_network import PREDICTIONS, MultiTimeNetwork
+from dimvida.records import require_positive
+
+HIGHEST_FREQUENCY = 1000.0
+"""Of the sinusoids of a time in [0, 1], in radians; the lowest is 1."""
+NORM_EPSILON = 1e-6
+
+
+@dataclass(frozen=True, slots=True)
+class TransformerConfig:
+    """Sizes of a ``ViewTransformer``, as they stand in a checkpoint's ``config.json``.
+
+    Attributes:
+        kind: ``transformer``.
+        width: Numbers W of a token, a multiple of ``heads``.
+        depth: Blocks.
+        heads: Heads of each attention.
+        patch: Edge p of the patches that are tokens, in places of the latent grid, whose edge it must divide.
+        mlp_ratio: Hidden width of a block's MLP in units of ``width``.
+        time_dim: Sinusoids T of a diffusion time, an even number.
+        prediction: What the network's output means, see ``dimvida.diffusion.prediction``.
+    """
+
+    kind: str = "transformer"
+    width: int = 256
+    depth: int = 6
+    heads: int = 8
+    patch: int = 2
+    mlp_ratio: int = 4
+    time_dim: int = 128
+    prediction: str = "velocity"
+
+    def __post_init__(self) -> None:
+        if self.kind != "transformer":
+            raise InputError(f"score network kind {self.kind!r}: this one is 'transformer'")
+        require_positive(self)
+        if self.prediction not in PREDICTIONS:
+            raise InputError(f"prediction {self.prediction!r}: choose from {', '.join(PREDICTIONS)}")
+        if self.depth > DEEPEST:
+            raise InputError(f"depth must be at most {DEEPEST}, not {self.depth}")
+        if self.width % self.heads:
+            raise InputError(f"width {self.width} is not a multiple of heads {self.heads}")
+        if self.time_dim % 2:
+            raise InputError(f"time_dim {self.time_dim}: a sine and a cosine each need an even number")
+
+    def require_grid(self, latent_shape: tuple[int, ...]) -> None:
+        """Raise InputError unless latents of that form have such patches."""
+        if len(latent_shape) != 3:
+            raise InputError(
+                f"score.kind transformer takes latents that are grids, not {latent_shape[0]} numbers without places: "
+                "autoencoder.kind grid makes them"
+            )
+        if latent_shape[-1] % self.patch:
+            raise InputError(f"score.patch {self.patch} does not divide the latents' grid of {latent_shape[-1]} places")
+
+    def build(self, views: int, latent_shape: tuple[int, ...]) -> ViewTransformer:
+        """A freshly initialised network of these sizes, for V named views with latents of that form."""
+        return ViewTransformer(views, latent_shape, self)
+
+
+class ViewTransformer(MultiTimeNetwork):
+    """Predicts from the latents of any of its named views, given every view's own diffusion time.
+
+    The last layer starts at zero, so an untrained network returns zeros; so do all gates, so that a block begins as the
+    identity.
+
+    Args:
+        views: Number of named views V, at least 2.
+        latent_shape: c, n and n of one view's latent grid.
+        config: Sizes; ``patch`` divides n.
+
+    Raises:
+        InputError: If the latents are no grid of such patches.
+    """
+
+    masks_absent = True
+    prefers_bfloat16 = True
+
+    def __init__(self, views: int, latent_shape: tuple[int, ...], config: TransformerConfig) -> None:
+        config.require_grid(latent_shape)
+        super().__init__(views, math.prod(latent_shape))
+        self.latent_shape, self.patch, self.time_dim = latent_shape, config.patch, config.time_dim
+        width, entries = config.width, latent_shape[0] * config.patch**2
+        self.width = width
+        self.view_embedding = NamedViews(views, width)
+        self.place_embedding = nn.Parameter(0.02 * torch.randn((latent_shape[1] // config.patch) ** 2, width))
+        self.time_embedding = nn.Sequential(nn.Linear(config.time_dim, width), nn.SiLU(), nn.Linear(width, width))
+        self.input = nn.Linear(entries, width)
+        self.blocks = nn.ModuleList(
+            TransformerBlock(width, config.heads, config.mlp_ratio * width) for _ in range(config.depth)
+        )
+        self.modulation = _zeros(nn.Linear(width, 2 * width))
+        self.output = _zeros(nn.Linear(width, entries))
+
+    @property
+    def is_trained(self) -> bool:
+        """Whether it has been trained: its last layer leaves zero with the first step."""
+        return bool(self.output.weight.any())
+
+    def forward(self, x: Tensor, tau: Tensor, present: Tensor | None = None, views: Tensor | None = None) -> Tensor:
+        """See ``MultiTimeNetwork``; of n views, any of the named ones in any order.
+
+        Args:
+            x: Latents [B, n, D]: noisy in the missing views, clean in the known ones.
+            tau: Multi-time vector [B, n] in [0, 1]; 0 for a known view.
+            present: bool [B, n], False where an object lacks a view: what x and tau hold there has no influence, and
+                its output no meaning. By default none is lacking.
+            views: Which of the named views they are, int64 [n] or [B, n]; by default all V in their order.
+
+        Returns:
+            [B, n, D]; entries of known views carry no meaning.
+        """
+        mask = None
+        if present is not None:
+            # Not only left out of attention: what is not finite there would spoil its weight of 0.
+            x, tau = torch.where(present[..., None], x, 0), torch.where(present, tau, 0)
+            mask = present.repeat_interleave(len(self.place_embedding), 1)[:, None, None]  # [B, heads, queries, keys]
+        h = self.input(self._patches(x)) + self.place_embedding + self.view_embedding(views)[..., None, :]
+        c = functional.silu(self.time_embedding(sinusoids(tau, self.time_dim)))[:, :, None]  # [B, n, 1, W]
+        for block in self.blocks:
+            h = block(h, c, mask)  # [B, n, P, W]
+        shift, scale = self.modulation(c).chunk(2, -1)
+        return self._grids(self.output(_modulated(h, shift, scale)))
+
+    def _patches(self, x: Tensor) -> Tensor:
+        """Latents [B, n, D] as P patches each, [B, n, P, c p p]."""
+        channels, edge, _ = self.latent_shape
+        rows = edge // self.patch
+        x = x.reshape(*x.shape[:2], channels, rows, self.patch, rows, self.patch)
+        return x.permute(0, 1, 3, 5, 2, 4, 6).flatten(4).flatten(2, 3)
+
+    def _grids(self, patches: Tensor) -> Tensor:
+        """The inverse of ``_patches``."""
+        channels, edge, _ = self.latent_shape
+        rows = edge // self.patch
+        patches = patches.view(*patches.shape[:2], rows, rows, channels, self.patch, self.patch)
+        return patches.permute(0, 1, 4, 2, 5, 3, 6).flatten(2)
+
+
+class NamedViews(nn.Module):
+    """A learned vector for each named view: what tells a token which view it is of.
+
+    Args:
+        views: Number of named views V.
+        width: Numbers W of a vector.
+    """
+
+    def __init__(self, views: int, width: int) -> None:
+        super().__init__()
+        self.vectors = nn.Parameter(0.5 * torch.randn(views, width))
+
+    def forward(self, views: Tensor | None = None) -> Tensor:
+        """The vectors [..., W] of the named views at int64 [...]; by default of all, [V, W]."""
+        return self.vectors if views is None else self.vectors[views]
+
+
+class TransformerBlock(nn.Module):
+    """Attention over all tokens, then an MLP for each; both between a modulated norm and a gate.
+
+    x = x + gate * attention(norm(x) * (1 + scale) + shift), and so for the MLP.
+
+    Args:
+        width: Numbers W of a token.
+        heads: Heads of the attention.
+        hidden: Hidden width of the MLP.
+    """
+
+    def __init__(self, width: int, heads: int, hidden: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.attention_input = nn.Linear(width, 3 * width)
+        self.attention_output = nn.Linear(width, width)
+        self.mlp = nn.Sequential(nn.Linear(width, hidden), nn.GELU(approximate="tanh"), nn.Linear(hidden, width))
+        self.modulation = _zeros(nn.Linear(width, 6 * width))
+
+    def forward(self, x: Tensor, c: Tensor, mask: Tensor | None) -> Tensor:
+        """Tokens [B, n, P, W] after the block.
+
+        Args:
+            x: Tokens of n views, P of each.
+            c: What modulates the tokens of each view, [B, n, 1, W].
+            mask: Which tokens are attended to, bool [B, 1, 1, n P]; None for all.
+        """
+        shift1, scale1, gate1, shift2, scale2, gate2 = self.modulation(c).chunk(6, -1)
+        x = x + gate1 * self._attend(_modulated(x, shift1, scale1), mask)
+        return x + gate2 * self.mlp(_modulated(x, shift2, scale2))
+
+    def _attend(self, x: Tensor, mask: Tensor | None) -> Tensor:
+        batch, width = len(x), x.shape[-1]
+        joint = self.attention_input(x).view(batch, -1, 3, self.heads, width // self.heads)
+        query, key, value = joint.permute(2, 0, 3, 1, 4)  # [B, heads, n P, W / heads] each
+        attended = functional.scaled_dot_product_attention(query, key, value, attn_mask=mask)
+        return self.attention_output(attended.transpose(1, 2).reshape(x.shape))
+
+
+def sinusoids(times: Tensor, count: int) -> Tensor:
+    """Cosines and sines [..., count] of times [...] in [0, 1], of frequencies from 1 to ``HIGHEST_FREQUENCY``."""
+    exponents = torch.linspace(0, math.log(HIGHEST_FREQUENCY), count // 2, dtype=torch.float32, device=times.device)
+    angles = times.float()[..., None] * exponents.exp()
+    return torch.cat([angles.cos(), angles.sin()], -1).to(times.dtype)
+
+
+def _modulated(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
+    return functional.layer_norm(x, x.shape[-1:], eps=NORM_EPSILON) * (1 + scale) + shift
+
+
+def _zeros(layer: nn.Linear) -> nn.Linear:
+    nn.init.zeros_(layer.weight)
+    nn.init.zeros_(layer.bias)
+    return layer

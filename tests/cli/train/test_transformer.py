@@ -1,0 +1,68 @@
+"""``dimvida train``, ``generate`` and ``evaluate`` with a grid autoencoder and a view transformer."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from helpers.commands import command, forked_ranks
+from helpers.trainings import TRANSFORMER, curve, options
+
+from dimvida.models.checkpoint import load_checkpoint
+
+SETTINGS = options([*TRANSFORMER, "sampling.steps=2"])
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory, boxes: Path, one_thread: None) -> Path:
+    out = tmp_path_factory.mktemp("runs") / "transformer"
+    result = command("train", "--data", boxes, "--out", out, "--preset", "tiny", *SETTINGS)
+    assert (result.code, result.errors) == (0, [])
+    return out
+
+
+def test_a_dry_run_says_how_much_it_is(boxes: Path, tmp_path: Path):
+    result = command("train", "--data", boxes, "--out", tmp_path / "run", "--preset", "tiny", *SETTINGS, "--dry-run")
+    assert result.code == 0, result.err
+    assert "diffusion: " in result.out and " parameters; 60 steps of 16 objects" in result.out
+
+
+def test_its_views_are_generated_and_judged(trained: Path, boxes: Path, tmp_path: Path):
+    asked = ["--data", boxes, "--checkpoint", trained]
+    result = command("generate", *asked, "--out", tmp_path / "out", "--view", "front", "--split", "test")
+    assert result.code == 0, result.err
+    made = json.loads((tmp_path / "out" / "generation.json").read_text())
+    assert made["settings"]["backend"] == "eager" and made["settings"]["dtype"] == "float32"
+    assert len(list((tmp_path / "out").rglob("*.png"))) == 30
+    result = command("evaluate", *asked, "--known", "1", "--metrics", "psnr", "--json", tmp_path / "scores.json")
+    assert result.code == 0, result.err
+    assert json.loads((tmp_path / "scores.json").read_text())["known"][0]["scores"]["psnr"]["mean"] > 0
+
+
+def test_what_only_an_mlp_has_is_refused_in_a_line(trained: Path, boxes: Path, tmp_path: Path):
+    asked = ["generate", "--data", boxes, "--checkpoint", trained, "--out", tmp_path / "out", "--view", "front"]
+    for arguments in ([*asked, "--backend", "fused"], ["bench", "sampling", "--checkpoint", trained]):
+        result = command(*arguments)
+        assert result.code == 2
+        (line,) = result.errors
+        assert "ViewTransformer" in line or "no native kernels" in line
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.slow
+def test_two_processes_give_the_losses_of_one(trained: Path, boxes: Path, tmp_path: Path):
+    off = options(["autoencoder_stage.autocast=off", "diffusion_stage.autocast=off"])
+    short = options(["autoencoder_stage.steps=6", "diffusion_stage.steps=6"])
+    every = options(["autoencoder_stage.log_every=1", "diffusion_stage.log_every=1"])
+    asked = ["train", "--data", str(boxes), "--preset", "tiny", *SETTINGS, *off, *short, *every, "--out"]
+    assert command(*asked, tmp_path / "one").code == 0
+    results = [rank.finish() for rank in forked_ranks(2, [*asked, str(tmp_path / "two")], tmp_path / "logs")]
+    assert [result.code for result in results] == [0, 0], results
+    for stage in ("autoencoder", "diffusion"):
+        one, two = (
+            [float(row[name]) for row in curve(tmp_path / out / f"{stage}.csv") for name in ("loss", "validation_loss")]
+            for out in ("one", "two")
+        )
+        assert len(one) == 12 and two == pytest.approx(one, rel=1e-4)
+    load_checkpoint(tmp_path / "two")
