@@ -32,8 +32,8 @@ def test_its_views_are_generated_and_judged(trained: Path, boxes: Path, tmp_path
     asked = ["--data", boxes, "--checkpoint", trained]
     result = command("generate", *asked, "--out", tmp_path / "out", "--view", "front", "--split", "test")
     assert result.code == 0, result.err
-    made = json.loads((tmp_path / "out" / "generation.json").read_text())
-    assert made["settings"]["backend"] == "eager" and made["settings"]["dtype"] == "float32"
+    made = json.loads((tmp_path / "out" / "generation.json").read_text())["configuration"]
+    assert (made["backend"], made["dtype"]) == ("eager", "float32")
     assert len(list((tmp_path / "out").rglob("*.png"))) == 30
     result = command("evaluate", *asked, "--known", "1", "--metrics", "psnr", "--json", tmp_path / "scores.json")
     assert result.code == 0, result.err
