@@ -83,8 +83,8 @@ def note(text: str, file: TextIO | None = None) -> None:
         print(f"note: {printable(text)}", file=file, flush=True)
 
 
-def new_table(*headings: str, title: str = "", **options: Any) -> RichTable:
-    """An empty table in the one style of all commands, as wide as its title; ``options`` are rich's."""
+def new_table(*headings: str, **options: Any) -> RichTable:
+    """An empty table in the one style of all commands; ``options`` are rich's."""
     from rich import box
     from rich.table import Table
 
@@ -92,11 +92,8 @@ def new_table(*headings: str, title: str = "", **options: Any) -> RichTable:
         "box": box.Box(_ASCII_BOX, ascii=True) if console().options.ascii_only else box.SIMPLE_HEAD,
         "padding": (0, 1, 0, 0),
         "pad_edge": False,
-        "title_justify": "left",
     }
-    if title:  # a title is wrapped at the width of its table
-        look["min_width"] = min(len(title), WIDTH)
-    return Table(*headings, title=title or None, title_style="", **look | options)
+    return Table(*headings, **look | options)
 
 
 def console() -> Console:
@@ -110,13 +107,15 @@ def print_table(table: Table) -> None:
     """A table under its caption, with its notes below it."""
     from rich.text import Text  # not markup, whatever a class is called
 
-    shown = new_table(title=fitting(table.caption))
+    shown = new_table()
     for number, column in enumerate(table.columns):
         heading = Text(fitting(column.narrow or column.heading))
         names = not column.numeric and not any(" " in row[number].line for row in table.rows)  # stay whole
         shown.add_column(heading, justify="right" if column.numeric else "left", no_wrap=names)
     for row in table.rows:
         shown.add_row(*(Text(fitting(cell.line)) for cell in row))
+    if table.caption:  # not as rich's title, which would be wrapped at the width of the columns
+        print_wrapped(fitting(table.caption))
     console().print(shown)
     for line in table.notes:
         print_wrapped(fitting(line))

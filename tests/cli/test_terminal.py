@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from dimvida.cli.terminal import printable
+from dimvida.cli.terminal import WIDTH, print_table, printable
+from dimvida.results.tables import Column, Table, TableCell, text_column
 
 OBJECTS = 6
 ESCAPES = "\x1b]0;OWNED\x07\x1b[31mred\u202etxt\x9bJ"
@@ -177,3 +178,15 @@ def test_a_folder_that_was_removed_under_it_is_told(tmp_path: Path):
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path / "gone", capture_output=True, text=True)
     assert done.returncode == 2
     assert done.stderr == "error: the folder that this was started in is not there any more; change to another\n"
+
+
+@pytest.mark.parametrize("caption", ["short", "a caption far wider than the two columns of its table", "words " * 30])
+def test_a_table_is_as_wide_as_its_columns_whatever_its_caption(capsys, caption: str):
+    rows = [(TableCell("encode"), TableCell("2.15"))]
+    print_table(Table(caption, (text_column("stage"), Column("ms")), rows))
+    lines = capsys.readouterr().out.splitlines()
+    (first,) = (number for number, line in enumerate(lines) if line.split() == ["stage", "ms"])
+    assert " ".join("".join(f"{line} " for line in lines[:first]).split()) == caption.strip()
+    assert max(map(len, lines[:first])) <= WIDTH
+    assert lines[first + 2].split() == ["encode", "2.15"]
+    assert len(lines[first + 2].rstrip()) <= len(" encode    2.15")
