@@ -122,7 +122,18 @@ def classify(
             note(line)
 
         study = Study(
-            out, roles, model, sampler, config, design, watcher(bars), interrupt, say, tell, judge=judge, limit=limit
+            out,
+            roles,
+            model,
+            sampler,
+            config,
+            design,
+            watcher(bars),
+            interrupt,
+            say=say,
+            note=tell,
+            judge=judge,
+            limit=limit,
         )
         about = {"command": command_line(context), "versions": software_versions(), "data": data.name}
         try:
