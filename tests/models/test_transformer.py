@@ -15,6 +15,7 @@ from dimvida.diffusion.schedule import VPSchedule
 from dimvida.errors import InputError
 from dimvida.models import AutoencoderConfig, GridAutoencoderConfig, ScoreConfig, TransformerConfig, ViewTransformer
 from dimvida.models.checkpoint import Checkpoint, CheckpointConfig, load_checkpoint, save_checkpoint
+from dimvida.models.transformer import attention
 
 SHAPE = (3, 4, 4)
 CLOSE = {"rtol": 1e-4, "atol": 1e-5}
@@ -114,6 +115,22 @@ def test_a_gradient_reaches_every_weight():
     x, tau = inputs()
     network(x, tau).square().mean().backward()
     assert [name for name, weight in network.named_parameters() if not weight.grad.any()] == []
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_attention_for_training_in_bfloat16_is_the_same(masked: bool):
+    mask = torch.rand(3, 1, 1, 10) < 0.5 if masked else None
+    if masked:
+        mask[..., 0] = True
+    joint = torch.randn(3, 3, 2, 10, 8, dtype=torch.bfloat16)
+    expected = attention(*joint.float(), mask)
+    for query, key, value in (joint, joint.clone().requires_grad_()):
+        out = attention(query, key, value, mask)
+        assert out.dtype == torch.bfloat16
+        torch.testing.assert_close(out.float(), expected, rtol=0.02, atol=0.02)  # rounded to 8 bits on the way
+    if masked:
+        spoilt = value.masked_fill(~mask.transpose(-1, -2), 1e6)
+        assert torch.equal(attention(query, key, spoilt, mask), out)
 
 
 def test_a_checkpoint_keeps_it(tmp_path: Path):
