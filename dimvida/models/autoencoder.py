@@ -8,123 +8,13 @@ dense layers: its latents keep their places in the image, which is what a transf
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass, field
-
 from torch import Tensor, nn
 from torch.nn import functional
 
-from dimvida.errors import InputError
-from dimvida.records import require_positive
+from dimvida.models.config import AnyAutoencoderConfig, AutoencoderConfig, GridAutoencoderConfig
 
-KINDS = ("pooling", "patch")
-DEEPEST = 1000
-"""Most blocks of a network, or of a stage of it, whose depth is free."""
 LEAKY_SLOPE = 0.2
 RESIDUAL_SCALE = 0.1
-
-
-@dataclass(frozen=True, slots=True)
-class AutoencoderConfig:
-    """Sizes of an autoencoder, as they stand in a checkpoint's ``config.json``.
-
-    Attributes:
-        kind: ``pooling`` is the published network (pooling encoder, upsampling decoder); ``patch`` works on
-            pixel-unshuffled images and gives a better reconstruction per FLOP.
-        image_size: Height and width in pixels; a multiple of 4 (``pooling``) or 8 (``patch``).
-        channels: Image channels.
-        latent_dim: Size D of one view's latent.
-        base: Channels of the first stage.
-        depth: Residual blocks per stage; ``patch`` only.
-    """
-
-    kind: str = field(default="pooling", metadata={"kinds": KINDS})
-    image_size: int = 64
-    channels: int = 3
-    latent_dim: int = 64
-    base: int = 64
-    depth: int = 1
-
-    def __post_init__(self) -> None:
-        if self.kind not in KINDS:
-            raise InputError(f"autoencoder kind {self.kind!r}: choose from {', '.join(KINDS)}")
-        require_positive(self)
-        if self.depth > DEEPEST:
-            raise InputError(f"depth must be at most {DEEPEST}, not {self.depth}")
-        if self.kind == "patch" and self.base % 8:
-            raise InputError(f"base {self.base}: the patch autoencoder needs a multiple of 8")
-        multiple = 4 if self.kind == "pooling" else 8
-        if self.image_size % multiple:
-            raise InputError(
-                f"image_size {self.image_size}: the {self.kind} autoencoder needs a multiple of {multiple}"
-            )
-
-    @property
-    def image_shape(self) -> tuple[int, int, int]:
-        """C, H and W of an image."""
-        return self.channels, self.image_size, self.image_size
-
-    @property
-    def latent_shape(self) -> tuple[int, ...]:
-        """The form of one view's latent: D numbers without an order."""
-        return (self.latent_dim,)
-
-
-@dataclass(frozen=True, slots=True)
-class GridAutoencoderConfig:
-    """Sizes of a ``GridAutoencoder``, as they stand in a checkpoint's ``config.json``.
-
-    Attributes:
-        kind: ``grid``.
-        image_size: Height and width in pixels, a multiple of 8.
-        channels: Image channels.
-        latent_channels: Channels c of a latent, which is a grid of n x n places, n an eighth of ``image_size``.
-        latent_dim: Size D = c n n of one view's latent. It follows from the others; 0 fills it in.
-        base: Channels of the first stage, a multiple of 8.
-        depth: Residual blocks per stage.
-    """
-
-    kind: str = "grid"
-    image_size: int = 64
-    channels: int = 3
-    latent_channels: int = 4
-    latent_dim: int = 0
-    base: int = 64
-    depth: int = 1
-
-    def __post_init__(self) -> None:
-        if self.kind != "grid":
-            raise InputError(f"autoencoder kind {self.kind!r}: this one is 'grid'")
-        size = math.prod(self.latent_shape)
-        if self.latent_dim == 0:
-            object.__setattr__(self, "latent_dim", size)
-        require_positive(self)
-        if self.depth > DEEPEST:
-            raise InputError(f"depth must be at most {DEEPEST}, not {self.depth}")
-        if self.base % 8:
-            raise InputError(f"base {self.base}: the grid autoencoder needs a multiple of 8")
-        if self.image_size % 8:
-            raise InputError(f"image_size {self.image_size}: the grid autoencoder needs a multiple of 8")
-        if self.latent_dim != size:
-            form = " x ".join(map(str, self.latent_shape))
-            raise InputError(
-                f"latent_dim {self.latent_dim}: {self.latent_channels} latent_channels at image_size {self.image_size} "
-                f"are {form} = {size} numbers; leave latent_dim out"
-            )
-
-    @property
-    def image_shape(self) -> tuple[int, int, int]:
-        """C, H and W of an image."""
-        return self.channels, self.image_size, self.image_size
-
-    @property
-    def latent_shape(self) -> tuple[int, ...]:
-        """The form of one view's latent: c channels of n x n places."""
-        return self.latent_channels, self.image_size // 8, self.image_size // 8
-
-
-AnyAutoencoderConfig = AutoencoderConfig | GridAutoencoderConfig
-"""Sizes of any autoencoder, told apart by their field ``kind``."""
 
 
 class Autoencoder(nn.Module):

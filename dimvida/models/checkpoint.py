@@ -26,10 +26,10 @@ from torch import Tensor, nn
 
 from dimvida.errors import InputError
 from dimvida.files import atomic_write
-from dimvida.models.autoencoder import AnyAutoencoderConfig, Autoencoder, build_autoencoder
+from dimvida.models.autoencoder import Autoencoder, build_autoencoder
+from dimvida.models.config import AnyAutoencoderConfig, AnyScoreConfig, TransformerConfig
 from dimvida.models.familiarity import InputStatistics
-from dimvida.models.score_network import MultiTimeNetwork, ScoreConfig
-from dimvida.models.transformer import TransformerConfig
+from dimvida.models.score_network import MultiTimeNetwork
 from dimvida.models.weights import (
     JSON_LIMIT,
     pack_weights,
@@ -48,9 +48,6 @@ WEIGHT_FILES = ("autoencoder.safetensors", "score.safetensors", "latents.safeten
 FAR = 1000.0  # standard deviations
 # Parts of the configuration that change no picture.
 _INDIFFERENT = ("sha256", "inputs")
-AnyScoreConfig = ScoreConfig | TransformerConfig
-"""Sizes of any score network: a union where there are several kinds, told apart by their field ``kind``. A file that
-names no kind means the first, which has no such field."""
 BUNDLED = Path(__file__).parents[1] / "assets" / "checkpoint"
 
 

@@ -12,7 +12,8 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from dimvida.errors import InputError
-from dimvida.models.autoencoder import Autoencoder, AutoencoderConfig, PoolingAutoencoder
+from dimvida.models.autoencoder import Autoencoder, PoolingAutoencoder
+from dimvida.models.config import AutoencoderConfig
 from dimvida.models.score_network import ScoreNetwork
 
 _SCORE_RULES = (

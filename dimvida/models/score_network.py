@@ -6,20 +6,13 @@ which DiMViDA (Di Giacomo et al., IEEE CAMAD 2024) uses at width 1536.
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from dimvida.errors import InputError
-from dimvida.records import require_positive
-
 STAGES = 2
-PREDICTIONS = ("noise", "velocity")
 
 
 class MultiTimeNetwork(nn.Module, ABC):
@@ -63,36 +56,6 @@ class MultiTimeNetwork(nn.Module, ABC):
         Returns:
             [B, V, D]; entries of known views carry no meaning.
         """
-
-
-@dataclass(frozen=True, slots=True)
-class ScoreConfig:
-    """Sizes of a ``ScoreNetwork``, as they stand in a checkpoint's ``config.json``.
-
-    Attributes:
-        width: Hidden width W; a multiple of ``groups``.
-        time_dim: Width T of the multi-time embedding.
-        groups: Groups of every group norm.
-        prediction: What the network's output means, see ``dimvida.diffusion.prediction``.
-    """
-
-    kind: ClassVar[str] = "mlp"  # stands in no file
-
-    width: int = 1536
-    time_dim: int = 512
-    groups: int = 32
-    prediction: str = "noise"
-
-    def __post_init__(self) -> None:
-        require_positive(self)
-        if self.prediction not in PREDICTIONS:
-            raise InputError(f"prediction {self.prediction!r}: choose from {', '.join(PREDICTIONS)}")
-        if self.width % self.groups:
-            raise InputError(f"width {self.width} is not a multiple of groups {self.groups}")
-
-    def build(self, views: int, latent_shape: tuple[int, ...]) -> ScoreNetwork:
-        """A freshly initialised network of these sizes, for V views with latents of that form."""
-        return ScoreNetwork(views, math.prod(latent_shape), self.width, self.time_dim, self.groups)
 
 
 class ResidualBlock(nn.Module):

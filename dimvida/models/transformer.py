@@ -9,72 +9,17 @@ need not be learned anew at each. Nothing but the table of named views depends o
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from dimvida.errors import InputError
-from dimvida.models.autoencoder import DEEPEST
-from dimvida.models.score_network import PREDICTIONS, MultiTimeNetwork
-from dimvida.records import require_positive
+from dimvida.models.config import TransformerConfig
+from dimvida.models.score_network import MultiTimeNetwork
 
 HIGHEST_FREQUENCY = 1000.0
 """Of the sinusoids of a time in [0, 1], in radians; the lowest is 1."""
 NORM_EPSILON = 1e-6
-
-
-@dataclass(frozen=True, slots=True)
-class TransformerConfig:
-    """Sizes of a ``ViewTransformer``, as they stand in a checkpoint's ``config.json``.
-
-    Attributes:
-        kind: ``transformer``.
-        width: Numbers W of a token, a multiple of ``heads``.
-        depth: Blocks.
-        heads: Heads of each attention.
-        patch: Edge p of the patches that are tokens, in places of the latent grid, whose edge it must divide.
-        mlp_ratio: Hidden width of a block's MLP in units of ``width``.
-        time_dim: Sinusoids T of a diffusion time, an even number.
-        prediction: What the network's output means, see ``dimvida.diffusion.prediction``.
-    """
-
-    kind: str = "transformer"
-    width: int = 256
-    depth: int = 6
-    heads: int = 8
-    patch: int = 2
-    mlp_ratio: int = 4
-    time_dim: int = 128
-    prediction: str = "velocity"
-
-    def __post_init__(self) -> None:
-        if self.kind != "transformer":
-            raise InputError(f"score network kind {self.kind!r}: this one is 'transformer'")
-        require_positive(self)
-        if self.prediction not in PREDICTIONS:
-            raise InputError(f"prediction {self.prediction!r}: choose from {', '.join(PREDICTIONS)}")
-        if self.depth > DEEPEST:
-            raise InputError(f"depth must be at most {DEEPEST}, not {self.depth}")
-        if self.width % self.heads:
-            raise InputError(f"width {self.width} is not a multiple of heads {self.heads}")
-        if self.time_dim % 2:
-            raise InputError(f"time_dim {self.time_dim}: a sine and a cosine each need an even number")
-
-    def require_grid(self, latent_shape: tuple[int, ...]) -> None:
-        """Raise InputError unless latents of that form have such patches."""
-        if len(latent_shape) != 3:
-            raise InputError(
-                f"score.kind transformer takes latents that are grids, not {latent_shape[0]} numbers without places: "
-                "autoencoder.kind grid makes them"
-            )
-        if latent_shape[-1] % self.patch:
-            raise InputError(f"score.patch {self.patch} does not divide the latents' grid of {latent_shape[-1]} places")
-
-    def build(self, views: int, latent_shape: tuple[int, ...]) -> ViewTransformer:
-        """A freshly initialised network of these sizes, for V named views with latents of that form."""
-        return ViewTransformer(views, latent_shape, self)
 
 
 class ViewTransformer(MultiTimeNetwork):

@@ -18,9 +18,8 @@ from typing import Any
 from dimvida.data.images import CHANNELS
 from dimvida.diffusion.solvers import step_table
 from dimvida.errors import InputError
-from dimvida.models import AutoencoderConfig, ScoreConfig
-from dimvida.models.autoencoder import AnyAutoencoderConfig
-from dimvida.models.checkpoint import AnyScoreConfig, SamplingDefaults, require_fitting
+from dimvida.models.checkpoint import SamplingDefaults, require_fitting
+from dimvida.models.config import AnyAutoencoderConfig, AnyScoreConfig, AutoencoderConfig, ScoreConfig
 from dimvida.records import config_from_json, kinds_of, of_kind
 from dimvida.training.stage_config import (
     AutoencoderStageConfig,

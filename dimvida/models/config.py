@@ -1,0 +1,215 @@
+"""Sizes of the networks, as they stand in a checkpoint's ``config.json``: a dataclass for each form.
+
+The networks, which import this, are imported where one is built.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, ClassVar
+
+from dimvida.errors import InputError
+from dimvida.records import require_positive
+
+if TYPE_CHECKING:
+    from dimvida.models.score_network import ScoreNetwork
+    from dimvida.models.transformer import ViewTransformer
+
+KINDS = ("pooling", "patch")
+PREDICTIONS = ("noise", "velocity")
+DEEPEST = 1000
+"""Most blocks of a network, or of a stage of it, whose depth is free."""
+
+
+@dataclass(frozen=True, slots=True)
+class AutoencoderConfig:
+    """Sizes of an autoencoder, as they stand in a checkpoint's ``config.json``.
+
+    Attributes:
+        kind: ``pooling`` is the published network (pooling encoder, upsampling decoder); ``patch`` works on
+            pixel-unshuffled images and gives a better reconstruction per FLOP.
+        image_size: Height and width in pixels; a multiple of 4 (``pooling``) or 8 (``patch``).
+        channels: Image channels.
+        latent_dim: Size D of one view's latent.
+        base: Channels of the first stage.
+        depth: Residual blocks per stage; ``patch`` only.
+    """
+
+    kind: str = field(default="pooling", metadata={"kinds": KINDS})
+    image_size: int = 64
+    channels: int = 3
+    latent_dim: int = 64
+    base: int = 64
+    depth: int = 1
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise InputError(f"autoencoder kind {self.kind!r}: choose from {', '.join(KINDS)}")
+        require_positive(self)
+        if self.depth > DEEPEST:
+            raise InputError(f"depth must be at most {DEEPEST}, not {self.depth}")
+        if self.kind == "patch" and self.base % 8:
+            raise InputError(f"base {self.base}: the patch autoencoder needs a multiple of 8")
+        multiple = 4 if self.kind == "pooling" else 8
+        if self.image_size % multiple:
+            raise InputError(
+                f"image_size {self.image_size}: the {self.kind} autoencoder needs a multiple of {multiple}"
+            )
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """C, H and W of an image."""
+        return self.channels, self.image_size, self.image_size
+
+    @property
+    def latent_shape(self) -> tuple[int, ...]:
+        """The form of one view's latent: D numbers without an order."""
+        return (self.latent_dim,)
+
+
+@dataclass(frozen=True, slots=True)
+class GridAutoencoderConfig:
+    """Sizes of a ``GridAutoencoder``, as they stand in a checkpoint's ``config.json``.
+
+    Attributes:
+        kind: ``grid``.
+        image_size: Height and width in pixels, a multiple of 8.
+        channels: Image channels.
+        latent_channels: Channels c of a latent, which is a grid of n x n places, n an eighth of ``image_size``.
+        latent_dim: Size D = c n n of one view's latent. It follows from the others; 0 fills it in.
+        base: Channels of the first stage, a multiple of 8.
+        depth: Residual blocks per stage.
+    """
+
+    kind: str = "grid"
+    image_size: int = 64
+    channels: int = 3
+    latent_channels: int = 4
+    latent_dim: int = 0
+    base: int = 64
+    depth: int = 1
+
+    def __post_init__(self) -> None:
+        if self.kind != "grid":
+            raise InputError(f"autoencoder kind {self.kind!r}: this one is 'grid'")
+        size = math.prod(self.latent_shape)
+        if self.latent_dim == 0:
+            object.__setattr__(self, "latent_dim", size)
+        require_positive(self)
+        if self.depth > DEEPEST:
+            raise InputError(f"depth must be at most {DEEPEST}, not {self.depth}")
+        if self.base % 8:
+            raise InputError(f"base {self.base}: the grid autoencoder needs a multiple of 8")
+        if self.image_size % 8:
+            raise InputError(f"image_size {self.image_size}: the grid autoencoder needs a multiple of 8")
+        if self.latent_dim != size:
+            form = " x ".join(map(str, self.latent_shape))
+            raise InputError(
+                f"latent_dim {self.latent_dim}: {self.latent_channels} latent_channels at image_size {self.image_size} "
+                f"are {form} = {size} numbers; leave latent_dim out"
+            )
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """C, H and W of an image."""
+        return self.channels, self.image_size, self.image_size
+
+    @property
+    def latent_shape(self) -> tuple[int, ...]:
+        """The form of one view's latent: c channels of n x n places."""
+        return self.latent_channels, self.image_size // 8, self.image_size // 8
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreConfig:
+    """Sizes of a ``ScoreNetwork``, as they stand in a checkpoint's ``config.json``.
+
+    Attributes:
+        width: Hidden width W; a multiple of ``groups``.
+        time_dim: Width T of the multi-time embedding.
+        groups: Groups of every group norm.
+        prediction: What the network's output means, see ``dimvida.diffusion.prediction``.
+    """
+
+    kind: ClassVar[str] = "mlp"  # stands in no file
+
+    width: int = 1536
+    time_dim: int = 512
+    groups: int = 32
+    prediction: str = "noise"
+
+    def __post_init__(self) -> None:
+        require_positive(self)
+        if self.prediction not in PREDICTIONS:
+            raise InputError(f"prediction {self.prediction!r}: choose from {', '.join(PREDICTIONS)}")
+        if self.width % self.groups:
+            raise InputError(f"width {self.width} is not a multiple of groups {self.groups}")
+
+    def build(self, views: int, latent_shape: tuple[int, ...]) -> ScoreNetwork:
+        """A freshly initialised network of these sizes, for V views with latents of that form."""
+        from dimvida.models.score_network import ScoreNetwork
+
+        return ScoreNetwork(views, math.prod(latent_shape), self.width, self.time_dim, self.groups)
+
+
+@dataclass(frozen=True, slots=True)
+class TransformerConfig:
+    """Sizes of a ``ViewTransformer``, as they stand in a checkpoint's ``config.json``.
+
+    Attributes:
+        kind: ``transformer``.
+        width: Numbers W of a token, a multiple of ``heads``.
+        depth: Blocks.
+        heads: Heads of each attention.
+        patch: Edge p of the patches that are tokens, in places of the latent grid, whose edge it must divide.
+        mlp_ratio: Hidden width of a block's MLP in units of ``width``.
+        time_dim: Sinusoids T of a diffusion time, an even number.
+        prediction: What the network's output means, see ``dimvida.diffusion.prediction``.
+    """
+
+    kind: str = "transformer"
+    width: int = 256
+    depth: int = 6
+    heads: int = 8
+    patch: int = 2
+    mlp_ratio: int = 4
+    time_dim: int = 128
+    prediction: str = "velocity"
+
+    def __post_init__(self) -> None:
+        if self.kind != "transformer":
+            raise InputError(f"score network kind {self.kind!r}: this one is 'transformer'")
+        require_positive(self)
+        if self.prediction not in PREDICTIONS:
+            raise InputError(f"prediction {self.prediction!r}: choose from {', '.join(PREDICTIONS)}")
+        if self.depth > DEEPEST:
+            raise InputError(f"depth must be at most {DEEPEST}, not {self.depth}")
+        if self.width % self.heads:
+            raise InputError(f"width {self.width} is not a multiple of heads {self.heads}")
+        if self.time_dim % 2:
+            raise InputError(f"time_dim {self.time_dim}: a sine and a cosine each need an even number")
+
+    def require_grid(self, latent_shape: tuple[int, ...]) -> None:
+        """Raise InputError unless latents of that form have such patches."""
+        if len(latent_shape) != 3:
+            raise InputError(
+                f"score.kind transformer takes latents that are grids, not {latent_shape[0]} numbers without places: "
+                "autoencoder.kind grid makes them"
+            )
+        if latent_shape[-1] % self.patch:
+            raise InputError(f"score.patch {self.patch} does not divide the latents' grid of {latent_shape[-1]} places")
+
+    def build(self, views: int, latent_shape: tuple[int, ...]) -> ViewTransformer:
+        """A freshly initialised network of these sizes, for V named views with latents of that form."""
+        from dimvida.models.transformer import ViewTransformer
+
+        return ViewTransformer(views, latent_shape, self)
+
+
+AnyAutoencoderConfig = AutoencoderConfig | GridAutoencoderConfig
+"""Sizes of any autoencoder, told apart by their field ``kind``."""
+
+AnyScoreConfig = ScoreConfig | TransformerConfig
+"""Sizes of any score network: a union where there are several kinds, told apart by their field ``kind``. A file that
+names no kind means the first, which has no such field."""
