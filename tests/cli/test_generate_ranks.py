@@ -112,18 +112,24 @@ def test_all_ranks_killed_and_another_number_of_them_completes_the_rest(options,
 
 RANK_1_DIES = """
 import os, signal, sys, threading
+from dimvida.generation.jobs import ShardClaims
 from dimvida.generation.run import Generation
 
-finished = Generation._finished
+run, finished = Generation.run, ShardClaims.give_back
+
+def remember(self, *callbacks):
+    global generation
+    generation = self
+    return run(self, *callbacks)
 
 def end(self, shard):
     finished(self, shard)
     if os.environ["RANK"] == "1":
         os.kill(os.getpid(), signal.SIGKILL)
-    while not self.stopping:
+    while not generation.stopping:
         threading.Event().wait(0.01)
 
-Generation._finished = end
+Generation.run, ShardClaims.give_back = remember, end
 from dimvida.__main__ import main
 main()
 """

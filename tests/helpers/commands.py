@@ -24,9 +24,9 @@ _CONTEXT.set_forkserver_preload(["dimvida.training.run", "dimvida.cli.app"])
 
 AT_SHARD = """
 import signal, sys, threading
-from dimvida.generation.run import Generation
+from dimvida.generation.jobs import ShardClaims
 
-left, number, finished = int(sys.argv.pop(1)), int(sys.argv.pop(1)), Generation._finished
+left, number, finished = int(sys.argv.pop(1)), int(sys.argv.pop(1)), ShardClaims.give_back
 
 def signal_itself(self, shard):
     global left
@@ -35,7 +35,7 @@ def signal_itself(self, shard):
     if left == 0:
         signal.pthread_kill(threading.get_ident(), number)
 
-Generation._finished = signal_itself
+ShardClaims.give_back = signal_itself
 from dimvida.__main__ import main
 main()
 """
