@@ -16,14 +16,14 @@ from dimvida.diffusion.schedule import VPSchedule
 from dimvida.diffusion.solvers import step_table
 from dimvida.diffusion.step_table import StepTable
 from dimvida.errors import InputError, require_whole
-from dimvida.models.score_network import MultiTimeNetwork
+from dimvida.models.score_network import MultiTimeNetwork, ScoreNetwork
 from dimvida.sampling.backends import plain_modes, resolve_backend, resolve_dtype, upload
 from dimvida.sampling.engine import FUSED_FORMS, engine_of, has_fused_form
-from dimvida.sampling.trajectory import Trajectory, start_from_noise
+from dimvida.sampling.trajectory import Trajectory, as_drawn, start_from_noise
 
 SEED_LIMIT = 2**63
 
-Network = Callable[[Tensor, Tensor], Tensor]
+Network = Callable[..., Tensor]
 
 
 def sample(
@@ -42,6 +42,7 @@ def sample(
     spacing: str | None = None,
     prediction: str = "noise",
     dtype: torch.dtype | None = None,
+    views: Tensor | None = None,
 ) -> Tensor:
     """Draw the latents of the missing views given those of the known ones (DiMViDA eq. 5).
 
@@ -49,14 +50,17 @@ def sample(
     change nothing here, nor are there gradients.
 
     Args:
-        score_network: Maps (x [B, V, D], tau [B, V]) to its prediction [B, V, D].
+        score_network: Maps (x [B, V, D], tau [B, V]) to its prediction [B, V, D]; with ``views``, to which it is
+            given, V is as many as these are.
         latents: Standardised latents, float [B, V, D]. Entries of missing views are ignored, unless ``noise``
             is given: then they are the start at t = 1.
         known: bool [B, V]; each row may have its own set.
         solver: One of ``dimvida.diffusion.solvers.SOLVERS``.
         steps: Network evaluations, a whole number from 1 to ``dimvida.diffusion.solvers.STEPS_LIMIT``.
         seed: A whole number from 0 to 2^63 - 1.
-        sample_ids: int64 [B], by default 0 .. B-1. A row's noise depends on its id and the seed alone.
+        sample_ids: int64 [B], by default 0 .. B-1. A row's noise depends on its id and the seed alone, and that of its
+            views on their places. With ``views`` also [B, V], an id for each view: then the noise of a view depends on
+            the view's id and the seed alone.
         backend: ``eager``: every step in plain PyTorch, the reference. ``fused``: native kernels, and for a
             ``ScoreNetwork`` the engine of ``dimvida.sampling.engine``, unless hooks or other layers make it more than
             its weights; other kinds of score networks have no such form. ``auto``: ``fused`` where the native module
@@ -71,6 +75,9 @@ def sample(
         dtype: What the engine multiplies in: float32, bfloat16 or float16; by default ``backends.default_dtype``,
             that is bfloat16 where the hardware multiplies it natively, else float32. ``eager`` computes in float32
             alone.
+        views: Which views they are, in any number and order, for networks that take that: places among the model's
+            named views, int64 [V] or [B, V]; or for a camera-conditioned network azimuths and elevations in degrees,
+            float32 [V, 2] or [B, V, 2]. By default the named views of the model in their order.
 
     Returns:
         float32 [B, V, D]; known views bit for bit as given.
@@ -79,13 +86,13 @@ def sample(
         InputError: For an unknown solver or backend, or a number of another kind or out of range.
         ValueError: For tensors whose shape, dtype or device does not fit.
     """
-    _require_tensors(latents=latents, known=known, sample_ids=sample_ids, noise=noise)
+    _require_tensors(latents=latents, known=known, sample_ids=sample_ids, noise=noise, views=views)
     backend = backend_of(score_network, backend, latents.device)
     dtype = resolve_dtype(dtype, backend, latents.device)
     table = step_table(solver, steps, schedule, spacing)
     with plain_modes(latents.device):
         seed, x0_clip = require_seed(seed), _require_clip(x0_clip)
-        sample_ids = _validate(score_network, latents, known, sample_ids, noise, len(table))
+        sample_ids = _validate(score_network, latents, known, sample_ids, noise, len(table), views)
         trajectory = Trajectory(
             table=upload(table.tensor(prediction), latents.device),
             known=upload(known, latents.device).contiguous(),
@@ -94,6 +101,7 @@ def sample(
             noise=noise if noise is None else noise.to(latents.device, torch.float32).contiguous(),
             x0_clip=x0_clip,
             known_on_host=known if known.device.type == "cpu" else None,
+            views=views if views is None else upload(views, latents.device),
         )
         x = latents.float().clone(memory_format=torch.contiguous_format)
         if noise is None:
@@ -129,23 +137,24 @@ def run_trajectory(
     network: Network, x: Tensor, table: StepTable, trajectory: Trajectory, step: Callable[..., None]
 ) -> Tensor:
     """Apply every row of the table to the state x [B, V, D], in place, and return it."""
+    ids = trajectory.sample_ids
     x0_prev = torch.zeros_like(x)
     model_output = torch.zeros_like(x)
     index = torch.zeros(1, dtype=torch.int64, device=x.device)
+    which = {} if trajectory.views is None else {"views": trajectory.views}
     for i, row in enumerate(table.rows):
         if row.evaluate:
-            model_output = network(x, multi_time(row.t, trajectory.known)).contiguous()
-        noise = None if trajectory.noise is None else trajectory.noise[i]
+            model_output = network(x, multi_time(row.t, trajectory.known), **which).contiguous()
         step(
-            x,
-            x0_prev,
-            model_output,
-            trajectory.known,
+            as_drawn(x, ids),
+            as_drawn(x0_prev, ids),
+            as_drawn(model_output, ids),
+            as_drawn(trajectory.known, ids),
             trajectory.table,
             index,
-            trajectory.sample_ids,
+            ids.flatten(),
             trajectory.seed,
-            noise=noise,
+            noise=None if trajectory.noise is None else as_drawn(trajectory.noise[i], ids),
             clip=trajectory.x0_clip,
         )
         index += 1
@@ -169,25 +178,34 @@ def _require_clip(x0_clip: float) -> float:
 
 def _require_tensors(**tensors: Tensor | None) -> None:
     for name, tensor in tensors.items():
-        optional = name in ("sample_ids", "noise") and tensor is None
+        optional = name in ("sample_ids", "noise", "views") and tensor is None
         if not optional and not isinstance(tensor, Tensor):
             raise ValueError(f"{name} must be a tensor, not {type(tensor).__name__}")
 
 
 def _validate(
-    network: Network, latents: Tensor, known: Tensor, sample_ids: Tensor | None, noise: Tensor | None, rows: int
+    network: Network,
+    latents: Tensor,
+    known: Tensor,
+    sample_ids: Tensor | None,
+    noise: Tensor | None,
+    rows: int,
+    which: Tensor | None,
 ) -> Tensor:
     """Raises unless the tensors fit; returns the sample ids, by default 0 .. B-1."""
     if latents.ndim != 3 or not latents.is_floating_point():
         raise ValueError(f"latents must be float [B, V, D], not {latents.dtype} {list(latents.shape)}")
     batch, views, size = latents.shape
     if isinstance(network, MultiTimeNetwork):
-        if (views, size) != (network.views, network.latent_dim):
-            wanted = f"[B, {network.views}, {network.latent_dim}]"
+        count = network.views if which is None else views
+        if (views, size) != (count, network.latent_dim):
+            wanted = f"[B, {count}, {network.latent_dim}]"
             raise ValueError(f"the network takes latents {wanted}, not {list(latents.shape)}")
         place = next(network.parameters()).device
         if place != latents.device:
             raise ValueError(f"the network is on {place}, the latents are on {latents.device}")
+    if which is not None:
+        _require_views(network, which, batch, views)
     if known.dtype != torch.bool or known.shape != (batch, views):
         raise ValueError(f"known must be bool [{batch}, {views}], not {known.dtype} {list(known.shape)}")
     if noise is not None and (noise.shape != (rows, *latents.shape) or not noise.is_floating_point()):
@@ -196,6 +214,25 @@ def _validate(
         )
     if sample_ids is None:
         sample_ids = torch.arange(batch, device=latents.device)
-    if sample_ids.dtype != torch.int64 or sample_ids.shape != (batch,):
-        raise ValueError(f"sample_ids must be int64 [{batch}], not {sample_ids.dtype} {list(sample_ids.shape)}")
+    shapes = [[batch]] if which is None else [[batch], [batch, views]]
+    if sample_ids.dtype != torch.int64 or list(sample_ids.shape) not in shapes:
+        wanted = " or ".join(map(str, shapes))
+        raise ValueError(f"sample_ids must be int64 {wanted}, not {sample_ids.dtype} {list(sample_ids.shape)}")
     return sample_ids
+
+
+def _require_views(network: Network, which: Tensor, batch: int, views: int) -> None:
+    """Raise ValueError unless they say which views a network is to compute."""
+    if isinstance(network, ScoreNetwork):
+        raise ValueError("a ScoreNetwork always has all of its named views; views must be None")
+    takes_cameras = getattr(network, "takes_cameras", not isinstance(network, MultiTimeNetwork))
+    shape, named = list(which.shape), which.dtype == torch.int64
+    forms = {f"int64 [{views}] or [{batch}, {views}]": named and shape in ([views], [batch, views])}
+    if takes_cameras:
+        fitting = which.dtype == torch.float32 and shape in ([views, 2], [batch, views, 2])
+        forms[f"float32 [{views}, 2] or [{batch}, {views}, 2]"] = fitting
+    if not any(forms.values()):
+        raise ValueError(f"views must be {', or '.join(forms)}, not {which.dtype} {shape}")
+    looked_at = named and isinstance(network, MultiTimeNetwork) and which.device.type == "cpu" and which.numel()
+    if looked_at and not 0 <= int(which.min()) <= int(which.max()) < network.views:
+        raise ValueError(f"views must be places from 0 to {network.views - 1} among the named views")

@@ -27,11 +27,12 @@ class Trajectory:
     Attributes:
         table: float32 [rows, 8], see ``StepTable.tensor``.
         known: bool [B, V].
-        sample_ids: int64 [B].
+        sample_ids: int64 [B], or [B, V] where each view has an id of its own.
         seed: int64 [1].
         noise: float32 [rows, B, V, D] in place of drawn noise, or None.
         x0_clip: Clamp of the data prediction; infinity for none.
         known_on_host: ``known`` on the CPU, if the caller had it there.
+        views: Which views they are, as ``sample`` takes them; None for the named ones.
     """
 
     table: Tensor
@@ -41,12 +42,16 @@ class Trajectory:
     noise: Tensor | None
     x0_clip: float
     known_on_host: Tensor | None = None
+    views: Tensor | None = None
 
     def padded(self, rows: int) -> Trajectory:
         """The same for a longer batch, in whose further rows nothing is known. Of drawn noise only."""
-        on_host = self.known_on_host
+        on_host, views = self.known_on_host, self.views
+        if views is not None and views.ndim > (2 if views.is_floating_point() else 1):  # of each row its own
+            views = padded(views, rows)
         return replace(
             self,
+            views=views,
             known=padded(self.known, rows),
             sample_ids=padded(self.sample_ids, rows),
             known_on_host=on_host if on_host is None else padded(on_host, rows),
@@ -93,18 +98,26 @@ def sample_id_tensor(source_ids: Iterable[str], draw: int = 0) -> Tensor:
     return torch.tensor([sample_id(source, draw) for source in source_ids], dtype=torch.int64, device="cpu")
 
 
+def as_drawn(tensor: Tensor, sample_ids: Tensor) -> Tensor:
+    """A tensor [B, V, ...] as what draws noise by sample id takes it, in the same memory.
+
+    Where each view has an id of its own, int64 [B, V], each view is a sample of its own: [B V, 1, ...].
+    """
+    return tensor if sample_ids.ndim == 1 else tensor.flatten(0, 1).unsqueeze(1)
+
+
 def start_from_noise(latents: Tensor, known: Tensor, sample_ids: Tensor, seed: Tensor) -> Tensor:
     """The state at t = 1: N(0, I) in the missing views (draw 0), the given latents in the known ones.
 
     Args:
         latents: float32 [B, V, D]; entries of missing views are ignored.
         known: bool [B, V].
-        sample_ids: int64 [B].
+        sample_ids: int64 [B], or [B, V] where each view has an id of its own.
         seed: int64 [1].
 
     Returns:
         A new float32 [B, V, D].
     """
-    noise = torch.empty_like(latents)
-    ops.philox_normal_(noise, sample_ids, seed, 0)
+    noise = torch.empty_like(latents, memory_format=torch.contiguous_format)
+    ops.philox_normal_(as_drawn(noise, sample_ids), sample_ids.flatten(), seed, 0)
     return torch.where(known[..., None], latents, noise)
