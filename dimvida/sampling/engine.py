@@ -7,17 +7,15 @@ noise itself.
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import os
 import threading
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass
 from weakref import WeakKeyDictionary
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from dimvida import ops
 from dimvida.diffusion.step_table import StepTable
@@ -25,6 +23,7 @@ from dimvida.models.score_network import MultiTimeNetwork, ScoreNetwork
 from dimvida.sampling.backends import plain_modes
 from dimvida.sampling.fused_evaluation import FusedScoreNetwork, MLPBuffers, TimeTable
 from dimvida.sampling.trajectory import Trajectory, fixed_rows, padded
+from dimvida.sampling.weights_copy import WeightsCopy
 from dimvida.sampling.workspace import WorkspacePool
 
 FUSED_FORMS: dict[type[MultiTimeNetwork], type[FusedScoreNetwork]] = {ScoreNetwork: FusedScoreNetwork}
@@ -106,7 +105,7 @@ class Engine:
         self.dtype, self.largest_table = dtype, largest_table
         self.graphs = True
         self.builds: Counter[str] = Counter()
-        self._weights: WeightsCopy | None = None
+        self._weights: WeightsCopy[FusedScoreNetwork] | None = None
         self._lock = threading.Lock()
         self._pool = WorkspacePool()
 
@@ -137,7 +136,7 @@ class Engine:
 
     def _begin(
         self, network: MultiTimeNetwork, x: Tensor, table: StepTable, trajectory: Trajectory
-    ) -> tuple[WeightsCopy, EngineState]:
+    ) -> tuple[WeightsCopy[FusedScoreNetwork], EngineState]:
         """The weights as they are now, and the state at the start."""
         weights = self._weights
         if weights is not None:
@@ -148,12 +147,17 @@ class Engine:
         weights = self._renew(network, weights)
         return weights, self._state(weights.fused, x, table, trajectory)
 
-    def _renew(self, network: MultiTimeNetwork, outdated: WeightsCopy | None) -> WeightsCopy:
+    def _lay_out(self, network: MultiTimeNetwork) -> FusedScoreNetwork:
+        return FUSED_FORMS[type(network)](network, self.dtype)
+
+    def _renew(
+        self, network: MultiTimeNetwork, outdated: WeightsCopy[FusedScoreNetwork] | None
+    ) -> WeightsCopy[FusedScoreNetwork]:
         """The network's present weights, copied unless another thread has done so meanwhile."""
         with self._lock:
             current = self._weights
             if current is None or current is outdated or not current.comparison(network)():
-                current = self._weights = WeightsCopy(network, self.dtype)
+                current = self._weights = WeightsCopy(network, self._lay_out)
                 self.builds["weights"] += 1
             return current
 
@@ -203,65 +207,6 @@ def launch_steps(
             x_cast=x_cast,
         )
         state.index += 1
-
-
-class WeightsCopy:
-    """A copy of a network's weights in its fused form. Nobody writes it, so any number of trajectories may read it.
-
-    Whether the network has changed is told from the bits of its weights: version counters miss what is written through
-    ``.data``, under inference mode, or by an array that shares the memory.
-
-    Args:
-        network: The network to copy.
-        dtype: Type of the products.
-
-    Attributes:
-        fused: The fused form.
-    """
-
-    def __init__(self, network: MultiTimeNetwork, dtype: torch.dtype) -> None:
-        own = copy.deepcopy(network).requires_grad_(False)
-        for parameter in own.parameters():
-            parameter.grad = None
-        self.fused = FUSED_FORMS[type(network)](own, dtype)
-        # Here and not in the live weights, which another thread may be writing: what is compared is what is used.
-        tensors = _tensors(own)
-        self._kinds = _kinds(tensors)
-        self._kept = tensors if _on_cpu(tensors) else [_joined(tensors)]
-
-    def comparison(self, network: MultiTimeNetwork) -> Callable[[], bool]:
-        """Begin to compare the network's weights with these.
-
-        Returns:
-            Waits for the result: whether every bit is the same. On a GPU the comparison is only queued until then.
-        """
-        tensors = _tensors(network)
-        if _kinds(tensors) != self._kinds:
-            return lambda: False
-        if _on_cpu(tensors):
-            same = ops.native.same_bits(tensors, self._kept)
-            return lambda: same
-        equal = (_joined(tensors) == self._kept[0]).all()
-        return lambda: bool(equal)
-
-
-def _tensors(network: nn.Module) -> list[Tensor]:
-    # Detached: a weight that another thread replaces meanwhile stays in memory.
-    return [parameter.detach() for parameter in network.parameters()]
-
-
-def _kinds(tensors: list[Tensor]) -> list[tuple[torch.Size, torch.dtype, torch.device]]:
-    return [(tensor.shape, tensor.dtype, tensor.device) for tensor in tensors]
-
-
-def _on_cpu(tensors: list[Tensor]) -> bool:
-    return all(tensor.device.type == "cpu" for tensor in tensors)
-
-
-def _joined(tensors: list[Tensor]) -> Tensor:
-    """The bits of all weights in one tensor of integers."""
-    flat = torch.cat([tensor.reshape(-1).view(torch.uint8) for tensor in tensors])
-    return flat.view(torch.int64) if len(flat) % 8 == 0 else flat
 
 
 # Built on first use and kept as long as the network lives. A cache, not a setting: it changes no result.

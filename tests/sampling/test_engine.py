@@ -17,14 +17,14 @@ from dimvida.diffusion.solvers import SOLVERS, step_table
 from dimvida.diffusion.step_table import StepRow, StepTable
 from dimvida.errors import InputError
 from dimvida.models import ScoreNetwork
-from dimvida.sampling import engine as engine_module
-from dimvida.sampling import sample
+from dimvida.sampling import sample, weights_copy
 from dimvida.sampling.backends import default_dtype
-from dimvida.sampling.engine import Engine, WeightsCopy, engine_of
-from dimvida.sampling.fused_evaluation import TimeTable
+from dimvida.sampling.engine import Engine, engine_of
+from dimvida.sampling.fused_evaluation import FusedScoreNetwork, TimeTable
 from dimvida.sampling.fused_weights import fuse_weights
 from dimvida.sampling.loop import run_trajectory
 from dimvida.sampling.trajectory import Trajectory
+from dimvida.sampling.weights_copy import WeightsCopy
 
 CPU = torch.device("cpu")
 
@@ -214,12 +214,12 @@ def test_changes_without_a_version_counter_are_noticed(change, inference: bool, 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("change", CHANGES)
 def test_the_comparison_of_a_gpu_notices_the_same(change, dtype: torch.dtype, monkeypatch):
-    monkeypatch.setattr(engine_module, "_on_cpu", lambda tensors: False)
+    monkeypatch.setattr(weights_copy, "_on_cpu", lambda tensors: False)
     for odd in (False, True):  # 8 bytes at a time, and a number of bytes that allows no more than one
         network = random_network()
         if odd:
             network.output_norm.register_parameter("unused", torch.nn.Parameter(torch.zeros(3, dtype=torch.float16)))
-        weights = WeightsCopy(network, dtype)
+        weights = WeightsCopy(network, lambda own: FusedScoreNetwork(own, dtype))
         assert weights.comparison(network)()
         change(network)
         assert not weights.comparison(network)()
@@ -240,7 +240,7 @@ def test_weights_of_other_kinds_are_noticed():
 
 def test_the_engine_keeps_its_own_copy_of_what_it_multiplies():
     network = random_network()
-    weights = WeightsCopy(network, torch.float32)
+    weights = WeightsCopy(network, lambda own: FusedScoreNetwork(own, torch.float32))
     before = weights.fused.weights.input.clone()
     assert weights.comparison(network)()
     network.input.weight.data.zero_()
