@@ -81,12 +81,16 @@ class Completer:
         return self._leave(made, finite, names)
 
     def _generate(self, views: Tensor, known: Tensor, ids: Tensor) -> tuple[Tensor, Tensor]:
-        """As ``MultiViewModel.decode_missing``. Masks and ids stay on the host, where nobody waits to look at them."""
+        """Completed views and what ``MultiViewModel.decode_views`` says of them.
+
+        Masks and ids stay on the host, where nobody waits to look at them.
+        """
         model, settings, timed = self._model, self._settings, self._timed
+        images = views[known]
         if self._cuda:
-            views = views.pin_memory().to(model.device, non_blocking=True)
+            images = images.pin_memory().to(model.device, non_blocking=True)
         with timed("encode"):
-            latents = model.encode_known(views, known)
+            latents = model.encode_known(images, known)
         with timed("sample"):
             latents = model.sample_missing(
                 latents,
@@ -99,10 +103,13 @@ class Completer:
                 dtype=settings.torch_dtype,
             )
         with timed("decode"):
-            return model.decode_missing(latents, views, known, backend=settings.backend)
+            made, finite = model.decode_views(latents, ~known, backend=settings.backend)
+        completed = views.to(model.device, copy=True)
+        completed[~known] = made.permute(0, 3, 1, 2)
+        return completed, finite
 
     def _leave(self, made: Tensor, finite: Tensor, names: tuple[str, ...]) -> Callable[[], Tensor]:
-        """Send views and what ``MultiViewModel.decode_missing`` says of them, bool [B, 2], to the host."""
+        """Send views and what ``MultiViewModel.decode_views`` says of them, bool [B, 2], to the host."""
         copied: torch.cuda.Event | None = None
         if self._outgoing is not None:
             self._outgoing.wait_stream(torch.cuda.current_stream(made.device))

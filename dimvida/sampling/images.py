@@ -202,7 +202,7 @@ def require_rows(what: str, finite: Tensor) -> None:
 
 
 def require_made(finite: Tensor) -> None:
-    """The same of what ``MultiViewModel.decode_missing`` says of latents and images, bool [B, 2], asking once."""
+    """The same of what ``MultiViewModel.decode_views`` says of latents and images, bool [B, 2], asking once."""
     if not finite.all():
         for what, rows in zip(("latents", "images"), finite.unbind(1), strict=True):
             require_rows(what, rows)

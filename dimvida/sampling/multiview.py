@@ -182,11 +182,13 @@ class MultiViewModel(nn.Module):
         views, known = arrange(views, known, self.view_names, self.config.autoencoder.image_shape)
         if sample_ids is not None:
             require_tensor("sample_ids", sample_ids, f"int64 [{len(views)}]")
-        latents = self.encode_known(views, known)
+        latents = self.encode_known(views.flatten(0, 1).index_select(0, upload(places_of(known), views.device)), known)
         latents = self.sample_missing(
             latents, known, steps=steps, solver=solver, seed=seed, sample_ids=sample_ids, backend=backend, dtype=dtype
         )
-        completed, finite = self.decode_missing(latents, views, known, backend=backend)
+        made, finite = self.decode_views(latents, ~known, backend=backend)
+        completed = views.to(self.device, copy=True, memory_format=torch.contiguous_format)
+        completed.flatten(0, 1).index_copy_(0, upload(places_of(~known), self.device), made.permute(0, 3, 1, 2))
         require_made(finite)
         return completed.to(given.device)
 
@@ -198,15 +200,14 @@ class MultiViewModel(nn.Module):
     # for it would wait for all that it has still to do.
 
     @in_plain_modes
-    def encode_known(self, views: Tensor, known: Tensor) -> Tensor:
+    def encode_known(self, images: Tensor, known: Tensor) -> Tensor:
         """The first third of ``generate``: latents of the known views, float32 [B, V, D], 0 for the missing ones.
 
-        They are not checked; ``decode_missing`` does that.
+        ``images`` are those of the known views, uint8 [N, C, H, W], row after row in the order of the views. They are
+        not checked; ``decode_views`` does that with the latents.
         """
-        rows = places_of(known)
         latents = self.latent_mean.new_zeros(known.numel(), self.config.autoencoder.latent_dim, dtype=torch.float32)
-        given = views.flatten(0, 1).index_select(0, upload(rows, views.device)).to(self.device)
-        latents.index_copy_(0, upload(rows, self.device), self._encode(given))
+        latents.index_copy_(0, upload(places_of(known), self.device), self._encode(images.to(self.device)))
         return latents.unflatten(0, known.shape)
 
     @in_plain_modes
@@ -240,23 +241,19 @@ class MultiViewModel(nn.Module):
         )
 
     @in_plain_modes
-    def decode_missing(
-        self, latents: Tensor, views: Tensor, known: Tensor, *, backend: str = "auto"
-    ) -> tuple[Tensor, Tensor]:
-        """The last third of ``generate``: ``views`` with the missing ones decoded.
+    def decode_views(self, latents: Tensor, wanted: Tensor, *, backend: str = "auto") -> tuple[Tensor, Tensor]:
+        """The last third of ``generate``: the images of some views, where ``wanted``, bool [B, V], says so.
 
         Returns:
-            uint8 [B, V, C, H, W] and what ``require_made`` looks at, bool [B, 2]: whether a row's latents, and
-            its images, are finite; both on the model's device.
+            uint8 [N, H, W, C], row after row in the order of the views, and what ``require_made`` looks at, bool
+            [B, 2]: whether a row's latents, and its images, are finite; both on the model's device.
         """
-        places = upload(places_of(~known), self.device)
+        places = upload(places_of(wanted), self.device)
         images, finite_images = self._decode(latents.flatten(0, 1).index_select(0, places))
         pack = ops.reference.pack_images if backend == "eager" else ops.pack_images
-        completed = views.to(self.device, copy=True, memory_format=torch.contiguous_format)
-        completed.flatten(0, 1).index_copy_(0, places, pack(images).permute(0, 3, 1, 2))
-        finite = torch.ones(known.numel(), dtype=torch.bool, device=self.device)
+        finite = torch.ones(wanted.numel(), dtype=torch.bool, device=self.device)
         finite.index_copy_(0, places, finite_images)
-        return completed, torch.stack([finite_rows(latents), finite.view(known.shape).all(1)], 1)
+        return pack(images), torch.stack([finite_rows(latents), finite.view(wanted.shape).all(1)], 1)
 
     def _encode(self, images: Tensor) -> Tensor:
         """Images [N, C, H, W] to standardised latents, float32 [N, D]."""
