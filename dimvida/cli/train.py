@@ -152,7 +152,8 @@ def _prepare(asked: TrainOptions, out: Path, resume: bool) -> tuple[Checkpoint |
     folder.check(asked.stages, resume=resume, init=None if start is None else start.digest)
     if resume:
         require_same_options(folder, asked.config)
-        for change in changed_lengths(folder.description().get("configuration", {}), asked.config):
+        known = folder.description()
+        for change in changed_lengths(known.configuration, asked.config) if known else ():
             note(change)
     sizes = asked.config.autoencoder
     batch, classes, bad, description = _read(asked, sizes.channels, "; run.json lists all")

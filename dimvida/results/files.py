@@ -11,21 +11,34 @@ from typing import Any, ClassVar, TypeVar
 from dimvida.errors import InputError
 from dimvida.files import atomic_write
 from dimvida.records import from_json, to_json
-from dimvida.results.schema import SkippedInput
+from dimvida.results.schema import OPTIONAL, SkippedInput
 
 Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingResult:
-    """``run.json`` of ``dimvida train``, as far as others read it; learning curves stand beside it."""
+    """``run.json`` of ``dimvida train``, which learning curves stand beside.
+
+    Attributes:
+        options: What was asked, by the names of the command line, for ``--resume``.
+        configuration: ``TrainConfig.to_dict`` of it.
+        data: What it was trained on.
+        init: Hash of the checkpoint that it started from, or None.
+        stages: Of each stage that has begun the hash of what decides about its result.
+        sha256: Of all the others; files of earlier versions have none.
+    """
 
     file: ClassVar[str] = "run.json"
-    configuration: dict[str, Any]
-    data: dict[str, Any]
     command: list[str] = field(default_factory=list)
     versions: dict[str, str | None] = field(default_factory=dict)
+    options: dict[str, Any] = field(default_factory=dict)
+    configuration: dict[str, Any] = field(default_factory=dict)
+    data: dict[str, Any] = field(default_factory=dict)
     skipped: list[SkippedInput] = field(default_factory=list)
+    init: str | None = None
+    stages: dict[str, str] = field(default_factory=dict)
+    sha256: str | None = field(default=None, metadata=OPTIONAL)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import hashlib
 import json
@@ -13,6 +14,8 @@ from typing import Any
 
 from dimvida.errors import DimvidaError, InputError
 from dimvida.files import atomic_write, exclusive_folder
+from dimvida.records import from_json, to_json
+from dimvida.results.files import TrainingResult
 
 STAGES = ("autoencoder", "diffusion")
 CLASSIFIER = "classifier"  # a run's folder of a classifier, which needs neither stage and is needed by none
@@ -43,7 +46,7 @@ class RunFolder:
         self.tensorboard = path / "tensorboard"
         self.latents = path / "latents.safetensors"
         self.curves = path / "curves.png"
-        self._description = path / "run.json"
+        self._description = path / TrainingResult.file
 
     def state(self, stage: str) -> Path:
         """The training state of a stage."""
@@ -76,8 +79,8 @@ class RunFolder:
         for stage in wanted:
             if stage in begun and not resume:
                 raise InputError(f"{self.path} already holds its {stage} stage; add --resume, or give another --out")
-        if begun:
-            self._check_init(known, init)
+        if known is not None and (known.stages or known.init):
+            self._check_init(known.init, init)
         if "autoencoder" in wanted and begun == ["diffusion"]:
             raise InputError(f"{self.path} holds a diffusion on the autoencoder of --init; add --stage diffusion")
         if "autoencoder" not in wanted and not self.state("autoencoder").exists() and init is None:
@@ -87,8 +90,8 @@ class RunFolder:
 
     def begun(self) -> list[str]:
         """The stages that have begun here."""
-        known = self.description().get("stages", {})
-        return [stage for stage in STAGES if self.state(stage).exists() or stage in known]
+        known = self.description()
+        return [stage for stage in STAGES if self.state(stage).exists() or (known and stage in known.stages)]
 
     @contextmanager
     def owned(self) -> Iterator[None]:
@@ -110,43 +113,39 @@ class RunFolder:
                     raise
                 raise self._not_written(error) from error
 
-    def begin(self, stage: str, configuration: str, init: str | None, description: dict[str, Any]) -> None:
+    def begin(self, stage: str, digest: str, description: TrainingResult) -> None:
         """Write down that a stage begins or goes on, and with what.
 
         Args:
             stage: Name of the stage.
-            configuration: Hash of its configuration and data.
-            init: Hash of the checkpoint that the run starts from, or None.
-            description: What else people, and whoever resumes, want to know of the run.
+            digest: Hash of its configuration and data.
+            description: What people, and whoever resumes, want to know of the run.
         """
-        stages = {**self.description().get("stages", {}), stage: configuration}
-        content = {**description, "init": init, "stages": stages}
+        known = self.description()
+        content = to_json(dataclasses.replace(description, stages={**(known.stages if known else {}), stage: digest}))
         atomic_write(self._description, json.dumps({**content, "sha256": _digest(content)}, indent=2) + "\n")
 
-    def description(self) -> dict[str, Any]:
-        """What ``run.json`` says; nothing if it is not there.
+    def description(self) -> TrainingResult | None:
+        """What ``run.json`` says; None if it is not there.
 
         Raises:
             InputError: It is damaged, or cannot be read.
         """
         try:
             known = json.loads(self._description.read_bytes())
+            description = from_json(TrainingResult, known, str(self._description))
+            if description.sha256 in (None, _digest(known)):
+                return description
         except (FileNotFoundError, NotADirectoryError):
-            return {}
+            return None
         except OSError as error:
             raise not_read(self._description, error) from error
-        except (ValueError, RecursionError):
-            known = None
-        whole = isinstance(known, dict) and isinstance(known.get("init"), str | None)
-        whole = whole and known.get("sha256", _digest(known)) == _digest(known)  # older ones have none
-        if not whole or not all(
-            isinstance(known.get(name, {}), dict) for name in ("stages", "configuration", "options")
-        ):
-            raise InputError(f"{self._description}: damaged, or not of a training run; choose another --out")
-        return known
+        except (ValueError, RecursionError, InputError):
+            pass
+        raise InputError(f"{self._description}: damaged, or not of a training run; choose another --out")
 
     def _not_written(self, error: OSError) -> DimvidaError:
-        begun = any((self.path / name).exists() for name in ("run.json", "training.json"))
+        begun = any((self.path / name).exists() for name in (TrainingResult.file, "training.json"))
         way_on = "what was saved before is whole: make room, then add --resume" if begun else "nothing was begun"
         return DimvidaError(f"{error.filename or self.path}: cannot be written ({error.strerror}); {way_on}")
 
@@ -154,9 +153,8 @@ class RunFolder:
         names = [path.name for path in self.path.iterdir()] if self.path.exists() else []
         return all(name == CLASSIFIER or _UNFINISHED.fullmatch(name) for name in names)
 
-    def _check_init(self, known: dict[str, Any], init: str | None) -> None:
+    def _check_init(self, before: str | None, init: str | None) -> None:
         # The training states know it too, but the first one is saved late.
-        before = known.get("init", init)
         if before == init:
             return
         if init is None:

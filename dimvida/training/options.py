@@ -91,8 +91,7 @@ def resolve_options(
     stage = given["stage"]
     if stage is not None and stage not in _STAGES:
         raise InputError(f"--stage {stage}: choose from {', '.join(_STAGES)}")
-    known = _begun_with(out, stage) if resume else {}
-    before = known.get("options", {})
+    before, values = _begun_with(out, stage) if resume else ({}, {})
     defaults = {"stage": "all", "classifier": _CLASSIFIER}
     chosen = {name: value or before.get(name) or defaults.get(name, value) for name, value in given.items()}
     if chosen["data"] is None:
@@ -103,20 +102,20 @@ def resolve_options(
         raise InputError(f"{out} was trained on {chosen['data']}, which is not there; give --data where it is now")
     chosen["data"] = Path(chosen["data"])
     chosen["partition"] = chosen["partition"] and Path(chosen["partition"])
-    values = known.get("configuration")
-    if values is not None and preset is None:
+    if values and preset is None:
         config = overridden(config_from_json(TrainConfig, values, str(out)), overrides, config_file)
     else:
         config = load_preset(preset or _PRESET, list(overrides), config_file)
     return TrainOptions(config=config, **chosen)
 
 
-def _begun_with(out: Path, stage: str | None) -> dict[str, Any]:
-    """What the run's folder says of how it was begun."""
-    run = RunFolder(out).description() if stage != CLASSIFIER else {}
-    if stage == CLASSIFIER or (stage is None and not run):
-        return read_plan(out / CLASSIFIER) or {}
-    return run
+def _begun_with(out: Path, stage: str | None) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The options and the configuration that a run was begun with, as far as its folder tells."""
+    run = None if stage == CLASSIFIER else RunFolder(out).description()
+    if run is not None:
+        return run.options, run.configuration
+    plan = (read_plan(out / CLASSIFIER) if stage in (None, CLASSIFIER) else None) or {}
+    return plan.get("options", {}), plan.get("configuration", {})
 
 
 def _written(name: str, value: Any) -> Any:
@@ -169,8 +168,8 @@ def changed_options(before: Mapping[str, Any], config: TrainConfig, begun: Colle
 
 def require_same_options(folder: RunFolder, config: TrainConfig) -> None:
     """Raise InputError, with their names, if a run would go on with options that change what has been planned."""
-    before = folder.description().get("configuration")
-    changes = [] if before is None else changed_options(before, config, folder.begun())
+    known = folder.description()
+    changes = changed_options(known.configuration, config, folder.begun()) if known and known.configuration else []
     if changes:
         raise another_configuration(folder.path, changes)
 

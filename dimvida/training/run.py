@@ -27,6 +27,8 @@ from dimvida.diffusion.schedule import VPSchedule
 from dimvida.errors import DimvidaError, InputError
 from dimvida.models.autoencoder import Autoencoder
 from dimvida.models.checkpoint import Checkpoint
+from dimvida.results.files import TrainingResult
+from dimvida.results.schema import SkippedInput
 from dimvida.training.autoencoder import AutoencoderObjective
 from dimvida.training.config import TrainConfig
 from dimvida.training.control import Interrupt, Interrupted, StartProgress
@@ -60,7 +62,7 @@ class Run:
         ranks: The processes that train together; rank 0 alone uses the folder.
         workers: Processes that draw batches ahead; None for as many as a stage needs.
         tensorboard: Whether curves and sheets go to TensorBoard too.
-        origin: What else ``run.json`` says of how the run was made.
+        origin: ``command``, ``versions`` and ``options`` of ``TrainingResult``.
 
     Raises:
         InputError: If ``init`` is of other sizes or views.
@@ -123,11 +125,11 @@ class Run:
         self.folder.check(wanted, resume=resume, init=self._init_digest)
         if resume:
             require_same_options(self.folder, self.config)
-            known = self.folder.description()
+            known = self.folder.description() or TrainingResult()
             for name in self.folder.begun():
                 digests = self._digests(name)
-                if known.get("stages", {}).get(name, digests[0]) not in digests:
-                    raise another_configuration(self.out, changed_lengths(known.get("configuration", {}), self.config))
+                if known.stages.get(name, digests[0]) not in digests:
+                    raise another_configuration(self.out, changed_lengths(known.configuration, self.config))
         owning.enter_context(self.folder.owned())
 
     def _have_autoencoder(self, wanted: Sequence[str], resume: bool) -> bool:
@@ -166,9 +168,14 @@ class Run:
         if state is not None and state["step"] > total:
             raise InputError(f"{self.out}: its {name} has done {state['step']} steps already; {total} are too few")
         # Only now: a refused --resume changes nothing.
-        skipped = [{"file": file.location, "reason": file.reason} for file in self.data.skipped]
-        description = {"configuration": self.config.to_dict(), "data": self.data.description, "skipped": skipped}
-        self.folder.begin(name, digests[0], self._init_digest, {**self.origin, **description})
+        description = TrainingResult(
+            **self.origin,
+            configuration=self.config.to_dict(),
+            data=self.data.description,
+            skipped=[SkippedInput(file.location, file.reason) for file in self.data.skipped],
+            init=self._init_digest,
+        )
+        self.folder.begin(name, digests[0], description)
         return state
 
     def _way_on(self, stage: TrainingState) -> str:

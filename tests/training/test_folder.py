@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import json
 import os
@@ -11,6 +12,7 @@ import pytest
 
 from dimvida.errors import DimvidaError, InputError
 from dimvida.files import atomic_path
+from dimvida.results.files import TrainingResult
 from dimvida.training.folder import STAGES, RunFolder
 from dimvida.training.state import load_state
 
@@ -27,7 +29,7 @@ def begin(path: Path, *stages: str, init: str | None = None, saved: bool = True)
     folder = RunFolder(path)
     with folder.owned():
         for stage in stages:
-            folder.begin(stage, CONFIGURATIONS[stage], init, {"data": "boxes"})
+            folder.begin(stage, CONFIGURATIONS[stage], TrainingResult(data={"name": "boxes"}, init=init))
             if saved:
                 folder.state(stage).write_bytes(b"state")
     return folder
@@ -108,7 +110,7 @@ def test_a_flipped_bit_in_the_description_is_refused(tmp_path: Path):
         except InputError as error:
             assert "damaged" in str(error)
         else:  # the bit was in a blank, or in the name of the hash
-            assert {name: found.get(name) for name in told if name != "sha256"} | {"sha256": told["sha256"]} == told
+            assert dataclasses.replace(found, sha256=told.sha256) == told
 
 
 def test_what_cannot_be_read_is_not_said_to_be_damaged(tmp_path: Path):
@@ -134,7 +136,7 @@ def test_the_description_keeps_every_stage(tmp_path: Path):
     begin(tmp_path, "autoencoder", "diffusion")
     content = json.loads((tmp_path / "run.json").read_text())
     assert len(content.pop("sha256")) == 64
-    assert content == {"data": "boxes", "init": None, "stages": CONFIGURATIONS}
+    assert content["stages"] == CONFIGURATIONS and content["data"] == {"name": "boxes"} and content["init"] is None
 
 
 def leave_unfinished(path: Path) -> Path:
