@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from dimvida import ops
 from dimvida.diffusion.schedule import VPSchedule
@@ -16,42 +16,18 @@ from dimvida.diffusion.solvers import step_table
 from dimvida.errors import InputError
 from dimvida.models.checkpoint import Checkpoint, load_checkpoint
 from dimvida.sampling.backends import in_plain_modes, upload
-from dimvida.sampling.images import (
-    arrange,
-    decode_in_parts,
-    encode_in_parts,
-    finite_rows,
-    places_of,
-    require_images,
-    require_latents,
-    require_made,
-    require_rows,
-    require_tensor,
-)
+from dimvida.sampling.codec import LatentCodec
+from dimvida.sampling.images import arrange, finite_rows, places_of, require_made, require_tensor
 from dimvida.sampling.loop import sample
 
 
-class MultiViewModel(nn.Module):
-    """An autoencoder and a score network that together complete the views of an object.
-
-    Attributes:
-        config: The checkpoint's configuration.
-        checkpoint_hash: SHA-256 over the checkpoint's files, hex.
-    """
-
-    latent_mean: Tensor
-    latent_std: Tensor
+class MultiViewModel(LatentCodec):
+    """An autoencoder and a score network that together complete the views of an object."""
 
     def __init__(self, checkpoint: Checkpoint) -> None:
-        super().__init__()
-        self.config = checkpoint.config
-        self.checkpoint_hash = checkpoint.digest
-        # Convolutions run faster on this layout, on CPUs as on GPUs; the weights are the same.
-        self.autoencoder = checkpoint.autoencoder.to(memory_format=torch.channels_last)
+        super().__init__(checkpoint)
         self.score = checkpoint.score
         self._is_trained = False
-        self.register_buffer("latent_mean", checkpoint.latent_mean)
-        self.register_buffer("latent_std", checkpoint.latent_std)
         self.eval()
 
     @property
@@ -65,69 +41,11 @@ class MultiViewModel(nn.Module):
         return self.config.classes
 
     @property
-    def image_size(self) -> int:
-        """Height and width of an image in pixels."""
-        return self.config.autoencoder.image_size
-
-    @property
-    def channels(self) -> int:
-        """Channels C of an image: 3 for RGB, 1 for gray."""
-        return self.config.autoencoder.channels
-
-    @property
     def is_trained(self) -> bool:
         """False while only the autoencoder is: it encodes and decodes, but cannot generate."""
         # Asked until it is: weights may be loaded later. No longer, since asking a GPU waits for it.
         self._is_trained = self._is_trained or self.score.is_trained
         return self._is_trained
-
-    @property
-    def device(self) -> torch.device:
-        """Where the weights are."""
-        return self.latent_mean.device
-
-    @in_plain_modes
-    def encode(self, images: Tensor) -> Tensor:
-        """Standardised latents of images.
-
-        Args:
-            images: [..., C, H, W], uint8 in 0..255 or float in [0, 1].
-
-        Returns:
-            float32 [..., D]; the leading dimensions are those of ``images``, also none or empty ones.
-
-        Raises:
-            TypeError: For what is no tensor.
-            ValueError: For another shape or dtype.
-            NotFinite: Numbers overflow; its rows count along the first dimension.
-        """
-        shape = self.config.autoencoder.image_shape
-        require_images(images, shape)
-        latents = self._encode(images.to(self.device).reshape(-1, *shape))
-        latents = latents.reshape(*images.shape[:-3], latents.shape[-1])
-        require_rows("latents", latents.isfinite().all(-1))
-        return latents
-
-    @in_plain_modes
-    def decode(self, latents: Tensor) -> Tensor:
-        """Images of standardised latents.
-
-        Args:
-            latents: float [..., D].
-
-        Returns:
-            float32 [..., C, H, W] in [0, 1]; the leading dimensions are those of ``latents``, also none or empty ones.
-
-        Raises:
-            TypeError: For what is no tensor.
-            ValueError: For another shape or dtype.
-            NotFinite: Numbers overflow; its rows count along the first dimension.
-        """
-        dim = self.config.autoencoder.latent_dim
-        require_latents(latents, dim)
-        images, finite = self._decode(latents.to(self.device).reshape(-1, dim))
-        require_rows("images", finite.reshape(latents.shape[:-1]))
-        return images.reshape(*latents.shape[:-1], *self.config.autoencoder.image_shape)
 
     @in_plain_modes
     def generate(
@@ -254,15 +172,6 @@ class MultiViewModel(nn.Module):
         finite = torch.ones(wanted.numel(), dtype=torch.bool, device=self.device)
         finite.index_copy_(0, places, finite_images)
         return pack(images), torch.stack([finite_rows(latents), finite.view(wanted.shape).all(1)], 1)
-
-    def _encode(self, images: Tensor) -> Tensor:
-        """Images [N, C, H, W] to standardised latents, float32 [N, D]."""
-        return (encode_in_parts(self.autoencoder, images) - self.latent_mean.float()) / self.latent_std.float()
-
-    def _decode(self, latents: Tensor) -> tuple[Tensor, Tensor]:
-        """Standardised latents [N, D] to images, float32 [N, C, H, W] in [0, 1], and which were finite, bool [N]."""
-        raw = latents.float() * self.latent_std.float() + self.latent_mean.float()
-        return decode_in_parts(self.autoencoder, raw)
 
 
 def load(path_or_name: str | Path, device: str | torch.device = "cpu") -> MultiViewModel:

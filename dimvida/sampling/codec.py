@@ -1,0 +1,104 @@
+"""Images to standardised latents and back: the autoencoder's half of a model."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from dimvida.models.checkpoint import Checkpoint
+from dimvida.sampling.backends import in_plain_modes
+from dimvida.sampling.images import (
+    decode_in_parts,
+    encode_in_parts,
+    require_images,
+    require_latents,
+    require_rows,
+)
+
+
+class LatentCodec(nn.Module):
+    """An autoencoder whose latents are standardised by those of the training data.
+
+    Attributes:
+        config: The checkpoint's configuration.
+        checkpoint_hash: SHA-256 over the checkpoint's files, hex.
+    """
+
+    latent_mean: Tensor
+    latent_std: Tensor
+
+    def __init__(self, checkpoint: Checkpoint) -> None:
+        super().__init__()
+        self.config = checkpoint.config
+        self.checkpoint_hash = checkpoint.digest
+        # Convolutions run faster on this layout, on CPUs as on GPUs; the weights are the same.
+        self.autoencoder = checkpoint.autoencoder.to(memory_format=torch.channels_last)
+        self.register_buffer("latent_mean", checkpoint.latent_mean)
+        self.register_buffer("latent_std", checkpoint.latent_std)
+
+    @property
+    def image_size(self) -> int:
+        """Height and width of an image in pixels."""
+        return self.config.autoencoder.image_size
+
+    @property
+    def channels(self) -> int:
+        """Channels C of an image: 3 for RGB, 1 for gray."""
+        return self.config.autoencoder.channels
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.latent_mean.device
+
+    @in_plain_modes
+    def encode(self, images: Tensor) -> Tensor:
+        """Standardised latents of images.
+
+        Args:
+            images: [..., C, H, W], uint8 in 0..255 or float in [0, 1].
+
+        Returns:
+            float32 [..., D]; the leading dimensions are those of ``images``, also none or empty ones.
+
+        Raises:
+            TypeError: For what is no tensor.
+            ValueError: For another shape or dtype.
+            NotFinite: Numbers overflow; its rows count along the first dimension.
+        """
+        shape = self.config.autoencoder.image_shape
+        require_images(images, shape)
+        latents = self._encode(images.to(self.device).reshape(-1, *shape))
+        latents = latents.reshape(*images.shape[:-3], latents.shape[-1])
+        require_rows("latents", latents.isfinite().all(-1))
+        return latents
+
+    @in_plain_modes
+    def decode(self, latents: Tensor) -> Tensor:
+        """Images of standardised latents.
+
+        Args:
+            latents: float [..., D].
+
+        Returns:
+            float32 [..., C, H, W] in [0, 1]; the leading dimensions are those of ``latents``, also none or empty ones.
+
+        Raises:
+            TypeError: For what is no tensor.
+            ValueError: For another shape or dtype.
+            NotFinite: Numbers overflow; its rows count along the first dimension.
+        """
+        dim = self.config.autoencoder.latent_dim
+        require_latents(latents, dim)
+        images, finite = self._decode(latents.to(self.device).reshape(-1, dim))
+        require_rows("images", finite.reshape(latents.shape[:-1]))
+        return images.reshape(*latents.shape[:-1], *self.config.autoencoder.image_shape)
+
+    def _encode(self, images: Tensor) -> Tensor:
+        """Images [N, C, H, W] to standardised latents, float32 [N, D]."""
+        return (encode_in_parts(self.autoencoder, images) - self.latent_mean.float()) / self.latent_std.float()
+
+    def _decode(self, latents: Tensor) -> tuple[Tensor, Tensor]:
+        """Standardised latents [N, D] to images, float32 [N, C, H, W] in [0, 1], and which were finite, bool [N]."""
+        raw = latents.float() * self.latent_std.float() + self.latent_mean.float()
+        return decode_in_parts(self.autoencoder, raw)
