@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -20,12 +20,9 @@ from dimvida.files import require_writable_file, require_writable_folder
 from dimvida.results.metrics import METRICS
 
 if TYPE_CHECKING:
-    from dimvida.data.source import MultiViewSource
     from dimvida.evaluation.metrics import MetricSet
-    from dimvida.generation.settings import GenerationSettings
     from dimvida.models.classifiers import ImageClassifier
     from dimvida.results.schema import EvaluationResult, Scores
-    from dimvida.sampling.multiview import MultiViewModel
 
 BREAKDOWNS = ("view", "class")
 
@@ -62,81 +59,82 @@ def evaluate(
 ) -> int:
     """Score generated views against the true ones, by number of known views.
 
-    Metrics: psnr, ssim, lpips, fid, coherence, feature_frechet. Every set of
+    Metrics: {metrics}. Every set of
     k views is given in turn. The row 'ceiling' is the autoencoder's
     reconstruction. Use objects that the model was not trained on.
     What cannot be measured is left out, with the reason.
     """
+    from dimvida.evaluation.folder import draw_sheets, require_free, write_evaluation
     from dimvida.evaluation.metrics import build_metrics, check_names
-    from dimvida.evaluation.object_sheets import draw_sheets
     from dimvida.evaluation.objects import complete_objects, unfamiliar
     from dimvida.evaluation.protocol import evaluate_model, progress_total, rank_metric
     from dimvida.evaluation.weights import INCEPTION, SQUEEZENET, require_given
     from dimvida.generation.settings import resolve_settings
-    from dimvida.results.evaluation import write_evaluation
-    from dimvida.results.schema import Comparands, EvaluationResult, JudgeFacts, SkippedInput
+    from dimvida.results.schema import EvaluationResult, JudgeFacts, SkippedInput
     from dimvida.sampling.multiview import load
 
-    # What is quickly told comes first: options, places, given files, which views there are; then the pictures, and
-    # only then the weights that have to be downloaded.
+    # What is quickly told comes first: options, places, given files, which views there are.
     numbers, breakdowns = _parse_known(known), _parse_breakdowns(by)
     wanted = parse_names("--metrics", metrics) or tuple(METRICS)
     check_names(wanted)
-    _require_places(data, json_, out, overwrite)
+    require_writable_file("--json", json_)
+    if out is not None:
+        require_free(out, overwrite=overwrite)
+        require_apart(locate(data), out, around=True)
+        require_writable_folder("--out", out)
     source = open_for_evaluation(data, split, partition)
     model = load(checkpoint, resolve_device(device))
-    views, classes = model.view_names, source.classes
+    classes = source.classes
     settings = resolve_settings(model, steps=steps, solver=solver, seed=seed, batch=batch, backend=backend, dtype=dtype)
     sampling = {name: getattr(settings, name) for name in ("steps", "solver", "seed", "backend")}
     sampling["dtype"] = settings.torch_dtype
-    counts = numbers or tuple(range(1, len(views)))
-    total = progress_total(1, len(views), counts, subsets)  # also refuses counts that do not fit
-    complete = complete_objects(source, views)
+    counts = numbers or tuple(range(1, len(model.view_names)))
+    total = progress_total(1, len(model.view_names), counts, subsets)  # also refuses counts that do not fit
+    complete = complete_objects(source, model.view_names)
     require_given(SQUEEZENET, lpips_weights)
     require_given(INCEPTION, inception_weights)
     judge = None if judge_ is None else _load_judge(judge_, classes)
 
+    # Then the pictures, and only then the weights that have to be downloaded.
     objects, bad = read_objects(source, model, limit)
+    strange = unfamiliar(model, objects, classes)
     splits = ", ".join(source.splits) or "no split"
     shown = f"{len(objects)} objects of {data.name} ({splits})"
     print(f"{shown}, {settings.solver}, {settings.steps} steps, seed {seed}", flush=True)
-    print_wrapped(f"views: {', '.join(views)}")
-    strange = unfamiliar(model, objects, classes)
+    print_wrapped(f"views: {', '.join(model.view_names)}")
     for line in strange:
         print_note(line)
     if judge is not None:
         print_judge(judge, judge_, model.image_size)
-
     measured = build_metrics(
         model.image_size, classes, model.device, names=wanted, inception_weights=inception_weights,
         lpips_weights=lpips_weights, classifier=judge,
     )  # fmt: skip
     _require_any(measured)
 
-    def introduce(reference: Scores) -> None:
-        if "coherence" in reference:
-            share = METRICS["coherence"].quantity(reference["coherence"].mean)
-            bar.message(f"judge: sees the class of {share} of the true views")
-
     with ProgressBar("evaluating", total * len(objects), "objects") as bar:
         evaluation = evaluate_model(
             model, objects, classes, measured, counts, batch=batch, most_subsets=subsets, progress=bar.advance,
-            introduce=introduce, **sampling,
+            introduce=lambda reference: _introduce_judge(reference, bar), **sampling,
         )  # fmt: skip
 
     ranked = rank_metric(measured)
     result = EvaluationResult(
-        **_description(context, source, partition, model, settings),
+        command=command_line(context),
+        versions=software_versions(),
+        data=source.path.name,
+        splits=list(source.splits),
+        partition=partition and partition.name,
+        classes=list(classes),
+        view_names=list(model.view_names),
+        checkpoint=model.checkpoint_hash,
+        **{name: getattr(settings, name) for name in ("solver", "steps", "seed", "dtype", "backend")},
         objects=len(objects),
         left_out=len(source) - len(complete),
         unfamiliar=strange,
         judge=judge and JudgeFacts(judge.config.name, list(judge.config.classes), judge.config.image_size or None),
         metrics=measured.to_result(),
-        known=evaluation.known,
-        reconstruction=Comparands(evaluation.reconstruction),
-        reference=Comparands(evaluation.reference),
-        per_view=evaluation.per_view,
-        per_class=evaluation.per_class,
+        **evaluation.to_result(),
         sheet_metric=ranked,
         skipped=[SkippedInput(file.location, file.reason) for file in bad],
     )
@@ -149,6 +147,9 @@ def evaluate(
     if not skip_bad:
         require_readable(bad)
     return 0
+
+
+evaluate.__doc__ = (evaluate.__doc__ or "").format(metrics=", ".join(METRICS))  # for --help; the registry has them
 
 
 def _parse_known(text: str | None) -> tuple[int, ...] | None:
@@ -166,16 +167,6 @@ def _parse_breakdowns(text: str | None) -> tuple[str, ...]:
     return breakdowns
 
 
-def _require_places(data: Path, json_: Path | None, out: Path | None, overwrite: bool) -> None:
-    from dimvida.results.evaluation import require_free
-
-    require_writable_file("--json", json_)
-    if out is not None:
-        require_free(out, overwrite=overwrite)
-        require_apart(locate(data), out, around=True)
-        require_writable_folder("--out", out)
-
-
 def _load_judge(folder: Path, classes: tuple[str, ...]) -> ImageClassifier:
     from dimvida.models.classifier_checkpoint import load_classifier
     from dimvida.models.classifiers import require_known
@@ -183,6 +174,12 @@ def _load_judge(folder: Path, classes: tuple[str, ...]) -> ImageClassifier:
     judge = load_classifier(folder)
     require_known(classes, judge.classes, f"--judge {folder}")
     return judge
+
+
+def _introduce_judge(reference: Scores, bar: ProgressBar) -> None:
+    if "coherence" in reference:
+        share = METRICS["coherence"].quantity(reference["coherence"].mean)
+        bar.message(f"judge: sees the class of {share} of the true views")
 
 
 def _print(result: EvaluationResult, breakdowns: Sequence[str]) -> None:
@@ -204,28 +201,3 @@ def _require_any(metrics: MetricSet) -> None:
     if not metrics.available:
         name, reason = next(iter(metrics.reasons.items()))
         raise DimvidaError(f"no metric can be measured; {name}: {reason}")
-
-
-def _description(
-    context: typer.Context,
-    source: MultiViewSource,
-    partition: Path | None,
-    model: MultiViewModel,
-    settings: GenerationSettings,
-) -> dict[str, Any]:
-    """What was evaluated, and how."""
-    return {
-        "command": command_line(context),
-        "versions": software_versions(),
-        "data": source.path.name,
-        "splits": list(source.splits),
-        "partition": partition and partition.name,
-        "classes": list(source.classes),
-        "view_names": list(model.view_names),
-        "checkpoint": model.checkpoint_hash,
-        "solver": settings.solver,
-        "steps": settings.steps,
-        "seed": settings.seed,
-        "dtype": settings.dtype,
-        "backend": settings.backend,
-    }

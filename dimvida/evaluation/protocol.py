@@ -1,15 +1,14 @@
 """The paper's first table: how good generated views are, by how many views are known.
 
-For k known views every set of k views, or a sample of them, is given in turn and the other V - k are generated.
+For k known views every set of k views, or a sample of them, is given in turn and the other V - k are generated. What
+is generated is scored batch by batch against the true views; no picture is kept.
 """
 
 from __future__ import annotations
 
-import itertools
 import math
-import random
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,18 +16,13 @@ import torch
 from torch import Tensor
 
 from dimvida.data.batch import MultiViewBatch
-from dimvida.errors import InputError
+from dimvida.errors import DimvidaError
+from dimvida.evaluation.estimates import Tally
+from dimvida.evaluation.frechet import FeatureSums, estimate_distance, object_groups
 from dimvida.evaluation.metrics import MetricSet
-from dimvida.evaluation.scores import Scorer, TrueViews, study_true_views
-from dimvida.results.schema import Scores, ScoresOfClass, ScoresOfKnown, ScoresOfView
+from dimvida.evaluation.subsets import SUBSETS, complete_subsets, view_subsets
+from dimvida.results.schema import Comparands, Scores, ScoresOfClass, ScoresOfKnown, ScoresOfView
 from dimvida.sampling.multiview import MultiViewModel
-from dimvida.sampling.trajectory import sample_id_tensor
-
-SUBSETS = 100
-"""Sets of known views of one size, unless there are fewer."""
-
-SUBSET_LIMIT = 1000
-"""Sets of one size that are all given, where no sample of them is asked for."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +49,16 @@ class ModelEvaluation:
     reference: Scores
     subsets: dict[int, list[tuple[int, ...]]]
     object_means: dict[int, Tensor]
+
+    def to_result(self) -> dict[str, Any]:
+        """All scores, by the names of ``EvaluationResult``."""
+        return {
+            "known": self.known,
+            "reconstruction": Comparands(self.reconstruction),
+            "reference": Comparands(self.reference),
+            "per_view": self.per_view,
+            "per_class": self.per_class,
+        }
 
 
 def evaluate_model(
@@ -130,75 +134,6 @@ def rank_metric(metrics: MetricSet) -> str | None:
     return next((name for name in ("lpips", "psnr") if name in metrics.pictures), None)
 
 
-def view_subsets(views: int, known: int, most: int | None = None, seed: int = 0) -> list[tuple[int, ...]]:
-    """Sets of ``known`` of ``views`` views, in the order of ``itertools.combinations``.
-
-    Args:
-        views: V.
-        known: Views of a set.
-        most: Where there are more sets, so many different ones are drawn at random; None takes all of them.
-        seed: Seed of the draw.
-
-    Raises:
-        InputError: There is no set with something left to generate, or there are too many and ``most`` is None.
-    """
-    if not 1 <= known < views:
-        raise InputError(f"--known {known}: must be between 1 and {views - 1}, with {views} views")
-    total = math.comb(views, known)
-    if most is None and total > SUBSET_LIMIT:
-        raise InputError(f"--known {known}: {total} subsets of {views} views are too many")
-    if most is None or total <= most:
-        return list(itertools.combinations(range(views), known))
-    places = random.Random(f"subsets {seed} {views} {known}").sample(range(total), most)
-    return [_combination(views, known, place) for place in sorted(places)]
-
-
-def complete_subsets(
-    model: MultiViewModel,
-    images: Tensor,
-    ids: Sequence[str],
-    chosen: Sequence[tuple[int, ...]],
-    *,
-    batch: int,
-    **sampling: Any,
-) -> Iterator[tuple[Tensor, slice, Tensor]]:
-    """Give every set of views in turn and generate the others, batch by batch.
-
-    Every set starts from the same noise of an object, so differences between them are not chance.
-
-    Args:
-        model: What generates.
-        images: Complete objects, uint8 [N, V, C, H, W].
-        ids: Their ids, which the noise belongs to.
-        chosen: The sets, see ``view_subsets``.
-        batch: Objects at a time.
-        sampling: Further arguments of ``MultiViewModel.generate``.
-
-    Yields:
-        The given views, bool [V]; the objects; all their views, uint8 [b, V, C, H, W].
-    """
-    for subset in chosen:
-        given = torch.zeros(images.shape[1], dtype=torch.bool)
-        given[list(subset)] = True
-        for start in range(0, len(images), batch):
-            rows = slice(start, min(start + batch, len(images)))
-            part = images[rows]
-            sample_ids = sample_id_tensor(ids[rows])
-            yield given, rows, model.generate(part, given.expand(len(part), -1), sample_ids=sample_ids, **sampling)
-
-
-def _combination(views: int, known: int, place: int) -> tuple[int, ...]:
-    """The combination at a place of ``itertools.combinations(range(views), known)``, without making those before."""
-    chosen: list[int] = []
-    for view in range(views):
-        with_view = math.comb(views - view - 1, known - len(chosen) - 1) if len(chosen) < known else 0
-        if place < with_view:
-            chosen.append(view)
-        else:
-            place -= with_view
-    return tuple(chosen)
-
-
 def _score_reconstruction(model: MultiViewModel, metrics: MetricSet, true: TrueViews, batch: int) -> Scores:
     scorer, every = Scorer(metrics, true), torch.arange(true.views)
     for start in range(0, len(true.images), batch):
@@ -206,3 +141,142 @@ def _score_reconstruction(model: MultiViewModel, metrics: MetricSet, true: TrueV
         decoded = (model.decode(model.encode(true.images[rows])) * 255).round().to(torch.uint8)
         scorer.add(rows, every, decoded)
     return scorer.scores()
+
+
+@dataclass(frozen=True)
+class TrueViews:
+    """The true views, and what metrics need to know of them.
+
+    Attributes:
+        images: uint8 [N, V, C, H, W].
+        labels: int64 [N]; -1 without a class.
+        groups: Group of each object for intervals of distances, int64 [N].
+        features: Features of every view by the distance's name, float32 [N, V, D].
+        reference: Scores of the true views themselves: the coherence that a perfect generator would reach.
+    """
+
+    images: Tensor
+    labels: Tensor
+    groups: Tensor
+    features: dict[str, Tensor]
+    reference: Scores
+
+    @property
+    def views(self) -> int:
+        """Number V of views."""
+        return self.images.shape[1]
+
+
+def study_true_views(metrics: MetricSet, images: Tensor, labels: Tensor, *, batch: int, seed: int = 0) -> TrueViews:
+    """Look at the true views once.
+
+    Args:
+        metrics: What will be measured.
+        images: uint8 [N, V, C, H, W].
+        labels: int64 [N]; -1 without a class.
+        batch: Objects at a time.
+        seed: Decides which objects are in one group.
+    """
+    coherence, parts = Tally(*images.shape[:2]), defaultdict(list)
+    every = torch.arange(images.shape[1])
+    networks = metrics.inception is not None or metrics.judge is not None
+    for start in range(0, len(images), batch) if networks else ():
+        rows = slice(start, min(start + batch, len(images)))
+        features, agreement = _look(metrics, images[rows], labels[rows])
+        for name, rows_of_features in features.items():
+            parts[name].append(rows_of_features.float().cpu())
+        if agreement is not None:
+            coherence.add(rows, every, agreement)
+    features = {name: torch.cat(rows_of_features) for name, rows_of_features in parts.items()}
+    reference = {"coherence": coherence.estimate()} if metrics.coherence else {}
+    return TrueViews(images, labels, object_groups(len(images), seed), features, reference)
+
+
+class Scorer:
+    """Takes pictures of the objects' views and scores them against the true ones.
+
+    Args:
+        metrics: What is measured.
+        true: The true views of the same objects.
+    """
+
+    def __init__(self, metrics: MetricSet, true: TrueViews) -> None:
+        self._metrics, self._true = metrics, true
+        shape = true.images.shape[:2]
+        self._tallies = {name: Tally(*shape, count_equal=name == "psnr") for name in metrics.per_picture}
+        self._shown = torch.zeros(shape, dtype=torch.int64)  # how often each object's view was scored
+        groups = int(true.groups.max()) + 1
+        self._moments = {
+            name: [FeatureSums.empty(features.shape[-1], metrics.device) for _ in range(groups)]
+            for name, features in true.features.items()
+        }
+
+    def add(self, rows: slice, views: Tensor, pictures: Tensor) -> None:
+        """Score a batch.
+
+        Args:
+            rows: The objects.
+            views: Which view each picture shows, int64 [M], all different.
+            pictures: uint8 [len(rows), M, C, H, W].
+        """
+        pictures = pictures.to(self._metrics.device)
+        truth = self._true.images[rows][:, views].to(self._metrics.device)
+        shape = pictures.shape[:2]
+        for name, metric in self._metrics.pictures.items():
+            values = metric(pictures.flatten(0, 1), truth.flatten(0, 1))
+            if values.isnan().any():  # a mean would leave it out without a word
+                raise DimvidaError(f"{name}: is not a number for {int(values.isnan().sum())} pictures")
+            self._tallies[name].add(rows, views, values.unflatten(0, shape))
+        features, agreement = _look(self._metrics, pictures, self._true.labels[rows])
+        if agreement is not None:
+            self._tallies["coherence"].add(rows, views, agreement)
+        groups = self._true.groups[rows]
+        for name, values in features.items():
+            for group in groups.unique().tolist():
+                chosen = values[(groups == group).to(values.device)].flatten(0, 1)
+                self._moments[name][group] += FeatureSums.of(chosen)
+        self._shown[rows, views] += 1
+
+    def scores(self) -> Scores:
+        """The scores over all pictures."""
+        scores = {name: tally.estimate() for name, tally in self._tallies.items()}
+        for name, moments in self._moments.items():
+            scores[name] = estimate_distance(moments, self._true_moments(name))
+        return {name: scores[name] for name in self._metrics.available}
+
+    def view_scores(self, view: int) -> Scores:
+        """The scores over the pictures of one view; distances are not among them."""
+        return {name: tally.estimate(view=view) for name, tally in self._tallies.items()}
+
+    def class_scores(self, label: int) -> Scores:
+        """The scores over the pictures of one class's objects; distances are not among them."""
+        chosen = self._true.labels == label
+        return {name: tally.estimate(objects=chosen) for name, tally in self._tallies.items()}
+
+    def object_means(self, metric: str) -> Tensor:
+        """The mean of a metric over each object's pictures, float64 [N]."""
+        return self._tallies[metric].object_means()
+
+    def _true_moments(self, name: str) -> list[FeatureSums]:
+        """The true pictures of each group, every view as often as it was scored."""
+        features = self._true.features[name]
+        moments = []
+        for group in range(len(self._moments[name])):
+            chosen = self._true.groups == group
+            rows = features[chosen].to(self._metrics.device)
+            moments.append(FeatureSums.of(rows.flatten(0, 1), self._shown[chosen].flatten()))
+        return moments
+
+
+def _look(metrics: MetricSet, pictures: Tensor, labels: Tensor) -> tuple[dict[str, Tensor], Tensor | None]:
+    """Features [B, M, D] by name, and the judge's agreement [B, M] with the labels, of uint8 [B, M, C, H, W]."""
+    shape, flat = pictures.shape[:2], pictures.flatten(0, 1)
+    features: dict[str, Tensor] = {}
+    if metrics.inception is not None:
+        features["fid"] = metrics.inception(flat).unflatten(0, shape)
+    if metrics.judge is None:
+        return features, None
+    seen, judged = metrics.judge(flat)
+    if metrics.feature_frechet:
+        features["feature_frechet"] = judged.unflatten(0, shape)
+    return features, metrics.judge.agreement(seen.unflatten(0, shape), labels) if metrics.coherence else None

@@ -21,6 +21,7 @@ from dimvida.results.classification import (
     claims,
     classifier_name,
     comparison_table,
+    deviation,
     inference_title,
     ordered_tests,
     question_table,
@@ -31,7 +32,7 @@ from dimvida.results.classification import (
 )
 from dimvida.results.metrics import ACCURACY, DASH, points
 from dimvida.results.schema import Accuracy, AccuracyCell, ClassificationResult, Diversity
-from dimvida.results.tables import Table, deviation
+from dimvida.results.tables import Table
 
 MOST_CLASSES = 40  # larger confusion matrices are in report.json only
 PAPER_TESTS = ("e", "ea")

@@ -12,10 +12,9 @@ from dimvida.report import paper
 from dimvida.report.document import Block, Gallery, Heading, Illustration, Note, Section, Text, gallery
 from dimvida.report.reading import Part, Runs, slug
 from dimvida.results.charts import BarChart, Series
-from dimvida.results.evaluation import breakdown_table, score_table_by_metric, unavailable
+from dimvida.results.evaluation import breakdown_table, interval, score_table_by_metric, unavailable
 from dimvida.results.metrics import DASH, in_order, metric
 from dimvida.results.schema import Estimate, EvaluationResult
-from dimvida.results.tables import interval
 
 PAPER_KNOWN = ("1", "2", "3")  # numbers of known views in the paper's table
 

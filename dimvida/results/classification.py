@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from dimvida.results.metrics import ACCURACY, DASH, p_value, points
-from dimvida.results.schema import AccuracyCell, ClassificationResult, Comparison
-from dimvida.results.tables import Column, Table, TableCell, accuracy_cell, text_column
+from dimvida.results.schema import Accuracy, AccuracyCell, ClassificationResult, Comparison
+from dimvida.results.tables import Column, Table, TableCell, text_column
 
 CLASSIFIERS = {
     "resnet18": "ResNet18",
@@ -242,6 +242,21 @@ def claim_table(result: ClassificationResult) -> Table | None:
     columns = [text_column("classifier"), *map(Column, ("Ωs on e, %", "Ωm on ea, %", "gain, points", "p (McNemar)"))]
     caption = "One real view (Ωs on e) against the mean over it and generated ones (Ωm on ea)."
     return Table(caption, columns, rows) if rows else None
+
+
+def accuracy_cell(accuracy: Accuracy | None) -> TableCell:
+    """An accuracy in percent with its deviation over the seeds, or a dash."""
+    if accuracy is None or math.isnan(accuracy.mean):
+        return TableCell(DASH)
+    detail = "" if accuracy.deviation is None else f"± {ACCURACY.number(accuracy.deviation)}"
+    return TableCell(ACCURACY.number(accuracy.mean), detail)
+
+
+def deviation(accuracy: Accuracy | None) -> tuple[float, float] | None:
+    """One deviation over the seeds to each side of an accuracy; None without one."""
+    if accuracy is None or math.isnan(accuracy.mean) or accuracy.deviation is None:
+        return None
+    return accuracy.mean - accuracy.deviation, accuracy.mean + accuracy.deviation
 
 
 def row_key(cell: AccuracyCell) -> tuple[str, str, str]:

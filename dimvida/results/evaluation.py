@@ -1,23 +1,15 @@
-"""An evaluation in tables: those that ``dimvida evaluate`` prints and those of the report, and its folder."""
+"""An evaluation in tables: those that ``dimvida evaluate`` prints and those of the report."""
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+import math
+from collections.abc import Iterable, Sequence
+from typing import Literal
 
-from dimvida.errors import InputError
-from dimvida.files import atomic_path
-from dimvida.results.files import write_result
-from dimvida.results.metrics import in_order, metric
-from dimvida.results.schema import EvaluationResult, Scores
-from dimvida.results.tables import Column, Table, TableCell, metric_column, score_cell, text_column
+from dimvida.results.metrics import DASH, in_order, metric
+from dimvida.results.schema import Estimate, EvaluationResult, Scores, normal_interval
+from dimvida.results.tables import Column, Table, TableCell, text_column
 
-if TYPE_CHECKING:
-    from PIL import Image
-
-SHEETS = "sheets"
 FID_PICTURES = 2048  # its features: fewer pictures leave their covariance singular
 CEILING, TRUE = "ceiling", "true views"
 
@@ -141,37 +133,28 @@ def unavailable(result: EvaluationResult) -> dict[str, str]:
     }
 
 
-def require_free(folder: Path, *, overwrite: bool) -> None:
-    """Raise InputError if the folder holds an evaluation that must not be replaced, or is none."""
-    if folder.exists() and not folder.is_dir():
-        raise InputError(f"--out {folder}: is not a folder")
-    if (folder / EvaluationResult.file).exists() and not overwrite:
-        raise InputError(f"--out {folder}: holds an evaluation already; choose another folder, or add --overwrite")
+def metric_column(name: str) -> Column:
+    """A column of a metric's values, with the direction that is better where it is known."""
+    shown = metric(name)
+    return Column(f"{shown.heading} {shown.arrow}".rstrip(), narrow=shown.short_heading)
 
 
-def write_evaluation(folder: Path, result: EvaluationResult, sheets: Mapping[str, Image.Image]) -> None:
-    """Write an evaluation, in place of one that is there. ``evaluation.json`` is written last: with it, it is whole.
+def score_cell(name: str, score: Estimate | None) -> TableCell:
+    """A metric's value with its 95 % interval, or a dash."""
+    if score is None or not score.is_measured:
+        return TableCell(DASH)
+    shown, ends = metric(name), interval(score)
+    if ends is None:
+        return TableCell(shown.number(score.mean))
+    half = max(ends[1] - score.mean, score.mean - ends[0])
+    return TableCell(shown.number(score.mean), " – ".join(map(shown.number, ends)), f"± {shown.number(half)}")
 
-    Args:
-        folder: Made if it is not there.
-        result: What ``evaluation.json`` holds; ``sheets`` is added.
-        sheets: Contact sheets by name.
 
-    Raises:
-        InputError: It cannot be written.
-    """
-    try:
-        (folder / SHEETS).mkdir(parents=True, exist_ok=True)
-        (folder / EvaluationResult.file).unlink(missing_ok=True)
-        for old in (folder / SHEETS).glob("*.png"):
-            old.unlink()
-        for name, sheet in sheets.items():
-            with atomic_path(folder / SHEETS / f"{name}.png") as temporary:
-                sheet.save(temporary)
-        paths = {name: f"{SHEETS}/{name}.png" for name in sheets}
-        write_result(folder / EvaluationResult.file, dataclasses.replace(result, sheets=paths))
-    except OSError as error:
-        raise InputError(f"--out {folder}: cannot be written ({error.strerror or error})") from error
+def interval(score: Estimate) -> tuple[float, float] | None:
+    """The 95 % interval, 1.96 standard errors to each side where it is not given; None without either."""
+    if not math.isnan(score.low + score.high):
+        return score.low, score.high
+    return normal_interval(score.mean, score.standard_error)
 
 
 def _parts(result: EvaluationResult, by: Literal["view", "class"]) -> dict[str, dict[int, Scores]]:

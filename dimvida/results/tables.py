@@ -1,16 +1,12 @@
-"""The one model of a table, which the terminal, the page and Markdown print, and the cells that most tables have.
+"""The one model of a table, which the terminal, the page and Markdown print.
 
 All text is plain: whoever prints does the escaping, so nothing here may be marked up.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-
-from dimvida.results.metrics import ACCURACY, DASH, metric
-from dimvida.results.schema import Accuracy, Estimate, normal_interval
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,42 +85,3 @@ class Table:
 def text_column(title: str) -> Column:
     """A column of words, aligned to the left."""
     return Column(title, numeric=False)
-
-
-def metric_column(name: str) -> Column:
-    """A column of a metric's values, with the direction that is better where it is known."""
-    shown = metric(name)
-    return Column(f"{shown.heading} {shown.arrow}".rstrip(), narrow=shown.short_heading)
-
-
-def score_cell(name: str, score: Estimate | None) -> TableCell:
-    """A metric's value with its 95 % interval, or a dash."""
-    if score is None or not score.is_measured:
-        return TableCell(DASH)
-    shown, ends = metric(name), interval(score)
-    if ends is None:
-        return TableCell(shown.number(score.mean))
-    half = max(ends[1] - score.mean, score.mean - ends[0])
-    return TableCell(shown.number(score.mean), " – ".join(map(shown.number, ends)), f"± {shown.number(half)}")
-
-
-def accuracy_cell(accuracy: Accuracy | None) -> TableCell:
-    """An accuracy in percent with its deviation over the seeds, or a dash."""
-    if accuracy is None or math.isnan(accuracy.mean):
-        return TableCell(DASH)
-    detail = "" if accuracy.deviation is None else f"± {ACCURACY.number(accuracy.deviation)}"
-    return TableCell(ACCURACY.number(accuracy.mean), detail)
-
-
-def interval(score: Estimate) -> tuple[float, float] | None:
-    """The 95 % interval, 1.96 standard errors to each side where it is not given; None without either."""
-    if not math.isnan(score.low + score.high):
-        return score.low, score.high
-    return normal_interval(score.mean, score.standard_error)
-
-
-def deviation(accuracy: Accuracy | None) -> tuple[float, float] | None:
-    """One deviation over the seeds to each side of an accuracy; None without one."""
-    if accuracy is None or math.isnan(accuracy.mean) or accuracy.deviation is None:
-        return None
-    return accuracy.mean - accuracy.deviation, accuracy.mean + accuracy.deviation

@@ -9,9 +9,10 @@ import torch
 from torchvision.models import squeezenet1_1
 
 from dimvida.evaluation.metrics import build_metrics
-from dimvida.evaluation.scores import Scorer, Scores, study_true_views
+from dimvida.evaluation.protocol import Scorer, study_true_views
 from dimvida.models.classifier_checkpoint import load_classifier, save_classifier
 from dimvida.models.classifiers import build_classifier
+from dimvida.results.schema import Scores
 
 CLASSES = ("chair", "table")
 

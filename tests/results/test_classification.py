@@ -10,6 +10,7 @@ from helpers.results import cell, classification
 
 from dimvida.cli.terminal import print_table
 from dimvida.results.classification import (
+    accuracy_cell,
     accuracy_table,
     claim_table,
     claims,
@@ -19,7 +20,9 @@ from dimvida.results.classification import (
     questions_of,
 )
 from dimvida.results.files import parse_result
-from dimvida.results.schema import ClassificationResult
+from dimvida.results.metrics import DASH
+from dimvida.results.schema import Accuracy, ClassificationResult
+from dimvida.results.tables import TableCell
 
 
 def result_of(**changes: Any) -> ClassificationResult:
@@ -76,3 +79,9 @@ def test_comparisons_name_their_cells():
     (first, second) = texts(comparison_table(result_of()))
     assert first[:2] == ["ResNet18 from scratch, c on e", "ResNet18 from scratch, ca on ea (mean of probabilities)"]
     assert second[2:] == ["1", "40", "< 0.001"]
+
+
+def test_accuracies():
+    assert accuracy_cell(None) == accuracy_cell(Accuracy()) == TableCell(DASH)
+    assert accuracy_cell(Accuracy([0.5], 0.5)).line == "50.0"
+    assert accuracy_cell(Accuracy([0.5, 0.7], 0.6, 0.1414)).line == "60.0 ± 14.1"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +13,18 @@ from dimvida.cli.terminal import print_table
 from dimvida.results.evaluation import (
     breakdown_table,
     breakdown_tables,
+    interval,
+    metric_column,
     notes,
-    require_free,
+    score_cell,
     score_table_by_metric,
     score_tables,
     unavailable,
 )
 from dimvida.results.files import parse_result
-from dimvida.results.schema import EvaluationResult
+from dimvida.results.metrics import DASH
+from dimvida.results.schema import Estimate, EvaluationResult
+from dimvida.results.tables import TableCell
 
 METRICS = ("psnr", "ssim", "lpips", "fid", "coherence", "feature_frechet")
 
@@ -98,9 +103,28 @@ def test_what_a_reader_has_to_know():
     assert unavailable(result) == {"FID": REASON}
 
 
-def test_a_folder_that_holds_an_evaluation_is_kept(tmp_path: Path):
-    require_free(tmp_path / "new", overwrite=False)
-    (tmp_path / "evaluation.json").touch()
-    with pytest.raises(Exception, match="holds an evaluation already"):
-        require_free(tmp_path, overwrite=False)
-    require_free(tmp_path, overwrite=True)
+@pytest.mark.parametrize(
+    ("score", "cell"),
+    [
+        (None, TableCell(DASH)),
+        (Estimate(math.nan), TableCell(DASH)),
+        (Estimate(20.0), TableCell("20.00")),
+        (Estimate(20.0, 0.5), TableCell("20.00", "19.02 – 20.98", "± 0.98")),
+        (Estimate(20.0, 0.5, 18.0, 21.0), TableCell("20.00", "18.00 – 21.00", "± 2.00")),
+        (Estimate(-1.0, 0.0), TableCell("−1.00", "−1.00 – −1.00", "± 0.00")),
+    ],
+)
+def test_scores(score: Estimate | None, cell: TableCell):
+    assert score_cell("psnr", score) == cell
+
+
+def test_intervals_are_those_given_or_of_the_standard_error():
+    assert interval(Estimate(5.0)) is None and interval(Estimate(math.nan, 1.0)) is None
+    assert interval(Estimate(5.0, 1.0)) == pytest.approx((3.04, 6.96))
+
+
+def test_a_metrics_column_says_less_on_a_terminal():
+    column = metric_column("feature_frechet")
+    assert (column.title, column.narrow) == (
+        "Fréchet distance of the classifier's features (not FID) ↓", "feature_frechet",
+    )  # fmt: skip

@@ -11,8 +11,9 @@ import torch
 from PIL import Image
 
 from dimvida.data.batch import MultiViewBatch
+from dimvida.errors import InputError
+from dimvida.evaluation.folder import draw_sheets, rank_objects, require_free
 from dimvida.evaluation.metrics import build_metrics
-from dimvida.evaluation.object_sheets import draw_sheets, rank_objects
 from dimvida.evaluation.protocol import evaluate_model
 from dimvida.sampling.multiview import load
 from dimvida.sampling.trajectory import sample_id_tensor
@@ -56,3 +57,11 @@ def contains(sheet: np.ndarray, picture: np.ndarray) -> bool:
     large = np.asarray(Image.fromarray(picture).resize((128, 128), Image.Resampling.LANCZOS))
     places = np.argwhere((sheet[:-127, :-127] == large[0, 0]).all(2))
     return any(np.array_equal(sheet[y : y + 128, x : x + 128], large) for y, x in places)
+
+
+def test_a_folder_that_holds_an_evaluation_is_kept(tmp_path: Path):
+    require_free(tmp_path / "new", overwrite=False)
+    (tmp_path / "evaluation.json").touch()
+    with pytest.raises(InputError, match="holds an evaluation already"):
+        require_free(tmp_path, overwrite=False)
+    require_free(tmp_path, overwrite=True)

@@ -1,8 +1,14 @@
-"""Contact sheets of the objects that a model completes best, worst and in between."""
+"""The folder of an evaluation: contact sheets of the objects completed best, worst and in between, and its result.
+
+evaluation.json                                        the scores; written last
+sheets/best.png, sheets/median.png, sheets/worst.png
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,10 +18,16 @@ from torch import Tensor
 from dimvida.data.batch import MultiViewBatch
 from dimvida.data.contact_sheet import SheetRow, draw_contact_sheet
 from dimvida.data.sheets import view_tiles
-from dimvida.evaluation.protocol import ModelEvaluation, complete_subsets
+from dimvida.errors import InputError
+from dimvida.evaluation.protocol import ModelEvaluation
+from dimvida.evaluation.subsets import complete_subsets
+from dimvida.files import atomic_path
+from dimvida.results.files import write_result
 from dimvida.results.metrics import METRICS
+from dimvida.results.schema import EvaluationResult
 from dimvida.sampling.multiview import MultiViewModel
 
+SHEETS = "sheets"
 ROWS = 6
 """Objects on a sheet."""
 
@@ -77,3 +89,36 @@ def draw_sheets(
         header = f"{name.capitalize()} by {label} at {known} known, completed from {names}"
         sheets[name] = draw_contact_sheet(rows, header=header)
     return sheets
+
+
+def require_free(folder: Path, *, overwrite: bool) -> None:
+    """Raise InputError if the folder holds an evaluation that must not be replaced, or is none."""
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"--out {folder}: is not a folder")
+    if (folder / EvaluationResult.file).exists() and not overwrite:
+        raise InputError(f"--out {folder}: holds an evaluation already; choose another folder, or add --overwrite")
+
+
+def write_evaluation(folder: Path, result: EvaluationResult, sheets: Mapping[str, Image.Image]) -> None:
+    """Write an evaluation, in place of one that is there. ``evaluation.json`` is written last: with it, it is whole.
+
+    Args:
+        folder: Made if it is not there.
+        result: What ``evaluation.json`` holds; ``sheets`` is added.
+        sheets: Contact sheets by name.
+
+    Raises:
+        InputError: It cannot be written.
+    """
+    try:
+        (folder / SHEETS).mkdir(parents=True, exist_ok=True)
+        (folder / EvaluationResult.file).unlink(missing_ok=True)
+        for old in (folder / SHEETS).glob("*.png"):
+            old.unlink()
+        for name, sheet in sheets.items():
+            with atomic_path(folder / SHEETS / f"{name}.png") as temporary:
+                sheet.save(temporary)
+        paths = {name: f"{SHEETS}/{name}.png" for name in sheets}
+        write_result(folder / EvaluationResult.file, dataclasses.replace(result, sheets=paths))
+    except OSError as error:
+        raise InputError(f"--out {folder}: cannot be written ({error.strerror or error})") from error
