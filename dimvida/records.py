@@ -175,6 +175,8 @@ def _option(kind: Any, value: Any, where: str, name: str) -> Any:
         return config_from_json(kind, value, f"{where}: {name}")
     if origin is tuple:
         items = [_as_float(arguments[0], item) for item in value] if isinstance(value, list | tuple) else [None]
+        if typing.get_origin(arguments[0]) is tuple and isinstance(value, list | tuple):
+            return tuple(_option(arguments[0], item, where, name) for item in value)
         if not all(type(item) is arguments[0] for item in items):
             raise InputError(f"{where}: {name} must be a list of {'names' if arguments[0] is str else 'numbers'}")
         return tuple(items)

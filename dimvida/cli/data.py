@@ -6,7 +6,7 @@ import json
 import textwrap
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -159,6 +159,7 @@ def _as_dict(source: MultiViewSource, summary: SourceSummary, sheet: Path | None
         "views_per_object": summary.views_per_object,
         "classes": summary.classes,
         "splits": list(source.splits),
+        "cameras": source.cameras and {view: asdict(camera) for view, camera in source.cameras.items()},
         "images": summary.image_count,
         "decoded": summary.decoded,
         "sizes": summary.sizes,
@@ -180,6 +181,9 @@ def _print_summary(source: MultiViewSource, summary: SourceSummary, sheet: Path 
     _field("views", ", ".join(f"{view} {count}" for view, count in summary.views.items()))
     if len(summary.views_per_object) > 1:
         _field("", ", ".join(f"{n} objects with {v}" for v, n in summary.views_per_object.items()) + " views")
+    if source.cameras:
+        angles = (f"{view} {camera.azimuth:g}/{camera.elevation:g}" for view, camera in source.cameras.items())
+        _field("cameras", f"{', '.join(angles)} (azimuth/elevation)")
     _field("images", f"{_counts(summary.sizes) or 'none could be read'} ({looked_at})")
     if summary.conversions:
         _field("converted", _counts(summary.conversions))

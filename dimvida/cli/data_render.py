@@ -163,7 +163,8 @@ def _render_to(
         check_key(key)
     told = []
     about = {"version": __version__, **asdict(settings), **about}
-    with MultiViewWriter(output, about) as writer, ProgressBar("render", len(items), "objects") as progress:
+    writing = MultiViewWriter(output, about, settings.cameras)
+    with writing as writer, ProgressBar("render", len(items), "objects") as progress:
         missing = [item for item, key in zip(items, keys, strict=True) if not writer.keep(*key)]
         for _ in range(len(items) - len(missing)):
             progress.advance()

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     import torch
 
     from dimvida.data.batch import BadFile, MultiViewBatch
+    from dimvida.data.source import MultiViewSource
     from dimvida.models.checkpoint import Checkpoint
     from dimvida.training.classifier import ClassifierRun
     from dimvida.training.control import Interrupt
@@ -156,9 +157,9 @@ def _prepare(asked: TrainOptions, out: Path, resume: bool) -> tuple[Checkpoint |
         for change in changed_lengths(known.configuration, asked.config) if known else ():
             note(change)
     sizes = asked.config.autoencoder
-    batch, classes, bad, description = _read(asked, sizes.channels, "; run.json lists all")
+    batch, source, bad, description = _read(asked, sizes.channels, "; run.json lists all")
     description["partition_sha256"] = asked.partition and load_partitions(asked.partition).digest()
-    training_data = prepare_data(batch, classes, asked.config, description, bad)
+    training_data = prepare_data(batch, source.classes, asked.config, description, bad, source.cameras)
     for text in training_data.notes:
         note(text)
     return start, training_data
@@ -180,8 +181,8 @@ def _train_classifier(
     plan = ClassifierPlan(asked.classifier, config.classifier_stage, config.seed, asked.weights)
     ClassifierConfig(plan.name, ("any", "other"))  # before the data are read: is there such a classifier?
     _require_place(asked, out, resume)
-    batch, classes, bad, description = _read(asked, 3)
-    images = all_views(batch, classes, config.validation, config.seed, description)
+    batch, source, bad, description = _read(asked, 3)
+    images = all_views(batch, source.classes, config.validation, config.seed, description)
     origin = {**origin, "configuration": config.to_dict()}
     with Interrupt(minutes, announce) as interrupt, contextlib.ExitStack() as bars:
         run = ClassifierRun(out / CLASSIFIER, plan, plan.digest(images.digest()), device, interrupt, origin)
@@ -207,8 +208,8 @@ def _require_place(asked: TrainOptions, out: Path, resume: bool) -> None:
 
 def _read(
     asked: TrainOptions, channels: int, listed: str = ""
-) -> tuple[MultiViewBatch, tuple[str, ...], list[BadFile], dict[str, Any]]:
-    """Read the data with a bar: the objects, their classes, files that cannot be read, and what the provenance says.
+) -> tuple[MultiViewBatch, MultiViewSource, list[BadFile], dict[str, Any]]:
+    """Read the data with a bar: objects, their source, files that cannot be read, what the provenance says.
 
     ``listed`` says where more of those files are named than are shown.
     """
@@ -231,7 +232,7 @@ def _read(
         "split": split,
         "partition": asked.partition and asked.partition.name,
     }
-    return batch, source.classes, [*source.left_out, *bad], description
+    return batch, source, [*source.left_out, *bad], description
 
 
 def _print_forecast(asked: TrainOptions, data: TrainingData, out: Path) -> int:

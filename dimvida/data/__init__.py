@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from dimvida.data.batch import BadFile, MultiViewBatch, load_all, load_batch
+    from dimvida.data.cameras import Camera
     from dimvida.data.contact_sheet import SheetRow, Tile, draw_contact_sheet
     from dimvida.data.opening import open_source
     from dimvida.data.partitions import Partitions, make_partitions, select_partition
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "BadFile": "source",
+    "Camera": "cameras",
     "MultiViewBatch": "batch",
     "MultiViewSource": "source",
     "ObjectRecord": "source",
@@ -37,6 +39,7 @@ _HOMES = {
 
 __all__ = [
     "BadFile",
+    "Camera",
     "MultiViewBatch",
     "MultiViewSource",
     "ObjectRecord",

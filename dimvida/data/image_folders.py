@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import PurePosixPath
 
+from dimvida.data.cameras import place_cameras
 from dimvida.data.image_objects import LAYOUT, ImageSource, objects_by_folder, objects_by_name
 from dimvida.data.metadata import METADATA_NAME, ImageEntry, read_metadata
 from dimvida.data.names import CANONICAL_VIEWS, composed, counted, natural_key, split_family
@@ -58,6 +59,7 @@ def open_images(tree: FileTree, split: str | None, view: str | None) -> MultiVie
         others = {_top_folder(name, prefix) for name in names} - {split}
         bad = [(name, reason) for name, reason in bad if _top_folder(name, prefix) not in others]
     tell(source, tree, bad, [*notes, *found.notes()])
+    place_cameras(source, tree, prefix)
     return source
 
 

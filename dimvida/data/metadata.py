@@ -71,7 +71,7 @@ def read_metadata(tree: FileTree, prefix: str = "") -> dict[str, ImageEntry]:
 
 def _parse(line: str, number: int, where: str) -> tuple[str, ImageEntry]:
     try:
-        fields = json.loads(line, object_pairs_hook=_distinct)
+        fields = json.loads(line, object_pairs_hook=distinct)
     except (ValueError, RecursionError) as error:
         raise InputError(f"{where}: not JSON ({error}); write one object per line") from None
     if not isinstance(fields, dict):
@@ -96,7 +96,8 @@ def _parse(line: str, number: int, where: str) -> tuple[str, ImageEntry]:
     return name, ImageEntry(number, view, class_name, source, kind)
 
 
-def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """The fields of a JSON object; ValueError where one is there twice."""
     fields = dict(pairs)
     if len(fields) < len(pairs):
         raise ValueError("a field is there twice")

@@ -15,7 +15,14 @@ from posixpath import basename
 
 from dimvida.data.images import decode_image
 from dimvida.data.names import check_split, object_id
-from dimvida.data.nmr_arrays import DEFAULT_VIEWS, NmrSoftRasSource, class_of, nmr_view_names, softras_arrays
+from dimvida.data.nmr_arrays import (
+    DEFAULT_VIEWS,
+    NmrSoftRasSource,
+    class_of,
+    nmr_cameras,
+    nmr_view_names,
+    softras_arrays,
+)
 from dimvida.data.source import MultiViewSource, ObjectRecord, ViewImage
 from dimvida.data.survey import Survey, tell
 from dimvida.data.tree import FileTree
@@ -114,6 +121,7 @@ class NmrDvrSource(MultiViewSource):
         strays, notes = _unlisted(tree, root, synsets)
         classes = [class_of(basename(folder)) for folder in synsets]
         super().__init__(tree.path, "nmr-dvr", names, classes, records, files)
+        self.cameras = nmr_cameras(views)
         tell(self, tree, [*bad, *strays], notes)
         self._tree = tree
 

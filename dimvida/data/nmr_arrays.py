@@ -21,6 +21,7 @@ from typing import IO, Any
 
 import numpy as np
 
+from dimvida.data.cameras import Camera
 from dimvida.data.conversion import composite_on_white
 from dimvida.data.names import CANONICAL_VIEWS, check_split, object_id
 from dimvida.data.source import MultiViewSource, ObjectRecord, RecentArrays, ViewImage
@@ -71,6 +72,11 @@ def nmr_view_names(views: Sequence[int]) -> tuple[str, ...]:
     return CANONICAL_VIEWS if views == DEFAULT_VIEWS else tuple(f"view{view:02d}" for view in views)
 
 
+def nmr_cameras(views: Sequence[int]) -> dict[str, Camera]:
+    """The cameras of chosen views, by their names: view i has azimuth -15 i, elevation 30."""
+    return {name: Camera(-15.0 * view, 30.0) for name, view in zip(nmr_view_names(views), views, strict=True)}
+
+
 def softras_arrays(tree: FileTree, root: str) -> dict[str, tuple[str, str]]:
     """``file -> (synset, split)`` of the SoftRas form in ``root``; empty if there is none."""
     matches = [(_ARRAY_NAME.fullmatch(basename(name)), name) for name in tree.children(root)[1]]
@@ -109,6 +115,7 @@ class NmrSoftRasSource(MultiViewSource):
                 files.append(tuple((path, row, place) for place in range(len(names))))
         classes = [class_of(synset) for synset, _ in arrays.values()]
         super().__init__(tree.path, "nmr-softras", names, classes, records, files)
+        self.cameras = nmr_cameras(views)
         self._tell_what_is_beside(tree, root, arrays)
         self._views = tuple(views)
         self._arrays = RecentArrays(partial(load_views, views=self._views), most_bytes=MEMORY)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from dimvida.data.cameras import Camera
 from dimvida.data.meshes import DEFAULT_COLOUR, Surface, normalised_surface, require_render_extra
 from dimvida.data.names import CANONICAL_VIEWS, check_view_name
 from dimvida.errors import InputError
@@ -95,8 +96,14 @@ class RenderSettings:
         count = len(self.azimuths)
         return CANONICAL_VIEWS if count == 4 else tuple(f"view{k:02d}" for k in range(count))
 
+    @property
+    def cameras(self) -> dict[str, Camera]:
+        """The camera of each view, by its name."""
+        placed = (Camera(azimuth + 0.0, self.elevation) for azimuth in self.azimuths)  # no negative zero
+        return dict(zip(self.view_names, placed, strict=True))
 
-class _Camera(NamedTuple):
+
+class _Viewpoint(NamedTuple):
     eye: np.ndarray  # [3]
     axes: np.ndarray  # [3, 3], rows right, up, towards the camera
 
@@ -116,7 +123,7 @@ class Renderer:
         steps = (np.arange(self.settings.samples) + 0.5) / self.settings.samples
         self._subpixels = np.stack(np.meshgrid(steps, steps), axis=-1).reshape(-1, 2)  # [S, 2]
         self._occlusion = _sphere_points(len(self._subpixels) * _OCCLUSION_RAYS)
-        self._cameras = [_camera(a, self.settings.elevation, self.settings.distance) for a in self.settings.azimuths]
+        self._cameras = [_viewpoint(a, self.settings.elevation, self.settings.distance) for a in self.settings.azimuths]
 
     def render(self, mesh: trimesh.Trimesh, colour: tuple[float, float, float] = DEFAULT_COLOUR) -> np.ndarray:
         """Render all views on a white background.
@@ -139,7 +146,7 @@ class Renderer:
         TriangleMesh(scene, surface.triangles)
         return np.stack([self._view(scene, surface, camera) for camera in self._cameras])
 
-    def _view(self, scene: EmbreeScene, surface: Surface, camera: _Camera) -> np.ndarray:
+    def _view(self, scene: EmbreeScene, surface: Surface, camera: _Viewpoint) -> np.ndarray:
         size = self.settings.image_size
         image = np.full((size * size, 3), 255, dtype=np.uint8)
         pixels = self._covered_pixels(surface, camera)
@@ -149,7 +156,7 @@ class Renderer:
             image[chunk] = self._pixel_colours(scene, surface, camera, chunk)
         return image.reshape(size, size, 3)
 
-    def _covered_pixels(self, surface: Surface, camera: _Camera) -> np.ndarray:
+    def _covered_pixels(self, surface: Surface, camera: _Viewpoint) -> np.ndarray:
         """Flat indices of the pixels inside the object's bounds in the image; the rest is background."""
         size = self.settings.image_size
         points = (surface.triangles.reshape(-1, 3) - camera.eye) @ camera.axes.T
@@ -161,7 +168,9 @@ class Renderer:
         across = np.arange(*columns.astype(int))
         return (np.arange(*rows.astype(int))[:, None] * size + across[None, :]).reshape(-1)
 
-    def _pixel_colours(self, scene: EmbreeScene, surface: Surface, camera: _Camera, pixels: np.ndarray) -> np.ndarray:
+    def _pixel_colours(
+        self, scene: EmbreeScene, surface: Surface, camera: _Viewpoint, pixels: np.ndarray
+    ) -> np.ndarray:
         size, samples = self.settings.image_size, len(self._subpixels)
         scale = np.tan(np.radians(self.settings.half_angle))
         corner = np.stack([pixels % size, pixels // size], axis=1)  # [P, 2] column, row
@@ -181,7 +190,7 @@ class Renderer:
         self,
         scene: EmbreeScene,
         surface: Surface,
-        camera: _Camera,
+        camera: _Viewpoint,
         hits: dict[str, np.ndarray],
         rays: np.ndarray,
         directions: np.ndarray,
@@ -220,11 +229,11 @@ class Renderer:
         return hidden / _OCCLUSION_RAYS
 
 
-def _camera(azimuth: float, elevation: float, distance: float) -> _Camera:
+def _viewpoint(azimuth: float, elevation: float, distance: float) -> _Viewpoint:
     a, e = np.radians(azimuth), np.radians(elevation)
     towards = np.array([-np.sin(a) * np.cos(e), -np.cos(a) * np.cos(e), np.sin(e)])
     right = np.array([np.cos(a), -np.sin(a), 0.0])
-    return _Camera(distance * towards, np.stack([right, np.cross(towards, right), towards]))
+    return _Viewpoint(distance * towards, np.stack([right, np.cross(towards, right), towards]))
 
 
 def _sphere_points(count: int) -> np.ndarray:

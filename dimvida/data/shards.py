@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from dimvida.data.cameras import place_cameras
 from dimvida.data.image_files import is_image_name
 from dimvida.data.images import CHANNELS, PIXEL_LIMIT, decode_image, with_channels
 from dimvida.data.names import check_split, check_view_name, counted, is_text, order_views, unsafe_name
@@ -50,6 +51,7 @@ def open_shards(tree: FileTree, split: str | None) -> MultiViewSource | None:
     beside.add(tree, listing._replace(files=tuple(name for name in listing.files if name not in names)))
     strays = [(name, "beside shards") for name in (*beside.images, *listing.folders)]
     tell(source, tree, [*beside.bad, *strays], beside.notes())
+    place_cameras(source, tree)
     return source
 
 

@@ -15,12 +15,15 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
 from dimvida.data.names import check_split, object_id, order_splits, order_views, split_family
 from dimvida.errors import InputError
+
+if TYPE_CHECKING:
+    from dimvida.data.cameras import Camera
 
 T = TypeVar("T")
 
@@ -76,6 +79,7 @@ class MultiViewSource(ABC):
         view_names: Every view that occurs, in order.
         classes: Every class that occurs, sorted; the place of a class is its label.
         records: The objects.
+        cameras: Where each view is seen from, by its name; None where nobody says so.
         notes: What was found and left out, one line for each reason.
         left_out: Files that may be images and were left out when the source was opened, as those that cannot be
             read are when they are. Commands end with exit code 1 for both.
@@ -101,6 +105,7 @@ class MultiViewSource(ABC):
         self.view_names = tuple(view_names)
         self.classes = tuple(sorted(set(classes) - {""}))
         self.records: Sequence[ObjectRecord] = tuple(records)
+        self.cameras: Mapping[str, Camera] | None = None
         self.notes = tuple(notes)
         self.left_out: tuple[BadFile, ...] = ()
         self._files = tuple(files)

@@ -15,7 +15,7 @@ from dimvida.errors import InputError, UnreadableImage
 DEPTH_LIMIT = 32
 """Most levels of folders that are looked into."""
 
-_OURS = {METADATA_NAME, "index.csv", "generation.json", "report.json", "Thumbs.db", "desktop.ini"}
+_OURS = {METADATA_NAME, "cameras.json", "index.csv", "generation.json", "report.json", "Thumbs.db", "desktop.ini"}
 _UNTOLD = SYSTEM_FOLDERS | {".git", ".svn", ".Spotlight-V100", ".Trashes", ".fseventsd", ".ipynb_checkpoints"}
 _NO_IMAGES = (
     *(".txt", ".md", ".rst", ".csv", ".tsv", ".json", ".jsonl", ".xml", ".yaml", ".yml", ".toml", ".html", ".log"),

@@ -1,4 +1,6 @@
-"""Writes multi-view data as ``<split>/<class>/<object>/<view>.png`` and ``index.csv``, to a folder or zip."""
+"""Writes multi-view data as ``<split>/<class>/<object>/<view>.png``, ``index.csv`` and ``cameras.json``, to a folder
+or zip.
+"""
 
 from __future__ import annotations
 
@@ -19,6 +21,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from dimvida.data.cameras import CAMERAS_NAME, Camera, cameras_text
 from dimvida.data.names import check_view_name
 from dimvida.errors import DimvidaError, InputError
 from dimvida.files import atomic_write, fsync_folder, sha256_file
@@ -51,17 +54,24 @@ class MultiViewWriter:
         DimvidaError: Writing failed later, for a full disk.
     """
 
-    def __init__(self, path: str | Path, about: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        path: str | Path,
+        about: Mapping[str, Any] | None = None,
+        cameras: Mapping[str, Camera] | None = None,
+    ) -> None:
         """Nothing is written yet.
 
         Args:
             path: The folder, or the zip by its suffix.
             about: How the objects are made, as JSON has it.
+            cameras: Where the views are seen from, by their names; by default nothing is said of it.
         """
         self.path = Path(path)
         self._as_zip = self.path.suffix.lower() == ".zip"
         self._folder = self.path.with_name(f"{self.path.name}.unfinished") if self._as_zip else self.path
         self._about = json.loads(json.dumps(about or {}))
+        self._cameras = {} if cameras is None else {CAMERAS_NAME: cameras_text(cameras)}
         self._rows: dict[Key, tuple[str, ...]] = {}
         self._earlier: dict[Key, dict[str, Any]] = {}
         self._journal: FileIO | None = None
@@ -190,20 +200,22 @@ class MultiViewWriter:
         text = io.StringIO()
         csv.writer(text, lineterminator="\n").writerows([("split", "class", "object"), *self._rows])
         if self._as_zip:
-            self._pack(text.getvalue())
+            self._pack({_INDEX: text.getvalue(), **self._cameras})
             shutil.rmtree(self._folder)
         else:
-            atomic_write(self._folder / _INDEX, text.getvalue())
+            for name, content in {**self._cameras, _INDEX: text.getvalue()}.items():
+                atomic_write(self._folder / name, content)
             (self._folder / _JOURNAL).unlink()
 
-    def _pack(self, index: str) -> None:
+    def _pack(self, texts: Mapping[str, str]) -> None:
         packed = self._folder / _PACKED
         with zipfile.ZipFile(packed, "w") as archive:
             for key, views in self._rows.items():
                 for view in views:
                     member = "/".join((*key, f"{view}.png"))
                     archive.writestr(_member(member), (self._folder / member).read_bytes())
-            archive.writestr(_member(_INDEX), index.encode())
+            for name, content in texts.items():
+                archive.writestr(_member(name), content.encode())
         with open(packed, "rb+") as file:
             os.fsync(file.fileno())
         os.replace(packed, self.path)

@@ -85,6 +85,8 @@ class CheckpointConfig:
         sampling: Defaults for sampling.
         provenance: Where the weights come from: data, configuration, steps, measured quality.
         inputs: What its training images look like; None where nobody measured it.
+        cameras: Azimuth and elevation in degrees of each view, of a model that is conditioned on cameras; None of one
+            that knows its views by name.
     """
 
     view_names: tuple[str, ...]
@@ -96,6 +98,7 @@ class CheckpointConfig:
     sampling: SamplingDefaults = field(default_factory=SamplingDefaults)
     provenance: dict[str, Any] = field(default_factory=dict)
     inputs: InputStatistics | None = None
+    cameras: tuple[tuple[float, float], ...] | None = None
 
     def __post_init__(self) -> None:
         if len(self.view_names) < 2:
@@ -105,10 +108,13 @@ class CheckpointConfig:
         if self.inputs is not None and len(self.inputs.background) != self.autoencoder.channels:
             raise InputError(f"inputs: background must have {self.autoencoder.channels} levels")
         require_fitting(self.score, self.autoencoder)
+        if self.cameras is not None:
+            self.score.require_cameras(self.cameras, len(self.view_names))
 
     def build(self) -> tuple[Autoencoder, MultiTimeNetwork]:
         """Freshly initialised networks of these sizes, in float32 whatever the default dtype is."""
-        score = self.score.build(len(self.view_names), self.autoencoder.latent_shape)
+        placed = () if self.cameras is None else (self.cameras,)
+        score = self.score.build(len(self.view_names), self.autoencoder.latent_shape, *placed)
         return build_autoencoder(self.autoencoder).float(), score.float()
 
 
@@ -212,8 +218,9 @@ def _find_folder(path: str | Path) -> Path:
 
 def _write_config(folder: Path, config: CheckpointConfig, hashes: dict[str, list[str]]) -> None:
     values = {"schema": SCHEMA, **dataclasses.asdict(config)}
-    if config.inputs is None:
-        del values["inputs"]
+    for name in ("inputs", "cameras"):
+        if values[name] is None:
+            del values[name]
     if hashes:
         values["sha256"] = {name: known[0] if len(known) == 1 else known for name, known in hashes.items()}
     atomic_write(folder / CONFIG_FILE, json.dumps(values, indent=2) + "\n")

@@ -6,6 +6,7 @@ The networks, which import this, are imported where one is built.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
@@ -20,6 +21,9 @@ KINDS = ("pooling", "patch")
 PREDICTIONS = ("noise", "velocity")
 DEEPEST = 1000
 """Most blocks of a network, or of a stage of it, whose depth is free."""
+
+Cameras = Sequence[tuple[float, float]]
+"""Azimuth and elevation of each view, in degrees."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +150,10 @@ class ScoreConfig:
         if self.width % self.groups:
             raise InputError(f"width {self.width} is not a multiple of groups {self.groups}")
 
+    def require_cameras(self, cameras: Cameras, views: int) -> None:
+        """Raise InputError: it is not conditioned on any."""
+        raise InputError(f"score.kind {self.kind} is not conditioned on cameras, as 'transformer' is; leave them out")
+
     def build(self, views: int, latent_shape: tuple[int, ...]) -> ScoreNetwork:
         """A freshly initialised network of these sizes, for V views with latents of that form."""
         from dimvida.models.score_network import ScoreNetwork
@@ -200,11 +208,21 @@ class TransformerConfig:
         if latent_shape[-1] % self.patch:
             raise InputError(f"score.patch {self.patch} does not divide the latents' grid of {latent_shape[-1]} places")
 
-    def build(self, views: int, latent_shape: tuple[int, ...]) -> ViewTransformer:
-        """A freshly initialised network of these sizes, for V named views with latents of that form."""
+    def require_cameras(self, cameras: Cameras, views: int) -> None:
+        """Raise InputError unless these can be the cameras of V named views."""
+        if len(cameras) != views or any(len(angles) != 2 for angles in cameras):
+            raise InputError(f"cameras must be an azimuth and an elevation for each of the {views} views")
+        if not all(math.isfinite(azimuth) and -90 <= elevation <= 90 for azimuth, elevation in cameras):
+            raise InputError("cameras: an azimuth must be finite, an elevation between -90 and 90 degrees")
+
+    def build(self, views: int, latent_shape: tuple[int, ...], cameras: Cameras | None = None) -> ViewTransformer:
+        """A freshly initialised network of these sizes, for V named views with latents of that form.
+
+        With azimuth and elevation of each, in degrees, it is conditioned on cameras.
+        """
         from dimvida.models.transformer import ViewTransformer
 
-        return ViewTransformer(views, latent_shape, self)
+        return ViewTransformer(views, latent_shape, self, cameras)
 
 
 AnyAutoencoderConfig = AutoencoderConfig | GridAutoencoderConfig

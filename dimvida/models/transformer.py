@@ -3,12 +3,14 @@
 It is a diffusion transformer with adaptive layer norm (Peebles and Xie, "Scalable diffusion models with transformers",
 ICCV 2023) over the tokens of all views of an object at once, in which every view has a diffusion time of its own. An
 MLP sees all views as one vector; here a token knows its place in the grid and its view, so that what holds at one place
-need not be learned anew at each. Nothing but the table of named views depends on how many views there are.
+need not be learned anew at each. Nothing depends on how many views there are but the table of named views, which a
+network that is conditioned on cameras does without: it takes and makes views from any angle.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -19,11 +21,17 @@ from dimvida.models.score_network import MultiTimeNetwork
 
 HIGHEST_FREQUENCY = 1000.0
 """Of the sinusoids of a time in [0, 1], in radians; the lowest is 1."""
+ANGLE_FREQUENCIES = (1, 2, 3)
+"""Waves a turn of the sinusoids of a camera's angles. Whole numbers, so that a full turn is no turn; low ones, so that
+what lies between trained azimuths is like its neighbours: eight azimuths at equal distances, 45 degrees, tell the waves
+of up to 3 apart, but of the sines of 4 none, and the sum of these cosines first vanishes 51 degrees away."""
 NORM_EPSILON = 1e-6
 
 
 class ViewTransformer(MultiTimeNetwork):
-    """Predicts from the latents of any of its named views, given every view's own diffusion time.
+    """Predicts from the latents of any views, given every view's own diffusion time.
+
+    Views are some of its named ones or, where it is conditioned on cameras, seen from anywhere.
 
     The last layer starts at zero, so an untrained network returns zeros; so do all gates, so that a block begins as the
     identity.
@@ -32,6 +40,11 @@ class ViewTransformer(MultiTimeNetwork):
         views: Number of named views V, at least 2.
         latent_shape: c, n and n of one view's latent grid.
         config: Sizes; ``patch`` divides n.
+        cameras: Azimuth and elevation of each named view in degrees, for a network that is conditioned on them; without
+            it knows its views by name.
+
+    Attributes:
+        takes_cameras: Whether it is conditioned on cameras.
 
     Raises:
         InputError: If the latents are no grid of such patches.
@@ -40,13 +53,20 @@ class ViewTransformer(MultiTimeNetwork):
     masks_absent = True
     prefers_bfloat16 = True
 
-    def __init__(self, views: int, latent_shape: tuple[int, ...], config: TransformerConfig) -> None:
+    def __init__(
+        self,
+        views: int,
+        latent_shape: tuple[int, ...],
+        config: TransformerConfig,
+        cameras: Sequence[tuple[float, float]] | None = None,
+    ) -> None:
         config.require_grid(latent_shape)
         super().__init__(views, math.prod(latent_shape))
         self.latent_shape, self.patch, self.time_dim = latent_shape, config.patch, config.time_dim
         width, entries = config.width, latent_shape[0] * config.patch**2
         self.width = width
-        self.view_embedding = NamedViews(views, width)
+        self.takes_cameras = cameras is not None
+        self.view_embedding = NamedViews(views, width) if cameras is None else CameraViews(cameras, width)
         self.place_embedding = nn.Parameter(0.02 * torch.randn((latent_shape[1] // config.patch) ** 2, width))
         self.time_embedding = nn.Sequential(nn.Linear(config.time_dim, width), nn.SiLU(), nn.Linear(width, width))
         self.input = nn.Linear(entries, width)
@@ -62,14 +82,15 @@ class ViewTransformer(MultiTimeNetwork):
         return bool(self.output.weight.any())
 
     def forward(self, x: Tensor, tau: Tensor, present: Tensor | None = None, views: Tensor | None = None) -> Tensor:
-        """See ``MultiTimeNetwork``; of n views, any of the named ones in any order.
+        """See ``MultiTimeNetwork``; of any n views in any order.
 
         Args:
             x: Latents [B, n, D]: noisy in the missing views, clean in the known ones.
             tau: Multi-time vector [B, n] in [0, 1]; 0 for a known view.
             present: bool [B, n], False where an object lacks a view: what x and tau hold there has no influence, and
                 its output no meaning. By default none is lacking.
-            views: Which of the named views they are, int64 [n] or [B, n]; by default all V in their order.
+            views: Which of the named views they are, int64 [n] or [B, n]; by default all V in their order. Of a network
+                that takes cameras also azimuth and elevation of each in degrees, float [n, 2] or [B, n, 2].
 
         Returns:
             [B, n, D]; entries of known views carry no meaning.
@@ -116,6 +137,32 @@ class NamedViews(nn.Module):
     def forward(self, views: Tensor | None = None) -> Tensor:
         """The vectors [..., W] of the named views at int64 [...]; by default of all, [V, W]."""
         return self.vectors if views is None else self.vectors[views]
+
+
+class CameraViews(nn.Module):
+    """What tells a token where its view is seen from: sinusoids of the camera's angles, through a small MLP.
+
+    Args:
+        cameras: Azimuth and elevation of each of the V named views, in degrees.
+        width: Numbers W of a vector.
+    """
+
+    cameras: Tensor
+
+    def __init__(self, cameras: Sequence[tuple[float, float]], width: int) -> None:
+        super().__init__()
+        self.register_buffer("cameras", torch.tensor(cameras, dtype=torch.float32), persistent=False)  # [V, 2]
+        self.layers = nn.Sequential(nn.Linear(4 * len(ANGLE_FREQUENCIES), width), nn.SiLU(), nn.Linear(width, width))
+        nn.init.normal_(self.layers[0].weight, std=0.5)  # else neighbours would begin as one and the same
+
+    def forward(self, views: Tensor | None = None) -> Tensor:
+        """The vectors [..., W] of cameras float [..., 2], or of the named views at int64 [...]; by default of all."""
+        if views is None or not views.is_floating_point():
+            views = self.cameras if views is None else self.cameras[views]
+        # In float32 whatever the weights are in: an angle of 350 degrees has no room in half of it.
+        angles = views.float().deg2rad()[..., None] * views.new_tensor(ANGLE_FREQUENCIES, dtype=torch.float32)
+        features = torch.cat([angles.cos(), angles.sin()], -1).flatten(-2)  # [..., 12]
+        return self.layers(features.to(self.layers[0].weight.dtype))
 
 
 class TransformerBlock(nn.Module):

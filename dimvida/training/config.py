@@ -19,7 +19,13 @@ from dimvida.data.images import CHANNELS
 from dimvida.diffusion.solvers import step_table
 from dimvida.errors import InputError
 from dimvida.models.checkpoint import SamplingDefaults, require_fitting
-from dimvida.models.config import AnyAutoencoderConfig, AnyScoreConfig, AutoencoderConfig, ScoreConfig
+from dimvida.models.config import (
+    AnyAutoencoderConfig,
+    AnyScoreConfig,
+    AutoencoderConfig,
+    ScoreConfig,
+    TransformerConfig,
+)
 from dimvida.records import config_from_json, kinds_of, of_kind
 from dimvida.training.stage_config import (
     AutoencoderStageConfig,
@@ -62,6 +68,8 @@ class TrainConfig:
             raise InputError(f"seed must not be negative: {self.seed}")
         self._check_channels()
         require_fitting(self.score, self.autoencoder)
+        if self.diffusion_stage.views_drawn and not isinstance(self.score, TransformerConfig):
+            raise InputError(f"diffusion_stage.views_drawn: score.kind {self.score.kind} takes all views; it must be 0")
         step_table(self.sampling.solver, self.sampling.steps)  # raises where they do not fit
         if not self.sampling.x0_clip >= 0:
             raise InputError(f"x0_clip must not be negative: {self.sampling.x0_clip}")
@@ -74,6 +82,11 @@ class TrainConfig:
         if channels == 1 and recolouring:
             changes = " ".join(f"--set {name}.recolour=false" for name in recolouring)
             raise InputError(f"gray images (autoencoder.channels 1) have no colours to exchange: {changes}")
+
+    @property
+    def takes_cameras(self) -> bool:
+        """Whether the score network is conditioned on the cameras of the views, if the data have some."""
+        return self.diffusion_stage.cameras and isinstance(self.score, TransformerConfig)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain nested dictionaries, for JSON; options that came later are left out where they are by default."""

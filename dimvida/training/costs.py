@@ -42,15 +42,19 @@ def step_costs(config: TrainConfig, views: int) -> dict[str, StepCost]:
         config: The run's configuration.
         views: Number of views V of an object.
     """
-    sizes = CheckpointConfig(tuple(map(str, range(views))), (), config.autoencoder, config.score)
+    cameras = ((0.0, 0.0),) * views if config.takes_cameras else None
+    names = tuple(map(str, range(views)))
+    sizes = CheckpointConfig(names, (), config.autoencoder, config.score, cameras=cameras)
+    drawn = config.diffusion_stage.counts_of(views)[-1]
     with torch.device("meta"):
         autoencoder, score = sizes.build()
         edge, batch = config.autoencoder.image_size, config.diffusion_stage.batch
         images = torch.empty(config.autoencoder_stage.batch, config.autoencoder.channels, edge, edge)
-        latents = torch.empty(batch, views, config.autoencoder.latent_dim), torch.empty(batch, views)
+        latents = torch.empty(batch, drawn, config.autoencoder.latent_dim), torch.empty(batch, drawn)
+        which = () if drawn == views else (None, torch.arange(drawn))
     return {
         "autoencoder": _step_cost(autoencoder, config.autoencoder_stage, images),
-        "diffusion": _step_cost(score, config.diffusion_stage, *latents),
+        "diffusion": _step_cost(score, config.diffusion_stage, *latents, *which),
     }
 
 
@@ -85,7 +89,7 @@ def forecast(config: TrainConfig, data: TrainingData, stages: Sequence[str]) -> 
         + (f", of the split {split}" if split else "")
         + (f", in {len(data.classes)} classes" if len(data.classes) > 1 else "")
     )
-    yield f"views: {', '.join(data.view_names)}"
+    yield f"views: {', '.join(data.view_names)}" + (", told by their cameras" if data.cameras is not None else "")
     yield f"images: {config.autoencoder.image_size} x {config.autoencoder.image_size}, {channels}"
     costs = step_costs(config, len(data.view_names))
     for name in stages:
@@ -101,7 +105,7 @@ def forecast(config: TrainConfig, data: TrainingData, stages: Sequence[str]) -> 
     yield f"memory: about {_size(held + largest)}, of which the data take {_size(held)}"
 
 
-def _step_cost(network: nn.Module, config: StageConfig, *inputs: Tensor) -> StepCost:
+def _step_cost(network: nn.Module, config: StageConfig, *inputs: Tensor | None) -> StepCost:
     weights = {id(weight) for weight in network.parameters()}
     kept: dict[int, Tensor] = {}
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from dimvida.data.batch import BadFile, MultiViewBatch
+from dimvida.data.cameras import Camera, angles_of
 from dimvida.data.names import check_view_name, counted, split_family
 from dimvida.data.opening import open_part
 from dimvida.data.source import MultiViewSource
@@ -50,6 +51,7 @@ class TrainingData:
         held_out_present: bool [M, V].
         held_out_ids: Ids of the M objects.
         view_names, classes: Names of the V views, and of the classes.
+        cameras: Azimuth and elevation of each view in degrees, where the network is to be conditioned on them.
         description: What the provenance says of the data.
         digest: Hash of the ids, the pixels and which views are there.
         notes: What is missing in the data, one line each.
@@ -67,6 +69,11 @@ class TrainingData:
     held_out_ids: tuple[str, ...]
     notes: tuple[str, ...] = ()
     skipped: tuple[BadFile, ...] = ()
+    cameras: tuple[tuple[float, float], ...] | None = None
+
+    def digest_for(self, stage: str) -> str:
+        """What stands for all that a stage is shown: the diffusion is shown the cameras, too."""
+        return f"{self.digest} {list(self.cameras)}" if self.cameras and stage == "diffusion" else self.digest
 
 
 def prepare_data(
@@ -75,14 +82,30 @@ def prepare_data(
     config: TrainConfig,
     description: dict[str, Any],
     skipped: Sequence[BadFile] = (),
+    cameras: Mapping[str, Camera] | None = None,
 ) -> TrainingData:
     """Keep the objects that have a view and hold some out for validation.
 
+    Args:
+        batch: All objects.
+        classes: Names of the classes.
+        config: Says how many to hold out, and whether the network is conditioned on cameras.
+        description: What the provenance says of the data.
+        skipped: Files that could not be read.
+        cameras: Where the views are seen from, by their names, if the data say so.
+
     Raises:
-        InputError: If fewer than two objects have two views, a view is nowhere, or its name cannot be one.
+        InputError: If fewer than two objects have two views, a view is nowhere, or its name cannot be one; or if views
+            are to be drawn evenly spaced, and nothing says where they are seen from.
     """
     kept = batch.known.any(1)
-    images, present = batch.images[kept], batch.known[kept]
+    whole = bool(kept.all())  # then nothing need be copied: images may take much of the memory
+    images, present = (batch.images, batch.known) if whole else (batch.images[kept], batch.known[kept])
+    if config.diffusion_stage.views_even and (cameras is None or not config.takes_cameras):
+        raise InputError(
+            "diffusion_stage.views_even: nothing says how the views are spaced; it needs a cameras.json in the data, "
+            "and a transformer that is conditioned on cameras"
+        )
     ids = [name for name, there in zip(batch.ids, kept.tolist(), strict=True) if there]
     _require_enough(present, batch.view_names)
     order = torch.randperm(len(images), generator=derived_generator(config.seed, "validation"))
@@ -112,6 +135,7 @@ def prepare_data(
         held_out_ids=tuple(ids[row] for row in held_out.tolist()),
         notes=_notes(present, len(batch) - len(images), batch.view_names),
         skipped=tuple(skipped),
+        cameras=angles_of(cameras, batch.view_names) if config.takes_cameras else None,
     )
 
 

@@ -16,6 +16,7 @@ from dimvida.training.objective import CachedRows
 from dimvida.training.ranks import Share
 from dimvida.training.seeds import derived_generator
 from dimvida.training.stage_config import DiffusionStageConfig
+from dimvida.training.view_sets import ViewSets
 
 VALIDATION_BATCH = 256
 
@@ -34,6 +35,8 @@ class DiffusionObjective:
         prediction: What the network predicts, ``noise`` or ``velocity``.
         present: The views that each variant of a training object has, bool [K, N, V], at least two; by default all.
         held_out_present: Those of held-out objects, bool [M, V].
+        cameras: Azimuth and elevation in degrees of the views of each variant, float32 [K, V, 2], for a network that is
+            conditioned on them.
     """
 
     name = "diffusion"
@@ -50,6 +53,7 @@ class DiffusionObjective:
         prediction: str = "noise",
         present: Tensor | None = None,
         held_out_present: Tensor | None = None,
+        cameras: Tensor | None = None,
     ) -> None:
         self.network, self.config, self.schedule, self.device = network, config, schedule, device
         self.prediction = prediction
@@ -61,15 +65,17 @@ class DiffusionObjective:
         self._autocast = config.autocast == "bfloat16" or (
             config.autocast == "auto" and network.prefers_bfloat16 and default_dtype(device) == torch.bfloat16
         )
-        self._variants = len(latents)
-        self._latents = CachedRows(latents.flatten(0, 1), device)  # [K N, V, D]
+        self._variants, _, self._views, self._latent_dim = latents.shape
+        self._latents = CachedRows(latents.flatten(0, 2), device)  # [K N V, D]
+        self._cameras = cameras
+        self._sets = ViewSets(self._views, config, None if cameras is None else cameras[0].tolist())
 
     def draw(self, indices: Tensor, seed: int, step: int, rows: slice) -> dict[str, Tensor]:
         generator = derived_generator(seed, "diffusion", step)
         variants = torch.randint(self._variants, indices.shape, generator=generator)
-        latents = self._latents.for_batch((variants * self.items + indices)[rows])
-        present = self._present[variants, indices]
-        conditions = self._conditions(self._latents.values.shape[-1], present, generator)
+        views, conditions = self._conditions(variants, self._present[variants, indices], generator)
+        places = (variants * self.items + indices)[:, None] * self._views + views  # [B, n]
+        latents = self._latents.for_batch(places[rows])
         return {"latents": latents, **{name: tensor[rows] for name, tensor in conditions.items()}}
 
     def loss(self, share: Share, latents: Tensor, **conditions: Tensor) -> Tensor:
@@ -83,26 +89,52 @@ class DiffusionObjective:
         total = 0.0
         batches = self.held_out.split(VALIDATION_BATCH), self._held_out_present.split(VALIDATION_BATCH)
         for latents, present in zip(*batches, strict=True):
-            conditions = self._conditions(latents.shape[-1], present, generator)
+            unaltered = torch.zeros(len(latents), dtype=torch.int64)
+            views, conditions = self._conditions(unaltered, present, generator)
+            latents = latents.gather(1, views[..., None].expand(-1, -1, self._latent_dim))
             moved = {name: tensor.to(self.device) for name, tensor in {"latents": latents, **conditions}.items()}
             total += float(self._denoising_loss(network, **moved)) * len(latents)
         return {"loss": total / len(self.held_out)}
 
-    def _conditions(self, latent_dim: int, present: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
-        """Known views, times and noise of a batch of objects with these views [B, V]."""
-        batch, views = present.shape
-        return {
-            "known": random_known(batch, views, self.config.drop, generator, present),
+    def _conditions(
+        self, variants: Tensor, present: Tensor, generator: torch.Generator
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """What is drawn for a batch of objects: n views of each, int64 [B, n]; known ones of them, times and noise.
+
+        Args:
+            variants: Which variant of each object it is, int64 [B].
+            present: The views that each has, bool [B, V].
+            generator: Source of randomness on the CPU.
+        """
+        views = self._sets.draw(present, generator)
+        present = present.gather(1, views)
+        batch, count = present.shape
+        conditions = {
+            "known": random_known(batch, count, self.config.drop, generator, present),
             "t": training_times(batch, self.schedule, self.config.times, generator),
-            "noise": torch.randn(batch, views, latent_dim, generator=generator),
+            "noise": torch.randn(batch, count, self._latent_dim, generator=generator),
             "present": present,
         }
+        if self._cameras is not None:
+            conditions["views"] = self._cameras[variants[:, None], views]  # [B, n, 2]
+        elif self._sets.draws:
+            conditions["views"] = views
+        return views, conditions
 
     def _denoising_loss(
-        self, network: MultiTimeNetwork, latents: Tensor, known: Tensor, t: Tensor, noise: Tensor, present: Tensor
+        self,
+        network: MultiTimeNetwork,
+        latents: Tensor,
+        known: Tensor,
+        t: Tensor,
+        noise: Tensor,
+        present: Tensor,
+        views: Tensor | None = None,
     ) -> Tensor:
         if self._masks:
             network = partial(network, present=present)
+        if views is not None:
+            network = partial(network, views=views)
         return denoising_loss(network, latents, known, t, noise, self.schedule, self.prediction, present)
 
 

@@ -61,11 +61,14 @@ class Variant:
 
     Attributes:
         channels: The order of the colour channels, the same one in all views of an object.
-        mirrored: Whether each image is flipped, and view v exchanged with view V - v.
+        mirrored: Whether each image is flipped.
+        exchanged: Whether view v of it then takes the place of view V - v. Where the network is told cameras, each
+            stays in its place instead, with the opposite azimuth.
     """
 
     channels: tuple[int, ...]
     mirrored: bool = False
+    exchanged: bool = False
 
     def of(self, images: Tensor) -> Tensor:
         """The altered images, [N, V, C, H, W] like the given ones."""
@@ -75,20 +78,28 @@ class Variant:
     def views(self, values: Tensor) -> Tensor:
         """What belongs to the views of the objects, [N, V, ...], put where those views are in the altered copies."""
         views = values.shape[1]
-        return values[:, [-view % views for view in range(views)]] if self.mirrored else values
+        return values[:, [-view % views for view in range(views)]] if self.exchanged else values
+
+    def cameras(self, cameras: Tensor) -> Tensor:
+        """Azimuths and elevations [V, 2] of the altered views, whose originals have the given ones."""
+        return cameras * cameras.new_tensor([-1, 1]) if self.mirrored else cameras
 
 
-def object_variants(channels: int, *, mirror: bool, recolour: bool) -> list[Variant]:
-    """The objects themselves, then their altered copies: 2 (``mirror``) times ``channels``! (``recolour``)."""
+def object_variants(channels: int, *, mirror: bool, recolour: bool, exchange: bool = True) -> list[Variant]:
+    """The objects themselves, then their altered copies: 2 (``mirror``) times ``channels``! (``recolour``).
+
+    ``exchange`` says whether mirrored views are exchanged, see ``Variant``.
+    """
     plain = tuple(range(channels))
     orders = itertools.permutations(plain) if recolour else [plain]
-    return [Variant(order, mirrored) for order in orders for mirrored in ([False, True] if mirror else [False])]
+    sides = [False, True] if mirror else [False]
+    return [Variant(order, mirrored, mirrored and exchange) for order in orders for mirrored in sides]
 
 
-def training_variants(config: TrainConfig) -> list[Variant]:
-    """The variants of objects that the diffusion trains on, the objects themselves first."""
+def training_variants(config: TrainConfig, exchange: bool = True) -> list[Variant]:
+    """The variants of objects that the diffusion trains on, the objects themselves first; see ``object_variants``."""
     stage = config.diffusion_stage
-    return object_variants(config.autoencoder.channels, mirror=stage.mirror, recolour=stage.recolour)
+    return object_variants(config.autoencoder.channels, mirror=stage.mirror, recolour=stage.recolour, exchange=exchange)
 
 
 # Words in names of views, and what they become in a mirror.
@@ -236,6 +247,7 @@ def _key(autoencoder: Autoencoder, data_key: str, variants: Sequence[Variant], b
     for name, tensor in autoencoder.state_dict().items():
         digest.update(name.encode())
         digest.update(tensor_bytes(tensor))
-    alterations = [[*variant.channels, variant.mirrored] for variant in variants]
+    # Older files know mirrored views as exchanged ones only.
+    alterations = [[*v.channels, v.mirrored, *([v.exchanged] if v.exchanged != v.mirrored else [])] for v in variants]
     digest.update(json.dumps([data_key, alterations, batch]).encode())
     return digest.hexdigest()

@@ -194,6 +194,7 @@ def initial_checkpoint(
         autoencoder=config.autoencoder,
         score=config.score,
         sampling=config.sampling,
+        cameras=data.cameras,
         provenance={
             "package_version": __version__,
             "data": data.description,
@@ -214,7 +215,9 @@ def initial_checkpoint(
 
 
 def _require_alike(init: Checkpoint, ours: CheckpointConfig) -> None:
-    names = ("view_names", "autoencoder", "score") if init.score.is_trained else ("view_names", "autoencoder")
+    names = ["autoencoder", "score"] if init.score.is_trained else ["autoencoder"]
+    if ours.cameras is None or init.config.cameras is None:  # else views may have any names, and be others
+        names += ["view_names", "cameras"] if init.score.is_trained else []
     for name in names:
         theirs, wanted = getattr(init.config, name), getattr(ours, name)
         if theirs != wanted:

@@ -36,7 +36,14 @@ from dimvida.training.costs import after_autoencoder, items_of
 from dimvida.training.data import TrainingData
 from dimvida.training.diffusion import DiffusionObjective
 from dimvida.training.folder import STAGES, RunFolder, another_configuration
-from dimvida.training.latents import LatentStore, check_mirror, latent_statistics, present_views, training_variants
+from dimvida.training.latents import (
+    LatentStore,
+    Variant,
+    check_mirror,
+    latent_statistics,
+    present_views,
+    training_variants,
+)
 from dimvida.training.loop import Diverged, Hooks, run_stage
 from dimvida.training.objective import Objective
 from dimvida.training.options import changed_lengths, require_same_options, stage_digests
@@ -104,7 +111,7 @@ class Run:
             DimvidaError: If the loss or the weights are no longer finite.
         """
         wanted = STAGES if stage == "all" else (stage,)
-        if "diffusion" in wanted and self.config.diffusion_stage.mirror:
+        if "diffusion" in wanted and self.config.diffusion_stage.mirror and self.data.cameras is None:
             check_mirror(self.data.view_names)
         with contextlib.ExitStack() as owning:
             self.ranks.broadcast_from_rank_0(lambda: self._enter(owning, wanted, resume))
@@ -229,20 +236,26 @@ class Run:
         latents, held_out = self.ranks.broadcast_from_rank_0(
             lambda: self._latent_store().all(self.watch, self.interrupt)
         )
-        present = torch.stack([variant.views(self.data.present) for variant in training_variants(self.config)])
+        for part in (latents, held_out):  # in place, as they may take much of the memory
+            part.sub_(mean).div_(std)
+        present = torch.stack([variant.views(self.data.present) for variant in self._variants])
         several = self.data.present.sum(1) >= 2  # of a single view there is nothing to complete
         if not several.all():
             latents, present = latents[:, several], present[:, several]
+        cameras = None
+        if self.data.cameras is not None:
+            cameras = torch.stack([variant.cameras(torch.tensor(self.data.cameras)) for variant in self._variants])
         objective = DiffusionObjective(
             checkpoint.score,
-            (latents - mean) / std,
-            (held_out - mean) / std,
+            latents,
+            held_out,
             config,
             VPSchedule(checkpoint.config.beta0, checkpoint.config.beta1),
             self.device,
             self.config.score.prediction,
             present,
             self.data.held_out_present,
+            cameras,
         )
         return self._stage(objective, config)
 
@@ -279,11 +292,15 @@ class Run:
 
     def _latent_store(self) -> LatentStore:
         key = f"{self.data.digest} {self.config.seed} {self.config.validation}"
-        variants = training_variants(self.config)
-        return LatentStore(self.folder.latents, self.checkpoint.autoencoder, self.data, variants, key, self.device)
+        path, autoencoder = self.folder.latents, self.checkpoint.autoencoder
+        return LatentStore(path, autoencoder, self.data, self._variants, key, self.device)
+
+    @property
+    def _variants(self) -> list[Variant]:
+        return training_variants(self.config, exchange=self.data.cameras is None)
 
     def _digests(self, stage: str) -> tuple[str, str]:
-        return stage_digests(stage, self.config, self.data.digest, self._init_digest)
+        return stage_digests(stage, self.config, self.data.digest_for(stage), self._init_digest)
 
     @property
     def _init_digest(self) -> str | None:

@@ -120,7 +120,14 @@ class DiffusionStageConfig(StageConfig):
         times: ``uniform`` or ``importance``.
         mirror: Also train on mirrored objects. Needs views at equal angles all around, in this order: the mirror
             image of view v is then view V - v. Names such as front and left are checked; others cannot be.
+            A network that is conditioned on cameras needs no such angles: a mirrored view has the opposite azimuth.
         recolour: Also train on objects with their colour channels in every other order.
+        cameras: Whether a transformer is conditioned on where its views are seen from, where the data say so, rather
+            than on their names.
+        views_drawn: Views of an object that a step draws at random, so that its cost does not grow with the number of
+            views; a transformer's only. 0 takes all.
+        views_least: Each step draws from this many views up to ``views_drawn``; 0 always draws as many as that.
+        views_even: Probability that the drawn views of an object are evenly spaced around it, which needs cameras.
         autocast: Whether products are in bfloat16: ``auto`` (where the hardware multiplies it natively and the network
             is a transformer; an MLP stays in float32), ``off`` or ``bfloat16``. Weights and validation stay in float32.
     """
@@ -129,14 +136,28 @@ class DiffusionStageConfig(StageConfig):
     times: str = "uniform"
     mirror: bool = False
     recolour: bool = False
+    cameras: bool = field(default=True, metadata=LATER)
+    views_drawn: int = field(default=0, metadata=LATER)
+    views_least: int = field(default=0, metadata=LATER)
+    views_even: float = field(default=0.0, metadata=LATER)
     autocast: str = field(default="auto", metadata=LATER)
 
     def __post_init__(self) -> None:
         StageConfig.__post_init__(self)
-        if not 0 <= self.drop <= 1:
-            raise InputError(f"drop must be in [0, 1], not {self.drop}")
+        for name in ("drop", "views_even"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise InputError(f"{name} must be in [0, 1], not {getattr(self, name)}")
+        if self.views_drawn < 0 or self.views_drawn == 1:
+            raise InputError(f"views_drawn must be 0 for all views, or at least 2, not {self.views_drawn}")
+        if self.views_least != 0 and not 2 <= self.views_least <= self.views_drawn:
+            raise InputError(f"views_least must be 0, or from 2 to views_drawn ({self.views_drawn})")
         _require_choice("times", self.times, TIME_SAMPLINGS)
         _require_choice("autocast", self.autocast, AUTOCASTS)
+
+    def counts_of(self, views: int) -> range:
+        """How many of V views of an object a step may take: one number, or several."""
+        most = min(self.views_drawn or views, views)
+        return range(min(self.views_least or most, most), most + 1)
 
 
 @dataclass(frozen=True, slots=True)

@@ -93,7 +93,17 @@ def test_inspect_as_json(run, path):
     assert report["splits"] == ["train", "test"]
     assert report["sizes"] == {"8 x 8": 80}
     assert (report["unreadable"], report["left_out"], report["sheet"]) == ([], [], None)
+    assert report["cameras"] is None
     assert list(Path().iterdir()) == []
+
+
+def test_inspect_shows_cameras(run, make, tmp_path):
+    cameras = {"front": {"azimuth": 0, "elevation": 30}, "side": {"azimuth": -22.5, "elevation": -5}}
+    files = {f"chair/{name}/{view}.png": make.png() for name in "ab" for view in cameras}
+    folder = make.folder(tmp_path / "chairs", {**files, "cameras.json": json.dumps(cameras)})
+    assert json.loads(run("inspect", folder, "--json", "--rows", 0)[1])["cameras"] == cameras
+    output = " ".join(run("inspect", folder, "--rows", 0)[1].split())
+    assert "cameras front 0/30, side -22.5/-5 (azimuth/elevation)" in output
 
 
 def test_inspect_checks_every_image(run, make, tmp_path):

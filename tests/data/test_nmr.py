@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from helpers.objects import left_out
 
+from dimvida.data.cameras import Camera
 from dimvida.data.conversion import composite_on_white
 from dimvida.data.opening import open_source
 from dimvida.errors import InputError, UnreadableImage
@@ -155,3 +156,11 @@ def test_lists_with_a_byte_order_mark(make, dvr_files, tmp_path):
 def test_one_synset_of_dvr(make, dvr_files, tmp_path):
     with pytest.raises(InputError, match="one synset of the NMR set; give the folder above it"):
         open_source(make.folder(tmp_path / "nmr", dvr_files) / CHAIR)
+
+
+def test_dvr_views_have_their_cameras(dvr_path):
+    assert open_source(dvr_path).cameras == {
+        name: Camera(azimuth, 30) for name, azimuth in zip(DEFAULT, (0, -90, -180, -270), strict=True)
+    }
+    others = open_source(dvr_path, split="test", nmr_views=(23, 1)).cameras
+    assert others == {"view23": Camera(-345, 30), "view01": Camera(-15, 30)}

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from helpers.objects import left_out
 
+from dimvida.data.cameras import Camera
 from dimvida.data.conversion import composite_on_white
 from dimvida.data.nmr_arrays import SYNSETS, load_views, object_count
 from dimvida.data.opening import open_source
@@ -184,3 +185,8 @@ def test_cache_keeps_what_fits(softras_path):
 def test_one_folder_may_be_around_the_set(softras_path):
     assert [path.name for path in softras_path.parent.iterdir()] == ["softras"]
     assert len(open_source(softras_path.parent, split="test")) == 1
+
+
+def test_softras_views_have_their_cameras(softras_path):
+    assert open_source(softras_path).cameras["left"] == Camera(-270, 30)
+    assert open_source(softras_path, nmr_views=(2, 5)).cameras == {"view02": Camera(-30, 30), "view05": Camera(-75, 30)}

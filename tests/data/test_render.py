@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import dimvida.data.render as render_module
+from dimvida.data.cameras import Camera
 from dimvida.data.render import Light, Renderer, RenderSettings
 from dimvida.errors import InputError
 
@@ -166,6 +167,12 @@ def test_rays_cast_in_parts_give_the_same_image(monkeypatch: pytest.MonkeyPatch)
 def test_view_names_follow_the_number_of_azimuths() -> None:
     assert RenderSettings(azimuths=(0, 1)).view_names == ("view00", "view01")
     assert RenderSettings(azimuths=(0, 1), names=("a", "b")).view_names == ("a", "b")
+
+
+def test_cameras_of_the_views_have_their_names() -> None:
+    settings = RenderSettings(azimuths=(-0.0, 400), names=("a", "b"), elevation=-10)
+    assert settings.cameras == {"a": Camera(0, -10), "b": Camera(400, -10)}
+    assert str(settings.cameras["a"].azimuth) == "0.0"
     images = Renderer(RenderSettings(azimuths=(0, 1, 2), image_size=20)).render(compass_cube())
     assert images.shape == (3, 20, 20, 3)
     assert images.dtype == np.uint8

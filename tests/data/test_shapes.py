@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from dimvida.cli.app import run
+from dimvida.data.cameras import Camera
 from dimvida.data.opening import open_source
 from dimvida.data.render import Renderer, RenderSettings
 from dimvida.data.shapes import CLASSES, ShapesPlan, make_shape
@@ -123,6 +124,7 @@ def test_command_gives_the_same_bytes_for_any_number_of_workers(tmp_path: Path) 
     assert source.view_names == ("front", "right", "back", "left")
     assert source.classes == ("chair", "lamp")
     assert len(source.records) == 8
+    assert source.cameras == RenderSettings().cameras and source.cameras["right"] == Camera(-90, 30)
 
 
 def test_a_larger_set_starts_with_the_same_objects(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from helpers.objects import tree
 
+from dimvida.data.cameras import Camera
 from dimvida.data.opening import open_source
 from dimvida.data.write import MultiViewWriter, encode_png
 from dimvida.errors import InputError
@@ -62,6 +63,27 @@ def test_folder_and_zip_hold_the_same_files(tmp_path: Path) -> None:
     assert files["index.csv"].read_text() == (
         "split,class,object\ntrain,chair,chair_0\ntrain,chair,chair_1\ntrain,chair,chair_2\n"
     )
+
+
+@pytest.mark.parametrize("name", ["data", "data.zip"])
+def test_cameras_are_written_beside_the_index(tmp_path: Path, name: str) -> None:
+    write(tmp_path / "without" / name)
+    cameras = {"front": Camera(0, 30), "back": Camera(-180, 30)}
+    with MultiViewWriter(tmp_path / name, cameras=cameras) as writer:
+        for k in range(3):
+            writer.add("train", "chair", f"chair_{k}", {v: encode_png(p) for v, p in pictures(k).items()})
+    source = open_source(tmp_path / name)
+    assert source.cameras == cameras and not source.notes
+    if name == "data":
+        added = {path.name for path in (tmp_path / name).iterdir()} - {
+            p.name for p in (tmp_path / "without/data").iterdir()
+        }
+    else:
+        with zipfile.ZipFile(tmp_path / "without" / name) as old, zipfile.ZipFile(tmp_path / name) as new:
+            assert new.namelist()[:-1] == old.namelist()
+            assert all(new.read(member) == old.read(member) for member in old.namelist())
+            added = {new.namelist()[-1]}
+    assert added == {"cameras.json"}
 
 
 @pytest.mark.parametrize("name", ["data", "data.zip"])

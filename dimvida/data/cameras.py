@@ -1,0 +1,141 @@
+"""Where the views of a data set are seen from: ``cameras.json``, one camera for each name of a view.
+
+::
+
+    {"front": {"azimuth": 0, "elevation": 30}, "right": {"azimuth": -90, "elevation": 30}}
+
+Angles are in degrees. Azimuth 0 sees the front, and a negative azimuth moves the camera to the viewer's right, as in
+``dimvida.data.render``; elevation 0 is level with the object's centre and 90 above it.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from dimvida.data.metadata import distinct
+from dimvida.data.names import check_view_name, composed, counted
+from dimvida.data.source import MultiViewSource
+from dimvida.data.tree import FileTree
+from dimvida.errors import InputError
+
+CAMERAS_NAME = "cameras.json"
+_MOST_BYTES = 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class Camera:
+    """Where a view is seen from.
+
+    Attributes:
+        azimuth: Degrees around the object; a full turn more is the same camera.
+        elevation: Degrees above it, from -90 to 90.
+
+    Raises:
+        InputError: An angle is not finite, or the elevation out of range.
+    """
+
+    azimuth: float
+    elevation: float
+
+    def __post_init__(self) -> None:
+        if not math.isfinite(self.azimuth):
+            raise InputError(f"azimuth {self.azimuth:g} is not a finite number of degrees")
+        if not -90 <= self.elevation <= 90:
+            raise InputError(f"elevation {self.elevation:g} is not between -90 and 90 degrees")
+
+
+def place_cameras(source: MultiViewSource, tree: FileTree, prefix: str = "") -> None:
+    """Have a source know the cameras that its tree tells of.
+
+    The file may name more views than the data have, as that of a whole rig does where some of its views are used; it
+    must name all that they have.
+
+    Args:
+        source: Gets ``cameras``, and a note on cameras without views.
+        tree: Where ``cameras.json`` is, if there is one.
+        prefix: Folders around the set, with a final "/", or ""; the file is in the innermost of them that has one.
+
+    Raises:
+        InputError: The file is malformed, or lacks a view of the data.
+    """
+    parts = prefix.split("/")[:-1]
+    places = ["/".join([*parts[:count], CAMERAS_NAME]) for count in range(len(parts), -1, -1)]
+    name = next((place for place in places if tree.exists(place)), None)
+    if name is None:
+        return
+    where = tree.location(name)
+    cameras = parse_cameras(tree.read(name, _MOST_BYTES), where)
+    lacking = [view for view in source.view_names if view not in cameras]
+    if lacking:
+        raise InputError(
+            f"{where}: has no camera for the view {lacking[0]!r}"
+            + (f" and {len(lacking) - 1} more" if len(lacking) > 1 else "")
+            + f"; the data have {', '.join(source.view_names)}: name them all, or remove the file"
+        )
+    others = [view for view in cameras if view not in source.view_names]
+    if others:
+        text = f"{counted(len(others), 'camera')} of {CAMERAS_NAME} without views here (first: {others[0]})"
+        source.notes = (*source.notes, text)
+    source.cameras = {view: cameras[view] for view in source.view_names}
+
+
+def parse_cameras(data: bytes, where: str) -> dict[str, Camera]:
+    """The cameras in the bytes of a file, by view.
+
+    Args:
+        data: JSON in UTF-8.
+        where: What an error calls the file.
+
+    Raises:
+        InputError: It is anything else than an object of such objects, or says something twice.
+    """
+    try:
+        content = json.loads(data.decode("utf-8-sig"), object_pairs_hook=distinct)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{where}: not JSON ({error}); write {_FORM}") from None
+    if not isinstance(content, dict) or not content:
+        raise InputError(f"{where}: not an object of cameras by view; write {_FORM}")
+    cameras: dict[str, Camera] = {}
+    for name, value in content.items():
+        view = composed(name)
+        check_view_name(view, where)
+        if view in cameras:
+            raise InputError(f"{where}: the view {view!r} is there twice, in two Unicode forms; remove one")
+        cameras[view] = _camera(value, f"{where}: view {view!r}")
+    return cameras
+
+
+_FORM = '{"front": {"azimuth": 0, "elevation": 30}, ...}'
+
+
+def _camera(value: Any, where: str) -> Camera:
+    if not isinstance(value, dict) or set(value) != {"azimuth", "elevation"}:
+        raise InputError(f'{where}: needs "azimuth" and "elevation" and nothing else, as in {_FORM}')
+    angles = {}
+    for name, angle in value.items():
+        if type(angle) not in (int, float) or abs(angle) > 1e6:  # exact types, as True is an int for Python
+            raise InputError(f"{where}: {name} is not a number of degrees")
+        angles[name] = float(angle)
+    try:
+        return Camera(**angles)
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from None
+
+
+def cameras_text(cameras: Mapping[str, Camera]) -> str:
+    """The content of ``cameras.json``: a line for each view."""
+    lines = [
+        f" {json.dumps(view, ensure_ascii=False)}: {json.dumps(asdict(camera))}" for view, camera in cameras.items()
+    ]
+    return "{\n" + ",\n".join(lines) + "\n}\n"
+
+
+def angles_of(
+    cameras: Mapping[str, Camera] | None, view_names: Sequence[str]
+) -> tuple[tuple[float, float], ...] | None:
+    """Azimuth and elevation of each view by name; None without cameras."""
+    return cameras and tuple((cameras[view].azimuth, cameras[view].elevation) for view in view_names)
