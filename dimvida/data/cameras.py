@@ -138,4 +138,4 @@ def angles_of(
     cameras: Mapping[str, Camera] | None, view_names: Sequence[str]
 ) -> tuple[tuple[float, float], ...] | None:
     """Azimuth and elevation of each view by name; None without cameras."""
-    return cameras and tuple((cameras[view].azimuth, cameras[view].elevation) for view in view_names)
+    return cameras and tuple((float(cameras[view].azimuth), float(cameras[view].elevation)) for view in view_names)

@@ -10,8 +10,12 @@ from torch import Tensor
 from dimvida.diffusion.loss import denoising_loss, training_times
 from dimvida.diffusion.masking import random_known
 from dimvida.diffusion.schedule import VPSchedule
+from dimvida.models.checkpoint import Checkpoint
 from dimvida.models.score_network import MultiTimeNetwork
 from dimvida.sampling.backends import default_dtype
+from dimvida.training.config import TrainConfig
+from dimvida.training.data import TrainingData
+from dimvida.training.latents import training_variants
 from dimvida.training.objective import CachedRows
 from dimvida.training.ranks import Share
 from dimvida.training.seeds import derived_generator
@@ -136,6 +140,47 @@ class DiffusionObjective:
         if views is not None:
             network = partial(network, views=views)
         return denoising_loss(network, latents, known, t, noise, self.schedule, self.prediction, present)
+
+
+def objective_of(
+    checkpoint: Checkpoint,
+    data: TrainingData,
+    config: TrainConfig,
+    latents: Tensor,
+    held_out: Tensor,
+    device: torch.device,
+) -> DiffusionObjective:
+    """The objective of a run, on what its autoencoder made of its data.
+
+    Args:
+        checkpoint: Its networks, and the statistics of the latents.
+        data: Says which views there are, and where they are seen from.
+        config: The run's configuration.
+        latents: float32 [K, N, V, D] of the variants of the training objects. It is standardised in place, as it may
+            take much of the memory; so is ``held_out``.
+        held_out: float32 [M, V, D].
+        device: The device that computes.
+    """
+    for part in (latents, held_out):
+        part.sub_(checkpoint.latent_mean.cpu()).div_(checkpoint.latent_std.cpu())
+    variants = training_variants(config, exchange=data.cameras is None)
+    present = torch.stack([variant.views(data.present) for variant in variants])
+    several = data.present.sum(1) >= 2  # of a single view there is nothing to complete
+    if not several.all():
+        latents, present = latents[:, several], present[:, several]
+    cameras = None if data.cameras is None else torch.tensor(data.cameras, dtype=torch.float32)
+    return DiffusionObjective(
+        checkpoint.score,
+        latents,
+        held_out,
+        config.diffusion_stage,
+        VPSchedule(checkpoint.config.beta0, checkpoint.config.beta1),
+        device,
+        config.score.prediction,
+        present,
+        data.held_out_present,
+        None if cameras is None else torch.stack([variant.cameras(cameras) for variant in variants]),
+    )
 
 
 def _all_true(latents: Tensor) -> Tensor:

@@ -23,7 +23,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dimvida.diffusion.schedule import VPSchedule
 from dimvida.errors import DimvidaError, InputError
 from dimvida.models.autoencoder import Autoencoder
 from dimvida.models.checkpoint import Checkpoint
@@ -34,11 +33,10 @@ from dimvida.training.config import TrainConfig
 from dimvida.training.control import Interrupt, Interrupted, StartProgress
 from dimvida.training.costs import after_autoencoder, items_of
 from dimvida.training.data import TrainingData
-from dimvida.training.diffusion import DiffusionObjective
+from dimvida.training.diffusion import objective_of
 from dimvida.training.folder import STAGES, RunFolder, another_configuration
 from dimvida.training.latents import (
     LatentStore,
-    Variant,
     check_mirror,
     latent_statistics,
     present_views,
@@ -231,33 +229,11 @@ class Run:
         return self._stage(objective, config)
 
     def _diffusion_stage(self) -> TrainingState:
-        config, checkpoint = self.config.diffusion_stage, self.checkpoint
-        mean, std = checkpoint.latent_mean.cpu(), checkpoint.latent_std.cpu()
         latents, held_out = self.ranks.broadcast_from_rank_0(
             lambda: self._latent_store().all(self.watch, self.interrupt)
         )
-        for part in (latents, held_out):  # in place, as they may take much of the memory
-            part.sub_(mean).div_(std)
-        present = torch.stack([variant.views(self.data.present) for variant in self._variants])
-        several = self.data.present.sum(1) >= 2  # of a single view there is nothing to complete
-        if not several.all():
-            latents, present = latents[:, several], present[:, several]
-        cameras = None
-        if self.data.cameras is not None:
-            cameras = torch.stack([variant.cameras(torch.tensor(self.data.cameras)) for variant in self._variants])
-        objective = DiffusionObjective(
-            checkpoint.score,
-            latents,
-            held_out,
-            config,
-            VPSchedule(checkpoint.config.beta0, checkpoint.config.beta1),
-            self.device,
-            self.config.score.prediction,
-            present,
-            self.data.held_out_present,
-            cameras,
-        )
-        return self._stage(objective, config)
+        objective = objective_of(self.checkpoint, self.data, self.config, latents, held_out, self.device)
+        return self._stage(objective, self.config.diffusion_stage)
 
     def _stage(self, objective: Objective, config: StageConfig) -> TrainingState:
         path = self.folder.state(objective.name)
@@ -292,12 +268,8 @@ class Run:
 
     def _latent_store(self) -> LatentStore:
         key = f"{self.data.digest} {self.config.seed} {self.config.validation}"
-        path, autoencoder = self.folder.latents, self.checkpoint.autoencoder
-        return LatentStore(path, autoencoder, self.data, self._variants, key, self.device)
-
-    @property
-    def _variants(self) -> list[Variant]:
-        return training_variants(self.config, exchange=self.data.cameras is None)
+        variants = training_variants(self.config, exchange=self.data.cameras is None)
+        return LatentStore(self.folder.latents, self.checkpoint.autoencoder, self.data, variants, key, self.device)
 
     def _digests(self, stage: str) -> tuple[str, str]:
         return stage_digests(stage, self.config, self.data.digest_for(stage), self._init_digest)

@@ -96,10 +96,12 @@ def write_inception(path: Path, seed: int = 0) -> Path:
     return path
 
 
-def tiny_transformer(views: int, latent_shape: tuple[int, int, int]) -> ViewTransformer:
+def tiny_transformer(
+    views: int, latent_shape: tuple[int, int, int], cameras: list[tuple[float, float]] | None = None
+) -> ViewTransformer:
     """Random weights and biases everywhere, also where training begins with zeros."""
     config = TransformerConfig(width=16, depth=2, heads=2, patch=2, mlp_ratio=2, time_dim=8)
-    return randomised(config.build(views, latent_shape))
+    return randomised(config.build(views, latent_shape, cameras))
 
 
 def randomised(network: ViewTransformer, seed: int = 0) -> ViewTransformer:
