@@ -72,7 +72,7 @@ def test_other_cameras_are_other_data_to_the_diffusion_alone(finished: Path, con
     data, another = seen_from(complete(), config), seen_from(complete(), config, other)
     assert data.digest_for("autoencoder") == another.digest_for("autoencoder")
     assert data.digest_for("diffusion") != another.digest_for("diffusion")
-    with pytest.raises(InputError, match=r"was made on other data \(their pictures, names, cameras, "):
+    with pytest.raises(InputError, match=r"was made on other data \(its pictures, names, cameras, "):
         run(finished, config, another, resume=True)
 
 
