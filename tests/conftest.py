@@ -132,6 +132,33 @@ def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def camera_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same of a transformer on grids that is conditioned on cameras: four views a quarter turn apart."""
+    import torch
+    from helpers.networks import randomised
+
+    from dimvida.models import GridAutoencoderConfig, TransformerConfig
+    from dimvida.models.checkpoint import Checkpoint, CheckpointConfig, SamplingDefaults, save_checkpoint
+
+    config = CheckpointConfig(
+        view_names=VIEWS,
+        classes=(),
+        autoencoder=GridAutoencoderConfig(image_size=SIZE, latent_channels=2, base=8),
+        score=TransformerConfig(width=16, depth=2, heads=2, patch=1, mlp_ratio=2, time_dim=8),
+        sampling=SamplingDefaults(solver="sde-dpmpp-2m", steps=3, x0_clip=4.0),
+        cameras=((0.0, 30.0), (-90.0, 30.0), (-180.0, 30.0), (-270.0, 30.0)),
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        autoencoder, score = config.build()
+    dim = config.autoencoder.latent_dim
+    checkpoint = Checkpoint(config, autoencoder, randomised(score), torch.zeros(dim), torch.full((dim,), 20.0))
+    folder = tmp_path_factory.mktemp("cameras") / "checkpoint"
+    save_checkpoint(folder, checkpoint)
+    return folder
+
+
+@pytest.fixture(scope="session")
 def tiny_image() -> Callable[..., Image.Image]:
     """Makes a picture that the tiny checkpoint takes as it is, a different one for each number."""
 

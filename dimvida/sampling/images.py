@@ -43,10 +43,10 @@ def require_pixels(name: str, images: Tensor, shape: tuple[int, int, int], *, fl
     raise ValueError(f"{name} must be {kinds} [..., {_listed(shape)}], not {images.dtype} {list(images.shape)}{hint}")
 
 
-def require_images(images: Any, shape: tuple[int, int, int]) -> None:
-    """Raise TypeError or ValueError unless they are a tensor [..., C, H, W] of that shape, uint8 or float."""
-    require_tensor("images", images, f"uint8 or float [..., {_listed(shape)}]")
-    require_pixels("images", images, shape, floating=True)
+def require_images(images: Any, shape: tuple[int, int, int], *, floating: bool = True) -> None:
+    """Raise TypeError or ValueError unless they are a tensor [..., C, H, W] of that shape, uint8 or perhaps float."""
+    require_tensor("images", images, f"{'uint8 or float' if floating else 'uint8'} [..., {_listed(shape)}]")
+    require_pixels("images", images, shape, floating=floating)
 
 
 def require_latents(latents: Any, dim: int) -> None:
@@ -79,16 +79,16 @@ def arrange(
     require_tensor("views", views, f"uint8 [B, {len(names)}, {_listed(shape)}]")
     if isinstance(known, Tensor):
         if views.ndim != 5 or views.shape[1] != len(names):
-            raise ValueError(_misfit(views, len(names), shape))
+            raise ValueError(misfit(views, len(names), shape))
         require_pixels("views", views, shape, floating=False)
         if known.dtype != torch.bool or known.shape != views.shape[:2]:
             raise ValueError(f"known must be bool {list(views.shape[:2])}, not {known.dtype} {list(known.shape)}")
         return views, known
-    places = _places(known, names)
+    places = places_named(known, names)
     if views.ndim == 4 and len(places) == 1:
         views = views[:, None]
     if views.ndim != 5 or views.shape[1] not in (len(names), len(places)):
-        raise ValueError(_misfit(views, len(names), shape, len(places)))
+        raise ValueError(misfit(views, len(names), shape, len(places)))
     require_pixels("views", views, shape, floating=False)
     if len(places) == len(names) and places != sorted(places):
         raise ValueError(f"all views are named, so they must stand in the model's order: {', '.join(names)}")
@@ -102,7 +102,13 @@ def arrange(
     return everything, mask
 
 
-def _places(known: Any, names: tuple[str, ...]) -> list[int]:
+def places_named(known: Any, names: tuple[str, ...]) -> list[int]:
+    """Places of the views that a name, or several names, mean among those of a model.
+
+    Raises:
+        TypeError: They are no strings.
+        InputError: The model has no such view, or a name comes twice.
+    """
     given = (known,) if isinstance(known, str) else known
     if not isinstance(given, Sequence) or not all(isinstance(name, str) for name in given):
         raise TypeError(
@@ -117,7 +123,8 @@ def _places(known: Any, names: tuple[str, ...]) -> list[int]:
     return [names.index(name) for name in given]
 
 
-def _misfit(views: Tensor, count: int, shape: tuple[int, int, int], named: int | None = None) -> str:
+def misfit(views: Tensor, count: int, shape: tuple[int, int, int], named: int | None = None) -> str:
+    """What an error says of views of another form than those of ``count`` views, of which some may be ``named``."""
     forms = [f"[B, {count}, {_listed(shape)}]"]
     if named is not None and named != count:
         forms.append(f"[B, {named}, {_listed(shape)}] of the named views")

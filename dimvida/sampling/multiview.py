@@ -16,8 +16,9 @@ from dimvida.diffusion.solvers import step_table
 from dimvida.errors import InputError
 from dimvida.models.checkpoint import Checkpoint, load_checkpoint
 from dimvida.sampling.backends import in_plain_modes, upload
+from dimvida.sampling.cameras import Cameras, arrange_at, camera_tensor, cameras_of, noise_ids, turn
 from dimvida.sampling.codec import LatentCodec
-from dimvida.sampling.images import arrange, finite_rows, places_of, require_made, require_tensor
+from dimvida.sampling.images import arrange, finite_rows, places_of, require_images, require_made, require_tensor
 from dimvida.sampling.loop import sample
 
 
@@ -41,6 +42,11 @@ class MultiViewModel(LatentCodec):
         return self.config.classes
 
     @property
+    def cameras(self) -> tuple[tuple[float, float], ...] | None:
+        """Azimuth and elevation of each named view in degrees; None of a model that knows its views by name alone."""
+        return self.config.cameras
+
+    @property
     def is_trained(self) -> bool:
         """False while only the autoencoder is: it encodes and decodes, but cannot generate."""
         # Asked until it is: weights may be loaded later. No longer, since asking a GPU waits for it.
@@ -53,6 +59,7 @@ class MultiViewModel(LatentCodec):
         views: Tensor,
         known: Tensor | str | Sequence[str],
         *,
+        cameras: Cameras | None = None,
         steps: int | None = None,
         solver: str | None = None,
         seed: int = 0,
@@ -67,15 +74,22 @@ class MultiViewModel(LatentCodec):
                 also [B, n, C, H, W], the named views in that order, and with one name [B, C, H, W].
             known: bool [B, V]; each row may have its own set of known views. Or the name of the view that every row
                 has, or a sequence of names.
+            cameras: Any views in place of the V named ones, for a camera-conditioned model: azimuth and elevation of
+                each in degrees, as pairs or float [n, 2] or [B, n, 2]. With a mask they are those of all n views that
+                ``views`` and ``known`` speak of. With names they are those of the views to make: what is returned has
+                the known views first, and then these.
             steps: Network evaluations, by default the checkpoint's.
             solver: Solver name, by default the checkpoint's.
             seed: From 0 to 2^63 - 1.
-            sample_ids: int64 [B], by default 0 .. B-1. A row's noise depends on its id and the seed alone.
+            sample_ids: int64 [B], by default 0 .. B-1. A row's noise depends on its id and the seed, and that of its
+                views on their places; of a camera-conditioned model on their cameras, so that whoever asks for more
+                views has the same noise in the others.
             backend: ``auto``, ``eager`` or ``fused``, see ``dimvida.sampling.sample``.
             dtype: What the fused engine multiplies in, see there.
 
         Returns:
-            uint8 [B, V, C, H, W] on the device of ``views``; known views bit for bit as given.
+            uint8 [B, V, C, H, W] on the device of ``views``, or [B, n, C, H, W] of ``cameras``; known views bit for
+            bit as given.
 
         Raises:
             TypeError: For what is no tensor.
@@ -97,12 +111,24 @@ class MultiViewModel(LatentCodec):
             True
         """
         given = views
-        views, known = arrange(views, known, self.view_names, self.config.autoencoder.image_shape)
+        shape = self.config.autoencoder.image_shape
+        if cameras is None:
+            views, known = arrange(views, known, self.view_names, shape)
+        else:
+            views, known, cameras = arrange_at(views, known, cameras, self._named_cameras(), shape)
         if sample_ids is not None:
             require_tensor("sample_ids", sample_ids, f"int64 [{len(views)}]")
         latents = self.encode_known(views.flatten(0, 1).index_select(0, upload(places_of(known), views.device)), known)
         latents = self.sample_missing(
-            latents, known, steps=steps, solver=solver, seed=seed, sample_ids=sample_ids, backend=backend, dtype=dtype
+            latents,
+            known,
+            cameras=cameras,
+            steps=steps,
+            solver=solver,
+            seed=seed,
+            sample_ids=sample_ids,
+            backend=backend,
+            dtype=dtype,
         )
         made, finite = self.decode_views(latents, ~known, backend=backend)
         completed = views.to(self.device, copy=True, memory_format=torch.contiguous_format)
@@ -113,6 +139,52 @@ class MultiViewModel(LatentCodec):
     def forward(self, views: Tensor, known: Tensor | str | Sequence[str], **options: Any) -> Tensor:
         """``generate``."""
         return self.generate(views, known, **options)
+
+    def turntable(
+        self,
+        images: Tensor,
+        count: int = 24,
+        *,
+        at: str | Sequence[str] | Cameras | None = None,
+        elevation: float | None = None,
+        **options: Any,
+    ) -> Tensor:
+        """Views at even distances around one object, by a camera-conditioned model.
+
+        Args:
+            images: The known views, uint8 [C, H, W] or [k, C, H, W].
+            count: Number of views, at least 1.
+            at: Where they were taken: the name of a view of the model or several, or azimuth and elevation of each in
+                degrees, [k, 2]. By default the only one is at azimuth 0, at the elevation of the model's first view.
+            elevation: Of the views that are made, by default that of the first image.
+            options: ``steps``, ``solver``, ``seed``, ``sample_ids``, ``backend`` and ``dtype`` of ``generate``.
+
+        Returns:
+            uint8 [count, C, H, W]. The first is at the azimuth of the first image, and each further one the camera
+            moved to the viewer's right. A view that was given is as it was given.
+
+        Raises:
+            InputError, ValueError, TypeError: As ``generate``.
+        """
+        named, shape = self._named_cameras(), self.config.autoencoder.image_shape
+        require_images(images, shape, floating=False)
+        images = images.reshape(-1, *shape)
+        at = cameras_of([(0.0, self.cameras[0][1])] if at is None else at, named)
+        views, known, cameras, order = turn(images, at, count, elevation)
+        return self.generate(views, known, cameras=cameras, **options)[0, order]
+
+    def _named_cameras(self) -> dict[str, tuple[float, float]]:
+        """The model's own views, and where they are.
+
+        Raises:
+            InputError: It has no cameras.
+        """
+        if self.cameras is None:
+            raise InputError(
+                f"the model has no cameras, so it makes its views {', '.join(self.view_names)} and no others; "
+                "train one on data with cameras"
+            )
+        return dict(zip(self.view_names, self.cameras, strict=True))
 
     # The thirds of generate. Where known views stand is found on the host, where their mask comes from: asking a GPU
     # for it would wait for all that it has still to do.
@@ -130,21 +202,36 @@ class MultiViewModel(LatentCodec):
 
     @in_plain_modes
     def sample_missing(
-        self, latents: Tensor, known: Tensor, *, steps: int | None = None, solver: str | None = None, **options: Any
+        self,
+        latents: Tensor,
+        known: Tensor,
+        *,
+        cameras: Cameras | None = None,
+        steps: int | None = None,
+        solver: str | None = None,
+        sample_ids: Tensor | None = None,
+        **options: Any,
     ) -> Tensor:
         """The second third of ``generate``: latents float32 [B, V, D] with those of the missing views drawn.
 
         Args:
             latents: float32 [B, V, D]; entries of missing views are ignored.
             known: bool [B, V].
+            cameras: Of all V views, where they are not the named ones.
             steps, solver: By default the checkpoint's.
-            options: ``seed``, ``sample_ids``, ``backend`` and ``dtype`` of ``generate``.
+            sample_ids: As in ``generate``.
+            options: ``seed``, ``backend`` and ``dtype`` of ``generate``.
 
         Raises:
             InputError: As ``generate``.
         """
         if not self.is_trained:
             raise InputError("the score network of this checkpoint is untrained; train its diffusion stage first")
+        at = self.cameras if cameras is None else cameras
+        if at is not None:
+            at = upload(camera_tensor(at), latents.device)
+            ids = torch.arange(len(latents), device="cpu") if sample_ids is None else sample_ids
+            sample_ids = noise_ids(upload(ids, latents.device), at)
         defaults = self.config.sampling
         return sample(
             self.score,
@@ -155,6 +242,8 @@ class MultiViewModel(LatentCodec):
             x0_clip=defaults.x0_clip or math.inf,
             schedule=VPSchedule(self.config.beta0, self.config.beta1),
             prediction=self.config.score.prediction,
+            sample_ids=sample_ids,
+            views=at,
             **options,
         )
 
