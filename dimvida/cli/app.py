@@ -12,7 +12,7 @@ from typer.core import TyperCommand, TyperOption
 
 from dimvida import interruption
 from dimvida._version import __version__
-from dimvida.cli import bench, classify, data, doctor, evaluate, generate, report, reproduce, terminal, train
+from dimvida.cli import bench, classify, data, doctor, evaluate, generate, report, reproduce, terminal, train, turntable
 from dimvida.errors import (
     EXIT_FAILURE,
     EXIT_INPUT,
@@ -130,6 +130,7 @@ def _options(
 
 
 app.command("generate")(generate.generate)
+app.command("turntable")(turntable.turntable)
 app.command("train")(train.train)
 app.command("evaluate")(evaluate.evaluate)
 app.command("classify")(classify.classify)

@@ -7,6 +7,7 @@ with it, declared with the same ``option`` where the command's help is divided i
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -143,6 +144,24 @@ def parse_floats(name: str, text: str) -> tuple[float, ...]:
         return tuple(float(part) for part in text.split(","))
     except ValueError:
         raise InputError(f"{name} {text}: not numbers separated by commas") from None
+
+
+def parse_angles(name: str, text: str) -> tuple[tuple[float, float | None], ...]:
+    """``0,-22.5,90:10`` as azimuths, each with its elevation or None, in degrees.
+
+    Raises:
+        InputError: One of them is no finite number.
+    """
+    angles = []
+    for part in text.split(","):
+        try:
+            numbers = [float(number) for number in part.split(":")]
+        except ValueError:
+            numbers = []
+        if len(numbers) not in (1, 2) or not all(map(math.isfinite, numbers)):
+            raise InputError(f"{name} {text}: give degrees separated by commas, as 0,-45, or 90:10 at elevation 10")
+        angles.append((numbers[0], numbers[1] if len(numbers) == 2 else None))
+    return tuple(angles)
 
 
 def parse_weights(given: list[str] | None, classifiers: tuple[str, ...]) -> dict[str, str]:

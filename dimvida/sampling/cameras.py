@@ -45,7 +45,7 @@ def camera_tensor(cameras: Any) -> Tensor:
     if made.ndim not in (2, 3) or made.shape[-1] != 2:
         raise ValueError(f"cameras must be [n, 2] or [B, n, 2], azimuth and elevation, not {list(made.shape)}")
     if made.device.type == "cpu" and not (made.isfinite().all() and (made[..., 1].abs() <= 90).all()):
-        raise InputError("an azimuth must be a finite number of degrees, an elevation one from -90 to 90")
+        raise InputError("a camera needs a finite azimuth and an elevation from -90 to 90 degrees")
     return made
 
 

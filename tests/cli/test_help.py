@@ -16,6 +16,7 @@ NEED_NOTHING = [("bench", "sampling"), ("bench", "generation"), ("bench", "train
 COMMANDS = [
     (),
     ("generate",),
+    ("turntable",),
     ("train",),
     ("evaluate",),
     ("classify",),

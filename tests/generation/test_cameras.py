@@ -1,0 +1,92 @@
+"""Names of views at angles, and what is said of angles that were not trained."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from dimvida.data.cameras import Camera
+from dimvida.data.names import check_view_name, order_views
+from dimvida.data.opening import open_source
+from dimvida.errors import InputError
+from dimvida.generation.cameras import (
+    known_cameras,
+    model_cameras,
+    name_views,
+    same_camera,
+    untrained_note,
+    usual_elevation,
+)
+from dimvida.sampling.multiview import load
+
+FOUR = {"front": Camera(0, 30), "right": Camera(-90, 30), "back": Camera(-180, 30), "left": Camera(-270, 30)}
+
+
+@pytest.mark.parametrize(
+    ("angle", "name"),
+    [
+        ((0, None), "azimuth000"),
+        ((45, None), "azimuth045"),
+        ((45, 30), "azimuth045"),
+        ((-90, None), "azimuth270"),
+        ((360, None), "azimuth000"),
+        ((-0.0, None), "azimuth000"),
+        ((22.5, None), "azimuth022_5"),
+        ((-22.5, None), "azimuth337_5"),
+        ((7.0625, None), "azimuth007_0625"),
+        ((0.1 + 0.2, None), "azimuth000_3"),
+        ((359.99999, None), "azimuth000"),
+        ((-1e-9, None), "azimuth000"),
+        ((45, 10), "azimuth045-elevation10"),
+        ((45, -7.5), "azimuth045-elevation-7_5"),
+        ((45, 0), "azimuth045-elevation0"),
+    ],
+)
+def test_a_view_is_called_by_its_angle(angle: tuple[float, float | None], name: str):
+    assert list(name_views("--azimuths", [angle], 30.0)) == [name]
+    check_view_name(name, "test")
+    assert "." not in name and name == name.lower()  # as keys of tar files need it
+
+
+def test_views_come_in_the_order_of_their_names():
+    views = name_views("--azimuths", [(90, None), (-45, 10), (45, None), (9.5, None), (-45, None)], 30.0)
+    assert list(views) == ["azimuth009_5", "azimuth045", "azimuth090", "azimuth315", "azimuth315-elevation10"]
+    assert order_views(views) == tuple(views)
+    assert views["azimuth315-elevation10"] == Camera(-45, 10) and views["azimuth045"] == Camera(45, 30)
+
+
+@pytest.mark.parametrize("angles", [[(0, None), (360, None)], [(-90, None), (270, 30)], [(5, 1), (5, 1)]])
+def test_an_angle_comes_once(angles: list):
+    with pytest.raises(InputError, match=r"--azimuths: .* are there twice"):
+        name_views("--azimuths", angles, 30.0)
+
+
+def test_angles_out_of_range():
+    with pytest.raises(InputError, match="elevation 91"):
+        name_views("--azimuths", [(0, 91)], 30.0)
+
+
+def test_where_known_views_were_taken(tiny_checkpoint: Path, camera_checkpoint: Path, write_objects, tmp_path: Path):
+    model = load(camera_checkpoint)
+    assert model_cameras(model) == FOUR and usual_elevation(FOUR) == 30
+    data = write_objects(tmp_path / "data", {"chair/a": ("front", "left", "top")})
+    assert known_cameras(open_source(data), model) == {view: FOUR[view] for view in ("front", "left")}
+    text = '{"front": {"azimuth": 10, "elevation": 0}, "left": {"azimuth": 5, "elevation": 0}, '
+    (data / "cameras.json").write_text(text + '"top": {"azimuth": 0, "elevation": 90}}')
+    own = {"front": Camera(10, 0), "left": Camera(5, 0), "top": Camera(0, 90)}
+    assert known_cameras(open_source(data), model) == own
+    with pytest.raises(InputError, match="this checkpoint has no cameras, so it makes its views front, right, back"):
+        model_cameras(load(tiny_checkpoint))
+
+
+def test_the_same_camera():
+    assert same_camera(Camera(-90, 30), Camera(270, 30)) and same_camera(Camera(0, 5), Camera(1e-6, 5))
+    assert not same_camera(Camera(0, 5), Camera(0, 5.001)) and not same_camera(Camera(0, 5), Camera(1e-3, 5))
+
+
+def test_a_note_on_angles_that_were_not_trained():
+    assert untrained_note([Camera(0, 30), Camera(270, 30), Camera(0.01, 30)], FOUR) is None
+    text = untrained_note([Camera(0, 30), Camera(10, 30), Camera(-90, 55)], FOUR)
+    assert text is not None and text.startswith("2 of 3 angles were not among the 4 of training; the farthest, azimuth")
+    assert text.endswith("-90 at elevation 55, is 25.0 degrees from the nearest of them")
