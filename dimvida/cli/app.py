@@ -193,7 +193,7 @@ def _report(error: Exception) -> int:
     if isinstance(error, DimvidaError):
         return _fail(str(error), EXIT_FAILURE)
     if isinstance(error, (RuntimeError, MemoryError)):
-        from dimvida.generation.complete import is_out_of_memory
+        from dimvida.sampling.memory import is_out_of_memory
 
         if is_out_of_memory(error):
             reason = str(error).strip().partition("\n")[0] or "the system gives no more"

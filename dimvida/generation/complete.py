@@ -11,9 +11,10 @@ from torch import Tensor
 
 from dimvida.errors import DimvidaError, NotFinite
 from dimvida.generation.output import stored_configuration
-from dimvida.generation.read import ReadBatch
+from dimvida.generation.read import ReadBatch, view_mask
 from dimvida.generation.settings import GenerationSettings
 from dimvida.sampling.images import require_made
+from dimvida.sampling.memory import host_memory, is_out_of_memory
 from dimvida.sampling.multiview import MultiViewModel
 from dimvida.sampling.trajectory import sample_id
 
@@ -24,8 +25,8 @@ LARGEST_AUTO = 16384  # rows of a batch
 class Completer:
     """Completes batches with one model; smaller ones once memory did not suffice.
 
-    On CUDA the views go over from pinned memory, and come back on a stream of their own into pinned memory that is new
-    for every batch (torch keeps and reuses freed pinned blocks), so a batch that leaves waits for none that is made.
+    Masks, ids and places of views are made on the host, so that no step waits for a GPU. What it makes comes back on a
+    stream of its own into pinned memory, so a batch that leaves waits for none that is made.
 
     Args:
         model: The model.
@@ -50,47 +51,46 @@ class Completer:
         """Complete a batch of at least one row. Rows that did not fit into memory together are made again in halves.
 
         Returns:
-            Waits for the completed views, and gives them: uint8 [B, V, C, H, W] on the host. From any thread.
+            Waits for the pictures that are to be written, and gives them: uint8 [N, H, W, C] on the host, row after row
+            in the order of the views; with ``include_known`` the known ones are among them. From any thread.
 
         Raises:
             DimvidaError: Some of them are no pictures, since numbers were not finite; it names their objects. What is
                 returned may raise it, too.
         """
+        names = self._model.view_names
+        known = view_mask(names, [row.task.known for row in batch.rows])
+        wanted = view_mask(names, [row.task.targets for row in batch.rows])
+        first = [0, *known.sum(1).cumsum(0).tolist()]  # image of each row
         ids = torch.tensor([sample_id(row.task.record.id, row.draw) for row in batch.rows], dtype=torch.int64)
-        names = tuple(row.task.record.id for row in batch.rows)
         parts: list[tuple[Tensor, Tensor]] = []
-        start = 0
-        while start < len(ids):
-            rows = slice(start, start + self._limit)
+        start, stop = 0, len(ids)
+        while start < stop:
+            end = min(start + self._limit, stop)
+            rows, images = slice(start, end), batch.images[first[start] : first[end]]
             try:
-                parts.append(self._generate(batch.views[rows], batch.known[rows], ids[rows]))
+                parts.append(self._generate(images, known[rows], wanted[rows], ids[rows]))
             except NotFinite as error:
-                raise DimvidaError(_not_finite(error, names[rows])) from error
+                raise DimvidaError(_not_finite(error, batch, start)) from error
             except (RuntimeError, MemoryError) as error:
-                if not is_out_of_memory(error) or len(ids[rows]) == 1:
+                if not is_out_of_memory(error) or end - start == 1:
                     raise
-                self._limit = len(ids[rows]) // 2
-                self._note(f"out of memory with {len(ids[rows])} rows; going on with batches of {self._limit}")
+                self._limit = (end - start) // 2
+                self._note(f"out of memory with {end - start} rows; going on with batches of {self._limit}")
             else:
-                start += self._limit
+                start = end
                 continue
             # Outside of the handler, whose traceback holds on to the tensors that did not fit.
             if self._cuda:
                 torch.cuda.empty_cache()
         made, finite = parts[0] if len(parts) == 1 else (torch.cat(kind) for kind in zip(*parts, strict=True))
-        return self._leave(made, finite, names)
+        return self._leave(made, finite, batch, wanted[known | wanted] if self._settings.include_known else None)
 
-    def _generate(self, views: Tensor, known: Tensor, ids: Tensor) -> tuple[Tensor, Tensor]:
-        """Completed views and what ``MultiViewModel.decode_views`` says of them.
-
-        Masks and ids stay on the host, where nobody waits to look at them.
-        """
+    def _generate(self, images: Tensor, known: Tensor, wanted: Tensor, ids: Tensor) -> tuple[Tensor, Tensor]:
+        """The wanted views of some rows, and whether their numbers are finite, see ``MultiViewModel.decode_views``."""
         model, settings, timed = self._model, self._settings, self._timed
-        images = views[known]
-        if self._cuda:
-            images = images.pin_memory().to(model.device, non_blocking=True)
         with timed("encode"):
-            latents = model.encode_known(images, known)
+            latents = model.encode_known(images.to(model.device, non_blocking=True).permute(0, 3, 1, 2), known)
         with timed("sample"):
             latents = model.sample_missing(
                 latents,
@@ -103,22 +103,23 @@ class Completer:
                 dtype=settings.torch_dtype,
             )
         with timed("decode"):
-            made, finite = model.decode_views(latents, ~known, backend=settings.backend)
-        completed = views.to(model.device, copy=True)
-        completed[~known] = made.permute(0, 3, 1, 2)
-        return completed, finite
+            return model.decode_views(latents, wanted, backend=settings.backend)
 
-    def _leave(self, made: Tensor, finite: Tensor, names: tuple[str, ...]) -> Callable[[], Tensor]:
-        """Send views and what ``MultiViewModel.decode_views`` says of them, bool [B, 2], to the host."""
+    def _leave(self, made: Tensor, finite: Tensor, batch: ReadBatch, among: Tensor | None) -> Callable[[], Tensor]:
+        """Send pictures, and whether rows are finite, bool [B, 2], to the host.
+
+        ``among`` says which of the pictures that are written were made, bool [N]; None if all.
+        """
         copied: torch.cuda.Event | None = None
         if self._outgoing is not None:
             self._outgoing.wait_stream(torch.cuda.current_stream(made.device))
             with torch.cuda.stream(self._outgoing):
                 hosts = []
                 for tensor in (made, finite):
-                    hosts.append(_host_memory(tensor).copy_(tensor, non_blocking=True))
+                    host = host_memory(*tensor.shape, pinned=True).view(tensor.dtype)
+                    hosts.append(host.copy_(tensor, non_blocking=True))
                     tensor.record_stream(self._outgoing)
-                copied = torch.cuda.Event()
+                copied = torch.cuda.Event(blocking=True)  # whoever waits leaves its core to others
                 copied.record()
             made, finite = hosts
 
@@ -128,57 +129,23 @@ class Completer:
             try:
                 require_made(finite)
             except NotFinite as error:
-                raise DimvidaError(_not_finite(error, names)) from error
-            return made
+                raise DimvidaError(_not_finite(error, batch)) from error
+            if among is None:
+                return made
+            written = torch.empty(len(among), *made.shape[1:], dtype=torch.uint8)
+            written[among], written[~among] = made, batch.images
+            return written
 
         return wait
 
 
-def _host_memory(like: Tensor) -> Tensor:
-    """Memory for a copy on the host: pinned, or where that is used up ordinary memory, whose copy is waited for."""
-    try:
-        return torch.empty(like.shape, dtype=like.dtype, pin_memory=True)
-    except RuntimeError as error:
-        if not is_out_of_memory(error):
-            raise
-        return torch.empty(like.shape, dtype=like.dtype)
-
-
-def _not_finite(error: NotFinite, names: tuple[str, ...]) -> str:
-    """One line that names the objects, each once for all of its draws."""
-    objects = list(dict.fromkeys(names[row] for row in error.rows))
+def _not_finite(error: NotFinite, batch: ReadBatch, start: int = 0) -> str:
+    """One line that names the objects, each once for all of its draws; rows count from ``start``."""
+    objects = list(dict.fromkeys(batch.rows[start + row].task.record.id for row in error.rows))
     return (
         f"{', '.join(objects[:NAMED])}{' and others' if len(objects) > NAMED else ''}: {error.what} are not finite "
         "(NaN or infinity), so there is no picture; the checkpoint's weights overflow, or --dtype is too narrow"
     )
-
-
-OUT_OF_MEMORY = (
-    "out of memory",  # of CUDA's allocator, of cudaMalloc, cudaHostAlloc and graph instantiation, of the driver
-    "unable to find an engine to execute",  # cuDNN: no algorithm whose workspace can be had
-    "_alloc_failed",  # CUBLAS_STATUS_ALLOC_FAILED, CUDNN_STATUS_ALLOC_FAILED and the like
-    "_allocation_failed",  # CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED and the like
-    "can't allocate memory",  # of the host, as torch says it,
-    "cannot allocate memory",  # and as the system does
-    "not enough memory",
-)
-"""What errors without a type of their own say, in lower case."""
-
-
-def is_out_of_memory(error: BaseException | None) -> bool:
-    """Whether an error says that memory did not suffice, on a GPU or on the host, or came of one that does.
-
-    A graph whose capture runs out of memory ends in an error of its own, about the capture.
-    """
-    seen: set[int] = set()
-    while error is not None and id(error) not in seen:
-        if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
-            return True
-        if isinstance(error, RuntimeError) and any(words in str(error).lower() for words in OUT_OF_MEMORY):
-            return True
-        seen.add(id(error))
-        error = error.__cause__ or error.__context__
-    return False
 
 
 def best_batch(model: MultiViewModel, settings: GenerationSettings, rows: int, folder: Path, overwrite: bool) -> int:

@@ -20,7 +20,7 @@ from dimvida.data.opening import open_source
 from dimvida.data.source import MultiViewSource
 from dimvida.errors import InputError, UnreadableImage, require_whole
 from dimvida.generation.plan import Task, make_plan, open_input
-from dimvida.generation.read import ReadBatch, RowReader, UnreadableFile
+from dimvida.generation.read import ReadBatch, RowReader, UnreadableFile, view_mask
 from dimvida.records import LARGEST_SIZE
 from dimvida.sampling.multiview import MultiViewModel
 from dimvida.sampling.trajectory import sample_id_tensor
@@ -139,13 +139,13 @@ class GeneratedViews(Dataset):
     def _make(self, places: range) -> list[Item | UnreadableImage]:
         """Items of a batch; in place of one that cannot be read, why."""
         batch = self._read(places)
-        views = self._generate(batch)
+        known, views = self._generate(batch)
         made: dict[int, Item | UnreadableImage] = {}
         for place, row in enumerate(batch.rows):
             record = row.task.record
             made[row.task.index] = {
                 "views": views[place],
-                "known": batch.known[place],
+                "known": known[place],
                 "label": self._labels.get(record.class_name, -1),
                 "id": record.id,
             }
@@ -153,9 +153,14 @@ class GeneratedViews(Dataset):
         tasks = [self._plan.row(place).task for place in places]
         return [made.get(task.index) or failures[task.record.id] for task in tasks]
 
-    def _generate(self, batch: ReadBatch) -> Tensor:
+    def _generate(self, batch: ReadBatch) -> tuple[Tensor, Tensor]:
+        """Which views are known, bool [B, V], and all of them, uint8 [B, V, C, H, W]."""
+        known = view_mask(self.view_names, [row.task.known for row in batch.rows])
+        images = batch.images.permute(0, 3, 1, 2)
+        views = torch.zeros(*known.shape, *images.shape[1:], dtype=torch.uint8, device="cpu")
+        views[known] = images
         ids = sample_id_tensor(row.task.record.id for row in batch.rows)
-        return self._model.generate(batch.views, batch.known, sample_ids=ids, **self._sampling)
+        return known, self._model.generate(views, known, sample_ids=ids, **self._sampling)
 
     def _read(self, places: range) -> ReadBatch:
         return RowReader(self._plan, self._model.image_size, self._model.channels).read(places)

@@ -50,10 +50,10 @@ def forecast(generation: Generation) -> Forecast:
         batch = generation.reader.read(rows)
         if not batch.rows:
             return Forecast(pictures, None, None, 0, _free_space(generation))
-        samples = generation.packer.pack(batch, completer.complete(batch)(), slice(None))
+        samples = generation.packer.pack(batch.rows, batch.hashes, completer.complete(batch)().numpy())
         spent = time.perf_counter() - start
     line = _LINE * (2 if FORMATS[settings.format].joined_lines else 1)  # once for its shard, and once for all
-    written = sum(len(data) + line for sample in samples for data, _ in sample.pictures)
+    written = sum(memoryview(picture.data).nbytes + line for sample in samples for picture in sample.pictures)
     probed, left = len(batch.rows), sum(shard.stop - shard.start for shard in generation.pending)
     size = round(written / probed * len(plan))
     return Forecast(pictures, spent / probed * left, size, probed, _free_space(generation))

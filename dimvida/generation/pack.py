@@ -9,23 +9,24 @@ import hashlib
 import io
 import struct
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
-from torch import Tensor
 
 from dimvida._version import __version__
 from dimvida.data.image_files import PNG_SIGNATURE, png_chunk
 from dimvida.data.images import to_picture
 from dimvida.generation.formats import FORMATS
-from dimvida.generation.formats.base import Sample
+from dimvida.generation.formats.base import Picture, Sample, ShardWriter, json_text
 from dimvida.generation.names import FileNames
-from dimvida.generation.plan import GenerationPlan, Row
-from dimvida.generation.read import ReadBatch
+from dimvida.generation.plan import GenerationPlan, Row, Shard
 from dimvida.generation.settings import IMAGE_FORMATS, QUALITY, GenerationSettings
 from dimvida.sampling.trajectory import sample_id
 
+_NUMBERS = ("seed", "sample_id", "steps")  # whose null is -1 where there is none
+_OF_ROW = object()  # in place of what differs from row to row
 _COLOUR_TYPES = {1: 0, 3: 2}  # of PNG, by channels
 
 
@@ -37,72 +38,108 @@ class Packer:
         settings: The run's settings: the form of the output and the kind of image among them.
         names: The names of the plan's rows.
         checkpoint: SHA-256 of the checkpoint.
+        shape: [H, W, C] of every picture.
 
     Attributes:
         suffix: Suffix of image files, with the dot; empty for a form of arrays.
     """
 
-    def __init__(self, plan: GenerationPlan, settings: GenerationSettings, names: FileNames, checkpoint: str) -> None:
-        self._settings, self._names, self._checkpoint = settings, names, checkpoint
-        self._places = {view: place for place, view in enumerate(plan.view_names)}
+    def __init__(
+        self,
+        plan: GenerationPlan,
+        settings: GenerationSettings,
+        names: FileNames,
+        checkpoint: str,
+        shape: tuple[int, int, int],
+    ) -> None:
+        self._plan, self._settings, self._names, self._checkpoint = plan, settings, names, checkpoint
+        self._shape = shape
+        self._views = plan.view_names
         self._labels = {name: label for label, name in enumerate(plan.source.classes)}
         self.suffix = IMAGE_FORMATS[settings.image_format] if settings.image_format else ""
         form = FORMATS[settings.format]
-        self._every_view = form.every_view
-        self._encode = np.ndarray.tobytes if form.arrays else image_encoder(settings.image_format, settings.quality)
+        self._every_view, self._null = form.every_view, "" if form.without_null else None
+        self._encode = None if form.arrays else image_encoder(settings.image_format, settings.quality)
+        self._lines = {
+            (view, kind): self._line(view, kind) for view in self._views for kind in ("generated", "real", "")
+        }
 
-    def pack(self, batch: ReadBatch, views: Tensor, rows: slice) -> list[Sample]:
-        """Pack some rows of a batch.
+    def pack(self, rows: Sequence[Row], hashes: Sequence[dict[str, str]], pictures: np.ndarray) -> list[Sample]:
+        """Pack some rows.
 
         Args:
-            batch: The batch.
-            views: uint8 [B, V, C, H, W], completed.
-            rows: Which rows.
+            rows: The rows.
+            hashes: Those of the known views' files, for each row.
+            pictures: uint8 [N, H, W, C], what is written of each row, in the order of the views.
         """
-        pixels = views[rows].permute(0, 1, 3, 4, 2).contiguous().numpy()  # [rows, V, H, W, C]
-        return [
-            self._sample(row, hashes, pictures)
-            for row, hashes, pictures in zip(batch.rows[rows], batch.hashes[rows], pixels, strict=True)
-        ]
+        rest = iter(pictures)
+        return [self._sample(row, known, rest) for row, known in zip(rows, hashes, strict=True)]
 
-    def _sample(self, row: Row, hashes: dict[str, str], pixels: np.ndarray) -> Sample:
-        """One row, of pixels [V, H, W, C]; ``hashes`` are those of the known views' files."""
-        kinds = dict.fromkeys(row.task.targets, "generated")
-        if self._settings.include_known:
-            kinds |= dict.fromkeys(row.task.known, "real")
-        pictures, unwritten = [], []
-        for view, place in self._places.items():
-            if view in kinds:
-                data = self._encode(pixels[place])
-                sha256 = hashlib.sha256(data).hexdigest()
-                pictures.append((data, self._line(row, view, kinds[view], sha256, hashes)))
-            elif self._every_view:
-                unwritten.append(self._line(row, view, "", None, hashes))
-        label = self._labels.get(row.task.record.class_name)
-        return Sample(self._names.key(row.task, row.draw), label, pictures, unwritten)
+    def pictures_of(self, row: Row) -> int:
+        """Number of pictures that are written of a row."""
+        return len(row.task.targets) + (len(row.task.known) if self._settings.include_known else 0)
 
-    def _line(self, row: Row, view: str, kind: str, sha256: str | None, hashes: dict[str, str]) -> dict[str, Any]:
-        """What the metadata say about one view."""
-        record, settings, made = row.task.record, self._settings, kind == "generated"
-        return {
-            "source": record.id,
+    def open(self, shard: Shard, folder: Path) -> ShardWriter:
+        """The writer of a shard."""
+        rows = range(shard.start, shard.stop)
+        expected = self._plan.views_of(rows) + (self._plan.known_in(rows) if self._settings.include_known else 0)
+        return FORMATS[self._settings.format](folder, shard.stem, self._shape, self.suffix, expected)
+
+    def _sample(self, row: Row, hashes: dict[str, str], rest: Iterator[np.ndarray]) -> Sample:
+        """One row, whose pictures come next."""
+        task, record = row.task, row.task.record
+        told = {
+            "source": json_text(record.id),
             # Every view is named, so that all lines have the same fields whatever is known.
-            "source_sha256": {other: hashes.get(other) for other in self._places},
+            "source_sha256": json_text({view: hashes.get(view, self._null) for view in self._views}),
+            "label": json_text(record.class_name or self._null),
+            "known": json_text(task.known),
+            "sample_id": sample_id(record.id, row.draw),
+            "draw": row.draw,
+            "sha256": json_text(self._null),
+        }
+        unwritten = [(view, self._lines[view, ""] % told) for view in self._views if self._every_view]
+        pictures = []
+        for view in self._views:
+            kind = "generated" if view in task.targets else "real" if view in task.known else ""
+            if kind == "generated" or (kind and self._settings.include_known):
+                pixels = next(rest)
+                data = pixels if self._encode is None else self._encode(pixels)
+                sha256 = hashlib.sha256(data).hexdigest()
+                told["sha256"] = f'"{sha256}"'
+                pictures.append(Picture(view, data, sha256, self._lines[view, kind] % told))
+        label = self._labels.get(record.class_name)
+        return Sample(self._names.key(task, row.draw), label, pictures, unwritten)
+
+    def _line(self, view: str, kind: str) -> str:
+        """What the metadata say about a view, with ``%(name)s`` for what differs from row to row."""
+        settings, made = self._settings, kind == "generated"
+        fields = {
+            "source": _OF_ROW,
+            "source_sha256": _OF_ROW,
             "view": view,
             "kind": kind,
-            "label": record.class_name or None,
-            "known": list(row.task.known),
+            "label": _OF_ROW,
+            "known": _OF_ROW,
             "seed": settings.seed if made else None,
-            "sample_id": sample_id(record.id, row.draw) if made else None,
-            "draw": row.draw,
+            "sample_id": _OF_ROW if made else None,
+            "draw": _OF_ROW,
             "checkpoint": self._checkpoint if made else None,
             "solver": settings.solver if made else None,
             "steps": settings.steps if made else None,
             "dtype": settings.dtype if made else None,
             "backend": settings.backend if made else None,
             "version": __version__,
-            "sha256": sha256,
+            "sha256": _OF_ROW,
         }
+        if self._null is not None:
+            null = {name: -1 if name in _NUMBERS else self._null for name, value in fields.items() if value is None}
+            fields |= null
+        texts = {
+            name: f"%({name})s" if value is _OF_ROW else json_text(value).replace("%", "%%")
+            for name, value in fields.items()
+        }
+        return ", ".join(f'"{name}": {text}' for name, text in texts.items())
 
 
 def image_encoder(image_format: str, quality: int | None = None) -> Callable[[np.ndarray], bytes]:

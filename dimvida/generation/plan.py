@@ -89,12 +89,21 @@ class GenerationPlan:
 
     def views_of(self, rows: range) -> int:
         """Number of views to generate in some rows."""
-        first, last = rows.start // self.draws, -(-rows.stop // self.draws)
-        places = range(first * self.draws, last * self.draws, self.draws)  # where the draws of each object begin
-        return sum(
-            len(task.targets) * (min(place + self.draws, rows.stop) - max(place, rows.start))
-            for task, place in zip(self.tasks[first:last], places, strict=True)
-        )
+        return self._count(rows, [len(task.targets) for task in self._tasks_of(rows)])
+
+    def known_in(self, rows: range) -> int:
+        """Number of known views in some rows."""
+        return self._count(rows, [len(task.known) for task in self._tasks_of(rows)])
+
+    def _tasks_of(self, rows: range) -> tuple[Task, ...]:
+        return self.tasks[rows.start // self.draws : -(-rows.stop // self.draws)]
+
+    def _count(self, rows: range, views: list[int]) -> int:
+        """The views of some rows, of whose tasks each draw has so many."""
+        if not views:
+            return 0
+        before, behind = rows.start % self.draws, -rows.stop % self.draws  # draws of the first and last that are not in
+        return self.draws * sum(views) - before * views[0] - behind * views[-1]
 
     def digest(self) -> str:
         """Hex SHA-256 of everything but the pixels."""

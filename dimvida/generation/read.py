@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from dimvida.data.batch import load_batch
-from dimvida.data.images import with_channels
-from dimvida.data.source import MultiViewSource, ViewImage
-from dimvida.errors import UnreadableImage
+from dimvida.data.images import resize_image, with_channels
+from dimvida.data.source import MultiViewSource
+from dimvida.errors import InputError, UnreadableImage
 from dimvida.generation.plan import GenerationPlan, Row, Shard, Task
+from dimvida.sampling.memory import host_memory
 
 if TYPE_CHECKING:
     from dimvida.sampling.multiview import MultiViewModel
@@ -53,19 +53,24 @@ class ReadBatch:
 
     Attributes:
         rows: The rows, B of them.
-        views: uint8 [B, V, C, H, W]; 0 where a view is not known.
-        known: bool [B, V].
+        images: uint8 [N, H, W, C], the known views row after row, each row's in the order of the model.
         hashes: For each row, view -> SHA-256 of the stored file.
         skipped: The files that could not be read.
         notes: What is unusual about images, as how they were converted: text -> files.
     """
 
     rows: tuple[Row, ...]
-    views: Tensor
-    known: Tensor
+    images: Tensor
     hashes: tuple[dict[str, str], ...]
     skipped: tuple[UnreadableFile, ...]
     notes: dict[str, list[str]]
+
+
+def view_mask(names: Sequence[str], views: Iterable[Sequence[str]]) -> Tensor:
+    """bool [B, V] on the host: which of the model's V views are among those of each row."""
+    lines: dict[Sequence[str], list[bool]] = {}
+    mask = [lines.get(some) or lines.setdefault(some, [name in some for name in names]) for some in views]
+    return torch.tensor(mask, dtype=torch.bool, device="cpu").view(-1, len(names))
 
 
 class RowReader:
@@ -79,86 +84,144 @@ class RowReader:
     """
 
     def __init__(self, plan: GenerationPlan, image_size: int, channels: int = 3, strict: bool = False) -> None:
-        self.plan, self._image_size, self._channels, self._strict = plan, image_size, channels, strict
+        self.plan, self._strict = plan, strict
+        self.shape = (image_size, image_size, channels)
 
-    def read(self, places: range) -> ReadBatch:
+    def read(self, places: range, room: Tensor | None = None) -> ReadBatch:
         """Read what some rows of the plan are generated from.
 
         An object with an unreadable known view is left out altogether: from fewer views than asked for, its
         pictures would be of another quality than the rest. Files are reported with the row of draw 0, once.
 
+        Args:
+            places: The rows.
+            room: Where the images go, uint8 [n, H, W, C] on the host with n at least ``plan.known_in(places)``.
+
         Raises:
             InputError: An image has another size, and ``strict`` is set.
         """
-        rows, inputs = [self.plan.row(place) for place in places], self.plan.source
-        tasks = list({row.task.index: row.task for row in rows}.values())
-        source = KnownViews(inputs, tasks, self._channels)
-        batch, _, _ = load_batch(
-            source,
-            range(len(tasks)),
-            image_size=self._image_size,
-            channels=self._channels,
-            view_names=self.plan.view_names,
-            strict=self._strict,
-        )
-        broken = {index for index, _ in source.failures}
-        order = {task.index: place for place, task in enumerate(tasks)}
-        readable = tuple(row for row in rows if row.task.index not in broken)
-        chosen = [order[row.task.index] for row in readable]
-        reported = {row.task.index: row.task for row in rows if row.draw == 0}
-        return ReadBatch(
-            rows=readable,
-            views=batch.images[chosen],
-            known=batch.known[chosen],
-            hashes=tuple({view: source.hashes[row.task.index, view] for view in row.task.known} for row in readable),
-            skipped=tuple(
-                UnreadableFile(file_within(inputs, index, view), reason, reported[index].record.id)
-                for (index, view), reason in source.failures.items()
-                if index in reported
-            ),
-            notes=_notes(inputs, source, self._image_size, set(reported) - broken),
-        )
+        if room is None:
+            room = torch.empty(self.plan.known_in(places), *self.shape, dtype=torch.uint8, device="cpu")
+        pixels, filled = room.numpy(), 0
+        rows, hashes, skipped = [], [], []
+        notes: dict[str, list[str]] = {}
+        task, read = None, None
+        for row in map(self.plan.row, places):
+            into = pixels[filled : filled + len(row.task.known)]
+            if row.task is not task:  # the first draw of it here
+                task, read = row.task, _Object(self.plan.source, row.task)
+                read.read(into, self._strict)
+                if row.draw == 0:
+                    skipped += read.failures
+            elif not read.failures:
+                into[:] = pixels[filled - len(into) : filled]
+            if read.failures:
+                continue
+            filled += len(into)
+            rows.append(row)
+            hashes.append(read.hashes)
+            if row.draw == 0:
+                for text, file in read.remarks:
+                    notes.setdefault(text, []).append(file)
+        return ReadBatch(tuple(rows), room[:filled], tuple(hashes), tuple(skipped), notes)
+
+
+class _Object:
+    """The known views of one object, once they are read.
+
+    Attributes:
+        hashes: View -> SHA-256 of the stored file.
+        remarks: How images differ from their files: text, file.
+        failures: The files that could not be read.
+    """
+
+    def __init__(self, source: MultiViewSource, task: Task) -> None:
+        self._source, self._task = source, task
+        self.hashes: dict[str, str] = {}
+        self.remarks: list[tuple[str, str]] = []
+        self.failures: list[UnreadableFile] = []
+
+    def read(self, into: np.ndarray, strict: bool) -> None:
+        """Read all of them, in their order, into uint8 [n, H, W, C]."""
+        index, size = self._task.index, into.shape[1]
+        for view, pixels in zip(self._task.known, into, strict=True):
+            try:
+                image = with_channels(self._source.read_view(index, view), into.shape[3])
+            except UnreadableImage as error:
+                file = file_within(self._source, index, view)
+                self.failures.append(UnreadableFile(file, error.reason, self._task.record.id))
+                continue
+            self.hashes[view] = image.sha256
+            if image.note is not None:
+                self.remarks.append((image.note, file_within(self._source, index, view)))
+            height, width = image.pixels.shape[:2]
+            if (height, width) != (size, size):
+                if strict:
+                    raise InputError(
+                        f"{self._source.location(index, view)}: {width} x {height} pixels instead of {size} x {size}; "
+                        "resize it, or leave out --strict to have it resized"
+                    )
+                self.remarks.append((f"resized to {size} x {size}", file_within(self._source, index, view)))
+            pixels[:] = resize_image(image.pixels, size)
+
+
+Chunk = tuple[range, Tensor]
+"""Rows of the plan, and the room for their images."""
 
 
 def read_batches(
-    shards: Iterable[Shard], size: int, read: Callable[[Iterator[range]], Iterable[ReadBatch]]
+    shards: Iterable[Shard],
+    size: int,
+    reader: RowReader,
+    read: Callable[[Iterator[Chunk]], Iterable[ReadBatch]],
+    pinned: bool = False,
 ) -> Iterator[tuple[Shard, range, ReadBatch]]:
-    """Read shards in batches of ``size`` rows.
+    """Read shards in batches of ``size`` rows, the images of each into memory of its own.
 
     Args:
-        shards: What to read; asked for as far ahead as ``read`` asks for rows.
+        shards: What to read; asked for as far ahead as ``read`` asks for chunks.
         size: Rows of a batch.
-        read: Reads one chunk of rows after another.
+        reader: Knows the plan, and how large images are.
+        read: Reads one chunk after another, each into its room.
+        pinned: Whether a GPU copies from that memory.
 
     Yields:
         A shard, the rows of the plan in one of its batches, and what of them could be read.
     """
-    begun: deque[tuple[Shard, range]] = deque()
+    begun: deque[tuple[Shard, range, Tensor]] = deque()
 
-    def chunks() -> Iterator[range]:
+    def chunks() -> Iterator[Chunk]:
         for shard in shards:
             for rows in shard.batches(size):
-                begun.append((shard, rows))
-                yield from (rows[start : start + CHUNK] for start in range(0, len(rows), CHUNK))
+                room = host_memory(reader.plan.known_in(rows), *reader.shape, pinned=pinned)
+                begun.append((shard, rows, room))
+                filled = 0
+                for start in range(0, len(rows), CHUNK):
+                    chunk = rows[start : start + CHUNK]
+                    count = reader.plan.known_in(chunk)
+                    yield chunk, room[filled : filled + count]
+                    filled += count
 
     parts = iter(read(chunks()))
     for first in parts:
-        shard, rows = begun.popleft()
-        rest = itertools.islice(parts, (len(rows) - 1) // CHUNK)
-        yield shard, rows, _joined([first, *rest])
+        shard, rows, room = begun.popleft()
+        yield shard, rows, _joined([first, *itertools.islice(parts, (len(rows) - 1) // CHUNK)], room)
 
 
-def _joined(parts: list[ReadBatch]) -> ReadBatch:
-    if len(parts) == 1:
-        return parts[0]
+def _joined(parts: list[ReadBatch], room: Tensor) -> ReadBatch:
+    """One batch of its chunks, whose images fill the room unless files could not be read."""
     notes: dict[str, list[str]] = {}
     for part in parts:
         for text, files in part.notes.items():
             notes.setdefault(text, []).extend(files)
+    pixels, filled = room.numpy(), 0
+    for part in parts:
+        if len(part.images) and part.images.data_ptr() != room[filled:].data_ptr():
+            pixels[filled : filled + len(part.images)] = part.images.numpy()
+        filled += len(part.images)
     return ReadBatch(
         rows=tuple(row for part in parts for row in part.rows),
-        views=torch.cat([part.views for part in parts]),
-        known=torch.cat([part.known for part in parts]),
+        images=room[:filled],
         hashes=tuple(hashes for part in parts for hashes in part.hashes),
         skipped=tuple(file for part in parts for file in part.skipped),
         notes=notes,
@@ -168,55 +231,6 @@ def _joined(parts: list[ReadBatch]) -> ReadBatch:
 def file_within(source: MultiViewSource, index: int, view: str) -> str:
     """Name of a file of the source, relative to what was opened."""
     return source.location(index, view).removeprefix(str(source.path)).lstrip("/!")
-
-
-class KnownViews(MultiViewSource):
-    """The known views of some tasks and no others; remembers what became of each file.
-
-    Attributes:
-        hashes: (index in the whole source, view) -> SHA-256 of a file that was read.
-        remarks: How such an image differs from its file: its size, and a note of the decoder or None.
-        failures: Why a file could not be read.
-    """
-
-    def __init__(self, source: MultiViewSource, tasks: Sequence[Task], channels: int) -> None:
-        views = {view for task in tasks for view in task.known}
-        super().__init__(
-            source.path,
-            source.form,
-            [view for view in source.view_names if view in views],
-            source.classes,
-            [dataclasses.replace(task.record, views=task.known) for task in tasks],
-            [tuple((task.index, view) for view in task.known) for task in tasks],
-        )
-        self._source, self._channels = source, channels
-        self.hashes: dict[tuple[int, str], str] = {}
-        self.remarks: dict[tuple[int, str], tuple[tuple[int, int], str | None]] = {}
-        self.failures: dict[tuple[int, str], str] = {}
-
-    def _read(self, file: tuple[int, str]) -> ViewImage:
-        try:
-            image = with_channels(self._source.read_view(*file), self._channels)
-        except UnreadableImage as error:
-            self.failures[file] = error.reason
-            raise
-        self.hashes[file] = image.sha256
-        self.remarks[file] = image.pixels.shape[:2], image.note
-        return image
-
-    def _locate(self, file: tuple[int, str]) -> str:
-        return self._source.location(*file)
-
-
-def _notes(source: MultiViewSource, read: KnownViews, image_size: int, indices: set[int]) -> dict[str, list[str]]:
-    notes: dict[str, list[str]] = {}
-    for (index, view), (shape, note) in read.remarks.items():
-        if index not in indices:
-            continue
-        resized = None if shape == (image_size, image_size) else f"resized to {image_size} x {image_size}"
-        for text in filter(None, (note, resized)):
-            notes.setdefault(text, []).append(file_within(source, index, view))
-    return notes
 
 
 class FamiliarityCheck:
@@ -237,29 +251,28 @@ class FamiliarityCheck:
     def __call__(self, batch: ReadBatch) -> None:
         """Look at the known views of a batch, each object once."""
         model, inputs = self._model, self._model.config.inputs
-        rows = [place for place, row in enumerate(batch.rows) if row.draw == 0]
-        shown = [(place, view) for place in rows for view in batch.rows[place].task.known]
+        known = [(row, view) for row in batch.rows for view in row.task.known]
+        shown = [(place, row.task, view) for place, (row, view) in enumerate(known) if row.draw == 0]
         if not shown:
             return
         classes = set(model.classes)
-        for place, view in shown:
-            name = batch.rows[place].task.record.class_name
-            if classes and name and name not in classes:
-                self._add(batch, CLASS, place, view)
+        for _, task, view in shown:
+            if classes and task.record.class_name and task.record.class_name not in classes:
+                self._add(batch, CLASS, task, view)
         if inputs is None:
             return
-        views = [self._plan.view_names.index(view) for _, view in shown]
-        images = batch.views[[place for place, _ in shown], views]
-        for (place, view), foreign in zip(shown, inputs.foreign_border(images).tolist(), strict=True):
+        images = batch.images.permute(0, 3, 1, 2)
+        if len(shown) < len(known):
+            images = images[[place for place, _, _ in shown]]
+        for (_, task, view), foreign in zip(shown, inputs.foreign_border(images).tolist(), strict=True):
             if foreign:
-                self._add(batch, BACKGROUND, place, view)
-        chosen = [n for n, (place, _) in enumerate(shown) if batch.rows[place].task.index % self._stride == 0]
+                self._add(batch, BACKGROUND, task, view)
+        chosen = [number for number, (_, task, _) in enumerate(shown) if task.index % self._stride == 0]
         if chosen:
             reconstructed = model.decode(model.encode(images[chosen]))
             bad = inputs.badly_reconstructed(images[chosen], reconstructed).tolist()
-            for number in [n for n, failed in zip(chosen, bad, strict=True) if failed]:
-                self._add(batch, self.likeness, *shown[number])
+            for number in [number for number, failed in zip(chosen, bad, strict=True) if failed]:
+                self._add(batch, self.likeness, *shown[number][1:])
 
-    def _add(self, batch: ReadBatch, text: str, place: int, view: str) -> None:
-        file = file_within(self._plan.source, batch.rows[place].task.index, view)
-        batch.notes.setdefault(text, []).append(file)
+    def _add(self, batch: ReadBatch, text: str, task: Task, view: str) -> None:
+        batch.notes.setdefault(text, []).append(file_within(self._plan.source, task.index, view))

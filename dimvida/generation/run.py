@@ -5,36 +5,29 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future
 from contextlib import closing, contextmanager
 from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 
-from torch import Tensor
-
 from dimvida import interruption
 from dimvida.data.sample import require_apart
 from dimvida.errors import DimvidaError
 from dimvida.generation.complete import Completer
-from dimvida.generation.formats.base import Sample
 from dimvida.generation.jobs import Job, ShardClaims, alone
 from dimvida.generation.names import FileNames
 from dimvida.generation.output import OutputFolder, stored_configuration
 from dimvida.generation.pack import Packer
 from dimvida.generation.pipeline import Pipeline, StageTimes
 from dimvida.generation.plan import GenerationPlan, Shard, cut_shards
-from dimvida.generation.read import CHUNK, FamiliarityCheck, ReadBatch, RowReader, read_batches
+from dimvida.generation.read import CHUNK, Chunk, FamiliarityCheck, ReadBatch, RowReader, read_batches
 from dimvida.generation.settings import GenerationSettings, run_configuration
 from dimvida.generation.stats import GenerationReport, fail_empty
 from dimvida.generation.verify import recheck_files, recheck_inputs
 from dimvida.generation.workers import ReadingProcesses
-from dimvida.generation.write import OutputWriter
+from dimvida.generation.write import Packing, ShardInProgress
 from dimvida.sampling.multiview import MultiViewModel
-
-PACKED_ROWS = 32
-"""Rows that a thread of the pool packs at once."""
 
 _POLL = 0.2  # seconds between looks at shards that others work on
 
@@ -80,7 +73,7 @@ class Generation:
         configuration = run_configuration(model, plan, settings)
         self.output = OutputFolder(folder, configuration, self.shards, overwrite=overwrite)
         self.reader = RowReader(plan, model.image_size, model.channels, strict)
-        self.packer = Packer(plan, settings, self.names, model.checkpoint_hash)
+        self.packer = Packer(plan, settings, self.names, model.checkpoint_hash, self.reader.shape)
         self.times = StageTimes(model.device)
         self.damaged: list[str] = []
         self.stopping = False
@@ -186,46 +179,46 @@ class Generation:
     ) -> None:
         """Take shards through all stages to their end. However it is left, no thread and no process stays behind."""
         note_unfamiliar = FamiliarityCheck(self.model, self.plan)
-        shape = (self.model.image_size, self.model.image_size, self.model.channels)
-        writer = OutputWriter(self.output, shape, self.packer.suffix, self.times, self._claims.give_back)
+        in_progress: list[ShardInProgress] = []  # the last one is read; those before are packed or written
         try:
             with self._readers() as read, Pipeline(self.times, progress, idle) as pipeline:
-                batches = read_batches(shards, self.settings.batch, lambda chunks: read(chunks, pipeline.check_running))
+                batches = read_batches(
+                    shards,
+                    self.settings.batch,
+                    self.reader,
+                    lambda chunks: read(chunks, pipeline.check_running),
+                    pinned=self.model.device.type == "cuda",
+                )
                 for shard, rows, batch in pipeline.read_ahead(batches):
                     for skipped in batch.skipped:
                         on_skip(skipped.file, skipped.reason)
                     note_unfamiliar(batch)
-                    samples = []
+                    if rows.start == shard.start:
+                        in_progress.append(ShardInProgress(shard, self.output, self.packer, self.times))
+                    packing = None
                     if batch.rows:
                         with interruption.let_in():
-                            completed = completer.complete(batch)
-                        for start in range(0, len(batch.rows), PACKED_ROWS):
-                            part = slice(start, start + PACKED_ROWS)
-                            samples.append(pipeline.pack(self._pack, batch, completed, part))
-                    pipeline.write(self._write, writer, shard, rows, batch, samples)
+                            pictures = completer.complete(batch)
+                        packing = in_progress[-1].pack(batch, pictures, pipeline)
+                    pipeline.write(self._write, in_progress, rows, batch, packing)
         finally:
-            writer.abort()
+            for shard_in_progress in in_progress:
+                shard_in_progress.abort()
+
+    def _write(self, in_progress: list[ShardInProgress], rows: range, batch: ReadBatch, packing: Packing | None) -> int:
+        """Write a batch of the first shard; returns how many views it was to have, also those that were not made."""
+        if in_progress[0].write(rows, batch, packing):
+            self._claims.give_back(in_progress.pop(0).shard.number)
+        return self.plan.views_of(rows)
 
     @contextmanager
-    def _readers(self) -> Iterator[Callable[[Iterator[range], Callable[[], object]], Iterator[ReadBatch]]]:
+    def _readers(self) -> Iterator[Callable[[Iterator[Chunk], Callable[[], object]], Iterator[ReadBatch]]]:
         """What reads chunks of rows: processes, started before any thread, as a fork takes along none; or this one."""
         if self._workers:
             with closing(ReadingProcesses(self.reader, self._workers)) as processes:
                 yield processes.read
         else:
-            yield lambda chunks, goes_on: map(self.reader.read, chunks)
-
-    def _pack(self, batch: ReadBatch, completed: Callable[[], Tensor], rows: slice) -> list[Sample]:
-        views = completed()
-        with self.times.host("pack"):
-            return self.packer.pack(batch, views, rows)
-
-    def _write(
-        self, writer: OutputWriter, shard: Shard, rows: range, batch: ReadBatch, samples: list[Future[list[Sample]]]
-    ) -> int:
-        """Write a batch; returns how many views it was to have, also those that could not be made."""
-        writer.write(shard, rows, batch, (part.result() for part in samples))
-        return self.plan.views_of(rows)
+            yield lambda chunks, goes_on: itertools.starmap(self.reader.read, chunks)
 
     def _prepare(self) -> None:
         if self.output.overwrite or stored_configuration(self.output.folder) is None:
@@ -240,7 +233,8 @@ class Generation:
     def _require_readable(self) -> None:
         """Raise InputError unless some input can be read, before anything is made or removed."""
         skipped = []
-        for _, _, batch in read_batches(self.shards, CHUNK, lambda chunks: map(self.reader.read, chunks)):
+        for start in range(0, len(self.plan), CHUNK):
+            batch = self.reader.read(range(start, min(start + CHUNK, len(self.plan))))
             if batch.rows:
                 return
             skipped += [asdict(file) for file in batch.skipped]

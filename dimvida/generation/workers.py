@@ -18,14 +18,17 @@ from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.context import BaseContext
 
+import numpy as np
 import torch
+from torch import Tensor
 
 from dimvida import interruption
 from dimvida.errors import DimvidaError, InputError
-from dimvida.generation.read import ReadBatch, RowReader
+from dimvida.generation.read import Chunk, ReadBatch, RowReader
 
 PREFETCH = 2
 """Chunks that each process reads ahead."""
+_NO_IMAGES = torch.empty(0, dtype=torch.uint8)
 _POLL = 0.1  # seconds after which it is asked whether to go on waiting
 _LAST = 1.0  # seconds for a killed process to end; one that waits for a dead disk does not
 
@@ -60,7 +63,7 @@ class ReadingProcesses:
                 f"--workers {count}: so many processes cannot be started ({error.strerror}); give fewer"
             ) from error
 
-    def read(self, chunks: Iterable[range], goes_on: Callable[[], object]) -> Iterator[ReadBatch]:
+    def read(self, chunks: Iterable[Chunk], goes_on: Callable[[], object]) -> Iterator[ReadBatch]:
         """Read chunks of rows, and give them in order.
 
         Args:
@@ -72,15 +75,16 @@ class ReadingProcesses:
             DimvidaError: A process failed, or was killed.
         """
         rest, turns = iter(chunks), itertools.cycle(self._workers)
-        waiting: deque[_Worker] = deque()
+        waiting: deque[tuple[_Worker, Tensor]] = deque()
         while True:
-            while len(waiting) < PREFETCH * len(self._workers) and (rows := next(rest, None)) is not None:
+            while len(waiting) < PREFETCH * len(self._workers) and (chunk := next(rest, None)) is not None:
                 worker = next(turns)
-                worker.ask(rows)
-                waiting.append(worker)
+                worker.ask(chunk[0])
+                waiting.append((worker, chunk[1]))
             if not waiting:
                 return
-            yield waiting.popleft().answer(goes_on)
+            worker, room = waiting.popleft()
+            yield worker.answer(room, goes_on)
 
     def close(self) -> None:
         """End all processes."""
@@ -107,15 +111,17 @@ class _Worker:
         with self._told():
             self._pipe.send(rows)
 
-    def answer(self, goes_on: Callable[[], object]) -> ReadBatch:
-        """What it read, in the order of asking."""
+    def answer(self, room: Tensor, goes_on: Callable[[], object]) -> ReadBatch:
+        """What it read, in the order of asking; its images go from the pipe to where there is room for them."""
         with self._told():
             while not self._pipe.poll(_POLL):
                 goes_on()
-            batch = pickle.loads(self._pipe.recv_bytes())
+            batch, count = pickle.loads(self._pipe.recv_bytes())
+            if count:
+                self._pipe.recv_bytes_into(memoryview(room[:count].numpy()).cast("B"))
         if isinstance(batch, DimvidaError):
             raise batch
-        return dataclasses.replace(batch, views=torch.from_numpy(batch.views), known=torch.from_numpy(batch.known))
+        return dataclasses.replace(batch, images=room[:count])
 
     def kill(self) -> None:
         self._process.kill()
@@ -147,15 +153,19 @@ def _serve(pipe: Connection, reader: RowReader) -> None:
     torch.set_num_threads(1)
     with contextlib.suppress(EOFError, OSError):  # nobody is there any more
         while True:
-            pipe.send_bytes(pickle.dumps(_read(reader, pipe.recv()), protocol=pickle.HIGHEST_PROTOCOL))
+            batch, images = _read(reader, pipe.recv())
+            pipe.send_bytes(pickle.dumps((batch, len(images)), protocol=pickle.HIGHEST_PROTOCOL))
+            if len(images):
+                pipe.send_bytes(memoryview(images).cast("B"))
 
 
-def _read(reader: RowReader, rows: range) -> ReadBatch | DimvidaError:
+def _read(reader: RowReader, rows: range) -> tuple[ReadBatch | DimvidaError, np.ndarray]:
+    """What can be pickled, and the images, which are sent as they are: tensors would go through shared memory."""
     try:
         batch = reader.read(rows)
+        return dataclasses.replace(batch, images=_NO_IMAGES), batch.images.numpy()
     except InputError as error:
-        return InputError(str(error))  # whatever kind it is, as not all can be sent
+        return InputError(str(error)), _NO_IMAGES.numpy()  # whatever kind it is, as not all can be sent
     except Exception as error:
-        return DimvidaError(f"reading failed in a process: {type(error).__name__}: {error}")
-    # As arrays: tensors would go through shared memory.
-    return dataclasses.replace(batch, views=batch.views.numpy(), known=batch.known.numpy())
+        failure = DimvidaError(f"reading failed in a process: {type(error).__name__}: {error}")
+        return failure, _NO_IMAGES.numpy()

@@ -1,81 +1,111 @@
-"""Samples to shards, and what came of each shard to its stats, which declare it finished."""
+"""One shard, from its first batch to its stats, which declare it finished."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import NamedTuple
 
-from dimvida.generation.formats import FORMATS, remove_shard
-from dimvida.generation.formats.base import Sample, ShardWriter
+import numpy as np
+from torch import Tensor
+
+from dimvida.generation.formats import remove_shard
+from dimvida.generation.formats.base import LaidOut, ShardWriter
 from dimvida.generation.output import OutputFolder, output_errors
-from dimvida.generation.pipeline import StageTimes
+from dimvida.generation.pack import Packer
+from dimvida.generation.pipeline import Pipeline, StageTimes
 from dimvida.generation.plan import Shard
 from dimvida.generation.read import ReadBatch
 from dimvida.generation.stats import ShardStats
 
+PACKED_ROWS = 32
+"""Rows that a thread of the pool packs at once."""
 
-class OutputWriter:
-    """Writes batches to one shard after another.
+
+class Packing(NamedTuple):
+    """A batch that is being packed: what is written, uint8 [N, H, W, C], and its parts in order."""
+
+    pictures: Future[np.ndarray]
+    parts: list[Future[LaidOut]]
+
+
+class ShardInProgress:
+    """A shard whose batches are packed by several threads at once, and written by one in their order.
 
     Args:
-        output: The folder that they go to.
-        shape: [H, W, C] of every picture.
-        suffix: Suffix of image files, with the dot.
-        times: Where the time of ``write`` is counted.
-        on_shard: Called with the number of each shard that is finished.
+        shard: The shard.
+        output: The folder that it goes to.
+        packer: Packs its rows.
+        times: Where the time of ``pack`` and ``write`` is counted.
     """
 
-    def __init__(
-        self,
-        output: OutputFolder,
-        shape: tuple[int, int, int],
-        suffix: str,
-        times: StageTimes,
-        on_shard: Callable[[int], object],
-    ) -> None:
-        self._output, self._shape, self._suffix, self._times, self._on_shard = output, shape, suffix, times, on_shard
+    def __init__(self, shard: Shard, output: OutputFolder, packer: Packer, times: StageTimes) -> None:
+        self.shard = shard
+        self._output, self._packer, self._times = output, packer, times
         self._writer: ShardWriter | None = None
-        self._stats: ShardStats | None = None
+        self._stats = ShardStats(shard.number, output.hash, shard.stop - shard.start)
+        self._pictures = 0  # of all batches so far
 
-    def write(self, shard: Shard, rows: range, batch: ReadBatch, parts: Iterable[Sequence[Sample]]) -> None:
-        """Write a batch; if it is the last one of its shard, that is finished.
+    def pack(self, batch: ReadBatch, pictures: Callable[[], Tensor], pipeline: Pipeline) -> Packing:
+        """Have a batch of at least one row packed, once its pictures have arrived. In the calling thread."""
+        if self._writer is None:
+            with output_errors(self._output.folder):
+                self._writer = self._packer.open(self.shard, self._output.folder)
+        packing, place = Packing(pipeline.pack(lambda: pictures().numpy()), []), 0
+        for start in range(0, len(batch.rows), PACKED_ROWS):
+            rows = slice(start, start + PACKED_ROWS)
+            stop = place + sum(map(self._packer.pictures_of, batch.rows[rows]))
+            part = pipeline.pack(
+                self._lay_out, batch, rows, packing.pictures, slice(place, stop), self._pictures + place
+            )
+            packing.parts.append(part)
+            place = stop
+        self._pictures += place
+        return packing
+
+    def _lay_out(
+        self, batch: ReadBatch, rows: slice, pictures: Future[np.ndarray], places: slice, first: int
+    ) -> LaidOut:
+        """Some rows as they are written, and the number of their first picture. In one of the packing threads."""
+        arrived = pictures.result()
+        with self._times.host("pack"), output_errors(self._output.folder):
+            samples = self._packer.pack(batch.rows[rows], batch.hashes[rows], arrived[places])
+            return self._writer.lay_out(samples, first)
+
+    def write(self, rows: range, batch: ReadBatch, packing: Packing | None) -> bool:
+        """Write a batch, and finish the shard if it is the last one. In the writing thread.
 
         Args:
-            shard: The shard that it belongs to.
             rows: Its rows of the plan, also those that could not be read.
             batch: What could be read.
-            parts: Its samples in order, as they become ready.
+            packing: What is made of it, None of nothing.
+
+        Returns:
+            Whether the shard is finished.
         """
-        for samples in parts:
-            with self._times.host("write"):
-                self._add(shard, samples)
+        if packing is not None:
+            pictures, parts = packing.pictures.result(), [part.result() for part in packing.parts]
+            with self._times.host("write"), output_errors(self._output.folder):
+                self._writer.add(pictures, parts)
         with self._times.host("write"):
-            if self._stats is None:
-                self._stats = ShardStats(shard.number, self._output.hash, shard.stop - shard.start)
             self._stats.count(batch)
-            if rows.stop == shard.stop:
-                self._finish(shard, self._stats)
+            if rows.stop == self.shard.stop:
+                self._finish()
+                return True
+        return False
 
     def abort(self) -> None:
-        """Leave the shard at hand unfinished."""
+        """Leave it unfinished; nothing where it is finished."""
         if self._writer is not None:
             self._writer.abort()
-        self._writer = self._stats = None
+            self._writer = None
 
-    def _add(self, shard: Shard, samples: Sequence[Sample]) -> None:
-        folder = self._output.folder
-        with output_errors(folder):
-            if self._writer is None:
-                self._writer = FORMATS[self._output.form](folder, shard.stem, self._shape, self._suffix)
-            for sample in samples:
-                self._writer.add(sample)
-
-    def _finish(self, shard: Shard, stats: ShardStats) -> None:
+    def _finish(self) -> None:
         self._output.check_there()
         with output_errors(self._output.folder):
             if self._writer is None:  # not a single input could be read
-                remove_shard(self._output.folder, shard.stem)
+                remove_shard(self._output.folder, self.shard.stem)
             else:
-                stats.files = self._writer.commit()
-        self._output.add(stats)
-        self._writer = self._stats = None
-        self._on_shard(shard.number)
+                self._stats.files = self._writer.commit()
+        self._output.add(self._stats)
+        self._writer = None

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from dimvida.errors import DimvidaError
-from dimvida.generation.complete import _host_memory, is_out_of_memory, largest_batch
+from dimvida.generation.complete import largest_batch
 from dimvida.generation.settings import resolve_settings
 from dimvida.sampling.multiview import MultiViewModel
 
@@ -36,44 +36,6 @@ class TestOutOfMemory:
         with pytest.raises(RuntimeError, match="allocate memory"), start(tmp_path / "out") as generation:
             generation.run()
 
-    def test_what_is_out_of_memory(self):
-        assert is_out_of_memory(torch.OutOfMemoryError("x"))
-        assert is_out_of_memory(MemoryError())
-        with pytest.raises(RuntimeError) as caught:
-            torch.empty(1 << 60, dtype=torch.uint8)
-        assert is_out_of_memory(caught.value)
-        assert not is_out_of_memory(RuntimeError("shapes do not fit"))
-
-    @pytest.mark.parametrize(
-        "text",
-        [
-            "CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 79.11 GiB",
-            "CUDA error: out of memory\nCUDA kernel errors might be asynchronously reported at some other API call",
-            "CUDA driver error: out of memory",
-            "GET was unable to find an engine to execute this computation",
-            "FIND was unable to find an engine to execute this computation",
-            "cuDNN error: CUDNN_STATUS_ALLOC_FAILED",
-            "cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED",
-            "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
-            "unable to mmap 1024 bytes from file </x>: Cannot allocate memory (12)",
-        ],
-    )
-    def test_what_a_gpu_says_when_memory_does_not_suffice(self, text: str):
-        kind = getattr(torch, "AcceleratorError", RuntimeError)
-        for error in (RuntimeError(text), kind(text)):
-            assert is_out_of_memory(error)
-        assert not is_out_of_memory(ValueError(text))
-
-    def test_an_error_that_came_of_one(self):
-        """As where a capture runs out of memory and then cannot be ended."""
-        with pytest.raises(RuntimeError) as caught:
-            try:
-                raise torch.OutOfMemoryError("CUDA out of memory")
-            finally:
-                raise RuntimeError("CUDA error: operation failed due to a previous error during capture")
-        assert is_out_of_memory(caught.value)
-        assert not is_out_of_memory(RuntimeError("CUDA error: an illegal memory access was encountered"))
-
     @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
     def test_the_largest_batch_is_tried_with_what_the_run_multiplies_in(self, model, monkeypatch, dtype: str):
         settings = resolve_settings(model, backend="fused", dtype=dtype, solver="ddim")
@@ -84,18 +46,6 @@ class TestOutOfMemory:
         )
         assert largest_batch(model, settings, 4) == 4
         assert asked == [{"steps": 2, "solver": "ddim", "backend": "fused", "dtype": getattr(torch, dtype)}]
-
-    def test_where_no_memory_can_be_pinned_the_copy_is_an_ordinary_one(self, monkeypatch):
-        empty = torch.empty
-
-        def out_of_pinned(*shape, pin_memory=False, **options):
-            if pin_memory:
-                raise RuntimeError("CUDA error: out of memory")
-            return empty(*shape, **options)
-
-        monkeypatch.setattr(torch, "empty", out_of_pinned)
-        made = torch.arange(6, dtype=torch.uint8).view(2, 3)
-        assert torch.equal(_host_memory(made).copy_(made), made)
 
     @pytest.mark.parametrize(("rows", "asked", "found"), [(5, 100, 4), (300, 100, 128), (1, 9, 1)])
     def test_the_largest_batch_is_found_by_halving(self, model, rows: int, asked: int, found: int):

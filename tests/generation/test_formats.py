@@ -11,15 +11,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 from helpers.objects import VIEWS
+from hypothesis import example, given
+from hypothesis import strategies as st
 from PIL import Image
 from torchvision.datasets import ImageFolder
 
 from dimvida.data.batch import load_all
 from dimvida.data.opening import open_source
 from dimvida.generation.formats import FORMATS
-from dimvida.generation.plan import make_plan
+from dimvida.generation.formats.webdataset import header
+from dimvida.generation.plan import make_plan, stem_of
 from dimvida.generation.run import Generation
 from dimvida.generation.settings import resolve_settings
+from dimvida.generation.verify import find_damage, open_output
 from dimvida.sampling.multiview import MultiViewModel, load
 
 OBJECTS = {"chair/a": ("front",), "chair/b.c": ("right", "left"), "table/c": VIEWS, "table/d": ("front", "back")}
@@ -247,3 +251,38 @@ def test_two_keys_that_a_tar_file_could_not_tell_apart(make, tmp_path: Path, wri
     source = open_source(make(root, format="webdataset", given=("front",)))
     assert len(source) == 4
     assert {"a_b-0", "a_b-1"} < {record.name for record in source.records}
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_names_that_json_and_formats_have_to_escape_and_an_input_that_cannot_be_read(
+    make, tmp_path, write_objects, form
+):
+    names = ('50% "a"', "100%s", "é\\n", "gone")
+    data = write_objects(tmp_path / "data", {f"c%d{{}}/{name}": ("front", "left") for name in names})
+    (data / "c%d{}/gone/left.png").write_bytes(b"")
+    folder = make(data, format=form)
+    assert find_damage(open_output(folder)) == []  # of npy, the header counts fewer pictures than were expected
+    source = open_source(folder)
+    assert len(source) == 2 * 3 and source.classes == ("c%d{}",)
+    lines = [line for stem in map(stem_of, range(3)) for line in FORMATS[form].lines(folder, stem)]
+    assert {line["source"] for line in lines} == {f"c%d{{}}/{name}" for name in names[:3]}
+    assert {(line["label"], tuple(line["known"]), line["draw"]) for line in lines} == {
+        ("c%d{}", ("front", "left"), draw) for draw in (0, 1)
+    }
+    none = "" if form == "webdataset" else None
+    for line in lines:
+        files = {view: (data / line["source"] / f"{view}.png").read_bytes() for view in ("front", "left")}
+        hashes = {view: hashlib.sha256(content).hexdigest() for view, content in files.items()}
+        assert line["source_sha256"] == {"right": none, "back": none} | hashes
+
+
+@given(
+    st.text(st.characters(min_codepoint=33, max_codepoint=126) | st.sampled_from("é漢"), min_size=1, max_size=130),
+    st.integers(0, 2**34),
+)
+@example("x" * 100, 8**11 - 1)
+@example("x" * 101, 8**11)
+def test_headers_of_tar_files_are_those_of_tarfile(name: str, size: int):
+    entry = tarfile.TarInfo(name)
+    entry.size = size
+    assert header(name, size) == entry.tobuf(tarfile.PAX_FORMAT)

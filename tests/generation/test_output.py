@@ -10,12 +10,13 @@ import signal
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from helpers.objects import tree
 
 from dimvida.errors import DimvidaError, InputError
 from dimvida.generation.formats import FORMATS
-from dimvida.generation.formats.base import Sample
+from dimvida.generation.formats.base import Picture, Sample
 from dimvida.generation.output import OutputFolder, output_errors
 from dimvida.generation.plan import cut_shards
 from dimvida.generation.settings import check_same
@@ -34,8 +35,9 @@ def samples(number: int) -> list[Sample]:
     found = []
     for letter in "ab":
         data = f"{number}{letter}".encode() * 24
-        line = {"sha256": hashlib.sha256(data).hexdigest(), "view": "left", "label": "chair", "source": letter}
-        found.append(Sample(f"chair/{number}{letter}", 0, [(data, line)]))
+        sha256 = hashlib.sha256(data).hexdigest()
+        line = f'"source": "{letter}", "view": "left", "label": "chair", "sha256": "{sha256}"'
+        found.append(Sample(f"chair/{number}{letter}", 0, [Picture("left", data, sha256, line)]))
     return found
 
 
@@ -56,9 +58,10 @@ class Writer:
                 if self.output.stats(shard) is not None:
                     continue
                 with output_errors(self.output.folder):
-                    writer = FORMATS[self.form](self.output.folder, shard.stem, SHAPE, ".png")
-                    for sample in samples(number):
-                        writer.add(sample)
+                    writer = FORMATS[self.form](self.output.folder, shard.stem, SHAPE, ".png", 2)
+                    pictures = b"".join(picture.data for sample in samples(number) for picture in sample.pictures)
+                    array = np.frombuffer(pictures, np.uint8).reshape(2, *SHAPE)
+                    writer.add(array, [writer.lay_out(samples(number), 0)])
                     if stop == "commit" and number == numbers[-1]:
                         return None
                     files = writer.commit()

@@ -23,7 +23,7 @@ from dimvida.generation.lock import FileLock
 from dimvida.generation.pack import Packer
 from dimvida.generation.pipeline import AHEAD, STAGES, Pipeline, StageTimes
 from dimvida.generation.read import RowReader
-from dimvida.generation.write import OutputWriter
+from dimvida.generation.write import ShardInProgress
 
 OBJECTS = 24
 
@@ -56,11 +56,11 @@ def test_no_more_batches_are_on_the_way_than_said(start, tmp_path: Path, monkeyp
     most, still = 2 * AHEAD + 1, 3  # batches on the way; times that the waiting thread looks and nothing has changed
     read, written, held = 0, 0, []
     waits = threading.Semaphore(0)
-    read_batches, write = run.read_batches, OutputWriter.write
+    read_batches, write = run.read_batches, ShardInProgress.write
 
-    def counted(*arguments):
+    def counted(*arguments, **options):
         nonlocal read
-        for batch in read_batches(*arguments):
+        for batch in read_batches(*arguments, **options):
             read += 1
             yield batch
 
@@ -72,13 +72,13 @@ def test_no_more_batches_are_on_the_way_than_said(start, tmp_path: Path, monkeyp
         for _ in range(still if full < OBJECTS // 2 else 0):
             assert waits.acquire(timeout=60)
         held.append(read - written)
-        write(self, *arguments)
         written += 1
+        return write(self, *arguments)
 
     look = Pipeline._look
     with start(tmp_path / "out", shard_size=2) as generation:
         monkeypatch.setattr(run, "read_batches", counted)
-        monkeypatch.setattr(OutputWriter, "write", write_late)
+        monkeypatch.setattr(ShardInProgress, "write", write_late)
         monkeypatch.setattr(Pipeline, "_look", lambda self: (waits.release(), look(self)))
         generation.run()
     assert read == written == OBJECTS // 2

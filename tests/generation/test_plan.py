@@ -36,12 +36,13 @@ def test_by_default_what_is_there_is_known_and_the_rest_is_made(mixed):
 
 
 @pytest.mark.parametrize("draws", [1, 2, 5])
-def test_views_of_some_rows_are_those_of_each_of_them(mixed, draws: int):
+def test_views_in_some_rows_are_those_of_each_of_them(mixed, draws: int):
     plan = make_plan(mixed, VIEWS, draws=draws)
     for start in range(len(plan) + 1):
         for stop in range(start, len(plan) + 1):
             rows = [plan.row(place) for place in range(start, stop)]
             assert plan.views_of(range(start, stop)) == sum(len(row.task.targets) for row in rows)
+            assert plan.known_in(range(start, stop)) == sum(len(row.task.known) for row in rows)
     assert plan.views_of(range(len(plan))) == plan.views
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from dimvida.cli.app import run
 from dimvida.data.opening import open_source
 from dimvida.data.sample import sample_input
 from dimvida.generation.plan import cut_shards, make_plan
-from dimvida.generation.read import BACKGROUND, CHUNK, CLASS, LIKENESS, RowReader, read_batches
+from dimvida.generation.read import BACKGROUND, CHUNK, CLASS, LIKENESS, ReadBatch, RowReader, read_batches
 from dimvida.models.checkpoint import load_checkpoint, save_checkpoint
 from dimvida.models.familiarity import InputStatistics
 
@@ -29,17 +30,31 @@ SIZES = st.integers(1, 300)
 def test_every_row_is_read_once_and_in_the_batch_that_is_said(rows: int, size: int, batch: int):
     asked: list[range] = []
 
-    class Part:
-        def __init__(self, chunk: range) -> None:
-            asked.append(chunk)
-            self.rows, self.hashes, self.skipped, self.notes = tuple(chunk), (), (), {"read": [str(chunk.start)]}
-            self.views = self.known = torch.zeros(len(chunk))
+    class Reader:
+        """Two images of every row, which say its number; of some rows none can be read."""
 
-    shards = cut_shards(rows, size)
-    read = list(read_batches(shards, batch, lambda chunks: map(Part, chunks)))
+        shape = (1, 1, 1)
+
+        class plan:
+            @staticmethod
+            def known_in(places: range) -> int:
+                return 2 * len(places)
+
+        def read(self, chunk: range, room: torch.Tensor) -> ReadBatch:
+            asked.append(chunk)
+            assert len(room) == 2 * len(chunk)
+            found = [place for place in chunk if place % 5]
+            for number, place in enumerate(found):
+                room[2 * number : 2 * number + 2] = place % 256
+            return ReadBatch(tuple(found), room[: 2 * len(found)], (), (), {"read": [str(chunk.start)]})
+
+    shards, reader = cut_shards(rows, size), Reader()
+    read = list(read_batches(shards, batch, reader, lambda chunks: itertools.starmap(reader.read, chunks)))
     batches = [(shard, places) for shard in shards for places in shard.batches(batch)]
     assert [(shard, places) for shard, places, _ in read] == batches
-    assert all(part.rows == tuple(places) for _, places, part in read)
+    for _, places, part in read:
+        assert part.rows == tuple(place for place in places if place % 5)
+        assert part.images.flatten().tolist() == [place % 256 for place in part.rows for _ in range(2)]
     assert [row for chunk in asked for row in chunk] == list(range(rows))
     assert max(map(len, asked)) <= CHUNK
     assert [name for _, _, part in read for name in part.notes["read"]] == [str(chunk.start) for chunk in asked]
@@ -54,7 +69,8 @@ def test_no_chunk_is_asked_for_before_its_batch_is_wanted(tmp_path: Path, write_
             claimed.append(shard.number)
             yield shard
 
-    batches = read_batches(claim(), 5, lambda chunks: map(RowReader(plan, 16).read, chunks))
+    reader = RowReader(plan, 16)
+    batches = read_batches(claim(), 5, reader, lambda chunks: itertools.starmap(reader.read, chunks))
     shard, rows, batch = next(batches)
     assert (shard.number, rows, claimed) == (0, range(1), [0])
     assert [row.task.record.id for row in batch.rows] == ["chair/a"]

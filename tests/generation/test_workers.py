@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from helpers.objects import VIEWS
 
 from dimvida import interruption
@@ -17,7 +18,7 @@ from dimvida.data.opening import open_source
 from dimvida.errors import DimvidaError, InputError
 from dimvida.generation.lock import FileLock
 from dimvida.generation.plan import make_plan
-from dimvida.generation.read import RowReader
+from dimvida.generation.read import Chunk, RowReader
 from dimvida.generation.workers import ReadingProcesses
 
 OBJECTS = 24
@@ -47,16 +48,20 @@ def go_on() -> None:
     """Called while an answer is waited for."""
 
 
-ORDER = [range(place, place + 1) for place in range(OBJECTS)]
+def order() -> list[Chunk]:
+    """Every row, with room for its image."""
+    room = torch.zeros(OBJECTS, SIZE, SIZE, 3, dtype=torch.uint8)
+    return [(range(place, place + 1), room[place : place + 1]) for place in range(OBJECTS)]
 
 
 def test_chunks_come_in_order_with_what_is_read_here(reader):
     processes = ReadingProcesses(reader, 3)
     try:
-        for rows, given in zip(ORDER, processes.read(ORDER, go_on), strict=True):
+        chunks = order()
+        for (rows, room), given in zip(chunks, processes.read(chunks, go_on), strict=True):
             expected = reader.read(rows)
             assert given.rows[0].task.record.id == expected.rows[0].task.record.id
-            assert given.views.equal(expected.views) and given.known.equal(expected.known)
+            assert given.images.equal(expected.images) and given.images.data_ptr() == room.data_ptr()
             assert given.hashes == expected.hashes
     finally:
         processes.close()
@@ -69,7 +74,7 @@ def test_a_killed_process_is_noticed_and_all_end(reader):
     assert len(mine) == 2
     os.kill(max(mine), signal.SIGKILL)
     with pytest.raises(DimvidaError, match=r"a reading process was killed \(SIGKILL\).*the same command continues"):
-        list(processes.read(ORDER, go_on))
+        list(processes.read(order(), go_on))
     processes.close()
     assert children() == before
 
@@ -86,7 +91,7 @@ def test_a_process_that_is_stuck_is_waited_for_only_as_long_as_wanted(reader):
     (stuck,) = children() - before
     os.kill(stuck, signal.SIGSTOP)
     with pytest.raises(NoMore):
-        list(processes.read(ORDER, stop))
+        list(processes.read(order(), stop))
     processes.close()
     assert children() == before
 
@@ -102,7 +107,7 @@ def test_what_fails_there_is_told_here(reader, size, kind: type[Exception], text
     processes = ReadingProcesses(RowReader(reader.plan, size, strict=True), 1)
     try:
         with pytest.raises(DimvidaError, match=text) as caught:
-            list(processes.read(ORDER, go_on))
+            list(processes.read(order(), go_on))
         assert type(caught.value) is kind
     finally:
         processes.close()

@@ -7,45 +7,78 @@ file. A run that is killed before leaves nothing that looks finished, and whoeve
 from __future__ import annotations
 
 import ctypes
+import hashlib
 import json
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
-from dimvida.files import sha256_file
+import numpy as np
+
+from dimvida.files import atomic_path, sha256_file
 from dimvida.generation.stats import StoredFile
 
+json_text = json.JSONEncoder(ensure_ascii=False).encode
+"""JSON of anything, as text; of a string much faster than ``json.dumps``, which would make an encoder each time."""
 
-@dataclass(frozen=True, slots=True)
-class Sample:
+
+class Picture(NamedTuple):
+    """A picture of one view.
+
+    Attributes:
+        view: Which.
+        data: Its image file, or its pixels in C order for a form of arrays.
+        sha256: Of ``data``, hex.
+        line: What the metadata say about it, as the fields of a JSON object without its braces. The form adds where it
+            is.
+    """
+
+    view: str
+    data: bytes | np.ndarray
+    sha256: str
+    line: str
+
+
+class Sample(NamedTuple):
     """The pictures of one row of the plan.
 
     Attributes:
         key: ``<class>/<name>``, safe as a relative path, unique in the plan.
         label: The class's place among the input's classes, or None.
-        pictures: The image file of each view that is written, in the model's order, or its pixels in C order for a form
-            of arrays; and what the metadata say about it, to which the form adds where it is.
-        unwritten: What the metadata say about the model's other views, where the form has ``every_view``.
+        pictures: Of each view that is written, in the model's order.
+        unwritten: What the metadata say about the model's other views, where the form has ``every_view``: view, line.
     """
 
     key: str
     label: int | None
-    pictures: Sequence[tuple[bytes, dict[str, Any]]]
-    unwritten: Sequence[dict[str, Any]] = ()
+    pictures: Sequence[Picture]
+    unwritten: Sequence[tuple[str, str]] = ()
+
+
+class LaidOut(NamedTuple):
+    """Some samples as they are written.
+
+    Attributes:
+        content: Lines about pictures, or a piece of the shard's file.
+        files: Image files of their own.
+    """
+
+    content: bytes
+    files: Sequence[StoredFile] = ()
 
 
 class ShardWriter(ABC):
-    """Writes the samples of one shard, in order.
+    """Writes the samples of one shard, in order. Made in one thread, it may be used in others.
 
     Args:
         folder: The output folder.
         stem: Name of the shard.
         shape: [H, W, C] of every picture.
         suffix: Suffix of image files, with the dot.
+        expected: Pictures that there will be if all inputs can be read.
     """
 
     arrays = False
@@ -53,6 +86,9 @@ class ShardWriter(ABC):
 
     every_view = False
     """Whether the metadata speak of views that are not written, too."""
+
+    without_null = False
+    """Whether metadata have "" or -1 in place of null, so that each field has the same type everywhere."""
 
     joined_lines = False
     """Whether the lines of all shards, put together, are in ``metadata.jsonl``."""
@@ -63,12 +99,21 @@ class ShardWriter(ABC):
     plain_keys = False
     """Whether keys, and what follows them, must have no dots and views no upper case."""
 
-    def __init__(self, folder: Path, stem: str, shape: tuple[int, int, int], suffix: str) -> None:
-        self.folder, self.stem, self.shape, self.suffix = folder, stem, shape, suffix
+    def __init__(
+        self, folder: Path, stem: str, shape: tuple[int, int, int], suffix: str = "", expected: int = 0
+    ) -> None:
+        self.folder, self.stem, self.shape, self.suffix, self.expected = folder, stem, shape, suffix, expected
 
     @abstractmethod
-    def add(self, sample: Sample) -> None:
-        """Write one sample."""
+    def lay_out(self, samples: Sequence[Sample], first: int) -> LaidOut:
+        """Some samples as they are to be written; ``first`` is the number of their first picture in the shard.
+
+        From any thread, for several parts at once.
+        """
+
+    @abstractmethod
+    def add(self, pictures: np.ndarray, parts: Sequence[LaidOut]) -> None:
+        """Write a batch, uint8 [N, H, W, C], of which these are the parts in order."""
 
     @abstractmethod
     def commit(self) -> list[StoredFile]:
@@ -97,11 +142,26 @@ class SingleFileWriter(ShardWriter):
 
     ending: str
 
-    def __init__(self, folder: Path, stem: str, shape: tuple[int, int, int], suffix: str) -> None:
-        super().__init__(folder, stem, shape, suffix)
+    def __init__(
+        self, folder: Path, stem: str, shape: tuple[int, int, int], suffix: str = "", expected: int = 0
+    ) -> None:
+        super().__init__(folder, stem, shape, suffix, expected)
         self._temporary = self._temporary_path(folder, stem)
         self._temporary.unlink(missing_ok=True)  # of a killed process, or a link
         self._file: IO[bytes] = open(self._temporary, "xb")  # noqa: SIM115 - until commit or abort
+        self._digest = hashlib.sha256()
+
+    def put(self, data: bytes | memoryview) -> None:
+        """Write something behind what there is."""
+        self._file.write(data)
+        self._digest.update(data)
+
+    def replace_start(self, data: bytes) -> None:
+        """Write something over the beginning; the file has to be read again to know its hash."""
+        self._file.seek(0)
+        self._file.write(data)
+        self._file.flush()
+        self._digest = None
 
     def store(self) -> StoredFile:
         """Force the file to disk and give it its name, which is not yet forced there."""
@@ -109,7 +169,8 @@ class SingleFileWriter(ShardWriter):
         os.fsync(self._file.fileno())
         self._file.close()
         path = self.folder / f"{self.stem}{self.ending}"
-        stored = StoredFile(path.name, self._temporary.stat().st_size, sha256_file(self._temporary))
+        sha256 = sha256_file(self._temporary) if self._digest is None else self._digest.hexdigest()
+        stored = StoredFile(path.name, self._temporary.stat().st_size, sha256)
         os.replace(self._temporary, path)
         return stored
 
@@ -128,9 +189,15 @@ class SingleFileWriter(ShardWriter):
         return folder / f".{stem}{cls.ending}.part"
 
 
-def json_line(fields: dict[str, Any]) -> bytes:
-    """One line of JSON, UTF-8."""
-    return json.dumps(fields, ensure_ascii=False).encode() + b"\n"
+def store_lines(path: Path, parts: Iterable[bytes]) -> StoredFile:
+    """Write lines, durably, and say what there is."""
+    digest, size = hashlib.sha256(), 0
+    with atomic_path(path) as temporary, open(temporary, "wb") as file:
+        for part in parts:
+            file.write(part)
+            digest.update(part)
+            size += len(part)
+    return StoredFile(path.name, size, digest.hexdigest())
 
 
 def sync_file_system(folder: Path) -> None:

@@ -6,38 +6,49 @@ so that every file that a generator ever gave a name is on record.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator
-from pathlib import Path, PurePosixPath
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
 
 from dimvida.data.names import unsafe_name
-from dimvida.files import atomic_write
-from dimvida.generation.formats.base import Sample, ShardWriter, json_line, sync_file_system
+from dimvida.generation.formats.base import LaidOut, Sample, ShardWriter, json_text, store_lines, sync_file_system
 from dimvida.generation.stats import StoredFile
 
 
 class ImageFolderWriter(ShardWriter):
-    """Writes image files."""
+    """Writes image files, in whichever thread lays them out: most of it is making files, which threads do at once."""
 
     joined_lines = True
 
-    def __init__(self, folder: Path, stem: str, shape: tuple[int, int, int], suffix: str) -> None:
-        super().__init__(folder, stem, shape, suffix)
+    def __init__(
+        self, folder: Path, stem: str, shape: tuple[int, int, int], suffix: str = "", expected: int = 0
+    ) -> None:
+        super().__init__(folder, stem, shape, suffix, expected)
         self._staging = _staging(folder, stem)
         shutil.rmtree(self._staging, ignore_errors=True)
         self._staging.mkdir()
         self._files: list[StoredFile] = []
         self._lines: list[bytes] = []
 
-    def add(self, sample: Sample) -> None:
-        for data, line in sample.pictures:
-            name = f"{sample.key}__{line['view']}{self.suffix}"
-            (self._staging / str(len(self._files))).write_bytes(data)
-            self._files.append(StoredFile(name, len(data), line["sha256"]))
-            self._lines.append(json_line({"file_name": name, **line}))
+    def lay_out(self, samples: Sequence[Sample], first: int) -> LaidOut:
+        staging = f"{self._staging}/"
+        lines, files = [], []
+        for sample in samples:
+            for picture in sample.pictures:
+                name = f"{sample.key}__{picture.view}{self.suffix}"
+                _write(f"{staging}{first + len(files)}", picture.data)
+                files.append(StoredFile(name, len(picture.data), picture.sha256))
+                lines.append(f'{{"file_name": {json_text(name)}, {picture.line}}}\n')
+        return LaidOut("".join(lines).encode(), files)
+
+    def add(self, pictures: np.ndarray, parts: Sequence[LaidOut]) -> None:
+        for part in parts:
+            self._lines.append(part.content)
+            self._files += part.files
 
     def commit(self) -> list[StoredFile]:
         sync_file_system(self._staging)
@@ -45,16 +56,15 @@ class ImageFolderWriter(ShardWriter):
         for name in files_on_record(_lines(self.folder, self.stem)):
             if name not in written:  # an input that could be read then, and cannot now
                 (self.folder / name).unlink(missing_ok=True)
-        data = b"".join(self._lines)
-        atomic_write(_lines(self.folder, self.stem), data)
-        folders = {PurePosixPath(file.name).parent for file in self._files}
-        for folder in folders:
+        lines = store_lines(_lines(self.folder, self.stem), self._lines)
+        for folder in {name.rpartition("/")[0] for name in written}:
             (self.folder / folder).mkdir(exist_ok=True)
+        staging, target = f"{self._staging}/", f"{self.folder}/"
         for number, file in enumerate(self._files):
-            os.replace(self._staging / str(number), self.folder / file.name)
+            os.replace(f"{staging}{number}", target + file.name)
         sync_file_system(self.folder)
         self._staging.rmdir()
-        return [*self._files, StoredFile(f"{self.stem}.jsonl", len(data), hashlib.sha256(data).hexdigest())]
+        return [*self._files, lines]
 
     def abort(self) -> None:
         shutil.rmtree(self._staging, ignore_errors=True)
@@ -94,3 +104,14 @@ def _lines(folder: Path, stem: str) -> Path:
 
 def _staging(folder: Path, stem: str) -> Path:
     return folder / f".{stem}.part"
+
+
+def _write(path: str, data: bytes) -> None:
+    """A new file, with as few calls of the system as it takes."""
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+    try:
+        written = os.write(handle, data)
+        while written < len(data):
+            written += os.write(handle, data[written:])
+    finally:
+        os.close(handle)

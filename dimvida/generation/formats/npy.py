@@ -5,43 +5,53 @@ The pictures of a source follow each other in the order of the model's views.
 
 from __future__ import annotations
 
-import hashlib
 import io
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from dimvida.files import atomic_write
-from dimvida.generation.formats.base import Sample, SingleFileWriter, json_line
+from dimvida.generation.formats.base import LaidOut, Sample, SingleFileWriter, json_text, store_lines
 from dimvida.generation.stats import StoredFile
 
 _HEADER = 128  # numpy pads headers to a multiple of 64 and leaves room for the length to grow
 
 
 class NpyWriter(SingleFileWriter):
-    """Writes pixels as they are."""
+    """Writes pixels as they are, those of a batch at once."""
 
     arrays = True
     ending = ".npy"
 
-    def __init__(self, folder: Path, stem: str, shape: tuple[int, int, int], suffix: str) -> None:
-        super().__init__(folder, stem, shape, suffix)
-        self._file.write(self._header(0))
+    def __init__(
+        self, folder: Path, stem: str, shape: tuple[int, int, int], suffix: str = "", expected: int = 0
+    ) -> None:
+        super().__init__(folder, stem, shape, suffix, expected)
+        self.put(self._header(expected))
         self._lines: list[bytes] = []
+        self._pictures = 0
 
-    def add(self, sample: Sample) -> None:
-        for data, line in sample.pictures:
-            self._file.write(data)
-            place = {"array": f"{self.stem}.npy", "index": len(self._lines), "key": sample.key}
-            self._lines.append(json_line(place | line))
+    def lay_out(self, samples: Sequence[Sample], first: int) -> LaidOut:
+        array, lines = json_text(f"{self.stem}.npy"), []
+        for sample in samples:
+            key = json_text(sample.key)
+            for picture in sample.pictures:
+                number = first + len(lines)
+                lines.append(f'{{"array": {array}, "index": {number}, "key": {key}, {picture.line}}}\n')
+        return LaidOut("".join(lines).encode())
+
+    def add(self, pictures: np.ndarray, parts: Sequence[LaidOut]) -> None:
+        self.put(memoryview(pictures).cast("B"))
+        self._pictures += len(pictures)
+        self._lines += [part.content for part in parts]
 
     def commit(self) -> list[StoredFile]:
-        self._file.seek(0)
-        self._file.write(self._header(len(self._lines)))
-        array, data = self.store(), b"".join(self._lines)
-        atomic_write(self.folder / f"{self.stem}.jsonl", data)  # which forces the folder's names to disk, too
-        return [array, StoredFile(f"{self.stem}.jsonl", len(data), hashlib.sha256(data).hexdigest())]
+        if self._pictures != self.expected:  # files could not be read
+            self.replace_start(self._header(self._pictures))
+        array = self.store()
+        # Which forces the folder's names to disk, too.
+        return [array, store_lines(self.folder / f"{self.stem}.jsonl", self._lines)]
 
     @classmethod
     def remove(cls, folder: Path, stem: str) -> None:

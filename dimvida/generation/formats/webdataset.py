@@ -13,37 +13,43 @@ from __future__ import annotations
 
 import json
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from dimvida.files import fsync_folder
-from dimvida.generation.formats.base import Sample, SingleFileWriter
-from dimvida.generation.stats import StoredFile
+import numpy as np
 
-_NUMBERS = ("seed", "sample_id", "steps")
+from dimvida.files import fsync_folder
+from dimvida.generation.formats.base import LaidOut, Sample, SingleFileWriter, json_text
+from dimvida.generation.stats import StoredFile
 
 
 class WebDatasetWriter(SingleFileWriter):
     """Writes a tar file whose headers hold names and sizes only: the same pictures give the same bytes."""
 
-    every_view = numbered_classes = plain_keys = True
+    every_view = without_null = numbered_classes = plain_keys = True
     ending = ".tar"
 
-    def add(self, sample: Sample) -> None:
-        key, views = sample.key, {}
-        for data, line in sample.pictures:
-            name = f"{key}.{line['view']}{self.suffix}"
-            self._put(name, data)
-            views[line["view"]] = _typed({"file_name": name, **line})
-        views |= {line["view"]: _typed({"file_name": "", **line}) for line in sample.unwritten}
-        views = {view: views[view] for view in sorted(views)}
-        self._put(f"{key}.json", json.dumps({"key": key, "views": views}, ensure_ascii=False).encode())
-        if sample.label is not None:
-            self._put(f"{key}.cls", str(sample.label).encode())
+    def lay_out(self, samples: Sequence[Sample], first: int) -> LaidOut:
+        pieces: list[bytes] = []
+        for key, label, pictures, unwritten in samples:
+            views = {view: f'"file_name": "", {line}' for view, line in unwritten}
+            for view, data, _, line in pictures:
+                name = f"{key}.{view}{self.suffix}"
+                pieces += _member(name, data)
+                views[view] = f'"file_name": {json_text(name)}, {line}'
+            told = ", ".join(f"{json_text(view)}: {{{views[view]}}}" for view in sorted(views))
+            pieces += _member(f"{key}.json", f'{{"key": {json_text(key)}, "views": {{{told}}}}}'.encode())
+            if label is not None:
+                pieces += _member(f"{key}.cls", str(label).encode())
+        return LaidOut(b"".join(pieces))
+
+    def add(self, pictures: np.ndarray, parts: Sequence[LaidOut]) -> None:
+        for part in parts:
+            self.put(part.content)
 
     def commit(self) -> list[StoredFile]:
-        self._file.write(bytes(2 * tarfile.BLOCKSIZE))
+        self.put(bytes(2 * tarfile.BLOCKSIZE))
         stored = self.store()
         fsync_folder(self.folder)
         return [stored]
@@ -59,18 +65,24 @@ class WebDatasetWriter(SingleFileWriter):
                     views = json.load(archive.extractfile(entry))["views"]
                     yield from (line for line in views.values() if line["file_name"])
 
-    def _put(self, name: str, data: bytes) -> None:
+
+def _member(name: str, data: bytes) -> tuple[bytes, bytes, bytes]:
+    """A member of a tar file: header, content and padding."""
+    return header(name, len(data)), data, bytes(-len(data) % tarfile.BLOCKSIZE)
+
+
+_NAME, _SIZE, _CHECKSUM = slice(0, 100), slice(124, 136), slice(148, 156)  # fields of a header (POSIX ustar)
+_BLANK = tarfile.TarInfo().tobuf(tarfile.PAX_FORMAT)
+_BETWEEN = _BLANK[_NAME.stop : _SIZE.start], _BLANK[_SIZE.stop : _CHECKSUM.start], _BLANK[_CHECKSUM.stop :]
+_SUM = sum(map(sum, _BETWEEN)) + 8 * ord(" ")  # of a header's bytes, its checksum taken for blanks
+
+
+def header(name: str, size: int) -> bytes:
+    """The header of a member, as ``tarfile`` makes it but ten times as fast; its own time stamps are zero."""
+    if len(name) > _NAME.stop or not name.isascii() or size >= 8**11:  # what needs an extended header
         entry = tarfile.TarInfo(name)
-        entry.size = len(data)
-        # Long and non-ASCII names make an extended header; its own time stamps are zero, too.
-        self._file.write(entry.tobuf(tarfile.PAX_FORMAT))
-        self._file.write(data)
-        self._file.write(bytes(-len(data) % tarfile.BLOCKSIZE))
-
-
-def _typed(line: dict[str, Any]) -> dict[str, Any]:
-    """A line without null; what is known of a file that it was not made from is ""."""
-    typed = {name: (-1 if name in _NUMBERS else "") if value is None else value for name, value in line.items()}
-    if "source_sha256" in line:
-        typed["source_sha256"] = {view: sha256 or "" for view, sha256 in line["source_sha256"].items()}
-    return typed
+        entry.size = size
+        return entry.tobuf(tarfile.PAX_FORMAT)
+    encoded, digits = name.encode(), b"%011o\0" % size
+    checksum = b"%06o\0 " % (_SUM + sum(encoded) + sum(digits))
+    return b"".join((encoded.ljust(100, b"\0"), _BETWEEN[0], digits, _BETWEEN[1], checksum, _BETWEEN[2]))
