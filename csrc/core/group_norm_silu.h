@@ -68,7 +68,7 @@ DIMVIDA_HD const float* added_row(const GroupNormSiluParams& p, int64_t step, in
   return p.time_bias + row * p.time_bias_row_stride + step * p.time_bias_step_stride;
 }
 
-// What normalises a group: out = silu((v - mean) * scale * weight + bias).
+// What normalises a group: out = silu(normalised(v)).
 struct GroupMoments {
   float mean, scale;
 };
@@ -77,8 +77,8 @@ DIMVIDA_HD GroupMoments group_moments(float mean, float squared_deviations, int6
   return {mean, 1.0f / sqrtf(squared_deviations / static_cast<float>(count) + eps)};
 }
 
-DIMVIDA_HD float normalised_silu(float v, GroupMoments moments, float weight, float bias) {
-  return silu((v - moments.mean) * moments.scale * weight + bias);
+DIMVIDA_HD float normalised(float v, GroupMoments moments, float weight, float bias) {
+  return (v - moments.mean) * moments.scale * weight + bias;
 }
 
 }  // namespace dimvida

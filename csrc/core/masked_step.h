@@ -58,8 +58,8 @@ struct StepRow {
   DIMVIDA_HD_MEMBER bool uses_noise() const { return d != 0.0f; }
 };
 
-DIMVIDA_HD StepRow step_row(const MaskedStepParams& p, int64_t index) {
-  const float* row = p.table + index * kStepTableColumns;
+DIMVIDA_HD StepRow step_row(const float* table, int64_t index) {
+  const float* row = table + index * kStepTableColumns;
   return {row[0], row[1], row[2], row[3], row[4], row[5]};
 }
 

@@ -158,4 +158,15 @@ DIMVIDA_HD Normals4 normals_of(Words4 words) {
 DIMVIDA_PARAMS(PhiloxNormalParams, DIMVIDA_PHILOX_NORMAL_PARAMS);
 DIMVIDA_PARAMS(Philox4x32Params, DIMVIDA_PHILOX4X32_PARAMS);
 
+// Writes the words of counter i.
+DIMVIDA_HD void write_words(const Philox4x32Params& p, int64_t i) {
+  const PhiloxKey key = {static_cast<uint32_t>(p.key[0]), static_cast<uint32_t>(p.key[1])};
+  const int64_t* counter = p.counters + 4 * i;
+  const Words4 words = philox_words({static_cast<uint32_t>(counter[0]), static_cast<uint32_t>(counter[1]),
+                                     static_cast<uint32_t>(counter[2]), static_cast<uint32_t>(counter[3])},
+                                    key);
+  int64_t* result = p.words + 4 * i;
+  result[0] = words.w0, result[1] = words.w1, result[2] = words.w2, result[3] = words.w3;
+}
+
 }  // namespace dimvida

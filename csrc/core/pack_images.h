@@ -28,11 +28,17 @@ namespace dimvida {
 
 DIMVIDA_PARAMS(PackImagesParams, DIMVIDA_PACK_IMAGES_PARAMS);
 
-// round(255 clamp(x, 0, 1)), ties to even; 0 for NaN.
-DIMVIDA_HD uint8_t level_of(float x) {
+// Bits of a float32 whose lowest byte is round(255 clamp(x, 0, 1)), ties to even; 0 for NaN.
+DIMVIDA_HD uint32_t level_bits(float x) {
+#if defined(__CUDA_ARCH__)
+  const float clamped = __saturatef(x);  // 0 for NaN
+#else
   const float above = x > 0.0f ? x : 0.0f;  // also NaN
   const float clamped = above < 1.0f ? above : 1.0f;
-  return static_cast<uint8_t>(bits_of(clamped * 255.0f + kRoundToInteger));
+#endif
+  return bits_of(clamped * 255.0f + kRoundToInteger);
 }
+
+DIMVIDA_HD uint8_t level_of(float x) { return static_cast<uint8_t>(level_bits(x)); }
 
 }  // namespace dimvida

@@ -4,17 +4,24 @@
 
 #include <cstdint>
 
-// DIMVIDA_HD marks a function of the shared maths, DIMVIDA_HD_MEMBER a member of a struct. Both are always
-// inlined: the CPU kernels compile the same header once per instruction set, and an out-of-line copy would
-// let the linker hand one set's code to another.
+// DIMVIDA_HD marks a function of the shared maths, DIMVIDA_HD_MEMBER a member of a struct, DIMVIDA_INLINE a
+// function of the host only. All are always inlined: the CPU kernels compile the same header once per
+// instruction set, and an out-of-line copy would let the linker hand one set's code to another.
+#if defined(__GNUC__) || defined(__clang__)
+#define DIMVIDA_INLINE static inline __attribute__((always_inline))
+#else
+#define DIMVIDA_INLINE static inline
+#endif
 #if defined(__CUDACC__)
+#define DIMVIDA_HD static __host__ __device__ __forceinline__
 #define DIMVIDA_HD_MEMBER __host__ __device__ __forceinline__
 #elif defined(__GNUC__) || defined(__clang__)
+#define DIMVIDA_HD DIMVIDA_INLINE
 #define DIMVIDA_HD_MEMBER inline __attribute__((always_inline))
 #else
+#define DIMVIDA_HD DIMVIDA_INLINE
 #define DIMVIDA_HD_MEMBER inline
 #endif
-#define DIMVIDA_HD static DIMVIDA_HD_MEMBER
 
 #if defined(__GNUC__) || defined(__clang__) || defined(__CUDACC__)
 #define DIMVIDA_RESTRICT __restrict__
@@ -24,39 +31,22 @@
 
 namespace dimvida {
 
-// A union rather than memcpy or std::bit_cast: every supported compiler turns it into a register move and
-// vectorises the loops around it.
-DIMVIDA_HD uint32_t bits_of(float value) {
+// The bits of one type as another of its size. A union rather than memcpy or std::bit_cast: every supported
+// compiler turns it into a register move and vectorises the loops around it.
+template <class To, class From>
+DIMVIDA_HD To bits_as(From from) {
+  static_assert(sizeof(To) == sizeof(From));
   union {
-    float f;
-    uint32_t u;
-  } pun = {value};
-  return pun.u;
+    From from;
+    To to;
+  } pun = {from};
+  return pun.to;
 }
 
-DIMVIDA_HD float float_of(uint32_t bits) {
-  union {
-    uint32_t u;
-    float f;
-  } pun = {bits};
-  return pun.f;
-}
-
-DIMVIDA_HD uint64_t bits_of(double value) {
-  union {
-    double f;
-    uint64_t u;
-  } pun = {value};
-  return pun.u;
-}
-
-DIMVIDA_HD double double_of(uint64_t bits) {
-  union {
-    uint64_t u;
-    double f;
-  } pun = {bits};
-  return pun.f;
-}
+DIMVIDA_HD uint32_t bits_of(float value) { return bits_as<uint32_t>(value); }
+DIMVIDA_HD uint64_t bits_of(double value) { return bits_as<uint64_t>(value); }
+DIMVIDA_HD float float_of(uint32_t bits) { return bits_as<float>(bits); }
+DIMVIDA_HD double double_of(uint64_t bits) { return bits_as<double>(bits); }
 
 // a * b + c rounded once.
 //

@@ -66,7 +66,7 @@ struct Row {
 
 static void normalise(float* DIMVIDA_RESTRICT v, GroupMoments moments, const float* DIMVIDA_RESTRICT weight,
                       const float* DIMVIDA_RESTRICT bias, int64_t count) {
-  for (int64_t i = 0; i < count; ++i) v[i] = normalised_silu(v[i], moments, weight[i], bias[i]);
+  for (int64_t i = 0; i < count; ++i) v[i] = silu(normalised(v[i], moments, weight[i], bias[i]));
 }
 
 // Columns [begin, end), whole groups that together fit a tile.

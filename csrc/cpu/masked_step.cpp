@@ -92,7 +92,7 @@ int masked_step(const MaskedStepParams& p, int threads) {
   if (items == 0) return kOk;
   const int64_t index = index_at(p.step, p.step_dtype);
   if (index < 0 || index >= p.table_rows) return kStepOutOfRange;
-  const Step step = {p, step_row(p, index), step_draw(index)};
+  const Step step = {p, step_row(p.table, index), step_draw(index)};
   const int team = team_size(p.batch * count, threads);
 #pragma omp parallel for schedule(static) num_threads(team) if (team > 1)
   for (int64_t item = 0; item < items; ++item) {

@@ -34,17 +34,9 @@ int philox_normal(const PhiloxNormalParams& p, int threads) {
 
 int philox4x32(const Philox4x32Params& p, int threads) {
   if (p.count == 0) return kOk;
-  const PhiloxKey key = {static_cast<uint32_t>(p.key[0]), static_cast<uint32_t>(p.key[1])};
   const int team = team_size(4 * p.count, threads);
 #pragma omp parallel for schedule(static) num_threads(team) if (team > 1)
-  for (int64_t i = 0; i < p.count; ++i) {
-    const int64_t* counter = p.counters + 4 * i;
-    const Words4 words = philox_words({static_cast<uint32_t>(counter[0]), static_cast<uint32_t>(counter[1]),
-                                       static_cast<uint32_t>(counter[2]), static_cast<uint32_t>(counter[3])},
-                                      key);
-    int64_t* result = p.words + 4 * i;
-    result[0] = words.w0, result[1] = words.w1, result[2] = words.w2, result[3] = words.w3;
-  }
+  for (int64_t i = 0; i < p.count; ++i) write_words(p, i);
   return kOk;
 }
 

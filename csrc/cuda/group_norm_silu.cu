@@ -1,208 +1,251 @@
 // Group norm and SiLU on the GPU: a few lanes of a warp per group of one sample.
 //
-// Memory traffic should bound the kernel, so a group is read once and held in registers where it fits, four
-// elements at a time; a larger group is read once per pass and comes from the cache then.
+// Memory traffic should bound the kernels. A group that fits is read once and held in registers, and that
+// kernel is counted in instructions: types, shares of a lane and lanes of a group are known when it is
+// compiled, offsets have 32 bits, and everything moves by four elements. A group of any other kind is read
+// again in every pass.
 #include "core/group_norm_silu.h"
 #include "cuda/access.cuh"
 #include "cuda/launch.h"
 #include "cuda/launchers.h"
+#include "cuda/silu.cuh"
 
 namespace dimvida::cuda {
 
 constexpr int kWarp = 32;
-constexpr int kHeldQuads = 4;  // of each lane
+constexpr int kHeldQuads = 4;  // of each lane, at most
 constexpr unsigned int kAllLanes = 0xffffffffu;
-
-struct Quad4 {
-  float v[4];
-};
-
-// A group of one sample, shared by `lanes` lanes: lane l has the quads l, l + lanes, ...
-struct GroupShare {
-  int64_t b;           // sample
-  int64_t begin;       // first column
-  int64_t count;       // columns
-  const float* added;  // [width] or null
-  int lane, lanes;
-  bool active;  // false for lanes past the last group, which only take part in the shuffles
-
-  __device__ __forceinline__ int64_t quads() const { return active ? (count + 3) / 4 : 0; }
-  // Elements of a quad that exist.
-  __device__ __forceinline__ int size(int64_t quad) const {
-    const int64_t left = count - 4 * quad;
-    return left < 4 ? static_cast<int>(left) : 4;
-  }
-};
 
 __device__ __forceinline__ float sum_over_lanes(float value, int lanes) {
   for (int offset = lanes / 2; offset > 0; offset /= 2) value += __shfl_xor_sync(kAllLanes, value, offset);
   return value;
 }
 
-// One element of the input.
-__device__ __forceinline__ float input_element(const GroupNormSiluParams& p, int64_t b, int64_t column) {
-  if (column < p.left_width) return load_one(p.left, p.left_dtype, b * p.left_stride + column);
-  return load_one(p.right, p.left_dtype, b * p.right_stride + column - p.left_width);
-}
+// What a held kernel takes of the parameters, in numbers of 32 bits.
+struct HeldNorm {
+  const void *left, *right;
+  const float* time_bias;
+  const int64_t* table_row;
+  const void* step;
+  const float *weight, *bias;
+  void* out;
+  uint32_t left_stride, right_stride, out_stride, time_bias_row_stride, time_bias_step_stride;
+  uint32_t time_bias_rows, time_bias_steps;
+  uint32_t left_width, tasks, count;  // columns of left, groups of all samples, columns of a group
+  uint32_t lanes_shift;               // lanes of a group, as a power of two
+  Divisor groups;
+  float eps;
+  DType step_dtype;
 
-// kAligned: quads lie in one half, and every pointer and stride lets four elements move together.
-template <bool kAligned>
-__device__ __forceinline__ Quad4 read_quad(const GroupNormSiluParams& p, const GroupShare& share,
-                                           int64_t quad) {
-  const int64_t column = share.begin + 4 * quad;
-  Quad4 q = {{0.0f, 0.0f, 0.0f, 0.0f}};
-  if constexpr (kAligned) {
-    if (column >= p.left_width) {
-      load_four(q.v, p.right, p.left_dtype, share.b * p.right_stride + column - p.left_width);
-    } else {
-      load_four(q.v, p.left, p.left_dtype, share.b * p.left_stride + column);
-    }
-    if (share.added) {
-      float added[4];
-      load_four(added, share.added, DType::kFloat32, column);
-      for (int j = 0; j < 4; ++j) q.v[j] += added[j];
-    }
-  } else {
-    const int size = share.size(quad);
-    for (int j = 0; j < 4; ++j) {  // unrolled: a quad indexed at run time would not stay in registers
-      if (j >= size) continue;
-      q.v[j] = input_element(p, share.b, column + j);
-      if (share.added) q.v[j] += share.added[column + j];
-    }
+  // What is added to sample b from a column on; null if nothing is.
+  __device__ __forceinline__ const float* added(int64_t at, uint32_t b, uint32_t column) const {
+    if (!time_bias) return nullptr;
+    const uint64_t row = table_row ? static_cast<uint64_t>(table_row[b]) : 0;  // negative ones become large
+    if (row >= time_bias_rows) return nullptr;
+    return time_bias + (static_cast<uint32_t>(row) * time_bias_row_stride +
+                        static_cast<uint32_t>(at) * time_bias_step_stride + column);
   }
-  return q;
-}
+};
 
-__device__ __forceinline__ float quad_sum(const Quad4& q, int size) {
+// Lane l of a group has its quads l, l + lanes, ..., kQuads at most and more than kQuads - 1 lanes; all exist
+// but the last perhaps. Lanes past the last group compute that one too and write nothing: all take part in
+// the shuffles.
+template <class T, int kQuads, int kLanes>
+__global__ void __launch_bounds__(kBlockThreads) group_norm_silu_held_kernel(const HeldNorm p) {
+  using Stored = typename T::Stored;
+  int64_t step = 0;
+  if (p.step) step = index_at(p.step, p.step_dtype);
+  if (p.time_bias && static_cast<uint64_t>(step) >= p.time_bias_steps) return;  // all threads alike
+  const uint32_t lanes = kLanes ? kLanes : 1u << p.lanes_shift;
+  const uint32_t place = (blockIdx.x * kBlockThreads + threadIdx.x) >> p.lanes_shift;
+  const uint32_t lane = threadIdx.x & (lanes - 1);
+  const uint32_t task = place < p.tasks ? place : p.tasks - 1;
+  const uint32_t b = p.groups.quotient(task);
+  const uint32_t begin = (task - b * p.groups.value) * p.count;
+  const uint32_t first = begin + 4 * lane;
+  const bool last_exists = 4 * (lane + (kQuads - 1) * lanes) < p.count;
+  const bool on_right = begin >= p.left_width;
+  const Stored* const half = static_cast<const Stored*>(on_right ? p.right : p.left);
+  const Stored* const input =
+      half + (b * (on_right ? p.right_stride : p.left_stride) + first - (on_right ? p.left_width : 0));
+  const float* const row = p.added(step, b, first);
+
+  float v[kQuads][4], added[kQuads][4];
+#pragma unroll
+  for (int i = 0; i < kQuads; ++i) {
+    if (i == kQuads - 1 && !last_exists) continue;
+    load_vector<T>(v[i], input + 4 * i * lanes);
+    if (row) load_vector<Float32>(added[i], row + 4 * i * lanes);
+  }
   float sum = 0.0f;
-  for (int j = 0; j < 4; ++j) sum += j < size ? q.v[j] : 0.0f;
-  return sum;
-}
-
-__device__ __forceinline__ float quad_squares(const Quad4& q, float mean, int size) {
-  float sum = 0.0f;
-  for (int j = 0; j < 4; ++j) {
-    const float deviation = q.v[j] - mean;
-    sum += j < size ? deviation * deviation : 0.0f;
-  }
-  return sum;
-}
-
-template <bool kAligned>
-__device__ __forceinline__ void write_quad(const GroupNormSiluParams& p, const GroupShare& share,
-                                           int64_t quad, Quad4 q, GroupMoments moments) {
-  const int64_t column = share.begin + 4 * quad;
-  const int64_t place = share.b * p.out_stride + column;
-  const int size = share.size(quad);
-  for (int j = 0; j < 4; ++j) {
-    if (j < size) q.v[j] = normalised_silu(q.v[j], moments, p.weight[column + j], p.bias[column + j]);
-  }
-  if constexpr (kAligned) {
-    store_four(p.out, p.out_dtype, place, q.v);
-  } else {
+#pragma unroll
+  for (int i = 0; i < kQuads; ++i) {
+    if (i == kQuads - 1 && !last_exists) continue;
     for (int j = 0; j < 4; ++j) {
-      if (j < size) store_one(p.out, p.out_dtype, place + j, q.v[j]);
+      if (row) v[i][j] += added[i][j];
+      sum += v[i][j];
     }
   }
-}
-
-// Of aligned quads only: with the bounds of others, registers run out on some architectures.
-__device__ __forceinline__ void normalise_held(const GroupNormSiluParams& p, const GroupShare& share) {
-  Quad4 held[kHeldQuads];
-  float sum = 0.0f, squares = 0.0f;
+  const float mean = sum_over_lanes(sum, lanes) / static_cast<float>(p.count);
+  float squares = 0.0f;
 #pragma unroll
-  for (int i = 0; i < kHeldQuads; ++i) {
-    const int64_t quad = share.lane + i * share.lanes;
-    if (quad >= share.quads()) continue;
-    held[i] = read_quad<true>(p, share, quad);
-    sum += quad_sum(held[i], share.size(quad));
+  for (int i = 0; i < kQuads; ++i) {
+    if (i == kQuads - 1 && !last_exists) continue;
+    for (int j = 0; j < 4; ++j) {
+      const float deviation = v[i][j] - mean;
+      squares = fused(deviation, deviation, squares);
+    }
   }
-  const float mean = sum_over_lanes(sum, share.lanes) / static_cast<float>(share.count);
+  squares = sum_over_lanes(squares, lanes);
+  const GroupMoments moments = group_moments(mean, squares, p.count, p.eps);
+  if (place >= p.tasks) return;
+  Stored* const out = static_cast<Stored*>(p.out) + (b * p.out_stride + first);
+  const float *const weights = p.weight + first, *const biases = p.bias + first;
 #pragma unroll
-  for (int i = 0; i < kHeldQuads; ++i) {
-    const int64_t quad = share.lane + i * share.lanes;
-    if (quad < share.quads()) squares += quad_squares(held[i], mean, share.size(quad));
-  }
-  squares = sum_over_lanes(squares, share.lanes);
-  const GroupMoments moments = group_moments(mean, squares, share.count, p.eps);
-#pragma unroll
-  for (int i = 0; i < kHeldQuads; ++i) {
-    const int64_t quad = share.lane + i * share.lanes;
-    if (quad < share.quads()) write_quad<true>(p, share, quad, held[i], moments);
-  }
-}
-
-// A group of any size: it is read again in every pass.
-template <bool kAligned>
-__device__ __forceinline__ void normalise_streamed(const GroupNormSiluParams& p, const GroupShare& share) {
-  const int64_t quads = share.quads();
-  float sum = 0.0f, squares = 0.0f;
-  for (int64_t quad = share.lane; quad < quads; quad += share.lanes) {
-    sum += quad_sum(read_quad<kAligned>(p, share, quad), share.size(quad));
-  }
-  const float mean = sum_over_lanes(sum, share.lanes) / static_cast<float>(share.count);
-  for (int64_t quad = share.lane; quad < quads; quad += share.lanes) {
-    squares += quad_squares(read_quad<kAligned>(p, share, quad), mean, share.size(quad));
-  }
-  squares = sum_over_lanes(squares, share.lanes);
-  const GroupMoments moments = group_moments(mean, squares, share.count, p.eps);
-  for (int64_t quad = share.lane; quad < quads; quad += share.lanes) {
-    const Quad4 q = read_quad<kAligned>(p, share, quad);
-    write_quad<kAligned>(p, share, quad, q, moments);
+  for (int i = 0; i < kQuads; ++i) {
+    if (i == kQuads - 1 && !last_exists) continue;
+    float weight[4], bias[4];
+    load_vector<Float32>(weight, weights + 4 * i * lanes);
+    load_vector<Float32>(bias, biases + 4 * i * lanes);
+    for (int j = 0; j < 4; ++j) v[i][j] = normalised(v[i][j], moments, weight[j], bias[j]);
+    silu_all(v[i]);
+    store_vector<T>(out + 4 * i * lanes, v[i]);
   }
 }
 
-// Blocks on a multiprocessor at least: the 64 registers that this leaves are enough, and where the compiler
-// chooses by itself, it spills on some architectures for the sake of more blocks.
-constexpr int kBlocksAtOnce = 4;
+// One group of one sample for every kernel but the held ones: of any size, types and alignment, an element at
+// a time. Lane l has the elements l, l + lanes, ...
+struct StreamedGroup {
+  const GroupNormSiluParams& p;
+  int64_t b, begin;    // sample and first column
+  const float* added;  // [width] or null
 
-// Every lane of a warp stays to the end, because all take part in the shuffles.
-template <bool kAligned>
-__global__ void __launch_bounds__(kBlockThreads, kBlocksAtOnce)
-    group_norm_silu_kernel(const GroupNormSiluParams p, const int lanes, const bool held) {
+  __device__ __forceinline__ float value(int64_t i) const {
+    const int64_t column = begin + i;
+    const float v = column < p.left_width
+                        ? load_one(p.left, p.left_dtype, b * p.left_stride + column)
+                        : load_one(p.right, p.left_dtype, b * p.right_stride + column - p.left_width);
+    return added ? v + added[column] : v;
+  }
+};
+
+// Lanes past the last group have no elements.
+__global__ void __launch_bounds__(kBlockThreads)
+    group_norm_silu_streamed_kernel(const GroupNormSiluParams p, const int lanes) {
   const int64_t step = bias_step(p);
   if (is_out_of_range(p, step)) return;  // all threads alike
   const int64_t tasks = p.batch * p.groups;
+  const int64_t count = p.width / p.groups;
   const int64_t per_block = kBlockThreads / lanes;
+  const int lane = static_cast<int>(threadIdx.x) % lanes;
   for (int64_t first = blockIdx.x * per_block; first < tasks; first += gridDim.x * per_block) {
     const int64_t task = first + threadIdx.x / lanes;
-    const bool active = task < tasks;
-    const int64_t b = active ? task / p.groups : 0;
-    const int64_t count = p.width / p.groups;
-    const GroupShare share = {b,
-                              active ? (task - b * p.groups) * count : 0,
-                              count,
-                              active ? added_row(p, step, b) : nullptr,
-                              static_cast<int>(threadIdx.x) % lanes,
-                              lanes,
-                              active};
-    if constexpr (kAligned) {
-      if (held) {
-        normalise_held(p, share);
-        continue;
-      }
+    const int64_t begins_at = task < tasks ? lane : count;
+    const int64_t b = task < tasks ? task / p.groups : 0;
+    const StreamedGroup group = {p, b, (task - b * p.groups) * count, added_row(p, step, b)};
+    float sum = 0.0f, squares = 0.0f;
+    for (int64_t i = begins_at; i < count; i += lanes) sum += group.value(i);
+    const float mean = sum_over_lanes(sum, lanes) / static_cast<float>(count);
+    for (int64_t i = begins_at; i < count; i += lanes) {
+      const float deviation = group.value(i) - mean;
+      squares = fused(deviation, deviation, squares);
     }
-    normalise_streamed<kAligned>(p, share);
+    const GroupMoments moments = group_moments(mean, sum_over_lanes(squares, lanes), count, p.eps);
+    for (int64_t i = begins_at; i < count; i += lanes) {
+      const int64_t column = group.begin + i;
+      const float v = normalised(group.value(i), moments, p.weight[column], p.bias[column]);
+      store_one(p.out, p.out_dtype, b * p.out_stride + column, silu(v));
+    }
   }
 }
 
-// Quads of four elements never straddle two groups or the two halves, and lie aligned in every row.
-static bool moves_by_four(const GroupNormSiluParams& p) {
-  const bool strides = p.left_stride % 4 == 0 && p.right_stride % 4 == 0 && p.out_stride % 4 == 0 &&
-                       p.time_bias_row_stride % 4 == 0 && p.time_bias_step_stride % 4 == 0;
-  const bool pointers = is_aligned(p.left, p.left_dtype) && is_aligned(p.right, p.left_dtype) &&
-                        is_aligned(p.time_bias, DType::kFloat32) && is_aligned(p.out, p.out_dtype);
-  return (p.width / p.groups) % 4 == 0 && p.left_width % 4 == 0 && strides && pointers;
+// Whether the held kernels can take it: groups of quads that fit the registers of a warp, each in one half of
+// its row; every quad aligned; one type; offsets of 32 bits.
+static bool is_held(const GroupNormSiluParams& p) {
+  const int64_t count = p.width / p.groups;
+  if (p.left_dtype != p.out_dtype || count % 4 != 0 || count > 4 * kHeldQuads * kWarp) return false;
+  if (p.left_width % count != 0) return false;
+  const int64_t strides[] = {p.left_stride, p.right_stride, p.out_stride};
+  for (const int64_t stride : strides) {
+    if (stride % 4 != 0 || !is_small(p.batch * stride)) return false;
+  }
+  if (p.time_bias_row_stride % 4 != 0 || p.time_bias_step_stride % 4 != 0) return false;
+  if (!is_small(p.time_bias_rows * p.time_bias_row_stride + p.time_bias_steps * p.time_bias_step_stride))
+    return false;
+  if (!is_small(p.batch * p.width)) return false;
+  const DType dtype = p.left_dtype;
+  return is_aligned(p.left, dtype) && is_aligned(p.right, dtype) && is_aligned(p.out, dtype) &&
+         is_aligned(p.time_bias, DType::kFloat32) && is_aligned(p.weight, DType::kFloat32) &&
+         is_aligned(p.bias, DType::kFloat32);
+}
+
+// The fewest lanes whose registers hold a group of so many quads, as a power of two.
+static int lanes_shift_for(int64_t quads) {
+  int shift = 0;
+  while (kHeldQuads << shift < quads) ++shift;
+  return shift;
+}
+
+static HeldNorm held_norm(const GroupNormSiluParams& p) {
+  const int64_t count = p.width / p.groups;
+  const auto small = [](int64_t number) { return static_cast<uint32_t>(number); };
+  return {p.left,
+          p.right,
+          p.time_bias,
+          p.table_row,
+          p.step,
+          p.weight,
+          p.bias,
+          p.out,
+          small(p.left_stride),
+          small(p.right_stride),
+          small(p.out_stride),
+          small(p.time_bias_row_stride),
+          small(p.time_bias_step_stride),
+          small(p.time_bias_rows),
+          small(p.time_bias_steps),
+          small(p.left_width),
+          small(p.batch * p.groups),
+          small(count),
+          small(lanes_shift_for(count / 4)),
+          Divisor(p.groups),
+          p.eps,
+          p.step_dtype};
+}
+
+// By the quads of a lane and, for the usual widths (three of them), by the lanes of a group; 0 is any number
+// of lanes.
+template <class T>
+static void (*held_kernel(int64_t quads, bool any_lanes))(HeldNorm) {
+  const int shift = lanes_shift_for(quads);
+  const int64_t of_each = ((quads - 1) >> shift) + 1;
+  if (of_each == 1) return group_norm_silu_held_kernel<T, 1, 0>;
+  if (of_each == 2) return group_norm_silu_held_kernel<T, 2, 0>;
+  if (of_each == 4) return group_norm_silu_held_kernel<T, 4, 0>;
+  if (shift == 1 && !any_lanes) return group_norm_silu_held_kernel<T, 3, 2>;
+  if (shift == 2 && !any_lanes) return group_norm_silu_held_kernel<T, 3, 4>;
+  if (shift == 3 && !any_lanes) return group_norm_silu_held_kernel<T, 3, 8>;
+  return group_norm_silu_held_kernel<T, 3, 0>;
+}
+
+static int launch_held(const GroupNormSiluParams& p, void* stream, bool any_lanes = false) {
+  const HeldNorm held = held_norm(p);
+  const auto kernel = with_elements(
+      p.out_dtype, [&](auto type) { return held_kernel<decltype(type)>(held.count / 4, any_lanes); });
+  return launch(kernel, blocks_for(int64_t{held.tasks} << held.lanes_shift), kBlockThreads, 0, stream, held);
+}
+
+static int launch_streamed(const GroupNormSiluParams& p, void* stream) {
+  const int64_t count = p.width / p.groups;
+  int lanes = 1;
+  while (lanes < kWarp && lanes < count) lanes *= 2;
+  const auto enough = blocks_for(p.batch * p.groups * lanes);
+  return launch(group_norm_silu_streamed_kernel, enough, kBlockThreads, 0, stream, p, lanes);
 }
 
 int group_norm_silu(const GroupNormSiluParams& p, void* stream) {
   if (p.batch == 0 || p.width == 0) return cudaSuccess;
-  const int64_t quads = (p.width / p.groups + 3) / 4;
-  int lanes = 1;
-  while (lanes < kWarp && lanes * kHeldQuads < quads) lanes *= 2;
-  const bool held = lanes * kHeldQuads >= quads;
-  auto* const kernel = moves_by_four(p) ? group_norm_silu_kernel<true> : group_norm_silu_kernel<false>;
-  return launch(kernel, blocks_for(p.batch * p.groups * lanes), kBlockThreads, 0, stream, p, lanes, held);
+  return is_held(p) ? launch_held(p, stream) : launch_streamed(p, stream);
 }
 
 }  // namespace dimvida::cuda

@@ -9,17 +9,38 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "core/portable.h"
+
 namespace dimvida::cuda {
 
 // Threads of a block.
 constexpr int kBlockThreads = 256;
 
-// Blocks for `items` threads, capped: the kernels stride over what is left.
+// Blocks for `items` threads, capped: beyond 2^30 kernels stride over what is left.
 inline unsigned int blocks_for(int64_t items) {
-  constexpr int64_t most = int64_t{1} << 20;
+  constexpr int64_t most = int64_t{1} << 22;
   const int64_t blocks = (items + kBlockThreads - 1) / kBlockThreads;
   return static_cast<unsigned int>(blocks < most ? blocks : most);
 }
+
+// Division of unsigned numbers below 2^31 by one that is known at the launch: a product and a shift, where
+// hardware has no division (Granlund and Montgomery, "Division by invariant integers using multiplication",
+// PLDI 1994).
+struct Divisor {
+  uint32_t value, multiplier, shift;
+
+  explicit Divisor(int64_t divisor) : value(static_cast<uint32_t>(divisor)), shift(0) {
+    while ((int64_t{1} << shift) < divisor) ++shift;
+    multiplier = static_cast<uint32_t>(((uint64_t{1} << (31 + shift)) + value - 1) / value);
+  }
+
+  DIMVIDA_HD_MEMBER uint32_t quotient(uint32_t n) const {
+    return static_cast<uint32_t>((static_cast<uint64_t>(2 * n) * multiplier) >> 32) >> shift;
+  }
+};
+
+// Whether all of `count` elements, and places a little past them, have offsets that fit 31 bits.
+inline bool is_small(int64_t count) { return count <= int64_t{1} << 30; }
 
 // Enqueues kernel(arguments...) on a stream, a cudaStream_t of the current device, and returns the
 // cudaError_t of the launch. Arguments are passed by value and may be gone by the time that the kernel runs.

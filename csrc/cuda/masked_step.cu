@@ -1,7 +1,8 @@
 // The masked step on the GPU: one thread per four elements that share a Philox counter.
 //
-// Memory traffic, about 20 bytes an element, should bound the kernel, so the fast path moves 16 bytes at a
-// time, and types and terms are uniform branches rather than template instances.
+// Memory traffic, about 20 bytes an element, should bound the kernels. Where four elements are of one view
+// and lie aligned, they move together, by types known when it is compiled and offsets of 32 bits; the other
+// kernel takes them one by one.
 #include "core/masked_step.h"
 #include "core/noise.h"
 #include "cuda/access.cuh"
@@ -10,126 +11,143 @@
 
 namespace dimvida::cuda {
 
-// Four consecutive elements of one sample, those that share a Philox counter. Index is an unsigned 32-bit
-// integer where every offset fits, since dividing 64-bit integers is slow.
-template <class Index>
-struct Quad {
-  Index sample;  // b
-  Index number;  // of the quad within the sample: elements 4 * number .. 4 * number + 3
-  Index size;    // elements of the quad that exist, 1 to 4
-
-  __device__ __forceinline__ Index view(const MaskedStepParams& p, Index j) const {
-    return (4 * number + j) / static_cast<Index>(p.dim);
-  }
-  __device__ __forceinline__ bool is_known(const MaskedStepParams& p, Index j) const {
-    return p.known[sample * static_cast<Index>(p.views) + view(p, j)] != 0;
-  }
-  // Offset of its first element in a [batch, views, dim] tensor.
-  __device__ __forceinline__ Index offset(const MaskedStepParams& p) const {
-    return sample * static_cast<Index>(p.views) * static_cast<Index>(p.dim) + 4 * number;
-  }
-};
-
-// z of a quad's elements, given or drawn.
-template <class Index>
-__device__ __forceinline__ void quad_noise(float* z, const MaskedStepParams& p, const Quad<Index>& quad,
-                                           uint32_t draw) {
-  if (p.noise) {
-    for (Index j = 0; j < quad.size; ++j) z[j] = p.noise[quad.offset(p) + j];
-  } else {
-    const Words4 counter = noise_counter(static_cast<uint32_t>(quad.number), draw, p.sample_ids[quad.sample]);
-    const Normals4 normals = normals_of(philox_words(counter, philox_key(*p.seed)));
-    z[0] = normals.z0, z[1] = normals.z1, z[2] = normals.z2, z[3] = normals.z3;
-  }
+// z of the quad that is the `number`-th of its sample, given from an element on or drawn.
+__device__ __forceinline__ Normals4 drawn_noise(const int64_t* sample_id, const int64_t* seed,
+                                                uint32_t number, uint32_t draw) {
+  return normals_of(philox_words(noise_counter(number, draw, *sample_id), philox_key(*seed)));
 }
 
-// A quad whose elements are of one view and lie aligned in memory: they move together.
-template <class Index>
-__device__ __forceinline__ void step_aligned_quad(const MaskedStepParams& p, const StepRow& row,
-                                                  const Quad<Index>& quad, uint32_t draw) {
-  const Index i = quad.offset(p);
+// What the kernel for aligned quads takes of the parameters, in numbers of 32 bits.
+struct AlignedStep {
+  float *x, *x0_prev;
+  const void* model_output;
+  const uint8_t* known;
+  const float* table;
+  const void* step;
+  const int64_t *sample_ids, *seed;
+  const float* noise;
+  void* x_cast;
+  uint32_t quads;  // of all samples
+  Divisor of_sample, of_view;
+  int64_t table_rows;
+  float clip;
+  DType step_dtype;
+};
+
+// T: the type of model_output and, if there is one, of x_cast.
+template <class T>
+__global__ void __launch_bounds__(kBlockThreads) masked_step_aligned_kernel(const AlignedStep p) {
+  using Stored = typename T::Stored;
+  const int64_t index = index_at(p.step, p.step_dtype);
+  if (static_cast<uint64_t>(index) >= static_cast<uint64_t>(p.table_rows)) return;
+  const uint32_t quad = blockIdx.x * kBlockThreads + threadIdx.x;
+  if (quad >= p.quads) return;
+  const uint32_t i = 4 * quad;
   float x[4];
-  load_four(x, p.x, DType::kFloat32, i);
-  if (!quad.is_known(p, 0)) {
+  load_vector<Float32>(x, p.x + i);
+  if (p.known[p.of_view.quotient(quad)] == 0) {
+    const StepRow row = step_row(p.table, index);
     float z[4] = {0.0f, 0.0f, 0.0f, 0.0f};
-    if (row.uses_noise()) quad_noise(z, p, quad, draw);
+    if (row.uses_noise() && p.noise) {
+      load_vector<Float32>(z, p.noise + i);
+    } else if (row.uses_noise()) {
+      const uint32_t sample = p.of_sample.quotient(quad);
+      const uint32_t number = quad - sample * p.of_sample.value;
+      const Normals4 drawn = drawn_noise(p.sample_ids + sample, p.seed, number, step_draw(index));
+      z[0] = drawn.z0, z[1] = drawn.z1, z[2] = drawn.z2, z[3] = drawn.z3;
+    }
     if (row.uses_prediction()) {
       float model_output[4], previous[4] = {0.0f, 0.0f, 0.0f, 0.0f};
-      load_four(model_output, p.model_output, p.model_output_dtype, i);
-      if (row.uses_history()) load_four(previous, p.x0_prev, DType::kFloat32, i);
+      load_vector<T>(model_output, static_cast<const Stored*>(p.model_output) + i);
+      if (row.uses_history()) load_vector<Float32>(previous, p.x0_prev + i);
       for (int j = 0; j < 4; ++j) {
         const float x0 = data_prediction(row, p.clip, x[j], model_output[j]);
         x[j] = next_state(row, x[j], x0, previous[j], z[j], row.uses_history(), row.uses_noise());
         previous[j] = x0;
       }
-      store_four(p.x0_prev, DType::kFloat32, i, previous);
+      store_vector<Float32>(p.x0_prev + i, previous);
     } else {
       for (int j = 0; j < 4; ++j) x[j] = renoised_state(row, x[j], z[j], row.uses_noise());
     }
-    store_four(p.x, DType::kFloat32, i, x);
+    store_vector<Float32>(p.x + i, x);
   }
-  if (p.x_cast) store_four(p.x_cast, p.x_cast_dtype, i, x);
+  if (p.x_cast) store_vector<T>(static_cast<Stored*>(p.x_cast) + i, x);
 }
 
-// A quad of any shape and alignment; its elements may be of several views.
-template <class Index>
-__device__ __forceinline__ void step_quad(const MaskedStepParams& p, const StepRow& row,
-                                          const Quad<Index>& quad, uint32_t draw) {
-  float z[4] = {0.0f, 0.0f, 0.0f, 0.0f};
-  if (row.uses_noise()) quad_noise(z, p, quad, draw);
-  for (Index j = 0; j < quad.size; ++j) {
-    const Index i = quad.offset(p) + j;
-    float x = p.x[i];
-    if (!quad.is_known(p, j)) {
-      if (row.uses_prediction()) {
-        const float x0 = data_prediction(row, p.clip, x, load_one(p.model_output, p.model_output_dtype, i));
-        const float previous = row.uses_history() ? p.x0_prev[i] : 0.0f;
-        x = next_state(row, x, x0, previous, z[j], row.uses_history(), row.uses_noise());
-        p.x0_prev[i] = x0;
-      } else {
-        x = renoised_state(row, x, z[j], row.uses_noise());
-      }
-      p.x[i] = x;
-    }
-    if (p.x_cast) store_one(p.x_cast, p.x_cast_dtype, i, x);
-  }
-}
-
-// kAligned: dim is a multiple of 4 and every pointer is aligned to four of its elements.
-template <bool kAligned, class Index>
+// Quads of any shape and alignment; the elements of one may be of several views.
 __global__ void __launch_bounds__(kBlockThreads) masked_step_kernel(const MaskedStepParams p) {
   const int64_t index = index_at(p.step, p.step_dtype);
   if (index < 0 || index >= p.table_rows) return;
-  const StepRow row = step_row(p, index);
-  const Index count = static_cast<Index>(p.views * p.dim);
-  const Index quads = (count + 3) / 4;
-  const Index items = static_cast<Index>(p.batch) * quads;
-  const Index stride = static_cast<Index>(gridDim.x) * blockDim.x;
-  for (Index item = static_cast<Index>(blockIdx.x) * blockDim.x + threadIdx.x; item < items; item += stride) {
-    const Index sample = item / quads;
-    const Index number = item - sample * quads;
-    const Index left = count - 4 * number;
-    const Quad<Index> quad = {sample, number, left < 4 ? left : Index{4}};
-    if constexpr (kAligned) {
-      step_aligned_quad(p, row, quad, step_draw(index));
-    } else {
-      step_quad(p, row, quad, step_draw(index));
+  const StepRow row = step_row(p.table, index);
+  const int64_t count = p.views * p.dim;
+  const int64_t quads = (count + 3) / 4;
+  const int64_t stride = static_cast<int64_t>(gridDim.x) * blockDim.x;
+  for (int64_t item = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x; item < p.batch * quads;
+       item += stride) {
+    const int64_t sample = item / quads, number = item - sample * quads;
+    float z[4] = {0.0f, 0.0f, 0.0f, 0.0f};
+    if (row.uses_noise() && !p.noise) {
+      const Normals4 drawn =
+          drawn_noise(p.sample_ids + sample, p.seed, static_cast<uint32_t>(number), step_draw(index));
+      z[0] = drawn.z0, z[1] = drawn.z1, z[2] = drawn.z2, z[3] = drawn.z3;
+    }
+    for (int j = 0; j < 4 && 4 * number + j < count; ++j) {
+      const int64_t i = sample * count + 4 * number + j;
+      float x = p.x[i];
+      if (p.known[i / p.dim] == 0) {
+        const float noise = row.uses_noise() && p.noise ? p.noise[i] : z[j];
+        if (row.uses_prediction()) {
+          const float x0 = data_prediction(row, p.clip, x, load_one(p.model_output, p.model_output_dtype, i));
+          const float previous = row.uses_history() ? p.x0_prev[i] : 0.0f;
+          x = next_state(row, x, x0, previous, noise, row.uses_history(), row.uses_noise());
+          p.x0_prev[i] = x0;
+        } else {
+          x = renoised_state(row, x, noise, row.uses_noise());
+        }
+        p.x[i] = x;
+      }
+      if (p.x_cast) store_one(p.x_cast, p.x_cast_dtype, i, x);
     }
   }
+}
+
+// Whether the kernel for aligned quads can take it.
+static bool is_of_aligned_quads(const MaskedStepParams& p) {
+  const DType dtype = p.model_output_dtype, float32 = DType::kFloat32;
+  return p.dim % 4 == 0 && is_small(p.batch * p.views * p.dim) && (!p.x_cast || p.x_cast_dtype == dtype) &&
+         is_aligned(p.x, float32) && is_aligned(p.x0_prev, float32) && is_aligned(p.noise, float32) &&
+         is_aligned(p.table, float32) && is_aligned(p.model_output, dtype) && is_aligned(p.x_cast, dtype);
+}
+
+static int launch_aligned(const MaskedStepParams& p, void* stream) {
+  const int64_t of_view = p.dim / 4, of_sample = p.views * of_view, quads = p.batch * of_sample;
+  const AlignedStep step = {p.x,
+                            p.x0_prev,
+                            p.model_output,
+                            p.known,
+                            p.table,
+                            p.step,
+                            p.sample_ids,
+                            p.seed,
+                            p.noise,
+                            p.x_cast,
+                            static_cast<uint32_t>(quads),
+                            Divisor(of_sample),
+                            Divisor(of_view),
+                            p.table_rows,
+                            p.clip,
+                            p.step_dtype};
+  return with_elements(p.model_output_dtype, [&](auto type) {
+    return launch(masked_step_aligned_kernel<decltype(type)>, blocks_for(quads), kBlockThreads, 0, stream,
+                  step);
+  });
 }
 
 int masked_step(const MaskedStepParams& p, void* stream) {
   const int64_t items = p.batch * ((p.views * p.dim + 3) / 4);
   if (items == 0) return cudaSuccess;
-  const bool aligned =
-      p.dim % 4 == 0 && is_aligned(p.x, DType::kFloat32) && is_aligned(p.x0_prev, DType::kFloat32) &&
-      is_aligned(p.model_output, p.model_output_dtype) && is_aligned(p.x_cast, p.x_cast_dtype);
-  // Offsets and the stride past the last one fit 32 bits.
-  const bool small = p.batch * p.views * p.dim <= int64_t{1} << 30;
-  auto* const kernel =
-      small ? (aligned ? masked_step_kernel<true, uint32_t> : masked_step_kernel<false, uint32_t>)
-            : (aligned ? masked_step_kernel<true, int64_t> : masked_step_kernel<false, int64_t>);
-  return launch(kernel, blocks_for(items), kBlockThreads, 0, stream, p);
+  if (is_of_aligned_quads(p)) return launch_aligned(p, stream);
+  return launch(masked_step_kernel, blocks_for(items), kBlockThreads, 0, stream, p);
 }
 
 const char* error_string(int status) { return cudaGetErrorString(static_cast<cudaError_t>(status)); }

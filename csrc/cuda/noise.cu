@@ -21,15 +21,9 @@ __global__ void __launch_bounds__(kBlockThreads) philox_normal_kernel(const Phil
 }
 
 __global__ void __launch_bounds__(kBlockThreads) philox4x32_kernel(const Philox4x32Params p) {
-  const PhiloxKey key = {static_cast<uint32_t>(p.key[0]), static_cast<uint32_t>(p.key[1])};
   const int64_t stride = static_cast<int64_t>(gridDim.x) * blockDim.x;
   for (int64_t i = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x; i < p.count; i += stride) {
-    const int64_t* counter = p.counters + 4 * i;
-    const Words4 words = philox_words({static_cast<uint32_t>(counter[0]), static_cast<uint32_t>(counter[1]),
-                                       static_cast<uint32_t>(counter[2]), static_cast<uint32_t>(counter[3])},
-                                      key);
-    int64_t* result = p.words + 4 * i;
-    result[0] = words.w0, result[1] = words.w1, result[2] = words.w2, result[3] = words.w3;
+    write_words(p, i);
   }
 }
 

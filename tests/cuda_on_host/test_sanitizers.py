@@ -75,17 +75,17 @@ def test_a_batch_that_is_larger_than_its_tensors_is_caught_in_a_cuda_kernel():
     wrong = run("print(native.masked_step_cuda(step(B + 1), 0))")
     assert wrong.returncode != 0
     assert "AddressSanitizer: heap-buffer-overflow" in wrong.stderr
-    assert "masked_step_kernel" in wrong.stderr and "masked_step.cu" in wrong.stderr
+    assert "masked_step_aligned_kernel" in wrong.stderr and "masked_step.cu" in wrong.stderr
 
 
 @needs_cuda_on_host
 def test_a_vector_load_that_is_not_aligned_is_caught():
-    call = "import kernels_on_host\nprint(kernels_on_host.masked_step(step(B - 1, {offset}), True, False, 1, 32))"
+    call = "import kernels_on_host\nprint(kernels_on_host.masked_step_aligned(step(B - 1, {offset})))"
     right = run(call.format(offset=16))
     assert (right.returncode, right.stdout) == (0, "0\n"), right.stderr
     wrong = run(call.format(offset=4))
     assert wrong.returncode != 0
-    assert "misaligned address" in wrong.stderr and "float4" in wrong.stderr
+    assert "misaligned address" in wrong.stderr and "uint4" in wrong.stderr
 
 
 @needs_cuda_on_host

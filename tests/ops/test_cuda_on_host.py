@@ -96,16 +96,30 @@ def test_masked_step_through_its_launcher(make_step, options, moved):
     assert_same_step(got, expected)
 
 
-@given(options=step_options(), wide=st.booleans(), shape=st.sampled_from(SHAPES), data=st.data())
-def test_masked_step_in_every_instance_and_grid(make_step, options, wide, shape, data):
+@given(options=step_options(), shape=st.sampled_from(SHAPES))
+def test_masked_step_of_any_quads_in_every_grid(make_step, options, shape):
     options["batch"] = max(1, options["batch"])
     options["dim"] = max(1, options["dim"])
-    aligned = options["dim"] % 4 == 0 and data.draw(st.booleans())
     case = make_step(**options)
     expected, got = case.clone(), case.clone()
     native.on_cpu("masked_step_", *expected.args())
-    finish(kernels.masked_step(params_of("masked_step_", *got.args()), aligned, wide, *shape))
+    finish(kernels.masked_step(params_of("masked_step_", *got.args()), *shape))
     assert_same_step(got, expected)
+
+
+ALIGNED_STEP = dict(batch=3, views=2, dim=8, out_dtype=torch.bfloat16, cast_dtype=torch.bfloat16)
+
+
+def test_which_steps_are_of_aligned_quads(make_step):
+    def of_aligned_quads(case) -> bool:
+        return kernels.masked_step_is_of_aligned_quads(params_of("masked_step_", *case.args()))
+
+    case = make_step(**ALIGNED_STEP, noise=True)
+    assert of_aligned_quads(case) and of_aligned_quads(replace(case, x_cast=None, noise=None))
+    assert not of_aligned_quads(make_step(**ALIGNED_STEP | dict(dim=6)))
+    assert not of_aligned_quads(make_step(**ALIGNED_STEP | dict(cast_dtype=torch.float16)))
+    for name in ("x", "x0_prev", "model_output", "noise", "x_cast", "table"):
+        assert not of_aligned_quads(replace(case, **{name: unaligned(getattr(case, name))})), name
 
 
 @pytest.mark.parametrize("step", [-1, 3, 2**31 - 1])
@@ -241,16 +255,95 @@ def test_group_norm_silu_through_its_launcher(options):
     assert_same_norm(got, expected)
 
 
-@given(options=norm_options(), lanes=st.sampled_from([1, 2, 4, 8, 16, 32]), blocks=st.integers(1, 3), data=st.data())
-def test_group_norm_silu_in_every_instance_and_grid(options, lanes, blocks, data):
-    fits = 4 * 4 * lanes >= options["group"]  # four elements in each of four registers of every lane
-    held = fits and data.draw(st.booleans())
-    aligned = options["fours"] and data.draw(st.booleans())
+@given(options=norm_options(), lanes=st.sampled_from([1, 2, 4, 8, 16, 32]), blocks=st.integers(1, 3))
+def test_group_norm_silu_of_any_group_in_every_grid(options, lanes, blocks):
     expected, got = norm_arguments(options), norm_arguments(options)
     native.on_cpu("group_norm_silu_", *expected.values())
-    params = params_of("group_norm_silu_", *got.values())
-    finish(kernels.group_norm_silu(params, aligned, lanes, held, blocks))
+    finish(kernels.group_norm_silu_streamed(params_of("group_norm_silu_", *got.values()), lanes, blocks))
     assert_same_norm(got, expected)
+
+
+def held_options(**changes):
+    """Of a group norm that registers hold; the widths of the presets have groups of 16 to 96."""
+    options = dict(batch=4, group=48, groups=3, left_width=144, padding=0, in_dtype=torch.bfloat16, seed=1)
+    return options | dict(out_dtype=torch.bfloat16, step_dtype=torch.int64, time_bias=True, table_row=True) | changes
+
+
+@pytest.mark.parametrize("group", [4, 8, 12, 16, 20, 24, 32, 36, 44, 48, 56, 64, 96, 100, 192, 256, 300, 512])
+@pytest.mark.parametrize("dtype", FLOATING, ids=str)
+def test_group_norm_silu_of_groups_that_registers_hold(group, dtype):
+    options = held_options(group=group, left_width=2 * group, in_dtype=dtype, out_dtype=dtype)
+    for padding in (0, 8):
+        for launch in (native._native.group_norm_silu_cuda, lambda params, _: kernels.group_norm_silu_held(params)):
+            expected, got = (norm_arguments(options | dict(padding=padding)) for _ in range(2))
+            native.on_cpu("group_norm_silu_", *expected.values())
+            params = params_of("group_norm_silu_", *got.values())
+            assert kernels.group_norm_silu_is_held(params)
+            finish(launch(params, 0))
+            assert_same_norm(got, expected)
+
+
+def test_which_groups_registers_hold():
+    def is_held(moved: str = "", **changes) -> bool:
+        arguments = norm_arguments(held_options(**changes))
+        if moved:
+            arguments[moved] = unaligned(arguments[moved])
+        return kernels.group_norm_silu_is_held(params_of("group_norm_silu_", *arguments.values()))
+
+    assert is_held()
+    assert not is_held(group=516, left_width=3 * 516)  # more than the registers of a warp
+    assert not is_held(group=46, left_width=3 * 46)
+    assert not is_held(left_width=72)  # in the middle of a group
+    assert not is_held(padding=2)
+    assert not is_held(out_dtype=torch.float32)
+    for name in ("out", "left", "weight", "bias", "time_bias"):
+        assert not is_held(moved=name), name
+
+
+def nowhere(name: str, **numbers):
+    """Parameters of a kernel by their numbers, without memory: all that the choice of a kernel looks at."""
+    return getattr(native._native, f"{name}_params")(numbers)
+
+
+def test_offsets_that_do_not_fit_32_bits_are_left_to_other_kernels():
+    codes = native._native.DTYPES
+    bfloat16 = codes["bfloat16"]
+    norm = dict.fromkeys(("left_stride", "right_stride", "out_stride", "width", "left_width"), 1536)
+    norm |= dict(time_bias_row_stride=1536, time_bias_step_stride=1536, time_bias_rows=4, time_bias_steps=20, groups=32)
+    norm |= dict(batch=4096, eps=1e-5, left_dtype=bfloat16, out_dtype=bfloat16, step_dtype=codes["int64"])
+    assert kernels.group_norm_silu_is_held(nowhere("group_norm_silu", **norm))
+    for far in (dict(batch=2**20), dict(out_stride=2**20), dict(time_bias_row_stride=2**30)):
+        assert not kernels.group_norm_silu_is_held(nowhere("group_norm_silu", **norm | far)), far
+    step = dict(batch=4096, views=4, dim=64, table_rows=20, clip=3.0, step_dtype=codes["int64"])
+    step |= dict(model_output_dtype=bfloat16, x_cast_dtype=bfloat16)
+    assert kernels.masked_step_is_of_aligned_quads(nowhere("masked_step", **step))
+    assert not kernels.masked_step_is_of_aligned_quads(nowhere("masked_step", **step | dict(batch=2**23)))
+    sizes = dict(batch=2048, channels=3, height=64, width=64, images_dtype=bfloat16)
+    in_order = dict(batch_stride=12288, channel_stride=1, height_stride=192, width_stride=3)
+    in_planes = dict(batch_stride=12288, channel_stride=4096, height_stride=64, width_stride=1)
+    for fits, strides in (
+        (kernels.pack_images_lies_in_order, in_order),
+        (kernels.pack_images_lies_in_planes, in_planes),
+    ):
+        assert fits(nowhere("pack_images", **sizes, **strides))
+        assert not fits(nowhere("pack_images", **sizes | dict(batch=2**18), **strides))
+
+
+@pytest.mark.parametrize("ulps", [-1, 0, 1])
+def test_the_silu_of_the_kernels_has_the_bits_of_the_division(ulps):
+    """Every 9973rd number with |x| < 87, of both signs, whatever reciprocal the hardware begins with."""
+    last = int(torch.tensor(87.0).view(torch.int32))
+    for sign in (0, 2**31):
+        assert kernels.different_silus(sign, 9973, last // 9973 + 2, ulps) == 0
+    # The only one: its divisor is the number below 2, whose reciprocal is a tie.
+    near = int(torch.tensor(2.0**-23).view(torch.int32))
+    assert kernels.different_silus(near - 500, 1, 1001, ulps) == abs(ulps)
+
+
+@given(n=st.integers(0, 2**31 - 1), divisor=st.integers(1, 2**31 - 1))
+def test_quotients_by_a_product(n, divisor):
+    for number in (n, n // divisor * divisor, max(0, n // divisor * divisor - 1), 2**31 - 1):
+        assert kernels.quotient(number, divisor) == number // divisor
 
 
 def test_group_norm_silu_with_a_step_outside_the_rows_changes_nothing():
@@ -279,6 +372,34 @@ def test_pack_images(shape, dtype, order, seed, grid):
     params = params_of("pack_images", images, packed)
     finish(kernels.pack_images(params, *grid) if grid else native._native.pack_images_cuda(params, 0))
     assert torch.equal(packed, expected)
+
+
+@pytest.mark.parametrize("dtype", FLOATING, ids=str)
+@pytest.mark.parametrize("channels", [1, 3, 4])
+@pytest.mark.parametrize("size", [(8, 8), (4, 5), (3, 5), (1, 1)], ids=str)
+def test_pack_images_in_order_and_in_planes(size, channels, dtype):
+    generator = torch.Generator().manual_seed(size[0])
+    planes = (1.5 * torch.rand((3, channels, *size), generator=generator) - 0.25).to(dtype)
+    planes[0, 0, 0, 0], planes[1, 0, 0, 0], planes[2, 0, 0, 0] = math.nan, math.inf, -0.0
+    in_order = planes.contiguous(memory_format=torch.channels_last)
+    several = channels > 1 and size[0] * size[1] > 1
+    cases = [
+        (planes, not several, channels == 3 and size[0] * size[1] % 4 == 0),
+        (in_order, True, False),
+        (unaligned(planes), False, False),
+        (unaligned(in_order.permute(0, 2, 3, 1)).permute(0, 3, 1, 2), False, False),
+        (planes[:, :, :, : size[1] - 1], None, None),
+        (planes[:2:2], None, None),
+    ]
+    for images, ordered, planar in cases:
+        expected = native.on_cpu("pack_images", images)
+        packed = 255 - expected
+        params = params_of("pack_images", images, packed)
+        if ordered is not None:
+            assert kernels.pack_images_lies_in_order(params) == ordered
+            assert kernels.pack_images_lies_in_planes(params) == planar
+        finish(native._native.pack_images_cuda(params, 0))
+        assert torch.equal(packed, expected)
 
 
 def test_the_build_does_not_claim_a_gpu():

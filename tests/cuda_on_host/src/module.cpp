@@ -5,6 +5,7 @@
 #include <pybind11/stl.h>
 
 #include <array>
+#include <cmath>
 
 #include "cuda/group_norm_silu.cu"
 #include "cuda/masked_step.cu"
@@ -26,19 +27,23 @@ T* pointer(uintptr_t address) {
 
 dim3 dim3_of(const Shape& shape) { return dim3(shape[0], shape[1], shape[2]); }
 
-// `wide` is the instance with 64-bit offsets. The launcher takes it for tensors of many gigabytes only.
-int masked_step_instance(const MaskedStepParams& p, bool aligned, bool wide, unsigned int blocks,
-                         unsigned int threads) {
-  auto* const kernel =
-      wide ? (aligned ? masked_step_kernel<true, int64_t> : masked_step_kernel<false, int64_t>)
-           : (aligned ? masked_step_kernel<true, uint32_t> : masked_step_kernel<false, uint32_t>);
-  return launch(kernel, blocks, threads, 0, nullptr, p);
+// A grid smaller than that of the launcher, or other lanes.
+int group_norm_silu_streamed(const GroupNormSiluParams& p, int lanes, unsigned int blocks) {
+  return launch(group_norm_silu_streamed_kernel, blocks, kBlockThreads, 0, nullptr, p, lanes);
 }
 
-int group_norm_silu_instance(const GroupNormSiluParams& p, bool aligned, int lanes, bool held,
-                             unsigned int blocks) {
-  auto* const kernel = aligned ? group_norm_silu_kernel<true> : group_norm_silu_kernel<false>;
-  return launch(kernel, blocks, kBlockThreads, 0, nullptr, p, lanes, held);
+// How many of `count` float32 numbers from bits `first` on, `step` apart, have another SiLU than that of
+// core/exponential.h where the rough reciprocal is `ulps` off.
+int64_t different_silus(uint32_t first, uint32_t step, int64_t count, int ulps) {
+  int64_t different = 0;
+  for (uint32_t bits = first; count > 0; bits += step, --count) {
+    const float x = float_of(bits);
+    if (!(std::fabs(x) < kPlainSilu)) continue;
+    const float y = plain_silu_divisor(x);
+    const float reciprocal = float_of(bits_of(rough_reciprocal(y)) + static_cast<uint32_t>(ulps));
+    different += bits_of(refined_quotient(x, y, reciprocal)) != bits_of(silu(x));
+  }
+  return different;
 }
 
 int shuffle(uintptr_t values, uintptr_t results, int kind, int operand, int width, unsigned int mask,
@@ -63,11 +68,22 @@ int race(uintptr_t results, int distance, bool barrier, unsigned int blocks, uns
 
 PYBIND11_MODULE(kernels_on_host, m) {
   using namespace dimvida;
-  m.def("masked_step", &cuda::masked_step_instance);
-  m.def("group_norm_silu", &cuda::group_norm_silu_instance);
+  m.def("masked_step_is_of_aligned_quads", &cuda::is_of_aligned_quads);
+  m.def("masked_step_aligned", [](const MaskedStepParams& p) { return cuda::launch_aligned(p, nullptr); });
+  m.def("masked_step", [](const MaskedStepParams& p, unsigned int blocks, unsigned int threads) {
+    return cuda::launch(cuda::masked_step_kernel, blocks, threads, 0, nullptr, p);
+  });
+  m.def("group_norm_silu_is_held", &cuda::is_held);
+  m.def("group_norm_silu_held",
+        [](const GroupNormSiluParams& p) { return cuda::launch_held(p, nullptr, true); });
+  m.def("group_norm_silu_streamed", &cuda::group_norm_silu_streamed);
+  m.def("different_silus", &cuda::different_silus);
+  m.def("pack_images_lies_in_order", &cuda::lies_in_order);
+  m.def("pack_images_lies_in_planes", &cuda::lies_in_planes);
   m.def("pack_images", [](const PackImagesParams& p, unsigned int blocks, unsigned int threads) {
     return cuda::launch(cuda::pack_images_kernel, blocks, threads, 0, nullptr, p);
   });
+  m.def("quotient", [](uint32_t n, int64_t divisor) { return cuda::Divisor(divisor).quotient(n); });
   m.def("philox_normal", [](const PhiloxNormalParams& p, unsigned int blocks, unsigned int threads) {
     return cuda::launch(cuda::philox_normal_kernel, blocks, threads, 0, nullptr, p);
   });
