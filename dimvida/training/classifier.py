@@ -27,11 +27,11 @@ from dimvida.errors import DimvidaError, InputError
 from dimvida.files import atomic_write, sha256_file
 from dimvida.models.classifier_checkpoint import DESCRIPTION, load_classifier, read_description, save_classifier
 from dimvida.models.classifiers import IMAGENET, ImageClassifier, build_classifier, predict_logits
-from dimvida.training.control import Interrupt, Interrupted, StartProgress
+from dimvida.training.control import Interrupt, Interrupted, ShowProgress, StartProgress
 from dimvida.training.data import LabelledImages
 from dimvida.training.figures import write_csv
 from dimvida.training.folder import RunFolder, another_configuration, not_read
-from dimvida.training.loop import Diverged, Hooks, run_stage
+from dimvida.training.loop import Diverged, Hooks, loss_note, run_stage
 from dimvida.training.ranks import Ranks, Share
 from dimvida.training.seeds import derived_seed, seeded
 from dimvida.training.stage_config import ClassifierStageConfig
@@ -161,10 +161,7 @@ class ClassifierRun:
         if stage.state_path.exists():
             stage.restore(load_state(stage.state_path, [self.digest]))
         show = watch(work, stage.total, "steps", stage.step)
-        hooks = Hooks(
-            progress=lambda step, total, loss: show(step, "" if loss is None else f"loss {loss:.4g}"),
-            point=lambda point, network: write_csv(self._files.curve("classifier"), stage.curve),
-        )
+        hooks = _CurveOnly(self._files.curve("classifier"), show)
         try:
             finished = run_stage(stage, hooks, self.interrupt, Ranks())
         except Diverged as error:
@@ -235,6 +232,19 @@ def read_plan(folder: Path) -> dict[str, Any] | None:
     except (ValueError, KeyError, TypeError, RecursionError):
         raise InputError(f"{path}: damaged; choose another --out") from None
     return plan
+
+
+class _CurveOnly(Hooks):
+    """Shows the progress and writes the learning curve."""
+
+    def __init__(self, path: Path, show: ShowProgress) -> None:
+        self._path, self._show = path, show
+
+    def progress(self, stage: TrainingState) -> None:
+        self._show(stage.step, loss_note(stage))
+
+    def point(self, stage: TrainingState) -> None:
+        write_csv(self._path, stage.curve)
 
 
 class ClassifierObjective:

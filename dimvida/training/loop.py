@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -27,26 +25,38 @@ class Diverged(DimvidaError):
     """The loss or the weights are no longer finite."""
 
 
-@dataclass(slots=True)
 class Hooks:
-    """Callbacks of the loop, in rank 0 only.
+    """What else happens while a stage trains, in rank 0 only; here nothing.
 
-    Attributes:
-        progress: Called after every step with (step, total, the last loss that was read or None).
-        point: Called with (new point of the learning curve, network with averaged weights).
-        sheet: Called with (network with averaged weights, step) when a sample sheet is due.
-        keep: Called with (network with averaged weights, step) when a checkpoint is to be kept.
-        saving: Called before the training state is saved. What is missing in files when a process is killed between
-            two states is made again after the older one; what the newer one takes for done must be there before it.
-        saved: Called with (network with averaged weights, step) after the training state was saved.
+    ``stage.averaged_network`` is in evaluation mode, except at ``progress``.
     """
 
-    progress: Callable[[int, int, float | None], None] = lambda step, total, loss: None
-    point: Callable[[CurvePoint, nn.Module], None] = lambda point, network: None
-    sheet: Callable[[nn.Module, int], None] = lambda network, step: None
-    keep: Callable[[nn.Module, int], None] = lambda network, step: None
-    saving: Callable[[], None] = lambda: None
-    saved: Callable[[nn.Module, int], None] = lambda network, step: None
+    def progress(self, stage: TrainingState) -> None:
+        """After every step."""
+
+    def point(self, stage: TrainingState) -> None:
+        """The learning curve has a new last point."""
+
+    def sheet(self, stage: TrainingState) -> None:
+        """A sample sheet is due."""
+
+    def keep(self, stage: TrainingState) -> None:
+        """A checkpoint is to be kept."""
+
+    def saving(self, stage: TrainingState) -> None:
+        """Before the training state is saved.
+
+        What is missing in files when a process is killed between two states is made again after the older one; what
+        the newer one takes for done must be there before it.
+        """
+
+    def saved(self, stage: TrainingState) -> None:
+        """After the training state was saved."""
+
+
+def loss_note(stage: TrainingState) -> str:
+    """The last loss, as progress shows it."""
+    return "" if stage.last_loss is None else f"loss {stage.last_loss:.4g}"
 
 
 def learning_rate(config: StageConfig, step: int, total: int) -> float:
@@ -66,7 +76,7 @@ def run_stage(
 
     Args:
         stage: The stage to train, which goes on from its step.
-        hooks: Callbacks.
+        hooks: What else happens.
         interrupt: Asked between steps.
         ranks: The processes that train together.
         workers: Processes that draw batches ahead; None for as many as the objective needs.
@@ -92,7 +102,7 @@ def run_stage(
                 read_losses(stage, ranks)
             now = time.monotonic()
             stage.seconds, clock = stage.seconds + now - clock, now
-            hooks.progress(stage.step, total, stage.last_loss)
+            hooks.progress(stage)
             _after_step(stage, hooks, ranks, order.batches_per_epoch)
     read_losses(stage, ranks)
     _require_finite(stage)
@@ -149,23 +159,23 @@ def _after_step(stage: TrainingState, hooks: Hooks, ranks: Ranks, batches_per_ep
     read_losses(stage, ranks)
     if last or saves or keeps:
         _require_finite(stage)
-    averaged = stage.averaged_network.eval()
+    stage.averaged_network.eval()
     if last or logs:
         _add_point(stage, hooks, ranks, batches_per_epoch)
     if ranks.is_rank_0:
         if last or draws:
-            hooks.sheet(averaged, stage.step)
+            hooks.sheet(stage)
         if keeps:
-            hooks.keep(averaged, stage.step)
+            hooks.keep(stage)
         if saves and not last:
             _save(stage, hooks)
     stage.objective.network.train()
 
 
 def _save(stage: TrainingState, hooks: Hooks) -> None:
-    hooks.saving()
+    hooks.saving(stage)
     stage.save()
-    hooks.saved(stage.averaged_network, stage.step)
+    hooks.saved(stage)
 
 
 def _add_point(stage: TrainingState, hooks: Hooks, ranks: Ranks, batches_per_epoch: int) -> None:
@@ -176,7 +186,7 @@ def _add_point(stage: TrainingState, hooks: Hooks, ranks: Ranks, batches_per_epo
         lr = learning_rate(stage.config, stage.step - 1, stage.total)
         epoch = stage.step / batches_per_epoch
         stage.curve.append(CurvePoint(stage.step, epoch, mean, lr, validation, stage.seconds))
-        hooks.point(stage.curve[-1], stage.averaged_network)
+        hooks.point(stage)
 
 
 def read_losses(stage: TrainingState, ranks: Ranks) -> None:

@@ -27,7 +27,7 @@ from dimvida.training.data import TrainingData
 from dimvida.training.figures import Board, completion_sheet, plot_curves, reconstruction_sheet, write_csv
 from dimvida.training.folder import RunFolder
 from dimvida.training.latents import encode_views, latent_statistics, present_views
-from dimvida.training.loop import Hooks
+from dimvida.training.loop import Hooks, loss_note
 from dimvida.training.seeds import derived_seed, seeded
 from dimvida.training.state import CurvePoint, TrainingState
 
@@ -38,7 +38,7 @@ PLOT_INTERVAL = 30.0  # seconds
 ESTIMATE_OBJECTS = 128
 
 
-class Outputs:
+class Outputs(Hooks):
     """Writes a run's curves, sheets and checkpoints.
 
     Args:
@@ -67,20 +67,17 @@ class Outputs:
         self._tensorboard = tensorboard
         self._board: Board | None = None
         self._drawn = time.monotonic()
+        self._show: ShowProgress = lambda done, note="": None
         self._best: tuple[CurvePoint, nn.Module] | None = None  # not written yet
 
-    def hooks(self, stage: TrainingState, show: ShowProgress) -> Hooks:
-        """What the loop calls while this stage trains."""
+    def begin(self, stage: TrainingState, show: ShowProgress) -> None:
+        """This stage trains now; show how far it is."""
+        self._show = show
         if self._tensorboard:
             self._board = Board(self._folder.tensorboard, stage.objective.name, stage.step)
-        return Hooks(
-            progress=lambda step, total, loss: show(step, "" if loss is None else f"loss {loss:.4g}"),
-            point=lambda point, network: self._point(stage, point, network),
-            sheet=lambda network, step: self._sheet(stage, network, step),
-            keep=lambda network, step: self._keep(stage, network, step),
-            saving=lambda: self._save_best(stage),
-            saved=lambda network, step: self._saved(stage, network, step),
-        )
+
+    def progress(self, stage: TrainingState) -> None:
+        self._show(stage.step, loss_note(stage))
 
     def record(self, stage: TrainingState) -> None:
         """Write down in the checkpoint's provenance how far a stage is."""
@@ -110,16 +107,17 @@ class Outputs:
         """Write the last weights."""
         save_checkpoint(self._folder.checkpoint, self._checkpoint, self._dtype)
 
-    def _point(self, stage: TrainingState, point: CurvePoint, network: nn.Module) -> None:
+    def point(self, stage: TrainingState) -> None:
         write_csv(self._folder.curve(stage.objective.name), stage.curve)
+        point = stage.curve[-1]
         if self._board is not None:
             self._board.point(point)
         if all(point.validation["loss"] < earlier.validation["loss"] for earlier in stage.curve[:-1]):
             # Copied, not written: while it learns fast, every point is the best so far.
-            self._best = point, copy.deepcopy(network)
+            self._best = point, copy.deepcopy(stage.averaged_network)
 
-    def _sheet(self, stage: TrainingState, network: nn.Module, step: int) -> None:
-        path = self._folder.samples / f"{stage.objective.name}-{step:06d}.png"
+    def sheet(self, stage: TrainingState) -> None:
+        path, network = self._folder.samples / f"{stage.objective.name}-{stage.step:06d}.png", stage.averaged_network
         first = slice(SHEET_OBJECTS)
         images, present = self._data.held_out[first], self._data.held_out_present[first]
         objects = self._data.held_out_ids[first]
@@ -129,27 +127,26 @@ class Outputs:
             model = MultiViewModel(copy.deepcopy(self._with(network))).to(self._device)
             completion_sheet(path, model, images, present, objects)
         if self._board is not None:
-            self._board.sheet(path, step)
+            self._board.sheet(path, stage.step)
 
-    def _keep(self, stage: TrainingState, network: nn.Module, step: int) -> None:
-        folder = self._folder.step(stage.objective.name, step)
-        self._save_snapshot(folder, stage, network)
+    def keep(self, stage: TrainingState) -> None:
+        self._save_snapshot(self._folder.step(stage.objective.name, stage.step), stage, stage.averaged_network)
 
-    def _save_best(self, stage: TrainingState) -> None:
+    def saving(self, stage: TrainingState) -> None:
         if self._best is not None:
             point, network = self._best
             self._save_snapshot(self._folder.best, stage, network, point)
             self._best = None
 
-    def _saved(self, stage: TrainingState, network: nn.Module, step: int) -> None:
+    def saved(self, stage: TrainingState) -> None:
         self.curves[stage.objective.name] = stage.curve
         # Drawing takes longer than many steps of a small network.
-        if step == stage.total or self._interrupt.requested or time.monotonic() - self._drawn > PLOT_INTERVAL:
+        if stage.step == stage.total or self._interrupt.requested or time.monotonic() - self._drawn > PLOT_INTERVAL:
             plot_curves(self._folder.curves, self.curves)
             self._drawn = time.monotonic()
-        if not isinstance(network, Autoencoder):
+        if not isinstance(stage.averaged_network, Autoencoder):
             self.record(stage)
-            save_checkpoint(self._folder.checkpoint, self._with(network), self._dtype)
+            save_checkpoint(self._folder.checkpoint, self._with(stage.averaged_network), self._dtype)
 
     def _save_snapshot(
         self, folder: Path, stage: TrainingState, network: nn.Module, point: CurvePoint | None = None

@@ -156,7 +156,8 @@ class Run:
             stage.restore(state)
         hooks = Hooks()
         if self.ranks.is_rank_0:
-            hooks = self.outputs.hooks(stage, self.watch(name, stage.total, "steps", stage.step, later))
+            hooks = self.outputs
+            self.outputs.begin(stage, self.watch(name, stage.total, "steps", stage.step, later))
         try:
             finished = run_stage(stage, hooks, self.interrupt, self.ranks, self.workers)
         except Diverged as error:
