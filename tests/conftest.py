@@ -6,7 +6,7 @@ import random
 import signal
 import sys
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +14,9 @@ import pytest
 from helpers.objects import SIZE, VIEWS, Maker
 from hypothesis import register_random, settings
 from PIL import Image
+
+from dimvida.data.opening import open_source
+from dimvida.data.source import MultiViewSource
 
 # A busy machine makes single examples slow, which says nothing about the code.
 settings.register_profile("dimvida", deadline=None)
@@ -81,6 +84,17 @@ def modelnet_zip() -> Path:
 def make() -> Maker:
     """Builds images and small data sets."""
     return Maker()
+
+
+@pytest.fixture
+def source(make: Maker, tmp_path: Path) -> MultiViewSource:
+    """36 objects in two splits: of one a view is absent, of others one is no image, of another size, or gray."""
+    files = make.multi_view({"chair": 30, "table": 2}, "train") | make.multi_view({"chair": 4}, "test", start=32)
+    del files["train/chair/chair_0001/right.png"]
+    files["train/chair/chair_0002/left.png"] = b"no image"
+    files["train/chair/chair_0003/left.png"] = make.png(0, 4, 6)
+    files["train/chair/chair_0004/left.png"] = make.encode(make.pixels()[..., 0])
+    return open_source(make.folder(tmp_path / "set", files))
 
 
 @pytest.fixture(scope="module")
@@ -166,6 +180,22 @@ def tiny_image() -> Callable[..., Image.Image]:
         return Image.fromarray(np.random.default_rng(number).integers(0, 256, (size, size, 3), np.uint8))
 
     return make
+
+
+@pytest.fixture(scope="session")
+def write_fronts(tiny_image: Callable[..., Image.Image]) -> Callable[..., Path]:
+    """Writes views of N objects of one class: ``write(root, 24)`` gives root/chair/00__front.png, ...; returns root."""
+
+    def write(root: Path, count: int, *, class_name: str = "chair", unreadable: Collection[int] = ()) -> Path:
+        (root / class_name).mkdir(parents=True)
+        for number in range(count):
+            path = root / class_name / f"{number:02d}__front.png"
+            tiny_image(number).save(path)
+            if number in unreadable:
+                path.write_bytes(b"not an image")
+        return root
+
+    return write
 
 
 @pytest.fixture(scope="session")

@@ -9,6 +9,7 @@ import math
 
 import pytest
 import torch
+from helpers.networks import DEVICES
 from torch.nn import functional
 
 from dimvida import ops
@@ -17,16 +18,6 @@ from dimvida.ops import reference
 
 VIEWS, DIM = 4, 64
 BATCHES = [64, 256, 4096]
-DEVICES = [
-    "cpu",
-    pytest.param(
-        "cuda",
-        marks=[
-            pytest.mark.gpu,
-            pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device is visible"),
-        ],
-    ),
-]
 ROWS = {
     "euler-maruyama": (0.8, 0.6, 0.5, 0.4, 0.0, 0.3),
     "ddim": (0.8, 0.6, 0.5, 0.4, 0.0, 0.0),

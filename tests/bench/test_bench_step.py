@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from helpers.networks import DEVICES
 
 from dimvida.bench import baselines
 from dimvida.bench.case import Case, make_case, random_model
@@ -19,16 +20,6 @@ from dimvida.sampling.multiview import MultiViewModel
 
 STEPS = 2
 BATCHES = [64, 256]
-DEVICES = [
-    "cpu",
-    pytest.param(
-        "cuda",
-        marks=[
-            pytest.mark.gpu,
-            pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device is visible"),
-        ],
-    ),
-]
 
 
 @pytest.fixture(scope="module", params=DEVICES)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from helpers.commands import Result
-from helpers.objects import VIEWS
+from helpers.objects import VIEWS, tree
 
 from dimvida.cli.app import run
 
@@ -45,6 +45,17 @@ def dimvida_process(tmp_path: Path) -> Callable[..., Result]:
 
 
 @pytest.fixture
+def generation(tiny_checkpoint: Path) -> Callable[..., list[str]]:
+    """Makes arguments of ``dimvida`` that complete images by the tiny checkpoint, two at a time."""
+
+    def make(images: Path, output: Path, *more: object) -> list[str]:
+        options = ["--data", images, "--out", output, "--checkpoint", tiny_checkpoint, "--batch", 2, *more]
+        return ["generate", *map(str, options)]
+
+    return make
+
+
+@pytest.fixture
 def objects(tmp_path: Path, write_objects) -> Path:
     """Three objects with all four views."""
     return write_objects(tmp_path / "objects", {"chair/a": VIEWS, "chair/b": VIEWS, "table/c": VIEWS})
@@ -58,3 +69,39 @@ def fronts(tmp_path: Path, tiny_image) -> Path:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         tiny_image(number).save(folder / f"{name}.png")
     return folder
+
+
+@pytest.fixture
+def refused(dimvida, tiny_checkpoint: Path, tmp_path: Path) -> Callable[..., str]:
+    """Runs a generation that must be refused, and returns the error line.
+
+    Everything below ``tmp_path`` must be the same afterwards.
+    """
+
+    def call(input_: object, *options: object, checkpoint: Path = tiny_checkpoint, output: Path | None = None) -> str:
+        before = tree(tmp_path)
+        output = output or tmp_path / "out"
+        existed = output.exists()
+        result = dimvida("generate", "--data", input_, "--out", output, "--checkpoint", checkpoint, *options)
+        assert result.code == 2, result
+        assert len(result.errors) == 1, result.err
+        assert "Traceback" not in result.err
+        assert tree(tmp_path) == before
+        assert output.exists() == existed
+        return result.errors[0]
+
+    return call
+
+
+@pytest.fixture
+def accepted(dimvida, tiny_checkpoint: Path, tmp_path: Path) -> Callable[..., str]:
+    """Runs a generation that must work, and returns standard output."""
+
+    def call(input_: object, *options: object) -> str:
+        result = dimvida(
+            "generate", "--data", input_, "--out", tmp_path / "out", "--checkpoint", tiny_checkpoint, *options
+        )
+        assert result.code == 0, result
+        return result.out
+
+    return call

@@ -7,7 +7,6 @@ import pytest
 from PIL import Image
 
 from dimvida.cli.data import app, summarise
-from dimvida.data.opening import open_source
 from dimvida.data.partitions import load_partitions
 from dimvida.errors import InputError
 
@@ -131,16 +130,6 @@ def test_inspect_shows_what_is_unusual(run, make, tmp_path):
     assert "converted grayscale converted to RGB" in flat
     assert "note left out: 1 file, at another depth than most images (first: stray.png)" in flat
     assert "a[b] 3" in flat
-
-
-@pytest.fixture
-def source(make, tmp_path):
-    files = make.multi_view({"chair": 30, "table": 2}, "train") | make.multi_view({"chair": 4}, "test", start=32)
-    del files["train/chair/chair_0001/right.png"]
-    files["train/chair/chair_0002/left.png"] = b"no image"
-    files["train/chair/chair_0003/left.png"] = make.png(0, 4, 6)
-    files["train/chair/chair_0004/left.png"] = make.encode(make.pixels()[..., 0])
-    return open_source(make.folder(tmp_path / "set", files))
 
 
 def test_counts(source):

@@ -22,25 +22,21 @@ FORMATS = ("imagefolder", "webdataset", "npy")
 
 
 @pytest.fixture
-def images(tmp_path: Path, tiny_image) -> Path:
+def images(tmp_path: Path, write_fronts) -> Path:
     """Some of them cannot be read."""
-    folder = tmp_path / "images" / "chair"
-    folder.mkdir(parents=True)
-    for number in range(OBJECTS):
-        tiny_image(number).save(folder / f"{number:02d}__front.png")
-    (folder / BAD[0]).write_bytes(b"not an image")
-    (folder / BAD[1]).write_bytes((folder / BAD[1]).read_bytes()[:99])
-    return folder.parent
+    root = write_fronts(tmp_path / "images", OBJECTS, unreadable=[5])
+    cut = root / "chair" / BAD[1]
+    cut.write_bytes(cut.read_bytes()[:99])
+    return root
 
 
 @pytest.fixture
-def command(images: Path, tiny_checkpoint: Path) -> Callable[..., list[str]]:
+def command(images: Path, generation) -> Callable[..., list[str]]:
     """A command line of eight shards."""
 
     def make(output: Path, *options: object) -> list[str]:
-        arguments = ["--data", images, "--out", output, "--checkpoint", tiny_checkpoint, "--skip-bad"]
-        arguments += ["--batch", 2, "--shard-size", OBJECTS // SHARDS, *options]
-        return [sys.executable, "-m", "dimvida", "generate", *map(str, arguments)]
+        arguments = generation(images, output, "--skip-bad", "--shard-size", OBJECTS // SHARDS, *options)
+        return [sys.executable, "-m", "dimvida", *arguments]
 
     return make
 

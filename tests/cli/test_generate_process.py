@@ -15,13 +15,8 @@ OBJECTS = 24
 
 
 @pytest.fixture
-def images(tmp_path: Path, tiny_image) -> Path:
-    folder = tmp_path / "images" / "chair"
-    folder.mkdir(parents=True)
-    for number in range(OBJECTS):
-        tiny_image(number).save(folder / f"{number:02d}__front.png")
-    (folder / "07__front.png").write_bytes(b"not an image")
-    return folder.parent
+def images(tmp_path: Path, write_fronts) -> Path:
+    return write_fronts(tmp_path / "images", OBJECTS, unreadable=[7])
 
 
 def command(images: Path, output: Path, checkpoint: Path, *options: str) -> list[str]:

@@ -16,18 +16,9 @@ OBJECTS = 20
 
 
 @pytest.fixture
-def options(tmp_path: Path, tiny_image, tiny_checkpoint: Path) -> Callable[..., list[str]]:
-    folder = tmp_path / "images" / "chair"
-    folder.mkdir(parents=True)
-    for number in range(OBJECTS):
-        tiny_image(number).save(folder / f"{number:02d}__front.png")
-    (folder / "07__front.png").write_bytes(b"not an image")
-
-    def make(output: Path, *more: object) -> list[str]:
-        arguments = ["--data", folder.parent, "--out", output, "--checkpoint", tiny_checkpoint, "--skip-bad"]
-        return ["generate", *map(str, [*arguments, "--batch", 2, "--shard-size", 2, *more])]
-
-    return make
+def options(tmp_path: Path, write_fronts, generation) -> Callable[..., list[str]]:
+    images = write_fronts(tmp_path / "images", OBJECTS, unreadable=[7])
+    return lambda output, *more: generation(images, output, "--skip-bad", "--shard-size", 2, *more)
 
 
 @pytest.fixture

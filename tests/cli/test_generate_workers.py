@@ -17,12 +17,8 @@ OBJECTS = 24
 
 
 @pytest.fixture
-def images(tmp_path: Path, tiny_image) -> Path:
-    folder = tmp_path / "images" / "chair"
-    folder.mkdir(parents=True)
-    for number in range(OBJECTS):
-        tiny_image(number).save(folder / f"{number:02d}__front.png")
-    return folder.parent
+def images(tmp_path: Path, write_fronts) -> Path:
+    return write_fronts(tmp_path / "images", OBJECTS)
 
 
 START = """
@@ -35,12 +31,8 @@ if __name__ == "__main__":
 
 
 @pytest.fixture
-def command(images: Path, tiny_checkpoint: Path) -> Callable[..., list[str]]:
-    def make(output: Path, *more: object) -> list[str]:
-        options = ["--data", images, "--out", output, "--checkpoint", tiny_checkpoint, "--batch", 2]
-        return ["generate", *map(str, [*options, "--shard-size", 3, *more])]
-
-    return make
+def command(images: Path, generation) -> Callable[..., list[str]]:
+    return lambda output, *more: generation(images, output, "--shard-size", 3, *more)
 
 
 @pytest.mark.slow

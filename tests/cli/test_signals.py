@@ -26,15 +26,11 @@ LINES = {
 
 
 @pytest.fixture
-def command(tmp_path: Path, tiny_image, tiny_checkpoint: Path) -> Callable[..., list[str]]:
-    folder = tmp_path / "images" / "chair"
-    folder.mkdir(parents=True)
-    for number in range(OBJECTS):
-        tiny_image(number).save(folder / f"{number:02d}__front.png")
+def command(tmp_path: Path, write_fronts, generation) -> Callable[..., list[str]]:
+    images = write_fronts(tmp_path / "images", OBJECTS)
 
     def make(output: Path, *more: object) -> list[str]:
-        options = ["--input", folder.parent, "--output", output, "--checkpoint", tiny_checkpoint, "--batch", 2]
-        return [sys.executable, "-m", "dimvida", "generate", *map(str, [*options, "--shard-size", 2, *more])]
+        return [sys.executable, "-m", "dimvida", *generation(images, output, "--shard-size", 2, *more)]
 
     return make
 

@@ -22,21 +22,16 @@ SHOWN = r"\u001b]0;OWNED\u0007\u001b[31mred\u202etxt\u009bJ"
 
 
 @pytest.fixture
-def images(tmp_path: Path, tiny_image) -> Path:
-    folder = tmp_path / "images" / "stühle-椅子"
-    folder.mkdir(parents=True)
-    for number in range(OBJECTS):
-        tiny_image(number).save(folder / f"{number:02d}__front.png")
-    (folder / f"{ESCAPES}__front.png").write_bytes(b"no image")
-    return folder.parent
+def images(tmp_path: Path, write_fronts) -> Path:
+    root = write_fronts(tmp_path / "images", OBJECTS, class_name="stühle-椅子")
+    (root / "stühle-椅子" / f"{ESCAPES}__front.png").write_bytes(b"no image")
+    return root
 
 
 @pytest.fixture
-def command(images: Path, tiny_checkpoint: Path) -> Callable[..., list[str]]:
+def command(images: Path, generation) -> Callable[..., list[str]]:
     def make(output: Path, *more: object) -> list[str]:
-        options = ["--data", images, "--out", output, "--checkpoint", tiny_checkpoint, "--batch", 2]
-        options += ["--shard-size", 2, "--skip-bad", *more]
-        return [sys.executable, "-m", "dimvida", "generate", *map(str, options)]
+        return [sys.executable, "-m", "dimvida", *generation(images, output, "--shard-size", 2, "--skip-bad", *more)]
 
     return make
 

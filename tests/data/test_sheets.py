@@ -11,16 +11,6 @@ from dimvida.data.opening import open_source
 from dimvida.data.sheets import example_rows, view_tiles
 
 
-@pytest.fixture
-def source(make, tmp_path):
-    files = make.multi_view({"chair": 30, "table": 2}, "train") | make.multi_view({"chair": 4}, "test", start=32)
-    del files["train/chair/chair_0001/right.png"]
-    files["train/chair/chair_0002/left.png"] = b"no image"
-    files["train/chair/chair_0003/left.png"] = make.png(0, 4, 6)
-    files["train/chair/chair_0004/left.png"] = make.encode(make.pixels()[..., 0])
-    return open_source(make.folder(tmp_path / "set", files))
-
-
 @pytest.mark.parametrize(
     ("count", "classes"),
     [(1, {"chair": 1}), (2, {"chair": 1, "table": 1}), (8, {"chair": 6, "table": 2}), (99, {"chair": 34, "table": 2})],

@@ -41,17 +41,12 @@ def model(tiny_checkpoint: Path) -> MultiViewModel:
 
 
 @pytest.fixture
-def start(model: MultiViewModel, tmp_path: Path, tiny_image) -> Callable[..., Generation]:
+def start(model: MultiViewModel, tmp_path: Path, write_fronts) -> Callable[..., Generation]:
     """A run over images of which two cannot be read."""
-    folder = tmp_path / "images" / "chair"
-    folder.mkdir(parents=True)
-    for number in range(OBJECTS):
-        tiny_image(number).save(folder / f"{number:02d}__front.png")
-    for number in (3, 4):
-        (folder / f"{number:02d}__front.png").write_bytes(b"no image")
+    images = write_fronts(tmp_path / "images", OBJECTS, unreadable=[3, 4])
 
     def start(output: Path, *, batch: int = 2, shard_size: int = 4, workers: int = 0, **options) -> Generation:
-        plan = make_plan(open_source(folder.parent), model.view_names)
+        plan = make_plan(open_source(images), model.view_names)
         settings = resolve_settings(model, batch=batch, shard_size=shard_size, **options)
         return Generation(model, plan, settings, output, workers=workers)
 

@@ -26,12 +26,8 @@ SIZE = 16
 
 
 @pytest.fixture
-def images(tmp_path: Path, tiny_image) -> Path:
-    folder = tmp_path / "images" / "chair"
-    folder.mkdir(parents=True)
-    for number in range(OBJECTS):
-        tiny_image(number).save(folder / f"{number:02d}__front.png")
-    return folder.parent
+def images(tmp_path: Path, write_fronts) -> Path:
+    return write_fronts(tmp_path / "images", OBJECTS)
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Networks that tests know: a Gaussian's exact score, random score networks, and a random Inception network.
+"""Networks that tests know: a Gaussian's exact score, random score networks, and a random Inception network; devices.
 
 The Gaussian is the known answer that solvers and samplers are tested on. For data N(MU, S^2) the marginals are Gaussian
 and the exact score is affine in x. The rows of a solver then map the mean and variance of the state by a linear
@@ -7,7 +7,8 @@ recursion, computed here in float64 without sampling.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,18 @@ from torch import Tensor
 from dimvida.diffusion.schedule import VPSchedule
 from dimvida.diffusion.step_table import StepRow
 from dimvida.models import ScoreNetwork, TransformerConfig, ViewTransformer
+
+DEVICES = [
+    "cpu",
+    pytest.param(
+        "cuda",
+        marks=[
+            pytest.mark.gpu,
+            pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device is visible"),
+        ],
+    ),
+]
+"""As parameters of a fixture."""
 
 SCHEDULE = VPSchedule()
 MU, S = 0.8, 0.5
@@ -111,3 +124,14 @@ def randomised(network: ViewTransformer, seed: int = 0) -> ViewTransformer:
         scale = parameter[0].numel() ** -0.5 if parameter.ndim > 1 else 0.3
         parameter.data.copy_(scale * torch.randn(parameter.shape, generator=generator))
     return network
+
+
+@contextmanager
+def default_dtype(dtype: torch.dtype) -> Iterator[None]:
+    """A caller that has set another default type."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)

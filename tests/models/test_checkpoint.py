@@ -7,6 +7,7 @@ import hashlib
 import json
 import math
 import os
+import pickle
 import random
 import subprocess
 import sys
@@ -214,7 +215,9 @@ DAMAGES = {
         lambda f: (f / "score.safetensors").write_bytes((f / "score.safetensors").read_bytes()[:100]),
         "not a valid safetensors",
     ),
-    "pickle": (lambda f: torch.save({"a": torch.ones(1)}, f / "score.safetensors"), "is a pickle"),
+    "pickle": (lambda f: torch.save({"a": torch.ones(1)}, f / SCORE), "is a pickle"),
+    "bare pickle": (lambda f: (f / SCORE).write_bytes(pickle.dumps({"a": 1}, protocol=2)), "is a pickle"),
+    "newer pickle": (lambda f: (f / SCORE).write_bytes(pickle.dumps({"a": 1}, protocol=4)), "is a pickle"),
 }
 
 

@@ -9,18 +9,8 @@ from typing import Any
 
 import pytest
 import torch
+from helpers.networks import DEVICES
 from torch import Tensor
-
-DEVICES = [
-    "cpu",
-    pytest.param(
-        "cuda",
-        marks=[
-            pytest.mark.gpu,
-            pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device is visible"),
-        ],
-    ),
-]
 
 
 @pytest.fixture(params=DEVICES)

@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import pytest
 import torch
-from helpers.networks import random_inputs, random_network
+from helpers.networks import default_dtype, random_inputs, random_network
 from torch import Tensor
 
 from dimvida.diffusion.solvers import SOLVERS
@@ -19,16 +19,6 @@ from dimvida.sampling.backends import plain_modes
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 BACKENDS = [("eager", None), ("fused", torch.float32), ("fused", torch.bfloat16), ("fused", torch.float16)]
-
-
-@contextmanager
-def default_dtype(dtype: torch.dtype) -> Iterator[None]:
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(dtype)
-    try:
-        yield
-    finally:
-        torch.set_default_dtype(before)
 
 
 @contextmanager

@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 import torch._dynamo
-from helpers.runs import run, with_stage
-from helpers.trainings import curve
+from helpers.trainings import curve, run, with_stage
 
 from dimvida.errors import DimvidaError
 from dimvida.models.checkpoint import load_checkpoint

@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 import torch._dynamo
-from helpers.runs import run, with_stage
-from helpers.trainings import curve, no_progress
+from helpers.trainings import curve, no_progress, run, with_stage
 
 from dimvida.errors import InputError
 from dimvida.models import ScoreConfig

@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from helpers.networks import tiny_transformer
-from helpers.runs import partly, prepared, run, with_stage
-from helpers.trainings import TRANSFORMER, curve
+from helpers.trainings import TRANSFORMER, curve, partly, prepared, run, with_stage
 
 from dimvida.diffusion.schedule import VPSchedule
 from dimvida.errors import InputError
