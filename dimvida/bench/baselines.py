@@ -16,8 +16,7 @@ from torch import Tensor
 
 from dimvida.bench.case import Case
 from dimvida.bench.timing import captured
-from dimvida.diffusion.prediction import prediction_factors
-from dimvida.diffusion.step_table import StepRow
+from dimvida.diffusion.step_table import StepRow, prediction_factors
 
 Trajectory = Callable[[], Tensor]
 Step = Callable[[Tensor, Tensor, StepRow], tuple[Tensor, Tensor]]

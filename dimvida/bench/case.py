@@ -29,7 +29,7 @@ class Case:
 
     Attributes:
         network: In float32, in evaluation mode.
-        prediction: What its output means, see ``dimvida.diffusion.prediction``.
+        prediction: What its output means, see ``prediction_factors``.
         schedule: Its noise schedule.
         x0_clip: Clamp of the data prediction; infinity for none.
         latents: Standardised latents, float32 [B, V, D].

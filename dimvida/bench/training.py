@@ -14,11 +14,10 @@ from dimvida.diffusion.schedule import VPSchedule
 from dimvida.models.checkpoint import CheckpointConfig
 from dimvida.results.benchmarks import Spread, StepTimes
 from dimvida.training.autoencoder import AutoencoderObjective
-from dimvida.training.batches import Draws
+from dimvida.training.batches import Draws, Objective
 from dimvida.training.config import TrainConfig
 from dimvida.training.diffusion import DiffusionObjective
 from dimvida.training.loop import loss_module, optimise, read_losses, to_device
-from dimvida.training.objective import Objective
 from dimvida.training.ranks import Ranks
 from dimvida.training.seeds import BatchOrder, derived_seed, seeded
 from dimvida.training.state import TrainingState

@@ -159,7 +159,7 @@ def run(arguments: list[str]) -> int:
     arguments = _options_first(arguments)
     terminal.be_quiet(False)
     try:
-        result: Any = app(arguments, standalone_mode=False, obj=arguments)  # see output.command_line
+        result: Any = app(arguments, standalone_mode=False, obj=arguments)  # see options.command_line
     except KeyboardInterrupt:
         return _interrupted()
     except Exception as error:

@@ -11,7 +11,6 @@ import typer
 
 from dimvida.cli import bench_views, options
 from dimvida.cli.options import parse_names, parse_numbers, resolve_device
-from dimvida.cli.output import write_json
 from dimvida.cli.progress import ProgressBar
 from dimvida.cli.terminal import print_table, print_wrapped
 from dimvida.errors import InputError
@@ -76,6 +75,7 @@ def sampling(
     from dimvida.bench.sampling import end_to_end_runs, measure, measure_end_to_end, runs_of
     from dimvida.results.bench_tables import batch_tables, end_to_end_table, head_lines
     from dimvida.results.benchmarks import ArmFacts, SamplingBenchmark
+    from dimvida.results.files import write_json
 
     target = resolve_device(device)
     kind = "cuda" if target.type == "cuda" else "cpu"
@@ -177,6 +177,7 @@ def training(
     from dimvida.bench.training import measure_step, runs_of
     from dimvida.results.bench_tables import machine_line, steps_table
     from dimvida.results.benchmarks import TrainingBenchmark
+    from dimvida.results.files import write_json
     from dimvida.training.config import load_preset
 
     configs = {name: load_preset(name, set_ or []) for name in presets}

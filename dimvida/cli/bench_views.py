@@ -12,7 +12,6 @@ import typer
 from dimvida.cli import options
 from dimvida.cli.evaluation_data import open_for_evaluation, read_objects
 from dimvida.cli.options import parse_names, parse_numbers, require_readable, resolve_device
-from dimvida.cli.output import write_json
 from dimvida.cli.progress import ProgressBar
 from dimvida.cli.terminal import console, fitting, print_wrapped
 from dimvida.errors import InputError
@@ -66,6 +65,7 @@ def solvers(
     from dimvida.evaluation.subsets import view_subsets
     from dimvida.generation.settings import resolve_settings
     from dimvida.results.charts import save_panels
+    from dimvida.results.files import write_json
     from dimvida.results.schema import SkippedInput
     from dimvida.results.solvers import SolversResult, quality_charts
     from dimvida.sampling.multiview import load
@@ -198,6 +198,7 @@ def generation(
     from dimvida.bench.plain_loop import measure_loop, measure_quality
     from dimvida.data.opening import open_source
     from dimvida.data.sample import NAME
+    from dimvida.results.files import write_json
     from dimvida.results.generation import GenerationBenchmark, memory_line, run_line
     from dimvida.results.metrics import metric
 

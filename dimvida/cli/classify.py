@@ -12,8 +12,7 @@ import typer
 
 from dimvida.cli import options
 from dimvida.cli.evaluation_data import print_judge
-from dimvida.cli.options import option, parse_names, parse_numbers, require_readable, resolve_device
-from dimvida.cli.output import command_line, software_versions
+from dimvida.cli.options import command_line, option, parse_names, parse_numbers, require_readable, resolve_device
 from dimvida.cli.progress import announce, watcher
 from dimvida.cli.terminal import note, print_table
 from dimvida.data.sample import locate, require_apart
@@ -75,6 +74,7 @@ def classify(
     from dimvida.generation.settings import resolve_settings
     from dimvida.models.classifier_checkpoint import load_classifier
     from dimvida.results.classification import printed_tables
+    from dimvida.results.files import software_versions
     from dimvida.sampling.multiview import load
     from dimvida.training.config import load_preset
     from dimvida.training.control import Interrupt, Interrupted

@@ -10,8 +10,7 @@ import typer
 
 from dimvida.cli import options
 from dimvida.cli.evaluation_data import open_for_evaluation, print_judge, read_objects
-from dimvida.cli.options import option, parse_names, parse_numbers, require_readable, resolve_device
-from dimvida.cli.output import command_line, software_versions, write_json
+from dimvida.cli.options import command_line, option, parse_names, parse_numbers, require_readable, resolve_device
 from dimvida.cli.progress import ProgressBar
 from dimvida.cli.terminal import print_note, print_table, print_wrapped
 from dimvida.data.sample import locate, require_apart
@@ -70,6 +69,7 @@ def evaluate(
     from dimvida.evaluation.protocol import evaluate_model, progress_total, rank_metric
     from dimvida.evaluation.weights import INCEPTION, SQUEEZENET, require_given
     from dimvida.generation.settings import resolve_settings
+    from dimvida.results.files import software_versions, write_json
     from dimvida.results.schema import EvaluationResult, JudgeFacts, SkippedInput
     from dimvida.sampling.multiview import load
 

@@ -101,6 +101,11 @@ PrintJson = Annotated[bool, option(OUTPUT, "Print JSON.", "--print-json")]
 Overwrite = Annotated[bool, option(OUTPUT, "Replace what is there.", "--overwrite")]
 
 
+def command_line(context: typer.Context) -> list[str]:
+    """The program's name and its arguments as they were given, which results say."""
+    return ["dimvida", *(context.obj or [])]
+
+
 def parse_names(name: str, text: str | None) -> tuple[str, ...] | None:
     """``front,left`` as names; None stays None.
 

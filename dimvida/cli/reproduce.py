@@ -11,8 +11,7 @@ from typing import Annotated
 import typer
 
 from dimvida.cli import options
-from dimvida.cli.options import parse_names
-from dimvida.cli.output import command_line
+from dimvida.cli.options import command_line, parse_names
 from dimvida.errors import DimvidaError, InputError
 from dimvida.interruption import SIGNALS
 from dimvida.torchrun import is_rank

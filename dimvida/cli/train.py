@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from dimvida.cli import options
-from dimvida.cli.options import require_readable, resolve_device
-from dimvida.cli.output import command_line, software_versions
+from dimvida.cli.options import command_line, require_readable, resolve_device
 from dimvida.cli.progress import ProgressBar, announce, watcher
 from dimvida.cli.terminal import note
 from dimvida.data.names import counted
@@ -75,6 +74,7 @@ def train(
 
     Ctrl-C and SIGTERM save everything; --resume with the same --out goes on exactly.
     """
+    from dimvida.results.files import software_versions
     from dimvida.training.control import Interrupt
     from dimvida.training.folder import CLASSIFIER
     from dimvida.training.options import resolve_options

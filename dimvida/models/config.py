@@ -133,7 +133,7 @@ class ScoreConfig:
         width: Hidden width W; a multiple of ``groups``.
         time_dim: Width T of the multi-time embedding.
         groups: Groups of every group norm.
-        prediction: What the network's output means, see ``dimvida.diffusion.prediction``.
+        prediction: What the network's output means, see ``prediction_factors``.
     """
 
     kind: ClassVar[str] = "mlp"  # stands in no file
@@ -173,7 +173,7 @@ class TransformerConfig:
         patch: Edge p of the patches that are tokens, in places of the latent grid, whose edge it must divide.
         mlp_ratio: Hidden width of a block's MLP in units of ``width``.
         time_dim: Sinusoids T of a diffusion time, an even number.
-        prediction: What the network's output means, see ``dimvida.diffusion.prediction``.
+        prediction: What the network's output means, see ``prediction_factors``.
     """
 
     kind: str = "transformer"

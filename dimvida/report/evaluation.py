@@ -1,4 +1,4 @@
-"""Generated views against the true ones: the paper's Table I, with breakdowns and contact sheets."""
+"""Generated views against the true ones: the paper's Table I, with breakdowns and contact sheets; and solvers."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from dimvida.results.charts import BarChart, Series
 from dimvida.results.evaluation import breakdown_table, interval, score_table_by_metric, unavailable
 from dimvida.results.metrics import DASH, in_order, metric
 from dimvida.results.schema import Estimate, EvaluationResult
+from dimvida.results.solvers import SolversResult, quality_charts
 
 PAPER_KNOWN = ("1", "2", "3")  # numbers of known views in the paper's table
 
@@ -30,6 +31,19 @@ def evaluation_section(runs: Runs) -> Section:
         command = "dimvida evaluate --data DATA --checkpoint RUN --out DIR"
         blocks.append(Note("No scores of generated views among these runs. To make them:", "missing", command))
     return Section("generation", "Generated views against the true ones", blocks)
+
+
+def solvers_section(runs: Runs) -> Section:
+    """Curves of PSNR and of the latent Fréchet distance for each number of known views."""
+    blocks: list[Block] = []
+    for part in runs.solvers:
+        if len(runs.solvers) > 1:
+            blocks.append(Heading(part.label))
+        blocks += _solvers(part)
+    if not runs.solvers:
+        command = "dimvida bench solvers --data DATA --checkpoint RUN --json DIR/solvers.json"
+        blocks.append(Note("No measurement of quality against steps among these runs. To make it:", "missing", command))
+    return Section("solvers", "Quality against steps", blocks)
 
 
 def _blocks(part: Part[EvaluationResult], remark: str) -> list[Block]:
@@ -120,3 +134,22 @@ def _sheet(part: Part[EvaluationResult], name: str, as_name: str, caption: str) 
         reason = getattr(error, "strerror", None) or str(error)
         raise InputError(f"{path}: contact sheet cannot be read ({reason}); evaluate again") from None
     return Illustration(as_name, data, f"Contact sheet. {caption}", caption, size)
+
+
+def _solvers(part: Part[SolversResult]) -> list[Block]:
+    settings = part.record.settings
+    facts = [
+        f"{settings[name]} {what}" if what else str(settings[name])
+        for name, what in (("objects", "objects of"), ("data", ""))
+        if name in settings
+    ]
+    text = " ".join(facts) + ". " if facts else ""
+    text += (
+        "PSNR is against the true views. The latent Fréchet distance is between Gaussians fitted to the autoencoder's "
+        "latents of a solver's views and of the reference's; it compares solvers of one model and is no FID."
+    )
+    blocks: list[Block] = [Text(text)]
+    if not part.record.complete:
+        blocks.append(Note("This measurement was not finished; the curves show what there is so far.", "warning"))
+    name = slug("solvers", part.label)
+    return blocks + [gallery(quality_charts(scores, name)) for scores in part.record.known if scores.points]

@@ -1,4 +1,4 @@
-"""What was skipped, and the command lines, settings and versions that made the results."""
+"""How it came about: learning curves, what was skipped, and the command lines, settings and versions."""
 
 from __future__ import annotations
 
@@ -7,14 +7,31 @@ from collections.abc import Iterator, Sequence
 from pathlib import PurePath
 from typing import Any
 
-from dimvida.report.document import Block, Lines, Note, Section, Text
-from dimvida.report.reading import Part, Runs
+from dimvida.report.document import Block, Heading, Lines, Note, Section, Text, gallery
+from dimvida.report.reading import Curve, Part, Runs, slug
+from dimvida.results.charts import LineChart, Series
 from dimvida.results.files import ReproductionResult
 from dimvida.results.metrics import DASH
 from dimvida.results.tables import Column, Table, TableCell, text_column
 
+STAGES = ("autoencoder", "diffusion", "classifier")
 SKIPS_SHOWN = 20  # in the page; report.json lists all
 SETTINGS = ("data", "checkpoint", "solver", "steps", "seed", "dtype", "backend")
+
+
+def training_section(runs: Runs) -> Section:
+    """Training and validation loss of every stage of every training."""
+    blocks: list[Block] = []
+    for part in runs.trainings:
+        if len(runs.trainings) > 1:
+            blocks.append(Heading(part.label))
+        blocks.append(Text(_trained_on(part.record.data)))
+        charts = [chart for curve in _sorted(part.curves) if (chart := _learning(part.label, curve))]
+        blocks.append(gallery(charts) if charts else Note(f"{part.label} has no learning curve yet."))
+    if not runs.trainings:
+        command = "dimvida train --data DATA --out RUN"
+        blocks.append(Note("No training among these runs. To train a model:", "missing", command))
+    return Section("training", "Learning curves", blocks)
 
 
 def skipped_section(runs: Runs) -> Section:
@@ -99,3 +116,36 @@ def _versions(runs: Runs, versions: dict[str, Any]) -> Table:
 def _short(text: str) -> str:
     """A hash by its first twelve digits, anything else as it is."""
     return text[:12] if len(text) == 64 and set(text) <= set("0123456789abcdef") else text
+
+
+def _trained_on(data: dict[str, Any]) -> str:
+    choice = [
+        f"{what} {data[name]}" for name, what in (("split", "split"), ("partition", "part d of")) if data.get(name)
+    ]
+    where = f" ({', '.join(choice)})" if choice else ""
+    return f"Trained on {data['name']}{where}." if data.get("name") else "Loss against optimiser steps."
+
+
+def _sorted(curves: Sequence[Curve]) -> list[Curve]:
+    return sorted(curves, key=lambda curve: STAGES.index(curve.stage) if curve.stage in STAGES else len(STAGES))
+
+
+def _learning(label: str, curve: Curve) -> LineChart | None:
+    series = [
+        Series(title, curve.values[name])
+        for name, title in (("loss", "training"), ("validation_loss", "validation (EMA)"))
+        if any(value is not None for value in curve.values.get(name, ()))
+    ]
+    if not series:
+        return None
+    positive = all(value is None or value > 0 for line in series for value in line.values)
+    return LineChart(
+        name=slug("learning", label, curve.stage),
+        title=f"{curve.stage}: loss",
+        places=curve.steps,
+        series=series,
+        labels=("step", "loss"),
+        digits=3,
+        logarithmic="y" if positive else "",
+        marked=False,
+    )

@@ -20,13 +20,11 @@ from dimvida.report.classification import (
     confusion_section,
     summary_section,
 )
-from dimvida.report.curves import solvers_section, training_section
 from dimvida.report.document import Document
-from dimvida.report.evaluation import evaluation_section
-from dimvida.report.markdown import IMAGES, pictures_of, render_markdown
-from dimvida.report.page import render_page
-from dimvida.report.provenance import provenance_section, skipped_section
+from dimvida.report.evaluation import evaluation_section, solvers_section
+from dimvida.report.provenance import provenance_section, skipped_section, training_section
 from dimvida.report.reading import Curve, Runs, read_runs
+from dimvida.report.writing import IMAGES, pictures_of, render_markdown, render_page
 
 SCHEMA = 1
 TITLE = "dimvida report"

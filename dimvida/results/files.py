@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import platform
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
+from dimvida._version import __version__
 from dimvida.errors import InputError
 from dimvida.files import atomic_write
 from dimvida.records import from_json, to_json
@@ -80,6 +82,32 @@ def write_result(path: Path, result: Any) -> None:
     text = result_text(result)
     if not path.exists() or path.read_bytes() != text.encode():
         atomic_write(path, text)
+
+
+def write_json(path: Path, result: Any) -> None:
+    """Write a command's result for ``--json``, a declared one or plain values.
+
+    Raises:
+        InputError: The file cannot be written.
+    """
+    try:
+        atomic_write(path, result_text(result))
+    except OSError as error:
+        raise InputError(f"--json {path}: cannot be written ({error.strerror or error})") from error
+
+
+def software_versions() -> dict[str, str]:
+    """Versions of the packages that numbers depend on, of Python and of the system; no names of hosts or users."""
+    import torch
+    import torchvision
+
+    return {
+        "dimvida": __version__,
+        "torch": torch.__version__,
+        "torchvision": torchvision.__version__,
+        "python": platform.python_version(),
+        "platform": f"{platform.system()} {platform.machine()}",
+    }
 
 
 def read_content(path: Path) -> dict[str, Any]:

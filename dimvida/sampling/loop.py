@@ -71,7 +71,7 @@ def sample(
         schedule: Noise schedule, by default the paper's.
         spacing: Spacing of the time grid, by default the solver's own.
         prediction: What the network predicts, ``noise`` (minus the noise, as in the paper) or ``velocity``, see
-            ``dimvida.diffusion.prediction``.
+            ``prediction_factors``.
         dtype: What the engine multiplies in: float32, bfloat16 or float16; by default ``backends.default_dtype``,
             that is bfloat16 where the hardware multiplies it natively, else float32. ``eager`` computes in float32
             alone.

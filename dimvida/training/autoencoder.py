@@ -11,7 +11,7 @@ from torchvision.transforms import v2
 
 from dimvida.models.autoencoder import Autoencoder
 from dimvida.sampling.backends import default_dtype
-from dimvida.training.objective import CachedRows
+from dimvida.training.batches import CachedRows
 from dimvida.training.ranks import Ranks, Share
 from dimvida.training.seeds import derived_generator, derived_seed, seeded
 from dimvida.training.stage_config import AutoencoderStageConfig

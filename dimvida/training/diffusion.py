@@ -13,10 +13,10 @@ from dimvida.diffusion.schedule import VPSchedule
 from dimvida.models.checkpoint import Checkpoint
 from dimvida.models.score_network import MultiTimeNetwork
 from dimvida.sampling.backends import default_dtype
+from dimvida.training.batches import CachedRows
 from dimvida.training.config import TrainConfig
 from dimvida.training.data import TrainingData
 from dimvida.training.latents import training_variants
-from dimvida.training.objective import CachedRows
 from dimvida.training.ranks import Share
 from dimvida.training.seeds import derived_generator
 from dimvida.training.stage_config import DiffusionStageConfig

@@ -9,9 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from dimvida.errors import DimvidaError
-from dimvida.training.batches import Draws, default_workers, feed
+from dimvida.training.batches import Draws, Objective, default_workers, feed
 from dimvida.training.control import Interrupt
-from dimvida.training.objective import LossModule
 from dimvida.training.ranks import Ranks, Share
 from dimvida.training.seeds import BatchOrder
 from dimvida.training.stage_config import StageConfig
@@ -110,6 +109,18 @@ def run_stage(
     if ranks.is_rank_0:
         _save(stage, hooks)
     return stage.step >= total
+
+
+class LossModule(nn.Module):
+    """An objective's loss as a module, which is what DistributedDataParallel takes."""
+
+    def __init__(self, objective: Objective) -> None:
+        super().__init__()
+        self.network = objective.network
+        self._objective = objective
+
+    def forward(self, share: Share, **batch: Tensor) -> Tensor:
+        return self._objective.loss(share, **batch)
 
 
 def loss_module(stage: TrainingState, ranks: Ranks) -> nn.Module:

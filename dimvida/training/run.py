@@ -29,6 +29,7 @@ from dimvida.models.checkpoint import Checkpoint
 from dimvida.results.files import TrainingResult
 from dimvida.results.schema import SkippedInput
 from dimvida.training.autoencoder import AutoencoderObjective
+from dimvida.training.batches import Objective
 from dimvida.training.config import TrainConfig
 from dimvida.training.control import Interrupt, Interrupted, StartProgress
 from dimvida.training.costs import after_autoencoder, items_of
@@ -43,7 +44,6 @@ from dimvida.training.latents import (
     training_variants,
 )
 from dimvida.training.loop import Diverged, Hooks, run_stage
-from dimvida.training.objective import Objective
 from dimvida.training.options import changed_lengths, require_same_options, stage_digests
 from dimvida.training.outputs import Outputs, initial_checkpoint
 from dimvida.training.ranks import Ranks

@@ -22,8 +22,8 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from dimvida.errors import InputError
 from dimvida.files import atomic_file, atomic_write
+from dimvida.training.batches import Objective
 from dimvida.training.folder import another_configuration, not_read
-from dimvida.training.objective import Objective
 from dimvida.training.stage_config import StageConfig
 
 _HEADER = b"dimvida training state, sha256 %s\n"

@@ -7,8 +7,8 @@ import torch
 from helpers.networks import noise_network, velocity_network
 
 from dimvida.diffusion.loss import denoising_loss, diffuse_missing
-from dimvida.diffusion.prediction import prediction_factors
 from dimvida.diffusion.schedule import VPSchedule
+from dimvida.diffusion.step_table import prediction_factors
 
 SCHEDULE = VPSchedule()
 

@@ -18,9 +18,8 @@ from dimvida.errors import DimvidaError
 from dimvida.models import AutoencoderConfig
 from dimvida.models.autoencoder import build_autoencoder
 from dimvida.training.autoencoder import AutoencoderObjective
-from dimvida.training.batches import Draws, default_workers, feed
+from dimvida.training.batches import CachedRows, Draws, default_workers, feed
 from dimvida.training.folder import RunFolder
-from dimvida.training.objective import CachedRows
 from dimvida.training.ranks import Ranks
 from dimvida.training.seeds import BatchOrder
 from dimvida.training.stage_config import AutoencoderStageConfig

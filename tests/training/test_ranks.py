@@ -12,8 +12,8 @@ from dimvida.models import AutoencoderConfig
 from dimvida.models.autoencoder import build_autoencoder
 from dimvida.models.score_network import ScoreNetwork
 from dimvida.training.autoencoder import AutoencoderObjective
+from dimvida.training.batches import Objective
 from dimvida.training.diffusion import DiffusionObjective
-from dimvida.training.objective import Objective
 from dimvida.training.ranks import Ranks, Share
 from dimvida.training.stage_config import AutoencoderStageConfig, DiffusionStageConfig
 

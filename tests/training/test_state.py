@@ -20,8 +20,7 @@ from dimvida.training.autoencoder import (
 )
 from dimvida.training.config import TrainConfig
 from dimvida.training.data import TrainingData
-from dimvida.training.loop import optimise
-from dimvida.training.objective import LossModule
+from dimvida.training.loop import LossModule, optimise
 from dimvida.training.ranks import Ranks, Share
 from dimvida.training.state import TrainingState, average_decay, load_cached_tensor, load_state, save_cached_tensor
 

@@ -1,9 +1,11 @@
-"""A report as Markdown (GitHub's), with its pictures as files beside it."""
+"""A report as one page that needs nothing else, and as Markdown (GitHub's) with its pictures as files beside it."""
 
 from __future__ import annotations
 
+import base64
 import re
 from collections.abc import Iterator, Sequence
+from importlib import resources
 
 from dimvida.report.document import (
     Block,
@@ -20,6 +22,20 @@ from dimvida.report.document import (
 from dimvida.results.tables import Table, TableCell
 
 IMAGES = "images"  # the folder of the pictures
+FOLDED_ROWS = 24  # tables with more are closed at first in the page
+
+
+def render_page(document: Document) -> str:
+    """The page: style and pictures inside, no script, no network, every text of the document escaped."""
+    from jinja2 import Environment, StrictUndefined
+
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.filters["data_uri"] = _data_uri
+    environment.filters["kind"] = lambda block: type(block).__name__
+    files = resources.files("dimvida.report")
+    template = environment.from_string(files.joinpath("page.html").read_text(encoding="utf-8"))
+    style = files.joinpath("style.css").read_text(encoding="utf-8")
+    return template.render(document=document, style=style, folded_rows=FOLDED_ROWS)
 
 
 def render_markdown(document: Document) -> str:
@@ -95,3 +111,8 @@ def _fenced(lines: Sequence[str]) -> str:
     longest = max((len(run) for run in re.findall(r"`+", text)), default=0)
     fence = "`" * max(3, longest + 1)
     return f"{fence}\n{text}\n{fence}"
+
+
+def _data_uri(picture: Illustration) -> str:
+    media = "image/svg+xml" if picture.name.endswith(".svg") else "image/png"
+    return f"data:{media};base64,{base64.b64encode(picture.data).decode()}"
