@@ -86,4 +86,4 @@ class TestUnwritableResults:
 
     def test_reproduce_once_it_knows_its_data(self, dimvida, objects: Path):
         result = dimvida("reproduce", "--data", objects, "--out", "/proc/results")
-        assert result.code == 2 and "--out /proc/results: no file can be written" in result.errors[0]
+        assert "--out /proc/results: no file can be written" in result.refusal()

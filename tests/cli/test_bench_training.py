@@ -29,5 +29,4 @@ def test_bad_options_get_one_line(dimvida, tmp_path: Path):
         (["--set", "score.widht=3"], "'widht'"),
         (["--json", tmp_path / "missing" / "x.json"], "--json"),
     ):
-        result = dimvida("bench", "training", *arguments)
-        assert result.code == 2 and len(result.errors) == 1 and named in result.errors[0]
+        assert named in dimvida("bench", "training", *arguments).refusal()

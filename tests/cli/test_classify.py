@@ -253,9 +253,7 @@ def test_killed_or_stopped_it_ends_in_the_same_result(
 def test_what_does_not_fit_is_one_line(
     shades: Path, tiny_checkpoint: Path, tmp_path: Path, arguments: tuple[str, ...], message: str
 ):
-    result = command(*study(shades, tmp_path / "study", tiny_checkpoint, *arguments))
-    assert result.code == 2
-    assert len(result.errors) == 1 and message in result.errors[0]
+    assert message in command(*study(shades, tmp_path / "study", tiny_checkpoint, *arguments)).refusal()
     assert not list(tmp_path.glob("study/classifiers/*"))
 
 
@@ -263,13 +261,12 @@ def test_it_is_not_for_torchrun(shades: Path, tiny_checkpoint: Path, tmp_path: P
     monkeypatch.setenv("RANK", "0")
     monkeypatch.setenv("WORLD_SIZE", "2")
     result = command(*study(shades, tmp_path / "study", tiny_checkpoint))
-    assert result.code == 2 and "classify runs in one process; start it without torchrun" in result.errors[0]
+    assert "classify runs in one process; start it without torchrun" in result.refusal()
 
 
 def test_a_folder_of_something_else_is_left_alone(shades: Path, tiny_checkpoint: Path, tmp_path: Path):
     (tmp_path / "notes.txt").write_text("mine")
-    result = command(*study(shades, tmp_path, tiny_checkpoint))
-    assert result.code == 2 and "not a folder of dimvida classify" in result.errors[0]
+    assert "not a folder of dimvida classify" in command(*study(shades, tmp_path, tiny_checkpoint)).refusal()
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
 
 
@@ -280,7 +277,7 @@ def test_objects_that_the_generator_was_trained_on_are_refused(shades: Path, tin
     config["provenance"] = {"data": {"name": "shades", "split": "test", "partition": None}}
     (checkpoint / "config.json").write_text(json.dumps(config))
     result = command(*study(shades, tmp_path / "study", checkpoint))
-    assert result.code == 2 and "the generator was trained on the split 'test' of shades" in result.errors[0]
+    assert "the generator was trained on the split 'test' of shades" in result.refusal()
 
 
 def test_an_unreadable_view_is_an_error_unless_skipped(shades: Path, tiny_checkpoint: Path, tmp_path: Path):

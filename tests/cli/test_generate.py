@@ -84,8 +84,7 @@ def test_another_configuration_needs_overwrite(generate, fronts: Path, tmp_path:
     generate(fronts, tmp_path / "out", "--view", "front")
     before = tree(tmp_path / "out")
     refused = generate(fronts, tmp_path / "out", "--view", "front", "--steps", 2)
-    assert refused.code == 2
-    assert "steps was 4, is 2" in refused.errors[0] and "--overwrite" in refused.errors[0]
+    assert "steps was 4, is 2" in refused.refusal() and "--overwrite" in refused.refusal()
     assert tree(tmp_path / "out") == before
     assert generate(fronts, tmp_path / "out", "--view", "back", "--overwrite").code == 0
     assert {line["known"][0] for line in lines(tmp_path / "out")} == {"back"}
@@ -155,6 +154,4 @@ class TestSample:
 
     def test_an_installation_without_it(self, generate, tmp_path: Path, monkeypatch):
         monkeypatch.setattr("dimvida.data.sample._FOLDER", tmp_path / "nowhere")
-        result = generate("sample", tmp_path / "out")
-        assert result.code == 2
-        assert "sample: this installation lacks" in result.errors[0]
+        assert "sample: this installation lacks" in generate("sample", tmp_path / "out").refusal()

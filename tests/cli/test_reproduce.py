@@ -104,9 +104,7 @@ def test_a_finished_chain_is_left_alone(finished, shades: Path, dimvida):
 @pytest.mark.parametrize("arguments", [("--seeds", "2"), ("--set", "classifier_stage.steps=5"), ("--seed", "1")])
 def test_another_configuration_is_refused(finished, shades: Path, dimvida, arguments):
     out, _ = finished
-    result = dimvida(*line(shades, out, *arguments))
-    assert result.code == 2
-    assert len(result.errors) == 1 and "begun with another" in result.errors[0]
+    assert "begun with another" in dimvida(*line(shades, out, *arguments)).refusal()
 
 
 def test_a_killed_and_terminated_chain_ends_with_the_same_numbers(finished, shades: Path, tmp_path: Path, dimvida):
@@ -156,9 +154,7 @@ def test_a_killed_and_terminated_chain_ends_with_the_same_numbers(finished, shad
     ],
 )
 def test_wrong_options_are_refused_before_anything_is_made(shades: Path, tmp_path: Path, dimvida, arguments, named):
-    result = dimvida(*line(shades, tmp_path / "chain", *arguments))
-    assert result.code == 2
-    assert len(result.errors) == 1 and named in result.errors[0]
+    assert named in dimvida(*line(shades, tmp_path / "chain", *arguments)).refusal()
     assert not (tmp_path / "chain").exists()
 
 

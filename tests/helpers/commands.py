@@ -53,6 +53,12 @@ class Result(NamedTuple):
         """Lines on standard error that report an error."""
         return [line for line in self.err.splitlines() if line.startswith("error:")]
 
+    def refusal(self) -> str:
+        """What bad input ends with: exit code 2, and this one line."""
+        assert self.code == 2 and "Traceback" not in self.err, self
+        (line,) = self.errors
+        return line
+
 
 def command(*arguments: str | Path) -> Result:
     """Run a command line in this process."""

@@ -70,7 +70,5 @@ def test_a_run_of_the_other_stages_may_hold_one(shades: Path, tmp_path: Path):
     ],
 )
 def test_what_does_not_fit_is_one_line(shades: Path, tmp_path: Path, arguments: tuple[str, ...], message: str):
-    result = train(shades, tmp_path / "run", *arguments)
-    assert result.code == 2
-    assert len(result.errors) == 1 and message in result.errors[0]
+    assert message in train(shades, tmp_path / "run", *arguments).refusal()
     assert not (tmp_path / "run").exists()

@@ -14,17 +14,13 @@ from helpers.trainings import train
 def test_an_existing_run_is_refused_and_kept(finished: tuple[Path, Result], boxes: Path):
     out, _ = finished
     before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
-    result = train(boxes, out)
-    assert result.code == 2
-    (line,) = result.errors
+    line = train(boxes, out).refusal()
     assert str(out) in line and "--resume" in line and "--out" in line
     assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
 
 
 def test_initial_weights_of_other_sizes_are_refused(finished: tuple[Path, Result], boxes: Path, tmp_path: Path):
-    result = train(boxes, tmp_path / "run", "--init", finished[0], "--set", "score.width=64")
-    assert result.code == 2
-    (line,) = result.errors
+    line = train(boxes, tmp_path / "run", "--init", finished[0], "--set", "score.width=64").refusal()
     assert "score" in line and "width=32" in line and "width=64" in line
     assert not (tmp_path / "run").exists()
 
@@ -63,8 +59,7 @@ def test_initial_weights_of_other_sizes_are_refused(finished: tuple[Path, Result
 def test_bad_options_get_one_line_and_leave_nothing(boxes: Path, tmp_path: Path, arguments: list[str], named: str):
     out = tmp_path / "run"
     result = train(boxes, out, *arguments)
-    assert result.code == 2
-    (line,) = result.errors
+    line = result.refusal()
     assert named in line
     assert "Traceback" not in result.err and not result.out
     assert not out.exists()
@@ -72,9 +67,7 @@ def test_bad_options_get_one_line_and_leave_nothing(boxes: Path, tmp_path: Path,
 
 def test_required_options_are_named(boxes: Path, tmp_path: Path):
     for arguments, named in ((["--out", tmp_path / "run"], "--data"), (["--data", boxes], "--out")):
-        result = command("train", *arguments)
-        assert result.code == 2
-        (line,) = result.errors
+        line = command("train", *arguments).refusal()
         assert named in line
 
 
@@ -104,9 +97,7 @@ def write_nothing(folder: Path) -> Path:
     ],
 )
 def test_data_that_cannot_be_trained_on(tmp_path: Path, write: Callable[[Path], Path], named: str):
-    result = train(write(tmp_path / "data"), tmp_path / "run")
-    assert result.code == 2
-    (line,) = result.errors
+    line = train(write(tmp_path / "data"), tmp_path / "run").refusal()
     assert named in line
     assert not (tmp_path / "run").exists()
 
@@ -114,9 +105,7 @@ def test_data_that_cannot_be_trained_on(tmp_path: Path, write: Callable[[Path], 
 @pytest.mark.parametrize("out", ["file", "file/run"])
 def test_an_output_that_is_a_file_is_refused(boxes: Path, tmp_path: Path, out: str):
     (tmp_path / "file").write_text("mine")
-    result = train(boxes, tmp_path / out)
-    assert result.code == 2
-    (line,) = result.errors
+    line = train(boxes, tmp_path / out).refusal()
     assert str(tmp_path / "file") in line
     assert (tmp_path / "file").read_text() == "mine"
 
@@ -126,9 +115,7 @@ def test_resuming_with_other_options_is_refused_and_changes_nothing(
 ):
     out, _ = finished
     before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
-    result = train(boxes, out, "--resume", "--set", "seed=1")
-    assert result.code == 2
-    (line,) = result.errors
+    line = train(boxes, out, "--resume", "--set", "seed=1").refusal()
     assert str(out) in line and "another configuration (seed: 0 -> 1)" in line
     assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
 
@@ -153,8 +140,6 @@ def test_folders_that_hold_no_run(
 ):
     out = write(tmp_path / "run")
     before = sorted(tmp_path.rglob("*"))
-    result = train(boxes, out, *arguments)
-    assert result.code == 2
-    (line,) = result.errors
+    line = train(boxes, out, *arguments).refusal()
     assert str(out) in line and named in line
     assert sorted(tmp_path.rglob("*")) == before
