@@ -237,7 +237,10 @@ class LatentStore:
         same_kind = rows.dtype == torch.float32 and rows.shape[1:] == self._latents.shape[1:]
         if not same_kind or len(rows) not in bounds:
             return 0
-        self._latents[: len(rows)] = rows
+        if len(rows) == len(self._latents):
+            self._latents = rows  # no copy of what may take much of the memory
+        else:
+            self._latents[: len(rows)] = rows
         return len(rows)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import json
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,7 +22,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from dimvida.errors import InputError
-from dimvida.files import atomic_file, atomic_write
+from dimvida.files import atomic_file
 from dimvida.training.batches import Objective
 from dimvida.training.folder import another_configuration, not_read
 from dimvida.training.stage_config import StageConfig
@@ -199,9 +200,16 @@ def save_cached_tensor(path: Path, name: str, tensor: Tensor, key: str) -> None:
     Raises:
         OSError: It cannot be written.
     """
-    tensor = tensor.contiguous()
-    digest = hashlib.sha256(tensor_bytes(tensor)).hexdigest()
-    atomic_write(path, save({name: tensor}, {"key": key, "sha256": digest}))
+    content = tensor_bytes(tensor)
+    # safetensors' own writing makes copies of what may take much of the memory: only the header is from there.
+    empty = save({name: tensor.new_empty(0)}, {"key": key, "sha256": hashlib.sha256(content).hexdigest()})
+    header = json.loads(empty[8:])
+    header[name] |= {"shape": list(tensor.shape), "data_offsets": [0, content.nbytes]}
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    with atomic_file(path) as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        file.write(content)
 
 
 def load_cached_tensor(path: Path, name: str, key: str) -> Tensor | None:
