@@ -21,6 +21,10 @@ from dimvida.errors import InputError
 
 T = TypeVar("T")
 
+LATER = {"later": True}
+"""Metadata of an option that came later: it is written down only where it differs from its default, so that runs and
+checkpoints of before are those of today's configuration."""
+
 LARGEST_SIZE = 2**31 - 1
 """Of any size: what has more does not fit into an index."""
 
@@ -40,6 +44,19 @@ def to_json(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value
+
+
+def options_to_json(config: Any) -> dict[str, Any]:
+    """A dataclass of options, with those in it, as what ``json.dumps`` takes.
+
+    Options that came later are left out where they are by default, see ``LATER``.
+    """
+    values = {}
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        if not (field.metadata.get("later") and value == field.default):
+            values[field.name] = options_to_json(value) if dataclasses.is_dataclass(value) else value
+    return values
 
 
 def from_json(kind: type[T], value: Any, where: str) -> T:

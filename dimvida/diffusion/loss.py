@@ -12,6 +12,10 @@ from dimvida.diffusion.schedule import VPSchedule
 
 Network = Callable[[Tensor, Tensor], Tensor]
 
+TIME_WEIGHTS = ("none", "clamped")
+LARGEST_WEIGHT = 5.0
+"""Of an error in clean latents, where it is clamped: the gamma of Min-SNR."""
+
 
 def diffuse_missing(
     latents: Tensor,
@@ -48,6 +52,7 @@ def denoising_loss(
     schedule: VPSchedule,
     prediction: str = "noise",
     present: Tensor | None = None,
+    time_weight: str = "none",
 ) -> Tensor:
     """lambda || M (out + eps) ||^2 with lambda = 1 + |C|/|M|, per latent entry, averaged over the batch.
 
@@ -65,6 +70,7 @@ def denoising_loss(
         prediction: What the network predicts. For ``velocity`` the target is v instead of -eps.
         present: bool [B, V], False where a view is absent; by default none is. Latents there do not matter, as long
             as they are finite.
+        time_weight: One of ``TIME_WEIGHTS``, by which a row's error is weighted: ``clamped``, see ``clamped_weights``.
 
     Returns:
         A scalar.
@@ -78,8 +84,23 @@ def denoising_loss(
     if prediction == "velocity":
         m, sigma = schedule.mean(t)[:, None, None], schedule.sigma(t)[:, None, None]
         target = m * noise - sigma * latents
+    if time_weight == "clamped":
+        weight = weight * clamped_weights(t, schedule, prediction)
     error = (missing[..., None] * (out - target)).square().sum((1, 2))
     return (weight * error).mean() / latents[0].numel()
+
+
+def clamped_weights(t: Tensor, schedule: VPSchedule, prediction: str) -> Tensor:
+    """Weights [B] in [0, 1] of errors at times t [B], so that no error in clean latents weighs more than 5.
+
+    The squared error of the noise is that of the clean latents it stands for times the signal-to-noise ratio
+    m^2 / sigma^2; that of the velocity is it times this ratio and 1, which is 1 / sigma^2. Both grow without bound as
+    the noise vanishes, where a network of any size is right anyway. (Hang et al., "Efficient diffusion training via
+    Min-SNR weighting strategy", 2023; Salimans and Ho, "Progressive distillation", 2022, section 4.)
+    """
+    variance = schedule.sigma(t).square()
+    per_error = variance if prediction == "velocity" else variance / schedule.mean(t).square()
+    return (LARGEST_WEIGHT * per_error).clamp_max(1)
 
 
 def training_times(batch: int, schedule: VPSchedule, sampling: str, generator: torch.Generator | None = None) -> Tensor:

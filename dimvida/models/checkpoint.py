@@ -12,7 +12,6 @@ them leaves files of neighbouring moments of one training, each whole.
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 import math
@@ -40,7 +39,7 @@ from dimvida.models.weights import (
     unpack_weights,
     user_path,
 )
-from dimvida.records import config_from_json, require_positive
+from dimvida.records import LATER, config_from_json, options_to_json, require_positive
 
 SCHEMA = 1
 CONFIG_FILE = "config.json"
@@ -97,8 +96,8 @@ class CheckpointConfig:
     beta1: float = 20.0
     sampling: SamplingDefaults = field(default_factory=SamplingDefaults)
     provenance: dict[str, Any] = field(default_factory=dict)
-    inputs: InputStatistics | None = None
-    cameras: tuple[tuple[float, float], ...] | None = None
+    inputs: InputStatistics | None = field(default=None, metadata=LATER)
+    cameras: tuple[tuple[float, float], ...] | None = field(default=None, metadata=LATER)
 
     def __post_init__(self) -> None:
         if len(self.view_names) < 2:
@@ -217,10 +216,7 @@ def _find_folder(path: str | Path) -> Path:
 
 
 def _write_config(folder: Path, config: CheckpointConfig, hashes: dict[str, list[str]]) -> None:
-    values = {"schema": SCHEMA, **dataclasses.asdict(config)}
-    for name in ("inputs", "cameras"):
-        if values[name] is None:
-            del values[name]
+    values = {"schema": SCHEMA, **options_to_json(config)}
     if hashes:
         values["sha256"] = {name: known[0] if len(known) == 1 else known for name, known in hashes.items()}
     atomic_write(folder / CONFIG_FILE, json.dumps(values, indent=2) + "\n")

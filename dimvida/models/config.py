@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
 from dimvida.errors import InputError
-from dimvida.records import require_positive
+from dimvida.records import LATER, require_positive
 
 if TYPE_CHECKING:
     from dimvida.models.score_network import ScoreNetwork
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 KINDS = ("pooling", "patch")
 PREDICTIONS = ("noise", "velocity")
+KNOWN_ATTEND = ("all", "known")
+MODULATIONS = ("block", "shared")
 DEEPEST = 1000
 """Most blocks of a network, or of a stage of it, whose depth is free."""
 
@@ -174,6 +176,10 @@ class TransformerConfig:
         mlp_ratio: Hidden width of a block's MLP in units of ``width``.
         time_dim: Sinusoids T of a diffusion time, an even number.
         prediction: What the network's output means, see ``prediction_factors``.
+        known_attend: What tokens of known views attend to: ``all`` tokens, or those of ``known`` views only, so that
+            their keys and values are the same in every evaluation of a trajectory.
+        modulation: ``block``: what modulates a block is made of the times by a layer of its own. ``shared``: by one
+            layer for all, and each block adds an offset of its own (Chen et al., "PixArt-alpha", 2023, section 2.3).
     """
 
     kind: str = "transformer"
@@ -184,6 +190,8 @@ class TransformerConfig:
     mlp_ratio: int = 4
     time_dim: int = 128
     prediction: str = "velocity"
+    known_attend: str = field(default="all", metadata=LATER)
+    modulation: str = field(default="block", metadata=LATER)
 
     def __post_init__(self) -> None:
         if self.kind != "transformer":
@@ -191,6 +199,9 @@ class TransformerConfig:
         require_positive(self)
         if self.prediction not in PREDICTIONS:
             raise InputError(f"prediction {self.prediction!r}: choose from {', '.join(PREDICTIONS)}")
+        for name, choices in (("known_attend", KNOWN_ATTEND), ("modulation", MODULATIONS)):
+            if getattr(self, name) not in choices:
+                raise InputError(f"{name} {getattr(self, name)!r}: choose from {', '.join(choices)}")
         if self.depth > DEEPEST:
             raise InputError(f"depth must be at most {DEEPEST}, not {self.depth}")
         if self.width % self.heads:

@@ -70,8 +70,11 @@ class ViewTransformer(MultiTimeNetwork):
         self.place_embedding = nn.Parameter(0.02 * torch.randn((latent_shape[1] // config.patch) ** 2, width))
         self.time_embedding = nn.Sequential(nn.Linear(config.time_dim, width), nn.SiLU(), nn.Linear(width, width))
         self.input = nn.Linear(entries, width)
+        shared = config.modulation == "shared"
+        self.known_attend = config.known_attend
+        self.block_modulation = _zeros(nn.Linear(width, 6 * width)) if shared else None
         self.blocks = nn.ModuleList(
-            TransformerBlock(width, config.heads, config.mlp_ratio * width) for _ in range(config.depth)
+            TransformerBlock(width, config.heads, config.mlp_ratio * width, shared) for _ in range(config.depth)
         )
         self.modulation = _zeros(nn.Linear(width, 2 * width))
         self.output = _zeros(nn.Linear(width, entries))
@@ -95,17 +98,28 @@ class ViewTransformer(MultiTimeNetwork):
         Returns:
             [B, n, D]; entries of known views carry no meaning.
         """
-        mask = None
         if present is not None:
             # Not only left out of attention: what is not finite there would spoil its weight of 0.
             x, tau = torch.where(present[..., None], x, 0), torch.where(present, tau, 0)
-            mask = present.repeat_interleave(len(self.place_embedding), 1)[:, None, None]  # [B, heads, queries, keys]
+        mask = self._mask(tau, present)
         h = self.input(self._patches(x)) + self.place_embedding + self.view_embedding(views)[..., None, :]
         c = functional.silu(self.time_embedding(sinusoids(tau, self.time_dim)))[:, :, None]  # [B, n, 1, W]
+        modulating = c if self.block_modulation is None else self.block_modulation(c)
         for block in self.blocks:
-            h = block(h, c, mask)  # [B, n, P, W]
+            h = block(h, modulating, mask)  # [B, n, P, W]
         shift, scale = self.modulation(c).chunk(2, -1)
         return self._grids(self.output(_modulated(h, shift, scale)))
+
+    def _mask(self, tau: Tensor, present: Tensor | None) -> Tensor | None:
+        """Which tokens are attended to, bool [B, 1, 1, n P], or [B, 1, n P, n P] by which of them; None for all."""
+        places = len(self.place_embedding)
+        seen = None if present is None else present[:, None]  # [B, queries, keys]
+        if self.known_attend == "known":
+            known = tau == 0 if present is None else (tau == 0) & present
+            among = known[:, None] | ~known[..., None]
+            # An absent view sees whatever is there: of nothing there is no softmax.
+            seen = (among if seen is None else among & seen).repeat_interleave(places, 1)
+        return None if seen is None else seen.repeat_interleave(places, 2)[:, None]
 
     def _patches(self, x: Tensor) -> Tensor:
         """Latents [B, n, D] as P patches each, [B, n, P, c p p]."""
@@ -174,23 +188,24 @@ class TransformerBlock(nn.Module):
         width: Numbers W of a token.
         heads: Heads of the attention.
         hidden: Hidden width of the MLP.
+        shared: Whether shifts, scales and gates come ready from a layer that all blocks share, but for an offset.
     """
 
-    def __init__(self, width: int, heads: int, hidden: int) -> None:
+    def __init__(self, width: int, heads: int, hidden: int, shared: bool = False) -> None:
         super().__init__()
         self.heads = heads
         self.attention_input = nn.Linear(width, 3 * width)
         self.attention_output = nn.Linear(width, width)
         self.mlp = nn.Sequential(nn.Linear(width, hidden), nn.GELU(approximate="tanh"), nn.Linear(hidden, width))
-        self.modulation = _zeros(nn.Linear(width, 6 * width))
+        self.modulation = Offset(6 * width) if shared else _zeros(nn.Linear(width, 6 * width))
 
     def forward(self, x: Tensor, c: Tensor, mask: Tensor | None) -> Tensor:
         """Tokens [B, n, P, W] after the block.
 
         Args:
             x: Tokens of n views, P of each.
-            c: What modulates the tokens of each view, [B, n, 1, W].
-            mask: Which tokens are attended to, bool [B, 1, 1, n P]; None for all.
+            c: What modulates the tokens of each view, [B, n, 1, W], or [B, n, 1, 6 W] from a shared layer.
+            mask: Which tokens are attended to, bool [B, 1, 1 or n P, n P]; None for all.
         """
         shift1, scale1, gate1, shift2, scale2, gate2 = self.modulation(c).chunk(6, -1)
         x = x + gate1 * self._attend(_modulated(x, shift1, scale1), mask)
@@ -204,12 +219,28 @@ class TransformerBlock(nn.Module):
         return self.attention_output(attended.transpose(1, 2).reshape(x.shape))
 
 
+class Offset(nn.Module):
+    """Adds a learned vector, which starts at zero.
+
+    Args:
+        size: Numbers of the vector.
+    """
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.offset = nn.Parameter(torch.zeros(size))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x [..., size] with the vector added."""
+        return x + self.offset
+
+
 def attention(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Tensor:
     """What each query attends to, [B, heads, N, d].
 
     Args:
         query, key, value: [B, heads, N, d].
-        mask: Which keys are attended to, bool [B, 1, 1, N], at least one of each row; None for all.
+        mask: Which keys are attended to, bool [B, 1, 1 or N, N], at least one by each query; None for all.
     """
     if query.device.type == "cpu" and query.dtype == torch.bfloat16 and query.requires_grad:
         # PyTorch's fused backward pass in bfloat16 takes five times as long on CPUs, a third of a whole training step.

@@ -26,7 +26,7 @@ from dimvida.models.config import (
     ScoreConfig,
     TransformerConfig,
 )
-from dimvida.records import config_from_json, kinds_of, of_kind
+from dimvida.records import config_from_json, kinds_of, of_kind, options_to_json
 from dimvida.training.stage_config import (
     AutoencoderStageConfig,
     ClassifierStageConfig,
@@ -90,12 +90,7 @@ class TrainConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain nested dictionaries, for JSON; options that came later are left out where they are by default."""
-        values = dataclasses.asdict(self)
-        for name in values.keys() & _TABLES.keys():
-            for option in dataclasses.fields(table := getattr(self, name)):
-                if option.metadata.get("later") and getattr(table, option.name) == option.default:
-                    del values[name][option.name]
-        return values
+        return options_to_json(self)
 
     def digest(self) -> str:
         """SHA-256 of the canonical JSON form, hex."""

@@ -84,7 +84,9 @@ class DiffusionObjective:
 
     def loss(self, share: Share, latents: Tensor, **conditions: Tensor) -> Tensor:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self._autocast):
-            return self._denoising_loss(self.network, self._latents.on_device(latents), **conditions)
+            return self._denoising_loss(
+                self.network, self._latents.on_device(latents), **conditions, time_weight=self.config.time_weight
+            )
 
     @torch.no_grad()
     def validate(self, network: MultiTimeNetwork) -> dict[str, float]:
@@ -134,12 +136,13 @@ class DiffusionObjective:
         noise: Tensor,
         present: Tensor,
         views: Tensor | None = None,
+        time_weight: str = "none",
     ) -> Tensor:
         if self._masks:
             network = partial(network, present=present)
         if views is not None:
             network = partial(network, views=views)
-        return denoising_loss(network, latents, known, t, noise, self.schedule, self.prediction, present)
+        return denoising_loss(network, latents, known, t, noise, self.schedule, self.prediction, present, time_weight)
 
 
 def objective_of(

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from dimvida.diffusion.loss import TIME_WEIGHTS
 from dimvida.errors import InputError
+from dimvida.records import LATER
 
 AUGMENTATIONS = ("none", "trivial-augment-wide")
 LIKELIHOODS = ("laplace", "normal")
@@ -12,9 +14,6 @@ AUTOCASTS = ("auto", "off", "bfloat16")
 LR_SCHEDULES = ("constant", "cosine")
 TIME_SAMPLINGS = ("uniform", "importance")
 DTYPES = ("float32", "float16", "bfloat16")
-LATER = {"later": True}
-"""Metadata of an option that came later: it is written down only where it differs from its default, so that runs begun
-before it existed are those of today's configuration."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +117,8 @@ class DiffusionStageConfig(StageConfig):
     Attributes:
         drop: Probability d that no view is known.
         times: ``uniform`` or ``importance``.
+        time_weight: ``none``, or ``clamped``: times of little noise weigh less, see ``dimvida.diffusion.loss``. The
+            validation loss is never weighted.
         mirror: Also train on mirrored objects. Needs views at equal angles all around, in this order: the mirror
             image of view v is then view V - v. Names such as front and left are checked; others cannot be.
             A network that is conditioned on cameras needs no such angles: a mirrored view has the opposite azimuth.
@@ -136,6 +137,7 @@ class DiffusionStageConfig(StageConfig):
     times: str = "uniform"
     mirror: bool = False
     recolour: bool = False
+    time_weight: str = field(default="none", metadata=LATER)
     cameras: bool = field(default=True, metadata=LATER)
     views_drawn: int = field(default=0, metadata=LATER)
     views_least: int = field(default=0, metadata=LATER)
@@ -152,6 +154,7 @@ class DiffusionStageConfig(StageConfig):
         if self.views_least != 0 and not 2 <= self.views_least <= self.views_drawn:
             raise InputError(f"views_least must be 0, or from 2 to views_drawn ({self.views_drawn})")
         _require_choice("times", self.times, TIME_SAMPLINGS)
+        _require_choice("time_weight", self.time_weight, TIME_WEIGHTS)
         _require_choice("autocast", self.autocast, AUTOCASTS)
 
     def counts_of(self, views: int) -> range:

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dimvida.diffusion.loss import denoising_loss, diffuse_missing, training_times
+from dimvida.diffusion.loss import clamped_weights, denoising_loss, diffuse_missing, training_times
 from dimvida.diffusion.masking import multi_time, random_known
 from dimvida.diffusion.schedule import VPSchedule
 
@@ -166,6 +166,31 @@ def test_untrained_network_starts_at_one():
     t = training_times(2000, SCHEDULE, "uniform", torch.Generator().manual_seed(0))
     loss = denoising_loss(lambda x, tau: torch.zeros_like(x), noise, known, t, noise, SCHEDULE)
     assert float(loss) == pytest.approx(1, abs=0.03)
+
+
+@pytest.mark.parametrize("prediction", ["velocity", "noise"])
+def test_clamped_weights_bound_what_an_error_in_clean_latents_weighs(prediction: str):
+    t = torch.linspace(0, 1, 101)
+    weights = clamped_weights(t, SCHEDULE, prediction)
+    m, sigma = SCHEDULE.mean(t), SCHEDULE.sigma(t)
+    of_error = 1 / sigma**2 if prediction == "velocity" else (m / sigma) ** 2  # of the unweighted loss
+    expected = of_error.clamp_max(5)
+    torch.testing.assert_close((weights * of_error)[1:], expected[1:])
+    assert float(weights[0]) == 0 and float(weights[-1]) == 1 and 10 < int((weights < 1).sum()) < 50
+
+
+def test_a_clamped_loss_is_each_row_s_times_its_weight():
+    latents, noise, t = torch.randn(6, 3, 4), torch.randn(6, 3, 4), torch.linspace(0.02, 0.9, 6)
+    known = torch.tensor([[True, False, False]]).expand(6, 3)
+
+    def loss(rows: slice, time_weight: str) -> float:
+        arguments = latents[rows], known[rows], t[rows], noise[rows], SCHEDULE, "velocity"
+        return float(denoising_loss(lambda x, tau: 0 * x, *arguments, time_weight=time_weight))
+
+    weights = clamped_weights(t, SCHEDULE, "velocity").tolist()
+    rows = [weight * loss(slice(row, row + 1), "none") for row, weight in enumerate(weights)]
+    assert loss(slice(0, 6), "clamped") == pytest.approx(sum(rows) / 6, rel=1e-5)
+    assert weights[0] < 0.1 and weights[-1] == 1
 
 
 def test_training_times():

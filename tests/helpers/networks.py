@@ -110,10 +110,13 @@ def write_inception(path: Path, seed: int = 0) -> Path:
 
 
 def tiny_transformer(
-    views: int, latent_shape: tuple[int, int, int], cameras: list[tuple[float, float]] | None = None
+    views: int,
+    latent_shape: tuple[int, int, int],
+    cameras: list[tuple[float, float]] | None = None,
+    **options: str,
 ) -> ViewTransformer:
     """Random weights and biases everywhere, also where training begins with zeros."""
-    config = TransformerConfig(width=16, depth=2, heads=2, patch=2, mlp_ratio=2, time_dim=8)
+    config = TransformerConfig(width=16, depth=2, heads=2, patch=2, mlp_ratio=2, time_dim=8, **options)
     return randomised(config.build(views, latent_shape, cameras))
 
 

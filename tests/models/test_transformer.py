@@ -159,6 +159,91 @@ def test_weights_do_not_depend_on_the_cameras_nor_hold_them():
     assert torch.equal(second(x, tau, views=angles), first(x, tau, views=angles))
 
 
+def half_known(rows: int = 5) -> tuple[Tensor, Tensor, Tensor]:
+    """Latents, known views and multi-times of rows that know none, one, two or three of four views."""
+    x, tau = inputs(rows)
+    known = torch.tensor([[0, 0, 0, 0], [1, 0, 0, 0], [0, 1, 0, 1], [0, 1, 1, 1], [1, 1, 0, 0]], dtype=torch.bool)
+    return x, known, torch.where(known, 0, tau + 0.01)
+
+
+def tokens_of(network: ViewTransformer, x: Tensor, tau: Tensor, present: Tensor | None = None) -> Tensor:
+    """What the last block makes of the tokens, [B, n, P, W]."""
+    tokens = []
+    with network.blocks[-1].register_forward_hook(lambda module, inputs, output: tokens.append(output)):
+        network(x, tau, present)
+    return tokens[0]
+
+
+def test_known_views_that_attend_to_known_ones_do_not_see_the_others():
+    network = tiny_transformer(4, SHAPE, known_attend="known").requires_grad_(False)
+    x, known, tau = half_known()
+    before = tokens_of(network, x, tau)
+    other = torch.where(known[..., None], x, torch.randn_like(x))
+    later = torch.where(known, 0, (tau + 1) / 2)
+    after = tokens_of(network, other, later)
+    assert torch.equal(after[known], before[known])  # so their keys and values are those of every evaluation
+    assert not torch.isclose(after[~known], before[~known]).flatten(1).all(1).any()
+    # Missing views see all: those of a row without known ones as ever.
+    usual = tiny_transformer(4, SHAPE).requires_grad_(False)
+    torch.testing.assert_close(network(x, tau)[0], usual(x, tau)[0], **CLOSE)
+    moved = torch.where(known[..., None], torch.randn_like(x), x)
+    seen = ~torch.isclose(network(moved, tau)[~known], network(x, tau)[~known]).all(1)
+    assert torch.equal(seen, known.any(1)[:, None].expand_as(known)[~known])
+    assert not torch.isclose(network(x, tau), usual(x, tau))[1:][~known[1:]].all()
+
+
+@pytest.mark.parametrize("rubbish", [1e6, float("inf"), float("nan")])
+def test_absent_views_have_no_influence_on_known_ones_either(rubbish: float):
+    network = tiny_transformer(4, SHAPE, known_attend="known")
+    x, _, tau = half_known()
+    present = torch.tensor([[1, 1, 0, 0], [1, 1, 0, 1], [0, 1, 1, 0], [1, 1, 0, 0], [0, 1, 1, 0]], dtype=torch.bool)
+    out = network(x, tau, present)
+    other = torch.where(present[..., None], x, rubbish)
+    assert torch.equal(network(other, torch.where(present, tau, 1 - tau), present)[present], out[present])
+    for row in range(5):
+        there = present[row].nonzero()[:, 0]
+        alone = network(x[row : row + 1, there], tau[row : row + 1, there], views=there)[0]
+        torch.testing.assert_close(alone, out[row, there], **CLOSE)
+    out[present].square().mean().backward()
+    assert all(weight.grad.isfinite().all() for weight in network.parameters())
+
+
+def test_shared_modulation_is_that_of_a_layer_and_an_offset_in_each_block():
+    shared = tiny_transformer(4, SHAPE, modulation="shared").requires_grad_(False)
+    blockwise = tiny_transformer(4, SHAPE).requires_grad_(False)
+    weights = shared.state_dict()
+    layer = {name: weights.pop(f"block_modulation.{name}") for name in ("weight", "bias")}
+    for block in range(2):
+        weights[f"blocks.{block}.modulation.weight"] = layer["weight"]
+        weights[f"blocks.{block}.modulation.bias"] = layer["bias"] + weights.pop(f"blocks.{block}.modulation.offset")
+    blockwise.load_state_dict(weights)
+    x, tau = inputs()
+    torch.testing.assert_close(shared(x, tau), blockwise(x, tau), **CLOSE)
+    assert sum(weight.numel() for weight in shared.parameters()) < sum(w.numel() for w in blockwise.parameters())
+
+
+@torch.no_grad()
+def test_a_block_with_shared_modulation_begins_as_the_identity_too():
+    network = TransformerConfig(width=16, depth=3, heads=2, time_dim=8, modulation="shared").build(2, SHAPE)
+    tokens = []
+    for block in network.blocks:
+        block.register_forward_hook(lambda module, inputs, output: tokens.append((inputs[0], output)))
+    network(*inputs(2, 2))
+    assert len(tokens) == 3 and all(torch.equal(before, after) for before, after in tokens)
+
+
+def test_what_is_off_is_not_in_a_checkpoint(tmp_path: Path):
+    config = camera_config(None)
+    save_checkpoint(tmp_path, Checkpoint(config, *config.build(), torch.zeros(16), torch.ones(16)))
+    written = json.loads((tmp_path / "config.json").read_text())
+    assert set(written["score"]) == {"kind", "width", "depth", "heads", "patch", "mlp_ratio", "time_dim", "prediction"}
+    assert not {"cameras", "inputs"} & written.keys()
+    other = TransformerConfig(width=16, heads=2, known_attend="known", modulation="shared")
+    config = camera_config(None, other)
+    save_checkpoint(tmp_path, Checkpoint(config, *config.build(), torch.zeros(16), torch.ones(16)))
+    assert load_checkpoint(tmp_path).config.score == other
+
+
 def test_what_it_says_of_known_views_does_not_count(network: ViewTransformer):
     x, _ = inputs()
     known = torch.tensor([[True, False, False, True]]).expand(5, 4)
@@ -263,6 +348,8 @@ def test_an_mlp_has_no_cameras():
         ({"width": 30, "heads": 4}, "width 30 is not a multiple of heads 4"),
         ({"time_dim": 7}, "time_dim 7: .* even"),
         ({"prediction": "x"}, "choose from noise, velocity"),
+        ({"known_attend": "none"}, "known_attend 'none': choose from all, known"),
+        ({"modulation": "none"}, "modulation 'none': choose from block, shared"),
         ({"depth": 0}, "depth must be at least 1"),
         ({"depth": 10**6}, "depth must be at most"),
         ({"kind": "mlp"}, "this one is 'transformer'"),

@@ -25,3 +25,16 @@ def test_every_variant_of_an_object_is_trained_on():
     for step in range(30):
         objective.loss(Share(slice(0, 5)), **objective.draw(torch.arange(5), 0, step, slice(0, 5)))
     assert seen == {0.0, 1.0, 2.0, 3.0}
+
+
+def test_weights_of_times_are_those_of_training_not_of_validation():
+    latents = torch.randn(1, 64, 2, 3)
+    network = ScoreNetwork(2, 3, width=8, time_dim=4, groups=2)  # which returns zeros
+    losses = {}
+    for time_weight in ("none", "clamped"):
+        config = DiffusionStageConfig(time_weight=time_weight)
+        objective = DiffusionObjective(network, latents, latents[0], config, VPSchedule(), CPU)
+        drawn = objective.draw(torch.arange(64), 0, 0, slice(0, 64))
+        losses[time_weight] = objective.loss(Share(slice(0, 64)), **drawn).item(), objective.validate(network)
+    assert losses["clamped"][0] < 0.95 * losses["none"][0]
+    assert losses["clamped"][1] == losses["none"][1]
