@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dimvida.cli import options
+from dimvida.cli.generation_plan import open_truth, parse_places, plan_named, plan_placed
 from dimvida.cli.options import DATA, MODEL, OUTPUT, option, parse_names, resolve_device
 from dimvida.cli.progress import ProgressBar, duration
 from dimvida.cli.terminal import note
@@ -21,7 +22,6 @@ from dimvida.errors import DimvidaError, InputError
 from dimvida.files import require_writable_file, require_writable_folder
 
 if TYPE_CHECKING:
-    from dimvida.data.source import MultiViewSource
     from dimvida.generation.run import Generation
     from dimvida.generation.stats import GenerationReport
 
@@ -39,6 +39,9 @@ def generate(
     output: options.ContinuedOut,
     view: Annotated[str | None, option(DATA, "Known views, as front,left; default: all.", metavar="NAMES")] = None,
     target: Annotated[str | None, option(DATA, "Views to generate; default: all missing.", metavar="NAMES")] = None,
+    azimuths: Annotated[str | None, option(DATA, "Or views at angles, as 0,45,90 degrees.", metavar="LIST")] = None,
+    elevation: Annotated[float | None, option(DATA, "Of these; default: checkpoint's.", metavar="DEG")] = None,
+    azimuth: Annotated[str | None, option(DATA, "Where single views were taken.", metavar="DEG")] = None,
     split: options.Split = None,
     strict: Annotated[bool, option(DATA, "Refuse images of another size.", "--strict")] = False,
     skip_bad: options.SkipBad = False,
@@ -74,11 +77,11 @@ def generate(
     _check_sheet(sheet, sheet_rows)
     _check_member(shard, overwrite, sheet)
     given, targets, rows = parse_names("--view", view), parse_names("--target", target), _parse_batch(batch)
+    angles, at = parse_places(azimuths, azimuth, elevation, given, targets)
 
     from dimvida.data.sample import locate, require_apart
     from dimvida.generation.complete import best_batch
     from dimvida.generation.jobs import job_of
-    from dimvida.generation.plan import make_plan
     from dimvida.generation.run import Generation
     from dimvida.generation.settings import resolve_settings
     from dimvida.sampling.multiview import load
@@ -87,8 +90,11 @@ def generate(
     if sheet is not None:
         require_apart(locate(input_), sheet, "--sheet")
     model = load(checkpoint, resolve_device(device))
-    source, true_source = _open(input_, model.view_names, given, split, truth)
-    plan = make_plan(source, model.view_names, given=given, targets=targets, draws=samples_per_view)
+    if angles is None:
+        plan = plan_named(input_, model, given, targets, split, samples_per_view)
+    else:
+        plan = plan_placed(input_, model, given, at, angles, elevation, split, samples_per_view)
+    true_source = open_truth(input_, plan, truth)
     resolve = partial(
         resolve_settings,
         model,
@@ -105,7 +111,7 @@ def generate(
     )
     settings, job = resolve(batch=rows), job_of(shard)
     if rows is None:  # all processes of the job agree on one
-        best = partial(best_batch, model, settings, len(plan), output, overwrite)
+        best = partial(best_batch, model, settings, plan, output, overwrite)
         settings = resolve(batch=job.broadcast_from_rank_0(best))
     generation = Generation(model, plan, settings, output, strict=strict, overwrite=overwrite, workers=workers, job=job)
     if dry_run:
@@ -242,20 +248,6 @@ def _size(count: float) -> str:
             return f"{count:.0f} {unit}"
         count /= 1024
     return f"{count:.1f} TiB"
-
-
-def _open(
-    path: str, view_names: tuple[str, ...], given: tuple[str, ...] | None, split: str | None, truth: Path | None
-) -> tuple[MultiViewSource, MultiViewSource]:
-    """The input, and what has the true views: the input itself unless something else is given."""
-    from dimvida.data.opening import open_source
-    from dimvida.data.sample import is_sample, sample_truth
-    from dimvida.generation.plan import open_input
-
-    source = open_input(path, view_names, given, split)
-    if truth is None and is_sample(path):
-        truth = sample_truth()
-    return source, source if truth is None else open_source(truth)
 
 
 def _check_sheet(sheet: Path | None, rows: int) -> None:

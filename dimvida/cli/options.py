@@ -95,7 +95,7 @@ Ambient = Annotated[float, option(CAMERAS, "Light on unlit sides.", min=0.0, max
 Renderers = Annotated[int, option(CAMERAS, "Processes; 0 (default): one per core.", "--workers", min=0, metavar="N")]
 
 Out = Annotated[Path, option(OUTPUT, "The folder for what is made.", "--out", metavar="DIR")]
-ContinuedOut = Annotated[Path, option(OUTPUT, "To make; the same command continues.", "--out", metavar="DIR")]
+ContinuedOut = Annotated[Path, option(OUTPUT, "The same command continues it.", "--out", metavar="DIR")]
 Json = Annotated[Path | None, option(OUTPUT, "Also write the result here.", "--json", metavar="FILE")]
 PrintJson = Annotated[bool, option(OUTPUT, "Print JSON.", "--print-json")]
 Overwrite = Annotated[bool, option(OUTPUT, "Replace what is there.", "--overwrite")]

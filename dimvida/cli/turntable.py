@@ -98,7 +98,7 @@ def _placed(images: list[Path], view: str | None, azimuth: str | None, trained: 
     Raises:
         InputError: Not one for each, or the model has no such view.
     """
-    from dimvida.generation.cameras import place, usual_elevation
+    from dimvida.generation.cameras import place
     from dimvida.sampling.cameras import camera_tensor, steps_of
 
     if view is not None:
@@ -108,7 +108,7 @@ def _placed(images: list[Path], view: str | None, azimuth: str | None, trained: 
             raise InputError(f"--view {unknown[0]}: the checkpoint has no such view; it has {', '.join(trained)}")
         cameras = [trained[name] for name in names]
     else:
-        cameras = place(parse_angles("--azimuth", azimuth or "0"), usual_elevation(trained))
+        cameras = place(parse_angles("--azimuth", azimuth or "0"), trained)
     if len(cameras) != len(images):
         option = f"--azimuth {azimuth or '0 (the default)'}" if view is None else f"--view {view}"
         raise InputError(f"{option}: give one for each of {counted(len(images), 'image')}")

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from dimvida.data.cameras import Camera
+from dimvida.data.names import counted
 from dimvida.data.source import MultiViewSource
 from dimvida.errors import InputError
+from dimvida.generation.plan import GenerationPlan, plan_tasks, require_draws
 from dimvida.sampling.cameras import camera_tensor, degrees_from, steps_of
 from dimvida.sampling.multiview import MultiViewModel
 
@@ -33,59 +35,101 @@ def usual_elevation(cameras: Mapping[str, Camera]) -> float:
     return next(iter(cameras.values())).elevation
 
 
-def place(angles: Iterable[Angle], elevation: float) -> list[Camera]:
-    """Angles as cameras; those without an elevation have this one."""
-    return [Camera(azimuth, elevation if own is None else own) for azimuth, own in angles]
+def place(angles: Iterable[Angle], trained: Mapping[str, Camera]) -> list[Camera]:
+    """Angles as cameras; those without an elevation have the usual one."""
+    return [Camera(azimuth, usual_elevation(trained) if own is None else own) for azimuth, own in angles]
 
 
-def name_views(option: str, angles: Sequence[Angle], elevation: float) -> dict[str, Camera]:
+def name_views(
+    option: str, angles: Sequence[Angle], trained: Mapping[str, Camera], elevation: float | None = None
+) -> dict[str, Camera]:
     """The views at some angles, in the order of their names.
 
-    A view is called ``azimuth045``, of the azimuth from 0 to 360 degrees: -90 is 270. Decimals follow an underscore,
-    as a dot would end the key of a tar file: ``azimuth022_5``. Another elevation than that of the others is named too:
-    ``azimuth045-elevation10``.
+    A view is called ``azimuth045``, of the azimuth from 0 to 360 degrees, to four decimals: -90 is 270. Decimals follow
+    an underscore, as a dot would end the key of a tar file: ``azimuth022_5``. Another elevation than that of the others
+    is named too: ``azimuth045-elevation10``.
 
     Args:
         option: Where the angles were given, for the message.
         angles: At least one.
-        elevation: Of those that have no other.
+        trained: The cameras of the model's own views.
+        elevation: Of those that say no other; by default the usual one.
 
     Raises:
         InputError: An angle is there twice or out of range.
     """
+    elevation = usual_elevation(trained) if elevation is None else elevation
     views: dict[str, Camera] = {}
-    for camera in place(angles, elevation):
-        name = f"azimuth{_written(camera.azimuth % 360, 3)}"
-        if camera.elevation != elevation:
+    for azimuth, own in angles:
+        camera = Camera(round(azimuth % 360, 4) % 360, round(elevation if own is None else own, 4))
+        name = f"azimuth{_written(camera.azimuth, 3)}"
+        if camera.elevation != round(elevation, 4):
             name += f"-elevation{_written(camera.elevation)}"
         if name in views:
-            raise InputError(f"{option}: {camera.azimuth:g} degrees are there twice (a full turn is no other angle)")
+            raise InputError(f"{option}: {azimuth:g} degrees are there twice (a full turn is no other angle)")
         views[name] = camera
     return {name: views[name] for name in sorted(views)}
 
 
 def _written(degrees: float, digits: int = 1) -> str:
-    """Degrees to the ten-thousandth, as a part of a name."""
-    steps = round(abs(degrees) * 10000)
-    whole, rest = divmod(steps, 10000)
-    whole = whole % 360 if digits == 3 else whole  # 359.99999 rounds to a full turn
-    text = f"{whole:0{digits}d}" + (f"_{rest:04d}".rstrip("0") if rest else "")
-    return f"-{text}" if degrees < 0 and steps else text
+    """Degrees with at most four decimals, as a part of a name."""
+    whole, _, decimals = f"{abs(degrees):.4f}".rstrip("0").partition(".")
+    text = whole.zfill(digits) + (f"_{decimals}" if decimals else "")
+    return f"-{text}" if degrees < 0 else text
 
 
-def known_cameras(source: MultiViewSource, model: MultiViewModel) -> dict[str, Camera]:
-    """Where the views of a data set were taken: what it says itself, or where the model has the views of these names.
+def plan_at(
+    source: MultiViewSource,
+    placed: Mapping[str, Camera],
+    targets: Mapping[str, Camera],
+    *,
+    given: Sequence[str] | None = None,
+    draws: int = 1,
+) -> GenerationPlan:
+    """A plan that generates the same views of every object, at any angles; one that is known there is not generated.
 
-    Views of which neither says anything are left out.
+    Args:
+        source: The input.
+        placed: Where its views were taken.
+        targets: The views to generate, by name.
+        given: The known views; an object uses those of them that it has. By default every view that it has.
+        draws: Samples per object.
+
+    Raises:
+        InputError: A view that there is not, or of which nothing says where it was taken; a target has the name of
+            another view; or nothing is to be generated.
     """
-    if source.cameras is not None:
-        return dict(source.cameras)
-    own = model_cameras(model)
-    return {view: own[view] for view in source.view_names if view in own}
+    for view in given or ():
+        if view not in source.view_names:
+            raise InputError(f"--view {view}: {source.path} has no such view; it has {', '.join(source.view_names)}")
+    for view in source.view_names if given is None else given:
+        if view not in placed:
+            raise InputError(
+                f"{source.path}: nothing says where the view {view!r} was taken; write it into cameras.json, or choose "
+                "other known views with --view"
+            )
+    require_draws(draws)
+    usable = [view for view in source.view_names if given is None or view in given]
+    for view in usable:
+        if view in targets and not _same(placed[view], targets[view]):
+            raise InputError(f"{source.path}: its view {view!r} was taken elsewhere than that to be made; rename it")
+    taken = {view: [name for name in usable if _same(placed[name], camera)] for view, camera in targets.items()}
+
+    def missing(known: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(view for view, names in taken.items() if not set(names) & set(known))
+
+    tasks, left_out = plan_tasks(source, usable, missing)
+    cameras = {view: placed[view] for view in usable} | dict(targets)
+    return GenerationPlan(source, tuple(cameras), tasks, draws, left_out, cameras)
 
 
-def same_camera(left: Camera, right: Camera) -> bool:
-    """Whether two cameras are the same, to the ten-thousandth of a degree."""
+def known_note(plan: GenerationPlan, targets: Mapping[str, Camera]) -> str | None:
+    """One line on views that were asked for and are known, so not generated; None where there are none."""
+    known = sum(len(targets) - len(task.targets) for task in plan.tasks)
+    return f"{counted(known, 'view')} not generated, as a known one was taken there" if known else None
+
+
+def _same(left: Camera, right: Camera) -> bool:
     steps = steps_of(camera_tensor([(camera.azimuth, camera.elevation) for camera in (left, right)]))
     return bool((steps[0] == steps[1]).all())
 

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from dimvida.data.cameras import angles_of
 from dimvida.errors import DimvidaError, NotFinite
 from dimvida.generation.output import stored_configuration
+from dimvida.generation.plan import GenerationPlan, Row
 from dimvida.generation.read import ReadBatch, view_mask
 from dimvida.generation.settings import GenerationSettings
+from dimvida.sampling.backends import upload
 from dimvida.sampling.images import require_made
 from dimvida.sampling.memory import host_memory, is_out_of_memory
 from dimvida.sampling.multiview import MultiViewModel
@@ -28,9 +31,13 @@ class Completer:
     Masks, ids and places of views are made on the host, so that no step waits for a GPU. What it makes comes back on a
     stream of its own into pinned memory, so a batch that leaves waits for none that is made.
 
+    A view at a camera is made together with the known and the wanted ones of its object and with no others, so that an
+    object's pictures do not depend on what else is in its batch.
+
     Args:
         model: The model.
         settings: What it is asked for.
+        plan: The plan of all rows.
         note: Called with a line when a batch was too large.
         timed: Is entered, by its name, around each stage of the work: ``encode``, ``sample`` and ``decode``.
     """
@@ -39,10 +46,13 @@ class Completer:
         self,
         model: MultiViewModel,
         settings: GenerationSettings,
+        plan: GenerationPlan,
         note: Callable[[str], object] = lambda text: None,
         timed: Callable[[str], AbstractContextManager[None]] = lambda stage: nullcontext(),
     ) -> None:
         self._model, self._settings, self._note, self._timed = model, settings, note, timed
+        self._views, angles = plan.view_names, angles_of(plan.cameras, plan.view_names)
+        self._cameras = None if angles is None else torch.tensor(angles, dtype=torch.float32, device="cpu")
         self._limit = settings.batch
         self._cuda = model.device.type == "cuda"
         self._outgoing = torch.cuda.Stream(model.device) if self._cuda else None
@@ -58,43 +68,66 @@ class Completer:
             DimvidaError: Some of them are no pictures, since numbers were not finite; it names their objects. What is
                 returned may raise it, too.
         """
-        names = self._model.view_names
-        known = view_mask(names, [row.task.known for row in batch.rows])
-        wanted = view_mask(names, [row.task.targets for row in batch.rows])
+        known = view_mask(self._views, [row.task.known for row in batch.rows])
+        wanted = view_mask(self._views, [row.task.targets for row in batch.rows])
+        alike = self._alike(known | wanted)
+        parts = [part for rows in alike for part in self._in_parts(batch, rows, known, wanted)]
+        made, finite = parts[0] if len(parts) == 1 else (torch.cat(kind) for kind in zip(*parts, strict=True))
+        if len(alike) > 1:
+            made, finite = _in_order(made, finite, alike, wanted)
+        return self._leave(made, finite, batch, wanted[known | wanted] if self._settings.include_known else None)
+
+    def _alike(self, used: Tensor) -> list[list[int]]:
+        """The rows that can be computed together: all of them, or at cameras those of as many views."""
+        if self._cameras is None:
+            return [list(range(len(used)))]
+        counts = used.sum(1).tolist()
+        return [[row for row, count in enumerate(counts) if count == views] for views in sorted(set(counts))]
+
+    def _in_parts(
+        self, batch: ReadBatch, rows: list[int], known: Tensor, wanted: Tensor
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """What ``_generate`` makes of some rows, as many at a time as fit."""
         first = [0, *known.sum(1).cumsum(0).tolist()]  # image of each row
-        ids = torch.tensor([sample_id(row.task.record.id, row.draw) for row in batch.rows], dtype=torch.int64)
-        parts: list[tuple[Tensor, Tensor]] = []
-        start, stop = 0, len(ids)
-        while start < stop:
-            end = min(start + self._limit, stop)
-            rows, images = slice(start, end), batch.images[first[start] : first[end]]
-            try:
-                parts.append(self._generate(images, known[rows], wanted[rows], ids[rows]))
-            except NotFinite as error:
-                raise DimvidaError(_not_finite(error, batch, start)) from error
-            except (RuntimeError, MemoryError) as error:
-                if not is_out_of_memory(error) or end - start == 1:
-                    raise
-                self._limit = (end - start) // 2
-                self._note(f"out of memory with {end - start} rows; going on with batches of {self._limit}")
+        while rows:
+            now = rows[: self._limit]
+            tasks = [batch.rows[row] for row in now]
+            ids = torch.tensor([sample_id(row.task.record.id, row.draw) for row in tasks], dtype=torch.int64)
+            if now[-1] - now[0] + 1 == len(now):
+                images = batch.images[first[now[0]] : first[now[-1] + 1]]
             else:
-                start = end
+                images = torch.cat([batch.images[first[row] : first[row + 1]] for row in now])
+            try:
+                part = self._generate(images, known[now], wanted[now], ids)
+            except NotFinite as error:
+                raise DimvidaError(_not_finite(error, tasks)) from error
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error) or len(now) == 1:
+                    raise
+                self._limit = len(now) // 2
+                self._note(f"out of memory with {len(now)} rows; going on with batches of {self._limit}")
+            else:
+                yield part
+                rows = rows[len(now) :]
                 continue
             # Outside of the handler, whose traceback holds on to the tensors that did not fit.
             if self._cuda:
                 torch.cuda.empty_cache()
-        made, finite = parts[0] if len(parts) == 1 else (torch.cat(kind) for kind in zip(*parts, strict=True))
-        return self._leave(made, finite, batch, wanted[known | wanted] if self._settings.include_known else None)
 
     def _generate(self, images: Tensor, known: Tensor, wanted: Tensor, ids: Tensor) -> tuple[Tensor, Tensor]:
         """The wanted views of some rows, and whether their numbers are finite, see ``MultiViewModel.decode_views``."""
         model, settings, timed = self._model, self._settings, self._timed
+        cameras = None
+        if self._cameras is not None:  # of each row its own views alone
+            used = (known | wanted).nonzero()[:, 1].view(len(known), -1)  # [B, n] places among the plan's views
+            known, wanted, cameras = known.gather(1, used), wanted.gather(1, used), self._cameras[used]
         with timed("encode"):
             latents = model.encode_known(images.to(model.device, non_blocking=True).permute(0, 3, 1, 2), known)
         with timed("sample"):
             latents = model.sample_missing(
                 latents,
                 known,
+                cameras=cameras,
                 steps=settings.steps,
                 solver=settings.solver,
                 seed=settings.seed,
@@ -129,7 +162,7 @@ class Completer:
             try:
                 require_made(finite)
             except NotFinite as error:
-                raise DimvidaError(_not_finite(error, batch)) from error
+                raise DimvidaError(_not_finite(error, batch.rows)) from error
             if among is None:
                 return made
             written = torch.empty(len(among), *made.shape[1:], dtype=torch.uint8)
@@ -139,16 +172,26 @@ class Completer:
         return wait
 
 
-def _not_finite(error: NotFinite, batch: ReadBatch, start: int = 0) -> str:
-    """One line that names the objects, each once for all of its draws; rows count from ``start``."""
-    objects = list(dict.fromkeys(batch.rows[start + row].task.record.id for row in error.rows))
+def _in_order(made: Tensor, finite: Tensor, groups: list[list[int]], wanted: Tensor) -> tuple[Tensor, Tensor]:
+    """Pictures, and whether rows are finite, of groups of rows in the order of the rows."""
+    rows = torch.tensor([row for group in groups for row in group], device="cpu")
+    places = rows.argsort()
+    pictures = made.split(wanted.sum(1)[rows].tolist())
+    return torch.cat([pictures[place] for place in places.tolist()]), finite[upload(places, finite.device)]
+
+
+def _not_finite(error: NotFinite, rows: Sequence[Row]) -> str:
+    """One line that names the objects, each once for all of its draws."""
+    objects = list(dict.fromkeys(rows[row].task.record.id for row in error.rows))
     return (
         f"{', '.join(objects[:NAMED])}{' and others' if len(objects) > NAMED else ''}: {error.what} are not finite "
         "(NaN or infinity), so there is no picture; the checkpoint's weights overflow, or --dtype is too narrow"
     )
 
 
-def best_batch(model: MultiViewModel, settings: GenerationSettings, rows: int, folder: Path, overwrite: bool) -> int:
+def best_batch(
+    model: MultiViewModel, settings: GenerationSettings, plan: GenerationPlan, folder: Path, overwrite: bool
+) -> int:
     """The batch that ``--batch auto`` means.
 
     An output that is continued keeps its batch. Otherwise it is the largest that fits on a GPU, found by trying, and
@@ -157,31 +200,37 @@ def best_batch(model: MultiViewModel, settings: GenerationSettings, rows: int, f
     Args:
         model: What completes the views.
         settings: What it is asked for, with the default batch.
-        rows: Rows of the plan.
+        plan: What is completed.
         folder: The output folder, which need not exist.
         overwrite: Whether what is there will be replaced.
     """
     stored = None if overwrite else stored_configuration(folder)
     if stored is not None and isinstance(stored.get("batch"), int):
         return stored["batch"]
-    return largest_batch(model, settings, rows) if model.device.type == "cuda" else settings.batch
+    if model.device.type != "cuda":
+        return settings.batch
+    views = None if plan.cameras is None else max(len(task.known) + len(task.targets) for task in plan.tasks)
+    return largest_batch(model, settings, len(plan), views)
 
 
-def largest_batch(model: MultiViewModel, settings: GenerationSettings, rows: int) -> int:
+def largest_batch(model: MultiViewModel, settings: GenerationSettings, rows: int, views: int | None = None) -> int:
     """The largest batch that fits, found by halving from ``LARGEST_AUTO`` or from what ``rows`` there are.
 
-    Two steps are taken with each, in what the run multiplies in: memory does not depend on the number of steps.
+    Two steps are taken with each, in what the run multiplies in: memory does not depend on the number of steps. Rows
+    have so many ``views`` at cameras, by default the model's named views.
     """
     batch = 1
     while batch < min(rows, LARGEST_AUTO):
         batch *= 2
-    views, size = len(model.view_names), model.image_size
+    cameras = None if views is None else [(0.0, 0.0)] * views
+    known = torch.arange(views or len(model.view_names), device="cpu") == 0
     while batch > 1:
         try:
-            blank = torch.zeros(batch, views, model.channels, size, size, dtype=torch.uint8, device=model.device)
+            blank = torch.zeros(batch, len(known), *model.config.autoencoder.image_shape, dtype=torch.uint8)
             model.generate(
-                blank,
-                model.view_names[0],
+                blank.to(model.device),
+                known.expand(batch, -1),
+                cameras=cameras,
                 steps=2,
                 solver=settings.solver,
                 backend=settings.backend,

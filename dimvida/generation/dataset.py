@@ -19,7 +19,8 @@ from dimvida.data.batch import load_batch
 from dimvida.data.opening import open_source
 from dimvida.data.source import MultiViewSource
 from dimvida.errors import InputError, UnreadableImage, require_whole
-from dimvida.generation.plan import Task, make_plan, open_input
+from dimvida.generation.inputs import open_input
+from dimvida.generation.plan import Task, make_plan
 from dimvida.generation.read import ReadBatch, RowReader, UnreadableFile, view_mask
 from dimvida.records import LARGEST_SIZE
 from dimvida.sampling.multiview import MultiViewModel

@@ -44,7 +44,7 @@ def forecast(generation: Generation) -> Forecast:
     plan, settings = generation.plan, generation.settings
     pictures = sum(len(task.targets) + len(task.known) * settings.include_known for task in plan.tasks) * plan.draws
     rows = range(min(PROBE_ROWS, settings.batch, len(plan)))
-    completer = Completer(generation.model, settings)
+    completer = Completer(generation.model, settings, plan)
     for _ in range(2):
         start = time.perf_counter()
         batch = generation.reader.read(rows)

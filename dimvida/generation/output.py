@@ -4,6 +4,7 @@ generation.json      the configuration, and its hash
 shard-000000.*       a shard, as its form has it
 shard-000000.json    its stats, written when the shard is on disk
 metadata.jsonl       all lines (imagefolder only)
+cameras.json         where the views are seen from (of a model with cameras)
 report.json          counts, skipped files, conversions; written last: with it the output is finished
 """
 
@@ -17,6 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from dimvida.data.cameras import CAMERAS_NAME, Camera, cameras_text
 from dimvida.errors import DimvidaError, InputError
 from dimvida.files import atomic_path, atomic_write, make_folder, require_writable_folder
 from dimvida.generation.formats import FORMATS, remove_shard
@@ -29,7 +31,7 @@ METADATA, REPORT = "metadata.jsonl", "report.json"
 FINISH = ".generation.finish"
 SCHEMA = 2
 _SHARD = re.compile(r"\.?shard-(\d{6,})\.")
-_STALE = re.compile(r"\.(generation|report|metadata)\..*\.jsonl?|\.shard-\d{6,}\..*|\.generation\.finish")
+_STALE = re.compile(r"\.(generation|report|metadata|cameras)\..*\.jsonl?|\.shard-\d{6,}\..*|\.generation\.finish")
 
 
 class OutputFolder:
@@ -147,6 +149,8 @@ class OutputFolder:
                 with atomic_path(self.folder / METADATA) as temporary, open(temporary, "wb") as file:
                     for block in self._metadata():
                         file.write(block)
+            if not self.cameras_right():
+                atomic_write(self.folder / CAMERAS_NAME, self._cameras())
             self._sweep()  # what processes of this job left that were killed
             if not self.report_right(report):
                 atomic_write(self.folder / REPORT, report.to_json(self.hash))
@@ -172,6 +176,13 @@ class OutputFolder:
     def metadata_right(self) -> bool:
         """Whether ``metadata.jsonl`` is what the shards' lines give."""
         return _holds(self.folder / METADATA, self._metadata())
+
+    def cameras_right(self) -> bool:
+        """Whether ``cameras.json`` is what the configuration says, or none is to be there."""
+        return "cameras" not in self._configuration or _holds(self.folder / CAMERAS_NAME, [self._cameras().encode()])
+
+    def _cameras(self) -> str:
+        return cameras_text({view: Camera(**angles) for view, angles in self._configuration["cameras"].items()})
 
     def _metadata(self) -> Iterator[bytes]:
         lines = (self.folder / f"{shard.stem}.jsonl" for shard in self.shards)
@@ -200,7 +211,7 @@ class OutputFolder:
 
     def _discard(self) -> None:
         """Remove an output. The configuration stays until another is written, so that a crash in between is none."""
-        for name in (REPORT, METADATA):
+        for name in (REPORT, METADATA, CAMERAS_NAME):
             (self.folder / name).unlink(missing_ok=True)
         stems = {stem_of(int(match[1])) for path in self.folder.iterdir() if (match := _SHARD.match(path.name))}
         for stem in sorted(stems):

@@ -10,6 +10,7 @@ import io
 import struct
 import zlib
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -114,10 +115,12 @@ class Packer:
     def _line(self, view: str, kind: str) -> str:
         """What the metadata say about a view, with ``%(name)s`` for what differs from row to row."""
         settings, made = self._settings, kind == "generated"
+        at = {} if self._plan.cameras is None else {"camera": asdict(self._plan.cameras[view])}
         fields = {
             "source": _OF_ROW,
             "source_sha256": _OF_ROW,
             "view": view,
+            **at,
             "kind": kind,
             "label": _OF_ROW,
             "known": _OF_ROW,

@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
-from dimvida.data.opening import open_source
-from dimvida.data.sample import locate
+from dimvida.data.cameras import Camera, cameras_text
 from dimvida.data.source import MultiViewSource, ObjectRecord
 from dimvida.errors import InputError
 
@@ -55,10 +53,12 @@ class GenerationPlan:
 
     Attributes:
         source: Where the known views are read from.
-        view_names: The model's views, in the order of its tensors.
+        view_names: The views that are known or generated, in the order of the tensors: the model's, or any at their
+            cameras.
         tasks: Every object that something is generated for.
         draws: Samples per object.
         left_out: Why objects of the source are not in the plan: reason -> how many.
+        cameras: Where each of the views is seen from, in their order; None for a model that knows them by name alone.
     """
 
     source: MultiViewSource
@@ -66,6 +66,7 @@ class GenerationPlan:
     tasks: tuple[Task, ...]
     draws: int
     left_out: dict[str, int]
+    cameras: Mapping[str, Camera] | None = None
 
     @property
     def files_left_out(self) -> dict[str, str]:
@@ -73,6 +74,13 @@ class GenerationPlan:
         return {
             file.location.removeprefix(str(self.source.path)).lstrip("/!"): file.reason for file in self.source.left_out
         }
+
+    def written_cameras(self, include_known: bool) -> dict[str, Camera] | None:
+        """The cameras of the views that an output has; None for a model that knows its views by name alone."""
+        if self.cameras is None:
+            return None
+        written = {view for task in self.tasks for view in task.targets + (task.known if include_known else ())}
+        return {view: camera for view, camera in self.cameras.items() if view in written}
 
     @property
     def views(self) -> int:
@@ -108,6 +116,8 @@ class GenerationPlan:
     def digest(self) -> str:
         """Hex SHA-256 of everything but the pixels."""
         digest = hashlib.sha256(json.dumps([self.view_names, self.draws]).encode())
+        if self.cameras is not None:
+            digest.update(cameras_text(self.cameras).encode())
         for task in self.tasks:
             digest.update(json.dumps([task.record.id, task.known, task.targets]).encode())
         return digest.hexdigest()
@@ -162,40 +172,6 @@ def stem_of(number: int) -> str:
     return f"shard-{number:06d}"
 
 
-def open_input(
-    path: str | Path, view_names: Sequence[str], given: Sequence[str] | None = None, split: str | None = None
-) -> MultiViewSource:
-    """Open what is to be completed.
-
-    Images that name their views themselves (by folder, metadata or suffix) keep them. If they do not, a single
-    given view is the view of all images.
-
-    Args:
-        path: Folder or zip file.
-        view_names: The model's views.
-        given: The views that are said to be known.
-        split: Only the objects of this split.
-
-    Raises:
-        InputError: As ``open_source``.
-    """
-    path, problem = locate(path, to_complete=True), None
-    try:
-        source = open_source(path, split=split)
-        if set(source.view_names) & set(view_names):
-            return source
-    except InputError as error:
-        problem = error
-    if not given or len(given) > 1:
-        if problem is not None:
-            raise problem
-        return source
-    source = open_source(path, split=split, view=given[0])
-    if problem is not None and any(record.name in view_names for record in source.records):
-        raise problem  # files called front.png and the like are views, and what is wrong with them was said
-    return source
-
-
 def make_plan(
     source: MultiViewSource,
     view_names: Sequence[str],
@@ -203,6 +179,7 @@ def make_plan(
     given: Sequence[str] | None = None,
     targets: Sequence[str] | None = None,
     draws: int = 1,
+    cameras: Mapping[str, Camera] | None = None,
 ) -> GenerationPlan:
     """Decide what is known and what is generated, for every object on its own.
 
@@ -214,6 +191,7 @@ def make_plan(
         targets: The views to generate; by default every view that is not known. Views of the input that are
             not given are generated all the same.
         draws: Samples per object.
+        cameras: Where the model's views are seen from, if it is conditioned on that.
 
     Raises:
         InputError: An unknown view, a view both given and a target, or nothing to generate.
@@ -222,18 +200,40 @@ def make_plan(
     _check_options(source, view_names, given, targets, draws)
     wanted = view_names if targets is None else tuple(targets)
     usable = (set(view_names) if given is None else set(given)) - set(targets or ())
-    tasks, left_out = [], {}
+
+    def missing(known: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(view for view in view_names if view in wanted and view not in known)
+
+    tasks, left_out = plan_tasks(source, [view for view in view_names if view in usable], missing)
+    return GenerationPlan(source, view_names, tasks, draws, left_out, cameras)
+
+
+def plan_tasks(
+    source: MultiViewSource, usable: Sequence[str], missing: Callable[[tuple[str, ...]], tuple[str, ...]]
+) -> tuple[tuple[Task, ...], dict[str, int]]:
+    """What is known and what is generated of every object, and why others are left out: reason -> how many.
+
+    Args:
+        source: The objects.
+        usable: The views that may be known, in the plan's order; an object has those of them that it has.
+        missing: Gives the views to generate from those known ones.
+
+    Raises:
+        InputError: Nothing can be generated of any.
+    """
+    tasks: list[Task] = []
+    left_out: dict[str, int] = {}
     for index, record in enumerate(source.records):
-        known = tuple(view for view in view_names if view in record.views and view in usable)
-        missing = tuple(view for view in view_names if view in wanted and view not in known)
-        if known and missing:
-            tasks.append(Task(index, record, known, missing))
+        known = tuple(view for view in usable if view in record.views)
+        targets = missing(known)
+        if known and targets:
+            tasks.append(Task(index, record, known, targets))
         else:
             reason = "nothing is missing" if known else f"has none of the views {', '.join(sorted(usable))}"
             left_out[reason] = left_out.get(reason, 0) + 1
     if not tasks:
         _fail_empty(source, left_out)
-    return GenerationPlan(source, view_names, tuple(tasks), draws, left_out)
+    return tuple(tasks), left_out
 
 
 def _check_options(
@@ -259,6 +259,11 @@ def _check_options(
                     f"{source.path}: the checkpoint has no view {name!r}; choose known views of "
                     f"{', '.join(view_names)} with --view"
                 )
+    require_draws(draws)
+
+
+def require_draws(draws: int) -> None:
+    """Raise InputError unless there can be so many samples of an object."""
     if draws < 1:
         raise InputError(f"--samples-per-view {draws}: must be at least 1")
 

@@ -141,7 +141,7 @@ class Generation:
             InputError: The input cannot be used at all, or the folder cannot be written.
             DimvidaError: Writing fails, or ``stopping`` was set and work is left.
         """
-        completer = Completer(self.model, self.settings, on_note, self.times.device)
+        completer = Completer(self.model, self.settings, self.plan, on_note, self.times.device)
         others = self._views_in(self._claims.done_by_others())
 
         def look_at_others() -> None:

@@ -34,6 +34,7 @@ CONFIGURATION = "generation.json"
 _DIGESTS = {
     "checkpoint": "of another checkpoint",
     "plan": "of other inputs, or of other known or missing views",
+    "cameras": "of views that are seen from elsewhere",
     "files_left_out": "other files of the input cannot be read",
 }
 
@@ -158,6 +159,7 @@ def _parse_dtype(name: str) -> torch.dtype | None:
 
 def run_configuration(model: MultiViewModel, plan: GenerationPlan, settings: GenerationSettings) -> dict[str, Any]:
     """What ``generation.json`` says: two runs with equal configurations write the same bytes."""
+    cameras = plan.written_cameras(settings.include_known)
     return {
         "version": __version__,
         "checkpoint": model.checkpoint_hash,
@@ -169,6 +171,8 @@ def run_configuration(model: MultiViewModel, plan: GenerationPlan, settings: Gen
         "left_out": dict(plan.left_out),
         # Not in the configuration of an input without any, so that its output stays the same.
         **({"files_left_out": plan.files_left_out} if plan.files_left_out else {}),
+        # Nor of a model without cameras.
+        **({"cameras": {view: dataclasses.asdict(at) for view, at in cameras.items()}} if cameras else {}),
         **dataclasses.asdict(settings),
         **({"classes": list(plan.source.classes)} if FORMATS[settings.format].numbered_classes else {}),
     }

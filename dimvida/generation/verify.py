@@ -11,6 +11,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from dimvida.data.cameras import CAMERAS_NAME
 from dimvida.data.source import MultiViewSource
 from dimvida.errors import InputError, UnreadableImage
 from dimvida.generation.formats import FORMATS
@@ -72,6 +73,8 @@ def _damage_of_the_end(output: OutputFolder) -> list[str]:
     damage = []
     if FORMATS[output.form].joined_lines and not output.metadata_right():
         damage.append(f"{METADATA}: not what the shards say")
+    if not output.cameras_right():
+        damage.append(f"{CAMERAS_NAME}: not what the configuration says")
     if not output.report_right(output.make_report()):
         damage.append(f"{REPORT}: not what the shards say")
     return damage

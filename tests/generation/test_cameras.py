@@ -8,13 +8,10 @@ import pytest
 
 from dimvida.data.cameras import Camera
 from dimvida.data.names import check_view_name, order_views
-from dimvida.data.opening import open_source
 from dimvida.errors import InputError
 from dimvida.generation.cameras import (
-    known_cameras,
     model_cameras,
     name_views,
-    same_camera,
     untrained_note,
     usual_elevation,
 )
@@ -44,45 +41,41 @@ FOUR = {"front": Camera(0, 30), "right": Camera(-90, 30), "back": Camera(-180, 3
     ],
 )
 def test_a_view_is_called_by_its_angle(angle: tuple[float, float | None], name: str):
-    assert list(name_views("--azimuths", [angle], 30.0)) == [name]
+    assert list(name_views("--azimuths", [angle], FOUR)) == [name]
     check_view_name(name, "test")
     assert "." not in name and name == name.lower()  # as keys of tar files need it
 
 
 def test_views_come_in_the_order_of_their_names():
-    views = name_views("--azimuths", [(90, None), (-45, 10), (45, None), (9.5, None), (-45, None)], 30.0)
+    views = name_views("--azimuths", [(90, None), (-45, 10), (45, None), (9.5, None), (-45, None)], FOUR, 30.0)
     assert list(views) == ["azimuth009_5", "azimuth045", "azimuth090", "azimuth315", "azimuth315-elevation10"]
     assert order_views(views) == tuple(views)
-    assert views["azimuth315-elevation10"] == Camera(-45, 10) and views["azimuth045"] == Camera(45, 30)
+    assert views["azimuth315-elevation10"] == Camera(315, 10) and views["azimuth045"] == Camera(45, 30)
 
 
 @pytest.mark.parametrize("angles", [[(0, None), (360, None)], [(-90, None), (270, 30)], [(5, 1), (5, 1)]])
 def test_an_angle_comes_once(angles: list):
     with pytest.raises(InputError, match=r"--azimuths: .* are there twice"):
-        name_views("--azimuths", angles, 30.0)
+        name_views("--azimuths", angles, FOUR)
 
 
 def test_angles_out_of_range():
     with pytest.raises(InputError, match="elevation 91"):
-        name_views("--azimuths", [(0, 91)], 30.0)
+        name_views("--azimuths", [(0, 91)], FOUR)
 
 
-def test_where_known_views_were_taken(tiny_checkpoint: Path, camera_checkpoint: Path, write_objects, tmp_path: Path):
-    model = load(camera_checkpoint)
-    assert model_cameras(model) == FOUR and usual_elevation(FOUR) == 30
-    data = write_objects(tmp_path / "data", {"chair/a": ("front", "left", "top")})
-    assert known_cameras(open_source(data), model) == {view: FOUR[view] for view in ("front", "left")}
-    text = '{"front": {"azimuth": 10, "elevation": 0}, "left": {"azimuth": 5, "elevation": 0}, '
-    (data / "cameras.json").write_text(text + '"top": {"azimuth": 0, "elevation": 90}}')
-    own = {"front": Camera(10, 0), "left": Camera(5, 0), "top": Camera(0, 90)}
-    assert known_cameras(open_source(data), model) == own
+def test_the_elevation_of_all_that_say_no_other():
+    assert list(name_views("--azimuths", [(45, None), (0, 10), (0, 30)], FOUR, 10.0)) == [
+        "azimuth000",
+        "azimuth000-elevation30",
+        "azimuth045",
+    ]
+
+
+def test_cameras_of_a_model(tiny_checkpoint: Path, camera_checkpoint: Path):
+    assert model_cameras(load(camera_checkpoint)) == FOUR and usual_elevation(FOUR) == 30
     with pytest.raises(InputError, match="this checkpoint has no cameras, so it makes its views front, right, back"):
         model_cameras(load(tiny_checkpoint))
-
-
-def test_the_same_camera():
-    assert same_camera(Camera(-90, 30), Camera(270, 30)) and same_camera(Camera(0, 5), Camera(1e-6, 5))
-    assert not same_camera(Camera(0, 5), Camera(0, 5.001)) and not same_camera(Camera(0, 5), Camera(1e-3, 5))
 
 
 def test_a_note_on_angles_that_were_not_trained():

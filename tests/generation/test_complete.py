@@ -45,7 +45,9 @@ class TestOutOfMemory:
             type(model), "generate", lambda *given, **more: asked.append(more) or generate(*given, **more)
         )
         assert largest_batch(model, settings, 4) == 4
-        assert asked == [{"steps": 2, "solver": "ddim", "backend": "fused", "dtype": getattr(torch, dtype)}]
+        assert asked == [
+            {"cameras": None, "steps": 2, "solver": "ddim", "backend": "fused", "dtype": getattr(torch, dtype)}
+        ]
 
     @pytest.mark.parametrize(("rows", "asked", "found"), [(5, 100, 4), (300, 100, 128), (1, 9, 1)])
     def test_the_largest_batch_is_found_by_halving(self, model, rows: int, asked: int, found: int):

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from dimvida.data.opening import open_source
 from dimvida.errors import InputError
-from dimvida.generation.plan import MOST_SHARDS, cut_shards, default_shard_size, make_plan, open_input
+from dimvida.generation.inputs import open_input
+from dimvida.generation.plan import MOST_SHARDS, cut_shards, default_shard_size, make_plan
 
 
 @pytest.fixture

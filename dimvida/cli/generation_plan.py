@@ -1,0 +1,101 @@
+"""Which views ``dimvida generate`` makes, and which it makes them from, as the command line says it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dimvida.cli.options import parse_angles
+from dimvida.cli.terminal import note
+from dimvida.errors import InputError
+
+if TYPE_CHECKING:
+    from dimvida.data.source import MultiViewSource
+    from dimvida.generation.cameras import Angle
+    from dimvida.generation.plan import GenerationPlan
+    from dimvida.sampling.multiview import MultiViewModel
+
+
+def parse_places(
+    azimuths: str | None,
+    azimuth: str | None,
+    elevation: float | None,
+    given: tuple[str, ...] | None,
+    targets: tuple[str, ...] | None,
+) -> tuple[tuple[Angle, ...] | None, Angle | None]:
+    """The angles of the views to make, and that of the known ones; None where they are named.
+
+    Raises:
+        InputError: Views are both named and placed, or of angles only one is said.
+    """
+    if azimuths is None:
+        for name, value in (("--azimuth", azimuth), ("--elevation", elevation)):
+            if value is not None:
+                raise InputError(f"{name} {value}: say with --azimuths where the views to make are")
+        return None, None
+    if targets is not None:
+        raise InputError("give --target or --azimuths, not both")
+    if given is not None and azimuth is not None:
+        raise InputError("give --view or --azimuth, not both")
+    places = None if azimuth is None else parse_angles("--azimuth", azimuth)
+    if places is not None and len(places) > 1:
+        raise InputError(f"--azimuth {azimuth}: give one angle, that of all single views")
+    return parse_angles("--azimuths", azimuths), None if places is None else places[0]
+
+
+def plan_named(
+    path: str,
+    model: MultiViewModel,
+    given: tuple[str, ...] | None,
+    targets: tuple[str, ...] | None,
+    split: str | None,
+    draws: int,
+) -> GenerationPlan:
+    """What makes views that the model has names for."""
+    from dimvida.generation.cameras import model_cameras
+    from dimvida.generation.inputs import open_input
+    from dimvida.generation.plan import make_plan
+
+    source = open_input(path, model.view_names, given, split)
+    cameras = None if model.cameras is None else model_cameras(model)
+    return make_plan(source, model.view_names, given=given, targets=targets, draws=draws, cameras=cameras)
+
+
+def plan_placed(
+    path: str,
+    model: MultiViewModel,
+    given: tuple[str, ...] | None,
+    at: Angle | None,
+    angles: tuple[Angle, ...],
+    elevation: float | None,
+    split: str | None,
+    draws: int,
+) -> GenerationPlan:
+    """What makes views at any angles, and notes on those that are special."""
+    from dimvida.generation.cameras import (
+        known_note,
+        model_cameras,
+        name_views,
+        plan_at,
+        untrained_note,
+    )
+    from dimvida.generation.inputs import open_placed
+
+    trained = model_cameras(model)
+    targets = name_views("--azimuths", angles, trained, elevation)
+    source, placed = open_placed(path, model, given, at, split)
+    plan = plan_at(source, placed, targets, given=given, draws=draws)
+    for text in (untrained_note(targets.values(), trained), known_note(plan, targets)):
+        if text is not None:
+            note(text)
+    return plan
+
+
+def open_truth(path: str, plan: GenerationPlan, truth: Path | None) -> MultiViewSource:
+    """What has the true views: the input itself unless something else is given."""
+    from dimvida.data.opening import open_source
+    from dimvida.data.sample import is_sample, sample_truth
+
+    if truth is None and is_sample(path):
+        truth = sample_truth()
+    return plan.source if truth is None else open_source(truth)

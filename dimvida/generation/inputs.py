@@ -1,0 +1,85 @@
+"""Opens what is to be completed, and says which views its images are, and where they were taken."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from dimvida.data.cameras import Camera
+from dimvida.data.opening import open_source
+from dimvida.data.sample import locate
+from dimvida.data.source import MultiViewSource
+from dimvida.errors import InputError
+from dimvida.generation.cameras import Angle, model_cameras, name_views
+from dimvida.sampling.multiview import MultiViewModel
+
+
+def open_input(
+    path: str | Path, view_names: Sequence[str], given: Sequence[str] | None = None, split: str | None = None
+) -> MultiViewSource:
+    """Open what is to be completed.
+
+    Images that name their views themselves (by folder, metadata or suffix) keep them. If they do not, a single
+    given view is the view of all images.
+
+    Args:
+        path: Folder or zip file.
+        view_names: The model's views.
+        given: The views that are said to be known.
+        split: Only the objects of this split.
+
+    Raises:
+        InputError: As ``open_source``.
+    """
+    path, problem = locate(path, to_complete=True), None
+    try:
+        source = open_source(path, split=split)
+        if set(source.view_names) & set(view_names):
+            return source
+    except InputError as error:
+        problem = error
+    if not given or len(given) > 1:
+        if problem is not None:
+            raise problem
+        return source
+    source = open_source(path, split=split, view=given[0])
+    if problem is not None and any(record.name in view_names for record in source.records):
+        raise problem  # files called front.png and the like are views, and what is wrong with them was said
+    return source
+
+
+def open_placed(
+    path: str | Path, model: MultiViewModel, given: Sequence[str] | None, at: Angle | None, split: str | None
+) -> tuple[MultiViewSource, dict[str, Camera]]:
+    """Open what views at any angle are made from, and say where its views were taken.
+
+    Where they were taken a data set says itself (``cameras.json``), or views have names that the model has, too; that
+    of images which name no view is ``given``, or at an angle.
+
+    Args:
+        path: Folder or zip file.
+        model: A model with cameras.
+        given: The views that are said to be known.
+        at: Where images that name no view were taken.
+        split: Only the objects of this split.
+
+    Returns:
+        The source, and the camera of each of its views of which something says it.
+
+    Raises:
+        InputError: As ``open_source``; or images name their views, and were placed all the same.
+    """
+    own = model_cameras(model)
+    if at is None:
+        source = open_input(path, model.view_names, given, split)
+        if source.cameras is not None:
+            return source, dict(source.cameras)
+        return source, {view: own[view] for view in source.view_names if view in own}
+    named = name_views("--azimuth", [at], own)
+    source = open_source(locate(path, to_complete=True), split=split, view=next(iter(named)))
+    if source.view_names != tuple(named):
+        raise InputError(
+            f"--azimuth {at[0]:g}: {source.path} names its views itself ({', '.join(source.view_names)}); choose "
+            "known ones with --view, and say where they were taken in cameras.json"
+        )
+    return source, named
