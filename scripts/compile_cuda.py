@@ -1,7 +1,9 @@
 """Compiles the CUDA kernels with warnings as errors and prints what each takes on each architecture.
 
-Fails where a kernel spills registers or keeps variables in local memory (a stack frame): both go through memory. The
-default architectures are those of the build (cmake/cuda_kernels.cmake). Without nvcc it says so and does nothing.
+Fails where a kernel spills registers or keeps variables in local memory (a stack frame): both go through memory; where
+one takes more registers than its limit here; and where one that moves several elements at a time stores two bytes
+alone. The default architectures are those of the build (cmake/cuda_kernels.cmake). Without nvcc it says so and does
+nothing.
 """
 
 from __future__ import annotations
@@ -14,11 +16,24 @@ import subprocess
 import sys
 from collections import Counter
 from dataclasses import astuple, dataclass, replace
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 from native_build import BUILDS, compile_targets, configure, fail
 
 BUILD = BUILDS / "cuda"
+KEPT = BUILD / "kept"  # what nvcc made on the way, such as PTX
+
+ONE_BY_ONE = ("group_norm_silu_streamed_kernel", "masked_step_kernel")
+"""Kernels that move an element at a time, for what no vector fits: they may store two bytes."""
+
+REGISTERS = {
+    "group_norm_silu_held_kernel<*, 3, [248]>": 40,  # six blocks on a multiprocessor
+    "group_norm_silu_held_kernel*": 48,
+    "masked_step_aligned_kernel*": 48,
+    "pack_*": 40,
+}
+"""The most that kernels may take, by the first pattern that fits."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +59,8 @@ FRAME = re.compile(r"(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) by
 USED = re.compile(r"ptxas info\s*: Used (\d+) registers")
 STACK = re.compile(r"(\d+) bytes cumulative stack size")
 SHARED = re.compile(r"(\d+) bytes smem")
+PTX_ENTRY = re.compile(r"^\s*(?:\.visible )?\.entry (\w+)")
+PTX_STORE = re.compile(r"^\s*(?:@\S+ )?st\.global\.[usb]16\b")
 
 
 def number(pattern: re.Pattern[str], line: str) -> int:
@@ -92,11 +109,15 @@ def incomplete(kernel: str, arch: str) -> ValueError:
 
 def named(usages: list[Usage]) -> list[Usage]:
     """The same with readable names, sorted by them; architectures stay in their order."""
-    mangled = "\n".join(u.kernel for u in usages)
-    done = subprocess.run(["c++filt"], input=mangled, capture_output=True, text=True, check=True)
-    names = done.stdout.splitlines()
-    readable = [replace(u, kernel=short_name(name)) for u, name in zip(usages, names, strict=True)]
+    names = demangled([u.kernel for u in usages])
+    readable = [replace(u, kernel=name) for u, name in zip(usages, names, strict=True)]
     return sorted(readable, key=lambda u: u.kernel)
+
+
+def demangled(kernels: list[str]) -> list[str]:
+    """Mangled names as readable ones."""
+    done = subprocess.run(["c++filt"], input="\n".join(kernels), capture_output=True, text=True, check=True)
+    return [short_name(name) for name in done.stdout.splitlines()]
 
 
 def short_name(signature: str) -> str:
@@ -109,7 +130,7 @@ def short_name(signature: str) -> str:
             name = name[:place]
             break
     head, bracket, rest = name.partition("<")
-    return head.rpartition("::")[2] + bracket + rest
+    return head.rpartition("::")[2] + bracket + rest.replace("dimvida::", "")
 
 
 def table(usages: list[Usage]) -> str:
@@ -131,6 +152,9 @@ def problems(usages: list[Usage]) -> list[str]:
         if u.uses_local_memory:
             spills = f"spills {u.spill_stores} bytes and loads {u.spill_loads}"
             lines.append(f"{u.kernel} on {u.arch} has a stack frame of {u.stack} bytes, {spills}")
+        limit = next((most for pattern, most in REGISTERS.items() if fnmatchcase(u.kernel, pattern)), u.registers)
+        if u.registers > limit:
+            lines.append(f"{u.kernel} on {u.arch} takes {u.registers} registers, more than {limit}")
     archs = {u.arch for u in usages}
     for kernel, count in Counter(u.kernel for u in usages).items():
         if count != len(archs):
@@ -138,21 +162,37 @@ def problems(usages: list[Usage]) -> list[str]:
     return lines
 
 
-def report(log: str) -> int:
+def two_byte_stores(ptx: str) -> list[str]:
+    """Kernels in PTX that store two bytes alone although they move several elements at a time, by readable names."""
+    found: dict[str, None] = {}
+    kernel = ""
+    for line in ptx.splitlines():
+        if match := PTX_ENTRY.search(line):
+            kernel = match[1]
+        elif PTX_STORE.search(line):
+            found[kernel] = None
+    names = demangled(list(found)) if found else []
+    return [name for name in names if name.partition("<")[0] not in ONE_BY_ONE]
+
+
+def report(log: str, ptx: str = "") -> int:
     try:
         usages = parse(log)
     except ValueError as error:
         raise fail(str(error)) from None
     print(table(usages))
-    found = problems(usages)
+    found = problems(usages) + [f"{kernel} stores elements of two bytes one by one" for kernel in two_byte_stores(ptx)]
     for line in found:
         print(f"error: {line}", file=sys.stderr)
     return 1 if found else 0
 
 
 def build(architectures: str, jobs: int | None) -> str:
-    """Compiles all kernels from scratch and returns what ptxas said."""
-    configure(BUILD, DIMVIDA_CUDA="on", DIMVIDA_CUDA_ARCHS=architectures, CMAKE_CUDA_FLAGS="-Xptxas=-v")
+    """Compiles all kernels from scratch and returns what ptxas said; PTX is in ``KEPT``."""
+    shutil.rmtree(KEPT, ignore_errors=True)
+    KEPT.mkdir(parents=True)
+    flags = f"-Xptxas=-v --keep --keep-dir={KEPT}"
+    configure(BUILD, DIMVIDA_CUDA="on", DIMVIDA_CUDA_ARCHS=architectures, CMAKE_CUDA_FLAGS=flags)
     compile_targets(BUILD, "clean")
     return compile_targets(BUILD, "kernels_cuda", jobs=jobs)
 
@@ -164,13 +204,15 @@ def main() -> int:
     )
     parser.add_argument("--jobs", type=int, metavar="N", help="compile N files at a time (default: one per processor)")
     parser.add_argument("--log", type=Path, metavar="FILE", help="read this output of ptxas -v instead of compiling")
+    parser.add_argument("--ptx", type=Path, metavar="FILE", help="with --log, the PTX that it is about")
     options = parser.parse_args()
     if options.log:
-        return report(options.log.read_text())
+        return report(options.log.read_text(), options.ptx.read_text() if options.ptx else "")
     if not os.environ.get("CUDACXX") and not shutil.which("nvcc"):
         print("skipped: there is no nvcc on PATH, and CUDACXX does not name one")
         return 0
-    return report(build(options.archs, options.jobs))
+    log = build(options.archs, options.jobs)
+    return report(log, "\n".join(path.read_text() for path in sorted(KEPT.glob("*.ptx"))))
 
 
 if __name__ == "__main__":

@@ -62,10 +62,11 @@ ptxas info    : Used 30 registers, used 1 barriers, 1024 bytes smem, 368 bytes c
 def read(tmp_path: Path):
     """Runs the script on a log; returns its exit status, table and errors, by lines."""
 
-    def call(log: str) -> tuple[int, list[str], list[str]]:
-        path = tmp_path / "log"
-        path.write_text(log)
-        done = subprocess.run([sys.executable, SCRIPT, "--log", path], capture_output=True, text=True)
+    def call(log: str, ptx: str = "") -> tuple[int, list[str], list[str]]:
+        for name, text in (("log", log), ("ptx", ptx)):
+            (tmp_path / name).write_text(text)
+        command = [sys.executable, SCRIPT, "--log", tmp_path / "log", "--ptx", tmp_path / "ptx"]
+        done = subprocess.run(command, capture_output=True, text=True)
         return done.returncode, done.stdout.splitlines(), done.stderr.splitlines()
 
     return call
@@ -90,6 +91,28 @@ def test_a_kernel_that_spills_fails(read):
     assert errors == [
         "error: group_norm_silu_kernel<false> on sm_90 has a stack frame of 64 bytes, spills 44 bytes and loads 44"
     ]
+
+
+def test_a_kernel_that_takes_more_registers_than_its_limit_fails(read):
+    status, _, errors = read(CLEAN.replace("Used 30 registers", "Used 41 registers"))
+    assert status == 1
+    assert errors == ["error: pack_images_kernel on sm_90 takes 41 registers, more than 40"]
+
+
+PTX = """\
+.visible .entry _ZN7dimvida4cuda18masked_step_kernelENS_16MaskedStepParamsE(
+\tst.global.u16 \t[%rd1], %rs1;
+.visible .entry _ZN7dimvida4cuda26masked_step_aligned_kernelINS_8BFloat16EEEvNS0_11AlignedStepE(
+\tst.global.v2.u32 \t[%rd1], {%r50, %r49};
+\tst.global.u8 \t[%rd1], %r1;
+"""
+
+
+def test_two_bytes_are_stored_alone_only_by_kernels_that_move_one_element_at_a_time(read):
+    assert read(CLEAN, PTX)[0] == 0
+    status, _, errors = read(CLEAN, PTX + "\t@%p1 st.global.b16 \t[%rd1], %rs1;\n")
+    assert status == 1
+    assert errors == ["error: masked_step_aligned_kernel<BFloat16> stores elements of two bytes one by one"]
 
 
 def test_shared_memory_and_a_stack_frame_without_spills_are_read(read):
