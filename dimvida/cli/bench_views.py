@@ -13,7 +13,7 @@ from dimvida.cli import options
 from dimvida.cli.evaluation_data import open_for_evaluation, read_objects
 from dimvida.cli.options import parse_names, parse_numbers, require_readable, resolve_device
 from dimvida.cli.progress import ProgressBar
-from dimvida.cli.terminal import console, fitting, print_wrapped
+from dimvida.cli.terminal import console, fitting, print_table, print_wrapped
 from dimvida.errors import InputError
 from dimvida.files import require_writable_file
 
@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     import torch
 
     from dimvida.bench.quality import QualityBench
-    from dimvida.results.generation import RunTimes
+    from dimvida.data.source import MultiViewSource
+    from dimvida.results.generation import GenerationBenchmark, RunTimes
     from dimvida.results.solvers import SolverQuality, SolversOfKnown
     from dimvida.sampling.multiview import MultiViewModel
 
@@ -175,6 +176,7 @@ def generation(
     loop: Annotated[int, typer.Option(metavar="N", min=0, help="Objects of the plain loop.")] = 64,
     compared: Annotated[int, typer.Option(metavar="N", min=0, help="Objects compared with the truth.")] = 64,
     memory: Annotated[int, typer.Option(metavar="N", min=0, help="Instead: memory over N objects, tiny model.")] = 0,
+    host: Annotated[bool, typer.Option("--host", help="Instead: all but the networks, and its floor.")] = False,
     threads: options.Threads = None,
     device: options.Device = "auto",
     json_: options.Json = None,
@@ -182,8 +184,11 @@ def generation(
     """Time mass generation from files to files, and a plain loop beside it.
 
     Inputs are those of --data, repeated. The plain loop takes batches of 64,
-    250 eager Euler-Maruyama steps and one Image.save for each view. The file
-    is written after each run.
+    250 eager Euler-Maruyama steps and one Image.save for each view. With
+    --host a model that only hands back pictures takes the place of the
+    networks, inputs are arrays, and the floor reads, hashes, encodes and
+    writes the same bytes in a plain loop on every core. The file is written
+    after each run.
     """
     sizes, forms = parse_numbers("--batch", batch) or (), parse_names("--format", formats) or ()
     evaluations = parse_numbers("--steps", steps)
@@ -221,6 +226,8 @@ def generation(
                 held = measure_memory(source, view, memory, form)
                 result.memory[form] = {"growth": growth(held), "held": held[:: max(1, len(held) // 100)]}
                 print(memory_line(form, memory, held, growth(held)))
+        elif host:
+            _measure_host(result, source, view, objects, forms, sizes)
         else:
             result.inputs, result.runs = {"form": inputs, "objects": objects, "workers": workers}, []
 
@@ -258,3 +265,23 @@ def _generating_model(preset: str | None, checkpoint: str | None, device: torch.
     from dimvida.sampling.multiview import load
 
     return load(checkpoint or "bundled", device) if preset is None else preset_model(preset).to(device)
+
+
+def _measure_host(
+    result: GenerationBenchmark,
+    source: MultiViewSource,
+    view: str,
+    objects: int,
+    forms: tuple[str, ...],
+    sizes: tuple[int, ...],
+) -> None:
+    """Everything but the networks, for each form and batch, beside its floor."""
+    from dimvida.bench.host import ROUNDS, measure_host
+    from dimvida.results.generation import host_table
+
+    result.host = []
+    cells = list(itertools.product(forms, sizes))
+    with ProgressBar("timing", objects * ROUNDS * len(cells), "objects") as bar:
+        for form, size in cells:
+            result.host.append(measure_host(source, view, objects, form, size, progress=bar.advance))
+    print_table(host_table(result.host))

@@ -10,6 +10,7 @@ import re
 import struct
 import zlib
 
+import numpy as np
 from PIL import ImageFile, ImagePalette, TiffImagePlugin
 
 from dimvida.errors import UnreadableImage
@@ -113,6 +114,25 @@ def without_text(data: bytes) -> bytes:
 def png_chunk(kind: bytes, body: bytes) -> bytes:
     """A chunk of a PNG file: its length, kind, body and checksum."""
     return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+
+def run_length_png(pixels: np.ndarray) -> bytes:
+    """PNG of uint8 [H, W, 3], or a gray one of [H, W, 1].
+
+    Each row is stored as its difference from the one above, and compressed with zlib's run-length strategy: views on
+    a plain ground are mostly runs then. That is two and a half times as fast as Pillow's fastest setting, and the
+    files have the same size (benchmarks/generation.md).
+    """
+    height, width, channels = pixels.shape
+    flat = pixels.reshape(height, width * channels)
+    rows = np.empty((height, 1 + width * channels), np.uint8)
+    rows[:, 0] = 2  # filter "up"
+    rows[0, 1:] = flat[0]
+    np.subtract(flat[1:], flat[:-1], out=rows[1:, 1:])
+    packer = zlib.compressobj(1, zlib.DEFLATED, 15, 9, zlib.Z_RLE)
+    data = packer.compress(rows) + packer.flush()
+    header = struct.pack(">IIBBBBB", width, height, 8, {1: 0, 3: 2}[channels], 0, 0, 0)
+    return PNG_SIGNATURE + png_chunk(b"IHDR", header) + png_chunk(b"IDAT", data) + png_chunk(b"IEND", b"")
 
 
 def _text_of(kind: bytes, rest: bytes) -> bytes:

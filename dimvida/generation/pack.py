@@ -7,17 +7,15 @@ from __future__ import annotations
 
 import hashlib
 import io
-import struct
-import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from dimvida._version import __version__
-from dimvida.data.image_files import PNG_SIGNATURE, png_chunk
+from dimvida.data.image_files import run_length_png
 from dimvida.data.images import to_picture
 from dimvida.generation.formats import FORMATS
 from dimvida.generation.formats.base import Picture, Sample, ShardWriter, json_text
@@ -28,7 +26,22 @@ from dimvida.sampling.trajectory import sample_id
 
 _NUMBERS = ("seed", "sample_id", "steps")  # whose null is -1 where there is none
 _OF_ROW = object()  # in place of what differs from row to row
-_COLOUR_TYPES = {1: 0, 3: 2}  # of PNG, by channels
+
+
+class RowForm(NamedTuple):
+    """What the metadata say of rows that know and want the same views, with ``%(name)s`` for what differs.
+
+    Attributes:
+        known: The known views, as JSON.
+        hashes: The hashes of their files, by view.
+        written: View and line of each picture, in the model's order.
+        unwritten: The same of the other views, where the form of the output speaks of them.
+    """
+
+    known: str
+    hashes: str
+    written: Sequence[tuple[str, str]]
+    unwritten: Sequence[tuple[str, str]]
 
 
 class Packer:
@@ -61,9 +74,12 @@ class Packer:
         form = FORMATS[settings.format]
         self._every_view, self._null = form.every_view, "" if form.without_null else None
         self._encode = None if form.arrays else image_encoder(settings.image_format, settings.quality)
+        self._null_text = json_text(self._null)
+        self._classes = {name: json_text(name) for name in plan.source.classes} | {"": self._null_text}
         self._lines = {
             (view, kind): self._line(view, kind) for view in self._views for kind in ("generated", "real", "")
         }
+        self._forms = {views: self._form(*views) for views in {(task.known, task.targets) for task in plan.tasks}}
 
     def pack(self, rows: Sequence[Row], hashes: Sequence[dict[str, str]], pictures: np.ndarray) -> list[Sample]:
         """Pack some rows.
@@ -89,28 +105,39 @@ class Packer:
     def _sample(self, row: Row, hashes: dict[str, str], rest: Iterator[np.ndarray]) -> Sample:
         """One row, whose pictures come next."""
         task, record = row.task, row.task.record
+        form = self._forms[task.known, task.targets]
         told = {
             "source": json_text(record.id),
-            # Every view is named, so that all lines have the same fields whatever is known.
-            "source_sha256": json_text({view: hashes.get(view, self._null) for view in self._views}),
-            "label": json_text(record.class_name or self._null),
-            "known": json_text(task.known),
+            "source_sha256": form.hashes % hashes,
+            "label": self._classes[record.class_name],
+            "known": form.known,
             "sample_id": sample_id(record.id, row.draw),
             "draw": row.draw,
-            "sha256": json_text(self._null),
+            "sha256": self._null_text,
         }
-        unwritten = [(view, self._lines[view, ""] % told) for view in self._views if self._every_view]
+        unwritten = [(view, line % told) for view, line in form.unwritten]
         pictures = []
-        for view in self._views:
-            kind = "generated" if view in task.targets else "real" if view in task.known else ""
-            if kind == "generated" or (kind and self._settings.include_known):
-                pixels = next(rest)
-                data = pixels if self._encode is None else self._encode(pixels)
-                sha256 = hashlib.sha256(data).hexdigest()
-                told["sha256"] = f'"{sha256}"'
-                pictures.append(Picture(view, data, sha256, self._lines[view, kind] % told))
-        label = self._labels.get(record.class_name)
-        return Sample(self._names.key(task, row.draw), label, pictures, unwritten)
+        for view, line in form.written:
+            pixels = next(rest)
+            data = pixels if self._encode is None else self._encode(pixels)
+            sha256 = hashlib.sha256(data).hexdigest()
+            told["sha256"] = f'"{sha256}"'
+            pictures.append(Picture(view, data, sha256, line % told))
+        return Sample(self._names.key(task, row.draw), self._labels.get(record.class_name), pictures, unwritten)
+
+    def _form(self, known: tuple[str, ...], targets: tuple[str, ...]) -> RowForm:
+        """What rows have in common that know and want the same views."""
+        kinds = dict.fromkeys(self._views, "")
+        kinds |= dict.fromkeys(known, "real") if self._settings.include_known else {}
+        kinds |= dict.fromkeys(targets, "generated")
+        texts = {view: f'"%({view})s"' if view in known else self._null_text for view in self._views}
+        return RowForm(
+            known=json_text(known),
+            # Every view is named, so that all lines have the same fields whatever is known.
+            hashes="{" + ", ".join(f"{json_text(view)}: {text}" for view, text in texts.items()) + "}",
+            written=[(view, self._lines[view, kind]) for view, kind in kinds.items() if kind],
+            unwritten=[(view, self._lines[view, ""]) for view, kind in kinds.items() if self._every_view and not kind],
+        )
 
     def _line(self, view: str, kind: str) -> str:
         """What the metadata say about a view, with ``%(name)s`` for what differs from row to row."""
@@ -153,7 +180,7 @@ def image_encoder(image_format: str, quality: int | None = None) -> Callable[[np
         quality: 1 to 100, for JPEG and WebP; PNG has none.
     """
     if image_format == "png":
-        return encode_png
+        return run_length_png
     options: dict[str, Any] = {"format": image_format.upper(), "quality": QUALITY if quality is None else quality}
     if image_format == "jpeg":
         options["subsampling"] = 0  # at this size a halved chroma shows
@@ -164,22 +191,3 @@ def image_encoder(image_format: str, quality: int | None = None) -> Callable[[np
         return buffer.getvalue()
 
     return encode
-
-
-def encode_png(pixels: np.ndarray) -> bytes:
-    """PNG of uint8 [H, W, 3], or a gray one of [H, W, 1].
-
-    Each row is stored as its difference from the one above, and compressed with zlib's run-length strategy: views on
-    a plain ground are mostly runs then. That is two and a half times as fast as Pillow's fastest setting, and the
-    files have the same size (benchmarks/generation.md).
-    """
-    height, width, channels = pixels.shape
-    flat = pixels.reshape(height, width * channels)
-    rows = np.empty((height, 1 + width * channels), np.uint8)
-    rows[:, 0] = 2  # filter "up"
-    rows[0, 1:] = flat[0]
-    np.subtract(flat[1:], flat[:-1], out=rows[1:, 1:])
-    packer = zlib.compressobj(1, zlib.DEFLATED, 15, 9, zlib.Z_RLE)
-    data = packer.compress(rows) + packer.flush()
-    header = struct.pack(">IIBBBBB", width, height, 8, _COLOUR_TYPES[channels], 0, 0, 0)
-    return PNG_SIGNATURE + png_chunk(b"IHDR", header) + png_chunk(b"IDAT", data) + png_chunk(b"IEND", b"")

@@ -10,12 +10,14 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from dimvida.data.names import counted, unsafe_name
 from dimvida.errors import InputError
 from dimvida.files import atomic_write, sha256_file
-from dimvida.generation.read import ReadBatch
+
+if TYPE_CHECKING:
+    from dimvida.generation.read import ReadBatch
 
 SCHEMA = 1
 

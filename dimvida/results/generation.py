@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from statistics import median
 from typing import Any
+
+from dimvida.results.tables import Column, Table, TableCell, text_column
 
 # What runs side by side in generation, and the stages that each does one after the other.
 LANES = {"reader": ("read",), "model": ("encode", "sample", "decode"), "packers": ("pack",), "writer": ("write",)}
@@ -62,6 +65,50 @@ class RunTimes:
 
 
 @dataclass(slots=True, kw_only=True)
+class HostTimes:
+    """Runs of mass generation with a model that only hands back pictures, and of their floor, in turn.
+
+    The floor reads, hashes, encodes and writes the same bytes in a plain loop in each of as many processes as there are
+    cores.
+
+    Attributes:
+        format: Form of the output.
+        batch: Rows of a batch.
+        objects: Objects of a run.
+        cores: Processors that both may use.
+        seconds, floor_seconds: On the wall, of each run.
+        processor_seconds, floor_processor_seconds: Of all processors together. Where other programs share them, these
+            are what can be compared between machines.
+        objects_per_second, floor_per_second: At the median.
+        of_floor: Median of the rounds' ratios of the floor's time to the run's.
+        of_floor_processors: The same of the processors' time.
+    """
+
+    format: str
+    batch: int
+    objects: int
+    cores: int
+    seconds: list[float]
+    floor_seconds: list[float]
+    processor_seconds: list[float]
+    floor_processor_seconds: list[float]
+    objects_per_second: float = field(init=False)
+    floor_per_second: float = field(init=False)
+    of_floor: float = field(init=False)
+    of_floor_processors: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.objects_per_second = self.objects / median(self.seconds)
+        self.floor_per_second = self.objects / median(self.floor_seconds)
+        self.of_floor = _ratio(self.floor_seconds, self.seconds)
+        self.of_floor_processors = _ratio(self.floor_processor_seconds, self.processor_seconds)
+
+
+def _ratio(floor: Sequence[float], run: Sequence[float]) -> float:
+    return median(below / above for below, above in zip(floor, run, strict=True))
+
+
+@dataclass(slots=True, kw_only=True)
 class GenerationBenchmark:
     """The file of ``dimvida bench generation``, which is written again after each run.
 
@@ -71,6 +118,7 @@ class GenerationBenchmark:
         inputs, runs: What was generated from, and how long that took.
         quality: PSNR and SSIM of the loop's sampler and the model's own.
         memory: Instead of runs: what the process held, by form of output.
+        host: Instead of runs: all but the networks, by form of output.
     """
 
     benchmark: str = "generation"
@@ -82,6 +130,7 @@ class GenerationBenchmark:
     checkpoint: str
     solver: str
     memory: dict[str, dict[str, Any]] | None = field(default=None, metadata={"optional": True})
+    host: list[HostTimes] | None = field(default=None, metadata={"optional": True})
     inputs: dict[str, Any] | None = field(default=None, metadata={"optional": True})
     runs: list[RunTimes] | None = field(default=None, metadata={"optional": True})
     quality: dict[str, dict[str, float]] | None = field(default=None, metadata={"optional": True})
@@ -108,3 +157,27 @@ def memory_line(form: str, objects: int, held: Sequence[tuple[int, int]], growth
         f"{form}: {objects} objects, {first / 2**20:.0f} MiB after a tenth of them, {last / 2**20:.0f} MiB at the end, "
         f"growth {100 * growth:.1f} %"
     )
+
+
+def host_table(runs: Sequence[HostTimes]) -> Table:
+    """Rates of the host side beside their floors."""
+    rows = []
+    for run in runs:
+        used = 1e6 * median(run.processor_seconds) / run.objects
+        least = 1e6 * median(run.floor_processor_seconds) / run.objects
+        cells = [
+            run.format,
+            str(run.batch),
+            f"{run.objects_per_second:,.0f}",
+            f"{run.floor_per_second:,.0f}",
+            f"{100 * run.of_floor:.0f} %",
+            f"{used:.0f}",
+            f"{least:.0f}",
+            f"{100 * run.of_floor_processors:.0f} %",
+        ]
+        rows.append([TableCell(cell) for cell in cells])
+    titles = ["batch", "objects/s", "floor", "of floor", "µs/object", "floor", "of floor"]
+    groups = ["", *["on the wall"] * 3, *["processors"] * 3]
+    columns = [Column(title, group=group) for title, group in zip(titles, groups, strict=True)]
+    caption = f"the host side of mass generation, {runs[0].cores} cores" if runs else ""
+    return Table(caption, [text_column("format"), *columns], rows)

@@ -1,6 +1,6 @@
 """Times of PNG encoders on the same pictures: ``pytest tests/bench -k png --benchmark-enable``.
 
-Our own is kept as long as it is the fastest (``dimvida.generation.pack.encode_png``).
+Our own is kept as long as it is the fastest (``dimvida.data.image_files.run_length_png``).
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ import pytest
 import torch
 from PIL import Image
 
+from dimvida.data.image_files import run_length_png
 from dimvida.data.images import decode_image
 from dimvida.data.opening import open_source
 from dimvida.data.sample import sample_truth
-from dimvida.generation.pack import encode_png
 
 Encode = Callable[[np.ndarray], bytes]
 PICTURES = 32
@@ -25,7 +25,7 @@ PICTURES = 32
 def encoder(name: str) -> Encode:
     """A function from uint8 pixels [H, W, 3] to the bytes of a PNG file."""
     if name == "dimvida":
-        return encode_png
+        return run_length_png
     if name == "Pillow":
 
         def pillow(pixels: np.ndarray) -> bytes:

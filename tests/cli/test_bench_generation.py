@@ -84,6 +84,13 @@ def test_bad_options(dimvida, options, named: str):
     assert named in dimvida("bench", "generation", *options).refusal()
 
 
+def test_the_host_side_alone(bench):
+    result = bench("--host", "--objects", 5, "--batch", "2,4", "--format", "npy")
+    assert "runs" not in result and "memory" not in result
+    assert [(run["format"], run["batch"], run["objects"]) for run in result["host"]] == [("npy", 2, 5), ("npy", 4, 5)]
+    assert all(run["of_floor"] > 0 and run["of_floor_processors"] > 0 for run in result["host"])
+
+
 def test_memory(dimvida, objects: Path, tmp_path: Path):
     result = dimvida(
         "bench", "generation", "--data", objects, "--memory", 130, "--format", "npy", "--json", tmp_path / "m"

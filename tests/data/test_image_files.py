@@ -1,14 +1,25 @@
-"""Which files are pictures, and PNG files with texts and profiles of any size."""
+"""Which files are pictures, PNG files with texts and profiles of any size, and our own PNG encoder."""
 
 from __future__ import annotations
 
+import io
 import zlib
 
 import numpy as np
 import pytest
 from helpers.objects import Maker
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
 
-from dimvida.data.image_files import PNG_SIGNATURE, SIGNATURE_SIZE, is_image_name, looks_like_image, without_text
+from dimvida.data.image_files import (
+    PNG_SIGNATURE,
+    SIGNATURE_SIZE,
+    is_image_name,
+    looks_like_image,
+    run_length_png,
+    without_text,
+)
 from dimvida.data.images import decode_image
 from dimvida.errors import UnreadableImage
 
@@ -124,3 +135,34 @@ def test_pictures_that_are_not_decoded_say_what_they_are(head, format):
 )
 def test_other_files_are_no_pictures_by_their_first_bytes(head):
     assert not looks_like_image(head)
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(1, 40), st.integers(1, 40), st.booleans())
+def test_png_keeps_every_pixel(seed: int, height: int, width: int, flat: bool):
+    pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
+    if flat:
+        pixels[:] = pixels[0, 0]
+    assert np.array_equal(decode_image(run_length_png(pixels), "x").pixels, pixels)
+
+
+def test_png_of_every_reader(tiny_image):
+    pixels = np.asarray(tiny_image(3))
+    data = run_length_png(pixels)
+    assert data == run_length_png(np.ascontiguousarray(pixels.copy()))
+    image = Image.open(io.BytesIO(data))
+    image.verify()
+    assert (image.format, image.mode, image.size) == ("PNG", "RGB", (16, 16))
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(1, 40), st.integers(1, 40))
+def test_gray_png_keeps_every_pixel(seed: int, height: int, width: int):
+    pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 1), np.uint8)
+    image = Image.open(io.BytesIO(run_length_png(pixels)))
+    assert (image.mode, image.size) == ("L", (width, height))
+    assert np.array_equal(np.asarray(image)[..., None], pixels)
+
+
+def test_a_plain_picture_is_smaller_than_its_pixels():
+    pixels = np.full((64, 64, 3), 255, np.uint8)
+    pixels[20:40, 20:40] = (200, 30, 30)
+    assert len(run_length_png(pixels)) < pixels.size / 20
