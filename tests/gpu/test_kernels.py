@@ -131,3 +131,44 @@ def test_a_graph_replays_what_a_launch_computes(device: torch.device, name: str)
             for ours, theirs in zip(replayed, launched, strict=True):
                 assert torch.equal(ours, theirs)
             expect_close(replayed, expected(name, seed))
+
+
+def exact_sums(*shape: int, group: int, seed: int) -> Tensor:
+    """Small whole numbers whose sum over each group is a multiple of its size.
+
+    Means, deviations and sums of squares are then exact, so the order of additions cannot be seen.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    values = torch.randint(-4, 5, (*shape[:-1], shape[-1] // group, group), generator=generator).float()
+    surplus = values.sum(-1, keepdim=True) % group
+    return (values - (torch.arange(group) < surplus).float()).reshape(shape)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
+@pytest.mark.parametrize(
+    ("width", "groups"), [(1536, 32), (3072, 32), (384, 16), (128, 8), (80, 4), (2080, 2), (33, 3)]
+)
+def test_norms_have_the_bits_of_the_cpu(device: torch.device, width: int, groups: int, dtype: torch.dtype):
+    """Their quotients, roots and exponentials are rounded alike, however the GPU makes them."""
+    left = exact_sums(BATCH, width, group=width // groups, seed=width).to(dtype)
+    # Far apart and near zero, so that SiLU is met all over its range.
+    weight, bias = normal(width, seed=1) * 20, normal(width, seed=2) * torch.tensor([1e-6, 30.0]).repeat(width)[:width]
+    arguments = [torch.zeros_like(left), left, weight, bias, groups, 1e-5, None, None, None, None]
+    theirs, ours = put(arguments, torch.device("cpu")), put(arguments, device)
+    for case in (theirs, ours):
+        OPS.group_norm_silu_(*case)
+    assert torch.equal(ours[0].cpu(), theirs[0])
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
+def test_steps_have_the_bits_of_the_cpu(device: torch.device, dtype: torch.dtype):
+    for seed in range(3):
+        arguments = step_arguments(seed)
+        arguments[2], arguments[-1] = arguments[2].to(dtype), arguments[-1].to(dtype)
+        # What the CPU writes in place must not be what the GPU is given.
+        ours = put(arguments, device)
+        theirs = [value.clone() if isinstance(value, Tensor) else value for value in arguments]
+        for case in (theirs, ours):
+            OPS.masked_step_(*case)
+        for place in (0, 1, -1):
+            assert torch.equal(ours[place].cpu(), theirs[place])

@@ -89,7 +89,21 @@ def test_philox_words():
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
-@pytest.mark.parametrize(("left", "right", "groups"), [(96, 96, 8), (33, 0, 3), (7, 14, 7), (1536, 1536, 32)], ids=str)
+@pytest.mark.parametrize(
+    ("left", "right", "groups"),
+    [
+        (96, 96, 8),  # two lanes to a group, three quads each, like the widths below
+        (1536, 0, 32),
+        (1536, 1536, 32),
+        (128, 0, 8),  # one lane
+        (80, 80, 8),  # one quad too few for all lanes
+        (1024, 0, 2),  # a warp
+        (2080, 0, 2),  # more than one holds, and what lies aligned for no vector
+        (33, 0, 3),
+        (7, 14, 7),
+    ],
+    ids=str,
+)
 def test_group_norm_silu(left: int, right: int, groups: int, dtype: torch.dtype):
     batch, width = 19, left + right
     arguments = [
@@ -108,6 +122,13 @@ def test_group_norm_silu(left: int, right: int, groups: int, dtype: torch.dtype)
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
-def test_pack_images(dtype: torch.dtype):
-    images = (normal(3, 3, 5, 17) * 0.7 + 0.5).to(dtype)
-    assert torch.equal(OPS.pack_images(images.to("cuda")).cpu(), reference.pack_images(images))
+@pytest.mark.parametrize("layout", ["planes", "in order", "neither"])
+@pytest.mark.parametrize("size", [(5, 17), (6, 10)], ids=str)
+def test_pack_images(size: tuple[int, int], layout: str, dtype: torch.dtype):
+    images = (normal(3, 3, *size) * 0.7 + 0.5).to(dtype)
+    if layout == "in order":
+        images = images.contiguous(memory_format=torch.channels_last)
+    on_gpu = images.to("cuda")
+    if layout == "neither":
+        images, on_gpu = images[:, :, :, 1:], on_gpu[:, :, :, 1:]
+    assert torch.equal(OPS.pack_images(on_gpu).cpu(), reference.pack_images(images))
