@@ -109,6 +109,13 @@ def successors(code: Code, place: int) -> Iterator[int]:
         yield place + 1
 
 
+def begins_a_turn(code: Code, place: int) -> bool:
+    """Whether a loop goes on with its next turn here, whatever holds: for a count that is the end."""
+    text = code.instructions[place]
+    target = TARGET.search(text) if text.startswith("BRA ") else None
+    return target is not None and code.labels[target[1]] <= place
+
+
 def longest_way(code: Code, without: str = "") -> Way:
     """The longest way from the first instruction to an end that goes through none that the pattern matches.
 
@@ -121,7 +128,7 @@ def longest_way(code: Code, without: str = "") -> Way:
         text = code.instructions[place]
         if avoided and avoided.search(text):
             continue
-        ends = "EXIT" in text
+        ends = "EXIT" in text or begins_a_turn(code, place)
         ways = [(following[s][0] + 1, s) for s in successors(code, place) if following[s] is not None]
         following[place] = max(ways, default=(1, None) if ends else None)
     if not following or following[0] is None:

@@ -75,6 +75,12 @@ def test_the_longest_way_without_calls_and_turns_of_loops(sass):
     assert sass.longest_way(code, r", -?88\b").instructions == 11
 
 
+def test_a_loop_that_goes_on_whatever_holds_is_gone_through_once(sass):
+    lines = ["MOV R1, R2", "@P0 EXIT", "LDG.E R4, desc[UR6][R2.64]", "BRA `(.L_x_0)"]
+    way = sass.longest_way(sass.Code(lines, {".L_x_0": 1}))
+    assert way.instructions == 4 and way.loads == Counter({4: 1})
+
+
 def test_a_kernel_that_no_way_leads_through(sass):
     code = sass.kernels(TEXT)["_ZN7dimvida4cuda4firstEPf"]
     with pytest.raises(ValueError, match="no way"):
