@@ -28,8 +28,30 @@ Cameras = Sequence[tuple[float, float]]
 """Azimuth and elevation of each view, in degrees."""
 
 
+class _OfImages:
+    """What the sizes of all autoencoders have in common."""
+
+    __slots__ = ()
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """C, H and W of an image."""
+        return self.channels, self.image_size, self.image_size
+
+    def _require_sizes(self, multiple: int) -> None:
+        require_positive(self)
+        if self.depth > DEEPEST:
+            raise InputError(f"depth must be at most {DEEPEST}, not {self.depth}")
+        if self.kind != "pooling" and self.base % 8:
+            raise InputError(f"base {self.base}: the {self.kind} autoencoder needs a multiple of 8")
+        if self.image_size % multiple:
+            raise InputError(
+                f"image_size {self.image_size}: the {self.kind} autoencoder needs a multiple of {multiple}"
+            )
+
+
 @dataclass(frozen=True, slots=True)
-class AutoencoderConfig:
+class AutoencoderConfig(_OfImages):
     """Sizes of an autoencoder, as they stand in a checkpoint's ``config.json``.
 
     Attributes:
@@ -52,21 +74,7 @@ class AutoencoderConfig:
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
             raise InputError(f"autoencoder kind {self.kind!r}: choose from {', '.join(KINDS)}")
-        require_positive(self)
-        if self.depth > DEEPEST:
-            raise InputError(f"depth must be at most {DEEPEST}, not {self.depth}")
-        if self.kind == "patch" and self.base % 8:
-            raise InputError(f"base {self.base}: the patch autoencoder needs a multiple of 8")
-        multiple = 4 if self.kind == "pooling" else 8
-        if self.image_size % multiple:
-            raise InputError(
-                f"image_size {self.image_size}: the {self.kind} autoencoder needs a multiple of {multiple}"
-            )
-
-    @property
-    def image_shape(self) -> tuple[int, int, int]:
-        """C, H and W of an image."""
-        return self.channels, self.image_size, self.image_size
+        self._require_sizes(4 if self.kind == "pooling" else 8)
 
     @property
     def latent_shape(self) -> tuple[int, ...]:
@@ -75,7 +83,7 @@ class AutoencoderConfig:
 
 
 @dataclass(frozen=True, slots=True)
-class GridAutoencoderConfig:
+class GridAutoencoderConfig(_OfImages):
     """Sizes of a ``GridAutoencoder``, as they stand in a checkpoint's ``config.json``.
 
     Attributes:
@@ -102,24 +110,13 @@ class GridAutoencoderConfig:
         size = math.prod(self.latent_shape)
         if self.latent_dim == 0:
             object.__setattr__(self, "latent_dim", size)
-        require_positive(self)
-        if self.depth > DEEPEST:
-            raise InputError(f"depth must be at most {DEEPEST}, not {self.depth}")
-        if self.base % 8:
-            raise InputError(f"base {self.base}: the grid autoencoder needs a multiple of 8")
-        if self.image_size % 8:
-            raise InputError(f"image_size {self.image_size}: the grid autoencoder needs a multiple of 8")
+        self._require_sizes(8)
         if self.latent_dim != size:
             form = " x ".join(map(str, self.latent_shape))
             raise InputError(
                 f"latent_dim {self.latent_dim}: {self.latent_channels} latent_channels at image_size {self.image_size} "
                 f"are {form} = {size} numbers; leave latent_dim out"
             )
-
-    @property
-    def image_shape(self) -> tuple[int, int, int]:
-        """C, H and W of an image."""
-        return self.channels, self.image_size, self.image_size
 
     @property
     def latent_shape(self) -> tuple[int, ...]:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from dimvida.report import paper
-from dimvida.report.document import Block, Heading, Matrices, Matrix, Note, Section, Text, gallery
+from dimvida.report.document import Block, Matrices, Matrix, Note, Section, Text, gallery, section_by_run
 from dimvida.report.reading import Part, Runs, slug
 from dimvida.results.charts import BarChart, LineChart, Series
 from dimvida.results.classification import (
@@ -46,21 +46,15 @@ TERMS = (
 
 def summary_section(runs: Runs) -> Section:
     """The effect of generated views on accuracy, at the top of the report."""
-    blocks: list[Block] = []
-    for part in runs.classifications:
+    missing = Text("The effect of generated views on accuracy stands here once dimvida classify has measured it.")
+
+    def blocks(part: Part[ClassificationResult]) -> list[Block]:
         warning = _weak_generator(part.record)
         table = _claims(part.record, runs.about_the_paper(part.record.data))
-        if len(runs.classifications) > 1 and (table or warning):
-            blocks.append(Heading(part.label))
-        blocks += [Note(warning, "warning")] if warning else []
-        blocks += [table] if table else []
-    if blocks:
-        blocks.insert(0, Text(TERMS))
-    else:
-        blocks.append(
-            Text("The effect of generated views on accuracy stands here once dimvida classify has measured it.")
-        )
-    return Section("summary", "Do generated views help?", blocks)
+        return [*([Note(warning, "warning")] if warning else []), *([table] if table else [])]
+
+    title = "Do generated views help?"
+    return section_by_run("summary", title, runs.classifications, blocks, missing, Text(TERMS))
 
 
 def classification_section(runs: Runs) -> Section:
@@ -70,13 +64,15 @@ def classification_section(runs: Runs) -> Section:
     def blocks(part: Part[ClassificationResult]) -> list[Block]:
         return _papers_tables(part, runs.about_the_paper(part.record.data))
 
-    return _section("classification", "Classification with generated views", runs, blocks, missing)
+    return section_by_run(
+        "classification", "Classification with generated views", runs.classifications, blocks, missing
+    )
 
 
 def beyond_section(runs: Runs) -> Section:
     """The rows beyond the paper's tables, one table per question."""
     missing = Note("No rows beyond the paper among these runs. To add them:", "missing", f"{COMMAND} --beyond all")
-    return _section("beyond", "Beyond the paper", runs, _beyond, missing)
+    return section_by_run("beyond", "Beyond the paper", runs.classifications, _beyond, missing)
 
 
 def comparisons_section(runs: Runs) -> Section:
@@ -90,30 +86,13 @@ def comparisons_section(runs: Runs) -> Section:
     def blocks(part: Part[ClassificationResult]) -> list[Block]:
         return [comparison_table(part.record)] if part.record.comparisons else []
 
-    return _section("comparisons", "Comparisons", runs, blocks, missing, about)
+    return section_by_run("comparisons", "Comparisons", runs.classifications, blocks, missing, about)
 
 
 def confusion_section(runs: Runs) -> Section:
     """Confusion matrices on e and on ea of each classifier."""
     missing = Note("No confusion matrices among these runs. To make them:", "missing", COMMAND)
-    return _section("confusion", "Confusion matrices", runs, _confusion, missing)
-
-
-def _section(
-    key: str,
-    title: str,
-    runs: Runs,
-    blocks_of: Callable[[Part[ClassificationResult]], list[Block]],
-    missing: Note,
-    about: Text | None = None,
-) -> Section:
-    """What there is of every classification, under its label if there are several; else what would make it."""
-    blocks: list[Block] = []
-    for part in runs.classifications:
-        found = blocks_of(part)
-        blocks += [Heading(part.label)] if found and len(runs.classifications) > 1 else []
-        blocks += found
-    return Section(key, title, [*([about] if about else []), *blocks] if blocks else [missing])
+    return section_by_run("confusion", "Confusion matrices", runs.classifications, _confusion, missing)
 
 
 def _claims(result: ClassificationResult, remark: str) -> Table | None:

@@ -5,9 +5,10 @@ The writers (page, Markdown) do the escaping, so nothing here may be marked up.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from dimvida.report.reading import Part, Record
 from dimvida.results.charts import SIZE, Chart, render_svg
 from dimvida.results.tables import Table
 
@@ -109,6 +110,23 @@ class Document:
     title: str
     introduction: str
     sections: Sequence[Section]
+
+
+def section_by_run(
+    key: str,
+    title: str,
+    parts: Sequence[Part[Record]],
+    blocks_of: Callable[[Part[Record]], Sequence[Block]],
+    missing: Block,
+    about: Text | None = None,
+) -> Section:
+    """What there is of every run, under its label if there are several; else what would make it."""
+    blocks: list[Block] = []
+    for part in parts:
+        found = blocks_of(part)
+        blocks += [Heading(part.label)] if found and len(parts) > 1 else []
+        blocks += found
+    return Section(key, title, [*([about] if about else []), *blocks] if blocks else [missing])
 
 
 def gallery(charts: Sequence[Chart]) -> Gallery:

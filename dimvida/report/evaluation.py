@@ -9,7 +9,7 @@ from PIL import Image
 
 from dimvida.errors import InputError
 from dimvida.report import paper
-from dimvida.report.document import Block, Gallery, Heading, Illustration, Note, Section, Text, gallery
+from dimvida.report.document import Block, Gallery, Illustration, Note, Section, Text, gallery, section_by_run
 from dimvida.report.reading import Part, Runs, slug
 from dimvida.results.charts import BarChart, Series
 from dimvida.results.evaluation import breakdown_table, interval, score_table_by_metric, unavailable
@@ -22,28 +22,20 @@ PAPER_KNOWN = ("1", "2", "3")  # numbers of known views in the paper's table
 
 def evaluation_section(runs: Runs) -> Section:
     """Table I of every evaluation beside the paper's."""
-    blocks: list[Block] = []
-    for part in runs.evaluations:
-        if len(runs.evaluations) > 1:
-            blocks.append(Heading(part.label))
-        blocks += _blocks(part, runs.about_the_paper(part.record.data))
-    if not runs.evaluations:
-        command = "dimvida evaluate --data DATA --checkpoint RUN --out DIR"
-        blocks.append(Note("No scores of generated views among these runs. To make them:", "missing", command))
-    return Section("generation", "Generated views against the true ones", blocks)
+    command = "dimvida evaluate --data DATA --checkpoint RUN --out DIR"
+    missing = Note("No scores of generated views among these runs. To make them:", "missing", command)
+
+    def blocks(part: Part[EvaluationResult]) -> list[Block]:
+        return _blocks(part, runs.about_the_paper(part.record.data))
+
+    return section_by_run("generation", "Generated views against the true ones", runs.evaluations, blocks, missing)
 
 
 def solvers_section(runs: Runs) -> Section:
     """Curves of PSNR and of the latent Fréchet distance for each number of known views."""
-    blocks: list[Block] = []
-    for part in runs.solvers:
-        if len(runs.solvers) > 1:
-            blocks.append(Heading(part.label))
-        blocks += _solvers(part)
-    if not runs.solvers:
-        command = "dimvida bench solvers --data DATA --checkpoint RUN --json DIR/solvers.json"
-        blocks.append(Note("No measurement of quality against steps among these runs. To make it:", "missing", command))
-    return Section("solvers", "Quality against steps", blocks)
+    command = "dimvida bench solvers --data DATA --checkpoint RUN --json DIR/solvers.json"
+    missing = Note("No measurement of quality against steps among these runs. To make it:", "missing", command)
+    return section_by_run("solvers", "Quality against steps", runs.solvers, _solvers, missing)
 
 
 def _blocks(part: Part[EvaluationResult], remark: str) -> list[Block]:

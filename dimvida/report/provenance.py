@@ -7,10 +7,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import PurePath
 from typing import Any
 
-from dimvida.report.document import Block, Heading, Lines, Note, Section, Text, gallery
+from dimvida.report.document import Block, Lines, Note, Section, Text, gallery, section_by_run
 from dimvida.report.reading import Curve, Part, Runs, slug
 from dimvida.results.charts import LineChart, Series
-from dimvida.results.files import ReproductionResult
+from dimvida.results.files import ReproductionResult, TrainingResult
 from dimvida.results.metrics import DASH
 from dimvida.results.tables import Column, Table, TableCell, text_column
 
@@ -21,17 +21,14 @@ SETTINGS = ("data", "checkpoint", "solver", "steps", "seed", "dtype", "backend")
 
 def training_section(runs: Runs) -> Section:
     """Training and validation loss of every stage of every training."""
-    blocks: list[Block] = []
-    for part in runs.trainings:
-        if len(runs.trainings) > 1:
-            blocks.append(Heading(part.label))
-        blocks.append(Text(_trained_on(part.record.data)))
+    missing = Note("No training among these runs. To train a model:", "missing", "dimvida train --data DATA --out RUN")
+
+    def blocks(part: Part[TrainingResult]) -> list[Block]:
         charts = [chart for curve in _sorted(part.curves) if (chart := _learning(part.label, curve))]
-        blocks.append(gallery(charts) if charts else Note(f"{part.label} has no learning curve yet."))
-    if not runs.trainings:
-        command = "dimvida train --data DATA --out RUN"
-        blocks.append(Note("No training among these runs. To train a model:", "missing", command))
-    return Section("training", "Learning curves", blocks)
+        shown = gallery(charts) if charts else Note(f"{part.label} has no learning curve yet.")
+        return [Text(_trained_on(part.record.data)), shown]
+
+    return section_by_run("training", "Learning curves", runs.trainings, blocks, missing)
 
 
 def skipped_section(runs: Runs) -> Section:
