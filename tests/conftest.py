@@ -8,6 +8,7 @@ import sys
 import zlib
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -17,6 +18,9 @@ from PIL import Image
 
 from dimvida.data.opening import open_source
 from dimvida.data.source import MultiViewSource
+
+if TYPE_CHECKING:
+    from dimvida.sampling.multiview import MultiViewModel
 
 # A busy machine makes single examples slow, which says nothing about the code.
 settings.register_profile("dimvida", deadline=None)
@@ -170,6 +174,14 @@ def camera_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("cameras") / "checkpoint"
     save_checkpoint(folder, checkpoint)
     return folder
+
+
+@pytest.fixture(scope="module")
+def model(tiny_checkpoint: Path) -> MultiViewModel:
+    """The tiny checkpoint, loaded."""
+    from dimvida.sampling.multiview import load
+
+    return load(tiny_checkpoint)
 
 
 @pytest.fixture(scope="session")

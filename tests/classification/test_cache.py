@@ -9,18 +9,12 @@ import pytest
 import torch
 from helpers.trainings import StopAfter, no_progress
 
-import dimvida
 from dimvida.classification.cache import CompletedObjects, Sampler, training_set
 from dimvida.classification.design import Recipe
 from dimvida.sampling.trajectory import sample_id_tensor
 from dimvida.training.control import Interrupt, Interrupted
 
 SAMPLER = Sampler("sde-dpmpp-2m", 2, 7, "eager", "float32", 4)
-
-
-@pytest.fixture(scope="module")
-def model(tiny_checkpoint: Path) -> dimvida.MultiViewModel:
-    return dimvida.load(tiny_checkpoint)
 
 
 @pytest.fixture

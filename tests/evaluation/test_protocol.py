@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 import torch
@@ -22,7 +21,7 @@ from dimvida.evaluation.protocol import (
     rank_metric,
     study_true_views,
 )
-from dimvida.sampling.multiview import MultiViewModel, load
+from dimvida.sampling.multiview import MultiViewModel
 from dimvida.sampling.trajectory import sample_id_tensor
 
 IDS = ("chair/a", "chair/b", "table/c")
@@ -42,11 +41,6 @@ class Brightness(torch.nn.Module):
 
     def forward(self, pictures: torch.Tensor) -> torch.Tensor:
         return self.head(pictures.float().mean((2, 3)))
-
-
-@pytest.fixture(scope="module")
-def model(tiny_checkpoint: Path) -> MultiViewModel:
-    return load(tiny_checkpoint)
 
 
 @pytest.fixture(scope="module")

@@ -34,20 +34,20 @@ class HungryModel(MultiViewModel):
 
 
 @pytest.fixture
-def model(tiny_checkpoint: Path) -> MultiViewModel:
+def hungry_model(tiny_checkpoint: Path) -> MultiViewModel:
     model = load(tiny_checkpoint)
     model.__class__ = HungryModel
     return model
 
 
 @pytest.fixture
-def start(model: MultiViewModel, tmp_path: Path, write_fronts) -> Callable[..., Generation]:
+def start(hungry_model: MultiViewModel, tmp_path: Path, write_fronts) -> Callable[..., Generation]:
     """A run over images of which two cannot be read."""
     images = write_fronts(tmp_path / "images", OBJECTS, unreadable=[3, 4])
 
     def start(output: Path, *, batch: int = 2, shard_size: int = 4, workers: int = 0, **options) -> Generation:
-        plan = make_plan(open_source(images), model.view_names)
-        settings = resolve_settings(model, batch=batch, shard_size=shard_size, **options)
-        return Generation(model, plan, settings, output, workers=workers)
+        plan = make_plan(open_source(images), hungry_model.view_names)
+        settings = resolve_settings(hungry_model, batch=batch, shard_size=shard_size, **options)
+        return Generation(hungry_model, plan, settings, output, workers=workers)
 
     return start

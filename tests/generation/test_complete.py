@@ -20,10 +20,10 @@ def names(folder: Path) -> set[str]:
 
 
 class TestOutOfMemory:
-    def test_the_batch_is_halved_with_a_note_and_nothing_is_lost(self, start, model, tmp_path: Path):
+    def test_the_batch_is_halved_with_a_note_and_nothing_is_lost(self, start, hungry_model, tmp_path: Path):
         with start(tmp_path / "small", batch=8, shard_size=8) as generation:
             generation.run()
-        model.rows = 3
+        hungry_model.rows = 3
         notes = []
         with start(tmp_path / "hungry", batch=8, shard_size=8) as generation:
             report = generation.run(on_note=notes.append)
@@ -31,28 +31,28 @@ class TestOutOfMemory:
         assert report.views == 3 * (OBJECTS - 2)
         assert names(tmp_path / "small") == names(tmp_path / "hungry")
 
-    def test_one_row_that_does_not_fit_is_a_failure(self, start, model, tmp_path: Path):
-        model.rows = 0
+    def test_one_row_that_does_not_fit_is_a_failure(self, start, hungry_model, tmp_path: Path):
+        hungry_model.rows = 0
         with pytest.raises(RuntimeError, match="allocate memory"), start(tmp_path / "out") as generation:
             generation.run()
 
     @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-    def test_the_largest_batch_is_tried_with_what_the_run_multiplies_in(self, model, monkeypatch, dtype: str):
-        settings = resolve_settings(model, backend="fused", dtype=dtype, solver="ddim")
+    def test_the_largest_batch_is_tried_with_what_the_run_multiplies_in(self, hungry_model, monkeypatch, dtype: str):
+        settings = resolve_settings(hungry_model, backend="fused", dtype=dtype, solver="ddim")
         asked = []
-        generate = type(model).generate
+        generate = type(hungry_model).generate
         monkeypatch.setattr(
-            type(model), "generate", lambda *given, **more: asked.append(more) or generate(*given, **more)
+            type(hungry_model), "generate", lambda *given, **more: asked.append(more) or generate(*given, **more)
         )
-        assert largest_batch(model, settings, 4) == 4
+        assert largest_batch(hungry_model, settings, 4) == 4
         assert asked == [
             {"cameras": None, "steps": 2, "solver": "ddim", "backend": "fused", "dtype": getattr(torch, dtype)}
         ]
 
     @pytest.mark.parametrize(("rows", "asked", "found"), [(5, 100, 4), (300, 100, 128), (1, 9, 1)])
-    def test_the_largest_batch_is_found_by_halving(self, model, rows: int, asked: int, found: int):
-        model.rows = rows
-        assert largest_batch(model, resolve_settings(model), asked) == found
+    def test_the_largest_batch_is_found_by_halving(self, hungry_model, rows: int, asked: int, found: int):
+        hungry_model.rows = rows
+        assert largest_batch(hungry_model, resolve_settings(hungry_model), asked) == found
 
 
 class OverflowingModel(MultiViewModel):
@@ -68,9 +68,9 @@ class OverflowingModel(MultiViewModel):
 
 @pytest.mark.parametrize("batch", [8, 3])
 def test_objects_whose_numbers_overflow_are_named_and_nothing_of_them_is_written(
-    start, model, tmp_path: Path, batch: int
+    start, hungry_model, tmp_path: Path, batch: int
 ):
-    model.__class__, model.rows = OverflowingModel, (1, 2)
+    hungry_model.__class__, hungry_model.rows = OverflowingModel, (1, 2)
     with pytest.raises(DimvidaError) as caught, start(tmp_path / "out", batch=batch, shard_size=8) as generation:
         generation.run()
     assert str(caught.value).startswith("chair/01, chair/02: latents are not finite (NaN or infinity)")

@@ -18,14 +18,9 @@ from dimvida.generation.formats import FORMATS
 from dimvida.generation.plan import make_plan
 from dimvida.generation.run import Generation
 from dimvida.generation.settings import resolve_settings
-from dimvida.sampling.multiview import MultiViewModel, load
+from dimvida.sampling.multiview import MultiViewModel
 
 OBJECTS = {"chair/a": ("front",), "chair/b": ("right", "left"), "table/d": ("front", "back"), "table/e": ("left",)}
-
-
-@pytest.fixture(scope="module")
-def model(tiny_checkpoint: Path) -> MultiViewModel:
-    return load(tiny_checkpoint)
 
 
 @pytest.fixture

@@ -24,14 +24,9 @@ from dimvida.generation.plan import make_plan, stem_of
 from dimvida.generation.run import Generation
 from dimvida.generation.settings import resolve_settings
 from dimvida.generation.verify import find_damage, open_output
-from dimvida.sampling.multiview import MultiViewModel, load
+from dimvida.sampling.multiview import MultiViewModel
 
 OBJECTS = {"chair/a": ("front",), "chair/b.c": ("right", "left"), "table/c": VIEWS, "table/d": ("front", "back")}
-
-
-@pytest.fixture(scope="module")
-def model(tiny_checkpoint: Path) -> MultiViewModel:
-    return load(tiny_checkpoint)
 
 
 @pytest.fixture(scope="module")

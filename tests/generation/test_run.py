@@ -21,13 +21,8 @@ from dimvida.generation.plan import make_plan
 from dimvida.generation.run import Generation
 from dimvida.generation.settings import resolve_settings
 from dimvida.generation.stats import GenerationReport
-from dimvida.sampling.multiview import MultiViewModel, load
+from dimvida.sampling.multiview import MultiViewModel
 from dimvida.sampling.trajectory import sample_id
-
-
-@pytest.fixture(scope="module")
-def model(tiny_checkpoint: Path) -> MultiViewModel:
-    return load(tiny_checkpoint)
 
 
 @pytest.fixture(scope="module")

@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 import torch
 
 from dimvida.errors import InputError
 from dimvida.generation.settings import GenerationSettings, resolve_settings
 from dimvida.sampling.backends import default_dtype
-from dimvida.sampling.multiview import MultiViewModel, load
-
-
-@pytest.fixture(scope="module")
-def model(tiny_checkpoint: Path) -> MultiViewModel:
-    return load(tiny_checkpoint)
+from dimvida.sampling.multiview import MultiViewModel
 
 
 class TestSettings:

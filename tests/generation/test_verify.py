@@ -19,12 +19,7 @@ from dimvida.generation.formats import FORMATS
 from dimvida.generation.plan import make_plan
 from dimvida.generation.run import Generation
 from dimvida.generation.settings import resolve_settings
-from dimvida.sampling.multiview import MultiViewModel, load
-
-
-@pytest.fixture(scope="module")
-def model(tiny_checkpoint: Path) -> MultiViewModel:
-    return load(tiny_checkpoint)
+from dimvida.sampling.multiview import MultiViewModel
 
 
 @pytest.fixture

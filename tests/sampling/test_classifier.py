@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import math
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
 import torch
@@ -16,11 +15,6 @@ from dimvida.errors import InputError
 from dimvida.sampling.classifier import AVERAGES, OUTPUTS, average_views
 
 CLASSES = 5
-
-
-@pytest.fixture(scope="module")
-def model(tiny_checkpoint: Path) -> dimvida.MultiViewModel:
-    return dimvida.load(tiny_checkpoint)
 
 
 @pytest.fixture

@@ -22,11 +22,6 @@ from dimvida.sampling.multiview import MultiViewModel
 IMAGES = torch.randint(0, 256, (3, 2, 3, 16, 16), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
 
 
-@pytest.fixture(scope="module")
-def model(tiny_checkpoint: Path) -> dimvida.MultiViewModel:
-    return dimvida.load(tiny_checkpoint)
-
-
 def by_mask(model, *, right: torch.Tensor | None = None, left: torch.Tensor | None = None) -> torch.Tensor:
     views, known = torch.zeros(3, 4, 3, 16, 16, dtype=torch.uint8), torch.zeros(3, 4, dtype=torch.bool)
     for place, images in ((1, right), (3, left)):

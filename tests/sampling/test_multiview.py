@@ -18,11 +18,6 @@ from dimvida.sampling.multiview import MultiViewModel
 from dimvida.sampling.trajectory import sample_id_tensor
 
 
-@pytest.fixture(scope="module")
-def model(tiny_checkpoint: Path) -> MultiViewModel:
-    return dimvida.load(tiny_checkpoint)
-
-
 def pictures(rows: int, size: int = 16) -> Tensor:
     generator = torch.Generator().manual_seed(0)
     return torch.randint(0, 256, (rows, 4, 3, size, size), generator=generator, dtype=torch.uint8)
