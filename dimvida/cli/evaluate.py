@@ -86,8 +86,6 @@ def evaluate(
     model = load(checkpoint, resolve_device(device))
     classes = source.classes
     settings = resolve_settings(model, steps=steps, solver=solver, seed=seed, batch=batch, backend=backend, dtype=dtype)
-    sampling = {name: getattr(settings, name) for name in ("steps", "solver", "seed", "backend")}
-    sampling["dtype"] = settings.torch_dtype
     counts = numbers or tuple(range(1, len(model.view_names)))
     total = progress_total(1, len(model.view_names), counts, subsets)  # also refuses counts that do not fit
     complete = complete_objects(source, model.view_names)
@@ -115,7 +113,7 @@ def evaluate(
     with ProgressBar("evaluating", total * len(objects), "objects") as bar:
         evaluation = evaluate_model(
             model, objects, classes, measured, counts, batch=batch, most_subsets=subsets, progress=bar.advance,
-            introduce=lambda reference: _introduce_judge(reference, bar), **sampling,
+            introduce=lambda reference: _introduce_judge(reference, bar), **settings.sampling,
         )  # fmt: skip
 
     ranked = rank_metric(measured)
@@ -142,7 +140,7 @@ def evaluate(
     if json_ is not None:
         write_json(json_, result)
     if out is not None:
-        sheets = draw_sheets(model, objects, classes, evaluation, ranked, **sampling) if ranked else {}
+        sheets = draw_sheets(model, objects, classes, evaluation, ranked, **settings.sampling) if ranked else {}
         write_evaluation(out, result, sheets)
     if not skip_bad:
         require_readable(bad)

@@ -65,26 +65,17 @@ def turntable(
         raise InputError("give --view or --azimuth, not both")
     model = load(checkpoint, resolve_device(device))
     trained = model_cameras(model)
-    sampling = resolve_settings(model, steps=steps, solver=solver, seed=seed, backend=backend, dtype=dtype)
+    settings = resolve_settings(model, steps=steps, solver=solver, seed=seed, backend=backend, dtype=dtype)
     known_at = _placed(images, view, azimuth, trained)
     known, notes = read_known(images, model)
     asked, mask, cameras, order = turn(known, known_at, views, elevation)
     far = untrained_note([Camera(*camera) for camera in cameras[order].tolist()], trained)
     for line in (*notes, *filter(None, (far,))):
         note(line)
-    made = model.generate(
-        asked,
-        mask,
-        cameras=cameras,
-        steps=sampling.steps,
-        solver=sampling.solver,
-        seed=sampling.seed,
-        backend=sampling.backend,
-        dtype=sampling.torch_dtype,
-    )[0, order]
+    made = model.generate(asked, mask, cameras=cameras, **settings.sampling)[0, order]
     given = [place if place < len(known) else None for place in order]
     from_ = " + ".join(image.name for image in images)
-    how = f"{sampling.solver}, {sampling.steps} steps, seed {sampling.seed}"
+    how = f"{settings.solver}, {settings.steps} steps, seed {settings.seed}"
     header = f"{counted(views, 'view')} around {from_} ({how})"
     strip = draw_strip(known, made, given, cameras[order, 0].tolist(), header)
     write_animation(out, made, seconds)

@@ -124,17 +124,7 @@ class Completer:
         with timed("encode"):
             latents = model.encode_known(images.to(model.device, non_blocking=True).permute(0, 3, 1, 2), known)
         with timed("sample"):
-            latents = model.sample_missing(
-                latents,
-                known,
-                cameras=cameras,
-                steps=settings.steps,
-                solver=settings.solver,
-                seed=settings.seed,
-                sample_ids=ids,
-                backend=settings.backend,
-                dtype=settings.torch_dtype,
-            )
+            latents = model.sample_missing(latents, known, sample_ids=ids, cameras=cameras, **settings.sampling)
         with timed("decode"):
             return model.decode_views(latents, wanted, backend=settings.backend)
 

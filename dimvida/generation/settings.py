@@ -76,6 +76,17 @@ class GenerationSettings:
         """``dtype`` as torch has it."""
         return getattr(torch, self.dtype)
 
+    @property
+    def sampling(self) -> dict[str, Any]:
+        """The arguments of ``MultiViewModel.generate`` that they are."""
+        return {
+            "steps": self.steps,
+            "solver": self.solver,
+            "seed": self.seed,
+            "backend": self.backend,
+            "dtype": self.torch_dtype,
+        }
+
 
 def resolve_settings(
     model: MultiViewModel,
