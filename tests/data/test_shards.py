@@ -11,19 +11,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.objects import Trap
 
 from dimvida.data.opening import open_source
 from dimvida.errors import InputError, UnreadableImage
-
-
-class Trap:
-    """A pickle that would make a file."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __reduce__(self):
-        return Path.touch, (self.path,)
 
 
 @pytest.fixture(scope="module")

@@ -19,6 +19,7 @@ from torch import Tensor
 from dimvida.diffusion.schedule import VPSchedule
 from dimvida.diffusion.step_table import StepRow
 from dimvida.models import ScoreNetwork, TransformerConfig, ViewTransformer
+from dimvida.models.classifiers import ImageClassifier, build_classifier
 
 DEVICES = [
     "cpu",
@@ -138,3 +139,17 @@ def default_dtype(dtype: torch.dtype) -> Iterator[None]:
         yield
     finally:
         torch.set_default_dtype(before)
+
+
+def random_images(count: int = 3, size: int = 32) -> Tensor:
+    """uint8 [count, 3, size, size]; the same for every call."""
+    generator = torch.Generator().manual_seed(1)
+    return torch.randint(0, 256, (count, 3, size, size), dtype=torch.uint8, generator=generator)
+
+
+def small_classifier(classes: int = 3, **options: object) -> ImageClassifier:
+    """The smallest that there is, with random weights."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        names = [f"class {number}" for number in range(classes)]
+        return build_classifier("mobilenet-v3-small", names, **options).eval()

@@ -52,6 +52,16 @@ def write_shades(root: Path, train: int = 6, test: int = 12) -> Path:
     return root
 
 
+class Trap:
+    """What a pickle can be: one that makes a file where it is loaded."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[object, tuple[Path]]:
+        return Path.touch, (self.path,)
+
+
 class Maker:
     """Writes images and trees of files."""
 
