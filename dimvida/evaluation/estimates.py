@@ -29,9 +29,11 @@ class Tally:
         objects: N.
         views: V.
         count_equal: Infinite values mean equal pictures and are counted as such (PSNR).
+        root: Values are squares, and what is estimated is the root of their mean.
     """
 
-    def __init__(self, objects: int, views: int, *, count_equal: bool = False) -> None:
+    def __init__(self, objects: int, views: int, *, count_equal: bool = False, root: bool = False) -> None:
+        self._root = root
         self._sums = torch.zeros(objects, views, dtype=torch.float64)
         self._counts = torch.zeros(objects, views, dtype=torch.int64)
         self._equal = torch.zeros(objects, views, dtype=torch.int64) if count_equal else None
@@ -51,12 +53,13 @@ class Tally:
             self._equal[rows, views] += values.isinf()
 
     def estimate(self, *, objects: Tensor | None = None, view: int | None = None) -> Estimate:
-        """The mean over all pictures, or over those of some objects (bool [N]) or of one view."""
+        """The mean over all pictures, or its root, or over those of some objects (bool [N]) or of one view."""
         chosen = torch.ones(len(self._sums), dtype=torch.bool) if objects is None else objects
         columns = slice(None) if view is None else slice(view, view + 1)
         sums, counts = self._sums[chosen, columns].sum(1), self._counts[chosen, columns].sum(1)
         equal = None if self._equal is None else int(self._equal[chosen, columns].sum())
-        return estimate_mean(sums, counts, equal=equal)
+        estimate = estimate_mean(sums, counts, equal=equal)
+        return root_of(estimate) if self._root else estimate
 
     def object_means(self) -> Tensor:
         """The mean of each object, float64 [N]; infinite where all its pictures are equal to the true ones."""
@@ -83,6 +86,14 @@ def estimate_mean(sums: Tensor, counts: Tensor, *, equal: int | None = None) -> 
         spread = float((sums - mean * counts).square().sum())
         error = math.sqrt(spread * objects / (objects - 1)) / pictures
     return _with_interval(mean, error, objects - 1, pictures, equal)
+
+
+def root_of(square: Estimate) -> Estimate:
+    """The root of a mean of squares, with the roots of its interval's ends."""
+    # In this order max keeps NaN.
+    mean, low, high = (math.sqrt(max(value, 0.0)) for value in (square.mean, square.low, square.high))
+    error = square.standard_error / (2 * mean) if mean else math.nan
+    return Estimate(mean, error, low, high, square.count, square.equal)
 
 
 def estimate_by_jackknife(value: float, left_out: Sequence[float], count: int) -> Estimate:

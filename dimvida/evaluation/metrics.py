@@ -28,6 +28,7 @@ from dimvida.results.metrics import METRICS
 from dimvida.results.schema import Availability
 
 SSIM_SMALLEST = 11  # its window
+BACKGROUND = 0.1  # of the range of a channel: what differs by more from the background is the object
 CHUNK = 256  # pictures at a time: SSIM makes several copies of each
 
 PictureMetric = Callable[[Tensor, Tensor], Tensor]
@@ -157,6 +158,35 @@ def ssim(images: Tensor, references: Tensor) -> Tensor:
     return _per_picture(metric, images, references)
 
 
+def colour(images: Tensor, references: Tensor) -> Tensor:
+    """Squared difference of mean colours, whose root mean over pictures is what is reported.
+
+    The mean is over the pixels of each picture that are not background: some channel differs from the median colour of
+    the true picture's border by more than a tenth of the range. Where there are none it is the background's colour.
+
+    Args:
+        images: uint8 [N, C, H, W].
+        references: The same shape.
+
+    Returns:
+        float64 [N], the mean over channels in squares of their range.
+    """
+
+    def metric(x: Tensor, y: Tensor) -> Tensor:
+        border = torch.cat([y[:, :, 0], y[:, :, -1], y[:, :, :, 0], y[:, :, :, -1]], -1)
+        background = border.median(-1).values[..., None, None]
+        return (_mean_colour(x, background) - _mean_colour(y, background)).square().mean(1)
+
+    return _per_picture(metric, images, references)
+
+
+def _mean_colour(images: Tensor, background: Tensor) -> Tensor:
+    """Mean [N, C] of the pixels of [N, C, H, W] that are not background [N, C, 1, 1]."""
+    apart = images - background
+    is_object = (apart.abs().amax(1, keepdim=True) > BACKGROUND).to(images)
+    return background.flatten(1) + (apart * is_object).sum((2, 3)) / is_object.sum((2, 3)).clamp_min(1)
+
+
 @dataclass(frozen=True, slots=True)
 class _Given:
     """What metrics are made of; see ``build_metrics``."""
@@ -176,6 +206,10 @@ def _add_ssim(metrics: MetricSet, given: _Given) -> None:
     if given.image_size < SSIM_SMALLEST:
         raise Unavailable(f"its window is {SSIM_SMALLEST} pixels wide, the pictures only {given.image_size}")
     metrics.pictures["ssim"] = ssim
+
+
+def _add_colour(metrics: MetricSet, given: _Given) -> None:
+    metrics.pictures["colour"] = colour
 
 
 def _add_lpips(metrics: MetricSet, given: _Given) -> None:
@@ -214,6 +248,7 @@ MAKERS: dict[str, Callable[[MetricSet, _Given], None]] = {
     "psnr": _add_psnr,
     "ssim": _add_ssim,
     "lpips": _add_lpips,
+    "colour": _add_colour,
     "fid": _add_fid,
     "coherence": _add_coherence,
     "feature_frechet": _add_feature_frechet,

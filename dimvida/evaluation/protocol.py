@@ -203,7 +203,9 @@ class Scorer:
     def __init__(self, metrics: MetricSet, true: TrueViews) -> None:
         self._metrics, self._true = metrics, true
         shape = true.images.shape[:2]
-        self._tallies = {name: Tally(*shape, count_equal=name == "psnr") for name in metrics.per_picture}
+        self._tallies = {
+            name: Tally(*shape, count_equal=name == "psnr", root=name == "colour") for name in metrics.per_picture
+        }
         self._shown = torch.zeros(shape, dtype=torch.int64)  # how often each object's view was scored
         groups = int(true.groups.max()) + 1
         self._moments = {

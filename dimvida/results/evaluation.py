@@ -14,7 +14,7 @@ FID_PICTURES = 2048  # its features: fewer pictures leave their covariance singu
 CEILING, TRUE = "ceiling", "true views"
 
 # So that a table fits 80 columns, the metrics are in two.
-SIMILARITY = ("psnr", "ssim", "lpips")
+SIMILARITY = ("psnr", "ssim", "lpips", "colour")
 
 
 def score_tables(result: EvaluationResult) -> list[Table]:

@@ -78,6 +78,7 @@ METRICS: dict[str, Metric] = {
         Metric("psnr", "PSNR", 2, "higher", unit="dB"),
         Metric("ssim", "SSIM", 3, "higher"),
         Metric("lpips", "LPIPS", 3, "lower"),
+        Metric("colour", "error of the mean colour", 1, "lower", unit="levels", factor=255.0, abbreviation="colour"),
         Metric("fid", "FID", 2, "lower"),
         Metric("coherence", "coherence", 1, "higher", unit="%", factor=100.0),
         Metric("feature_frechet", _FEATURES, 3, "lower", abbreviation="feature_frechet"),

@@ -159,7 +159,7 @@ def test_all_metrics(dimvida, objects: Path, tmp_path: Path, all_weights: dict[s
     lines = [line for line in result.out.splitlines() if "resized" not in line]  # it names a file
     assert len(lines) > 10 and max(map(len, lines)) <= 80
     document = json.loads((out / "evaluation.json").read_text())
-    metrics = ["psnr", "ssim", "lpips", "fid", "coherence", "feature_frechet"]
+    metrics = ["psnr", "ssim", "lpips", "colour", "fid", "coherence", "feature_frechet"]
     assert [name for name in metrics if document["metrics"][name] == {"available": True}] == metrics
     scores = document["known"][0]["scores"]
     assert list(scores) == metrics

@@ -93,6 +93,18 @@ def test_a_tally_has_every_mean():
     assert tally.object_means().tolist() == [10 / 4, 19 / 3, 9.0]
 
 
+def test_a_tally_of_squares_estimates_the_root_of_their_mean():
+    tally, squares = Tally(4, 1, root=True), Tally(4, 1)
+    for each in (tally, squares):
+        each.add(slice(0, 4), torch.tensor([0]), torch.tensor([[0.0], [0.04], [0.09], [0.16]], dtype=torch.float64))
+    root, square = tally.estimate(), squares.estimate()
+    assert root.mean == pytest.approx(0.0725**0.5) and root.count == 4
+    assert (root.low, root.high) == pytest.approx((max(square.low, 0) ** 0.5, square.high**0.5))
+    assert root.standard_error == pytest.approx(square.standard_error / 2 / root.mean)
+    assert math.isnan(tally.estimate(objects=torch.zeros(4, dtype=torch.bool)).mean)
+    assert math.isnan(tally.estimate(objects=torch.arange(4) == 1).low)
+
+
 def test_an_object_whose_pictures_are_all_right_is_the_best():
     tally = Tally(1, 2, count_equal=True)
     tally.add(slice(0, 1), torch.tensor([0, 1]), torch.full((1, 2), math.inf, dtype=torch.float64))

@@ -10,7 +10,7 @@ import torch
 from torchmetrics.image import PeakSignalNoiseRatio, StructuralSimilarityIndexMeasure
 
 from dimvida.errors import InputError
-from dimvida.evaluation.metrics import CHUNK, MAKERS, build_metrics, psnr, ssim
+from dimvida.evaluation.metrics import CHUNK, MAKERS, build_metrics, colour, psnr, ssim
 from dimvida.models.classifiers import ImageClassifier, build_classifier
 from dimvida.records import to_json
 from dimvida.results.metrics import METRICS
@@ -51,12 +51,49 @@ def test_ssim_of_two_flat_pictures():
 
 def test_many_pictures_are_as_each_alone():
     a, b = noise(CHUNK + 3), noise(CHUNK + 3, seed=1)
-    for metric in (psnr, ssim):
+    for metric in (psnr, ssim, colour):
         together = metric(a, b)
         assert together.shape == (CHUNK + 3,) and together.dtype == torch.float64
         for place in (0, CHUNK - 1, CHUNK, CHUNK + 2):
             one = metric(a[place : place + 1], b[place : place + 1])
             assert one.item() == pytest.approx(together[place].item(), abs=1e-6)
+
+
+def painted(*colours: tuple[int, int, int], background: int = 255) -> torch.Tensor:
+    """uint8 [1, 3, 16, 16]: columns of these colours, 5 and up, on a background."""
+    picture = torch.full((1, 3, 16, 16), background, dtype=torch.uint8)
+    for column, values in enumerate(colours, 5):
+        picture[0, :, 4:12, column] = torch.tensor(values, dtype=torch.uint8)[:, None]
+    return picture
+
+
+def test_colour_is_that_of_the_object_whatever_its_size_and_the_background():
+    wide, narrow = painted(*[(100, 50, 0)] * 6), painted(*[(100, 50, 0)] * 2)
+    assert colour(narrow, wide).item() == pytest.approx(0, abs=1e-12)
+    other = painted(*[(151, 50, 0)] * 3)  # 51 levels are 0.2 of the range, in one of three channels
+    assert colour(other, wide).item() == pytest.approx(0.04 / 3, rel=1e-5)
+    assert colour(painted((100, 50, 0), background=0), painted((151, 50, 0), background=0)).item() == pytest.approx(
+        0.04 / 3, rel=1e-5
+    )
+    two = painted((100, 50, 0), (200, 50, 0))  # whose mean is 150
+    assert colour(two, wide).item() == pytest.approx((50 / 255) ** 2 / 3, rel=1e-5)
+
+
+def test_colour_takes_what_is_like_the_background_for_it():
+    truth = painted(*[(100, 50, 0)] * 6)
+    noisy = painted(*[(100, 50, 0)] * 6)
+    noisy[:, :, 13:] -= 25  # of 255: within a tenth
+    assert colour(noisy, truth).item() == pytest.approx(0, abs=1e-12)
+    noisy[:, :, 13:] -= 1
+    assert colour(noisy, truth).item() > 0.01
+
+
+def test_colour_of_nothing_is_the_background_s():
+    truth = painted(*[(55, 155, 255)] * 6)
+    expected = sum((difference / 255) ** 2 for difference in (200, 100, 0)) / 3
+    assert colour(torch.full_like(truth, 255), truth).item() == pytest.approx(expected, rel=1e-5)
+    blank = torch.full_like(truth, 255)
+    assert colour(blank, blank).item() == 0
 
 
 def test_they_are_those_of_torchmetrics():

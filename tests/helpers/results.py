@@ -47,6 +47,7 @@ def scores(known: int) -> dict[str, Any]:
         "psnr": score(18 + 2.125 * known, 0.3),
         "ssim": score(0.7 + 0.05 * known),
         "lpips": score(0.2 - 0.03 * known, 0.004),
+        "colour": score(0.14 - 0.03 * known, 0.002),
         "fid": score(None),
         "coherence": score(0.6 + 0.07 * known, 0.02),
         "feature_frechet": score(30.0 - 5 * known, 1.0),
@@ -72,7 +73,7 @@ def evaluation(classes: Sequence[str] = CLASSES, **changes: Any) -> dict[str, An
         "dtype": "float32",
         "backend": "fused",
         "metrics": {
-            name: {"available": True} for name in ("psnr", "ssim", "lpips", "coherence", "feature_frechet")
+            name: {"available": True} for name in ("psnr", "ssim", "lpips", "colour", "coherence", "feature_frechet")
         } | {"fid": {"available": False, "reason": REASON}},
         "known": [
             {"known": k, "subsets": 4, "subsets_total": 6 if k == 2 else 4, "objects": 26, "scores": scores(k)}

@@ -26,7 +26,7 @@ from dimvida.results.metrics import DASH
 from dimvida.results.schema import Estimate, EvaluationResult
 from dimvida.results.tables import TableCell
 
-METRICS = ("psnr", "ssim", "lpips", "fid", "coherence", "feature_frechet")
+METRICS = ("psnr", "ssim", "lpips", "colour", "fid", "coherence", "feature_frechet")
 
 
 def result_of(**changes: Any) -> EvaluationResult:
