@@ -38,13 +38,13 @@ class PicturesInHand(MultiViewModel):
 
     pictures: Tensor
 
-    def encode_known(self, images: Tensor, known: Tensor) -> Tensor:
+    def encode_known(self, images: Tensor, known: Tensor, **options: Any) -> Tensor:
         return self.latent_mean.new_zeros(*known.shape, 1)
 
     def sample_missing(self, latents: Tensor, known: Tensor, **options: Any) -> Tensor:
         return latents
 
-    def decode_views(self, latents: Tensor, wanted: Tensor, *, backend: str = "auto") -> tuple[Tensor, Tensor]:
+    def decode_views(self, latents: Tensor, wanted: Tensor, **options: Any) -> tuple[Tensor, Tensor]:
         return self.pictures[: int(wanted.sum())], torch.ones(len(wanted), 2, dtype=torch.bool)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -16,13 +17,16 @@ from dimvida.generation.plan import GenerationPlan, Row
 from dimvida.generation.read import ReadBatch, view_mask
 from dimvida.generation.settings import GenerationSettings
 from dimvida.sampling.backends import upload
+from dimvida.sampling.engine import has_graphs
 from dimvida.sampling.images import require_made
 from dimvida.sampling.memory import host_memory, is_out_of_memory
 from dimvida.sampling.multiview import MultiViewModel
-from dimvida.sampling.trajectory import sample_id
+from dimvida.sampling.trajectory import padded, sample_id
 
 NAMED = 3  # objects that an error names
 LARGEST_AUTO = 16384  # rows of a batch
+FIRST_TRIED = 64
+SHARE_OF_MEMORY = 0.9  # that a batch may take: pictures of the one before are still on their way
 
 
 class Completer:
@@ -54,6 +58,7 @@ class Completer:
         self._views, angles = plan.view_names, angles_of(plan.cameras, plan.view_names)
         self._cameras = None if angles is None else torch.tensor(angles, dtype=torch.float32, device="cpu")
         self._limit = settings.batch
+        self._most = min(settings.batch, settings.shard_size, len(plan))  # rows of any batch
         self._cuda = model.device.type == "cuda"
         self._outgoing = torch.cuda.Stream(model.device) if self._cuda else None
 
@@ -124,9 +129,24 @@ class Completer:
         with timed("encode"):
             latents = model.encode_known(images.to(model.device, non_blocking=True).permute(0, 3, 1, 2), known)
         with timed("sample"):
-            latents = model.sample_missing(latents, known, sample_ids=ids, cameras=cameras, **settings.sampling)
+            rows = self._graph_rows(len(known))
+            latents = model.sample_missing(
+                padded(latents, rows),
+                padded(known, rows),
+                sample_ids=padded(ids, rows),
+                cameras=cameras if cameras is None else padded(cameras, rows),
+                **settings.sampling,
+            )[: len(known)]
         with timed("decode"):
             return model.decode_views(latents, wanted, backend=settings.backend)
+
+    def _graph_rows(self, rows: int) -> int:
+        """The rows that a batch is sampled with: where that is a graph all that a batch may have, whatever it has.
+
+        A run then captures one, although its last batch is smaller, as are those with files that cannot be read.
+        """
+        graphs = self._settings.backend == "fused" and has_graphs(self._model.device)
+        return max(rows, min(self._limit, self._most)) if graphs else rows
 
     def _leave(self, made: Tensor, finite: Tensor, batch: ReadBatch, among: Tensor | None) -> Callable[[], Tensor]:
         """Send pictures, and whether rows are finite, bool [B, 2], to the host.
@@ -204,32 +224,57 @@ def best_batch(
 
 
 def largest_batch(model: MultiViewModel, settings: GenerationSettings, rows: int, views: int | None = None) -> int:
-    """The largest batch that fits, found by halving from ``LARGEST_AUTO`` or from what ``rows`` there are.
+    """The largest batch, a power of two, that fits; no more than ``LARGEST_AUTO``, or than ``rows`` need.
 
-    Two steps are taken with each, in what the run multiplies in: memory does not depend on the number of steps. Rows
-    have so many ``views`` at cameras, by default the model's named views.
+    Found by doubling as long as the memory is there that twice as many rows will need, which is told from what the
+    last two batches took at most: memory that is never asked for does not run out. Two steps are taken with each, in
+    what the run multiplies in: memory does not depend on the number of steps. Rows have so many ``views`` at cameras,
+    by default the model's named views.
     """
-    batch = 1
-    while batch < min(rows, LARGEST_AUTO):
-        batch *= 2
-    cameras = None if views is None else [(0.0, 0.0)] * views
-    known = torch.arange(views or len(model.view_names), device="cpu") == 0
-    while batch > 1:
+    limit = 1 << (min(rows, LARGEST_AUTO) - 1).bit_length()
+    batch, fitting, before = min(FIRST_TRIED, limit), 0, None
+    while batch:
         try:
-            blank = torch.zeros(batch, len(known), *model.config.autoencoder.image_shape, dtype=torch.uint8)
-            model.generate(
-                blank.to(model.device),
-                known.expand(batch, -1),
-                cameras=cameras,
-                steps=2,
-                solver=settings.solver,
-                backend=settings.backend,
-                dtype=settings.torch_dtype,
-            )
-            break
+            taken = _memory_taken(model, settings, batch, views)
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
-        batch //= 2
+            taken = None
+        if taken is None:  # outside of the handler, whose traceback holds on to what did not fit
+            if fitting:
+                break
+            batch, limit = batch // 2, batch // 2
+            continue
+        fitting = batch
+        needed = 2 * taken if before is None else 3 * taken - 2 * before
+        if batch == limit or needed > SHARE_OF_MEMORY * _memory_there(model.device):
+            break
+        batch, before = 2 * batch, taken
+    return max(1, fitting)
+
+
+def _memory_taken(model: MultiViewModel, settings: GenerationSettings, batch: int, views: int | None) -> int:
+    """The most bytes of a GPU that a batch needs while it is made, weights among them; 0 on a CPU."""
+    cuda = model.device.type == "cuda"
+    if cuda:
         torch.cuda.empty_cache()
-    return batch
+        torch.cuda.reset_peak_memory_stats(model.device)
+    known = torch.arange(views or len(model.view_names), device="cpu") == 0
+    blank = torch.zeros(batch, len(known), *model.config.autoencoder.image_shape, dtype=torch.uint8)
+    model.generate(
+        blank.to(model.device),
+        known.expand(batch, -1),
+        cameras=None if views is None else [(0.0, 0.0)] * views,
+        steps=2,
+        solver=settings.solver,
+        backend=settings.backend,
+        dtype=settings.torch_dtype,
+    )
+    return torch.cuda.max_memory_reserved(model.device) if cuda else 0
+
+
+def _memory_there(device: torch.device) -> float:
+    """Bytes that this process may have of a GPU: what is free, and what it has. On a CPU nobody knows."""
+    if device.type != "cuda":
+        return math.inf
+    return torch.cuda.mem_get_info(device)[0] + torch.cuda.memory_reserved(device)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from dimvida.errors import DimvidaError
+from dimvida.generation import complete
 from dimvida.generation.complete import largest_batch
 from dimvida.generation.settings import resolve_settings
 from dimvida.sampling.multiview import MultiViewModel
@@ -45,14 +47,49 @@ class TestOutOfMemory:
             type(hungry_model), "generate", lambda *given, **more: asked.append(more) or generate(*given, **more)
         )
         assert largest_batch(hungry_model, settings, 4) == 4
-        assert asked == [
-            {"cameras": None, "steps": 2, "solver": "ddim", "backend": "fused", "dtype": getattr(torch, dtype)}
-        ]
+        assert asked and all(
+            one == {"cameras": None, "steps": 2, "solver": "ddim", "backend": "fused", "dtype": getattr(torch, dtype)}
+            for one in asked
+        )
 
     @pytest.mark.parametrize(("rows", "asked", "found"), [(5, 100, 4), (300, 100, 128), (1, 9, 1)])
-    def test_the_largest_batch_is_found_by_halving(self, hungry_model, rows: int, asked: int, found: int):
+    def test_the_largest_batch_that_fits_is_found(self, hungry_model, rows: int, asked: int, found: int):
         hungry_model.rows = rows
         assert largest_batch(hungry_model, resolve_settings(hungry_model), asked) == found
+
+    @pytest.mark.parametrize(("there", "found"), [(1100, 64), (2000, 128), (3000, 256), (10**6, 1024)])
+    def test_no_batch_is_tried_that_memory_will_not_suffice_for(
+        self, hungry_model, monkeypatch, there: int, found: int
+    ):
+        """Weights take 100, and a row 10: twice as many rows are tried only if nine tenths are enough for them."""
+        tried = []
+        monkeypatch.setattr(
+            complete, "_memory_taken", lambda model, settings, batch, views: tried.append(batch) or 100 + 10 * batch
+        )
+        monkeypatch.setattr(complete, "_memory_there", lambda device: there)
+        assert largest_batch(hungry_model, resolve_settings(hungry_model), 1000) == found
+        assert tried == [64 << place for place in range((found // 64).bit_length())]
+        assert 100 + 10 * found <= 0.9 * there
+
+
+def test_a_run_samples_batches_of_one_size_where_each_is_a_graph(start, hungry_model, tmp_path: Path, monkeypatch):
+    """24 rows in shards of 9, of which two cannot be read: batches of 5 and 4 rows, and of fewer."""
+    with start(tmp_path / "plain", batch=5, shard_size=9, format="npy", backend="fused") as generation:
+        generation.run()
+    sampled, sample_missing = [], type(hungry_model).sample_missing
+
+    def counted(self, latents, known, **options):
+        sampled.append((len(latents), len(known), len(options["sample_ids"])))
+        return sample_missing(self, latents, known, **options)
+
+    monkeypatch.setattr(type(hungry_model), "sample_missing", counted)
+    monkeypatch.setattr(complete, "has_graphs", lambda device: True)
+    with start(tmp_path / "graphs", batch=5, shard_size=9, format="npy", backend="fused") as generation:
+        generation.run()
+    assert sampled == [(5, 5, 5)] * 6
+    for number in range(3):
+        one, other = (np.load(tmp_path / name / f"shard-{number:06d}.npy").astype(int) for name in ("plain", "graphs"))
+        assert one.shape == other.shape and np.abs(one - other).max() <= 1
 
 
 class OverflowingModel(MultiViewModel):
