@@ -1,15 +1,19 @@
 // All kernels: what a CPU kernel set, the CUDA launchers and the Python module have one of each.
 #pragma once
 
+#include "core/bias_gelu.h"
 #include "core/group_norm_silu.h"
 #include "core/masked_step.h"
+#include "core/modulated_norm.h"
 #include "core/noise.h"
 #include "core/pack_images.h"
 
 // KERNEL(name, parameters) for every kernel, by the name of its op.
 #define DIMVIDA_KERNELS(KERNEL)                \
+  KERNEL(bias_gelu, BiasGeluParams)            \
   KERNEL(group_norm_silu, GroupNormSiluParams) \
   KERNEL(masked_step, MaskedStepParams)        \
+  KERNEL(modulated_norm, ModulatedNormParams)  \
   KERNEL(pack_images, PackImagesParams)        \
   KERNEL(philox4x32, Philox4x32Params)         \
   KERNEL(philox_normal, PhiloxNormalParams)

@@ -1,9 +1,9 @@
-"""The sampler's ops: the masked step of every solver, noise that belongs to a sample, the norms of the score network
-and the bytes of decoded images.
+"""The sampler's ops: the masked step of every solver, noise that belongs to a sample, the norms and activations of the
+score networks and the bytes of decoded images.
 
-Importing this package registers ``torch.ops.dimvida.*``. Each op has a signature with a check (``schemas``), a PyTorch
-reference (``reference``) and, where built, kernels for the CPU and CUDA (``native``); torch picks by the tensors'
-device.
+Importing this package registers ``torch.ops.dimvida.*``. Each op has a signature with a check (``schemas``,
+``token_schemas``), a PyTorch reference (``reference``) and, where built, kernels for the CPU and CUDA (``native``);
+torch picks by the tensors' device.
 """
 
 from __future__ import annotations
@@ -11,11 +11,14 @@ from __future__ import annotations
 from dimvida.ops import native, reference
 from dimvida.ops.native import build_info, native_available
 from dimvida.ops.schemas import group_norm_silu_, masked_step_, pack_images, philox4x32, philox_normal_
+from dimvida.ops.token_schemas import bias_gelu_, modulated_norm_
 
 __all__ = [
+    "bias_gelu_",
     "build_info",
     "group_norm_silu_",
     "masked_step_",
+    "modulated_norm_",
     "native",
     "native_available",
     "pack_images",

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from dimvida.ops import schemas  # noqa: F401 - declares the ops
+from dimvida.ops import schemas, token_schemas  # noqa: F401 - declare the ops
 from dimvida.ops.registration import implement
 
 _MASK32 = 0xFFFFFFFF
@@ -166,6 +166,39 @@ def _chosen_rows(time_bias: Tensor, table_row: Tensor | None, step: Tensor | Non
         return at_step[:1]
     inside = (table_row >= 0) & (table_row < rows)
     return torch.where(inside[:, None], at_step[table_row.clamp(0, rows - 1)], time_bias.new_zeros(width))
+
+
+@REFERENCE
+def modulated_norm_(
+    x: Tensor,  # [N, P, W]
+    out: Tensor,  # [N, P, W]
+    h: Tensor,  # [N, P, W]
+    table: Tensor,  # [rows, 3, W]
+    known: Tensor | None,  # [N]
+    step: Tensor | None,  # [1]
+    bias: Tensor | None,  # [W]
+    eps: float,
+) -> None:
+    rows = table.shape[0]
+    step = torch.zeros(1, dtype=torch.int64, device=x.device) if step is None else step.long()
+    valid = (step >= 0) & (step < rows - 1)  # [1]
+    if x.device.type == "cpu" and x.numel() and not valid:
+        raise IndexError(f"step {int(step)} is none of {rows - 1}")
+    if x.numel() == 0:
+        return
+    missing = table.index_select(0, 1 + step.clamp(0, rows - 2))  # [1, 3, W]
+    chosen = missing if known is None else torch.where(known[:, None, None], table[:1], missing)
+    gate, shift, scale = chosen[:, :, None].unbind(1)  # [1 or N, 1, W] each
+    new = x + gate * (h.float() if bias is None else h.float() + bias)
+    deviations = new - new.mean(-1, keepdim=True)
+    inverse = 1 / torch.sqrt(deviations.square().mean(-1, keepdim=True) + eps)
+    x.copy_(torch.where(valid, new, x))
+    out.copy_(torch.where(valid, (deviations * inverse * scale + shift).to(out.dtype), out))
+
+
+@REFERENCE
+def bias_gelu_(x: Tensor, bias: Tensor) -> None:
+    x.copy_(functional.gelu(x.float() + bias, approximate="tanh"))
 
 
 @REFERENCE

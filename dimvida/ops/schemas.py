@@ -1,4 +1,4 @@
-"""The ops: for each a signature, what it means, and the check of what it is given.
+"""The ops: for each a signature, what it means, and the check of what it is given. Those on tokens: ``token_schemas``.
 
 From a signature come the op's schema, its public function, its fake and its registration; the kernels are filled by the
 same names (``native``). Every backend checks before it reads a pointer. A check costs a few microseconds, raises
@@ -14,16 +14,11 @@ import torch
 from torch import Tensor
 
 from dimvida.diffusion.step_table import TABLE_COLUMNS
+from dimvida.ops.checks import BOOL, FLOAT32, FLOATING, INT64, INTEGER, check, name_of
 from dimvida.ops.registration import Sizes, declare
 
 MAX_ELEMENTS = 2**34
 """Normals that one sample can draw at once: a 32-bit counter of groups of four."""
-
-FLOAT32 = (torch.float32,)
-FLOATING = (torch.float32, torch.bfloat16, torch.float16)
-INTEGER = (torch.int64, torch.int32)
-INT64 = (torch.int64,)
-BOOL = (torch.bool,)
 
 
 @declare(writes=("x", "x0_prev", "x_cast"))
@@ -74,18 +69,18 @@ def masked_step_(
     if x.dim() != 3:
         raise ValueError(f"x must have shape [B, V, D], not {list(x.shape)}")
     shape, device = x.shape, x.device
-    _check(x, "x", FLOAT32, shape, device)
-    _check(x0_prev, "x0_prev", FLOAT32, shape, device)
-    _check(model_output, "model_output", FLOATING, shape, device)
-    _check(known, "known", BOOL, shape[:2], device)
-    _check(table, "table", FLOAT32, (table.shape[0] if table.dim() else 0, TABLE_COLUMNS), device)
-    _check(step, "step", INTEGER, (1,), device)
-    _check(sample_ids, "sample_ids", INT64, shape[:1], device)
-    _check(seed, "seed", INT64, (1,), device)
+    check(x, "x", FLOAT32, shape, device)
+    check(x0_prev, "x0_prev", FLOAT32, shape, device)
+    check(model_output, "model_output", FLOATING, shape, device)
+    check(known, "known", BOOL, shape[:2], device)
+    check(table, "table", FLOAT32, (table.shape[0] if table.dim() else 0, TABLE_COLUMNS), device)
+    check(step, "step", INTEGER, (1,), device)
+    check(sample_ids, "sample_ids", INT64, shape[:1], device)
+    check(seed, "seed", INT64, (1,), device)
     if noise is not None:
-        _check(noise, "noise", FLOAT32, shape, device)
+        check(noise, "noise", FLOAT32, shape, device)
     if x_cast is not None:
-        _check(x_cast, "x_cast", FLOATING, shape, device)
+        check(x_cast, "x_cast", FLOATING, shape, device)
     if clip is None:
         clip = math.inf
     if not clip > 0:  # also refuses NaN
@@ -140,14 +135,14 @@ def group_norm_silu_(
         raise ValueError("left and right must have shapes [B, W1] and [B, W2]")
     device, (batch, left_width) = left.device, left.shape
     width = left_width + (0 if right is None else right.shape[1])
-    _check(left, "left", FLOATING, left.shape, device, contiguous=False)
+    check(left, "left", FLOATING, left.shape, device, contiguous=False)
     if right is not None:
-        _check(right, "right", (left.dtype,), (batch, right.shape[1]), device, contiguous=False)
-    _check(out, "out", FLOATING, (batch, width), device, contiguous=False)
+        check(right, "right", (left.dtype,), (batch, right.shape[1]), device, contiguous=False)
+    check(out, "out", FLOATING, (batch, width), device, contiguous=False)
     if batch > 1 and out.stride(0) < width:
         raise ValueError(f"the rows of out, which are written, share memory: {out.stride(0)} apart")
-    _check(weight, "weight", FLOAT32, (width,), device)
-    _check(bias, "bias", FLOAT32, (width,), device)
+    check(weight, "weight", FLOAT32, (width,), device)
+    check(bias, "bias", FLOAT32, (width,), device)
     if groups < 1 or width % groups:
         raise ValueError(f"groups must divide the width {width}, not {groups}")
     if not eps > 0:
@@ -158,13 +153,13 @@ def group_norm_silu_(
     if time_bias is not None:
         if time_bias.dim() != 3 or not time_bias.shape[0] or not time_bias.shape[1]:
             raise ValueError(f"time_bias must have shape [rows, steps, {width}], not {list(time_bias.shape)}")
-        _check(time_bias, "time_bias", FLOAT32, (*time_bias.shape[:2], width), device, contiguous=False)
+        check(time_bias, "time_bias", FLOAT32, (*time_bias.shape[:2], width), device, contiguous=False)
         rows, steps, _ = time_bias.shape
         row_stride, step_stride, _ = time_bias.stride()
     if table_row is not None:
-        _check(table_row, "table_row", INT64, (batch,), device)
+        check(table_row, "table_row", INT64, (batch,), device)
     if step is not None:
-        _check(step, "step", INTEGER, (1,), device)
+        check(step, "step", INTEGER, (1,), device)
     return {
         "batch": batch,
         "width": width,
@@ -199,7 +194,7 @@ def pack_images(images: Tensor) -> Sizes:
     if images.dim() != 4:
         raise ValueError(f"images must have shape [N, C, H, W], not {list(images.shape)}")
     if images.dtype not in FLOATING:
-        raise TypeError(f"images must be float32, bfloat16 or float16, not {_name(images.dtype)}")
+        raise TypeError(f"images must be float32, bfloat16 or float16, not {name_of(images.dtype)}")
     axes = ("batch", "channel", "height", "width")
     strides = {f"{axis}_stride": stride for axis, stride in zip(axes, images.stride(), strict=True)}
     return {**dict(zip(("batch", "channels", "height", "width"), images.shape, strict=True)), **strides}
@@ -226,9 +221,9 @@ def philox_normal_(z: Tensor, sample_ids: Tensor, seed: Tensor, draw: int) -> Si
     if z.dim() < 1:
         raise ValueError("z must have shape [B, ...], not []")
     shape, device = z.shape, z.device
-    _check(z, "z", FLOAT32, shape, device)
-    _check(sample_ids, "sample_ids", INT64, shape[:1], device)
-    _check(seed, "seed", INT64, (1,), device)
+    check(z, "z", FLOAT32, shape, device)
+    check(sample_ids, "sample_ids", INT64, shape[:1], device)
+    check(seed, "seed", INT64, (1,), device)
     if not 0 <= draw < 2**32:
         raise ValueError(f"draw must be in [0, 2^32), not {draw}")
     count = shape[1:].numel()
@@ -253,32 +248,6 @@ def philox4x32(counters: Tensor, key: Tensor) -> Sizes:
         ValueError: A tensor has the wrong shape or device or is not contiguous.
     """
     device = counters.device
-    _check(counters, "counters", INT64, (counters.shape[0] if counters.dim() else 0, 4), device)
-    _check(key, "key", INT64, (2,), device)
+    check(counters, "counters", INT64, (counters.shape[0] if counters.dim() else 0, 4), device)
+    check(key, "key", INT64, (2,), device)
     return {"count": counters.shape[0]}
-
-
-def _check(
-    tensor: Tensor,
-    name: str,
-    dtypes: tuple[torch.dtype, ...],
-    shape: tuple[int, ...],
-    device: torch.device,
-    *,
-    contiguous: bool = True,
-) -> None:
-    if tensor.dtype not in dtypes:
-        raise TypeError(f"{name} must be {' or '.join(map(_name, dtypes))}, not {_name(tensor.dtype)}")
-    if tensor.shape != shape:
-        raise ValueError(f"{name} must have shape {list(shape)}, not {list(tensor.shape)}")
-    if tensor.device != device:
-        raise ValueError(f"{name} is on {tensor.device}, but {device} is where the op runs")
-    if not tensor.is_contiguous():
-        if contiguous:
-            raise ValueError(f"{name} must be contiguous")
-        if tensor.numel() and shape[-1] > 1 and tensor.stride(-1) != 1:
-            raise ValueError(f"the rows of {name} must be contiguous")
-
-
-def _name(dtype: torch.dtype) -> str:
-    return str(dtype).removeprefix("torch.")

@@ -355,6 +355,95 @@ def test_group_norm_silu_with_a_step_outside_the_rows_changes_nothing():
     assert got["out"].isnan().all()
 
 
+@st.composite
+def modulated_options(draw):
+    return dict(
+        groups=draw(st.integers(0, 5)),
+        tokens=draw(st.sampled_from([1, 3, 16])),
+        width=draw(st.integers(1, 40) | st.sampled_from([96, 192, 256, 260, 512, 516, 1024, 1028])),
+        dtype=draw(st.sampled_from(FLOATING)),
+        step_dtype=draw(st.sampled_from([None, torch.int32, torch.int64])),
+        known=draw(st.booleans()),
+        bias=draw(st.booleans()),
+        gap=draw(st.integers(0, 1)),
+        seed=draw(st.integers(0, 2**31)),
+    )
+
+
+def modulated_arguments(options):
+    """The arguments of ``modulated_norm_`` by name, in the order of its schema, with sums that are exact."""
+    torch.manual_seed(options["seed"])
+    groups, width = options["groups"], options["width"]
+    shape, rows = (groups, options["tokens"], width), 3
+    known = torch.rand(groups) < 0.4 if options["known"] else None
+    table = torch.randn(rows, 3 + options["gap"], width)[:, :3]
+    table[:, 0] = torch.randint(-2, 3, (rows, width)).float()
+    row = torch.full((groups,), 2) if known is None else torch.where(known, 0, 2)
+    row = row if options["step_dtype"] else row.clamp(max=1)
+    h, bias = torch.randint(-3, 4, shape).float(), torch.randint(-3, 4, (width,)).float()
+    added = h + bias if options["bias"] else h
+    return dict(
+        x=balanced(*shape, group=width) - table[row, 0][:, None] * added,
+        out=torch.full(shape, math.nan, dtype=options["dtype"]),
+        h=h.to(options["dtype"]),
+        table=table,
+        known=known,
+        step=torch.tensor([1], dtype=options["step_dtype"]) if options["step_dtype"] else None,
+        bias=bias if options["bias"] else None,
+        eps=1e-6,
+    )
+
+
+def assert_same_tokens(got, expected):
+    assert same(got["x"], expected["x"]) and same(got["out"], expected["out"])
+    assert got["out"].isfinite().all()
+
+
+@given(options=modulated_options(), moved=st.sets(st.sampled_from(["x", "out", "h", "bias"])))
+def test_modulated_norm_through_its_launcher(options, moved):
+    expected, got = modulated_arguments(options), modulated_arguments(options)
+    native.on_cpu("modulated_norm_", *expected.values())
+    got |= {name: unaligned(got[name]) for name in moved}
+    finish(native._native.modulated_norm_cuda(params_of("modulated_norm_", *got.values()), 0))
+    assert_same_tokens(got, expected)
+
+
+@given(options=modulated_options(), blocks=st.integers(1, 3), data=st.data())
+def test_modulated_norm_in_every_instance_and_grid(options, blocks, data):
+    held = [quads for quads in (2, 4, 8) if options["width"] % 4 == 0 and options["width"] <= 128 * quads]
+    expected, got = modulated_arguments(options), modulated_arguments(options)
+    native.on_cpu("modulated_norm_", *expected.values())
+    params = params_of("modulated_norm_", *got.values())
+    finish(kernels.modulated_norm(params, data.draw(st.sampled_from([0, *held])), blocks))
+    assert_same_tokens(got, expected)
+
+
+def test_modulated_norm_with_a_step_outside_the_table_changes_nothing():
+    options = dict(groups=3, tokens=2, width=8, dtype=torch.float32, step_dtype=torch.int64, known=True)
+    got = modulated_arguments(options | dict(bias=True, gap=0, seed=0))
+    before = got["x"].clone()
+    got["step"] += 1
+    finish(native._native.modulated_norm_cuda(params_of("modulated_norm_", *got.values()), 0))
+    assert got["out"].isnan().all() and same(got["x"], before)
+
+
+@given(
+    rows=st.integers(0, 5),
+    width=st.integers(1, 70),
+    dtype=st.sampled_from(FLOATING),
+    seed=st.integers(0, 2**31),
+    grid=st.sampled_from([None, *SHAPES]),
+)
+def test_bias_gelu(rows, width, dtype, seed, grid):
+    generator = torch.Generator().manual_seed(seed)
+    x, bias = (4 * torch.randn(rows, width, generator=generator)).to(dtype), torch.randn(width, generator=generator)
+    expected, got = x.clone(), x.clone()
+    native.on_cpu("bias_gelu_", expected, bias)
+    params = params_of("bias_gelu_", got, bias)
+    finish(kernels.bias_gelu(params, *grid) if grid else native._native.bias_gelu_cuda(params, 0))
+    assert same(got, expected)
+
+
 @given(
     shape=st.tuples(st.integers(0, 4), st.integers(0, 5), st.integers(0, 9), st.integers(0, 40)),
     dtype=st.sampled_from(FLOATING),

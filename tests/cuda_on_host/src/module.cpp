@@ -7,8 +7,10 @@
 #include <array>
 #include <cmath>
 
+#include "cuda/bias_gelu.cu"
 #include "cuda/group_norm_silu.cu"
 #include "cuda/masked_step.cu"
+#include "cuda/modulated_norm.cu"
 #include "cuda/noise.cu"
 #include "cuda/pack_images.cu"
 #include "runtime_kernels.cuh"
@@ -80,6 +82,15 @@ PYBIND11_MODULE(kernels_on_host, m) {
   m.def("different_silus", &cuda::different_silus);
   m.def("pack_images_lies_in_order", &cuda::lies_in_order);
   m.def("pack_images_lies_in_planes", &cuda::lies_in_planes);
+  m.def("modulated_norm", [](const ModulatedNormParams& p, int quads, unsigned int blocks) {
+    return with_elements(p.out_dtype, [&](auto element) {
+      auto* const kernel = cuda::modulated_norm_kernel_of<decltype(element)>(quads);
+      return cuda::launch(kernel, blocks, cuda::kBlockThreads, 0, nullptr, p);
+    });
+  });
+  m.def("bias_gelu", [](const BiasGeluParams& p, unsigned int blocks, unsigned int threads) {
+    return cuda::launch(cuda::bias_gelu_kernel, blocks, threads, 0, nullptr, p);
+  });
   m.def("pack_images", [](const PackImagesParams& p, unsigned int blocks, unsigned int threads) {
     return cuda::launch(cuda::pack_images_kernel, blocks, threads, 0, nullptr, p);
   });
