@@ -1,7 +1,7 @@
 """The fused engine: the whole trajectory of a score network over preallocated buffers.
 
 Any number of threads may sample at once: the weights are shared and only read, and each trajectory has a workspace.
-What an evaluation launches is up to the network's fused form, see ``fused_evaluation``; the masked step then draws its
+What an evaluation launches is up to the network's fused form, see ``fused_mlp``; the masked step then draws its
 noise itself.
 """
 
@@ -20,13 +20,21 @@ from torch import Tensor
 from dimvida import ops
 from dimvida.diffusion.step_table import StepTable
 from dimvida.models.score_network import MultiTimeNetwork, ScoreNetwork
+from dimvida.models.transformer import ViewTransformer
 from dimvida.sampling.backends import plain_modes
-from dimvida.sampling.fused_evaluation import FusedScoreNetwork, MLPBuffers, TimeTable
-from dimvida.sampling.trajectory import Trajectory, fixed_rows, padded
+from dimvida.sampling.fused_mlp import FusedScoreNetwork, MLPBuffers
+from dimvida.sampling.fused_transformer import FusedTransformer, TokenBuffers
+from dimvida.sampling.trajectory import Conditioning, Trajectory, fixed_rows, padded, run_steps
 from dimvida.sampling.weights_copy import WeightsCopy
 from dimvida.sampling.workspace import WorkspacePool
 
-FUSED_FORMS: dict[type[MultiTimeNetwork], type[FusedScoreNetwork]] = {ScoreNetwork: FusedScoreNetwork}
+FusedForm = FusedScoreNetwork | FusedTransformer
+FusedBuffers = MLPBuffers | TokenBuffers
+
+FUSED_FORMS: dict[type[MultiTimeNetwork], type[FusedForm]] = {
+    ScoreNetwork: FusedScoreNetwork,
+    ViewTransformer: FusedTransformer,
+}
 """How the engine computes each kind of network; of a kind that is not here, trajectories are eager."""
 
 LARGEST_TABLE = 2**28
@@ -34,9 +42,14 @@ LARGEST_TABLE = 2**28
 
 
 def has_fused_form(network: object) -> bool:
-    """Whether the engine can compute a network: nothing about it is of a kind that the fused form does not know."""
+    """Whether the engine can compute a network: its function is that of its weights, since no layer is of a kind that
+    the fused form does not know, and nothing is hooked."""
     form = FUSED_FORMS.get(type(network))
-    return form is not None and form.serves(network)
+    return form is not None and all(
+        type(layer) in form.layers
+        and not (layer._forward_hooks or layer._forward_pre_hooks or "forward" in vars(layer))
+        for layer in network.modules()
+    )
 
 
 def has_graphs(device: torch.device) -> bool:
@@ -51,20 +64,21 @@ class EngineState:
     Attributes:
         x, x0_prev: float32 [B, V, D].
         trajectory: Step table, known views, identities, seed.
-        time: What the times of all evaluations add to each row.
+        time: What the times of all evaluations do in the network.
         index, evaluation: int64 [1], the row of the step table and the number of the network evaluation.
     """
 
     x: Tensor
     x0_prev: Tensor
     trajectory: Trajectory
-    time: TimeTable
+    time: Conditioning
     index: Tensor
     evaluation: Tensor
 
     def key(self) -> tuple[object, ...]:
         """What must be the same for two trajectories to be one graph with other inputs."""
-        return tuple(self.x.shape), tuple(self.time.rows.shape), self.trajectory.x0_clip
+        shapes = tuple(tensor.shape for tensor in self.time.tensors())
+        return self.x.shape, self.trajectory.sample_ids.shape, shapes, self.trajectory.x0_clip
 
     def inputs(self) -> list[Tensor]:
         """What differs from one run of a graph to the next."""
@@ -105,7 +119,7 @@ class Engine:
         self.dtype, self.largest_table = dtype, largest_table
         self.graphs = True
         self.builds: Counter[str] = Counter()
-        self._weights: WeightsCopy[FusedScoreNetwork] | None = None
+        self._weights: WeightsCopy[FusedForm] | None = None
         self._lock = threading.Lock()
         self._pool = WorkspacePool()
 
@@ -116,9 +130,9 @@ class Engine:
         with plain_modes(x.device):
             weights, state = self._begin(network, x, table, trajectory)
             evaluates = tuple(row.evaluate for row in table.rows)
-            rows, fused = len(state.x), weights.fused
+            fused = weights.fused
             with self._pool.workspace(x.device) as workspace:
-                buffers, made = workspace.reserve(rows, fused, fused.allocate)
+                buffers, made = workspace.reserve(fused.size(state.x.shape), fused, fused.allocate)
                 if made:
                     self._count("buffers")
 
@@ -136,7 +150,7 @@ class Engine:
 
     def _begin(
         self, network: MultiTimeNetwork, x: Tensor, table: StepTable, trajectory: Trajectory
-    ) -> tuple[WeightsCopy[FusedScoreNetwork], EngineState]:
+    ) -> tuple[WeightsCopy[FusedForm], EngineState]:
         """The weights as they are now, and the state at the start."""
         weights = self._weights
         if weights is not None:
@@ -147,12 +161,10 @@ class Engine:
         weights = self._renew(network, weights)
         return weights, self._state(weights.fused, x, table, trajectory)
 
-    def _lay_out(self, network: MultiTimeNetwork) -> FusedScoreNetwork:
+    def _lay_out(self, network: MultiTimeNetwork) -> FusedForm:
         return FUSED_FORMS[type(network)](network, self.dtype)
 
-    def _renew(
-        self, network: MultiTimeNetwork, outdated: WeightsCopy[FusedScoreNetwork] | None
-    ) -> WeightsCopy[FusedScoreNetwork]:
+    def _renew(self, network: MultiTimeNetwork, outdated: WeightsCopy[FusedForm] | None) -> WeightsCopy[FusedForm]:
         """The network's present weights, copied unless another thread has done so meanwhile."""
         with self._lock:
             current = self._weights
@@ -161,7 +173,7 @@ class Engine:
                 self.builds["weights"] += 1
             return current
 
-    def _state(self, fused: FusedScoreNetwork, x: Tensor, table: StepTable, trajectory: Trajectory) -> EngineState:
+    def _state(self, fused: FusedForm, x: Tensor, table: StepTable, trajectory: Trajectory) -> EngineState:
         times = torch.tensor([row.t for row in table.rows if row.evaluate], dtype=torch.float32, device="cpu")
         fixed_shapes = has_graphs(x.device) and trajectory.noise is None
         if fixed_shapes:
@@ -181,32 +193,19 @@ class Engine:
             self.builds[name] += 1
 
 
-def launch_steps(
-    fused: FusedScoreNetwork, buffers: MLPBuffers, state: EngineState, evaluates: tuple[bool, ...]
-) -> None:
+def launch_steps(fused: FusedForm, buffers: FusedBuffers, state: EngineState, evaluates: tuple[bool, ...]) -> None:
     """Launch all rows of the step table; True in ``evaluates`` where the network is asked."""
-    given = state.trajectory
     x_cast = None if buffers.x_cast.dtype == torch.float32 else buffers.x_cast.view_as(state.x)
     if x_cast is not None:
         x_cast.copy_(state.x)
-    for i, evaluate in enumerate(evaluates):
-        if evaluate:
-            fused.evaluate((state.x if x_cast is None else x_cast).flatten(1), state.time, state.evaluation, buffers)
-            state.evaluation += 1
-        ops.masked_step_(
-            state.x,
-            state.x0_prev,
-            buffers.model_output.view_as(state.x),
-            given.known,
-            given.table,
-            state.index,
-            given.sample_ids,
-            given.seed,
-            noise=None if given.noise is None else given.noise[i],
-            clip=given.x0_clip,
-            x_cast=x_cast,
-        )
-        state.index += 1
+
+    def evaluate(row: int) -> Tensor:
+        fused.evaluate(state.x if x_cast is None else x_cast, state.time, state.evaluation, buffers)
+        state.evaluation += 1
+        return buffers.model_output.view_as(state.x)
+
+    given, step = state.trajectory, ops.masked_step_
+    run_steps(state.x, state.x0_prev, state.index, evaluates, given, evaluate, step, x_cast)
 
 
 # Built on first use and kept as long as the network lives. A cache, not a setting: it changes no result.

@@ -19,7 +19,7 @@ from dimvida.errors import InputError, require_whole
 from dimvida.models.score_network import MultiTimeNetwork, ScoreNetwork
 from dimvida.sampling.backends import plain_modes, resolve_backend, resolve_dtype, upload
 from dimvida.sampling.engine import FUSED_FORMS, engine_of, has_fused_form
-from dimvida.sampling.trajectory import Trajectory, as_drawn, start_from_noise
+from dimvida.sampling.trajectory import Trajectory, run_steps, start_from_noise
 
 SEED_LIMIT = 2**63
 
@@ -61,10 +61,10 @@ def sample(
         sample_ids: int64 [B], by default 0 .. B-1. A row's noise depends on its id and the seed alone, and that of its
             views on their places. With ``views`` also [B, V], an id for each view: then the noise of a view depends on
             the view's id and the seed alone.
-        backend: ``eager``: every step in plain PyTorch, the reference. ``fused``: native kernels, and for a
-            ``ScoreNetwork`` the engine of ``dimvida.sampling.engine``, unless hooks or other layers make it more than
-            its weights; other kinds of score networks have no such form. ``auto``: ``fused`` where the native module
-            serves the device and the network has that form, else ``eager``.
+        backend: ``eager``: every step in plain PyTorch, the reference. ``fused``: native kernels, and for the score
+            networks of this package the engine of ``dimvida.sampling.engine``, unless hooks or other layers make one
+            more than its weights. ``auto``: ``fused`` where the native module serves the device and the network is of
+            such a kind, else ``eager``.
         noise: float [rows, B, V, D], replaces the drawn noise. ``rows`` equals ``steps`` for every solver but
             ``repaint``, which has extra rows that only add noise.
         x0_clip: Clamp the predicted clean latents to +-x0_clip, above 0; by default they are not.
@@ -137,27 +137,13 @@ def run_trajectory(
     network: Network, x: Tensor, table: StepTable, trajectory: Trajectory, step: Callable[..., None]
 ) -> Tensor:
     """Apply every row of the table to the state x [B, V, D], in place, and return it."""
-    ids = trajectory.sample_ids
-    x0_prev = torch.zeros_like(x)
-    model_output = torch.zeros_like(x)
-    index = torch.zeros(1, dtype=torch.int64, device=x.device)
     which = {} if trajectory.views is None else {"views": trajectory.views}
-    for i, row in enumerate(table.rows):
-        if row.evaluate:
-            model_output = network(x, multi_time(row.t, trajectory.known), **which).contiguous()
-        step(
-            as_drawn(x, ids),
-            as_drawn(x0_prev, ids),
-            as_drawn(model_output, ids),
-            as_drawn(trajectory.known, ids),
-            trajectory.table,
-            index,
-            ids.flatten(),
-            trajectory.seed,
-            noise=None if trajectory.noise is None else as_drawn(trajectory.noise[i], ids),
-            clip=trajectory.x0_clip,
-        )
-        index += 1
+
+    def evaluate(row: int) -> Tensor:
+        return network(x, multi_time(table.rows[row].t, trajectory.known), **which).contiguous()
+
+    index = torch.zeros(1, dtype=torch.int64, device=x.device)
+    run_steps(x, torch.zeros_like(x), index, [row.evaluate for row in table.rows], trajectory, evaluate, step)
     return x
 
 

@@ -102,10 +102,7 @@ class GraphCache:
 class Buffers(Protocol):
     """Preallocated memory for the evaluations of a network."""
 
-    def __len__(self) -> int:
-        """Rows that it has."""
-
-    def first(self, rows: int) -> Buffers:
+    def first(self, size: int) -> Buffers:
         """The same memory for a smaller batch."""
 
 
@@ -127,26 +124,27 @@ class Workspace:
         self.graphs = GraphCache()
         self._weights: object = None
         self._buffers: Buffers | None = None
+        self._size = 0
 
-    def reserve(self, rows: int, weights: object, allocate: Callable[[int], Memory]) -> tuple[Memory, bool]:
+    def reserve(self, size: int, weights: object, allocate: Callable[[int], Memory]) -> tuple[Memory, bool]:
         """Buffers for a batch.
 
         Args:
-            rows: Rows of the batch.
+            size: Rows of the batch, or whatever buffers are counted in.
             weights: What is multiplied with, whose addresses graphs hold like those of buffers.
-            allocate: Makes buffers for a number of rows.
+            allocate: Makes buffers of a size.
 
         Returns:
-            Buffers of exactly so many rows, and whether they had to be made.
+            Buffers of exactly this size, and whether they had to be made.
         """
-        grows = self._buffers is None or rows > len(self._buffers)
+        grows = self._buffers is None or size > self._size
         if grows or weights is not self._weights:
             self.graphs.clear()
         if grows:
             self._buffers = None  # first, so that old and new ones are never there at once
-            self._buffers = allocate(rows)
+            self._buffers, self._size = allocate(size), size
         self._weights = weights
-        return self._buffers.first(rows), grows
+        return self._buffers.first(size), grows
 
 
 class WorkspacePool:

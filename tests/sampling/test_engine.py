@@ -20,8 +20,8 @@ from dimvida.models import ScoreNetwork
 from dimvida.sampling import sample, weights_copy
 from dimvida.sampling.backends import default_dtype
 from dimvida.sampling.engine import Engine, engine_of
-from dimvida.sampling.fused_evaluation import FusedScoreNetwork, TimeTable
-from dimvida.sampling.fused_weights import fuse_weights
+from dimvida.sampling.fused_mlp import FusedScoreNetwork, TimeTable
+from dimvida.sampling.fused_mlp_weights import fuse_weights
 from dimvida.sampling.loop import run_trajectory
 from dimvida.sampling.trajectory import Trajectory
 from dimvida.sampling.weights_copy import WeightsCopy

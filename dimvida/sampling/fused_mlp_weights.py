@@ -184,12 +184,5 @@ def fuse_weights(network: ScoreNetwork, dtype: torch.dtype) -> FusedWeights:
     return _Fuser(network, dtype).weights()
 
 
-_LAYERS = (ScoreNetwork, ResidualBlock, nn.Linear, nn.GroupNorm, nn.GELU, nn.Identity, nn.Sequential, nn.ModuleList)
-
-
-def is_its_weights(network: ScoreNetwork) -> bool:
-    """Whether a network's function is that of its weights: no layer is of another kind, and nothing is hooked."""
-    return all(
-        type(layer) in _LAYERS and not (layer._forward_hooks or layer._forward_pre_hooks or "forward" in vars(layer))
-        for layer in network.modules()
-    )
+LAYERS = (ScoreNetwork, ResidualBlock, nn.Linear, nn.GroupNorm, nn.GELU, nn.Identity, nn.Sequential, nn.ModuleList)
+"""Kinds of layers whose function is that of their weights."""

@@ -7,8 +7,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dimvida.sampling import fused_evaluation
-from dimvida.sampling.fused_evaluation import FEW_MASKS, distinct_masks, fixed_masks
+from dimvida.sampling import fused_mlp
+from dimvida.sampling.fused_mlp import FEW_MASKS, distinct_masks, fixed_masks
 from dimvida.sampling.trajectory import fixed_rows, padded
 
 
@@ -56,7 +56,7 @@ def test_few_views_need_no_look_at_the_masks():
 
 def test_masks_that_the_host_knows_are_not_fetched(monkeypatch):
     known = torch.rand(9, 24) < 0.5
-    monkeypatch.setattr(fused_evaluation, "upload", lambda tensor, device: tensor)
+    monkeypatch.setattr(fused_mlp, "upload", lambda tensor, device: tensor)
     masks, mask = distinct_masks(known.to("meta"), known, 10**6)
     assert torch.equal(masks[mask], known)
 

@@ -1,7 +1,7 @@
 """One evaluation of the score network over preallocated buffers, with its time conditioning as a table.
 
 What is left of an evaluation are matrix products, written where the next one reads them, and one kernel per norm that
-also adds biases, the time row and SiLU. See ``fused_weights`` for how the weights are laid out.
+also adds biases, the time row and SiLU. See ``fused_mlp_weights`` for how the weights are laid out.
 
 The multi-time vector of a row is ``t * missing``, so all rows with the same known views share, at each evaluation, what
 the time embedding adds inside every residual block. That is computed once per trajectory and gathered by the kernels.
@@ -9,7 +9,6 @@ the time embedding adds inside every residual block. That is computed once per t
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -21,8 +20,8 @@ from torch.nn import functional
 from dimvida import ops
 from dimvida.models.score_network import ScoreNetwork
 from dimvida.sampling.backends import upload
-from dimvida.sampling.fused_weights import FusedBlock, FusedNorm, TimeWeights, fuse_weights, is_its_weights
-from dimvida.sampling.trajectory import Trajectory, padded
+from dimvida.sampling.fused_mlp_weights import LAYERS, FusedBlock, FusedNorm, TimeWeights, fuse_weights
+from dimvida.sampling.trajectory import Conditioning, Trajectory, padded
 
 FEW_MASKS = 16
 """Up to as many sets of known views there are always all of them: four views have 16."""
@@ -39,7 +38,7 @@ class FusedScoreNetwork:
         weights: The layout.
     """
 
-    serves = staticmethod(is_its_weights)
+    layers = LAYERS
 
     def __init__(self, network: ScoreNetwork, dtype: torch.dtype) -> None:
         self.weights = fuse_weights(network, dtype)
@@ -62,6 +61,10 @@ class FusedScoreNetwork:
             masks, table_row = torch.unique(known, dim=0, return_inverse=True)
         return TimeTable(weights, (~masks).float(), table_row, upload(times, known.device), self.width, largest)
 
+    def size(self, shape: torch.Size) -> int:
+        """What buffers for a state [B, V, D] are counted in: rows."""
+        return shape[0]
+
     def allocate(self, rows: int) -> MLPBuffers:
         """Uninitialised buffers for a batch."""
         width, size = self.weights.input.shape
@@ -76,7 +79,7 @@ class FusedScoreNetwork:
         """buffers.model_output <- network(x, tau).
 
         Args:
-            x: The state in the dtype of the products, [B, V D].
+            x: The state in the dtype of the products, [B, V, D].
             time: What ``condition`` gave.
             evaluation: Number of the evaluation, int64 [1], on the device.
             buffers: Buffers of B rows.
@@ -84,7 +87,7 @@ class FusedScoreNetwork:
         weights, width = self.weights, self.width
         biases = time.biases(evaluation)
         up, final = buffers.joined[:-1], buffers.joined[-1]
-        first = torch.mm(x, weights.input.t(), out=final[:, 2 * width :])
+        first = torch.mm(x.flatten(1), weights.input.t(), out=final[:, 2 * width :])
         h = first
         for i, block in enumerate(weights.down):
             skipped = up[-1 - i][:, 2 * width :]  # read last by the block that is furthest up
@@ -125,9 +128,6 @@ class MLPBuffers:
     state: Tensor
     x_cast: Tensor
     model_output: Tensor
-
-    def __len__(self) -> int:
-        return len(self.model_output)
 
     def first(self, rows: int) -> MLPBuffers:
         """The same memory for a smaller batch."""
@@ -183,7 +183,7 @@ def norm_silu(norm: FusedNorm, out: Tensor, left: Tensor, right: Tensor | None =
     )
 
 
-class TimeTable:
+class TimeTable(Conditioning):
     """What the time embedding adds in every block, float32 [masks, evaluations held, blocks, W].
 
     Args:
@@ -205,16 +205,6 @@ class TimeTable:
         self.rows = missing.new_empty(len(missing), held, blocks, width)
         if self.holds_all:
             self._fill(times)
-
-    def tensors(self) -> tuple[Tensor, ...]:
-        """What differs from one batch to the next."""
-        return self.table_row, self.rows, self.missing, self.times
-
-    def copy(self) -> TimeTable:
-        """The same table in memory of its own."""
-        other = copy.copy(self)
-        other.table_row, other.rows, other.missing, other.times = (tensor.clone() for tensor in self.tensors())
-        return other
 
     def biases(self, evaluation: Tensor) -> Iterator[BlockBias]:
         """What each block is added at an evaluation, int64 [1], in order of execution."""

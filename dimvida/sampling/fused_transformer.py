@@ -1,0 +1,274 @@
+"""One evaluation of the view transformer over preallocated buffers, with its time conditioning as a table.
+
+An evaluation has two times, 0 of the known views and t of the missing ones, so what modulates the tokens is a table
+[1 + evaluations, sites, 3, W], filled once a trajectory. A site is where a residual sum meets the norm that follows it:
+one kernel does both and gathers its row of the table. What the tokens know of their place and of their view is added up
+once a trajectory, too. Products and attention are PyTorch's.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from dimvida import ops
+from dimvida.models.transformer import (
+    NORM_EPSILON,
+    CameraViews,
+    NamedViews,
+    TransformerBlock,
+    ViewTransformer,
+    attention,
+    sinusoids,
+)
+from dimvida.sampling.backends import upload
+from dimvida.sampling.trajectory import Conditioning, Trajectory
+
+PLAIN = (nn.Linear, nn.SiLU, nn.GELU, nn.Sequential, nn.ModuleList)
+
+
+class FusedTransformer:
+    """A ``ViewTransformer`` as the engine computes it.
+
+    Args:
+        network: Its weights are laid out, not copied where they need no other form: nobody may write them any more.
+        dtype: Type of the products, of what they read and of what they write. The residual stream of the tokens, norms
+            and modulation are float32.
+    """
+
+    layers = (ViewTransformer, NamedViews, CameraViews, TransformerBlock, *PLAIN)
+    """Kinds of layers whose function is that of their weights."""
+
+    def __init__(self, network: ViewTransformer, dtype: torch.dtype) -> None:
+        if any(parameter.dtype != torch.float32 for parameter in network.parameters()):
+            network = copy.deepcopy(network).float()
+        self.network, self.width = network, network.width
+        self.edge = network.latent_shape[1] // network.patch
+        self.input, self.output = network.input.weight.to(dtype), network.output.weight.to(dtype)
+        self.output_bias = network.output.bias.to(dtype)
+        self.blocks = [FusedBlock.of(block, dtype) for block in network.blocks]
+        self.modulation = ModulationWeights.of(network)
+
+    def condition(self, trajectory: Trajectory, times: Tensor, largest: int, fixed_shapes: bool) -> Modulation:
+        """What the times of all evaluations do to the tokens, and what these begin with.
+
+        Args:
+            trajectory: Says which views there are, and which of them are known.
+            times: Time of each evaluation, float32 [evaluations], on the CPU.
+            largest: Bytes above which only one evaluation is held.
+            fixed_shapes: Whether shapes must be the same from batch to batch, as they always are here.
+        """
+        network = self.network
+        place = network.place_embedding + network.input.bias  # [P, W]
+        start = network.view_embedding(trajectory.views)[..., None, :] + place  # [n or B, n, P, W]
+        return Modulation(self.modulation, start, trajectory.known, upload(times, start.device), largest)
+
+    def size(self, shape: torch.Size) -> int:
+        """What buffers for a state [B, n, D] are counted in: views."""
+        return shape[0] * shape[1]
+
+    def allocate(self, views: int) -> TokenBuffers:
+        """Uninitialised buffers for so many views."""
+        places, width, entries = self.edge**2, self.width, self.input.shape[1]
+        hidden = max(3 * width, *(len(block.expand) for block in self.blocks))
+        new = self.input.new_empty
+        return TokenBuffers(
+            tokens=new(views, places, width, dtype=torch.float32),
+            normed=new(views, places, width),
+            product=new(views, places, width),
+            patches=new(views, places, entries),
+            wide=new(views, places * hidden),
+            x_cast=new(views, self.network.latent_dim),
+            model_output=new(views, self.network.latent_dim),
+        )
+
+    def evaluate(self, x: Tensor, time: Modulation, evaluation: Tensor, buffers: TokenBuffers) -> None:
+        """buffers.model_output <- network(x, tau).
+
+        Args:
+            x: The state in the dtype of the products, [B, n, D].
+            time: What ``condition`` gave.
+            evaluation: Number of the evaluation, int64 [1], on the device.
+            buffers: Buffers of B n views.
+        """
+        tokens, normed, product = buffers.tokens, buffers.normed, buffers.product  # [B n, P, W]
+        flat, product_rows, patches = normed.flatten(0, 1), product.flatten(0, 1), buffers.patches.flatten(0, 1)
+        table, step = time.at(evaluation)
+        known = time.known.flatten()
+
+        def norm(site: int, bias: Tensor | None = None) -> None:
+            ops.modulated_norm_(tokens, normed, product, table[:, site], known, step, bias, NORM_EPSILON)
+
+        tokens.view(len(x), *time.start.shape[-3:]).copy_(time.start)
+        self._grids(buffers.patches).copy_(self._as_grids(x))
+        torch.mm(patches, self.input.t(), out=product_rows)
+        norm(0)
+        for number, block in enumerate(self.blocks):
+            joint = buffers.wide_rows(len(flat), 3 * self.width)
+            torch.addmm(block.attention_input_bias, flat, block.attention_input.t(), out=joint)
+            heads = joint.view(len(x), -1, 3, block.heads, self.width // block.heads)
+            attended = attention(*heads.permute(2, 0, 3, 1, 4), None).transpose(1, 2)  # [B, n P, heads, W / heads]
+            torch.mm(attended.reshape(flat.shape), block.attention_output.t(), out=product_rows)
+            norm(2 * number + 1, block.attention_output_bias)
+            hidden = buffers.wide_rows(len(flat), len(block.expand))
+            block.expand_tokens(flat, hidden)
+            torch.mm(hidden, block.contract.t(), out=product_rows)
+            norm(2 * number + 2, block.contract_bias)
+        torch.addmm(self.output_bias, flat, self.output.t(), out=patches)
+        self._as_grids(buffers.model_output).copy_(self._grids(buffers.patches))
+
+    def _grids(self, patches: Tensor) -> Tensor:
+        """Patches [N, P, c p p] as grids [N, c, rows, p, columns, p], in the same memory."""
+        channels, patch = self.network.latent_shape[0], self.network.patch
+        return patches.view(-1, self.edge, self.edge, channels, patch, patch).permute(0, 3, 1, 4, 2, 5)
+
+    def _as_grids(self, x: Tensor) -> Tensor:
+        """Latents [..., D] as grids [N, c, rows, p, columns, p], in the same memory."""
+        rows = self.edge, self.network.patch
+        return x.view(-1, self.network.latent_shape[0], *rows, *rows)
+
+
+@dataclass(frozen=True, slots=True)
+class FusedBlock:
+    """The weights of a block: of products in their dtype, as are biases that a product adds; other biases float32.
+
+    Attributes:
+        heads: Heads of the attention.
+        attention_input, attention_input_bias: [3 W, W] and [3 W].
+        attention_output, attention_output_bias: [W, W] and [W].
+        expand, expand_bias: [hidden, W] and [hidden].
+        contract, contract_bias: [W, hidden] and [W].
+    """
+
+    heads: int
+    attention_input: Tensor
+    attention_input_bias: Tensor
+    attention_output: Tensor
+    attention_output_bias: Tensor
+    expand: Tensor
+    expand_bias: Tensor
+    contract: Tensor
+    contract_bias: Tensor
+
+    @classmethod
+    def of(cls, block: TransformerBlock, dtype: torch.dtype) -> FusedBlock:
+        """The weights of a block in float32."""
+        on_gpu = block.attention_input.weight.device.type != "cpu"
+        return cls(
+            heads=block.heads,
+            attention_input=block.attention_input.weight.to(dtype),
+            attention_input_bias=block.attention_input.bias.to(dtype),
+            attention_output=block.attention_output.weight.to(dtype),
+            attention_output_bias=block.attention_output.bias,
+            expand=block.mlp[0].weight.to(dtype),
+            expand_bias=block.mlp[0].bias.to(dtype) if on_gpu else block.mlp[0].bias,
+            contract=block.mlp[2].weight.to(dtype),
+            contract_bias=block.mlp[2].bias,
+        )
+
+    def expand_tokens(self, x: Tensor, out: Tensor) -> None:
+        """out <- gelu(x expand^T + bias), [N, hidden] of [N, W]."""
+        if x.device.type == "cpu":
+            torch.mm(x, self.expand.t(), out=out)
+            ops.bias_gelu_(out, self.expand_bias)
+        else:  # in the product of cuBLAS, whose GELU is the one by tanh
+            torch._addmm_activation(self.expand_bias, x, self.expand.t(), use_gelu=True, out=out)
+
+
+@dataclass(frozen=True, slots=True)
+class ModulationWeights:
+    """What makes gate, shift and scale of all sites out of a time, all in float32.
+
+    Site 0 is in front of the first block, with a gate of 1; after a block's attention comes site 2 block + 1, after its
+    MLP site 2 block + 2, the last of which is in front of the output.
+
+    Attributes:
+        embedding: Of the sinusoids of a time.
+        time_dim: How many there are.
+        weight, bias: [sites 3 W, W] and [sites 3 W]; the scale's bias has the 1 in it that is added to a scale.
+    """
+
+    embedding: nn.Sequential
+    time_dim: int
+    weight: Tensor
+    bias: Tensor
+
+    @classmethod
+    def of(cls, network: ViewTransformer) -> ModulationWeights:
+        """The weights of a network in float32."""
+        width = network.width
+        layers = [*(block.modulation for block in network.blocks), network.modulation]
+        bias = torch.cat([layer.bias for layer in layers]).view(-1, width)
+        bias = torch.cat([torch.ones_like(bias[:1]), bias])  # gate, then shift, scale, gate, shift, scale, gate, ...
+        bias[2::3] += 1
+        weight = torch.cat([torch.zeros_like(network.modulation.weight[:width]), *(layer.weight for layer in layers)])
+        return cls(network.time_embedding, network.time_dim, weight, bias.flatten())
+
+    def fill(self, rows: Tensor, times: Tensor) -> None:
+        """rows <- gate, shift and scale [N, sites, 3, W] at times [N]."""
+        c = functional.silu(self.embedding(sinusoids(times, self.time_dim)))  # [N, W]
+        torch.addmm(self.bias, c, self.weight.t(), out=rows.flatten(1))
+
+
+class Modulation(Conditioning):
+    """Gate, shift and scale of all sites, float32 [1 + evaluations held, sites, 3, W], and what the tokens begin with.
+
+    Args:
+        weights: Make them out of a time.
+        start: What every token is before its patch is added, float32 [n or B, n, P, W].
+        known: Which views are known, bool [B, n].
+        times: Time of each evaluation, float32 [evaluations].
+        largest: Bytes above which only one evaluation is held, and recomputed at each.
+    """
+
+    def __init__(self, weights: ModulationWeights, start: Tensor, known: Tensor, times: Tensor, largest: int) -> None:
+        self.weights, self.start, self.known, self.times = weights, start, known, times
+        self.holds_all = 4 * len(times) * len(weights.bias) <= largest
+        self.rows = start.new_empty(1 + (len(times) if self.holds_all else 1), len(weights.bias))
+        self.rows = self.rows.view(len(self.rows), -1, 3, start.shape[-1])
+        weights.fill(self.rows[:1], times.new_zeros(1))
+        if self.holds_all:
+            weights.fill(self.rows[1:], times)
+
+    def at(self, evaluation: Tensor) -> tuple[Tensor, Tensor | None]:
+        """The table, and which of its rows after the first is of an evaluation, int64 [1]; None for the only one."""
+        if self.holds_all:
+            return self.rows, evaluation
+        self.weights.fill(self.rows[1:], self.times.index_select(0, evaluation))
+        return self.rows, None
+
+
+@dataclass(frozen=True, slots=True)
+class TokenBuffers:
+    """Activations, in the dtype of the products where nothing else is said.
+
+    Attributes:
+        tokens: float32 [views, P, W], the residual stream.
+        normed: [views, P, W], what a norm gives and a product reads.
+        product: [views, P, W], what a product gives and a norm adds to the stream.
+        patches: [views, P, c p p], the first thing read and the last one written.
+        wide: [views, P hidden], queries, keys and values, or the hidden layer.
+        x_cast: [views, D], the state x.
+        model_output: [views, D], output of the network.
+    """
+
+    tokens: Tensor
+    normed: Tensor
+    product: Tensor
+    patches: Tensor
+    wide: Tensor
+    x_cast: Tensor
+    model_output: Tensor
+
+    def first(self, views: int) -> TokenBuffers:
+        """The same memory for fewer views."""
+        return TokenBuffers(*(getattr(self, field.name)[:views] for field in dataclasses.fields(self)))
+
+    def wide_rows(self, rows: int, columns: int) -> Tensor:
+        """The memory of ``wide`` as [rows, columns]."""
+        return self.wide.flatten()[: rows * columns].view(rows, columns)

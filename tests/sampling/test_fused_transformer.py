@@ -1,0 +1,252 @@
+"""The view transformer's fused form against the eager network: the same numbers for any views, and a table of times."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import torch
+from helpers.networks import random_inputs, randomised, tiny_transformer
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from dimvida import ops
+from dimvida.diffusion.solvers import SOLVERS
+from dimvida.diffusion.step_table import StepRow, StepTable
+from dimvida.models import TransformerConfig, ViewTransformer
+from dimvida.sampling import sample
+from dimvida.sampling.engine import Engine, engine_of
+from dimvida.sampling.fused_transformer import Modulation, ModulationWeights
+from dimvida.sampling.loop import run_trajectory
+from dimvida.sampling.trajectory import Trajectory
+
+CPU = torch.device("cpu")
+CAMERAS = ((0.0, 30.0), (-90.0, 30.0), (180.0, 30.0), (90.0, 20.0))
+FLOAT32 = {"backend": "fused", "dtype": torch.float32}
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+def camera_transformer() -> ViewTransformer:
+    config = TransformerConfig(width=16, depth=2, heads=2, patch=2, mlp_ratio=2, time_dim=8)
+    return randomised(config.build(4, (2, 4, 4), CAMERAS))
+
+
+@settings(max_examples=20)
+@given(data=st.data())
+def test_one_evaluation_equals_the_eager_one(data):
+    heads, patch = data.draw(st.sampled_from([1, 2, 3])), data.draw(st.sampled_from([1, 2]))
+    config = TransformerConfig(
+        width=heads * data.draw(st.sampled_from([2, 8, 20])),
+        depth=data.draw(st.integers(1, 3)),
+        heads=heads,
+        patch=patch,
+        mlp_ratio=data.draw(st.sampled_from([1, 4])),
+        time_dim=data.draw(st.sampled_from([2, 8])),
+    )
+    channels, edge, rows = (
+        data.draw(st.integers(1, 3)),
+        patch * data.draw(st.integers(1, 3)),
+        data.draw(st.integers(1, 5)),
+    )
+    views = data.draw(st.sampled_from([2, 3, 24]))
+    network = randomised(config.build(views, (channels, edge, edge)), data.draw(st.integers(0, 99)))
+    latents, known = random_inputs(rows, views, network.latent_dim, data.draw(st.integers(0, 99)))
+    table = StepTable((StepRow(data.draw(st.floats(0.2, 1.0)), sigma=0.8, m=0.6, a=0.9, b=0.2, c=0.0, d=0.3),))
+    trajectory = Trajectory(table.tensor(), known, torch.arange(rows), torch.tensor([1]), None, 4.0)
+    fused = Engine(torch.float32).run(network, latents.clone(), table, trajectory)
+    with torch.no_grad():
+        eager = run_trajectory(network, latents.clone(), table, trajectory, ops.reference.masked_step_)
+    torch.testing.assert_close(fused, eager, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("prediction", ["noise", "velocity"])
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_a_trajectory_equals_the_eager_one(solver: str, prediction: str):
+    network = tiny_transformer(4, (2, 4, 4))
+    latents, known = random_inputs(9, 4, 32)
+    options = {"solver": solver, "steps": 20, "prediction": prediction, "x0_clip": 4.0, "seed": 5}
+    eager = sample(network, latents, known, backend="eager", **options)
+    fused = sample(network, latents, known, **FLOAT32, **options)
+    torch.testing.assert_close(fused, eager, rtol=1e-4, atol=1e-4)
+    assert torch.equal(fused[known], latents[known])
+
+
+WHICH = {
+    "fewer": torch.tensor([2, 0]),
+    "more, some twice": torch.tensor([1, 3, 0, 2, 2, 1, 0]),
+    "others in each row": torch.tensor([[0, 1, 2], [3, 2, 1], [1, 0, 0]]),
+    "cameras": torch.tensor([[0.0, 30.0], [45.0, 0.0], [-170.0, 60.0], [10.0, 30.0], [11.0, 30.0]]),
+    "other cameras in each row": torch.tensor([[[0.0, 30.0], [45.0, 0.0]], [[9.0, 9.0], [5.0, 0.0]], [[1.0, 2.0]] * 2]),
+}
+
+
+@pytest.mark.parametrize("ids", ["of rows", "of views"])
+@pytest.mark.parametrize("name", WHICH)
+def test_any_views_as_the_eager_network_has_them(name: str, ids: str):
+    views = WHICH[name]
+    network = camera_transformer() if views.is_floating_point() else tiny_transformer(4, (2, 4, 4))
+    count = views.shape[-2] if views.is_floating_point() else views.shape[-1]
+    latents, known = random_inputs(3, count, 32)
+    options = {"solver": "sde-dpmpp-2m", "steps": 5, "x0_clip": 4.0, "views": views}
+    options["sample_ids"] = torch.arange(3) if ids == "of rows" else torch.arange(3 * count).view(3, count)
+    eager = sample(network, latents, known, backend="eager", **options)
+    torch.testing.assert_close(sample(network, latents, known, **FLOAT32, **options), eager, rtol=1e-4, atol=1e-4)
+
+
+def test_named_views_of_a_network_that_takes_cameras():
+    network = camera_transformer()
+    latents, known = random_inputs(3, 4, 32)
+    options = {"solver": "ddim", "steps": 4, "x0_clip": 4.0}
+    eager = sample(network, latents, known, backend="eager", **options)
+    torch.testing.assert_close(sample(network, latents, known, **FLOAT32, **options), eager, rtol=1e-4, atol=1e-4)
+
+
+def test_with_ids_of_their_own_the_order_of_views_changes_their_order_alone():
+    network, order = tiny_transformer(4, (2, 4, 4)), torch.tensor([2, 0, 3, 1])
+    latents, known = random_inputs(3, 4, 32)
+    ids = torch.arange(12).view(3, 4)
+    options = {"solver": "sde-dpmpp-2m", "steps": 5, "x0_clip": 4.0, **FLOAT32}
+    out = sample(network, latents, known, views=torch.arange(4), sample_ids=ids, **options)
+    turned = sample(network, latents[:, order], known[:, order], views=order, sample_ids=ids[:, order], **options)
+    torch.testing.assert_close(turned, out[:, order], rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+def test_a_low_dtype_is_near_and_is_really_used(dtype: torch.dtype):
+    network = tiny_transformer(4, (2, 4, 4))
+    latents, known = random_inputs(64, 4, 32)
+    options = {"solver": "sde-dpmpp-2m", "steps": 10, "x0_clip": 4.0, "prediction": "velocity", "backend": "fused"}
+    exact, low = (sample(network, latents, known, dtype=each, **options) for each in (torch.float32, dtype))
+    error = (low - exact)[~known].square().mean().sqrt() / exact[~known].square().mean().sqrt()
+    # A number is off by up to 2^-9 of itself, in float16 by 2^-12.
+    assert 0 < error < (0.01 if dtype == torch.bfloat16 else 0.00125)
+    assert torch.equal(low[known], latents[known])
+
+
+def test_a_row_of_the_table_is_what_a_time_gives_directly():
+    network, times = tiny_transformer(4, (2, 4, 4)), torch.tensor([1.0, 0.6, 0.1])
+    known = torch.zeros(1, 4, dtype=torch.bool)
+    with torch.no_grad():
+        weights = ModulationWeights.of(network)
+        table, step = Modulation(weights, torch.zeros(4, 4, 16), known, times, 2**20).at(torch.tensor([2]))
+        assert table.shape == (4, 5, 3, 16) and int(step) == 2
+        for row, time in enumerate((0.0, *times.tolist())):
+            given = torch.full((1, 4), time)
+            c = captured_condition(network, given)[0, 0, 0]
+            for number, block in enumerate(network.blocks):
+                shift1, scale1, gate1, shift2, scale2, gate2 = block.modulation(c).chunk(6)
+                torch.testing.assert_close(table[row, 2 * number, 1:], torch.stack([shift1, 1 + scale1]))
+                torch.testing.assert_close(table[row, 2 * number + 1], torch.stack([gate1, shift2, 1 + scale2]))
+                torch.testing.assert_close(table[row, 2 * number + 2, 0], gate2)
+            shift, scale = network.modulation(c).chunk(2)
+            torch.testing.assert_close(table[row, 4, 1:], torch.stack([shift, 1 + scale]))
+            assert (table[row, 0, 0] == 1).all()
+
+
+def captured_condition(network: ViewTransformer, tau: Tensor) -> Tensor:
+    """What the network's own forward pass modulates its first block with, [B, n, 1, W]."""
+    seen = []
+    hook = network.blocks[0].register_forward_pre_hook(lambda block, given: seen.append(given[1]))
+    network(torch.zeros(*tau.shape, network.latent_dim), tau)
+    hook.remove()
+    return seen[0]
+
+
+@pytest.mark.parametrize("solver", ["sde-dpmpp-2m", "repaint"])
+def test_a_table_too_large_to_hold_is_made_step_by_step(solver: str):
+    network = tiny_transformer(4, (2, 4, 4))
+    latents, known = random_inputs(4, 4, 32)
+    options = {"solver": solver, "steps": 6, "x0_clip": 4.0, **FLOAT32}
+    whole = sample(network, latents, known, **options)
+    engine_of(network, torch.float32, CPU).largest_table = 0
+    torch.testing.assert_close(sample(network, latents, known, **options), whole, rtol=1e-5, atol=1e-5)
+
+
+def test_only_what_changed_is_rebuilt():
+    network = tiny_transformer(4, (2, 4, 4))
+    builds = engine_of(network, torch.float32, CPU).builds
+    options = {"solver": "ddim", "steps": 2, **FLOAT32}
+    for rows, views in ((4, 4), (3, 4), (2, 8), (4, 4)):
+        latents, known = random_inputs(rows, views, 32)
+        sample(network, latents, known, views=torch.arange(views) % 4, **options)
+    assert builds == {"weights": 1, "buffers": 1}
+    sample(network, *random_inputs(5, 4, 32), **options)
+    assert builds == {"weights": 1, "buffers": 2}
+    before = sample(network, *random_inputs(5, 4, 32), **options)
+    network.blocks[1].mlp[0].bias.data[3] += 1
+    assert not torch.equal(sample(network, *random_inputs(5, 4, 32), **options), before)
+    assert builds == {"weights": 2, "buffers": 2}
+
+
+@pytest.mark.parametrize("kind", [torch.bfloat16, torch.float64, torch.float16], ids=str)
+def test_weights_of_other_kinds_are_the_numbers_that_they_are(kind: torch.dtype):
+    network = tiny_transformer(4, (2, 4, 4)).to(kind)
+    latents, known = random_inputs(4, 4, 32)
+    options = {"solver": "ddim", "steps": 4, "x0_clip": 4.0}
+    eager = sample(network, latents, known, backend="eager", **options)
+    for _ in range(2):
+        fused = sample(network, latents, known, **FLOAT32, **options)
+        torch.testing.assert_close(fused, eager, rtol=1e-4, atol=1e-4)
+    assert engine_of(network, torch.float32, CPU).builds["weights"] == 1
+    assert all(parameter.dtype == kind for parameter in network.parameters())
+
+
+class Doubled(nn.Linear):
+    def forward(self, x: Tensor) -> Tensor:
+        return 2 * super().forward(x)
+
+
+class Halved(ViewTransformer):
+    def forward(self, *given: Tensor, **named: Tensor) -> Tensor:
+        return super().forward(*given, **named) / 2
+
+
+def other_layer(network: ViewTransformer) -> None:
+    layer = Doubled(16, 16)
+    layer.load_state_dict(network.blocks[0].attention_output.state_dict())
+    network.blocks[0].attention_output = layer
+
+
+def other_activation(network: ViewTransformer) -> None:
+    network.blocks[1].mlp[1] = nn.ReLU()
+
+
+def hook(network: ViewTransformer) -> None:
+    network.blocks[1].attention_output.register_forward_hook(lambda module, given, result: result + 3)
+
+
+def own_forward(network: ViewTransformer) -> None:
+    whole = network.forward
+    network.forward = lambda x, tau: whole(x, tau) / 2
+
+
+def subclass(network: ViewTransformer) -> None:
+    network.__class__ = Halved
+
+
+@pytest.mark.parametrize("change", [other_layer, other_activation, hook, own_forward, subclass])
+def test_a_network_that_is_more_than_its_weights_is_asked_itself(change):
+    network = tiny_transformer(4, (2, 4, 4))
+    latents, known = random_inputs(5, 4, 32)
+    options = {"steps": 4, "x0_clip": 4.0, "solver": "sde-dpmpp-2m", "prediction": "velocity"}
+    before = sample(network, latents, known, **FLOAT32, **options)
+    change(network)
+    eager = sample(network, latents, known, backend="eager", **options)
+    fused = sample(network, latents, known, **FLOAT32, **options)
+    torch.testing.assert_close(fused, eager, rtol=1e-4, atol=1e-4)
+    assert not torch.allclose(fused, before, rtol=1e-2)
+
+
+def test_several_threads_get_what_each_gets_alone():
+    network = tiny_transformer(4, (2, 4, 4))
+
+    def draw(seed: int) -> Tensor:
+        latents, known = random_inputs(3 + seed, 4, 32, seed)
+        return sample(network, latents, known, steps=4, seed=seed, solver="sde-dpmpp-2m", x0_clip=4.0, **FLOAT32)
+
+    alone = [draw(seed) for seed in range(4)]
+    with ThreadPoolExecutor(4) as pool:
+        for got, expected in zip(pool.map(draw, [*range(4)] * 3), alone * 3, strict=True):
+            assert torch.equal(got, expected)
