@@ -20,7 +20,7 @@ import torch
 from native_build import ROOT, fail
 
 from dimvida.models import ScoreNetwork
-from dimvida.sampling.fused_weights import fuse_weights
+from dimvida.sampling.fused_mlp_weights import fuse_weights
 from dimvida.training.config import load_preset
 
 PAGE = ROOT / "docs" / "performance-model.md"

@@ -101,16 +101,20 @@ class ViewTransformer(MultiTimeNetwork):
         if present is not None:
             # Not only left out of attention: what is not finite there would spoil its weight of 0.
             x, tau = torch.where(present[..., None], x, 0), torch.where(present, tau, 0)
-        mask = self._mask(tau, present)
+        mask = self.attention_mask(tau, present)
         h = self.input(self._patches(x)) + self.place_embedding + self.view_embedding(views)[..., None, :]
-        c = functional.silu(self.time_embedding(sinusoids(tau, self.time_dim)))[:, :, None]  # [B, n, 1, W]
+        c = self.condition(tau)[:, :, None]  # [B, n, 1, W]
         modulating = c if self.block_modulation is None else self.block_modulation(c)
         for block in self.blocks:
             h = block(h, modulating, mask)  # [B, n, P, W]
         shift, scale = self.modulation(c).chunk(2, -1)
         return self._grids(self.output(_modulated(h, shift, scale)))
 
-    def _mask(self, tau: Tensor, present: Tensor | None) -> Tensor | None:
+    def condition(self, tau: Tensor) -> Tensor:
+        """What modulates the tokens of a view, [..., W], of its time [...]."""
+        return functional.silu(self.time_embedding(sinusoids(tau, self.time_dim)))
+
+    def attention_mask(self, tau: Tensor, present: Tensor | None) -> Tensor | None:
         """Which tokens are attended to, bool [B, 1, 1, n P], or [B, 1, n P, n P] by which of them; None for all."""
         places = len(self.place_embedding)
         seen = None if present is None else present[:, None]  # [B, queries, keys]

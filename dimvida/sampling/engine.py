@@ -1,8 +1,8 @@
 """The fused engine: the whole trajectory of a score network over preallocated buffers.
 
 Any number of threads may sample at once: the weights are shared and only read, and each trajectory has a workspace.
-What an evaluation launches is up to the network's fused form, see ``fused_mlp``; the masked step then draws its
-noise itself.
+What an evaluation launches is up to the network's fused form, ``fused_mlp`` or ``fused_transformer``; the masked step
+then draws its noise itself.
 """
 
 from __future__ import annotations

@@ -10,21 +10,21 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from dimvida import ops
 from dimvida.models.transformer import (
     NORM_EPSILON,
     CameraViews,
     NamedViews,
+    Offset,
     TransformerBlock,
     ViewTransformer,
     attention,
-    sinusoids,
 )
 from dimvida.sampling.backends import upload
 from dimvida.sampling.trajectory import Conditioning, Trajectory
@@ -41,7 +41,7 @@ class FusedTransformer:
             and modulation are float32.
     """
 
-    layers = (ViewTransformer, NamedViews, CameraViews, TransformerBlock, *PLAIN)
+    layers = (ViewTransformer, NamedViews, CameraViews, TransformerBlock, Offset, *PLAIN)
     """Kinds of layers whose function is that of their weights."""
 
     def __init__(self, network: ViewTransformer, dtype: torch.dtype) -> None:
@@ -52,7 +52,6 @@ class FusedTransformer:
         self.input, self.output = network.input.weight.to(dtype), network.output.weight.to(dtype)
         self.output_bias = network.output.bias.to(dtype)
         self.blocks = [FusedBlock.of(block, dtype) for block in network.blocks]
-        self.modulation = ModulationWeights.of(network)
 
     def condition(self, trajectory: Trajectory, times: Tensor, largest: int, fixed_shapes: bool) -> Modulation:
         """What the times of all evaluations do to the tokens, and what these begin with.
@@ -66,7 +65,7 @@ class FusedTransformer:
         network = self.network
         place = network.place_embedding + network.input.bias  # [P, W]
         start = network.view_embedding(trajectory.views)[..., None, :] + place  # [n or B, n, P, W]
-        return Modulation(self.modulation, start, trajectory.known, upload(times, start.device), largest)
+        return Modulation(network, trajectory.known, start, upload(times, start.device), largest)
 
     def size(self, shape: torch.Size) -> int:
         """What buffers for a state [B, n, D] are counted in: views."""
@@ -112,7 +111,7 @@ class FusedTransformer:
             joint = buffers.wide_rows(len(flat), 3 * self.width)
             torch.addmm(block.attention_input_bias, flat, block.attention_input.t(), out=joint)
             heads = joint.view(len(x), -1, 3, block.heads, self.width // block.heads)
-            attended = attention(*heads.permute(2, 0, 3, 1, 4), None).transpose(1, 2)  # [B, n P, heads, W / heads]
+            attended = attention(*heads.permute(2, 0, 3, 1, 4), time.mask).transpose(1, 2)  # [B, n P, heads, W / heads]
             torch.mm(attended.reshape(flat.shape), block.attention_output.t(), out=product_rows)
             norm(2 * number + 1, block.attention_output_bias)
             hidden = buffers.wide_rows(len(flat), len(block.expand))
@@ -180,67 +179,47 @@ class FusedBlock:
             torch._addmm_activation(self.expand_bias, x, self.expand.t(), use_gelu=True, out=out)
 
 
-@dataclass(frozen=True, slots=True)
-class ModulationWeights:
-    """What makes gate, shift and scale of all sites out of a time, all in float32.
+class Modulation(Conditioning):
+    """Gate, shift and 1 + scale of all sites, float32 [1 + evaluations held, sites, 3, W], and what else is fixed.
 
     Site 0 is in front of the first block, with a gate of 1; after a block's attention comes site 2 block + 1, after its
     MLP site 2 block + 2, the last of which is in front of the output.
 
-    Attributes:
-        embedding: Of the sinusoids of a time.
-        time_dim: How many there are.
-        weight, bias: [sites 3 W, W] and [sites 3 W]; the scale's bias has the 1 in it that is added to a scale.
-    """
-
-    embedding: nn.Sequential
-    time_dim: int
-    weight: Tensor
-    bias: Tensor
-
-    @classmethod
-    def of(cls, network: ViewTransformer) -> ModulationWeights:
-        """The weights of a network in float32."""
-        width = network.width
-        layers = [*(block.modulation for block in network.blocks), network.modulation]
-        bias = torch.cat([layer.bias for layer in layers]).view(-1, width)
-        bias = torch.cat([torch.ones_like(bias[:1]), bias])  # gate, then shift, scale, gate, shift, scale, gate, ...
-        bias[2::3] += 1
-        weight = torch.cat([torch.zeros_like(network.modulation.weight[:width]), *(layer.weight for layer in layers)])
-        return cls(network.time_embedding, network.time_dim, weight, bias.flatten())
-
-    def fill(self, rows: Tensor, times: Tensor) -> None:
-        """rows <- gate, shift and scale [N, sites, 3, W] at times [N]."""
-        c = functional.silu(self.embedding(sinusoids(times, self.time_dim)))  # [N, W]
-        torch.addmm(self.bias, c, self.weight.t(), out=rows.flatten(1))
-
-
-class Modulation(Conditioning):
-    """Gate, shift and scale of all sites, float32 [1 + evaluations held, sites, 3, W], and what the tokens begin with.
-
     Args:
-        weights: Make them out of a time.
-        start: What every token is before its patch is added, float32 [n or B, n, P, W].
+        network: Makes them out of a time, in float32.
         known: Which views are known, bool [B, n].
+        start: What every token is before its patch is added, float32 [n or B, n, P, W].
         times: Time of each evaluation, float32 [evaluations].
         largest: Bytes above which only one evaluation is held, and recomputed at each.
+
+    Attributes:
+        mask: Which tokens attend to which, bool [B, 1, n P, n P]; None for all to all.
     """
 
-    def __init__(self, weights: ModulationWeights, start: Tensor, known: Tensor, times: Tensor, largest: int) -> None:
-        self.weights, self.start, self.known, self.times = weights, start, known, times
-        self.holds_all = 4 * len(times) * len(weights.bias) <= largest
-        self.rows = start.new_empty(1 + (len(times) if self.holds_all else 1), len(weights.bias))
-        self.rows = self.rows.view(len(self.rows), -1, 3, start.shape[-1])
-        weights.fill(self.rows[:1], times.new_zeros(1))
+    def __init__(self, network: ViewTransformer, known: Tensor, start: Tensor, times: Tensor, largest: int) -> None:
+        self.network, self.known, self.start, self.times = network, known, start, times
+        self.mask = network.attention_mask((~known).float(), None)
+        shape = 2 * len(network.blocks) + 1, 3, network.width
+        self.holds_all = 4 * len(times) * math.prod(shape) <= largest
+        self.rows = start.new_empty(1 + (len(times) if self.holds_all else 1), *shape)
+        self._fill(self.rows[:1], times.new_zeros(1))
         if self.holds_all:
-            weights.fill(self.rows[1:], times)
+            self._fill(self.rows[1:], times)
 
     def at(self, evaluation: Tensor) -> tuple[Tensor, Tensor | None]:
         """The table, and which of its rows after the first is of an evaluation, int64 [1]; None for the only one."""
         if self.holds_all:
             return self.rows, evaluation
-        self.weights.fill(self.rows[1:], self.times.index_select(0, evaluation))
+        self._fill(self.rows[1:], self.times.index_select(0, evaluation))
         return self.rows, None
+
+    def _fill(self, rows: Tensor, times: Tensor) -> None:
+        c = self.network.condition(times)  # [N, W]
+        of_blocks = c if self.network.block_modulation is None else self.network.block_modulation(c)
+        given = [*(block.modulation(of_blocks) for block in self.network.blocks), self.network.modulation(c)]
+        # Each begins with a shift and a scale, and a block's goes on with gate, shift, scale, gate.
+        rows.copy_(torch.cat([torch.ones_like(c), *given], 1).view(rows.shape))
+        rows[:, :, 2] += 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from dimvida.diffusion.step_table import StepRow, StepTable
 from dimvida.models import TransformerConfig, ViewTransformer
 from dimvida.sampling import sample
 from dimvida.sampling.engine import Engine, engine_of
-from dimvida.sampling.fused_transformer import Modulation, ModulationWeights
+from dimvida.sampling.fused_transformer import Modulation
 from dimvida.sampling.loop import run_trajectory
 from dimvida.sampling.trajectory import Trajectory
 
@@ -44,6 +44,8 @@ def test_one_evaluation_equals_the_eager_one(data):
         patch=patch,
         mlp_ratio=data.draw(st.sampled_from([1, 4])),
         time_dim=data.draw(st.sampled_from([2, 8])),
+        known_attend=data.draw(st.sampled_from(["all", "known"])),
+        modulation=data.draw(st.sampled_from(["block", "shared"])),
     )
     channels, edge, rows = (
         data.draw(st.integers(1, 3)),
@@ -129,8 +131,7 @@ def test_a_row_of_the_table_is_what_a_time_gives_directly():
     network, times = tiny_transformer(4, (2, 4, 4)), torch.tensor([1.0, 0.6, 0.1])
     known = torch.zeros(1, 4, dtype=torch.bool)
     with torch.no_grad():
-        weights = ModulationWeights.of(network)
-        table, step = Modulation(weights, torch.zeros(4, 4, 16), known, times, 2**20).at(torch.tensor([2]))
+        table, step = Modulation(network, known, torch.zeros(4, 4, 16), times, 2**20).at(torch.tensor([2]))
         assert table.shape == (4, 5, 3, 16) and int(step) == 2
         for row, time in enumerate((0.0, *times.tolist())):
             given = torch.full((1, 4), time)
