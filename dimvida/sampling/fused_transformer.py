@@ -51,7 +51,7 @@ class FusedTransformer:
         self.edge = network.latent_shape[1] // network.patch
         self.input, self.output = network.input.weight.to(dtype), network.output.weight.to(dtype)
         self.output_bias = network.output.bias.to(dtype)
-        self.blocks = [FusedBlock.of(block, dtype) for block in network.blocks]
+        self.blocks = [FusedTransformerBlock.of(block, dtype) for block in network.blocks]
 
     def condition(self, trajectory: Trajectory, times: Tensor, largest: int, fixed_shapes: bool) -> Modulation:
         """What the times of all evaluations do to the tokens, and what these begin with.
@@ -133,7 +133,7 @@ class FusedTransformer:
 
 
 @dataclass(frozen=True, slots=True)
-class FusedBlock:
+class FusedTransformerBlock:
     """The weights of a block: of products in their dtype, as are biases that a product adds; other biases float32.
 
     Attributes:
@@ -155,7 +155,7 @@ class FusedBlock:
     contract_bias: Tensor
 
     @classmethod
-    def of(cls, block: TransformerBlock, dtype: torch.dtype) -> FusedBlock:
+    def of(cls, block: TransformerBlock, dtype: torch.dtype) -> FusedTransformerBlock:
         """The weights of a block in float32."""
         on_gpu = block.attention_input.weight.device.type != "cpu"
         return cls(
