@@ -77,7 +77,7 @@ def turntable(
     from_ = " + ".join(image.name for image in images)
     how = f"{settings.solver}, {settings.steps} steps, seed {settings.seed}"
     header = f"{counted(views, 'view')} around {from_} ({how})"
-    strip = draw_strip(known, made, given, cameras[order, 0].tolist(), header)
+    strip = draw_strip(known, made, given, (cameras[order, 0] % 360).tolist(), header)
     write_animation(out, made, seconds)
     save_contact_sheet(strip, beside)
     print(f"{counted(views, 'view')} from {counted(len(images), 'image')}: {out}, {beside}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 
 from dimvida.data.cameras import Camera
@@ -111,16 +112,25 @@ def plan_at(
     require_draws(draws)
     usable = [view for view in source.view_names if given is None or view in given]
     for view in usable:
-        if view in targets and not _same(placed[view], targets[view]):
+        if view in targets and not same_camera(placed[view], targets[view]):
             raise InputError(f"{source.path}: its view {view!r} was taken elsewhere than that to be made; rename it")
-    taken = {view: [name for name in usable if _same(placed[name], camera)] for view, camera in targets.items()}
+    taken = {view: [name for name in usable if same_camera(placed[name], camera)] for view, camera in targets.items()}
 
     def missing(known: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(view for view, names in taken.items() if not set(names) & set(known))
 
     tasks, left_out = plan_tasks(source, usable, missing)
-    cameras = {view: placed[view] for view in usable} | dict(targets)
+    made = {view for task in tasks for view in task.targets}
+    cameras = {view: placed[view] for view in usable} | {view: at for view, at in targets.items() if view in made}
     return GenerationPlan(source, tuple(cameras), tasks, draws, left_out, cameras)
+
+
+def caption(view: str, camera: Camera | None) -> str:
+    """What a contact sheet calls a view: by its angle if it has no other name."""
+    if camera is None or not re.fullmatch(r"azimuth\d{3}.*", view):
+        return view
+    text = f"{camera.azimuth % 360:g}\N{DEGREE SIGN}"
+    return f"{text}/{camera.elevation:g}\N{DEGREE SIGN}" if "elevation" in view else text
 
 
 def known_note(plan: GenerationPlan, targets: Mapping[str, Camera]) -> str | None:
@@ -129,7 +139,8 @@ def known_note(plan: GenerationPlan, targets: Mapping[str, Camera]) -> str | Non
     return f"{counted(known, 'view')} not generated, as a known one was taken there" if known else None
 
 
-def _same(left: Camera, right: Camera) -> bool:
+def same_camera(left: Camera, right: Camera) -> bool:
+    """Whether two cameras are the same, to the ten-thousandth of a degree."""
     steps = steps_of(camera_tensor([(camera.azimuth, camera.elevation) for camera in (left, right)]))
     return bool((steps[0] == steps[1]).all())
 

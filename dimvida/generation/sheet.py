@@ -13,7 +13,8 @@ from dimvida.data.opening import open_source
 from dimvida.data.sheets import compared_rows
 from dimvida.data.source import MultiViewSource
 from dimvida.errors import UnreadableImage
-from dimvida.generation.plan import Row
+from dimvida.generation.cameras import caption, same_camera
+from dimvida.generation.plan import GenerationPlan, Row
 from dimvida.generation.run import Generation
 
 
@@ -26,7 +27,8 @@ def write_sheet(path: str | Path, generation: Generation, truth: MultiViewSource
         path: Where to; the suffix chooses the format.
         generation: The finished run.
         truth: Multi-view data with the generated views of the same objects (by class and name), which may
-            be the input itself. Where it has none of them the sheet shows no true views.
+            be the input itself. Views at any angle are compared with those that were taken there. Where it has none
+            of them the sheet shows no true views.
         rows: How many rows at most.
 
     Raises:
@@ -37,7 +39,7 @@ def write_sheet(path: str | Path, generation: Generation, truth: MultiViewSource
     compared = [view for view in generation.plan.view_names if any(view in true for _, _, true in drawn)]
     sheet_rows = []
     for row, tiles, true in drawn:
-        beside = [_true_tile(true, view) if view in compared else None for view in generation.plan.view_names]
+        beside = [drawer.true_tile(true, view) if view in compared else None for view in generation.plan.view_names]
         sheet_rows += compared_rows(_title(row), tiles, beside)
     sheet = draw_contact_sheet(sheet_rows, header=_header(generation))
     save_contact_sheet(sheet, path, parents=True)
@@ -47,6 +49,9 @@ class _Drawer:
     def __init__(self, generation: Generation, truth: MultiViewSource) -> None:
         self._generation, self._truth = generation, truth
         self._places = {(record.class_name, record.name): index for index, record in enumerate(truth.records)}
+        cameras = generation.plan.cameras or {}
+        self._captions = {view: caption(view, cameras.get(view)) for view in generation.plan.view_names}
+        self._true_names = _true_names(generation.plan, truth)
         self._output = open_source(generation.output.folder)
         self._written = {(record.class_name, record.name): i for i, record in enumerate(self._output.records)}
 
@@ -67,14 +72,20 @@ class _Drawer:
         tiles = []
         for view in self._generation.plan.view_names:
             if view in task.known:
-                tiles.append(Tile(self._read(source, task.index, view), view, "given"))
+                tiles.append(Tile(self._read(source, task.index, view), self._captions[view], "given"))
             elif view in task.targets:
-                tiles.append(Tile(self._generated(row, view), view, "generated"))
+                tiles.append(Tile(self._generated(row, view), self._captions[view], "generated"))
             else:
-                tiles.append(Tile(None, view, "missing"))
+                tiles.append(Tile(None, self._captions[view], "missing"))
         place = self._places.get((task.record.class_name, task.record.name))
-        true = {} if place is None else {view: self._read(self._truth, place, view) for view in task.targets}
+        true = {}
+        if place is not None:
+            true = {view: self._read(self._truth, place, self._true_names[view]) for view in task.targets}
         return row, tiles, {view: image for view, image in true.items() if image is not None}
+
+    def true_tile(self, true: dict[str, np.ndarray], view: str) -> Tile:
+        """The true picture of a view, or its empty place."""
+        return Tile(true.get(view), self._captions[view], "true" if view in true else "missing")
 
     def _read(self, source: MultiViewSource, index: int, view: str) -> np.ndarray | None:
         if view not in source.records[index].views:
@@ -93,8 +104,13 @@ class _Drawer:
         return row.task.record.class_name, self._generation.names.key(row.task, row.draw).rpartition("/")[2]
 
 
-def _true_tile(true: dict[str, np.ndarray], view: str) -> Tile:
-    return Tile(true.get(view), view, "true" if view in true else "missing")
+def _true_names(plan: GenerationPlan, truth: MultiViewSource) -> dict[str, str]:
+    """What the true views of those of a plan are called: the same, or whatever was taken from the same place."""
+    names = {view: view for view in plan.view_names}
+    for view, camera in (plan.cameras or {}).items():
+        there = [name for name, other in (truth.cameras or {}).items() if same_camera(camera, other)]
+        names[view] = there[0] if there else view
+    return names
 
 
 def _title(row: Row) -> str:

@@ -287,3 +287,13 @@ def test_unreadable_files(evaluate, objects: Path, tmp_path: Path):
 def test_an_unwritable_result(evaluate, objects: Path, tmp_path: Path):
     result = evaluate(objects, "--known", "3", "--limit", 1, "--json", tmp_path / "nowhere" / "scores.json")
     assert "--json" in result.refusal()
+
+
+def test_a_checkpoint_with_cameras_is_judged_by_its_named_views(
+    dimvida, camera_checkpoint: Path, objects: Path, tmp_path: Path
+):
+    asked = ["--data", objects, "--checkpoint", camera_checkpoint, "--metrics", "psnr", "--known", 1]
+    assert dimvida("evaluate", *asked, "--json", tmp_path / "scores.json").code == 0
+    scores = json.loads((tmp_path / "scores.json").read_text())
+    assert scores["view_names"] == list(VIEWS)
+    assert [(s["known"], s["subsets"], s["scores"]["psnr"]["count"]) for s in scores["known"]] == [(1, 4, 3 * 4 * 3)]

@@ -14,6 +14,7 @@ from helpers.objects import VIEWS
 
 from dimvida.data.cameras import Camera
 from dimvida.data.opening import open_source
+from dimvida.generation import sheet
 
 ANGLES = ("--azimuths", "0,45,-22.5")
 NAMES = ("azimuth000", "azimuth045", "azimuth337_5")
@@ -165,13 +166,30 @@ def test_named_views_as_before_with_their_cameras(generate, objects: Path, tmp_p
                                               for draw in range(2)}  # fmt: skip
 
 
-def test_a_dry_run_and_a_sheet(generate, objects: Path, tmp_path: Path):
+def test_a_dry_run(generate, objects: Path, tmp_path: Path):
     result = generate(objects, "out", *ANGLES, "--view", "front", "--dry-run")
     assert result.code == 0 and "plan: 6 views of 3 objects in 3 rows, 6 pictures" in result.out
     assert not (tmp_path / "out").exists()
-    sheet = tmp_path / "sheet.png"
-    assert generate(objects, "out", *ANGLES, "--view", "front", "--sheet", sheet).code == 0
-    assert sheet.stat().st_size > 1000
+
+
+def test_a_sheet_compares_with_what_was_taken_there(generate, objects: Path, tmp_path: Path, monkeypatch):
+    drawn = []
+    draw = sheet.draw_contact_sheet
+    monkeypatch.setattr(
+        sheet, "draw_contact_sheet", lambda rows, **options: drawn.append(rows) or draw(rows, **options)
+    )
+    cameras = {view: {"azimuth": -90 * turn, "elevation": 30} for turn, view in enumerate(VIEWS)}
+    (objects / "cameras.json").write_text(json.dumps(cameras))
+    asked = ("--azimuths", "45,90,270,270:10", "--view", "front", "--sheet", tmp_path / "sheet.png")
+    assert generate(objects, "out", *asked).code == 0
+    assert (tmp_path / "sheet.png").stat().st_size > 1000
+    made = [("front", "given"), ("45°", "generated"), ("90°", "generated"), ("270°", "generated")]
+    true = [("90°", "true"), ("270°", "true")]
+    for row in drawn[0]:
+        assert [(tile.caption, tile.kind) for tile in row.tiles] == [*made, ("270°/10°", "generated"), *true]
+    source = open_source(objects)
+    for tile, view in zip(drawn[0][0].tiles[5:], ("left", "right"), strict=True):
+        assert np.array_equal(tile.image, source.read_view(0, view).pixels)
 
 
 def test_a_model_without_cameras_refuses_in_one_line(dimvida, objects: Path, tiny_checkpoint: Path, tmp_path: Path):

@@ -10,6 +10,7 @@ from dimvida.data.cameras import Camera
 from dimvida.data.names import check_view_name, order_views
 from dimvida.errors import InputError
 from dimvida.generation.cameras import (
+    caption,
     model_cameras,
     name_views,
     untrained_note,
@@ -76,6 +77,15 @@ def test_cameras_of_a_model(tiny_checkpoint: Path, camera_checkpoint: Path):
     assert model_cameras(load(camera_checkpoint)) == FOUR and usual_elevation(FOUR) == 30
     with pytest.raises(InputError, match="this checkpoint has no cameras, so it makes its views front, right, back"):
         model_cameras(load(tiny_checkpoint))
+
+
+@pytest.mark.parametrize(
+    ("angle", "text"), [((45, None), "45°"), ((-22.5, None), "337.5°"), ((0, 10), "0°/10°"), ((5, -7.5), "5°/-7.5°")]
+)
+def test_what_a_sheet_calls_a_view(angle: tuple[float, float | None], text: str):
+    ((view, camera),) = name_views("--azimuths", [angle], FOUR).items()
+    assert caption(view, camera) == text
+    assert caption(view, None) == view and caption("front", camera) == "front"
 
 
 def test_a_note_on_angles_that_were_not_trained():
