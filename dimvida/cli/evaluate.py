@@ -58,10 +58,10 @@ def evaluate(
 ) -> int:
     """Score generated views against the true ones, by number of known views.
 
-    Metrics: {metrics}. Every set of
-    k views is given in turn. The row 'ceiling' is the autoencoder's
-    reconstruction. Use objects that the model was not trained on.
-    What cannot be measured is left out, with the reason.
+    Metrics: {metrics}.
+    Every set of k views is given in turn. The row 'ceiling' is the
+    autoencoder's reconstruction. Use objects that the model was not trained
+    on. What cannot be measured is left out, with the reason.
     """
     from dimvida.evaluation.folder import draw_sheets, require_free, write_evaluation
     from dimvida.evaluation.metrics import build_metrics, check_names
