@@ -80,7 +80,7 @@ def solvers(
     views = len(model.view_names)
     numbers = numbers or tuple(range(1, min(MOST_KNOWN + 1, views)))
     trajectories = sum(len(view_subsets(views, count)) for count in numbers)
-    objects, bad = read_objects(source, model, limit)
+    objects, bad = read_objects(source, model, limit, model.view_names)
     ceiling, ceiling_distance = reconstruction(model, objects.images, batch)
     result = SolversResult(
         complete=False,

@@ -65,7 +65,7 @@ def evaluate(
     """
     from dimvida.evaluation.folder import draw_sheets, require_free, write_evaluation
     from dimvida.evaluation.metrics import build_metrics, check_names
-    from dimvida.evaluation.objects import complete_objects, unfamiliar
+    from dimvida.evaluation.objects import complete_objects, evaluated_views, unfamiliar
     from dimvida.evaluation.protocol import evaluate_model, progress_total, rank_metric
     from dimvida.evaluation.weights import INCEPTION, SQUEEZENET, require_given
     from dimvida.generation.settings import resolve_settings
@@ -86,20 +86,21 @@ def evaluate(
     model = load(checkpoint, resolve_device(device))
     classes = source.classes
     settings = resolve_settings(model, steps=steps, solver=solver, seed=seed, batch=batch, backend=backend, dtype=dtype)
-    counts = numbers or tuple(range(1, len(model.view_names)))
-    total = progress_total(1, len(model.view_names), counts, subsets)  # also refuses counts that do not fit
-    complete = complete_objects(source, model.view_names)
+    views, cameras = evaluated_views(model, source)
+    counts = numbers or tuple(range(1, len(views)))
+    total = progress_total(1, len(views), counts, subsets)  # also refuses counts that do not fit
+    complete = complete_objects(source, views)
     require_given(SQUEEZENET, lpips_weights)
     require_given(INCEPTION, inception_weights)
     judge = None if judge_ is None else _load_judge(judge_, classes)
 
     # Then the pictures, and only then the weights that have to be downloaded.
-    objects, bad = read_objects(source, model, limit)
+    objects, bad = read_objects(source, model, limit, views)
     strange = unfamiliar(model, objects, classes)
     splits = ", ".join(source.splits) or "no split"
     shown = f"{len(objects)} objects of {data.name} ({splits})"
     print(f"{shown}, {settings.solver}, {settings.steps} steps, seed {seed}", flush=True)
-    print_wrapped(f"views: {', '.join(model.view_names)}")
+    print_wrapped(f"views: {', '.join(views)}")
     for line in strange:
         print_note(line)
     if judge is not None:
@@ -112,7 +113,8 @@ def evaluate(
 
     with ProgressBar("evaluating", total * len(objects), "objects") as bar:
         evaluation = evaluate_model(
-            model, objects, classes, measured, counts, batch=batch, most_subsets=subsets, progress=bar.advance,
+            model, objects, classes, measured, counts, cameras=cameras, batch=batch, most_subsets=subsets,
+            progress=bar.advance,
             introduce=lambda reference: _introduce_judge(reference, bar), **settings.sampling,
         )  # fmt: skip
 
@@ -124,7 +126,7 @@ def evaluate(
         splits=list(source.splits),
         partition=partition and partition.name,
         classes=list(classes),
-        view_names=list(model.view_names),
+        view_names=list(views),
         checkpoint=model.checkpoint_hash,
         **{name: getattr(settings, name) for name in ("solver", "steps", "seed", "dtype", "backend")},
         objects=len(objects),
@@ -140,7 +142,8 @@ def evaluate(
     if json_ is not None:
         write_json(json_, result)
     if out is not None:
-        sheets = draw_sheets(model, objects, classes, evaluation, ranked, **settings.sampling) if ranked else {}
+        sampling = {"cameras": cameras, **settings.sampling}
+        sheets = draw_sheets(model, objects, classes, evaluation, ranked, **sampling) if ranked else {}
         write_evaluation(out, result, sheets)
     if not skip_bad:
         require_readable(bad)
@@ -185,6 +188,8 @@ def _print(result: EvaluationResult, breakdowns: Sequence[str]) -> None:
     from dimvida.results.evaluation import breakdown_tables, notes, score_tables, unavailable
 
     for table in score_tables(result):
+        print_table(table)
+    for table in breakdown_tables(result, "angle") if result.per_angle else ():
         print_table(table)
     for part in BREAKDOWNS:
         for table in breakdown_tables(result, part) if part in breakdowns else ():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,9 +34,9 @@ def open_for_evaluation(path: Path, split: str | None, partition: Path | None = 
 
 
 def read_objects(
-    source: MultiViewSource, model: MultiViewModel, limit: int | None
+    source: MultiViewSource, model: MultiViewModel, limit: int | None, view_names: Sequence[str]
 ) -> tuple[MultiViewBatch, list[BadFile]]:
-    """The complete objects, with progress, and the files that cannot be read.
+    """The objects with all of some views, with progress, and the files that cannot be read.
 
     Prints what was left out and how images were converted.
     """
@@ -44,7 +45,7 @@ def read_objects(
     total = min(limit or len(source), len(source))
     with ProgressBar("reading", total, "objects") as bar:
         objects, bad, notes = load_complete(
-            source, model.view_names, model.image_size, channels=model.channels, limit=limit, progress=bar.update
+            source, view_names, model.image_size, channels=model.channels, limit=limit, progress=bar.update
         )
     for text in (*source.notes, *notes):
         note(text)

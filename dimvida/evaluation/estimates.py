@@ -52,12 +52,12 @@ class Tally:
         if self._equal is not None:
             self._equal[rows, views] += values.isinf()
 
-    def estimate(self, *, objects: Tensor | None = None, view: int | None = None) -> Estimate:
-        """The mean over all pictures, or its root, or over those of some objects (bool [N]) or of one view."""
+    def estimate(self, *, objects: Tensor | None = None, views: Sequence[int] | None = None) -> Estimate:
+        """The mean over all pictures, or its root, or over those of some objects (bool [N]) or views."""
         chosen = torch.ones(len(self._sums), dtype=torch.bool) if objects is None else objects
-        columns = slice(None) if view is None else slice(view, view + 1)
-        sums, counts = self._sums[chosen, columns].sum(1), self._counts[chosen, columns].sum(1)
-        equal = None if self._equal is None else int(self._equal[chosen, columns].sum())
+        columns = slice(None) if views is None else list(views)
+        sums, counts = self._sums[chosen][:, columns].sum(1), self._counts[chosen][:, columns].sum(1)
+        equal = None if self._equal is None else int(self._equal[chosen][:, columns].sum())
         estimate = estimate_mean(sums, counts, equal=equal)
         return root_of(estimate) if self._root else estimate
 

@@ -65,7 +65,7 @@ def draw_sheets(
         classes: Names of their classes.
         evaluation: Its scores; objects are ranked by those at the fewest known views.
         metric: Name of what ``evaluation.object_means`` are of.
-        sampling: ``steps``, ``solver``, ``seed``, ``backend`` and ``dtype``, as for ``evaluate_model``.
+        sampling: ``cameras``, ``steps``, ``solver``, ``seed``, ``backend`` and ``dtype``, as for ``evaluate_model``.
 
     Returns:
         Sheets by the names ``best``, ``median`` and ``worst``.
@@ -73,8 +73,8 @@ def draw_sheets(
     label = METRICS[metric].short
     known = min(evaluation.object_means)
     given, means = evaluation.subsets[known][0], evaluation.object_means[known]
-    kinds = ["given" if view in given else "generated" for view in range(len(model.view_names))]
-    names = " + ".join(model.view_names[view] for view in given)
+    kinds = ["given" if view in given else "generated" for view in range(len(objects.view_names))]
+    names = " + ".join(objects.view_names[view] for view in given)
     sheets = {}
     for name, chosen in rank_objects(means, metric).items():
         images, ids = objects.images[chosen], [objects.ids[place] for place in chosen]
@@ -84,8 +84,8 @@ def draw_sheets(
             score = METRICS[metric].quantity(means[place].item())
             number = objects.labels[place].item()
             title = [objects.ids[place].rpartition("/")[2], *([classes[number]] if number >= 0 else [])]
-            rows.append(SheetRow("\n".join(title), view_tiles(true, model.view_names, "true")))
-            rows.append(SheetRow(f"{label} {score}", view_tiles(views, model.view_names, kinds)))
+            rows.append(SheetRow("\n".join(title), view_tiles(true, objects.view_names, "true")))
+            rows.append(SheetRow(f"{label} {score}", view_tiles(views, objects.view_names, kinds)))
         header = f"{name.capitalize()} by {label} at {known} known, completed from {names}"
         sheets[name] = draw_contact_sheet(rows, header=header)
     return sheets

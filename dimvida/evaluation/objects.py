@@ -7,11 +7,14 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 
 from dimvida.data.batch import BadFile, MultiViewBatch, load_batch
+from dimvida.data.cameras import angles_of
 from dimvida.data.names import counted
 from dimvida.data.source import MultiViewSource, spread
 from dimvida.errors import InputError
+from dimvida.sampling.cameras import degrees_from
 from dimvida.sampling.multiview import MultiViewModel
 
+SAME_ANGLE = 0.5  # degrees up to which a view counts as one that a model was trained on
 RECONSTRUCTED = 256  # views, about, of which it is seen whether the model can show them
 
 
@@ -61,6 +64,31 @@ def load_complete(
         ids=tuple(identity for identity, keep in zip(batch.ids, whole.tolist(), strict=True) if keep),
     )
     return kept, bad, notes
+
+
+def evaluated_views(
+    model: MultiViewModel, source: MultiViewSource
+) -> tuple[tuple[str, ...], tuple[tuple[float, float], ...] | None]:
+    """The views that a model is evaluated on, and their cameras where it is told those.
+
+    They are its own; of a camera-conditioned model, on data with cameras, all views of the data, wherever they are seen
+    from.
+    """
+    if model.cameras is None or source.cameras is None:
+        return model.view_names, None
+    return source.view_names, angles_of(source.cameras, source.view_names)
+
+
+def views_by_angle(model: MultiViewModel, cameras: Sequence[tuple[float, float]]) -> dict[str, list[int]]:
+    """Which of some views are where a camera-conditioned model was trained on some (``trained``), and which are not.
+
+    Kinds without views are left out.
+    """
+    assert model.cameras is not None
+    trained = (degrees_from(cameras, model.cameras) <= SAME_ANGLE).tolist()
+    kinds = {"trained": True, "untrained": False}
+    views = {name: [view for view, known in enumerate(trained) if known == kind] for name, kind in kinds.items()}
+    return {name: chosen for name, chosen in views.items() if chosen}
 
 
 def unfamiliar(model: MultiViewModel, objects: MultiViewBatch, classes: Sequence[str]) -> list[str]:

@@ -20,6 +20,7 @@ from dimvida.errors import DimvidaError
 from dimvida.evaluation.estimates import Tally
 from dimvida.evaluation.frechet import FeatureSums, estimate_distance, object_groups
 from dimvida.evaluation.metrics import MetricSet
+from dimvida.evaluation.objects import views_by_angle
 from dimvida.evaluation.subsets import SUBSETS, complete_subsets, view_subsets
 from dimvida.results.schema import Comparands, Scores, ScoresOfClass, ScoresOfKnown, ScoresOfView
 from dimvida.sampling.multiview import MultiViewModel
@@ -33,6 +34,8 @@ class ModelEvaluation:
         known: Scores over all generated pictures, for each number of known views.
         per_view: The same for each view by itself, without distances.
         per_class: The same for each class of the data; classes without objects are left out.
+        per_angle: The same for the views that are where some that the model was trained on are (``trained``), and for
+            the others (``untrained``); empty where views have no cameras.
         reconstruction: Scores of what the autoencoder makes of every view: no generated view can be expected to be
             closer. Over all sets of one size each view is generated equally often, so this is the ceiling for each of
             them.
@@ -45,6 +48,7 @@ class ModelEvaluation:
     known: list[ScoresOfKnown]
     per_view: list[ScoresOfView]
     per_class: list[ScoresOfClass]
+    per_angle: list[ScoresOfView]
     reconstruction: Scores
     reference: Scores
     subsets: dict[int, list[tuple[int, ...]]]
@@ -58,6 +62,7 @@ class ModelEvaluation:
             "reference": Comparands(self.reference),
             "per_view": self.per_view,
             "per_class": self.per_class,
+            "per_angle": self.per_angle or None,
         }
 
 
@@ -68,6 +73,7 @@ def evaluate_model(
     metrics: MetricSet,
     counts: Sequence[int],
     *,
+    cameras: Sequence[tuple[float, float]] | None = None,
     batch: int,
     most_subsets: int = SUBSETS,
     seed: int = 0,
@@ -83,6 +89,8 @@ def evaluate_model(
         classes: Names of their classes.
         metrics: What is measured.
         counts: Numbers of known views.
+        cameras: Azimuth and elevation of the objects' views in degrees, for a camera-conditioned model; by default they
+            are the model's named views.
         batch: Objects at a time.
         most_subsets: Where there are more sets of k views, so many of them are drawn.
         seed: Seed of the noise, the drawn sets and the groups of objects for intervals.
@@ -97,13 +105,15 @@ def evaluate_model(
     progress(len(objects))
     introduce(true.reference)
     ranked, labels = rank_metric(metrics), Counter(label for label in objects.labels.tolist() if label >= 0)
-    evaluation = ModelEvaluation([], [], [], _score_reconstruction(model, metrics, true, batch), true.reference, {}, {})
+    reconstruction = _score_reconstruction(model, metrics, true, batch)
+    evaluation = ModelEvaluation([], [], [], [], reconstruction, true.reference, {}, {})
+    angles = {} if cameras is None else views_by_angle(model, cameras)
     progress(len(objects))
     for count in counts:
         chosen = view_subsets(true.views, count, most_subsets, seed)
         scorer = Scorer(metrics, true)
         for given, rows, completed in complete_subsets(
-            model, objects.images, objects.ids, chosen, batch=batch, seed=seed, **sampling
+            model, objects.images, objects.ids, chosen, batch=batch, cameras=cameras, seed=seed, **sampling
         ):
             missing = (~given).nonzero().flatten()
             scorer.add(rows, missing, completed[:, missing])
@@ -111,7 +121,9 @@ def evaluate_model(
         total = math.comb(true.views, count)
         evaluation.known.append(ScoresOfKnown(count, len(chosen), total, len(objects), scorer.scores()))
         for view, name in enumerate(objects.view_names):
-            evaluation.per_view.append(ScoresOfView(count, name, scorer.view_scores(view)))
+            evaluation.per_view.append(ScoresOfView(count, name, scorer.view_scores([view])))
+        for name, views in angles.items():
+            evaluation.per_angle.append(ScoresOfView(count, name, scorer.view_scores(views)))
         for label, number in sorted(labels.items()):
             evaluation.per_class.append(ScoresOfClass(count, classes[label], number, scorer.class_scores(label)))
         evaluation.subsets[count] = chosen
@@ -246,9 +258,9 @@ class Scorer:
             scores[name] = estimate_distance(moments, self._true_moments(name))
         return {name: scores[name] for name in self._metrics.available}
 
-    def view_scores(self, view: int) -> Scores:
-        """The scores over the pictures of one view; distances are not among them."""
-        return {name: tally.estimate(view=view) for name, tally in self._tallies.items()}
+    def view_scores(self, views: Sequence[int]) -> Scores:
+        """The scores over the pictures of some views; distances are not among them."""
+        return {name: tally.estimate(views=views) for name, tally in self._tallies.items()}
 
     def class_scores(self, label: int) -> Scores:
         """The scores over the pictures of one class's objects; distances are not among them."""

@@ -57,6 +57,7 @@ def _blocks(part: Part[EvaluationResult], remark: str) -> list[Block]:
     ]
     blocks += [breakdown_table(result, "view", names)] if result.per_view else []
     blocks += [breakdown_table(result, "class", names)] if result.per_class else []
+    blocks += [breakdown_table(result, "angle", names)] if result.per_angle else []
     return blocks
 
 

@@ -11,6 +11,7 @@ from dimvida.results.schema import Estimate, EvaluationResult, Scores, normal_in
 from dimvida.results.tables import Column, Table, TableCell, text_column
 
 FID_PICTURES = 2048  # its features: fewer pictures leave their covariance singular
+Breakdown = Literal["view", "class", "angle"]
 CEILING, TRUE = "ceiling", "true views"
 
 # So that a table fits 80 columns, the metrics are in two.
@@ -57,8 +58,8 @@ def score_table_by_metric(result: EvaluationResult, names: Sequence[str]) -> Tab
     )
 
 
-def breakdown_tables(result: EvaluationResult, by: Literal["view", "class"]) -> list[Table]:
-    """The scores of every view, or of every class, by itself, in tables that fit a terminal."""
+def breakdown_tables(result: EvaluationResult, by: Breakdown) -> list[Table]:
+    """The scores of every view, every class, or trained and other angles, by itself, in tables that fit a terminal."""
     parts = _parts(result, by)
     names = _names(scores for by_known in parts.values() for scores in by_known.values())
     tables = []
@@ -74,7 +75,7 @@ def breakdown_tables(result: EvaluationResult, by: Literal["view", "class"]) -> 
     return tables
 
 
-def breakdown_table(result: EvaluationResult, by: Literal["view", "class"], names: Sequence[str]) -> Table:
+def breakdown_table(result: EvaluationResult, by: Breakdown, names: Sequence[str]) -> Table:
     """The same as one table with a row for each view or class, and no intervals, of the metrics that have a value."""
     parts = _parts(result, by)
     numbers = sorted({number for by_known in parts.values() for number in by_known})
@@ -98,7 +99,7 @@ def breakdown_table(result: EvaluationResult, by: Literal["view", "class"], name
         ]
         for part, by_known in parts.items()
     ]
-    return Table("By generated view" if by == "view" else "By class", columns, rows)
+    return Table({"view": "By generated view", "class": "By class", "angle": "By angle"}[by], columns, rows)
 
 
 def notes(result: EvaluationResult) -> list[str]:
@@ -157,12 +158,13 @@ def interval(score: Estimate) -> tuple[float, float] | None:
     return normal_interval(score.mean, score.standard_error)
 
 
-def _parts(result: EvaluationResult, by: Literal["view", "class"]) -> dict[str, dict[int, Scores]]:
-    """Scores of each view or class by the number of known views."""
+def _parts(result: EvaluationResult, by: Breakdown) -> dict[str, dict[int, Scores]]:
+    """Scores of each view, class or kind of angle by the number of known views."""
+    of_views = (result.per_angle or []) if by == "angle" else result.per_view
     entries = (
-        [(entry.view, entry.known, entry.scores) for entry in result.per_view]
-        if by == "view"
-        else [(entry.name, entry.known, entry.scores) for entry in result.per_class]
+        [(entry.name, entry.known, entry.scores) for entry in result.per_class]
+        if by == "class"
+        else [(entry.view, entry.known, entry.scores) for entry in of_views]
     )
     parts: dict[str, dict[int, Scores]] = {}
     for part, known, scores in entries:

@@ -125,6 +125,7 @@ class EvaluationResult:
         metrics: Those that were asked for, and whether they could be measured.
         reconstruction: Scores of what the autoencoder makes of every view: the ceiling of generated ones.
         reference: Scores of the true views themselves: what a perfect generator would reach.
+        per_angle: Of a camera-conditioned model, scores of its ``trained`` angles and of ``untrained`` ones, as views.
         sheet_metric: What the objects on the contact sheets are ranked by.
         sheets: Paths of the contact sheets in the folder by the names best, median and worst; None for ``--json``.
     """
@@ -155,6 +156,7 @@ class EvaluationResult:
     reference: Comparands | None = None
     per_view: list[ScoresOfView] = field(default_factory=list)
     per_class: list[ScoresOfClass] = field(default_factory=list)
+    per_angle: list[ScoresOfView] | None = field(default=None, metadata=OPTIONAL)
     sheet_metric: str | None = None
     skipped: list[SkippedInput] = field(default_factory=list)
     sheets: dict[str, str] | None = field(default=None, metadata=OPTIONAL)

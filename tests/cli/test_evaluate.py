@@ -68,7 +68,7 @@ def test_what_cannot_be_measured_is_said(evaluate, objects: Path, tmp_path: Path
     result = evaluate(objects, "--known", "3", "--json", tmp_path / "scores.json")
     assert result.code == 0
     metrics = json.loads((tmp_path / "scores.json").read_text())["metrics"]
-    assert [name for name in metrics if metrics[name]["available"]] == ["psnr", "ssim"]
+    assert [name for name in metrics if metrics[name]["available"]] == ["psnr", "ssim", "colour"]
     told = " ".join(result.out.split())
     for name, shown in (("lpips", "LPIPS"), ("fid", "FID"), ("coherence", "coherence")):
         assert f"not available: {shown}: {metrics[name]['reason']}" in told
@@ -297,3 +297,27 @@ def test_a_checkpoint_with_cameras_is_judged_by_its_named_views(
     scores = json.loads((tmp_path / "scores.json").read_text())
     assert scores["view_names"] == list(VIEWS)
     assert [(s["known"], s["subsets"], s["scores"]["psnr"]["count"]) for s in scores["known"]] == [(1, 4, 3 * 4 * 3)]
+
+
+def test_a_model_that_takes_cameras_is_judged_at_all_angles_of_the_data(
+    dimvida, camera_checkpoint: Path, tmp_path: Path, write_objects
+):
+    views = ("front", "oblique", "side")
+    root = write_objects(tmp_path / "data", {f"test/chair/{name}": views for name in "abc"})
+    asked = ["evaluate", "--data", root, "--checkpoint", camera_checkpoint, "--metrics", "psnr", "--known", 1]
+    assert "no object has all views of the checkpoint" in dimvida(*asked).refusal()  # by their names
+    cameras = {view: {"azimuth": -45 * number, "elevation": 30} for number, view in enumerate(views)}
+    (root / "cameras.json").write_text(json.dumps(cameras))
+    result = dimvida(*asked, "--out", tmp_path / "out")
+    assert result.code == 0, result.err
+    lines = [" ".join(line.split()) for line in result.out.splitlines()]
+    assert "views: front, oblique, side" in lines and "by angle" in lines
+    assert [line.split()[:3] for line in lines if "trained" in line] == [
+        ["1", "trained", "12"],
+        ["1", "untrained", "6"],
+    ]
+    document = json.loads((tmp_path / "out/evaluation.json").read_text())
+    assert document["view_names"] == list(views)
+    counts = {entry["view"]: entry["scores"]["psnr"]["count"] for entry in document["per_angle"]}
+    assert counts == {"trained": 12, "untrained": 6}
+    assert (tmp_path / "out/sheets/best.png").exists()

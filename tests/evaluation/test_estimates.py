@@ -86,10 +86,11 @@ def test_a_tally_has_every_mean():
         return estimate.mean, estimate.count, estimate.equal
 
     assert facts(tally.estimate()) == (38 / 8, 8, 1)
-    assert facts(tally.estimate(view=1)) == (23 / 5, 5, 0)
-    assert facts(tally.estimate(view=3)) == (3.0, 1, 1)
+    assert facts(tally.estimate(views=[1])) == (23 / 5, 5, 0)
+    assert facts(tally.estimate(views=[3])) == (3.0, 1, 1)
     assert facts(tally.estimate(objects=torch.tensor([False, True, True]))) == (28 / 4, 4, 1)
-    assert math.isnan(tally.estimate(view=0).mean)
+    assert facts(tally.estimate(views=[1, 3])) == (26 / 6, 6, 1)
+    assert math.isnan(tally.estimate(views=[0]).mean)
     assert tally.object_means().tolist() == [10 / 4, 19 / 3, 9.0]
 
 

@@ -13,6 +13,7 @@ from dimvida.data.batch import MultiViewBatch
 from dimvida.errors import InputError
 from dimvida.evaluation.metrics import MetricSet, build_metrics, psnr, ssim
 from dimvida.evaluation.networks import Judge
+from dimvida.evaluation.objects import views_by_angle
 from dimvida.evaluation.protocol import (
     ModelEvaluation,
     Scorer,
@@ -21,7 +22,7 @@ from dimvida.evaluation.protocol import (
     rank_metric,
     study_true_views,
 )
-from dimvida.sampling.multiview import MultiViewModel
+from dimvida.sampling.multiview import MultiViewModel, load
 from dimvida.sampling.trajectory import sample_id_tensor
 
 IDS = ("chair/a", "chair/b", "table/c")
@@ -194,3 +195,34 @@ def test_what_objects_are_ranked_by(model):
     metrics.pictures["lpips"] = lambda images, references: torch.zeros(len(images), dtype=torch.float64)
     assert rank_metric(metrics) == "lpips"
     assert rank_metric(judged(model)) is None
+
+
+def test_views_of_trained_and_of_other_angles_are_told_apart(camera_checkpoint):
+    model = load(camera_checkpoint)  # trained on azimuths 0, -90, -180 and -270 at elevation 30
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (3, 5, 3, 16, 16), generator=generator, dtype=torch.uint8)
+    names = ("a", "b", "c", "d", "e")
+    objects = MultiViewBatch(images, torch.ones(3, 5, dtype=torch.bool), LABELS, IDS, names)
+    cameras = ((-90.0, 30.0), (-45.0, 30.0), (360.2, 30.0), (0.0, 50.0), (-135.0, 30.0))
+    assert views_by_angle(model, cameras) == {"trained": [0, 2], "untrained": [1, 3, 4]}
+    evaluation = evaluate(model, objects, similarity(model), [1, 2], cameras=cameras)
+    assert [(entry.known, entry.view) for entry in evaluation.per_angle] == [
+        (known, kind) for known in (1, 2) for kind in ("trained", "untrained")
+    ]
+    found = {entry.view: entry.scores["psnr"] for entry in evaluation.per_angle if entry.known == 1}
+    values: dict[str, list[float]] = {"trained": [], "untrained": []}
+    for known in range(5):
+        given = (torch.arange(5) == known).expand(3, 5)
+        sampling = {"sample_ids": sample_id_tensor(IDS), "steps": 2, "seed": 3, "cameras": cameras}
+        completed = model.generate(images, given, **sampling)
+        for kind, views in (("trained", [0, 2]), ("untrained", [1, 3, 4])):
+            for view in set(views) - {known}:
+                values[kind] += psnr(completed[:, view], images[:, view]).tolist()
+    for kind, score in found.items():
+        assert score.count == len(values[kind])
+        assert score.mean == pytest.approx(sum(values[kind]) / len(values[kind]), abs=0.02)
+
+
+def test_named_views_have_no_angles(model, objects):
+    evaluation = evaluate(model, objects, similarity(model), [3])
+    assert evaluation.per_angle == [] and evaluation.to_result()["per_angle"] is None
