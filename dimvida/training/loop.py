@@ -58,12 +58,20 @@ def loss_note(stage: TrainingState) -> str:
     return "" if stage.last_loss is None else f"loss {stage.last_loss:.4g}"
 
 
-def learning_rate(config: StageConfig, step: int, total: int) -> float:
-    """The rate for a step counted from 0: linear warm-up, then constant or half a cosine down to 0."""
-    warmup = min(1.0, (step + 1) / config.warmup_steps) if config.warmup_steps else 1.0
+def learning_rate(config: StageConfig, step: int, total: int, lengthened_at: int = 0) -> float:
+    """The rate for a step counted from 0: linear warm-up, then constant or half a cosine down to 0.
+
+    A training that was made longer at a step has come down a shorter cosine. It warms up anew from there: at once on
+    the longer one, at many times the last rate, Adam's steps would ruin the weights.
+    """
     if config.lr_schedule == "constant":
-        return config.lr * warmup
-    return config.lr * warmup * 0.5 * (1 + math.cos(math.pi * step / total))
+        return config.lr * _warmup(config, step)
+    cosine = 0.5 * (1 + math.cos(math.pi * step / total))
+    return config.lr * _warmup(config, step - lengthened_at) * cosine
+
+
+def _warmup(config: StageConfig, step: int) -> float:
+    return min(1.0, (step + 1) / config.warmup_steps) if config.warmup_steps else 1.0
 
 
 def run_stage(
@@ -139,7 +147,7 @@ def optimise(stage: TrainingState, module: nn.Module, share: Share, batch: dict[
         batch: What the objective drew for it.
     """
     for group in stage.optimizer.param_groups:
-        group["lr"] = learning_rate(stage.config, stage.step, stage.total)
+        group["lr"] = learning_rate(stage.config, stage.step, stage.total, stage.lengthened_at)
     loss = module(share, **to_device(batch, stage.objective.device)) * share.weight
     stage.optimizer.zero_grad(set_to_none=True)
     loss.backward()
@@ -194,7 +202,7 @@ def _add_point(stage: TrainingState, hooks: Hooks, ranks: Ranks, batches_per_epo
     stage.window = []
     if ranks.is_rank_0:
         validation = stage.objective.validate(stage.averaged_network)
-        lr = learning_rate(stage.config, stage.step - 1, stage.total)
+        lr = learning_rate(stage.config, stage.step - 1, stage.total, stage.lengthened_at)
         epoch = stage.step / batches_per_epoch
         stage.curve.append(CurvePoint(stage.step, epoch, mean, lr, validation, stage.seconds))
         hooks.point(stage)

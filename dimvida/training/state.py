@@ -55,6 +55,7 @@ class TrainingState:
         config_digest: Hash of the run's configuration; a state of another one is refused.
         unread: Losses of the last steps, still on the device.
         window: Losses since the last point of the learning curve.
+        lengthened_at: The step at which the stage was last given another length; 0 if it never was.
     """
 
     objective: Objective
@@ -67,6 +68,7 @@ class TrainingState:
     unread: list[Tensor] = field(default_factory=list)
     window: list[float] = field(default_factory=list)
     seconds: float = 0.0
+    lengthened_at: int = 0
     optimizer: torch.optim.Optimizer = field(init=False)
     average: AveragedModel | None = field(init=False, default=None)
 
@@ -98,6 +100,8 @@ class TrainingState:
         state = {
             "config_digest": self.config_digest,
             "step": self.step,
+            "total": self.total,
+            "lengthened_at": self.lengthened_at,
             "network": self.objective.network.state_dict(),
             "average": None if self.average is None else self.average.state_dict(),
             "optimizer": self.optimizer.state_dict(),
@@ -119,6 +123,9 @@ class TrainingState:
         """
         try:
             self.step, self.window, self.seconds = state["step"], list(state["window"]), state["seconds"]
+            # States of earlier versions say nothing of the length.
+            same_length = state.get("total", self.total) == self.total
+            self.lengthened_at = state.get("lengthened_at", 0) if same_length else self.step
             self.objective.network.load_state_dict(state["network"])
             if self.average is not None:
                 self.average.load_state_dict(state["average"])

@@ -68,3 +68,10 @@ def test_learning_rate_warms_up_and_anneals():
     assert max(rates) == pytest.approx(1, abs=1e-2)
     assert rates[500] == pytest.approx(0.5)
     assert rates[-1] < 1e-5
+
+
+def test_a_longer_cosine_is_warmed_up_to():
+    stage = load_preset("tiny", ["diffusion_stage.lr=1.0"]).diffusion_stage
+    rates = [learning_rate(stage, step, 4000, lengthened_at=1000) for step in range(1000, 4000)]
+    assert rates[0] == pytest.approx(0.85 / 20, rel=1e-2)
+    assert rates[19:] == [learning_rate(stage, step, 4000) for step in range(1019, 4000)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from pathlib import Path
 
 import pytest
@@ -100,6 +101,24 @@ def test_a_longer_training_is_the_one_that_was_longer_from_the_beginning(
         assert (out / "checkpoint" / name).read_bytes() == (tmp_path / "whole" / "checkpoint" / name).read_bytes()
     with pytest.raises(InputError, match="its diffusion has done 70 steps already; 69 are too few"):
         run(out, with_stage(longer, "diffusion", steps=69), data, resume=True)
+
+
+def test_a_longer_cosine_is_warmed_up_to_from_where_the_shorter_one_ended(
+    tmp_path: Path, fast_config: TrainConfig, data: TrainingData
+):
+    short = with_stage(fast_config, "autoencoder", lr_schedule="cosine", warmup_steps=8, steps=20, log_every=1)
+    longer = with_stage(short, "autoencoder", steps=60)
+    for out in (tmp_path / "whole", tmp_path / "cut"):
+        assert run(out, short, data, stage="autoencoder")
+    assert run(tmp_path / "whole", longer, data, stage="autoencoder", resume=True)
+    assert not run(tmp_path / "cut", longer, data, stage="autoencoder", stop=5, resume=True)
+    assert run(tmp_path / "cut", longer, data, stage="autoencoder", resume=True)
+    points = curve(tmp_path / "whole" / "autoencoder.csv")
+    assert points == curve(tmp_path / "cut" / "autoencoder.csv")
+    rates = [float(point["lr"]) for point in points]
+    for step, warmup in ((20, 1 / 8), (27, 1)):
+        cosine = 0.5 * (1 + math.cos(math.pi * step / 60))
+        assert rates[step] == pytest.approx(longer.autoencoder_stage.lr * warmup * cosine, rel=1e-4)
 
 
 def test_other_options_or_data_are_refused_by_name(finished: Path, fast_config: TrainConfig, data: TrainingData):

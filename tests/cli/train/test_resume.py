@@ -122,7 +122,7 @@ def test_a_training_is_made_longer(finished: tuple[Path, Result], tmp_path: Path
     shutil.copytree(finished[0], out)
     result = command("train", "--resume", "--out", out, "--set", "diffusion_stage.steps=80")
     assert (result.code, result.errors) == (0, [])
-    said = "note: diffusion_stage.steps: 60 -> 80; the learning rate goes on along the cosine of the new length\n"
+    said = "note: diffusion_stage.steps: 60 -> 80; the learning rate warms up to the cosine of the new length\n"
     assert said in result.out
     before, after = (curve(folder / "diffusion.csv") for folder in (finished[0], out))
     assert after[: len(before)] == before and after[-1]["step"] == "80"
