@@ -1,4 +1,4 @@
-"""What is timed: one trajectory of a score network over a batch of latents, and the floor of its matrix products."""
+"""What is timed: one trajectory of a score network over a batch of latents, and the floor of its products."""
 
 from __future__ import annotations
 
@@ -9,13 +9,15 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from dimvida.bench.timing import captured
 from dimvida.diffusion.schedule import VPSchedule
 from dimvida.diffusion.solvers import step_table
 from dimvida.diffusion.step_table import StepTable
 from dimvida.models.checkpoint import Checkpoint, CheckpointConfig
-from dimvida.models.score_network import ScoreNetwork
+from dimvida.models.score_network import MultiTimeNetwork
+from dimvida.models.transformer import ViewTransformer
 from dimvida.sampling import sample
 from dimvida.sampling.multiview import MultiViewModel
 from dimvida.training.config import load_preset
@@ -39,7 +41,7 @@ class Case:
         compile_mode: Mode of ``torch.compile``.
     """
 
-    network: ScoreNetwork
+    network: MultiTimeNetwork
     prediction: str
     schedule: VPSchedule
     x0_clip: float
@@ -58,7 +60,7 @@ class Case:
         """Views that one trajectory makes."""
         return int((~self.known).sum())
 
-    def sample(self, network: ScoreNetwork, backend: str, rows: slice = slice(None), **options: Any) -> Tensor:
+    def sample(self, network: MultiTimeNetwork, backend: str, rows: slice = slice(None), **options: Any) -> Tensor:
         """The trajectory as users call it, of some rows: latents, float32 [rows, V, D]."""
         return sample(
             network,
@@ -127,40 +129,70 @@ def preset_model(preset: str, view_names: Sequence[str] = VIEWS) -> MultiViewMod
     return random_model(sizes)
 
 
-def matrix_layers(network: ScoreNetwork) -> list[nn.Linear]:
-    """The layers whose products a step cannot do without: all but those of the time conditioning.
+CONDITIONING = ("time_embedding", "time", "modulation", "block_modulation", "view_embedding")
+"""Modules whose layers are no part of a step: times take few values and views stay as they are, so what these make of
+them can be a table."""
 
-    The multi-time vector takes as many values as there are masks and steps, so its layers can be a table.
-    """
+
+def matrix_layers(network: MultiTimeNetwork) -> list[nn.Linear]:
+    """The layers whose products a step cannot do without: all but those of ``CONDITIONING``."""
     return [
         layer
         for name, layer in network.named_modules()
-        if isinstance(layer, nn.Linear) and not name.startswith("time_embedding") and not name.endswith(".time")
+        if isinstance(layer, nn.Linear) and not set(CONDITIONING) & set(name.split("."))
     ]
 
 
-def flops_per_row(network: ScoreNetwork) -> int:
-    """Floating-point operations of those products for one row and one step."""
-    return sum(2 * layer.weight.numel() for layer in matrix_layers(network))
+def tokens_per_row(network: MultiTimeNetwork) -> int:
+    """Rows of a product for a row of the batch: one of an MLP, the tokens of all views of a transformer."""
+    return network.views * len(network.place_embedding) if isinstance(network, ViewTransformer) else 1
+
+
+def attentions(network: MultiTimeNetwork) -> int:
+    """How many attentions over its tokens a network has."""
+    return len(network.blocks) if isinstance(network, ViewTransformer) else 0
+
+
+def flops_per_row(network: MultiTimeNetwork) -> int:
+    """Floating-point operations of those products, and of attention, for one row and one step."""
+    tokens = tokens_per_row(network)
+    products = sum(2 * tokens * layer.weight.numel() for layer in matrix_layers(network))
+    return products + attentions(network) * 4 * tokens**2 * network.width
 
 
 def matrix_products(case: Case, dtype: torch.dtype) -> Callable[[], None]:
-    """The floor: the products of a whole trajectory, one [B, in] x [in, out] per layer and network evaluation.
+    """The floor: products and attention of a whole trajectory, one [B, in] x [in, out] per layer and evaluation.
 
-    Plain ``torch.mm`` on the layers' own weights, as many bytes as a step really reads, and nothing else. On a GPU the
-    products of a step are a CUDA graph: launches are no part of the floor.
+    Plain ``torch.mm`` on the layers' own weights, as many bytes as a step really reads, and nothing else but attention
+    over what lies in memory as a product leaves it. On a GPU the products of a step are a CUDA graph: launches are no
+    part of the floor. Of a transformer, whose tokens are many, activations of one size are one memory, as in a step.
     """
     generator = torch.Generator().manual_seed(0)
-    batch = len(case.latents)
+    tokens = tokens_per_row(case.network)
+    rows = len(case.latents) * tokens
+    memory: dict[object, Tensor] = {}
+
+    def activations(use: str, columns: int, layer: int) -> Tensor:
+        key = (use, columns) if tokens > 1 else (use, layer)
+        if key not in memory:
+            memory[key] = torch.randn(rows, columns, generator=generator).to(case.device, dtype)
+        return memory[key]
+
     operands = []
-    for layer in matrix_layers(case.network):
+    for number, layer in enumerate(matrix_layers(case.network)):
         weight = layer.weight.detach().to(dtype)  # [out, in]
-        x = torch.randn(batch, weight.shape[1], generator=generator).to(case.device, dtype)
-        operands.append((x, weight.t(), torch.empty(batch, weight.shape[0], device=case.device, dtype=dtype)))
+        x, out = activations("x", weight.shape[1], number), activations("out", weight.shape[0], number)
+        operands.append((x, weight.t(), out))
+    heads = []
+    if isinstance(case.network, ViewTransformer):
+        joint = activations("out", 3 * case.network.width, 0)
+        heads = joint.view(len(case.latents), tokens, 3, case.network.blocks[0].heads, -1).permute(2, 0, 3, 1, 4)
 
     def step() -> None:
         for x, weight, out in operands:
             torch.mm(x, weight, out=out)
+        for _ in range(attentions(case.network)):
+            functional.scaled_dot_product_attention(*heads)
 
     if case.device.type == "cuda":
         step = captured(step).replay

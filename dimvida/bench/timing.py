@@ -22,9 +22,10 @@ from dimvida.sampling.workspace import capture
 # Kinds of work: the first whose pattern is found in the name of an operation or kernel. Compiled kernels carry the
 # names of all that they do.
 KINDS = {
+    "attention": r"attention|flash|fmha|softmax",
     "products": r"gemm|cutlass|xmma|nvjet|cublas|splitk|(?<![a-z])((add|b)?mm|baddbmm|linear|matmul|addmv)(?![a-z])",
     "step": r"masked_step|philox|rand|normal_",
-    "norm": r"norm|silu|moments",
+    "norm": r"norm|silu|gelu|moments",
     "copies": r"cop[yi]|(?<![a-z])(cat|clone|to|fill_|zero_)(?![a-z])|memcpy|memset",
 }
 OTHER, OUTSIDE = "other", "outside"

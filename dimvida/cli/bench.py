@@ -51,8 +51,8 @@ def sampling(
 ) -> int:
     """Time one trajectory in several ways, side by side in one run.
 
-    Arms are warmed up, then timed in turn. The floor is the network's matrix
-    products alone, in the same type, timed among them. Views are missing
+    Arms are warmed up, then timed in turn. The floor is the network's products
+    and attention alone, in the same type, timed among them. Views are missing
     views: each row knows one. The file is written after each table.
     """
     sizes, evaluations = parse_numbers("--batch", batch), parse_numbers("--steps", steps) or ()
@@ -90,7 +90,8 @@ def sampling(
             hardware=machine.hardware(target),
             settings={
                 "network": network,
-                **{field: getattr(model.score, field) for field in ("views", "latent_dim", "width", "groups")},
+                **{field: getattr(model.score, field) for field in ("views", "latent_dim")},
+                **dataclasses.asdict(model.config.score),
                 "known_views": 1,
                 "solver": solver,
                 "steps": list(evaluations),
@@ -140,14 +141,11 @@ def _timed_model(preset: str | None, checkpoint: str | None, device: torch.devic
 
         preset = preset or "paper"
         return preset_model(preset).to(device), f"preset {preset}, random weights"
-    from dimvida.models import ScoreNetwork
     from dimvida.sampling.multiview import load
 
     model = load(checkpoint, device)
     if not model.is_trained:
         raise InputError(f"--checkpoint {checkpoint}: its score network is untrained; zeros are faster")
-    if not isinstance(model.score, ScoreNetwork):
-        raise InputError(f"--checkpoint {checkpoint}: bench sampling times MLPs, not a {type(model.score).__name__}")
     return model, f"checkpoint {model.checkpoint_hash[:12]}"
 
 

@@ -12,7 +12,8 @@ from dimvida.results.tables import Column, Table, TableCell, text_column
 OPERATIONS, LONGEST = 12, 44  # the costliest that are shown, and characters of a name; the file has more
 SHARES = {
     "products": "products",
-    "norm": "norm, SiLU",
+    "attention": "attention",
+    "norm": "norm, SiLU, GELU",
     "step": "step, noise",
     "copies": "copies",
     "other": "other",
@@ -48,7 +49,7 @@ def batch_tables(batch: BatchTimes) -> Iterator[Table]:
     yield _arms_table(batch)
     profiled = [arm for arm in batch.arms if arm.profile is not None]
     if profiled:
-        rows = [[arm.name, *(f"{100 * arm.profile.shares[kind]:.1f}" for kind in SHARES)] for arm in profiled]
+        rows = [[arm.name, *(f"{100 * arm.profile.shares.get(kind, 0.0):.1f}" for kind in SHARES)] for arm in profiled]
         title = "share of a profiled step, % (outside: in no operation)"
         yield _table(title, ["arm"], [*SHARES.values()], rows)
     for arm in profiled:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 
-from dimvida.bench.case import flops_per_row, make_case, matrix_layers, matrix_products
-from dimvida.models import ScoreNetwork
+from dimvida.bench.arms import ARMS
+from dimvida.bench.case import flops_per_row, make_case, matrix_layers, matrix_products, random_model
+from dimvida.bench.sampling import measure
+from dimvida.models import GridAutoencoderConfig, ScoreNetwork, TransformerConfig
+from dimvida.models.checkpoint import CheckpointConfig, SamplingDefaults
+from dimvida.sampling.multiview import MultiViewModel
 
 
 def test_the_papers_network_takes_129_mflop_a_row():
@@ -44,3 +49,42 @@ def test_floor_does_the_products_of_every_evaluation(case, monkeypatch):
         assert x.shape == (9, layer.in_features) and w.shape == (layer.in_features, layer.out_features)
         assert w.data_ptr() == layer.weight.data_ptr()
         torch.testing.assert_close(out, x @ layer.weight.t())
+
+
+@pytest.fixture(scope="module")
+def transformer() -> MultiViewModel:
+    """Tokens of width 16, four of each of two views, in two blocks."""
+    config = CheckpointConfig(
+        ("front", "back"),
+        (),
+        GridAutoencoderConfig(image_size=32, latent_channels=2, base=8),
+        TransformerConfig(width=16, depth=2, heads=2, time_dim=8, modulation="shared"),
+        sampling=SamplingDefaults(x0_clip=4.0),
+    )
+    return random_model(config)
+
+
+def test_a_transformers_floor_is_its_products_and_attentions(transformer, monkeypatch):
+    network, case = transformer.score, make_case(transformer, 3, solver="ddim", steps=2)
+    names = {id(layer): name for name, layer in network.named_modules()}
+    in_block = ["attention_input", "attention_output", "mlp.0", "mlp.2"]
+    expected = ["input", *(f"blocks.{block}.{name}" for block in (0, 1) for name in in_block), "output"]
+    assert [names[id(layer)] for layer in matrix_layers(network)] == expected
+    products = 2 * 8 * (2 * 8 * 16 + 2 * 12 * 16**2)  # tokens times weights: input and output, blocks
+    assert flops_per_row(network) == products + 2 * 2 * 2 * 8 * 8 * 16  # two products of an attention in each block
+    asked = []
+    real = torch.nn.functional.scaled_dot_product_attention
+    monkeypatch.setattr(
+        torch.nn.functional, "scaled_dot_product_attention", lambda *heads: asked.append(heads[0].shape) or real(*heads)
+    )
+    matrix_products(case, torch.float32)()
+    assert asked == 2 * case.table.evaluations * [(3, 2, 8, 8)]
+
+
+def test_a_transformer_is_timed_beside_its_floor(transformer):
+    case = make_case(transformer, 3, solver="ddim", steps=2)
+    result = measure(case, [ARMS["eager-fp32"], ARMS["fused-fp32"]], 1, profiled=True)
+    assert not result.failed and [arm.name for arm in result.arms] == ["eager-fp32", "fused-fp32"]
+    fused = result.arms[1]
+    assert fused.rms_from_eager_fp32 < 1e-4 and fused.floor_fraction > 0
+    assert fused.profile is not None
