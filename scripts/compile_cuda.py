@@ -24,13 +24,19 @@ from native_build import BUILDS, compile_targets, configure, fail
 BUILD = BUILDS / "cuda"
 KEPT = BUILD / "kept"  # what nvcc made on the way, such as PTX
 
-ONE_BY_ONE = ("group_norm_silu_streamed_kernel", "masked_step_kernel")
+ONE_BY_ONE = (
+    "group_norm_silu_streamed_kernel",
+    "masked_step_kernel",
+    "modulated_norm_kernel<*, 0>",
+    "bias_gelu_kernel",
+)
 """Kernels that move an element at a time, for what no vector fits: they may store two bytes."""
 
 REGISTERS = {
     "group_norm_silu_held_kernel<*, 3, [248]>": 40,  # six blocks on a multiprocessor
     "group_norm_silu_held_kernel*": 48,
     "masked_step_aligned_kernel*": 48,
+    "modulated_norm_kernel<*, 2>": 48,
     "pack_*": 40,
 }
 """The most that kernels may take, by the first pattern that fits."""
@@ -172,7 +178,7 @@ def two_byte_stores(ptx: str) -> list[str]:
         elif PTX_STORE.search(line):
             found[kernel] = None
     names = demangled(list(found)) if found else []
-    return [name for name in names if name.partition("<")[0] not in ONE_BY_ONE]
+    return [name for name in names if not any(fnmatchcase(name, pattern) for pattern in ONE_BY_ONE)]
 
 
 def report(log: str, ptx: str = "") -> int:

@@ -123,26 +123,4 @@ __device__ __forceinline__ void store_one(void* to, DType dtype, int64_t i, floa
   }
 }
 
-// Four elements from i on, of a type that the compiler sees; i is a multiple of 4 and the pointer aligned for it.
-
-__device__ __forceinline__ void load_four(float (&values)[4], const void* from, DType dtype, int64_t i) {
-  if (dtype == DType::kFloat32) {
-    load_vector<Float32>(values, static_cast<const float*>(from) + i);
-  } else if (dtype == DType::kBFloat16) {
-    load_vector<BFloat16>(values, static_cast<const uint16_t*>(from) + i);
-  } else {
-    load_vector<Float16>(values, static_cast<const uint16_t*>(from) + i);
-  }
-}
-
-__device__ __forceinline__ void store_four(void* to, DType dtype, int64_t i, const float (&values)[4]) {
-  if (dtype == DType::kFloat32) {
-    store_vector<Float32>(static_cast<float*>(to) + i, values);
-  } else if (dtype == DType::kBFloat16) {
-    store_vector<BFloat16>(static_cast<uint16_t*>(to) + i, values);
-  } else {
-    store_vector<Float16>(static_cast<uint16_t*>(to) + i, values);
-  }
-}
-
 }  // namespace dimvida::cuda
