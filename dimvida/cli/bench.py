@@ -150,7 +150,7 @@ def _timed_model(preset: str | None, checkpoint: str | None, device: torch.devic
 
 
 def training(
-    preset: Annotated[str, typer.Option(metavar="LIST", help="Of paper, small, tiny.")] = "paper,small",
+    preset: Annotated[str, typer.Option(metavar="LIST", help="Of paper, base, small, tiny.")] = "paper,small",
     stage: Annotated[str, typer.Option(metavar="LIST", help="Of autoencoder, diffusion.")] = "autoencoder,diffusion",
     batch: options.Batch = 64,
     set_: options.Set = None,

@@ -70,7 +70,7 @@ Threads = Annotated[int | None, option(MODEL, "CPU threads; default: torch's.", 
 InceptionWeights = Annotated[Path | None, option(METRICS, "FID's; else downloaded.", metavar="FILE")]
 LpipsWeights = Annotated[Path | None, option(METRICS, "SqueezeNet's; else downloaded.", metavar="FILE")]
 
-Preset = Annotated[str, option(TRAINING, "paper, small or tiny.", metavar="NAME")]
+Preset = Annotated[str, option(TRAINING, "paper, base, small or tiny.", metavar="NAME")]
 Set = Annotated[list[str] | None, option(TRAINING, "Replace a preset's value.", "--set", metavar="X=Y")]
 Init = Annotated[str | None, option(TRAINING, "Start from this checkpoint, or bundled.", metavar="DIR")]
 Minutes = Annotated[float, option(TRAINING, "Stop after M minutes; default 0: never.", metavar="M")]

@@ -43,7 +43,7 @@ def train(
     data: Annotated[
         Path | None, typer.Option(metavar="PATH", help="A folder, a zip, or NMR; --resume knows it.")
     ] = None,
-    preset: Annotated[str | None, typer.Option(metavar="NAME", help="paper, small (default) or tiny.")] = None,
+    preset: Annotated[str | None, typer.Option(metavar="NAME", help="paper, base, small (default) or tiny.")] = None,
     stage: Annotated[
         str | None,
         typer.Option(metavar="NAME", help="all (default), autoencoder, diffusion, classifier."),

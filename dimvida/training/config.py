@@ -39,7 +39,7 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-PRESETS = ("paper", "small", "tiny")
+PRESETS = ("paper", "base", "small", "tiny")
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from dimvida.data.names import counted
 from dimvida.models.checkpoint import CheckpointConfig
+from dimvida.models.config import Cameras
 from dimvida.training.config import TrainConfig
 from dimvida.training.data import TrainingData
 from dimvida.training.latents import training_variants
@@ -35,14 +36,14 @@ class StepCost:
     memory: int
 
 
-def step_costs(config: TrainConfig, views: int) -> dict[str, StepCost]:
+def step_costs(config: TrainConfig, views: int, cameras: Cameras | None = None) -> dict[str, StepCost]:
     """What a step of each stage costs, found on networks without memory.
 
     Args:
         config: The run's configuration.
         views: Number of views V of an object.
+        cameras: Of each, where the network is conditioned on them.
     """
-    cameras = ((0.0, 0.0),) * views if config.takes_cameras else None
     names = tuple(map(str, range(views)))
     sizes = CheckpointConfig(names, (), config.autoencoder, config.score, cameras=cameras)
     drawn = config.diffusion_stage.counts_of(views)[-1]
@@ -66,7 +67,7 @@ def items_of(stage: str, data: TrainingData) -> int:
 
 def after_autoencoder(config: TrainConfig, data: TrainingData) -> float:
     """How many of the autoencoder's steps encoding and the diffusion's steps take, by their operations."""
-    costs, options = step_costs(config, len(data.view_names)), config.diffusion_stage
+    costs, options = step_costs(config, len(data.view_names), data.cameras), config.diffusion_stage
     variants = training_variants(config)
     # To encode is half of a forward pass, which is a third of a step.
     encoding = len(variants) * items_of("autoencoder", data) / config.autoencoder_stage.batch / 6
@@ -91,7 +92,7 @@ def forecast(config: TrainConfig, data: TrainingData, stages: Sequence[str]) -> 
     )
     yield f"views: {', '.join(data.view_names)}" + (", told by their cameras" if data.cameras is not None else "")
     yield f"images: {config.autoencoder.image_size} x {config.autoencoder.image_size}, {channels}"
-    costs = step_costs(config, len(data.view_names))
+    costs = step_costs(config, len(data.view_names), data.cameras)
     for name in stages:
         options: StageConfig = getattr(config, f"{name}_stage")
         items, unit = items_of(name, data), "view" if name == "autoencoder" else "object"

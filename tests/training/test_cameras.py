@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from helpers.networks import tiny_transformer
-from helpers.runs import batch_of, complete, partly, run, with_stage
-from helpers.trainings import TRANSFORMER, curve
+from helpers.trainings import TRANSFORMER, batch_of, complete, curve, partly, run, with_stage
 from torch import Tensor
 
 from dimvida.data.cameras import Camera

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -133,7 +134,7 @@ def test_whole_numbers_are_numbers():
 
 
 def test_unknown_preset():
-    with pytest.raises(InputError, match="choose from paper, small, tiny"):
+    with pytest.raises(InputError, match="choose from paper, base, small, tiny"):
         load_preset("huge")
 
 
@@ -143,5 +144,17 @@ def test_presets():
     assert (paper.diffusion_stage.epochs, paper.diffusion_stage.lr, paper.diffusion_stage.drop) == (1000, 1e-4, 0.2)
     assert (paper.autoencoder_stage.augment, paper.autoencoder_stage.scale) == ("trivial-augment-wide", 0.75)
     assert (paper.sampling.solver, paper.sampling.steps) == ("euler-maruyama", 250)
-    for name in ("small", "tiny"):
+    for name in ("base", "small", "tiny"):
         assert load_preset(name).digest() != paper.digest()
+
+
+def test_the_preset_for_one_gpu_is_a_view_transformer_of_any_number_of_views():
+    base = load_preset("base")
+    assert (base.score.kind, base.score.width, base.score.depth) == ("transformer", 384, 12)
+    assert base.autoencoder.latent_shape == (8, 8, 8) and base.takes_cameras
+    assert base.diffusion_stage.counts_of(24) == range(6, 7) and base.diffusion_stage.counts_of(4) == range(4, 5)
+    large = load_preset("base", ["autoencoder.image_size=128", "score.patch=4"])
+    for config in (base, large):
+        with torch.device("meta"):
+            network = config.score.build(4, config.autoencoder.latent_shape)
+        assert len(network.place_embedding) == 16
