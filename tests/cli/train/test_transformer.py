@@ -6,10 +6,13 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 from helpers.commands import command, forked_ranks
 from helpers.trainings import TRANSFORMER, curve, options
 
+from dimvida import ops
 from dimvida.models.checkpoint import load_checkpoint
+from dimvida.sampling.backends import default_dtype
 
 SETTINGS = options([*TRANSFORMER, "sampling.steps=2"])
 
@@ -33,19 +36,29 @@ def test_its_views_are_generated_and_judged(trained: Path, boxes: Path, tmp_path
     result = command("generate", *asked, "--out", tmp_path / "out", "--view", "front", "--split", "test")
     assert result.code == 0, result.err
     made = json.loads((tmp_path / "out" / "generation.json").read_text())["configuration"]
-    assert (made["backend"], made["dtype"]) == ("eager", "float32")
+    native = ops.native_available()
+    dtype = str(default_dtype(torch.device("cpu"))).removeprefix("torch.") if native else "float32"
+    assert (made["backend"], made["dtype"]) == ("fused" if native else "eager", dtype)
     assert len(list((tmp_path / "out").rglob("*.png"))) == 30
     result = command("evaluate", *asked, "--known", "1", "--metrics", "psnr", "--json", tmp_path / "scores.json")
     assert result.code == 0, result.err
     assert json.loads((tmp_path / "scores.json").read_text())["known"][0]["scores"]["psnr"]["mean"] > 0
 
 
-def test_what_only_an_mlp_has_is_refused_in_a_line(trained: Path, boxes: Path, tmp_path: Path):
-    asked = ["generate", "--data", boxes, "--checkpoint", trained, "--out", tmp_path / "out", "--view", "front"]
-    for arguments in ([*asked, "--backend", "fused"], ["bench", "sampling", "--checkpoint", trained]):
-        line = command(*arguments).refusal()
-        assert "ViewTransformer" in line or "no native kernels" in line
-    assert not (tmp_path / "out").exists()
+@pytest.mark.skipif(not ops.native_available(), reason="there is no native module")
+def test_the_fused_engine_takes_it_and_is_timed(trained: Path, boxes: Path, tmp_path: Path):
+    asked = ["generate", "--data", boxes, "--checkpoint", trained, "--view", "front", "--split", "test"]
+    result = command(*asked, "--out", tmp_path / "out", "--backend", "fused", "--dtype", "float32")
+    assert result.code == 0, result.err
+    made = json.loads((tmp_path / "out" / "generation.json").read_text())["configuration"]
+    assert (made["backend"], made["dtype"]) == ("fused", "float32")
+    times = tmp_path / "times.json"
+    asked = ["bench", "sampling", "--checkpoint", trained, "--batch", "2", "--steps", "2", "--arms", "fused-fp32"]
+    result = command(*asked, "--repeats", "1", "--json", times)
+    assert result.code == 0, result.err
+    written = json.loads(times.read_text())
+    assert written["settings"]["kind"] == "transformer"
+    assert written["results"][0]["arms"][0]["rms_from_eager_fp32"] < 1e-4
 
 
 @pytest.mark.slow
