@@ -7,13 +7,20 @@
 #include "core/modulated_norm.h"
 #include "core/noise.h"
 #include "core/pack_images.h"
+#include "core/patches.h"
+#include "core/residual_act.h"
+#include "core/residual_norm_silu.h"
 
 // KERNEL(name, parameters) for every kernel, by the name of its op.
-#define DIMVIDA_KERNELS(KERNEL)                \
-  KERNEL(bias_gelu, BiasGeluParams)            \
-  KERNEL(group_norm_silu, GroupNormSiluParams) \
-  KERNEL(masked_step, MaskedStepParams)        \
-  KERNEL(modulated_norm, ModulatedNormParams)  \
-  KERNEL(pack_images, PackImagesParams)        \
-  KERNEL(philox4x32, Philox4x32Params)         \
-  KERNEL(philox_normal, PhiloxNormalParams)
+#define DIMVIDA_KERNELS(KERNEL)                    \
+  KERNEL(bias_gelu, BiasGeluParams)                \
+  KERNEL(group_norm_silu, GroupNormSiluParams)     \
+  KERNEL(images_to_patches, ImagesToPatchesParams) \
+  KERNEL(masked_step, MaskedStepParams)            \
+  KERNEL(modulated_norm, ModulatedNormParams)      \
+  KERNEL(pack_images, PackImagesParams)            \
+  KERNEL(patches_to_images, PatchesToImagesParams) \
+  KERNEL(philox4x32, Philox4x32Params)             \
+  KERNEL(philox_normal, PhiloxNormalParams)        \
+  KERNEL(residual_act, ResidualActParams)          \
+  KERNEL(residual_norm_silu, ResidualNormSiluParams)

@@ -42,6 +42,16 @@ struct Divisor {
 // Whether all of `count` elements, and places a little past them, have offsets that fit 31 bits.
 inline bool is_small(int64_t count) { return count <= int64_t{1} << 30; }
 
+// The shared memory of a block, as much as its launch asks for.
+#if defined(__CUDACC__)
+__device__ __forceinline__ float* block_floats() {
+  extern __shared__ float memory[];
+  return memory;
+}
+#else
+inline float* block_floats() { return static_cast<float*>(cuda_on_host::shared_memory()); }
+#endif
+
 // Enqueues kernel(arguments...) on a stream, a cudaStream_t of the current device, and returns the
 // cudaError_t of the launch. Arguments are passed by value and may be gone by the time that the kernel runs.
 template <class... Parameters, class... Arguments>

@@ -127,7 +127,8 @@ class Completer:
             used = (known | wanted).nonzero()[:, 1].view(len(known), -1)  # [B, n] places among the plan's views
             known, wanted, cameras = known.gather(1, used), wanted.gather(1, used), self._cameras[used]
         with timed("encode"):
-            latents = model.encode_known(images.to(model.device, non_blocking=True).permute(0, 3, 1, 2), known)
+            images = images.to(model.device, non_blocking=True).permute(0, 3, 1, 2)
+            latents = model.encode_known(images, known, backend=settings.backend, dtype=settings.torch_dtype)
         with timed("sample"):
             rows = self._graph_rows(len(known))
             latents = model.sample_missing(
@@ -138,7 +139,7 @@ class Completer:
                 **settings.sampling,
             )[: len(known)]
         with timed("decode"):
-            return model.decode_views(latents, wanted, backend=settings.backend)
+            return model.decode_views(latents, wanted, backend=settings.backend, dtype=settings.torch_dtype)
 
     def _graph_rows(self, rows: int) -> int:
         """The rows that a batch is sampled with: where that is a graph all that a batch may have, whatever it has.

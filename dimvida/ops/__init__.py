@@ -1,14 +1,15 @@
 """The sampler's ops: the masked step of every solver, noise that belongs to a sample, the norms and activations of the
-score networks and the bytes of decoded images.
+score networks, what stands between an autoencoder's convolutions, and the bytes of images.
 
 Importing this package registers ``torch.ops.dimvida.*``. Each op has a signature with a check (``schemas``,
-``token_schemas``), a PyTorch reference (``reference``) and, where built, kernels for the CPU and CUDA (``native``);
-torch picks by the tensors' device.
+``token_schemas``, ``autoencoder_schemas``), a PyTorch reference (``reference``) and, where built, kernels for the CPU
+and CUDA (``native``); torch picks by the tensors' device.
 """
 
 from __future__ import annotations
 
 from dimvida.ops import native, reference
+from dimvida.ops.autoencoder_schemas import images_to_patches_, patches_to_images_, residual_act_, residual_norm_silu_
 from dimvida.ops.native import build_info, native_available
 from dimvida.ops.schemas import group_norm_silu_, masked_step_, pack_images, philox4x32, philox_normal_
 from dimvida.ops.token_schemas import bias_gelu_, modulated_norm_
@@ -17,12 +18,16 @@ __all__ = [
     "bias_gelu_",
     "build_info",
     "group_norm_silu_",
+    "images_to_patches_",
     "masked_step_",
     "modulated_norm_",
     "native",
     "native_available",
     "pack_images",
+    "patches_to_images_",
     "philox4x32",
     "philox_normal_",
     "reference",
+    "residual_act_",
+    "residual_norm_silu_",
 ]

@@ -10,6 +10,7 @@ FLOATING = (torch.float32, torch.bfloat16, torch.float16)
 INTEGER = (torch.int64, torch.int32)
 INT64 = (torch.int64,)
 BOOL = (torch.bool,)
+UINT8 = (torch.uint8,)
 
 
 def check(
@@ -19,7 +20,7 @@ def check(
     shape: tuple[int, ...],
     device: torch.device,
     *,
-    contiguous: bool = True,
+    contiguous: bool | None = True,
 ) -> None:
     """Raise unless a tensor fits: TypeError for its dtype, ValueError for the rest, with its name in both.
 
@@ -27,7 +28,7 @@ def check(
         tensor: An argument of an op.
         name: Its name.
         dtypes, shape, device: What it must have.
-        contiguous: False for a matrix whose rows may lie apart.
+        contiguous: False for a matrix whose rows may lie apart, None for any strides.
     """
     if tensor.dtype not in dtypes:
         raise TypeError(f"{name} must be {' or '.join(map(name_of, dtypes))}, not {name_of(tensor.dtype)}")
@@ -35,7 +36,7 @@ def check(
         raise ValueError(f"{name} must have shape {list(shape)}, not {list(tensor.shape)}")
     if tensor.device != device:
         raise ValueError(f"{name} is on {tensor.device}, but {device} is where the op runs")
-    if not tensor.is_contiguous():
+    if contiguous is not None and not tensor.is_contiguous():
         if contiguous:
             raise ValueError(f"{name} must be contiguous")
         if tensor.numel() and shape[-1] > 1 and tensor.stride(-1) != 1:

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from dimvida.errors import InputError
-from dimvida.ops import schemas, token_schemas  # noqa: F401 - declare the ops
+from dimvida.ops import autoencoder_schemas, schemas, token_schemas  # noqa: F401 - declare the ops
 from dimvida.ops.registration import LIBRARY, OPS, Op, Sizes
 
 # Imported after torch, which has loaded the OpenMP runtime that the module then shares.

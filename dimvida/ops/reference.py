@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from dimvida.ops import schemas, token_schemas  # noqa: F401 - declare the ops
+from dimvida.ops import autoencoder_schemas, schemas, token_schemas  # noqa: F401 - declare the ops
 from dimvida.ops.registration import implement
 
 _MASK32 = 0xFFFFFFFF
@@ -206,3 +206,84 @@ def pack_images(images: Tensor) -> Tensor:
     """Images [N, C, H, W] meant for [0, 1] as uint8 [N, H, W, C], rounded half to even; NaN becomes 0."""
     levels = images.float().nan_to_num(nan=0.0).clamp(0, 1).mul(255).round()
     return levels.to(torch.uint8).permute(0, 2, 3, 1).contiguous()
+
+
+def _sum(out: Tensor, made: Tensor, bias: Tensor, residual: Tensor | None) -> Tensor:
+    """spread(made + bias) + spread(residual), float32 [N, H, W, C]."""
+    _, height, width, channels = out.shape
+    scale = math.isqrt(made.shape[3] // channels)
+    rows, columns = height // scale, width // scale
+    blocks = (made.float() + bias).unflatten(3, (scale, scale, channels))
+    begins = [place * int(made.shape[1] > rows) for place in range(scale)]  # of the part of each block that is used
+    lines = [
+        torch.stack([blocks[:, y : y + rows, x : x + columns, dy, dx] for dx, x in enumerate(begins)], 3)
+        for dy, y in enumerate(begins)
+    ]
+    total = torch.stack(lines, 2).reshape(out.shape)  # of [N, rows, dy, columns, dx, C]
+    if residual is not None:
+        factor = height // residual.shape[1]
+        total = total + residual.float().repeat_interleave(factor, 1).repeat_interleave(factor, 2)
+    return total
+
+
+@REFERENCE
+def residual_act_(
+    out: Tensor,  # [N, H, W, C]
+    made: Tensor,  # [N, H / s + overlap, W / s + overlap, s s C]
+    bias: Tensor,  # [s s C]
+    residual: Tensor | None,  # [N, H / u, W / u, C]
+    total: Tensor | None,  # [N, H, W, C]
+    slope: float | None,
+) -> None:
+    if out.numel() == 0:
+        return
+    v = _sum(out, made, bias, residual)
+    if total is not None:
+        total.copy_(v)
+    out.copy_(functional.silu(v) if slope is None else torch.where(v > 0, v, slope * v))
+
+
+@REFERENCE
+def residual_norm_silu_(
+    out: Tensor,  # [N, H, W, C]
+    made: Tensor,  # [N, H / s + overlap, W / s + overlap, s s C]
+    bias: Tensor,  # [s s C]
+    norm_weight: Tensor,  # [C]
+    norm_bias: Tensor,  # [C]
+    groups: int,
+    eps: float,
+    residual: Tensor | None,  # [N, H / u, W / u, C]
+    total: Tensor | None,  # [N, H, W, C]
+) -> None:
+    if out.numel() == 0:
+        return
+    v = _sum(out, made, bias, residual)
+    if total is not None:
+        total.copy_(v)
+    grouped = v.unflatten(3, (groups, -1))  # [N, H, W, groups, C / groups]
+    deviations = grouped - grouped.mean((1, 2, 4), keepdim=True)
+    scale = 1 / torch.sqrt(deviations.square().mean((1, 2, 4), keepdim=True) + eps)
+    out.copy_(functional.silu((deviations * scale).flatten(3) * norm_weight + norm_bias))
+
+
+@REFERENCE
+def images_to_patches_(patches: Tensor, images: Tensor) -> None:  # [N, H / r, W / r, r r C], [N, C, H, W]
+    if patches.numel():
+        patch = images.shape[2] // patches.shape[1]
+        unshuffled = functional.pixel_unshuffle(images, patch).unflatten(1, (-1, patch * patch))  # [N, C, r r, ...]
+        patches.copy_(unshuffled.permute(0, 3, 4, 2, 1).flatten(3))
+
+
+@REFERENCE
+def patches_to_images_(
+    images: Tensor,  # [N, H, W, C]
+    finite: Tensor,  # [N]
+    patches: Tensor,  # [N, H / r, W / r, r r C]
+    bias: Tensor,  # [r r C]
+) -> None:
+    v = patches.float() + bias
+    finite.copy_(v.isfinite().flatten(1).all(1))
+    if images.numel():
+        patch = images.shape[1] // patches.shape[1]
+        blocks = v.unflatten(3, (patch, patch, -1)).permute(0, 5, 1, 3, 2, 4)  # [N, C, H / r, r, W / r, r]
+        images.copy_(pack_images(blocks.flatten(4, 5).flatten(2, 3)))

@@ -5,7 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from dimvida import ops
 from dimvida.models.checkpoint import Checkpoint
+from dimvida.sampling.autoencoder_plans import has_plan, plan_of
 from dimvida.sampling.backends import in_plain_modes
 from dimvida.sampling.images import (
     decode_in_parts,
@@ -53,7 +55,7 @@ class LatentCodec(nn.Module):
 
     @in_plain_modes
     def encode(self, images: Tensor) -> Tensor:
-        """Standardised latents of images.
+        """Standardised latents of images, by the layers of the autoencoder.
 
         Args:
             images: [..., C, H, W], uint8 in 0..255 or float in [0, 1].
@@ -75,7 +77,7 @@ class LatentCodec(nn.Module):
 
     @in_plain_modes
     def decode(self, latents: Tensor) -> Tensor:
-        """Images of standardised latents.
+        """Images of standardised latents, by the layers of the autoencoder.
 
         Args:
             latents: float [..., D].
@@ -93,6 +95,25 @@ class LatentCodec(nn.Module):
         images, finite = self._decode(latents.to(self.device).reshape(-1, dim))
         require_rows("images", finite.reshape(latents.shape[:-1]))
         return images.reshape(*latents.shape[:-1], *self.config.autoencoder.image_shape)
+
+    def encode_bytes(self, images: Tensor, dtype: torch.dtype | None) -> Tensor:
+        """Standardised latents, float32 [N, D], of uint8 images [N, C, H, W], which are on the model's device.
+
+        ``dtype`` is what the autoencoder's plan multiplies in; None asks its layers themselves, which also serve where
+        there is no plan: with hooks, layers of other kinds, or weights in another dtype.
+        """
+        if dtype is None or not has_plan(self.autoencoder):
+            return self._encode(images)
+        plan = plan_of(self.autoencoder, dtype, self.device)
+        return plan.encode(self.autoencoder, self.latent_mean, self.latent_std, images)
+
+    def decode_bytes(self, latents: Tensor, dtype: torch.dtype | None) -> tuple[Tensor, Tensor]:
+        """The other way: uint8 [N, H, W, C] of standardised latents [N, D], and which were finite, bool [N]."""
+        if dtype is None or not has_plan(self.autoencoder):
+            images, finite = self._decode(latents)
+            return (ops.reference if dtype is None else ops).pack_images(images), finite
+        plan = plan_of(self.autoencoder, dtype, self.device)
+        return plan.decode(self.autoencoder, self.latent_mean, self.latent_std, latents)
 
     def _encode(self, images: Tensor) -> Tensor:
         """Images [N, C, H, W] to standardised latents, float32 [N, D]."""

@@ -10,16 +10,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dimvida import ops
 from dimvida.diffusion.schedule import VPSchedule
 from dimvida.diffusion.solvers import step_table
 from dimvida.errors import InputError
 from dimvida.models.checkpoint import Checkpoint, load_checkpoint
-from dimvida.sampling.backends import in_plain_modes, upload
+from dimvida.sampling.backends import in_plain_modes, resolve_dtype, upload
 from dimvida.sampling.cameras import Cameras, arrange_at, camera_tensor, cameras_of, noise_ids, turn
 from dimvida.sampling.codec import LatentCodec
 from dimvida.sampling.images import arrange, finite_rows, places_of, require_images, require_made, require_tensor
-from dimvida.sampling.loop import sample
+from dimvida.sampling.loop import backend_of, sample
 
 
 class MultiViewModel(LatentCodec):
@@ -118,19 +117,13 @@ class MultiViewModel(LatentCodec):
             views, known, cameras = arrange_at(views, known, cameras, self._named_cameras(), shape)
         if sample_ids is not None:
             require_tensor("sample_ids", sample_ids, f"int64 [{len(views)}]")
-        latents = self.encode_known(views.flatten(0, 1).index_select(0, upload(places_of(known), views.device)), known)
+        how: dict[str, Any] = {"backend": backend, "dtype": dtype}
+        images = views.flatten(0, 1).index_select(0, upload(places_of(known), views.device))
+        latents = self.encode_known(images, known, **how)
         latents = self.sample_missing(
-            latents,
-            known,
-            cameras=cameras,
-            steps=steps,
-            solver=solver,
-            seed=seed,
-            sample_ids=sample_ids,
-            backend=backend,
-            dtype=dtype,
+            latents, known, cameras=cameras, steps=steps, solver=solver, seed=seed, sample_ids=sample_ids, **how
         )
-        made, finite = self.decode_views(latents, ~known, backend=backend)
+        made, finite = self.decode_views(latents, ~known, **how)
         completed = views.to(self.device, copy=True, memory_format=torch.contiguous_format)
         completed.flatten(0, 1).index_copy_(0, upload(places_of(~known), self.device), made.permute(0, 3, 1, 2))
         require_made(finite)
@@ -190,14 +183,17 @@ class MultiViewModel(LatentCodec):
     # for it would wait for all that it has still to do.
 
     @in_plain_modes
-    def encode_known(self, images: Tensor, known: Tensor) -> Tensor:
+    def encode_known(
+        self, images: Tensor, known: Tensor, *, backend: str = "auto", dtype: torch.dtype | None = None
+    ) -> Tensor:
         """The first third of ``generate``: latents of the known views, float32 [B, V, D], 0 for the missing ones.
 
         ``images`` are those of the known views, uint8 [N, C, H, W], row after row in the order of the views. They are
         not checked; ``decode_views`` does that with the latents.
         """
         latents = self.latent_mean.new_zeros(known.numel(), self.config.autoencoder.latent_dim, dtype=torch.float32)
-        latents.index_copy_(0, upload(places_of(known), self.device), self._encode(images.to(self.device)))
+        given = self.encode_bytes(images.to(self.device), self._plan_dtype(backend, dtype))
+        latents.index_copy_(0, upload(places_of(known), self.device), given)
         return latents.unflatten(0, known.shape)
 
     @in_plain_modes
@@ -248,7 +244,9 @@ class MultiViewModel(LatentCodec):
         )
 
     @in_plain_modes
-    def decode_views(self, latents: Tensor, wanted: Tensor, *, backend: str = "auto") -> tuple[Tensor, Tensor]:
+    def decode_views(
+        self, latents: Tensor, wanted: Tensor, *, backend: str = "auto", dtype: torch.dtype | None = None
+    ) -> tuple[Tensor, Tensor]:
         """The last third of ``generate``: the images of some views, where ``wanted``, bool [B, V], says so.
 
         Returns:
@@ -256,11 +254,17 @@ class MultiViewModel(LatentCodec):
             [B, 2]: whether a row's latents, and its images, are finite; both on the model's device.
         """
         places = upload(places_of(wanted), self.device)
-        images, finite_images = self._decode(latents.flatten(0, 1).index_select(0, places))
-        pack = ops.reference.pack_images if backend == "eager" else ops.pack_images
+        chosen = latents.flatten(0, 1).index_select(0, places)
+        images, finite_images = self.decode_bytes(chosen, self._plan_dtype(backend, dtype))
         finite = torch.ones(wanted.numel(), dtype=torch.bool, device=self.device)
         finite.index_copy_(0, places, finite_images)
-        return pack(images), torch.stack([finite_rows(latents), finite.view(wanted.shape).all(1)], 1)
+        return images, torch.stack([finite_rows(latents), finite.view(wanted.shape).all(1)], 1)
+
+    def _plan_dtype(self, backend: str, dtype: torch.dtype | None) -> torch.dtype | None:
+        """What the autoencoder is to be computed in by a plan; None for its layers themselves."""
+        backend = backend_of(self.score, backend, self.device)
+        dtype = resolve_dtype(dtype, backend, self.device)
+        return None if backend == "eager" else dtype
 
 
 def load(path_or_name: str | Path, device: str | torch.device = "cpu") -> MultiViewModel:

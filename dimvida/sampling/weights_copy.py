@@ -73,3 +73,11 @@ def _joined(tensors: list[Tensor]) -> Tensor:
     """The bits of all weights in one tensor of integers."""
     flat = torch.cat([tensor.reshape(-1).view(torch.uint8) for tensor in tensors])
     return flat.view(torch.int64) if len(flat) % 8 == 0 else flat
+
+
+def has_only(module: nn.Module, layers: tuple[type[nn.Module], ...]) -> bool:
+    """Whether all layers are of these very classes, and nothing is hooked: the function is then that of the weights."""
+    return all(
+        type(layer) in layers and not (layer._forward_hooks or layer._forward_pre_hooks or "forward" in vars(layer))
+        for layer in module.modules()
+    )

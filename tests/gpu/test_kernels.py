@@ -53,6 +53,35 @@ ARGUMENTS: dict[str, Callable[[int], list[Any]]] = {
     "group_norm_silu_": norm_arguments,
     "philox_normal_": lambda seed: [torch.zeros(BATCH, 33), torch.arange(BATCH) + seed, torch.tensor([seed]), 3],
     "philox4x32": lambda seed: [torch.arange(4 * 301).reshape(301, 4) + seed, torch.tensor([seed, 2])],
+    "residual_act_": lambda seed: [
+        torch.zeros(BATCH, 4, 6, 16),
+        normal(BATCH, 3, 4, 64, seed=seed),
+        normal(64, seed=9),
+        normal(BATCH, 2, 3, 16, seed=5),
+        torch.zeros(BATCH, 4, 6, 16),
+        0.2,
+    ],
+    "residual_norm_silu_": lambda seed: [
+        torch.zeros(BATCH, 4, 6, 16),
+        normal(BATCH, 2, 3, 64, seed=seed),
+        normal(64, seed=9),
+        normal(16, seed=7),
+        normal(16, seed=8),
+        2,
+        1e-5,
+        normal(BATCH, 4, 6, 16, seed=5),
+        torch.zeros(BATCH, 4, 6, 16),
+    ],
+    "images_to_patches_": lambda seed: [
+        torch.zeros(2, 2, 3, 12),
+        (normal(2, 3, 4, 6, seed=seed) * 40 + 120).clamp(0, 255).to(torch.uint8),
+    ],
+    "patches_to_images_": lambda seed: [
+        torch.zeros(2, 4, 6, 3, dtype=torch.uint8),
+        torch.zeros(2, dtype=torch.bool),
+        normal(2, 2, 3, 12, seed=seed) * 0.3 + 0.5,
+        normal(12, seed=5),
+    ],
     "pack_images": lambda seed: [normal(3, 3, 16, 17, seed=seed) * 0.3 + 0.5],
 }
 TOLERANCE = {torch.bfloat16: 2e-2, torch.float32: 1e-5}

@@ -1,0 +1,122 @@
+// Residual, group norm and SiLU on the GPU: a block for some groups of one image, which it reads once in every
+// pass; the second and third time from the caches.
+#include "core/residual_norm_silu.h"
+#include "cuda/access.cuh"
+#include "cuda/launch.h"
+#include "cuda/launchers.h"
+#include "cuda/silu.cuh"
+#include "cuda/summands.cuh"
+
+namespace dimvida::cuda {
+
+// What the threads of a block share: sums and results of its groups, channels that follow one another. A
+// thread has kEach channels of every few places. Where there are several groups, it always has the same ones.
+struct NormShare {
+  int64_t n;         // image
+  int64_t begin;     // first channel
+  int64_t channels;  // of the block
+  int64_t group;     // channels of a group
+
+  __device__ __forceinline__ int64_t groups() const { return channels / group; }
+};
+
+// visit(v, where) for the thread's share of all places.
+template <class T, int kEach, class Visit>
+__device__ __forceinline__ void for_share(const ResidualNormSiluParams& p, const NormShare& share,
+                                          Visit&& visit) {
+  const int64_t units = share.channels / kEach, blocks = p.scale * p.scale;
+  const int64_t count = p.made_height * p.made_width * blocks * units;
+  for (int64_t i = threadIdx.x; i < count; i += kBlockThreads) {
+    const int64_t place = i / units, pixel = place / blocks;
+    const Channels at = channels_at(p, share.n, pixel / p.made_width, pixel % p.made_width, place % blocks,
+                                    share.begin + i % units * kEach);
+    float v[kEach];
+    read_sums<T>(v, p, at);
+    visit(v, at);
+  }
+}
+
+// The sum over a group of what its threads come with. `memory` has a number for each thread, and then one for
+// each group.
+template <int kEach>
+__device__ __forceinline__ float sum_over_group(float* memory, const NormShare& share, float mine) {
+  const int thread = static_cast<int>(threadIdx.x);
+  const int units = static_cast<int>(share.channels / kEach), groups = static_cast<int>(share.groups());
+  const int of_group = groups == 1 ? kBlockThreads : units / groups;  // threads side by side
+  const int turn = groups == 1 ? kBlockThreads : units;  // until they are of the same group again
+  float* const sums = memory + kBlockThreads;
+  memory[thread] = mine;
+  __syncthreads();
+  if (thread < groups) {
+    float sum = 0.0f;
+    for (int first = thread * of_group; first < kBlockThreads; first += turn) {
+      for (int i = first; i < first + of_group; ++i) sum += memory[i];
+    }
+    sums[thread] = sum;
+  }
+  __syncthreads();
+  const float sum = sums[thread % turn / of_group];
+  __syncthreads();  // before memory is written again
+  return sum;
+}
+
+template <class T, int kEach>
+__global__ void __launch_bounds__(kBlockThreads)
+    residual_norm_silu_kernel(const ResidualNormSiluParams p, const int64_t channels) {
+  const int64_t chunks = p.channels / channels, group = p.channels / p.groups;
+  const int64_t count = p.height * p.width * group;
+  float* const memory = block_floats();
+  for (int64_t item = blockIdx.x; item < p.batch * chunks; item += gridDim.x) {
+    const NormShare share = {item / chunks, item % chunks * channels, channels, group};
+    float sum = 0.0f, squares = 0.0f;
+    for_share<T, kEach>(p, share, [&](const float (&v)[kEach], const Channels&) {
+      for (int j = 0; j < kEach; ++j) sum += v[j];
+    });
+    const float mean = sum_over_group<kEach>(memory, share, sum) / static_cast<float>(count);
+    for_share<T, kEach>(p, share, [&](const float (&v)[kEach], const Channels&) {
+      for (int j = 0; j < kEach; ++j) squares = fused(v[j] - mean, v[j] - mean, squares);
+    });
+    const GroupMoments moments =
+        group_moments(mean, sum_over_group<kEach>(memory, share, squares), count, p.eps);
+    for_share<T, kEach>(p, share, [&](float (&v)[kEach], const Channels& at) {
+      float weight[kEach], bias[kEach];
+      const int64_t channel = at.bias % p.channels;
+      read<Float32>(weight, p.norm_weight, channel);
+      read<Float32>(bias, p.norm_bias, channel);
+      if (p.total) write<T>(p.total, at.out, v);
+      for (int j = 0; j < kEach; ++j) v[j] = normalised(v[j], moments, weight[j], bias[j]);
+      silu_all(v);
+      write<T>(p.out, at.out, v);
+    });
+  }
+}
+
+// Channels of a block: those of several groups where a block's threads divide evenly among them, so that rows
+// of memory are read together; else those of one group.
+static int64_t channels_of_block(const ResidualNormSiluParams& p, int64_t each) {
+  constexpr int64_t most = 32;  // threads side by side
+  const int64_t group = p.channels / p.groups;
+  for (int64_t groups = p.groups; groups > 1; --groups) {
+    const int64_t units = groups * group / each;
+    if (p.groups % groups == 0 && group % each == 0 && units <= most && kBlockThreads % units == 0) {
+      return groups * group;
+    }
+  }
+  return group;
+}
+
+int residual_norm_silu(const ResidualNormSiluParams& p, void* stream) {
+  if (p.batch * p.height * p.width * p.channels == 0) return cudaSuccess;
+  const bool fours = moves_by_four(p) && p.channels / p.groups % 4 == 0 &&
+                     is_aligned(p.norm_weight, DType::kFloat32) && is_aligned(p.norm_bias, DType::kFloat32);
+  const int64_t channels = channels_of_block(p, fours ? 4 : 1);
+  const std::size_t shared = 2 * kBlockThreads * sizeof(float);
+  const unsigned int blocks = blocks_for(p.batch * (p.channels / channels) * kBlockThreads);
+  return with_elements(p.out_dtype, [&](auto type) {
+    using T = decltype(type);
+    const auto kernel = fours ? residual_norm_silu_kernel<T, 4> : residual_norm_silu_kernel<T, 1>;
+    return launch(kernel, blocks, kBlockThreads, shared, stream, p, channels);
+  });
+}
+
+}  // namespace dimvida::cuda

@@ -1,0 +1,169 @@
+"""Convolutions between images with channels last, and their weights rewritten so that less is multiplied and moved.
+
+All rewritings are exact in real numbers and computed in float64:
+
+- Nearest upsampling by 2 and a 3 x 3 convolution are, for each of the four pixels that come of one, a 2 x 2 convolution
+  of what was there before: 4/9 of the products. The four are one convolution with four blocks of channels.
+- A pixel shuffle after a convolution is an order of its channels, as the kernels between convolutions read them; one
+  before it is an order of its input, and before a 1 x 1 convolution a 2 x 2 convolution with stride 2.
+- A convolution to few channels makes four pixels at once, by 4 x 4 weights with stride 2: most of what a processor
+  multiplies for 3 channels is padding.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from dimvida import ops
+
+
+@dataclass(frozen=True, slots=True)
+class Norm:
+    """A group norm: weight and bias float32 [C]."""
+
+    weight: Tensor
+    bias: Tensor
+    groups: int
+    eps: float
+
+    @classmethod
+    def of(cls, norm: nn.GroupNorm) -> Norm:
+        """That of a layer."""
+        return cls(norm.weight.float(), norm.bias.float(), norm.num_groups, norm.eps)
+
+
+@dataclass(slots=True)
+class Pending:
+    """A sum that nobody has taken yet: what a convolution made, its bias and a residual.
+
+    Attributes:
+        made: [N, h, w, s s C], without the bias; see ``ops.residual_act_``.
+        bias: float32 [s s C].
+        residual: [N, H / u, W / u, C] or None.
+        scale: The s.
+        overlap: 1 where made has a row and a column more than its blocks, else 0.
+    """
+
+    made: Tensor
+    bias: Tensor
+    residual: Tensor | None = None
+    scale: int = 1
+    overlap: int = 0
+
+    def activated(self, slope: float | None, *, total: bool = False) -> tuple[Tensor, Tensor | None]:
+        """leaky(sum), or silu(sum) where ``slope`` is None, [N, H, W, C]; and the sum itself, if asked for."""
+        out, kept = self._places(total)
+        ops.residual_act_(out, self.made, self.bias, self.residual, kept, slope)
+        return out, kept
+
+    def taken(self) -> Tensor:
+        """The sum itself."""
+        return self.activated(1.0)[0]
+
+    def normalised(self, norm: Norm, *, total: bool = False) -> tuple[Tensor, Tensor | None]:
+        """silu(norm(sum)), and the sum itself, if asked for."""
+        out, kept = self._places(total)
+        ops.residual_norm_silu_(
+            out, self.made, self.bias, norm.weight, norm.bias, norm.groups, norm.eps, self.residual, kept
+        )
+        return out, kept
+
+    def _places(self, total: bool) -> tuple[Tensor, Tensor | None]:
+        """Memory for results: what is read for the last time and has their form, else new memory."""
+        count, height, width, channels = self.made.shape
+        height, width = self.scale * (height - self.overlap), self.scale * (width - self.overlap)
+        shape = (count, height, width, channels // self.scale**2)
+        free = [tensor for tensor in (self.made, self.residual) if tensor is not None and tensor.shape == shape]
+        places = [*free, *(self.made.new_empty(shape) for _ in range(1 + total - len(free)))]
+        return places[0], places[1] if total else None
+
+
+@dataclass(frozen=True, slots=True)
+class Convolution:
+    """A convolution whose bias is added by who takes the result.
+
+    Attributes:
+        weight: [O, I, k, k], channels last, in the dtype that is multiplied in.
+        bias: float32 [O].
+        stride, padding: Its own.
+        scale: How many pixels in each direction come of one, in blocks of channels.
+    """
+
+    weight: Tensor
+    bias: Tensor
+    stride: int = 1
+    padding: int = 0
+    scale: int = 1
+
+    @classmethod
+    def of(
+        cls, weight: Tensor, bias: Tensor, dtype: torch.dtype, stride: int = 1, padding: int = 0, scale: int = 1
+    ) -> Convolution:
+        """That of float64 weights [O, I, k, k] and biases [O]."""
+        weight = weight.to(dtype).contiguous(memory_format=torch.channels_last)
+        return cls(weight, bias.float(), stride, padding, scale)
+
+    def __call__(self, x: Tensor, residual: Tensor | None = None) -> Pending:
+        """Of x [N, h, w, I]; ``residual`` is to be added to the result."""
+        overlap = int(self.scale == 2 and self.padding == 1 and self.weight.shape[-1] == 2)
+        return Pending(self.made(x), self.bias, residual, self.scale, overlap)
+
+    def made(self, x: Tensor) -> Tensor:
+        """The result without its bias."""
+        made = functional.conv2d(x.permute(0, 3, 1, 2), self.weight, None, self.stride, self.padding)
+        return made.permute(0, 2, 3, 1).contiguous()  # a copy only where a library has turned the layout
+
+
+def of_layer(conv: nn.Conv2d, dtype: torch.dtype, factor: float = 1.0) -> Convolution:
+    """``factor`` times a convolution with padding for its own size."""
+    weight, bias = _weights(conv)
+    return Convolution.of(factor * weight, factor * bias, dtype, padding=conv.padding[0])
+
+
+def of_patches(conv: nn.Conv2d, patch: int, dtype: torch.dtype) -> Convolution:
+    """Of patches of bytes (``ops.images_to_patches_``) what a convolution makes of the unshuffled 255ths."""
+    weight, bias = _weights(conv)
+    blocks = weight.unflatten(1, (-1, patch * patch)).transpose(1, 2).flatten(1, 2)
+    return Convolution.of(blocks / 255, bias, dtype, padding=conv.padding[0])
+
+
+def after_unshuffle(conv: nn.Conv2d, dtype: torch.dtype) -> Convolution:
+    """A pixel unshuffle by 2 and a 1 x 1 convolution."""
+    weight, bias = _weights(conv)
+    return Convolution.of(weight.flatten(1).unflatten(1, (-1, 2, 2)), bias, dtype, stride=2)
+
+
+def before_shuffle(conv: nn.Conv2d, scale: int, dtype: torch.dtype) -> Convolution:
+    """A convolution and a pixel shuffle."""
+    weight, bias = (each.unflatten(0, (-1, scale * scale)).transpose(0, 1).flatten(0, 1) for each in _weights(conv))
+    return Convolution.of(weight, bias, dtype, padding=conv.padding[0], scale=scale)
+
+
+def after_upsampling(conv: nn.Conv2d, dtype: torch.dtype) -> Convolution:
+    """Nearest upsampling by 2 and a 3 x 3 convolution with padding 1."""
+    weight, bias = _weights(conv)
+
+    def halves(weight: Tensor, dim: int) -> tuple[Tensor, Tensor]:
+        """Along a dimension the weights of the first and of the second pixel that come of one."""
+        before, here, behind = weight.unbind(dim)
+        return torch.stack([before, here + behind], dim), torch.stack([before + here, behind], dim)
+
+    blocks = [block for rows in halves(weight, 2) for block in halves(rows, 3)]
+    return Convolution.of(torch.cat(blocks), bias.repeat(4), dtype, padding=1, scale=2)
+
+
+def four_pixels(conv: nn.Conv2d, dtype: torch.dtype) -> Convolution:
+    """A 3 x 3 convolution with padding 1 of an image whose height and width are even, four pixels at once."""
+    weight, bias = _weights(conv)
+    blocks = [functional.pad(weight, (dx, 1 - dx, dy, 1 - dy)) for dy in (0, 1) for dx in (0, 1)]
+    return Convolution.of(torch.cat(blocks), bias.repeat(4), dtype, stride=2, padding=1, scale=2)
+
+
+def _weights(conv: nn.Conv2d) -> tuple[Tensor, Tensor]:
+    """Weights and biases in float64."""
+    weight = conv.weight.double()
+    return weight, weight.new_zeros(len(weight)) if conv.bias is None else conv.bias.double()
