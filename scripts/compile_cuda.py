@@ -29,6 +29,9 @@ ONE_BY_ONE = (
     "masked_step_kernel",
     "modulated_norm_kernel<*, 0>",
     "bias_gelu_kernel",
+    "residual_act_kernel<*>",
+    "residual_norm_silu_kernel<*, 1*>",
+    "images_to_patches_kernel",
 )
 """Kernels that move an element at a time, for what no vector fits: they may store two bytes."""
 
