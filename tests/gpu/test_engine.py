@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
+from helpers.networks import tiny_transformer
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -94,6 +95,23 @@ def test_a_graph_computes_what_its_launches_compute(device, make_network, make_i
     assert engine_of(network, torch.float32, device).builds["graph"] == 1
     torch.testing.assert_close(graphed, launched, rtol=1e-5, atol=1e-5)
     assert torch.equal(sample(network, latents, known, seed=3, **options), graphed)
+
+
+@pytest.mark.parametrize("views", [2, 4, 7])
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_a_transformer_agrees_with_the_eager_loop_on_the_cpu(device, make_inputs, solver: str, views: int):
+    network = tiny_transformer(4, (2, 4, 4))
+    latents, known = make_inputs(33, views, 32)
+    options = {"solver": solver, "steps": 6, "seed": 7, "x0_clip": 3.0, "views": torch.arange(views) % 4}
+    expected = sample(network, latents, known, backend="eager", **options)
+    network, latents, known = network.to(device), latents.to(device), known.to(device)
+    got = sample(network, latents, known, **FLOAT32, **options)
+    torch.testing.assert_close(got.cpu(), expected, **CLOSE)
+    assert engine_of(network, torch.float32, device).builds["graph"] == 1
+    engine_of(network, torch.float32, device).graphs = False
+    assert torch.equal(sample(network, latents, known, **FLOAT32, **options), got)
+    low = sample(network, latents, known, backend="fused", dtype=torch.bfloat16, **options)
+    assert 0 < (low - got)[~known].square().mean().sqrt() < 0.05 * got[~known].square().mean().sqrt()
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from helpers.networks import random_inputs, random_network
+from helpers.networks import random_inputs, random_network, tiny_transformer
 from torch import Tensor
 
 from dimvida.models import ScoreNetwork
@@ -65,6 +65,22 @@ def test_a_run_captures_once(graphs, views: int):
             patch.setattr(engine_module, "has_graphs", lambda device: False)
             torch.testing.assert_close(result, draw(plain, rows, views, seed), **CLOSE)
     assert graphs == [(64, views, 6)]
+
+
+@pytest.mark.parametrize("largest", [2**28, 0], ids=["whole table", "a row at a time"])
+def test_a_transformer_is_captured_once_for_each_number_of_views(graphs, largest: int):
+    network, plain = tiny_transformer(4, (2, 4, 4)), tiny_transformer(4, (2, 4, 4))
+    engine_of(network, torch.float32, CPU).largest_table = largest
+    options = {"backend": "fused", "dtype": torch.float32, "x0_clip": 3.0, "solver": "sde-dpmpp-2m", "steps": 4}
+    for seed, (rows, views) in enumerate(((40, 4), (37, 4), (39, 2), (40, 4), (40, 2))):
+        latents, known = random_inputs(rows, views, 32, seed)
+        chosen = torch.randint(4, (rows, views), generator=torch.Generator().manual_seed(seed))  # others in each row
+        result = sample(network, latents, known, seed=seed, views=chosen, **options)
+        expected = sample(
+            plain, latents, known, seed=seed, views=chosen, **{**options, "backend": "eager", "dtype": None}
+        )
+        torch.testing.assert_close(result, expected, rtol=1e-4, atol=1e-4)
+    assert graphs == [(40, 4, 32), (40, 2, 32)]
 
 
 def test_other_numbers_of_masks_are_the_same_graph(graphs):
