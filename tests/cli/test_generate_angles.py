@@ -21,8 +21,9 @@ NAMES = ("azimuth000", "azimuth045", "azimuth337_5")
 
 
 @pytest.fixture
-def generate(camera_checkpoint: Path, tmp_path: Path) -> Callable[..., Result]:
-    """Runs ``generate`` into ``tmp_path/<out>``."""
+def generate(camera_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
+    """Runs ``generate`` into ``tmp_path/<out>``, in float32: in bfloat16 another order of additions shows."""
+    monkeypatch.setenv("DIMVIDA_DTYPE", "float32")
 
     def run(data: Path, out: str, *arguments: object) -> Result:
         asked = ["generate", "--data", data, "--checkpoint", camera_checkpoint, "--out", tmp_path / out, *arguments]
