@@ -201,10 +201,11 @@ def generation(
     from dimvida.bench import machine
     from dimvida.bench.generation import growth, measure_memory, measure_run, repeated_inputs, warm_up
     from dimvida.bench.plain_loop import measure_loop, measure_quality
+    from dimvida.bench.stages import stage_floors
     from dimvida.data.opening import open_source
     from dimvida.data.sample import NAME
     from dimvida.results.files import write_json
-    from dimvida.results.generation import GenerationBenchmark, memory_line, run_line
+    from dimvida.results.generation import GenerationBenchmark, memory_line, run_line, stages_table
     from dimvida.results.metrics import metric
 
     model = _generating_model(preset, checkpoint, resolve_device(device))
@@ -247,6 +248,9 @@ def generation(
                 if loop:
                     with repeated_inputs(source, view, loop) as folder:
                         add(measure_loop(model, folder, bar.advance))
+            timed = dict.fromkeys((size, count) for count, size, _ in cells)
+            result.stages = [one for size, count in timed for one in stage_floors(model, size, count)]
+            print_table(stages_table(result.stages))
             for run in result.runs[:-1] if loop else ():
                 ratio = run.views_per_second / result.runs[-1].views_per_second
                 print(f"{run.name}: {ratio:.1f} times the plain loop")

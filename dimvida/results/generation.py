@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from statistics import median
 from typing import Any
 
+from dimvida.results.benchmarks import Spread
+from dimvida.results.metrics import significant
 from dimvida.results.tables import Column, Table, TableCell, text_column
 
 # What runs side by side in generation, and the stages that each does one after the other.
@@ -65,6 +67,29 @@ class RunTimes:
 
 
 @dataclass(slots=True, kw_only=True)
+class StageAndFloor:
+    """A stage of the model's work on a batch, and the library's products and convolutions of it alone, in turn.
+
+    Attributes:
+        stage: ``encode``, ``sample`` or ``decode``.
+        batch: Rows.
+        ms, floor_ms: Milliseconds of a batch.
+        of_floor: The floor's time over the stage's, at the medians.
+        steps: Network evaluations of ``sample``.
+    """
+
+    stage: str
+    batch: int
+    steps: int | None
+    ms: Spread
+    floor_ms: Spread
+    of_floor: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.of_floor = self.floor_ms.median / self.ms.median
+
+
+@dataclass(slots=True, kw_only=True)
 class HostTimes:
     """Runs of mass generation with a model that only hands back pictures, and of their floor, in turn.
 
@@ -119,6 +144,7 @@ class GenerationBenchmark:
         quality: PSNR and SSIM of the loop's sampler and the model's own.
         memory: Instead of runs: what the process held, by form of output.
         host: Instead of runs: all but the networks, by form of output.
+        stages: Beside runs: the model's stages and their floors.
     """
 
     benchmark: str = "generation"
@@ -131,6 +157,7 @@ class GenerationBenchmark:
     solver: str
     memory: dict[str, dict[str, Any]] | None = field(default=None, metadata={"optional": True})
     host: list[HostTimes] | None = field(default=None, metadata={"optional": True})
+    stages: list[StageAndFloor] | None = field(default=None, metadata={"optional": True})
     inputs: dict[str, Any] | None = field(default=None, metadata={"optional": True})
     runs: list[RunTimes] | None = field(default=None, metadata={"optional": True})
     quality: dict[str, dict[str, float]] | None = field(default=None, metadata={"optional": True})
@@ -181,3 +208,21 @@ def host_table(runs: Sequence[HostTimes]) -> Table:
     columns = [Column(title, group=group) for title, group in zip(titles, groups, strict=True)]
     caption = f"the host side of mass generation, {runs[0].cores} cores" if runs else ""
     return Table(caption, [text_column("format"), *columns], rows)
+
+
+def stages_table(stages: Sequence[StageAndFloor]) -> Table:
+    """The model's stages beside their floors."""
+    rows = [
+        [
+            one.stage,
+            str(one.batch),
+            "" if one.steps is None else str(one.steps),
+            significant(one.ms.median),
+            significant(one.floor_ms.median),
+            f"{100 * one.of_floor:.0f} %",
+        ]
+        for one in stages
+    ]
+    columns = [text_column("stage"), *map(Column, ("batch", "steps", "ms", "products, ms", "share"))]
+    caption = "stages of a batch, and their products and convolutions alone"
+    return Table(caption, columns, [[TableCell(cell) for cell in row] for row in rows])

@@ -48,6 +48,9 @@ def test_rates_shares_the_plain_loop_and_its_quality(bench):
         assert run["bytes"] > 30 * 16 * 16 if run["format"] == "npy" else run["bytes"] > 0
     busy = sum(share for name, share in runs[0]["share_of_wall"].items() if name not in ("sample", "decode"))
     assert runs[0]["other_than_sample_and_decode"] == pytest.approx(busy)
+    assert [(one["stage"], one["batch"]) for one in result["stages"]] == [
+        (stage, batch) for batch in (4, 8) for stage in ("encode", "sample", "decode")
+    ]
     assert {name: score["views"] for name, score in result["quality"].items()} == {"plain loop": 9, "generate": 9}
     assert result["versions"]["dimvida"] and result["hardware"]["cpu"]
     assert result["filesystem"] == filesystem(Path(tempfile.gettempdir()))  # None in a chroot
