@@ -98,13 +98,13 @@ def stage_floors(
     shape = (batch, *model.config.autoencoder.image_shape)
     generator = torch.Generator().manual_seed(0)
     images = torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator).to(model.device)
-    latents = model.encode_known(images, known)
+    how = {name: sampling[name] for name in ("backend", "dtype") if name in sampling}
+    latents = model.encode_known(images, known, **how)
     sampled = model.sample_missing(latents, known, steps=steps, **sampling)
-    backend = sampling.get("backend", "auto")
     stages = {
-        "encode": lambda: model.encode_known(images, known),
+        "encode": lambda: model.encode_known(images, known, **how),
         "sample": lambda: model.sample_missing(latents, known, steps=steps, **sampling),
-        "decode": lambda: model.decode_views(sampled, ~known, backend=backend),
+        "decode": lambda: model.decode_views(sampled, ~known, **how),
     }
     floors = {stage: products_of(work) for stage, work in stages.items()}
     works = stages | {f"{stage} floor": work for stage, work in floors.items()}
