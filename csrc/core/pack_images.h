@@ -41,4 +41,15 @@ DIMVIDA_HD uint32_t level_bits(float x) {
 
 DIMVIDA_HD uint8_t level_of(float x) { return static_cast<uint8_t>(level_bits(x)); }
 
+// Four levels as the bytes of a word, the first one lowest.
+DIMVIDA_HD uint32_t four_levels(float v0, float v1, float v2, float v3) {
+#if defined(__CUDA_ARCH__)
+  const uint32_t low = __byte_perm(level_bits(v0), level_bits(v1), 0x0040);
+  return __byte_perm(low, __byte_perm(level_bits(v2), level_bits(v3), 0x0040), 0x5410);
+#else
+  return static_cast<uint32_t>(level_of(v0)) | static_cast<uint32_t>(level_of(v1)) << 8 |
+         static_cast<uint32_t>(level_of(v2)) << 16 | static_cast<uint32_t>(level_of(v3)) << 24;
+#endif
+}
+
 }  // namespace dimvida

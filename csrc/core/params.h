@@ -33,6 +33,9 @@ DIMVIDA_HD Extent matrix(int64_t rows, int64_t columns, int64_t stride, DType dt
   return {rows, columns, stride, bytes_of(dtype)};
 }
 
+// n / parts; 0 where there are no parts, as in the struct of zeros that a list of fields is read from.
+DIMVIDA_HD int64_t divided(int64_t n, int64_t parts) { return parts == 0 ? 0 : n / parts; }
+
 enum class Access { kWritten, kInPlace, kRead };
 
 }  // namespace dimvida

@@ -33,7 +33,7 @@ constexpr int64_t kMostChannels = 8192;
   FIELD(READ, float, bias, run(scale * scale * channels)) /* [scale^2 channels] */                           \
   /* [batch, height / residual_scale, width / residual_scale, channels] in the type of out, or null */       \
   FIELD(IN_PLACE, void, residual,                                                                            \
-        run(batch * (height / residual_scale) * (width / residual_scale) * channels, out_dtype))             \
+        run(batch * divided(height, residual_scale) * divided(width, residual_scale) * channels, out_dtype)) \
   FIELD(NUMBER, int64_t, batch)                      /* images, may be 0 */                                  \
   FIELD(NUMBER, int64_t, height)                     /* of out */                                            \
   FIELD(NUMBER, int64_t, width)                                                                              \

@@ -9,17 +9,6 @@
 
 namespace dimvida::cuda {
 
-// Four levels as the bytes of a word, the first one lowest.
-DIMVIDA_HD uint32_t four_levels(float v0, float v1, float v2, float v3) {
-#if defined(__CUDA_ARCH__)
-  const uint32_t low = __byte_perm(level_bits(v0), level_bits(v1), 0x0040);
-  return __byte_perm(low, __byte_perm(level_bits(v2), level_bits(v3), 0x0040), 0x5410);
-#else
-  return static_cast<uint32_t>(level_of(v0)) | static_cast<uint32_t>(level_of(v1)) << 8 |
-         static_cast<uint32_t>(level_of(v2)) << 16 | static_cast<uint32_t>(level_of(v3)) << 24;
-#endif
-}
-
 // `count` elements in the order of the bytes: as many to a thread as 16 bytes hold; the last thread has what
 // is left.
 template <class T>

@@ -8,8 +8,8 @@
 
 namespace dimvida::cuda {
 
-template <class T, int kEach>
-__device__ __forceinline__ void activate(const ResidualActParams& p, const Channels& at) {
+template <class T, int kEach, class Index>
+__device__ __forceinline__ void activate(const ResidualActParams& p, const Channels<Index>& at) {
   if (!at.exists) return;
   float v[kEach];
   read_sums<T>(v, p, at);
@@ -25,15 +25,9 @@ __device__ __forceinline__ void activate(const ResidualActParams& p, const Chann
 // Four channels to a thread; a batch whose elements have 31 bits.
 template <class T>
 __global__ void __launch_bounds__(kBlockThreads)
-    residual_act_fours_kernel(const ResidualActParams p, const uint32_t count, const Divisor of_pixel,
-                              const Divisor of_row, const Divisor of_image, const Divisor of_block) {
+    residual_act_fours_kernel(const ResidualActParams p, const uint32_t count, const Fours fours) {
   const uint32_t i = blockIdx.x * kBlockThreads + threadIdx.x;
-  if (i >= count) return;
-  const uint32_t pixel = of_pixel.quotient(i), in_pixel = i - pixel * of_pixel.value;
-  const uint32_t line = of_row.quotient(pixel), n = of_image.quotient(line);
-  const uint32_t block = of_block.quotient(in_pixel);
-  activate<T, 4>(p, channels_at(p, n, line - n * of_image.value, pixel - line * of_row.value, block,
-                                4 * (in_pixel - block * of_block.value)));
+  if (i < count) activate<T, 4>(p, fours.at(i));
 }
 
 // Anything else, a channel at a time.
@@ -58,8 +52,7 @@ int residual_act(const ResidualActParams& p, void* stream) {
       return launch(residual_act_kernel<T>, blocks_for(count), kBlockThreads, 0, stream, p);
     }
     return launch(residual_act_fours_kernel<T>, blocks_for(count / 4), kBlockThreads, 0, stream, p,
-                  static_cast<uint32_t>(count / 4), Divisor(pixel_size(p) / 4), Divisor(p.made_width),
-                  Divisor(p.made_height), Divisor(p.channels / 4));
+                  static_cast<uint32_t>(count / 4), Fours(p));
   });
 }
 
