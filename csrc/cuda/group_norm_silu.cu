@@ -50,8 +50,10 @@ struct HeldNorm {
 // Lane l of a group has its quads l, l + lanes, ..., kQuads at most and more than kQuads - 1 lanes; all exist
 // but the last perhaps. Lanes past the last group compute that one too and write nothing: all take part in
 // the shuffles.
+// With 40 registers a thread six blocks fit on a multiprocessor; where lanes are not known before, five.
 template <class T, int kQuads, int kLanes>
-__global__ void __launch_bounds__(kBlockThreads) group_norm_silu_held_kernel(const HeldNorm p) {
+__global__ void __launch_bounds__(kBlockThreads, kLanes != 0 ? 6 : 5)
+    group_norm_silu_held_kernel(const HeldNorm p) {
   using Stored = typename T::Stored;
   int64_t step = 0;
   if (p.step) step = index_at(p.step, p.step_dtype);

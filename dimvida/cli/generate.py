@@ -39,7 +39,7 @@ def generate(
     output: options.ContinuedOut,
     view: Annotated[str | None, option(DATA, "Known views, as front,left; default: all.", metavar="NAMES")] = None,
     target: Annotated[str | None, option(DATA, "Views to generate; default: all missing.", metavar="NAMES")] = None,
-    azimuths: Annotated[str | None, option(DATA, "Or views at angles, as 0,45,90 degrees.", metavar="LIST")] = None,
+    azimuths: Annotated[str | None, option(DATA, "Or views at angles, as 0,45,90 degrees.", metavar="DEG,...")] = None,
     elevation: Annotated[float | None, option(DATA, "Of these; default: checkpoint's.", metavar="DEG")] = None,
     azimuth: Annotated[str | None, option(DATA, "Where single views were taken.", metavar="DEG")] = None,
     split: options.Split = None,
