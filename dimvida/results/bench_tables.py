@@ -13,8 +13,8 @@ OPERATIONS, LONGEST = 12, 44  # the costliest that are shown, and characters of 
 SHARES = {
     "products": "products",
     "attention": "attention",
-    "norm": "norm, act.",
-    "step": "step, noise",
+    "norm": "norm",
+    "step": "step",
     "copies": "copies",
     "other": "other",
     "outside": "outside",
@@ -50,7 +50,7 @@ def batch_tables(batch: BatchTimes) -> Iterator[Table]:
     profiled = [arm for arm in batch.arms if arm.profile is not None]
     if profiled:
         rows = [[arm.name, *(f"{100 * arm.profile.shares.get(kind, 0.0):.1f}" for kind in SHARES)] for arm in profiled]
-        title = "share of a profiled step, % (act.: SiLU, GELU; outside: in no operation)"
+        title = "share of a profiled step, % (norm: with activations; step: with noise; outside: in none)"
         yield _table(title, ["arm"], [*SHARES.values()], rows)
     for arm in profiled:
         if arm.name.startswith("fused"):
