@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import threading
 from collections.abc import Callable
@@ -18,6 +19,7 @@ from dimvida.models.autoencoder import (
     PoolingAutoencoder,
     PoolingResidual,
 )
+from dimvida.models.config import AnyAutoencoderConfig
 from dimvida.ops.autoencoder_schemas import MOST_CHANNELS
 from dimvida.sampling.fused_autoencoder import Decoder, Encoder, Half
 from dimvida.sampling.images import part_size
@@ -39,9 +41,21 @@ def has_plan(autoencoder: nn.Module) -> bool:
     """Whether a plan can compute an autoencoder: its weights, in float32, are all that there is to it."""
     return (
         has_only(autoencoder, _LAYERS)
+        and _made_of(autoencoder) == _as_built(type(autoencoder), autoencoder.config)
         and all(parameter.dtype == torch.float32 for parameter in autoencoder.parameters())
         and 4 * autoencoder.config.base <= MOST_CHANNELS
     )
+
+
+@functools.cache
+def _as_built(kind: type[Autoencoder], config: AnyAutoencoderConfig) -> list[tuple[str, type, str]]:
+    with torch.device("meta"):
+        return _made_of(kind(config))
+
+
+def _made_of(autoencoder: nn.Module) -> list[tuple[str, type, str]]:
+    """Name, kind and settings of each layer: of the same kinds, others may stand in its place, or be set otherwise."""
+    return [(name, type(layer), layer.extra_repr()) for name, layer in autoencoder.named_modules()]
 
 
 class AutoencoderPlan:

@@ -175,6 +175,36 @@ def test_what_is_not_its_weights_has_no_plan():
     assert not has_plan(huge)
 
 
+def _replaced(name: str, autoencoder: Autoencoder) -> None:
+    """Change an autoencoder of the kind ``patch`` beside its weights."""
+    block = autoencoder.decoder[2]
+    if name == "padding":
+        block.conv1.padding_mode = "circular"
+    elif name == "epsilon":
+        block.norm1.eps = 0.5
+    elif name == "kind":
+        block.norm1 = torch.nn.Identity()
+    elif name == "bias":
+        block.conv1 = torch.nn.Conv2d(block.conv1.in_channels, block.conv1.out_channels, 3, padding=1, bias=False)
+    else:
+        autoencoder.decoder.append(torch.nn.LeakyReLU(0.1))
+
+
+@pytest.mark.parametrize("name", ["padding", "epsilon", "kind", "bias", "another layer"])
+def test_layers_of_its_kinds_that_are_not_its_own_have_no_plan(name: str):
+    autoencoder = Case(CONFIGS["patch"]).autoencoder
+    assert has_plan(autoencoder)
+    _replaced(name, autoencoder)
+    assert not has_plan(autoencoder)
+
+
+def test_looking_for_a_plan_draws_no_numbers():
+    autoencoder = Case(CONFIGS["patch"]).autoencoder
+    autoencoder_plans._as_built.cache_clear()
+    before = torch.get_rng_state()
+    assert has_plan(autoencoder) and torch.equal(torch.get_rng_state(), before)
+
+
 def test_a_plan_is_made_once_and_lives_as_long_as_its_autoencoder():
     autoencoder = Case(CONFIGS["grid"]).autoencoder
     device = torch.device("cpu")
