@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
     from dimvida.data.cameras import Camera
 
+LONGEST = 600.0
+"""Seconds of a turn: a GIF holds a frame's time, so that of a turn of one view, in 16 bits of hundredths."""
+
 
 def turntable(
     images: Annotated[list[Path], typer.Argument(metavar="IMAGE", help="Known views of one object.")],
@@ -32,7 +35,7 @@ def turntable(
     ] = None,
     view: Annotated[str | None, option(DATA, "Or the views of the model that they are.", metavar="NAMES")] = None,
     elevation: Annotated[float | None, option(DATA, "Of the turn; default: the first image's.", metavar="DEG")] = None,
-    seconds: Annotated[float, option(OUTPUT, "Of one turn.", min=0.1, metavar="S")] = 3.0,
+    seconds: Annotated[float, option(OUTPUT, "Of one turn.", min=0.1, max=LONGEST, metavar="S")] = 3.0,
     checkpoint: options.Checkpoint = "bundled",
     steps: options.Steps = None,
     solver: options.Solver = None,
@@ -99,7 +102,7 @@ def _placed(images: list[Path], view: str | None, azimuth: str | None, trained: 
             raise InputError(f"--view {unknown[0]}: the checkpoint has no such view; it has {', '.join(trained)}")
         cameras = [trained[name] for name in names]
     else:
-        cameras = place(parse_angles("--azimuth", azimuth or "0"), trained)
+        cameras = place(parse_angles("--azimuth", "0" if azimuth is None else azimuth), trained)
     if len(cameras) != len(images):
         option = f"--azimuth {azimuth or '0 (the default)'}" if view is None else f"--view {view}"
         raise InputError(f"{option}: give one for each of {counted(len(images), 'image')}")

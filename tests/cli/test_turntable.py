@@ -65,6 +65,7 @@ def test_an_old_checkpoint_says_so_in_one_line(dimvida, images: list[Path], tiny
     [
         (["--azimuth", "0,90"], "--azimuth 0,90: give one for each of 1 image"),
         (["--azimuth", "left"], "--azimuth left: give degrees separated by commas"),
+        (["--azimuth", ""], "--azimuth : give degrees separated by commas"),
         (["--azimuth", "nan"], "--azimuth nan: give degrees separated by commas"),
         (["--azimuth", "0:1:2"], "--azimuth 0:1:2: give degrees separated by commas"),
         (["--azimuth", "0:95"], "elevation 95"),
@@ -74,6 +75,8 @@ def test_an_old_checkpoint_says_so_in_one_line(dimvida, images: list[Path], tiny
         (["--out", "turn.png"], "--out turn.png: name a file that ends in .gif or .webp"),
         (["--out", "nowhere/turn.gif"], "--out"),
         (["--views", "0"], "--views"),
+        (["--seconds", "inf"], "--seconds"),
+        (["--seconds", "601"], "--seconds"),
         (["--views", "100000"], "count must be at most 3600"),
         (["--checkpoint", "nowhere"], "nowhere"),
     ],
