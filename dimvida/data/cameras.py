@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -48,23 +48,28 @@ class Camera:
             raise InputError(f"elevation {self.elevation:g} is not between -90 and 90 degrees")
 
 
-def place_cameras(source: MultiViewSource, tree: FileTree, prefix: str = "") -> None:
+def place_cameras(source: MultiViewSource, tree: FileTree, others: Collection[str], prefix: str = "") -> None:
     """Have a source know the cameras that its tree tells of.
 
     The file may name more views than the data have, as that of a whole rig does where some of its views are used; it
     must name all that they have.
 
     Args:
-        source: Gets ``cameras``, and a note on cameras without views.
+        source: Gets ``cameras``, and a note on cameras without views and on files of them where none counts.
         tree: Where ``cameras.json`` is, if there is one.
+        others: What a survey found in the tree that are no images, links to nothing among them.
         prefix: Folders around the set, with a final "/", or ""; the file is in the innermost of them that has one.
 
     Raises:
-        InputError: The file is malformed, or lacks a view of the data.
+        InputError: The file cannot be read, is malformed, or lacks a view of the data.
     """
     parts = prefix.split("/")[:-1]
     places = ["/".join([*parts[:count], CAMERAS_NAME]) for count in range(len(parts), -1, -1)]
-    name = next((place for place in places if tree.exists(place)), None)
+    astray = [name for name in others if name.rpartition("/")[2] == CAMERAS_NAME and name not in places]
+    if astray:
+        text = f"not read: {counted(len(astray), 'file')} {CAMERAS_NAME} not at the root (first: {astray[0]})"
+        source.notes = (*source.notes, text)
+    name = next((place for place in places if place in others), None)
     if name is None:
         return
     where = tree.location(name)

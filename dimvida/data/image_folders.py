@@ -59,7 +59,7 @@ def open_images(tree: FileTree, split: str | None, view: str | None) -> MultiVie
         others = {_top_folder(name, prefix) for name in names} - {split}
         bad = [(name, reason) for name, reason in bad if _top_folder(name, prefix) not in others]
     tell(source, tree, bad, [*notes, *found.notes()])
-    place_cameras(source, tree, prefix)
+    place_cameras(source, tree, found.others, prefix)
     return source
 
 

@@ -51,7 +51,7 @@ def open_shards(tree: FileTree, split: str | None) -> MultiViewSource | None:
     beside.add(tree, listing._replace(files=tuple(name for name in listing.files if name not in names)))
     strays = [(name, "beside shards") for name in (*beside.images, *listing.folders)]
     tell(source, tree, [*beside.bad, *strays], beside.notes())
-    place_cameras(source, tree)
+    place_cameras(source, tree, beside.others)
     return source
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import tarfile
 from pathlib import Path
 
@@ -53,8 +54,22 @@ def test_the_innermost_file_counts(make, tmp_path: Path, images: dict[str, bytes
 
 
 def test_data_without_the_file_have_none(make, tmp_path: Path, images: dict[str, bytes]):
-    files = {**images, "train/chair/cameras.json": "{}", "train/cameras.json": "{}"}  # elsewhere it means nothing
-    assert open_source(make.folder(tmp_path, files)).cameras is None
+    assert open_source(make.folder(tmp_path, images)).cameras is None
+
+
+def test_files_elsewhere_mean_nothing_and_are_told(make, tmp_path: Path, images: dict[str, bytes]):
+    files = {**images, "train/chair/cameras.json": "{}", "train/cameras.json": "{}"}
+    source = open_source(make.folder(tmp_path, files))
+    assert source.cameras is None
+    assert source.notes == ("not read: 2 files cameras.json not at the root (first: train/cameras.json)",)
+
+
+@pytest.mark.parametrize("kind", ["link", "pipe"])
+def test_what_cannot_be_read_is_refused(make, tmp_path: Path, images: dict[str, bytes], kind: str):
+    path = make.folder(tmp_path, images) / "cameras.json"
+    path.symlink_to("nowhere") if kind == "link" else os.mkfifo(path)
+    with pytest.raises(InputError, match=r"cameras\.json: "):
+        open_source(tmp_path)
 
 
 def test_single_views_of_a_listed_set_have_them(make, tmp_path: Path):
