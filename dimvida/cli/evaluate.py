@@ -89,7 +89,7 @@ def evaluate(
     views, cameras = evaluated_views(model, source)
     counts = numbers or tuple(range(1, len(views)))
     total = progress_total(1, len(views), counts, subsets)  # also refuses counts that do not fit
-    complete = complete_objects(source, views)
+    complete = complete_objects(source, views, by_camera=model.cameras is not None)
     require_given(SQUEEZENET, lpips_weights)
     require_given(INCEPTION, inception_weights)
     judge = None if judge_ is None else _load_judge(judge_, classes)

@@ -111,8 +111,13 @@ def unfamiliar(model: MultiViewModel, objects: MultiViewBatch, classes: Sequence
     return lines
 
 
-def complete_objects(source: MultiViewSource, view_names: Sequence[str]) -> list[int]:
+def complete_objects(source: MultiViewSource, view_names: Sequence[str], *, by_camera: bool = False) -> list[int]:
     """Places of the objects of a source that have all of some views.
+
+    Args:
+        source: The data set.
+        view_names: These views.
+        by_camera: Whether cameras in the data would make other views possible, which an error then says.
 
     Raises:
         InputError: There is none; it says which views are there.
@@ -124,6 +129,7 @@ def complete_objects(source: MultiViewSource, view_names: Sequence[str]) -> list
         raise InputError(
             f"{source.path}: no object has all views of the checkpoint ({', '.join(view_names)}); of "
             f"{counted(len(source), 'object')} there are {_present(source)}"
+            + ("; with a cameras.json in the data its views may be any" if by_camera and not source.cameras else "")
         )
     return complete
 
