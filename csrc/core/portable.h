@@ -60,7 +60,8 @@ DIMVIDA_HD float fused(float a, float b, float c) {
 #else
   // No such instruction. The product is exact in double; the sum is rounded to odd there, so that the second
   // rounding, to float, is the only one that counts (Boldo and Melquiond, "Emulation of a FMA", 2008). Holds
-  // for finite arguments whose result is no float32 subnormal, which is all the polynomials need.
+  // where the result is no float32 subnormal, which is all the polynomials need; the error of an infinite
+  // sum is NaN, and neither above 0 nor below.
   const double product = static_cast<double>(a) * static_cast<double>(b);
   const double addend = static_cast<double>(c);
   const double sum = product + addend;
@@ -68,7 +69,7 @@ DIMVIDA_HD float fused(float a, float b, float c) {
   const double error = (product - (sum - part)) + (addend - part);
   const uint64_t bits = bits_of(sum);
   const uint64_t toward = ((error > 0.0) == (sum > 0.0)) ? bits + 1 : bits - 1;
-  const bool inexact_and_even = (error != 0.0) & ((bits & 1u) == 0);
+  const bool inexact_and_even = ((error > 0.0) | (error < 0.0)) & ((bits & 1u) == 0);
   return static_cast<float>(double_of(inexact_and_even ? toward : bits));
 #endif
 }
