@@ -62,6 +62,7 @@ class ViewTransformer(MultiTimeNetwork):
     ) -> None:
         config.require_grid(latent_shape)
         super().__init__(views, math.prod(latent_shape))
+        self.config = config
         self.latent_shape, self.patch, self.time_dim = latent_shape, config.patch, config.time_dim
         width, entries = config.width, latent_shape[0] * config.patch**2
         self.width = width
@@ -83,6 +84,9 @@ class ViewTransformer(MultiTimeNetwork):
     def is_trained(self) -> bool:
         """Whether it has been trained: its last layer leaves zero with the first step."""
         return bool(self.output.weight.any())
+
+    def extra_repr(self) -> str:
+        return f"patch={self.patch}, known_attend={self.known_attend}"
 
     def forward(self, x: Tensor, tau: Tensor, present: Tensor | None = None, views: Tensor | None = None) -> Tensor:
         """See ``MultiTimeNetwork``; of any n views in any order.
@@ -202,6 +206,9 @@ class TransformerBlock(nn.Module):
         self.attention_output = nn.Linear(width, width)
         self.mlp = nn.Sequential(nn.Linear(width, hidden), nn.GELU(approximate="tanh"), nn.Linear(hidden, width))
         self.modulation = Offset(6 * width) if shared else _zeros(nn.Linear(width, 6 * width))
+
+    def extra_repr(self) -> str:
+        return f"heads={self.heads}"
 
     def forward(self, x: Tensor, c: Tensor, mask: Tensor | None) -> Tensor:
         """Tokens [B, n, P, W] after the block.

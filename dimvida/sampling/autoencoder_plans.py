@@ -23,7 +23,7 @@ from dimvida.models.config import AnyAutoencoderConfig
 from dimvida.ops.autoencoder_schemas import MOST_CHANNELS
 from dimvida.sampling.fused_autoencoder import Decoder, Encoder, Half
 from dimvida.sampling.images import part_size
-from dimvida.sampling.weights_copy import WeightsCopy, has_only
+from dimvida.sampling.weights_copy import WeightsCopy, has_only, made_of
 
 CPU_BYTES = 2**24
 """Bytes of the largest activation that a CPU works on at once: convolutions of more are a fifth slower, since they come
@@ -41,7 +41,7 @@ def has_plan(autoencoder: nn.Module) -> bool:
     """Whether a plan can compute an autoencoder: its weights, in float32, are all that there is to it."""
     return (
         has_only(autoencoder, _LAYERS)
-        and _made_of(autoencoder) == _as_built(type(autoencoder), autoencoder.config)
+        and made_of(autoencoder) == _as_built(type(autoencoder), autoencoder.config)
         and all(parameter.dtype == torch.float32 for parameter in autoencoder.parameters())
         and 4 * autoencoder.config.base <= MOST_CHANNELS
     )
@@ -50,12 +50,7 @@ def has_plan(autoencoder: nn.Module) -> bool:
 @functools.cache
 def _as_built(kind: type[Autoencoder], config: AnyAutoencoderConfig) -> list[tuple[str, type, str]]:
     with torch.device("meta"):
-        return _made_of(kind(config))
-
-
-def _made_of(autoencoder: nn.Module) -> list[tuple[str, type, str]]:
-    """Name, kind and settings of each layer: of the same kinds, others may stand in its place, or be set otherwise."""
-    return [(name, type(layer), layer.extra_repr()) for name, layer in autoencoder.named_modules()]
+        return made_of(kind(config))
 
 
 class AutoencoderPlan:

@@ -25,7 +25,7 @@ from dimvida.sampling.backends import plain_modes
 from dimvida.sampling.fused_mlp import FusedScoreNetwork, MLPBuffers
 from dimvida.sampling.fused_transformer import FusedTransformer, TokenBuffers
 from dimvida.sampling.trajectory import Conditioning, Trajectory, fixed_rows, padded, run_steps
-from dimvida.sampling.weights_copy import WeightsCopy, has_only
+from dimvida.sampling.weights_copy import WeightsCopy
 from dimvida.sampling.workspace import WorkspacePool
 
 FusedForm = FusedScoreNetwork | FusedTransformer
@@ -45,7 +45,7 @@ def has_fused_form(network: object) -> bool:
     """Whether the engine can compute a network: its function is that of its weights, since no layer is of a kind that
     the fused form does not know, and nothing is hooked."""
     form = FUSED_FORMS.get(type(network))
-    return form is not None and has_only(network, form.layers)
+    return form is not None and form.serves(network)
 
 
 def has_graphs(device: torch.device) -> bool:

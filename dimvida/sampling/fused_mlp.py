@@ -22,6 +22,7 @@ from dimvida.models.score_network import ScoreNetwork
 from dimvida.sampling.backends import upload
 from dimvida.sampling.fused_mlp_weights import LAYERS, FusedBlock, FusedNorm, TimeWeights, fuse_weights
 from dimvida.sampling.trajectory import Conditioning, Trajectory, padded
+from dimvida.sampling.weights_copy import has_only
 
 FEW_MASKS = 16
 """Up to as many sets of known views there are always all of them: four views have 16."""
@@ -38,7 +39,10 @@ class FusedScoreNetwork:
         weights: The layout.
     """
 
-    layers = LAYERS
+    @staticmethod
+    def serves(network: ScoreNetwork) -> bool:
+        """Whether a network's function is that of its weights."""
+        return has_only(network, LAYERS)
 
     def __init__(self, network: ScoreNetwork, dtype: torch.dtype) -> None:
         self.weights = fuse_weights(network, dtype)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import functools
 import math
 from dataclasses import dataclass
 
@@ -17,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from dimvida import ops
+from dimvida.models.config import TransformerConfig
 from dimvida.models.transformer import (
     NORM_EPSILON,
     CameraViews,
@@ -28,8 +30,21 @@ from dimvida.models.transformer import (
 )
 from dimvida.sampling.backends import upload
 from dimvida.sampling.trajectory import Conditioning, Trajectory
+from dimvida.sampling.weights_copy import has_only, made_of
 
-PLAIN = (nn.Linear, nn.SiLU, nn.GELU, nn.Sequential, nn.ModuleList)
+LAYERS = (
+    *(ViewTransformer, NamedViews, CameraViews, TransformerBlock, Offset),
+    *(nn.Linear, nn.SiLU, nn.GELU, nn.Sequential, nn.ModuleList),
+)
+
+
+@functools.cache
+def _as_built(
+    views: int, latent_shape: tuple[int, ...], config: TransformerConfig, takes_cameras: bool
+) -> list[tuple[str, type, str]]:
+    cameras = [(0.0, 0.0)] * views if takes_cameras else None
+    with torch.device("meta"):
+        return made_of(ViewTransformer(views, latent_shape, config, cameras))
 
 
 class FusedTransformer:
@@ -41,8 +56,11 @@ class FusedTransformer:
             and modulation are float32.
     """
 
-    layers = (ViewTransformer, NamedViews, CameraViews, TransformerBlock, Offset, *PLAIN)
-    """Kinds of layers whose function is that of their weights."""
+    @staticmethod
+    def serves(network: ViewTransformer) -> bool:
+        """Whether a network's function is that of its weights: its layers are those that its sizes build."""
+        built = _as_built(network.views, network.latent_shape, network.config, network.takes_cameras)
+        return has_only(network, LAYERS) and made_of(network) == built
 
     def __init__(self, network: ViewTransformer, dtype: torch.dtype) -> None:
         if any(parameter.dtype != torch.float32 for parameter in network.parameters()):

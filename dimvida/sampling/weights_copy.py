@@ -81,3 +81,8 @@ def has_only(module: nn.Module, layers: tuple[type[nn.Module], ...]) -> bool:
         type(layer) in layers and not (layer._forward_hooks or layer._forward_pre_hooks or "forward" in vars(layer))
         for layer in module.modules()
     )
+
+
+def made_of(module: nn.Module) -> list[tuple[str, type, str]]:
+    """Name, kind and settings of each layer: of the same kinds, others may stand in its place, or be set otherwise."""
+    return [(name, type(layer), layer.extra_repr()) for name, layer in module.named_modules()]

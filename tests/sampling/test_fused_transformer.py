@@ -214,6 +214,18 @@ def other_activation(network: ViewTransformer) -> None:
     network.blocks[1].mlp[1] = nn.ReLU()
 
 
+def activation_of_another_place(network: ViewTransformer) -> None:
+    network.blocks[1].mlp[1] = nn.SiLU()
+
+
+def other_heads(network: ViewTransformer) -> None:
+    network.blocks[1].heads //= 2
+
+
+def no_bias(network: ViewTransformer) -> None:
+    network.input = nn.Linear(network.input.in_features, network.input.out_features, bias=False)
+
+
 def hook(network: ViewTransformer) -> None:
     network.blocks[1].attention_output.register_forward_hook(lambda module, given, result: result + 3)
 
@@ -227,7 +239,13 @@ def subclass(network: ViewTransformer) -> None:
     network.__class__ = Halved
 
 
-@pytest.mark.parametrize("change", [other_layer, other_activation, hook, own_forward, subclass])
+@pytest.mark.parametrize(
+    "change",
+    [
+        *(other_layer, other_activation, activation_of_another_place, other_heads, no_bias),
+        *(hook, own_forward, subclass),
+    ],
+)
 def test_a_network_that_is_more_than_its_weights_is_asked_itself(change):
     network = tiny_transformer(4, (2, 4, 4))
     latents, known = random_inputs(5, 4, 32)
