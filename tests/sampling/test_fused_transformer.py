@@ -38,7 +38,8 @@ def camera_transformer() -> ViewTransformer:
 def test_one_evaluation_equals_the_eager_one(data):
     heads, patch = data.draw(st.sampled_from([1, 2, 3])), data.draw(st.sampled_from([1, 2]))
     config = TransformerConfig(
-        width=heads * data.draw(st.sampled_from([2, 8, 20])),
+        # Of two numbers a norm leaves hardly more than signs, which turn where they are equal.
+        width=heads * data.draw(st.sampled_from([8, 9, 20])),
         depth=data.draw(st.integers(1, 3)),
         heads=heads,
         patch=patch,
