@@ -57,7 +57,7 @@ def alive(pid: int) -> bool:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["out", "out.zip"])
 def test_a_killed_rendering_is_continued(tmp_path: Path, meshes: Path, name: str) -> None:
-    options = ["--size", "64", "--samples", "6", "--workers", "2"]
+    options = ["--size", "64", "--samples", "16", "--workers", "2"]  # slow enough to be killed on the way
     output = tmp_path / name
     folder = output if name == "out" else tmp_path / "out.zip.unfinished"
     journal = folder / ".unfinished.jsonl"
