@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "dimvida"
 NATIVE_SOURCES = sorted(p for p in (ROOT / "csrc").rglob("*") if p.suffix in {".h", ".cpp", ".cu", ".cuh"})
 
-# What each package may import besides itself and the modules beside it (errors, files, _version).
+# What each package may import besides itself and the modules beside it (errors, files, remote, _version).
 ALLOWED = {
     "data": set(),
     "models": set(),
@@ -80,6 +80,12 @@ def test_imports_point_the_right_way(package):
             if parts[1] not in ALLOWED[package]:
                 offenders.append(f"{path.relative_to(ROOT)} imports {name}")
     assert not offenders
+
+
+@pytest.mark.parametrize("name", ["errors", "files", "interruption", "records", "remote", "torchrun"])
+def test_what_every_package_may_use_uses_no_package(name):
+    used = {part for dotted in module_imports(PACKAGE / f"{name}.py") for part in dotted.split(".")[1:2]}
+    assert not used & set(ALLOWED)
 
 
 def test_no_class_name_is_used_twice():

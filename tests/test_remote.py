@@ -1,0 +1,91 @@
+"""URLs of files elsewhere: which texts are, their file systems, and one line for whatever goes wrong."""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+from dimvida.errors import DimvidaError, InputError
+from dimvida.remote import filesystem, is_url, one_line, shown
+
+
+@pytest.mark.parametrize(
+    "text", ["s3://bucket/a", "memory://", "https://host/a.tar", "hf://datasets/a/b", "a+b.c-1://x"]
+)
+def test_urls_are_known_by_their_beginning(text):
+    assert is_url(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["data/a.zip", "S3://bucket", "C://x", "a:/b", "1s3://b", "./s3://b", Path("s3://b"), ""]
+)
+def test_paths_are_no_urls(text):
+    assert not is_url(text)
+
+
+def test_a_filesystem_reads_what_its_path_names():
+    fs, path = filesystem("memory://test_remote/a.txt")
+    fs.pipe_file(path, b"content")
+    again, same = filesystem("memory://test_remote/a.txt")
+    assert again is fs and again.cat_file(same) == b"content"
+    fs.rm(path)
+
+
+def test_an_unknown_protocol_is_one_line():
+    with pytest.raises(InputError, match=r"nowhere://a: .*known are s3://") as caught:
+        filesystem("nowhere://a")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "module", "line"),
+    [
+        ("s3://b/a", "fsspec.core", r"s3://b/a: needs fsspec; pip install 'dimvida\[remote\]'"),
+        ("s3://b/a", "s3fs", r"s3://b/a: needs another package; pip install 'dimvida\[remote\]'"),
+        ("hf://datasets/a/b", "huggingface_hub", r"hf://datasets/a/b: needs .* pip install 'dimvida\[hub\]'"),
+        ("gs://b/a", "gcsfs", r"gs://b/a: .*gcsfs"),
+    ],
+)
+def test_a_missing_package_is_one_line_that_names_what_to_install(monkeypatch, url, module, line):
+    registry = import_module("fsspec.registry")  # whose name in the package is that of something in it
+    monkeypatch.setattr(registry, "_registry", {})
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(InputError, match=line):
+        filesystem(url)
+
+
+class Refused(Exception):
+    status = 403
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "line"),
+    [
+        (FileNotFoundError(2, "No such file", "a"), InputError, "no such file or folder"),
+        (PermissionError("Forbidden"), InputError, r"access denied \(Forbidden\)"),
+        (Refused("no"), InputError, r"access denied \(no\)"),
+        (TimeoutError(), DimvidaError, r"cannot be reached \(TimeoutError\); try again"),
+        (RuntimeError("two\nlines"), DimvidaError, r"cannot be reached \(two lines\)"),
+    ],
+)
+def test_whatever_a_filesystem_raises_is_one_line(error, kind, line):
+    with pytest.raises(DimvidaError, match=f"^s3://b/a: {line}") as caught, one_line("s3://b/a"):
+        raise error
+    assert type(caught.value) is kind
+
+
+def test_errors_of_this_package_stay_what_they_are():
+    mine = InputError("mine")
+    with pytest.raises(InputError) as caught, one_line("s3://b/a"):
+        raise mine
+    assert caught.value is mine
+
+
+def test_passwords_and_signatures_are_not_shown():
+    assert shown("https://me:secret@host/a.tar?X-Signature=abc") == "https://host/a.tar"
+    with pytest.raises(InputError) as caught, one_line("https://host/a?Signature=abc"):
+        raise PermissionError("Forbidden: https://host/a?Signature=abc")
+    assert "abc" not in str(caught.value)
