@@ -1,4 +1,4 @@
-"""What a study makes and keeps on disk: completed objects, trained classifiers, and what these say of those.
+"""What a study makes and keeps on disk beside its classifiers: completed objects, and what classifiers say of those.
 
 generated/<digest>/set.json                      what decides about the views
 generated/<digest>/draw-0/part-0000.safetensors  uint8 [n, V, C, H, W], the objects of one batch
@@ -23,17 +23,13 @@ import torch
 from torch import Tensor
 
 from dimvida._version import __version__
-from dimvida.classification.design import Recipe
 from dimvida.classification.objects import SingleViews
 from dimvida.files import atomic_write
 from dimvida.models.classifiers import ImageClassifier, predict_logits
 from dimvida.sampling.multiview import MultiViewModel
 from dimvida.sampling.trajectory import sample_id_tensor
-from dimvida.training.classifier import ClassifierPlan, ClassifierRun
-from dimvida.training.config import TrainConfig
+from dimvida.training.classifier import ClassifierRun
 from dimvida.training.control import Interrupt, Interrupted, StartProgress
-from dimvida.training.data import LabelledImages
-from dimvida.training.stage_config import ClassifierStageConfig
 from dimvida.training.state import load_cached_tensor, save_cached_tensor
 
 
@@ -139,58 +135,21 @@ class CompletedObjects:
         )
 
 
-@dataclass(slots=True)
-class TrainedClassifiers:
-    """Classifiers and what they say of completed objects; made when asked for, read again later.
+@dataclass(frozen=True, slots=True)
+class CachedLogits:
+    """What classifiers say of completed objects; asked once, read again later.
 
     Attributes:
-        folder: Where classifiers are kept.
-        config: Steps, batch, learning rate and augmentation of their training.
-        c: The objects, completed, that they are trained on.
-        classes: Names of the labels.
         device: The device that computes.
-        watch: Called when something long begins.
-        interrupt: Asked between steps whether to stop.
+        watch: Called when views are generated.
+        interrupt: Asked whether to stop.
     """
 
-    folder: Path
-    config: TrainConfig
-    c: CompletedObjects
-    classes: tuple[str, ...]
     device: torch.device
     watch: StartProgress
     interrupt: Interrupt
 
-    def steps(self, recipe: Recipe) -> int:
-        """Optimiser steps of a recipe."""
-        return self._stage(recipe).steps
-
-    def run(self, recipe: Recipe, seed: int) -> ClassifierRun:
-        """Where a recipe is, or will be, trained with a seed."""
-        plan = ClassifierPlan(recipe.classifier, self._stage(recipe), seed, recipe.weights)
-        objects = self.c.objects.digest + "".join(f"\0{name}" for name in self.classes)
-        # Omega_s does not know of the generator: another checkpoint leaves it as it is.
-        pictures = f"{objects} {self.c.digest} {recipe.draws}" if recipe.augmented else objects
-        digest = plan.digest(pictures)
-        return self._place(f"{recipe.classifier}-{recipe.train}-seed{seed}", plan, digest)
-
-    def train(self, recipe: Recipe, seed: int, work: str) -> ClassifierRun:
-        """Train it, unless it is.
-
-        Raises:
-            Interrupted: It was interrupted; the state is saved.
-        """
-        run = self.run(recipe, seed)
-        run.train(lambda: self._pictures(recipe), self.watch, work)
-        return run
-
-    def train_on(self, name: str, plan: ClassifierPlan, key: str, read: Callable[[], LabelledImages]) -> ClassifierRun:
-        """Train a classifier on other data, which ``key`` stands for, unless it is."""
-        run = self._place(name, plan, plan.digest(key))
-        run.train(read, self.watch, name)
-        return run
-
-    def logits(self, run: ClassifierRun, objects: CompletedObjects, draw: int = 0) -> Tensor:
+    def of_trained(self, run: ClassifierRun, objects: CompletedObjects, draw: int = 0) -> Tensor:
         """The logits of a finished classifier for every view, float32 [N, V, K].
 
         Raises:
@@ -199,14 +158,20 @@ class TrainedClassifiers:
         name = f"logits-{objects.digest[:16]}-{draw}.safetensors"
         return self._kept(run.folder / name, run.digest, run.load, objects, draw)
 
-    def given_logits(self, classifier: ImageClassifier, objects: CompletedObjects) -> Tensor:
-        """The logits of a classifier that was made elsewhere, float32 [N, V, K] of its own K classes."""
+    def of_given(self, folder: Path, classifier: ImageClassifier, objects: CompletedObjects) -> Tensor:
+        """The logits of a classifier that was made elsewhere, float32 [N, V, K] of its own K classes.
+
+        Args:
+            folder: Where they are kept.
+            classifier: It is named by its weights.
+            objects: Of their first draw.
+        """
         weights = hashlib.sha256(repr(classifier.config).encode())
         for tensor in classifier.state_dict().values():
             weights.update(memoryview(tensor.cpu().contiguous().numpy()))
         digest = weights.hexdigest()
-        self.folder.mkdir(parents=True, exist_ok=True)
-        path = self.folder / f"given-{digest[:16]}-{objects.digest[:16]}.safetensors"
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / f"given-{digest[:16]}-{objects.digest[:16]}.safetensors"
         return self._kept(path, digest, lambda: classifier.to(self.device), objects, 0)
 
     def _kept(
@@ -222,35 +187,3 @@ class TrainedClassifiers:
         logits = predict_logits(load(), views.flatten(0, 1), device=self.device).unflatten(0, views.shape[:2])
         save_cached_tensor(path, "logits", logits, key)
         return logits
-
-    def _pictures(self, recipe: Recipe) -> LabelledImages:
-        numbers = range(recipe.draws) if recipe.augmented else ()
-        draws = [self.c.draw(number, self.watch, self.interrupt) for number in numbers]
-        return training_set(recipe, self.c.objects, draws, self.classes)
-
-    def _stage(self, recipe: Recipe) -> ClassifierStageConfig:
-        objects = self.c.objects
-        return recipe.stage(self.config.classifier_stage, len(objects), len(objects.view_names))
-
-    def _place(self, name: str, plan: ClassifierPlan, digest: str) -> ClassifierRun:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        return ClassifierRun(self.folder / f"{name}-{digest[:12]}", plan, digest, self.device, self.interrupt)
-
-
-def training_set(recipe: Recipe, c: SingleViews, draws: list[Tensor], classes: tuple[str, ...]) -> LabelledImages:
-    """The pictures of a recipe: the views of c and, for ca, those generated from them.
-
-    Args:
-        recipe: How the classifier is trained.
-        c: The real views.
-        draws: All views of c, completed, uint8 [N, V, C, H, W] each; ``recipe.draws`` of them for ca, else none.
-        classes: Names of the labels.
-    """
-    images, labels = [c.images], [c.labels]
-    missing = ~c.known()
-    for views in draws if recipe.augmented else []:
-        images.append(views[missing])
-        labels.append(c.labels[:, None].expand_as(missing)[missing])
-    nothing = c.images[:0], c.labels[:0]
-    description = {"part": recipe.train, "objects": len(c), "samples_per_view": recipe.draws if recipe.augmented else 0}
-    return LabelledImages(torch.cat(images), torch.cat(labels), classes, *nothing, description)

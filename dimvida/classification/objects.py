@@ -1,4 +1,5 @@
-"""Which objects train the generator (d), train classifiers (c) and test them (e); and the one view known of each.
+"""Which objects train the generator (d), train classifiers (c) and test them (e); the one view known of each, and
+the pictures that classifiers learn from.
 
 Nothing leaks between the three: no object is in two of them, and none of c and e was seen by the generator.
 """
@@ -15,13 +16,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dimvida.classification.design import Recipe
 from dimvida.data.batch import BadFile, load_all
 from dimvida.data.names import counted
 from dimvida.data.opening import open_source
 from dimvida.data.partitions import Partitions, load_partitions, make_partitions, select_partition
 from dimvida.data.source import MultiViewSource, spread
 from dimvida.errors import InputError
-from dimvida.training.data import require_labels
+from dimvida.training.data import LabelledImages, require_labels
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +168,25 @@ def read_single_views(
     ids = tuple(identity for identity, kept in zip(batch.ids, rows.tolist(), strict=True) if kept)
     images = batch.images[rows][torch.arange(len(ids)), views]
     return SingleViews(images, views, batch.labels[rows], ids, tuple(view_names)), bad, notes
+
+
+def training_set(recipe: Recipe, c: SingleViews, draws: list[Tensor], classes: tuple[str, ...]) -> LabelledImages:
+    """The pictures of a recipe: the views of c and, for ca, those generated from them.
+
+    Args:
+        recipe: How the classifier is trained.
+        c: The real views.
+        draws: All views of c, completed, uint8 [N, V, C, H, W] each; ``recipe.draws`` of them for ca, else none.
+        classes: Names of the labels.
+    """
+    images, labels = [c.images], [c.labels]
+    missing = ~c.known()
+    for views in draws if recipe.augmented else []:
+        images.append(views[missing])
+        labels.append(c.labels[:, None].expand_as(missing)[missing])
+    nothing = c.images[:0], c.labels[:0]
+    description = {"part": recipe.train, "objects": len(c), "samples_per_view": recipe.draws if recipe.augmented else 0}
+    return LabelledImages(torch.cat(images), torch.cat(labels), classes, *nothing, description)
 
 
 def _choose(identity: str, views: Sequence[str], seed: int) -> str:

@@ -1,7 +1,7 @@
 """A whole study in one folder: read, generate, judge the generator, train, ask, compare.
 
 generated/            completed objects of c and e, see ``cache``
-classifiers/          trained classifiers and what they say, see ``cache``
+classifiers/          trained classifiers, see ``dimvida.training.classifier``, with what they say, see ``cache``
 classification.json   the result, see ``dimvida.results.schema``; written last
 
 A study that was stopped or killed goes on where it was.
@@ -22,17 +22,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dimvida.classification.cache import CompletedObjects, Sampler, TrainedClassifiers
+from dimvida.classification.cache import CachedLogits, CompletedObjects, Sampler
 from dimvida.classification.design import Recipe, StudyCell, StudyDesign, study_cells
-from dimvida.classification.objects import Roles, SingleViews, read_single_views
+from dimvida.classification.objects import Roles, SingleViews, read_single_views, training_set
 from dimvida.classification.verdict import (
+    answers,
     cell_result,
     compare,
-    from_all,
-    from_known,
-    from_some,
+    disagreement,
     is_too_weak,
     measure_coherence,
+    pixel_deviation,
     verdict,
 )
 from dimvida.data.batch import BadFile, load_all
@@ -40,14 +40,16 @@ from dimvida.data.names import counted
 from dimvida.data.source import MultiViewSource
 from dimvida.errors import InputError
 from dimvida.files import exclusive_folder
+from dimvida.models.classifier_checkpoint import DESCRIPTION
 from dimvida.models.classifiers import ImageClassifier, require_known
 from dimvida.results.files import write_result
 from dimvida.results.schema import ClassificationResult, CoherenceResult, Diversity, SkippedInput
 from dimvida.sampling.multiview import MultiViewModel
-from dimvida.training.classifier import ClassifierPlan
+from dimvida.training.classifier import ClassifierPlan, ClassifierRun
 from dimvida.training.config import TrainConfig
 from dimvida.training.control import Interrupt, StartProgress
 from dimvida.training.data import LabelledImages, all_views
+from dimvida.training.stage_config import ClassifierStageConfig
 
 GENERATED, CLASSIFIERS = "generated", "classifiers"
 JUDGE = "resnet18"  # what judges the generator, unless a classifier is given
@@ -107,20 +109,16 @@ class Study:
         with self._owned():
             c, e = self._read("c", self.roles.c), self._read("e", self.roles.e)
             ca, ea = self._complete("ca", c), self._complete("ea", e)
-            classifiers = TrainedClassifiers(
-                self.folder / CLASSIFIERS, self.config, ca, self.roles.c.classes, self.model.device, self.watch,
-                self.interrupt,
-            )  # fmt: skip
-            coherence = self._measure_coherence(classifiers)
+            coherence = self._measure_coherence(ca)
             outcome = verdict(coherence)
             self.say(outcome)
             notes = self._notes()
             for line in notes:
                 self.note(line)
             cells = study_cells(self.design, len(self.model.view_names), self.sampler.steps)
-            self._train(cells, classifiers)
-            predictions = {cell: self._predict(cell, classifiers, ea) for cell in cells}
-            classes = classifiers.classes
+            self._train_classifiers(cells, ca)
+            predictions = {cell: self._predict(cell, ca, ea) for cell in cells}
+            classes = self.roles.c.classes
             result = ClassificationResult(
                 **about,
                 checkpoint=self.model.checkpoint_hash,
@@ -135,11 +133,11 @@ class Study:
                 note=outcome,
                 notes=notes,
                 cells=[
-                    cell_result(cell, classifiers.steps(cell.recipe), predicted, e.labels, len(classes))
+                    cell_result(cell, self._stage(cell.recipe, c).steps, predicted, e.labels, len(classes))
                     for cell, predicted in predictions.items()
                 ],
                 comparisons=compare(predictions, e.labels),
-                diversity=self._diversity(classifiers, ea),
+                diversity=self._diversity(ca, ea),
                 skipped=[SkippedInput(file.location, file.reason) for file in self.bad],
             )
             write_result(self.folder / ClassificationResult.file, result)
@@ -152,6 +150,8 @@ class Study:
             for path in self.folder.rglob(".*"):
                 if _UNFINISHED.fullmatch(path.name):
                     path.unlink(missing_ok=True)
+            for finished in self.folder.glob(f"{CLASSIFIERS}/*/{DESCRIPTION}"):
+                (finished.parent / "classifier.state").unlink(missing_ok=True)
             yield
 
     def _read(self, name: str, source: MultiViewSource) -> SingleViews:
@@ -175,13 +175,13 @@ class Study:
         completed.draw(0, self.watch, self.interrupt)
         return completed
 
-    def _measure_coherence(self, classifiers: TrainedClassifiers) -> CoherenceResult | None:
+    def _measure_coherence(self, ca: CompletedObjects) -> CoherenceResult | None:
         """Let a classifier of real views, given or trained on all of d, judge ca; None without either."""
-        c, d = classifiers.c, self.roles.d
+        c, d, classes = ca.objects, self.roles.d, self.roles.c.classes
         if self.judge is not None:
-            require_known(classifiers.classes, self.judge.classes, "--judge")
-            labels = torch.tensor([self.judge.classes.index(name) for name in classifiers.classes])[c.objects.labels]
-            return measure_coherence(classifiers.given_logits(self.judge, c), labels, c.objects)
+            require_known(classes, self.judge.classes, "--judge")
+            labels = torch.tensor([self.judge.classes.index(name) for name in classes])[c.labels]
+            return measure_coherence(self._logits.of_given(self.folder / CLASSIFIERS, self.judge, ca), labels, c)
         if d is None:
             return None
         self.say(f"judge: a {JUDGE}, trained on all views of the {counted(len(d), 'object')} of d")
@@ -189,10 +189,11 @@ class Study:
         plan = ClassifierPlan(JUDGE, self.config.classifier_stage, seed, self.design.weights.get(JUDGE))
         # The pixels of d are not read again to name a finished classifier; those of c, of the same data, stand for
         # them.
-        names = "\n".join((*(record.id for record in d.records), *classifiers.classes))
-        key = f"{hashlib.sha256(names.encode()).hexdigest()} {c.objects.digest} {validation}"
-        run = classifiers.train_on("judge", plan, key, lambda: self._read_all_views(d))
-        return measure_coherence(classifiers.logits(run, c), c.objects.labels, c.objects)
+        names = "\n".join((*(record.id for record in d.records), *classes))
+        run = self._place("judge", plan, f"{hashlib.sha256(names.encode()).hexdigest()} {c.digest} {validation}")
+        if not run.finished():
+            run.train(self._read_all_views(d), self.watch, "judge")
+        return measure_coherence(self._logits.of_trained(run, ca), c.labels, c)
 
     def _read_all_views(self, d: MultiViewSource) -> LabelledImages:
         model, show = self.model, self.watch("reading d", len(d), "objects", 0)
@@ -211,54 +212,69 @@ class Study:
             notes.append("no --weights were given, so there is no table of fine-tuned classifiers")
         return notes
 
-    def _train(self, cells: list[StudyCell], classifiers: TrainedClassifiers) -> None:
+    def _train_classifiers(self, cells: list[StudyCell], ca: CompletedObjects) -> None:
+        """Train each recipe with each seed, unless it is."""
         recipes = list(dict.fromkeys(cell.recipe for cell in cells))
         trainings = list(itertools.product(recipes, self.design.seeds))
         for number, (recipe, seed) in enumerate(trainings, 1):
-            work = f"{recipe.classifier} on {recipe.train}, {number} of {len(trainings)}"
-            classifiers.train(recipe, seed, work)
+            run = self._classifier(recipe, seed, ca)
+            if not run.finished():
+                drawn = range(recipe.draws if recipe.augmented else 0)
+                draws = [ca.draw(draw, self.watch, self.interrupt) for draw in drawn]
+                pictures = training_set(recipe, ca.objects, draws, self.roles.c.classes)
+                run.train(pictures, self.watch, f"{recipe.classifier} on {recipe.train}, {number} of {len(trainings)}")
 
-    def _predict(self, cell: StudyCell, classifiers: TrainedClassifiers, ea: CompletedObjects) -> Tensor:
+    def _classifier(self, recipe: Recipe, seed: int, ca: CompletedObjects) -> ClassifierRun:
+        """Where a recipe is, or will be, trained with a seed: named by all that decides about it."""
+        plan = ClassifierPlan(recipe.classifier, self._stage(recipe, ca.objects), seed, recipe.weights)
+        data = ca.objects.digest + "".join(f"\0{name}" for name in self.roles.c.classes)
+        if recipe.augmented:  # Omega_s does not know of the generator: another checkpoint leaves it as it is
+            data = f"{data} {ca.digest} {recipe.draws}"
+        return self._place(f"{recipe.classifier}-{recipe.train}-seed{seed}", plan, data)
+
+    def _stage(self, recipe: Recipe, c: SingleViews) -> ClassifierStageConfig:
+        return recipe.stage(self.config.classifier_stage, len(c), len(c.view_names))
+
+    def _place(self, name: str, plan: ClassifierPlan, data: str) -> ClassifierRun:
+        digest = plan.digest(data)
+        (self.folder / CLASSIFIERS).mkdir(parents=True, exist_ok=True)
+        folder = self.folder / CLASSIFIERS / f"{name}-{digest[:12]}"
+        return ClassifierRun(folder, plan, digest, self.model.device, self.interrupt)
+
+    @property
+    def _logits(self) -> CachedLogits:
+        return CachedLogits(self.model.device, self.watch, self.interrupt)
+
+    def _predict(self, cell: StudyCell, ca: CompletedObjects, ea: CompletedObjects) -> Tensor:
         """Labels of the objects of e by the classifier of each seed, int64 [S, N]."""
-        asked, objects, rows = cell.inference, ea.objects, []
+        asked, rows = cell.inference, []
         if asked.sampler_steps != ea.sampler.steps:
             ea = dataclasses.replace(ea, sampler=dataclasses.replace(ea.sampler, steps=asked.sampler_steps))
         for seed in self.design.seeds:
-            run = classifiers.run(cell.recipe, seed)
-            draws = [classifiers.logits(run, ea, draw) for draw in range(asked.samples_per_view)]
-            if asked.part == "e":
-                rows.append(from_known(draws[0], objects))
-            elif asked.views < len(objects.view_names):
-                rows.append(from_some(draws[0], objects, asked.views, asked.average))
-            else:
-                rows.append(from_all(draws, asked.average))
+            run = self._classifier(cell.recipe, seed, ca)
+            draws = [self._logits.of_trained(run, ea, draw) for draw in range(asked.samples_per_view)]
+            rows.append(answers(draws, ea.objects, asked))
         return torch.stack(rows)
 
-    def _diversity(self, classifiers: TrainedClassifiers, ea: CompletedObjects) -> Diversity | None:
-        """How much the samples of a generated view differ, if several were asked for.
-
-        Returns:
-            ``pixel_deviation``: their standard deviation over samples in 0..1, mean over the pixels of ea;
-            ``disagreement``: for each classifier trained on ca, the share of generated views whose samples it does
-            not put into one class.
+    def _diversity(self, ca: CompletedObjects, ea: CompletedObjects) -> Diversity | None:
+        """How much the samples of a generated view of ea differ, if several were asked for: in their pixels, and in
+        the classes that each classifier trained on ca puts them into.
         """
         count = self.design.samples_per_view
         if "samples" not in self.design.beyond or count < 2:
             return None
         generated = ~ea.objects.known()
         draws = torch.stack([ea.draw(number, self.watch, self.interrupt)[generated] for number in range(count)])
-        parts = [part.float().std(0).double().mean((1, 2, 3)) for part in draws.split(256, dim=1)]
-        deviation = float(torch.cat(parts).mean()) / 255
-        disagreement = {}
+        disagreements = {}
         for name in self.design.classifiers:
             recipe = Recipe(name, augmented=True, budget=self.design.budgets[0])
             shares = []
             for seed in self.design.seeds:
-                run = classifiers.run(recipe, seed)
-                labels = torch.stack([classifiers.logits(run, ea, n).argmax(2)[generated] for n in range(count)])
-                shares.append(float((labels != labels[0]).any(0).double().mean()))
-            disagreement[name] = sum(shares) / len(shares)
-        return Diversity(count, deviation, disagreement)
+                run = self._classifier(recipe, seed, ca)
+                logits = [self._logits.of_trained(run, ea, number) for number in range(count)]
+                shares.append(disagreement(torch.stack([each.argmax(2)[generated] for each in logits])))
+            disagreements[name] = sum(shares) / len(shares)
+        return Diversity(count, pixel_deviation(draws), disagreements)
 
 
 def check_folder(folder: Path) -> None:

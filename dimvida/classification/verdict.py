@@ -18,7 +18,7 @@ from fractions import Fraction
 import torch
 from torch import Tensor
 
-from dimvida.classification.design import StudyCell
+from dimvida.classification.design import Inference, StudyCell
 from dimvida.classification.objects import SingleViews
 from dimvida.results.metrics import p_statement
 from dimvida.results.schema import Accuracy, AccuracyCell, CoherenceResult, Comparison
@@ -61,6 +61,26 @@ def from_some(logits: Tensor, objects: SingleViews, count: int, average: str) ->
     )
     chosen = order[:, :count, None].expand(-1, -1, logits.shape[2])
     return average_views(logits.gather(1, chosen), average, "probabilities").argmax(1)
+
+
+def answers(draws: Sequence[Tensor], objects: SingleViews, asked: Inference) -> Tensor:
+    """What a classifier answers, asked in one way: labels int64 [N] of its logits [N, V, K] for each draw."""
+    if asked.part == "e":
+        return from_known(draws[0], objects)
+    if asked.views < len(objects.view_names):
+        return from_some(draws[0], objects, asked.views, asked.average)
+    return from_all(draws, asked.average)
+
+
+def pixel_deviation(draws: Tensor) -> float:
+    """Standard deviation of pixels over draws in 0..1, mean over pixels, of generated views uint8 [D, N, C, H, W]."""
+    parts = [part.float().std(0).double().mean((1, 2, 3)) for part in draws.split(256, dim=1)]
+    return float(torch.cat(parts).mean()) / 255
+
+
+def disagreement(labels: Tensor) -> float:
+    """The share of views whose draws are not all put into one class, of labels int64 [D, N]."""
+    return float((labels != labels[0]).any(0).double().mean())
 
 
 def cell_result(cell: StudyCell, train_steps: int, predictions: Tensor, labels: Tensor, classes: int) -> AccuracyCell:

@@ -188,7 +188,7 @@ def _train_classifier(
         run = ClassifierRun(out / CLASSIFIER, plan, plan.digest(images.digest()), device, interrupt, origin)
         run.check(resume=resume)
         try:
-            run.train(lambda: images, watcher(bars))
+            run.train(images, watcher(bars))
         except Interrupted:
             bars.close()
             print("stopped; continue with --resume")

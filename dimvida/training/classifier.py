@@ -12,7 +12,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -128,11 +127,11 @@ class ClassifierRun:
             return False
         return read_description(self.folder).get("provenance", {}).get("digest") == self.digest
 
-    def train(self, read_data: Callable[[], LabelledImages], watch: StartProgress, work: str = "classifier") -> None:
-        """Train to the end, from the last saved state if there is one.
+    def train(self, data: LabelledImages, watch: StartProgress, work: str = "classifier") -> None:
+        """Train to the end, from the last saved state if there is one, unless it is ``finished``.
 
         Args:
-            read_data: Gives the pictures; not asked for if nothing is left to do.
+            data: The pictures.
             watch: Called when the training begins.
             work: The name of this training there.
 
@@ -147,7 +146,6 @@ class ClassifierRun:
             if self.finished():
                 self._files.state("classifier").unlink(missing_ok=True)
                 return
-            data = read_data()
             content = {**self.origin, "digest": self.digest, **self.plan.to_dict(), "data": data.description}
             atomic_write(self.folder / _PLAN, json.dumps(content, indent=2) + "\n")
             self._train(data, watch, work)

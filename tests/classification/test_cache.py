@@ -9,8 +9,7 @@ import pytest
 import torch
 from helpers.trainings import StopAfter, no_progress
 
-from dimvida.classification.cache import CompletedObjects, Sampler, training_set
-from dimvida.classification.design import Recipe
+from dimvida.classification.cache import CompletedObjects, Sampler
 from dimvida.sampling.trajectory import sample_id_tensor
 from dimvida.training.control import Interrupt, Interrupted
 
@@ -103,30 +102,3 @@ def test_parts_that_changed_places_are_made_again(completions: CompletedObjects,
     parts = [next(tmp_path.rglob(f"draw-{number}/part-000{number}.safetensors")) for number in (0, 1)]
     parts[0].write_bytes(parts[1].read_bytes())
     assert all(torch.equal(draw(completions, number), views[number]) for number in (0, 1))
-
-
-CLASSES = ("dark", "light")
-
-
-def test_c_is_the_real_views(single_views):
-    c = single_views(6)
-    data = training_set(Recipe("resnet18"), c, [], CLASSES)
-    assert torch.equal(data.images, c.images) and torch.equal(data.labels, c.labels)
-    assert len(data.held_out) == 0
-
-
-def test_ca_adds_the_generated_views_of_every_draw_with_their_labels(single_views):
-    c = single_views(6)
-    draws = []
-    for number in range(2):
-        views = torch.full((6, 4, 3, 16, 16), 0, dtype=torch.uint8)
-        views += (torch.arange(6) * 10 + number).to(torch.uint8).view(6, 1, 1, 1, 1)  # who and which draw
-        views[c.known()] = c.images
-        draws.append(views)
-    recipe = Recipe("resnet18", augmented=True, draws=2)
-    data = training_set(recipe, c, draws, CLASSES)
-    assert len(data.images) == 6 * recipe.pictures(4) == 6 * (1 + 3 * 2)
-    assert torch.equal(data.images[:6], c.images)
-    marks = data.images[6:, 0, 0, 0]
-    assert torch.equal(data.labels[6:], c.labels[torch.div(marks, 10, rounding_mode="floor").long()])
-    assert (marks.bincount()[marks.unique().long()] == 3).all() and marks.unique().numel() == 12

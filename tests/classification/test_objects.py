@@ -10,7 +10,8 @@ import pytest
 import torch
 from helpers.objects import SIZE, VIEWS, write_shades
 
-from dimvida.classification.objects import Roles, SingleViews, assign_roles, read_single_views
+from dimvida.classification.design import Recipe
+from dimvida.classification.objects import Roles, SingleViews, assign_roles, read_single_views, training_set
 from dimvida.data.opening import open_source
 from dimvida.data.partitions import make_partitions, save_partitions
 from dimvida.errors import InputError
@@ -188,3 +189,30 @@ def test_objects_without_class_are_refused(tmp_path: Path, write_objects):
     path = write_objects(tmp_path / "one", {"chair/a": VIEWS, "chair/b": VIEWS})
     with pytest.raises(InputError, match="at least 2 classes"):
         read_single_views(open_source(path), VIEWS, SIZE)
+
+
+CLASSES = ("dark", "light")
+
+
+def test_c_is_the_real_views(single_views):
+    c = single_views(6)
+    data = training_set(Recipe("resnet18"), c, [], CLASSES)
+    assert torch.equal(data.images, c.images) and torch.equal(data.labels, c.labels)
+    assert len(data.held_out) == 0
+
+
+def test_ca_adds_the_generated_views_of_every_draw_with_their_labels(single_views):
+    c = single_views(6)
+    draws = []
+    for number in range(2):
+        views = torch.full((6, 4, 3, 16, 16), 0, dtype=torch.uint8)
+        views += (torch.arange(6) * 10 + number).to(torch.uint8).view(6, 1, 1, 1, 1)  # who and which draw
+        views[c.known()] = c.images
+        draws.append(views)
+    recipe = Recipe("resnet18", augmented=True, draws=2)
+    data = training_set(recipe, c, draws, CLASSES)
+    assert len(data.images) == 6 * recipe.pictures(4) == 6 * (1 + 3 * 2)
+    assert torch.equal(data.images[:6], c.images)
+    marks = data.images[6:, 0, 0, 0]
+    assert torch.equal(data.labels[6:], c.labels[torch.div(marks, 10, rounding_mode="floor").long()])
+    assert (marks.bincount()[marks.unique().long()] == 3).all() and marks.unique().numel() == 12

@@ -16,6 +16,7 @@ from dimvida.classification.verdict import (
     cell_result,
     compare,
     confusion,
+    disagreement,
     from_all,
     from_known,
     from_some,
@@ -23,6 +24,7 @@ from dimvida.classification.verdict import (
     measure_coherence,
     mid_p,
     only_one,
+    pixel_deviation,
     verdict,
 )
 from dimvida.models.classifiers import predict_logits
@@ -77,6 +79,14 @@ class FrontKnower(nn.Module):
         tint = images.float().mean((2, 3))[:, :2] / 255  # red: class 0, green: class 1
         front = images[:, 2].float().mean((1, 2)) < 1  # other views are grey, with blue
         return torch.where(front[:, None], 20 * tint, 0.1 * tint)
+
+
+def test_samples_differ_by_their_pixels_and_by_their_classes():
+    draws = torch.zeros(2, 300, 3, 2, 2, dtype=torch.uint8)  # more views than are taken at a time
+    draws[1, :150] = 51
+    # Of two numbers 51 apart the deviation is 51 / sqrt(2); half of the views have none.
+    assert pixel_deviation(draws) == pytest.approx(51 / math.sqrt(2) / 255 / 2)
+    assert disagreement(torch.tensor([[0, 1, 2, 1], [0, 1, 2, 2], [0, 0, 2, 1]])) == 0.5
 
 
 def test_a_classifier_that_knows_the_answer_from_one_view_gains_from_averaging():

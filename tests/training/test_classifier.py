@@ -121,7 +121,7 @@ def test_it_learns_and_ends_with_a_classifier_alone(tmp_path: Path, data: Labell
     config = ClassifierStageConfig(steps=30, batch=8, lr=1e-3, log_every=10)
     run = run_in(tmp_path / "c", data, ClassifierPlan("resnet18", config, 0))
     assert not run.finished()
-    run.train(lambda: data, no_progress)
+    run.train(data, no_progress)
     assert run.finished()
     assert sorted(files(run.folder)) == ["classifier.csv", "classifier.json", "classifier.safetensors", "training.json"]
     classifier = run.load()
@@ -134,12 +134,12 @@ def test_it_learns_and_ends_with_a_classifier_alone(tmp_path: Path, data: Labell
 @pytest.mark.parametrize("stop", [1, 2, 3, 5])
 def test_it_resumes_to_the_same_bytes(tmp_path: Path, data: LabelledImages, stop: int):
     plan = ClassifierPlan(SMALL, FAST, 3)
-    run_in(tmp_path / "whole", data, plan).train(lambda: data, no_progress)
+    run_in(tmp_path / "whole", data, plan).train(data, no_progress)
     with pytest.raises(Interrupted):
-        run_in(tmp_path / "cut", data, plan, StopAfter(stop)).train(lambda: data, no_progress)
+        run_in(tmp_path / "cut", data, plan, StopAfter(stop)).train(data, no_progress)
     assert (tmp_path / "cut" / "classifier.state").exists()
     (tmp_path / "cut" / ".classifier.abcd1234.state").write_bytes(b"of a killed process")
-    run_in(tmp_path / "cut", data, plan).train(lambda: data, no_progress)
+    run_in(tmp_path / "cut", data, plan).train(data, no_progress)
     whole, cut = files(tmp_path / "whole"), files(tmp_path / "cut")
     del whole["classifier.csv"], cut["classifier.csv"]  # has times
     assert whole == cut
@@ -147,9 +147,9 @@ def test_it_resumes_to_the_same_bytes(tmp_path: Path, data: LabelledImages, stop
 
 def test_a_finished_one_is_left_alone(tmp_path: Path, data: LabelledImages):
     plan = ClassifierPlan(SMALL, FAST, 0)
-    run_in(tmp_path, data, plan).train(lambda: data, no_progress)
+    run_in(tmp_path, data, plan).train(data, no_progress)
     before = {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
-    run_in(tmp_path, data, plan).train(lambda: pytest.fail("data are not needed"), no_progress)
+    run_in(tmp_path, data, plan).train(data, no_progress)
     assert {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()} == before
 
 
@@ -158,7 +158,7 @@ def test_it_begins_with_given_weights_at_their_own_rate(tmp_path: Path, data: La
     torch.save(build_classifier(SMALL, tuple("abcde")).network.state_dict(), weights)
     config = ClassifierStageConfig(steps=1, batch=4, lr=0.5, finetune_lr=1e-6, log_every=1)
     run = run_in(tmp_path / "c", data, ClassifierPlan(SMALL, config, 0, str(weights)))
-    run.train(lambda: data, no_progress)
+    run.train(data, no_progress)
     given, got = torch.load(weights)["features.0.0.weight"], run.load().network.state_dict()["features.0.0.weight"]
     assert 0 < float((given - got).abs().max()) < 1e-5
     moved = tmp_path / "moved.pth"
@@ -170,14 +170,14 @@ def test_what_does_not_fit_is_refused(tmp_path: Path, data: LabelledImages):
     run = run_in(tmp_path / "c", data, ClassifierPlan(SMALL, FAST, 0))
     with pytest.raises(InputError, match="holds no classifier to resume"):
         run.check(resume=True)
-    run.train(lambda: data, no_progress)
+    run.train(data, no_progress)
     with pytest.raises(InputError, match="already holds a classifier; add --resume"):
         run.check(resume=False)
     other = run_in(tmp_path / "c", data, ClassifierPlan(SMALL, FAST, 1))
     with pytest.raises(InputError, match=r"another configuration \(seed: 0 -> 1\)"):
         other.check(resume=True)
     with pytest.raises(InputError, match=r"another configuration \(seed: 0 -> 1\)"):
-        other.train(lambda: data, no_progress)
+        other.train(data, no_progress)
     (tmp_path / "c" / "training.json").write_text("{}")
     with pytest.raises(InputError, match="damaged"):
         run.check(resume=True)
