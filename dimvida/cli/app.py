@@ -37,6 +37,10 @@ OLD_SPELLINGS = {
 """Options by the names that they once had, which go on to work where a command has no option of that name."""
 
 
+MODEL_OPTIONS = ("--checkpoint", "--init")
+"""Options that take a model on the Hub, too: ``hf://owner/name``."""
+
+
 class Command(TyperCommand):
     """A command of one name for one thing, which takes paths as people write them."""
 
@@ -46,8 +50,10 @@ class Command(TyperCommand):
         Raises:
             InputError: A value is a web address.
         """
-        for word in args:
-            value = word.partition("=")[2] if word.startswith("--") else word
+        for before, word in zip(["", *args], args):  # noqa: B905 - the last stands before nothing
+            option, _, value = word.partition("=") if word.startswith("--") else (before, "", word)
+            if option in MODEL_OPTIONS and value.startswith("hf://"):
+                continue
             if re.match(r"[A-Za-z][\w+.-]*://", value):  # as a path it would lose a slash, and be another
                 raise InputError(f"{word}: web addresses are not read; download it, and give the file or folder")
         return super().parse_args(ctx, [_expanded(word) for word in self._in_new_words(args)])

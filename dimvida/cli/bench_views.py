@@ -171,7 +171,9 @@ def generation(
     view: Annotated[str, typer.Option(metavar="NAME", help="The known view.")] = "front",
     inputs: Annotated[str, typer.Option(metavar="NAME", help="What they are: files (PNG) or npy.")] = "files",
     workers: options.Readers = 0,
-    checkpoint: Annotated[str | None, typer.Option(metavar="DIR", help="A folder; default: bundled.")] = None,
+    checkpoint: Annotated[
+        str | None, typer.Option(metavar="DIR", help="A folder, or hf://owner/name; default: bundled.")
+    ] = None,
     preset: Annotated[str | None, typer.Option(metavar="NAME", help="Or a preset's random weights.")] = None,
     loop: Annotated[int, typer.Option(metavar="N", min=0, help="Objects of the plain loop.")] = 64,
     compared: Annotated[int, typer.Option(metavar="N", min=0, help="Objects compared with the truth.")] = 64,

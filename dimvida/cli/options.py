@@ -56,7 +56,7 @@ StudyPartition = Annotated[Path | None, option(DATA, "Take its parts c and e.", 
 SkipBad = Annotated[bool, option(DATA, "Unreadable files are no error (exit 0).", "--skip-bad")]
 Readers = Annotated[int, option(DATA, "Processes that read; 0 (default): a thread.", "--workers", min=0, metavar="N")]
 
-Checkpoint = Annotated[str, option(MODEL, "A checkpoint's folder; default: bundled.", "--checkpoint", metavar="DIR")]
+Checkpoint = Annotated[str, option(MODEL, "Or hf://owner/name; default: bundled.", "--checkpoint", metavar="DIR")]
 Steps = Annotated[int | None, option(MODEL, "Network evaluations; default: checkpoint's.", metavar="N")]
 Solver = Annotated[str | None, option(MODEL, "Such as ddim; default: checkpoint's.", metavar="NAME")]
 Seed = Annotated[int, option(MODEL, "Of all that is random; default 0.", metavar="S")]
@@ -72,7 +72,7 @@ LpipsWeights = Annotated[Path | None, option(METRICS, "SqueezeNet's; else downlo
 
 Preset = Annotated[str, option(TRAINING, "paper, base, small or tiny.", metavar="NAME")]
 Set = Annotated[list[str] | None, option(TRAINING, "Replace a preset's value.", "--set", metavar="X=Y")]
-Init = Annotated[str | None, option(TRAINING, "Start from this checkpoint, or bundled.", metavar="DIR")]
+Init = Annotated[str | None, option(TRAINING, "Start from it, from bundled, or hf://a/b.", metavar="DIR")]
 Minutes = Annotated[float, option(TRAINING, "Stop after M minutes; default 0: never.", metavar="M")]
 TotalMinutes = Annotated[
     float, option(TRAINING, "Fit all into so long; default 0: no limit.", "--minutes", metavar="M")

@@ -28,6 +28,7 @@ from dimvida.files import atomic_write
 from dimvida.models.autoencoder import Autoencoder, build_autoencoder
 from dimvida.models.config import AnyAutoencoderConfig, AnyScoreConfig, TransformerConfig
 from dimvida.models.familiarity import InputStatistics
+from dimvida.models.hub import SCHEME, hub_snapshot
 from dimvida.models.score_network import MultiTimeNetwork
 from dimvida.models.weights import (
     JSON_LIMIT,
@@ -162,7 +163,7 @@ def save_checkpoint(folder: str | Path, checkpoint: Checkpoint, dtype: torch.dty
 
 
 def load_checkpoint(path: str | Path) -> Checkpoint:
-    """Load a checkpoint folder, a training run that contains one, or ``bundled``.
+    """Load a checkpoint folder, a training run that contains one, ``bundled``, or ``hf://owner/name[@revision]``.
 
     Raises:
         InputError: If it is missing, of another schema, damaged, contains values that are not finite, or holds
@@ -198,6 +199,8 @@ def _load(folder: Path, data: bytes) -> Checkpoint:
 
 
 def _find_folder(path: str | Path) -> Path:
+    if str(path).startswith(SCHEME):
+        return hub_snapshot(str(path), (CONFIG_FILE, *WEIGHT_FILES))
     folder = BUNDLED if str(path) == "bundled" else user_path(path)
     for candidate in (folder, folder / "checkpoint"):
         try:

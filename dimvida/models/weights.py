@@ -9,7 +9,7 @@ import hashlib
 import json
 import os
 import stat
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -85,6 +85,21 @@ def pack_weights(state: Mapping[str, Tensor], dtype: torch.dtype | None = None) 
         wanted = dtype if dtype is not None and tensor.is_floating_point() else tensor.dtype
         tensors[name] = tensor.detach().to("cpu", wanted).contiguous()
     return save(tensors)
+
+
+def exact_dtype(tensors: Iterable[Tensor]) -> torch.dtype:
+    """The narrowest of float16, bfloat16, float32 and float64 in which floating-point tensors stay what they are.
+
+    Raises:
+        InputError: One of them has values that are not finite in float32, which no checkpoint can hold.
+    """
+    exact = [torch.float16, torch.bfloat16, torch.float32]
+    for tensor in tensors:
+        if tensor.is_floating_point():
+            if not tensor.float().isfinite().all():
+                raise InputError("weights hold values that are not finite (NaN or infinity) in float32")
+            exact = [dtype for dtype in exact if torch.equal(tensor.to(dtype).to(tensor.dtype), tensor)]
+    return exact[0] if exact else torch.float64
 
 
 def tensors_of(build: Callable[[], nn.Module], path: Path) -> dict[str, Tensor]:

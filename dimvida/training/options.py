@@ -122,7 +122,7 @@ def _written(name: str, value: Any) -> Any:
     if value is None or name not in _PATHS or (name == "weights" and value == "imagenet"):
         return value
     path = Path(value)
-    return str(path.absolute() if path.exists() else path)  # else a name, such as "bundled"
+    return str(path.absolute() if path.exists() else value)  # else a name, such as "bundled" or "hf://owner/name"
 
 
 def stage_digests(stage: str, config: TrainConfig, data: str, init: str | None) -> tuple[str, str]:

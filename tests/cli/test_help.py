@@ -179,6 +179,15 @@ def test_a_web_address_is_refused_as_it_was_given(dimvida, arguments):
     assert re.search(r"(https|s3)://\S+: web addresses are not read; download it", line)
 
 
+@pytest.mark.parametrize("option", [["--checkpoint", "hf://a/b"], ["--checkpoint=hf://a/b"]], ids=["two", "one"])
+def test_a_model_on_the_hub_is_taken_for_a_checkpoint(dimvida, objects, tmp_path, monkeypatch, option):
+    constants = pytest.importorskip("huggingface_hub.constants")
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    line = dimvida("generate", "--data", objects, "--out", tmp_path / "out", *option).refusal()
+    assert f"hf://a/b: HF_HUB_OFFLINE is set, and {tmp_path} holds no whole copy of a/b at 'main'" in line
+
+
 def test_a_home_folder_is_found_in_every_spelling(dimvida, tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     for arguments in (("data", "inspect", "~/nope"), ("evaluate", "--data=~/nope"), ("report", "~/nope", "--out=~/x")):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -145,3 +146,46 @@ def test_options_and_defaults_out_of_range_are_refused(
 def test_tensors_that_do_not_fit(model: MultiViewModel, views: Tensor, known: Tensor):
     with pytest.raises(ValueError, match="must be"):
         model.generate(views, known)
+
+
+def test_what_is_saved_is_what_was_loaded_byte_for_byte(tmp_path: Path, tiny_checkpoint: Path):
+    model = dimvida.load(tiny_checkpoint)
+    model.save(tmp_path / "saved")
+    written = {path.name: path.read_bytes() for path in (tmp_path / "saved").iterdir()}
+    assert written.pop("README.md").startswith(b"---\nlibrary_name: dimvida\n")
+    again = dimvida.load(tmp_path / "saved")
+    assert again.checkpoint_hash == model.checkpoint_hash and again.config == model.config
+    (tmp_path / "saved" / "README.md").write_text("mine")
+    again.save(tmp_path / "saved")
+    assert (tmp_path / "saved" / "README.md").read_text() == "mine"
+    assert {name: (tmp_path / "saved" / name).read_bytes() for name in written} == written
+
+
+@pytest.mark.parametrize(
+    ("dtype", "value"),
+    [("F16", 0.5), ("BF16", 2.0**20), ("F32", 1 / 3), ("F64", 1 / 3 + 2.0**-40)],
+)
+def test_weights_are_saved_in_the_narrowest_type_that_holds_them(tmp_path: Path, dtype: str, value: float):
+    config = CheckpointConfig(
+        view_names=("a", "b"), classes=(), autoencoder=AutoencoderConfig("patch", image_size=16, latent_dim=4, base=8),
+        score=ScoreConfig(width=16, time_dim=8, groups=4),
+    )  # fmt: skip
+    autoencoder, score = config.build()
+    with torch.no_grad():
+        for weight in (*autoencoder.parameters(), *score.parameters()):
+            weight.fill_(1.0)
+    model = MultiViewModel(Checkpoint(config, autoencoder, score, torch.zeros(4), torch.ones(4)))
+    if dtype == "F64":
+        model.double()
+    with torch.no_grad():
+        model.score.output.weight[0, 0] = value
+    model.save(tmp_path)
+    header = (tmp_path / "score.safetensors").read_bytes()
+    assert set(re.findall(rb'"dtype":"(\w+)"', header)) == {dtype.encode()}
+    assert torch.equal(dimvida.load(tmp_path).score.output.weight, model.score.output.weight.float())
+    with torch.no_grad():
+        model.score.output.weight[0, 0] = float("nan")
+    with pytest.raises(InputError, match="not finite"):
+        model.save(tmp_path)
+    with pytest.raises(InputError, match="is a file"):
+        dimvida.load(tmp_path).save(tmp_path / "config.json")

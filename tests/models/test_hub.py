@@ -1,0 +1,225 @@
+"""Models on the Hub: from its cache, from a server that answers as it does, and what goes wrong on the way."""
+
+from __future__ import annotations
+
+import hashlib
+import http.server
+import json
+import re
+import shutil
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import ClassVar
+
+import pytest
+import torch
+import yaml
+
+from dimvida.errors import InputError
+from dimvida.models.checkpoint import Checkpoint, CheckpointConfig, load_checkpoint, save_checkpoint
+from dimvida.models.config import AutoencoderConfig, ScoreConfig
+from dimvida.models.hub import model_card
+
+constants = pytest.importorskip("huggingface_hub.constants")
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+NAME = "someone/a-model"
+CONFIG = CheckpointConfig(
+    view_names=("front", "a`b\n# c"),
+    classes=("<script>alert(1)</script>",),
+    autoencoder=AutoencoderConfig("patch", image_size=16, latent_dim=4, base=8),
+    score=ScoreConfig(width=16, time_dim=8, groups=4),
+    provenance={"data": {"objects": 1234}},
+)
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a small checkpoint."""
+    folder = tmp_path_factory.mktemp("model")
+    autoencoder, score = CONFIG.build()
+    save_checkpoint(folder, Checkpoint(CONFIG, autoencoder, score, torch.zeros(4), torch.ones(4)))
+    return folder
+
+
+class Hub(http.server.BaseHTTPRequestHandler):
+    """As much of the Hub as a download asks: what a revision is, its files, and their bytes."""
+
+    files: ClassVar[dict[str, bytes]]
+    asked: ClassVar[list[str]]
+
+    def do_HEAD(self) -> None:
+        self.do_GET()
+
+    def do_GET(self) -> None:
+        path = self.path.partition("?")[0]
+        type(self).asked.append(path)
+        if not path.removeprefix("/api/models").startswith(f"/{NAME}/"):
+            return self._answer(404, b"{}", {"X-Error-Code": "RepoNotFound"})
+        if (found := re.search(r"/revision/(.+)$", path)) is not None:
+            if found[1] not in ("main", "v1", COMMIT):
+                return self._answer(404, b"{}", {"X-Error-Code": "RevisionNotFound"})
+            return self._answer(200, json.dumps({"id": NAME, "sha": COMMIT, "siblings": []}).encode())
+        if "/tree/" in path:
+            rows = [
+                {"type": "file", "path": name, "size": len(data), "oid": hashlib.sha1(data).hexdigest()}
+                for name, data in self.files.items()
+            ]
+            return self._answer(200, json.dumps(rows).encode())
+        data = self.files[path.rpartition("/")[2]]
+        etag = {"ETag": f'"{hashlib.sha1(data).hexdigest()}"', "X-Repo-Commit": COMMIT}
+        return self._answer(200, data, etag)
+
+    def _answer(self, status: int, body: bytes, headers: dict[str, str] | None = None) -> None:
+        self.send_response(status)
+        for key, value in {"Content-Length": str(len(body)), **(headers or {})}.items():
+            self.send_header(key, value)
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    def log_message(self, format: str, *arguments: object) -> None:
+        pass
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A cache of the Hub, empty, and the only one."""
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    return tmp_path / "hub"
+
+
+@pytest.fixture
+def hub(cache: Path, saved: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Hub]]:
+    """A Hub with one model, at the address where huggingface_hub looks."""
+
+    class Here(Hub):
+        files: ClassVar = {path.name: path.read_bytes() for path in saved.iterdir()} | {
+            "evil.pkl": b"\x80",
+            "x.py": b"1",
+        }
+        asked: ClassVar = []
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Here) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        monkeypatch.setattr(constants, "ENDPOINT", f"http://127.0.0.1:{server.server_port}")
+        template = f"{constants.ENDPOINT}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
+        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+        yield Here
+        server.shutdown()
+
+
+def lay_out(cache: Path, saved: Path) -> None:
+    """A checkpoint as the cache of the Hub keeps one: blobs, links to them, and what a branch is."""
+    folder = cache / "models--someone--a-model"
+    snapshot = folder / "snapshots" / COMMIT
+    snapshot.mkdir(parents=True)
+    (folder / "blobs").mkdir()
+    for path in saved.iterdir():
+        blob = folder / "blobs" / hashlib.sha256(path.read_bytes()).hexdigest()
+        shutil.copyfile(path, blob)
+        (snapshot / path.name).symlink_to(Path("../../blobs") / blob.name)
+    (folder / "refs").mkdir()
+    (folder / "refs" / "main").write_text(COMMIT)
+
+
+@pytest.mark.parametrize("address", [f"hf://{NAME}", f"hf://{NAME}@main", f"hf://{NAME}@{COMMIT}"])
+def test_a_snapshot_in_the_cache_serves_offline(
+    address: str, cache: Path, saved: Path, monkeypatch: pytest.MonkeyPatch
+):
+    lay_out(cache, saved)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    assert load_checkpoint(address).digest == load_checkpoint(saved).digest
+
+
+def test_a_snapshot_in_the_cache_serves_where_there_is_no_network(
+    cache: Path, saved: Path, monkeypatch: pytest.MonkeyPatch
+):
+    lay_out(cache, saved)
+    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:1")  # nobody listens there
+    assert load_checkpoint(f"hf://{NAME}").digest == load_checkpoint(saved).digest
+
+
+def test_a_model_is_fetched_once_and_nothing_but_its_files(hub: type[Hub], cache: Path, saved: Path):
+    assert load_checkpoint(f"hf://{NAME}@v1").digest == load_checkpoint(saved).digest
+    (snapshot,) = cache.glob("*/snapshots/*")
+    assert sorted(path.name for path in snapshot.iterdir()) == sorted(path.name for path in saved.iterdir())
+    hub.asked.clear()
+    assert load_checkpoint(f"hf://{NAME}@v1").digest == load_checkpoint(saved).digest
+    assert not [path for path in hub.asked if path.endswith(".safetensors")]
+
+
+@pytest.mark.parametrize(
+    ("address", "said"),
+    [
+        ("hf://nobody/nothing", "the Hub has no such model, or does not show it to you"),
+        (f"hf://{NAME}@v2", f"{NAME} has no revision 'v2'"),
+        (f"hf://{NAME}@../x", f"{NAME} has no revision"),
+        ("hf://alone", "no address of a model; one is hf://owner/name, or hf://owner/name@revision"),
+        (f"hf://{NAME}@", "no address of a model"),
+        (f"hf://{NAME}/checkpoint", "no address of a model"),
+        ("hf://../..", "no address of a model"),
+        ("hf://some one/model", "no address of a model"),
+    ],
+)
+def test_what_is_not_there_is_said_in_one_line(hub: type[Hub], address: str, said: str):
+    assert refusal(address).startswith(f"{address}: {said}")
+
+
+def test_a_repository_of_something_else(hub: type[Hub]):
+    hub.files = {"pytorch_model.bin": b"\x80\x04"}
+    assert refusal(f"hf://{NAME}") == f"hf://{NAME}: not a model of dimvida: it has no config.json"
+    assert not [path for path in hub.asked if path.endswith(".bin")]
+
+
+def test_another_library_s_configuration(hub: type[Hub]):
+    hub.files = {"config.json": b'{"model_type": "bert"}'}
+    assert "not a checkpoint configuration" in refusal(f"hf://{NAME}")
+
+
+def test_damaged_weights_are_noticed(hub: type[Hub]):
+    data = hub.files["score.safetensors"]
+    hub.files = hub.files | {"score.safetensors": data[:-1] + bytes([data[-1] ^ 1])}
+    assert "score.safetensors: damaged" in refusal(f"hf://{NAME}")
+
+
+def test_nothing_in_the_cache_offline(cache: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    line = refusal(f"hf://{NAME}")
+    assert line == f"hf://{NAME}: HF_HUB_OFFLINE is set, and {cache} holds no whole copy of {NAME} at 'main'"
+
+
+def test_no_network_and_nothing_in_the_cache(cache: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:1")
+    line = refusal(f"hf://{NAME}")
+    assert line.startswith(f"hf://{NAME}: the Hub cannot be reached (") and line.endswith(f"of {NAME} at 'main'")
+
+
+def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
+    assert refusal(f"hf://{NAME}") == f"hf://{NAME}: huggingface_hub is not installed; pip install 'dimvida[hub]'"
+
+
+def refusal(address: str) -> str:
+    with pytest.raises(InputError) as caught:
+        load_checkpoint(address)
+    line = str(caught.value)
+    assert "\n" not in line
+    return line
+
+
+def test_the_card_is_yaml_and_markdown_and_names_command_neither():
+    card = model_card(CONFIG)
+    assert card == model_card(CONFIG)
+    _, header, text = card.split("---\n", 2)
+    assert yaml.safe_load(header) == {
+        "library_name": "dimvida",
+        "pipeline_tag": "image-to-image",
+        "tags": ["multi-view", "data-augmentation", "diffusion"],
+    }
+    assert "`front`, `a'b # c` (16 x 16 pixels, RGB)" in text and "Trained on 1,234 objects" in text
+    assert "<script>" not in re.sub(r"`[^`\n]*`", "", text)
+    assert re.findall(r"^#.*$", text, re.MULTILINE) == ["# A multi-view model for dimvida"]
