@@ -18,6 +18,7 @@ _SPLIT_FAMILIES = {
     "val": ("val", "valid", "validation", "dev"),
     "test": ("test", "testing", "eval", "evaluation"),
 }
+_NUMBERED_FILE = re.compile(r"(\w[\w.]*)-\d{5}-of-\d{5}")
 _SPLIT_ENDING = re.compile(r"[ _.-]?(set|data|split|images?|imgs?|\d{1,4})?")
 
 
@@ -56,6 +57,22 @@ def split_family(name: str) -> str | None:
             if name.lower().startswith(word) and _SPLIT_ENDING.fullmatch(name.lower(), len(word)):
                 return family
     return None
+
+
+def split_of_file(name: str) -> str:
+    """The split that the name of a file of many objects tells, as ``datasets`` finds it; "" where it tells none.
+
+    ``data/train-00000-of-00004.parquet`` is of the split ``train`` whatever stands in its place; else a folder or a
+    part of the name has to be a usual one, as in ``test/0000.parquet`` or ``shapes_val.tar``.
+    """
+    *folders, base = composed(name).split("/")
+    if match := _NUMBERED_FILE.match(base):
+        return match[1]
+    for folder in folders:
+        if split_family(folder):
+            return folder
+    words = {word for family in _SPLIT_FAMILIES.values() for word in family}
+    return next((part for part in re.split(r"[-._ 0-9]+", base.partition(".")[0]) if part.lower() in words), "")
 
 
 def order_splits(names: Iterable[str]) -> tuple[str, ...]:

@@ -107,7 +107,7 @@ class NmrSoftRasSource(MultiViewSource):
         for file_name, (synset, split_name) in arrays.items():
             if split is not None and split_name != split:
                 continue
-            path, class_name = tree.path / file_name, class_of(synset)
+            path, class_name = tree.local(file_name), class_of(synset)
             for row in range(object_count(path)):
                 name = f"{row:05d}"
                 identity = object_id(split_name, class_name, name)

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import os
+import re
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
+from dimvida.data.columns import Columns
 from dimvida.data.image_folders import open_images
 from dimvida.data.nmr import DEFAULT_VIEWS, open_nmr
 from dimvida.data.partitions import select_partition
 from dimvida.data.sample import locate
 from dimvida.data.shards import open_shards
 from dimvida.data.source import MultiViewSource
+from dimvida.data.tables import open_tables
 from dimvida.data.tree import FileTree, FolderTree
 from dimvida.data.zip_tree import ZipTree
 from dimvida.errors import InputError
+
+_FILES = (".parquet",)  # which hold many objects each
+_MOST_NAMES = 1_000_000
 
 
 def open_source(
@@ -23,6 +30,7 @@ def open_source(
     *,
     split: str | None = None,
     view: str | None = None,
+    columns: Columns | None = None,
     nmr_views: Sequence[int] = DEFAULT_VIEWS,
 ) -> MultiViewSource:
     """Open a folder or a zip file in whichever form it is.
@@ -31,15 +39,17 @@ def open_source(
     - ``[<split>/]<class>/<image>.png`` or ``<image>.png``: single images, where the top folder named
       by ``<split>`` must be train, val, test or alike;
     - either public form of the NMR renderings;
+    - parquet files with images in a column, and folders that ``save_to_disk`` of ``datasets`` wrote;
     - ``shard-000000.tar`` or ``shard-000000.npy`` and so on, as ``dimvida generate`` writes them.
 
     Nothing is left out in silence: see ``MultiViewSource.notes`` and ``left_out``.
 
     Args:
-        path: The folder or zip file; "sample" for the objects in the package, unless there is something of that
-            name. "~" is the home folder.
+        path: The folder, zip file or parquet file, or files as ``data-{000..003}.parquet``; "sample" for the
+            objects in the package, unless there is something of that name. "~" is the home folder.
         split: Only the objects of this split.
         view: The view of all images of a single-view set; multi-view sets name their views themselves.
+        columns: Columns of tables, where they are not called as usual.
         nmr_views: The NMR views to read, of 0 to 23.
 
     Raises:
@@ -50,6 +60,12 @@ def open_source(
     source = open_shards(tree, split)  # a folder with numbered shards in it
     if source is None:
         source = open_nmr(tree, split, nmr_views)  # arrays or lists of synsets, in it or in its only folder
+    if source is None:
+        source = open_tables(
+            tree, split, view, columns or Columns()
+        )  # parquet files with images in them, or what datasets saved
+    if source is None and columns is not None and columns.named:
+        raise InputError(f"{tree.path}: has no columns, so no --column; parquet files and WebDataset shards have")
     if source is None:
         source = open_images(tree, split, view)  # whatever images are below, and what metadata.jsonl say of them
     return source
@@ -83,15 +99,18 @@ def open_part(
 
 
 def open_tree(path: str | Path) -> FileTree:
-    """A :class:`FolderTree` or a :class:`ZipTree`, by what ``path`` is.
+    """What ``path`` is: a folder, a zip file, or files of many objects, which are a folder of nothing else.
 
     Raises:
-        InputError: It does not exist, is neither, or is a zip file that cannot be trusted.
+        InputError: It does not exist, is none of these, or is a zip file that cannot be trusted.
     """
     path = Path(path)
     try:
         if path.is_dir():
             return FolderTree(path)
+        if not path.exists() and len(names := expand_braces(str(path))) > 1:
+            folder = Path(os.path.commonpath([Path(name).parent for name in names]))
+            return FolderTree(path, folder, [Path(name).relative_to(folder).as_posix() for name in names])
         if not path.exists():
             raise InputError(f"{path}: {'a link to nothing' if path.is_symlink() else 'no such file or folder'}")
         # What is no ordinary file, a pipe for one, is not opened: that could wait for ever.
@@ -103,4 +122,28 @@ def open_tree(path: str | Path) -> FileTree:
         raise InputError(f"{path}: one file of a set; give the folder that holds it")
     if is_zip:
         return ZipTree(path)
+    if path.suffix.lower() in _FILES:
+        return FolderTree(path, path.parent, [path.name])
     raise InputError(f"{path}: neither a folder nor a zip file; give the folder that holds the images")
+
+
+def expand_braces(text: str) -> list[str]:
+    """``a-{000..003}.tar`` or ``{a,b}.tar`` as the names that it stands for, in order; a text without braces as it is.
+
+    Raises:
+        InputError: They are more than a million.
+    """
+    match = re.search(r"\{(?:(\d+)\.\.(\d+)|([^{}]*,[^{}]*))\}", text)
+    if match is None:
+        return [text]
+    if match[3] is not None:
+        parts = match[3].split(",")
+    else:
+        first, last = int(match[1]), int(match[2])
+        if last - first >= _MOST_NAMES:
+            raise InputError(f"{text}: more than {_MOST_NAMES} files")
+        parts = [f"{number:0{len(match[1])}d}" for number in range(first, last + 1)]
+    names = [name for part in parts for name in expand_braces(text[: match.start()] + part + text[match.end() :])]
+    if len(names) > _MOST_NAMES:
+        raise InputError(f"{text}: more than {_MOST_NAMES} files")
+    return names

@@ -75,7 +75,7 @@ class MultiViewSource(ABC):
 
     Attributes:
         path: What was opened.
-        form: "folder", "zip", "single-view", "nmr-dvr", "nmr-softras", "webdataset" or "npy".
+        form: "folder", "zip", "single-view", "nmr-dvr", "nmr-softras", "webdataset", "npy", "parquet" or "arrow".
         view_names: Every view that occurs, in order.
         classes: Every class that occurs, sorted; the place of a class is its label.
         records: The objects.
@@ -108,7 +108,7 @@ class MultiViewSource(ABC):
         self.cameras: Mapping[str, Camera] | None = None
         self.notes = tuple(notes)
         self.left_out: tuple[BadFile, ...] = ()
-        self._files = tuple(files)
+        self._files: Sequence[tuple[Any, ...]] = tuple(files)
         self._check_ids()
 
     def __len__(self) -> int:
@@ -138,8 +138,8 @@ class MultiViewSource(ABC):
         """The same source restricted to those objects, in that order; names and labels stay."""
         indices = list(indices)
         selected = copy.copy(self)
-        selected.records = tuple(self.records[index] for index in indices)
-        selected._files = tuple(self._files[index] for index in indices)
+        selected.records = _taken(self.records, indices)
+        selected._files = _taken(self._files, indices)
         return selected
 
     def with_views(self, chosen: Sequence[Sequence[str]]) -> MultiViewSource:
@@ -208,6 +208,11 @@ class MultiViewSource(ABC):
         return "real"
 
 
+def _taken(items: Sequence[T], indices: Sequence[int]) -> Sequence[T]:
+    """Some of the items; of those that are made when they are asked for, none is made."""
+    return items.take(indices) if hasattr(items, "take") else tuple(items[index] for index in indices)
+
+
 def spread(items: Sequence[T], count: int) -> list[T]:
     """``count`` of the items at even distances, in their order, or all if there are no more."""
     count = min(count, len(items))
@@ -243,37 +248,37 @@ def index_objects(
 
 
 class RecentArrays:
-    """The arrays of files that were used last, for sources that read views out of large arrays.
+    """The arrays that were used last, for sources that read views out of large arrays, by the keys of what they are.
 
     Safe for threads; a copy for another process starts empty.
     """
 
     def __init__(
-        self, load: Callable[[Path], np.ndarray], *, most_bytes: float = math.inf, most_arrays: float = math.inf
+        self, load: Callable[[Any], Any], *, most_bytes: float = math.inf, most_arrays: float = math.inf
     ) -> None:
         """Nothing is loaded yet.
 
         Args:
-            load: Gives the array of a file; it can be pickled.
+            load: Gives the array of a key, such as a path, or anything with ``nbytes``; it can be pickled.
             most_bytes: How much memory the arrays may take together; one is kept whatever it takes.
             most_arrays: How many there may be.
         """
         self._load, self._most_bytes, self._most_arrays = load, most_bytes, most_arrays
-        self._arrays: dict[Path, np.ndarray] = {}
+        self._arrays: dict[Any, Any] = {}
         self._lock = threading.Lock()
 
-    def get(self, path: Path) -> np.ndarray:
-        """The array of a file; raises what ``load`` raises."""
+    def get(self, key: Any) -> Any:
+        """The array of a key; raises what ``load`` raises."""
         with self._lock:
-            array = self._arrays.pop(path, None)
+            array = self._arrays.pop(key, None)
             if array is None:
-                array = self._load(path)
+                array = self._load(key)
                 while self._arrays and self._full(array):
                     del self._arrays[next(iter(self._arrays))]
-            self._arrays[path] = array  # last in the order, so the first is the one not used for longest
+            self._arrays[key] = array  # last in the order, so the first is the one not used for longest
             return array
 
-    def _full(self, another: np.ndarray) -> bool:
+    def _full(self, another: Any) -> bool:
         taken = sum(array.nbytes for array in self._arrays.values())
         return len(self._arrays) >= self._most_arrays or taken + another.nbytes > self._most_bytes
 

@@ -6,10 +6,12 @@ Names inside a tree are relative, with "/" between the parts, whatever holds the
 from __future__ import annotations
 
 import errno
+import io
 import os
 import stat
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, NamedTuple
 
@@ -23,6 +25,7 @@ SYSTEM_FOLDERS = {"__MACOSX", "@eaDir", "#recycle", "$RECYCLE.BIN", "System Volu
 """What archivers, file servers and file systems leave in folders, with thumbnails and copies of what is there."""
 
 _BLOCK = 2**20
+_FIRST_FOLDERS, _MOST_LEVELS = 64, 3
 
 
 class Unlistable(InputError):
@@ -93,6 +96,14 @@ class FileTree(ABC):
     def head(self, name: str, size: int) -> bytes:
         """The first ``size`` bytes of the file, or all of a shorter one; raises as ``read``."""
 
+    def open(self, name: str) -> IO[bytes]:
+        """The file, to read any part of it; raises as ``read``. Not for another process."""
+        return io.BytesIO(self.read(name))
+
+    def local(self, name: str) -> Path:
+        """A file on this machine that has its content, for what can read nothing else; raises as ``read``."""
+        raise UnreadableImage(self.location(name), "is in an archive; unpack it and give the folder")
+
     @abstractmethod
     def location(self, name: str) -> str:
         """What an error message calls the file."""
@@ -122,14 +133,24 @@ class FolderTree(FileTree):
 
     form = "folder"
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, folder: Path | None = None, only: Sequence[str] | None = None) -> None:
+        """Nothing is read yet.
+
+        Args:
+            path: The folder, or what names some files of one.
+            folder: The folder that those are in.
+            only: Their names in it, where there is to be nothing else.
+        """
+        self.path, self._folder = path, path if folder is None else folder
+        self._only = None if only is None else tuple(only)
 
     def listing(self, folder: str = "") -> Listing:
+        if self._only is not None:
+            return Listing(files=self._only)
         found: dict[str, list[str]] = {kind: [] for kind in ("folder", "file", "hidden", "circular")}
         unusable = []
         try:
-            with os.scandir(self.path / folder) as entries:
+            with os.scandir(self._folder / folder) as entries:
                 for entry in entries:
                     name = _printable(f"{folder}/{entry.name}" if folder else entry.name, self.path)
                     kind = self._kind(entry, folder)
@@ -137,25 +158,25 @@ class FolderTree(FileTree):
                         kind, name = "hidden", name + "/" * (kind == "folder")
                     found[kind].append(name) if kind in found else unusable.append((name, kind))
         except OSError as error:
-            raise Unlistable(str(self.path / folder), str(error.strerror)) from error
+            raise Unlistable(str(self._folder / folder), str(error.strerror)) from error
         names = (tuple(sorted(names, key=natural_key)) for names in found.values())
         return Listing(*names, tuple(sorted(unusable, key=lambda item: natural_key(item[0]))))
 
     def exists(self, name: str) -> bool:
         try:
-            return (self.path / name).is_file()
+            return (self._only is None or name in self._only) and (self._folder / name).is_file()
         except (OSError, ValueError):  # longer than names can be
             return False
 
     def read(self, name: str, limit: int = READ_LIMIT) -> bytes:
         try:
-            return read_file(self.path / name, limit)
+            return read_file(self._folder / name, limit)
         except OSError as error:
             raise self._unreadable(name, error) from error
 
     def blocks(self, name: str) -> Iterator[bytes]:
         try:
-            with open_file(self.path / name) as file:
+            with open_file(self._folder / name) as file:
                 while block := file.read(_BLOCK):
                     yield block
         except OSError as error:
@@ -163,13 +184,22 @@ class FolderTree(FileTree):
 
     def head(self, name: str, size: int) -> bytes:
         try:
-            with open_file(self.path / name) as file:
+            with open_file(self._folder / name) as file:
                 return file.read(size)
         except OSError as error:
             raise self._unreadable(name, error) from error
 
+    def open(self, name: str) -> IO[bytes]:
+        try:
+            return open_file(self._folder / name)
+        except OSError as error:
+            raise self._unreadable(name, error) from error
+
+    def local(self, name: str) -> Path:
+        return self._folder / name
+
     def location(self, name: str) -> str:
-        return str(self.path / name)
+        return str(self._folder / name)
 
     def _unreadable(self, name: str, error: OSError) -> UnreadableImage:
         if error.errno == errno.EFBIG:
@@ -194,8 +224,31 @@ class FolderTree(FileTree):
         """Whether a link in ``folder`` leads to it, or to a folder above it on any way that led there."""
         target = os.path.realpath(path)
         parts = folder.split("/") if folder else []
-        above = (os.path.realpath(self.path.joinpath(*parts[:count])) for count in range(len(parts) + 1))
+        above = (os.path.realpath(self._folder.joinpath(*parts[:count])) for count in range(len(parts) + 1))
         return any(place == target or place.startswith(target.rstrip("/") + "/") for place in above)
+
+
+def files_below(tree: FileTree, suffixes: tuple[str, ...]) -> list[str]:
+    """Files of such names, which hold many objects each, in order: those of a folder before those of folders in it.
+
+    Such a set has few folders. Whether it is one is therefore told by the first of them, and nobody waits for a look
+    into each of the folders that images lie in.
+    """
+    found: list[str] = []
+    waiting, looked = deque([""]), 0
+    while waiting and (found or looked < _FIRST_FOLDERS):
+        folder = waiting.popleft()
+        looked += 1
+        try:
+            folders, files = tree.children(folder)
+        except Unlistable:
+            if not folder:
+                raise
+            continue  # whoever looks at everything tells of it
+        found += [name for name in files if name.lower().endswith(suffixes)]
+        if folder.count("/") < _MOST_LEVELS:
+            waiting += folders
+    return found
 
 
 def open_file(path: str | Path) -> IO[bytes]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from dimvida.data.names import VIEW_NAME_LIMIT
+from dimvida.data.names import VIEW_NAME_LIMIT, split_of_file
 from dimvida.data.opening import open_source
 from dimvida.data.render import RenderSettings
 from dimvida.errors import InputError
@@ -34,3 +34,16 @@ def test_names_that_views_can_have(make, tmp_path, view):
     assert set(open_source(make.folder(tmp_path / "set", files)).view_names) == {"front", view}
     generated = {f"chair/a__{view}.png": make.png()}
     assert open_source(make.folder(tmp_path / "out", generated)).records[0].views == (view,)
+
+
+@pytest.mark.parametrize(
+    ("name", "split"),
+    [
+        ("data/train-00000-of-00004.parquet", "train"), ("data/odd.one-00000-of-00004.parquet", "odd.one"),
+        ("test/0000.parquet", "test"), ("default/validation/0000.parquet", "validation"), ("shapes_val.tar", "val"),
+        ("Test.parquet", "Test"), ("train-003.tar", "train"), ("training.parquet", "training"),
+        ("contest-00.tar", ""), ("shard-000000.tar", ""), ("part-0.parquet", ""),
+    ],
+)  # fmt: skip
+def test_splits_of_files_are_found_as_datasets_does(name, split):
+    assert split_of_file(name) == split

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 import dimvida.data
-from dimvida.data.opening import open_source, open_tree
+from dimvida.data.opening import expand_braces, open_source, open_tree
 from dimvida.data.tree import FolderTree
 from dimvida.data.zip_tree import ZipTree
 from dimvida.errors import InputError
@@ -64,3 +64,23 @@ def test_what_is_opened(make, tmp_path):
     make.zip(tmp_path / "arrays.npz", {"arr_0.npy": b""})
     with pytest.raises(InputError, match=r"arrays\.npz: one file of a set; give the folder"):
         open_tree(tmp_path / "arrays.npz")
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("a-{008..011}.tar", ["a-008.tar", "a-009.tar", "a-010.tar", "a-011.tar"]),
+        ("{train,val}/{0..1}.tar", ["train/0.tar", "train/1.tar", "val/0.tar", "val/1.tar"]),
+        ("a{b}c.tar", ["a{b}c.tar"]),
+        ("a{3..1}.tar", []),
+    ],
+)
+def test_braces_stand_for_names(text: str, names: list[str]):
+    assert expand_braces(text) == names
+
+
+def test_braces_that_stand_for_too_many_are_refused():
+    with pytest.raises(InputError, match="more than 1000000 files"):
+        expand_braces("{0..999}{0..9999}.tar")
+    with pytest.raises(InputError, match="more than 1000000 files"):
+        expand_braces("{0..99999999999999}.tar")
