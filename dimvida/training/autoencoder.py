@@ -22,6 +22,12 @@ _WINDOW, _STRIDE = 8, 4
 _STABILISERS = 0.01**2, 0.03**2  # C1 and C2 of pixels in [0, 1]
 
 
+def product_dtype(config: AutoencoderStageConfig, device: torch.device) -> torch.dtype:
+    """What the autoencoder's products are in: bfloat16 where the stage's ``autocast`` says so, else float32."""
+    low = config.autocast == "bfloat16" or (config.autocast == "auto" and default_dtype(device) == torch.bfloat16)
+    return torch.bfloat16 if low else torch.float32
+
+
 class AutoencoderObjective:
     """Likelihood of the pixels; Laplace in the MLD paper's CUB experiment.
 
@@ -49,9 +55,7 @@ class AutoencoderObjective:
         self.network = network.to(memory_format=torch.channels_last)
         self.config, self.device, self._ranks = config, device, ranks
         self.held_out, self.items = held_out, len(images)
-        self._autocast = config.autocast == "bfloat16" or (
-            config.autocast == "auto" and default_dtype(device) == torch.bfloat16
-        )
+        self._autocast = product_dtype(config, device) == torch.bfloat16
         self._augment = v2.TrivialAugmentWide(fill=255) if config.augment == "trivial-augment-wide" else None
         # Images that are augmented on the host are not needed elsewhere.
         self._images = CachedRows(images, torch.device("cpu") if self._augment else device)

@@ -15,6 +15,9 @@ from torch import Tensor
 
 from dimvida.errors import InputError
 from dimvida.models.autoencoder import Autoencoder
+from dimvida.sampling.autoencoder_plans import has_plan, plan_of
+from dimvida.sampling.backends import resolve_backend
+from dimvida.training.autoencoder import product_dtype
 from dimvida.training.config import TrainConfig
 from dimvida.training.control import Interrupt, Interrupted, StartProgress
 from dimvida.training.data import TrainingData
@@ -24,12 +27,35 @@ ENCODE_BATCH = 256
 
 
 @torch.no_grad()
-def encode_views(autoencoder: Autoencoder, images: Tensor, present: Tensor, device: torch.device) -> Tensor:
-    """Latents float32 [N, V, D] on the CPU of uint8 images [N, V, C, H, W]; 0 where present [N, V] is False."""
+def encode_views(
+    autoencoder: Autoencoder,
+    images: Tensor,
+    present: Tensor,
+    device: torch.device,
+    dtype: torch.dtype = torch.float32,
+) -> Tensor:
+    """Latents float32 [N, V, D] on the CPU of uint8 images [N, V, C, H, W]; 0 where present [N, V] is False.
+
+    In float32 by the autoencoder's layers; in bfloat16 by its plan, as ``encoding_dtype`` allows: in less than half of
+    the time, 0.01 of a latent's standard deviation off (root mean square), where ``generate`` is as well.
+    """
     latents = torch.zeros(*present.shape, autoencoder.config.latent_dim)
+
+    def encode(part: Tensor) -> Tensor:
+        if dtype == torch.float32:
+            return autoencoder.encode(part.float() / 255)
+        raw = torch.zeros(latents.shape[-1], device=device)  # not standardised
+        return plan_of(autoencoder, dtype, device).encode(autoencoder, raw, raw + 1, part)
+
     parts = present_views(images, present).split(ENCODE_BATCH)
-    latents[present] = torch.cat([autoencoder.encode(part.to(device).float() / 255).cpu() for part in parts])
+    latents[present] = torch.cat([encode(part.to(device)).cpu() for part in parts])
     return latents
+
+
+def encoding_dtype(config: TrainConfig, autoencoder: Autoencoder, device: torch.device) -> torch.dtype:
+    """What ``encode_views`` multiplies in: as the autoencoder's training does, where the autoencoder has a plan."""
+    planned = resolve_backend("auto", device) == "fused" and has_plan(autoencoder)
+    return product_dtype(config.autoencoder_stage, device) if planned else torch.float32
 
 
 def present_views(images: Tensor, present: Tensor) -> Tensor:
@@ -144,6 +170,7 @@ class LatentStore:
         variants: K of them, the objects themselves first.
         data_key: Stands for these objects: others have another one.
         device: The device that encodes; the latents stay on the CPU.
+        dtype: What it multiplies in, see ``encode_views``.
         batch: Images encoded at a time.
     """
 
@@ -155,12 +182,13 @@ class LatentStore:
         variants: Sequence[Variant],
         data_key: str,
         device: torch.device,
+        dtype: torch.dtype = torch.float32,
         batch: int = ENCODE_BATCH,
     ) -> None:
-        self._path, self._autoencoder, self._device = path, autoencoder, device
+        self._path, self._autoencoder, self._device, self._dtype = path, autoencoder, device, dtype
         self._data, self._variants = data, variants
         self._objects_at_once = max(1, batch // data.images.shape[1])
-        self._key = _key(autoencoder, data_key, variants, self._objects_at_once)
+        self._key = _key(autoencoder, data_key, variants, self._objects_at_once, dtype)
         objects = len(data.held_out) + len(variants) * len(data.images)
         # Held-out objects first, then the training objects of each variant: [M + K N, V, D].
         self._latents = torch.empty(objects, data.images.shape[1], autoencoder.config.latent_dim)
@@ -204,7 +232,8 @@ class LatentStore:
                     break
                 if interrupt.requested:
                     raise Interrupted
-                rows = encode_views(self._autoencoder, variant.of(images), variant.views(present), self._device)
+                images, present = variant.of(images), variant.views(present)
+                rows = encode_views(self._autoencoder, images, present, self._device, self._dtype)
                 self._latents[start : start + len(rows)] = rows
                 self._done = start + len(rows)
                 show(self._done * objects // end)
@@ -244,7 +273,7 @@ class LatentStore:
         return len(rows)
 
 
-def _key(autoencoder: Autoencoder, data_key: str, variants: Sequence[Variant], batch: int) -> str:
+def _key(autoencoder: Autoencoder, data_key: str, variants: Sequence[Variant], batch: int, dtype: torch.dtype) -> str:
     """Hash of everything that the latents depend on."""
     digest = hashlib.sha256()
     for name, tensor in autoencoder.state_dict().items():
@@ -252,5 +281,6 @@ def _key(autoencoder: Autoencoder, data_key: str, variants: Sequence[Variant], b
         digest.update(tensor_bytes(tensor))
     # Older files know mirrored views as exchanged ones only.
     alterations = [[*v.channels, v.mirrored, *([v.exchanged] if v.exchanged != v.mirrored else [])] for v in variants]
-    digest.update(json.dumps([data_key, alterations, batch]).encode())
+    low_precision = [str(dtype)] if dtype != torch.float32 else []
+    digest.update(json.dumps([data_key, alterations, batch, *low_precision]).encode())
     return digest.hexdigest()

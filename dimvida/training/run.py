@@ -39,6 +39,7 @@ from dimvida.training.folder import STAGES, RunFolder, another_configuration
 from dimvida.training.latents import (
     LatentStore,
     check_mirror,
+    encoding_dtype,
     latent_statistics,
     present_views,
     training_variants,
@@ -270,7 +271,9 @@ class Run:
     def _latent_store(self) -> LatentStore:
         key = f"{self.data.digest} {self.config.seed} {self.config.validation}"
         variants = training_variants(self.config, exchange=self.data.cameras is None)
-        return LatentStore(self.folder.latents, self.checkpoint.autoencoder, self.data, variants, key, self.device)
+        autoencoder = self.checkpoint.autoencoder
+        dtype = encoding_dtype(self.config, autoencoder, self.device)
+        return LatentStore(self.folder.latents, autoencoder, self.data, variants, key, self.device, dtype)
 
     def _digests(self, stage: str) -> tuple[str, str]:
         return stage_digests(stage, self.config, self.data.digest_for(stage), self._init_digest)

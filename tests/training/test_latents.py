@@ -11,14 +11,24 @@ from helpers.trainings import StopAfter, no_progress
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from dimvida import ops
 from dimvida.errors import InputError
 from dimvida.models import AutoencoderConfig
 from dimvida.models.autoencoder import Autoencoder, build_autoencoder
+from dimvida.training.config import load_preset
 from dimvida.training.control import Interrupted
 from dimvida.training.data import TrainingData
-from dimvida.training.latents import LatentStore, Variant, check_mirror, latent_statistics, object_variants
+from dimvida.training.latents import (
+    LatentStore,
+    Variant,
+    check_mirror,
+    encoding_dtype,
+    latent_statistics,
+    object_variants,
+)
 
 CPU = torch.device("cpu")
+needs_native = pytest.mark.skipif(not ops.native_available(), reason="there is no native module")
 VARIANTS = object_variants(3, mirror=True, recolour=False)
 BATCHES = 1 + 2 * 3  # held out, and twice the training objects
 IMAGES = torch.randint(0, 256, (10, 2, 3, 16, 16), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
@@ -105,11 +115,17 @@ def encoded(autoencoder: Autoencoder) -> list[int]:
     return sizes
 
 
-def store(path: Path, autoencoder: Autoencoder, variants: list[Variant] = VARIANTS, key: str = "boxes") -> LatentStore:
+def store(
+    path: Path,
+    autoencoder: Autoencoder,
+    variants: list[Variant] = VARIANTS,
+    key: str = "boxes",
+    dtype: torch.dtype = torch.float32,
+) -> LatentStore:
     there = torch.ones(len(IMAGES), 2, dtype=torch.bool)
     held_out = there[: len(HELD_OUT)]
     data = TrainingData(IMAGES, HELD_OUT, there, held_out, ("front", "back"), (), {}, "", ("a", "b", "c"))
-    return LatentStore(path, autoencoder, data, variants, key, CPU, batch=8)
+    return LatentStore(path, autoencoder, data, variants, key, CPU, dtype, batch=8)
 
 
 def everything(path: Path, autoencoder: Autoencoder, stop: int = 10**9, **options) -> tuple[Tensor, Tensor]:
@@ -125,6 +141,39 @@ def test_rows_are_those_of_the_variants(tmp_path: Path, autoencoder: Autoencoder
         torch.testing.assert_close(held_out, autoencoder.encode(HELD_OUT.flatten(0, 1) / 255).unflatten(0, (3, 2)))
     plain = store(tmp_path / "other.safetensors", autoencoder).plain(no_progress, StopAfter(10**9))
     assert torch.equal(plain, training[0])
+
+
+@needs_native
+def test_in_bfloat16_by_the_plan_they_are_a_hundredth_of_a_deviation_off(tmp_path: Path, autoencoder: Autoencoder):
+    exact = everything(tmp_path / "exact.safetensors", autoencoder)
+    path = tmp_path / "latents.safetensors"
+    with pytest.raises(Interrupted):
+        everything(path, autoencoder, 3, dtype=torch.bfloat16)
+    low = everything(path, autoencoder, dtype=torch.bfloat16)
+    whole = everything(tmp_path / "whole.safetensors", autoencoder, dtype=torch.bfloat16)
+    for one, other, true in zip(low, whole, exact, strict=True):
+        assert torch.equal(one, other)
+        off = (one - true).flatten(0, -2) / true.flatten(0, -2).std(0)
+        assert 0 < off.square().mean().sqrt() < 0.03
+    # Latents of the other precision are not these.
+    assert torch.equal(everything(path, autoencoder)[0], exact[0])
+
+
+@needs_native
+def test_what_encodes_multiplies_as_the_autoencoders_training(
+    autoencoder: Autoencoder, encoded: list[int], monkeypatch: pytest.MonkeyPatch
+):
+    def chosen(autocast: str, of: Autoencoder) -> torch.dtype:
+        return encoding_dtype(load_preset("tiny", [f"autoencoder_stage.autocast={autocast}"]), of, CPU)
+
+    plain = build_autoencoder(autoencoder.config)
+    for native in (torch.float32, torch.bfloat16):
+        monkeypatch.setenv("DIMVIDA_DTYPE", str(native).removeprefix("torch."))
+        assert chosen("auto", plain) == native
+        assert (chosen("off", plain), chosen("bfloat16", plain)) == (torch.float32, torch.bfloat16)
+        assert chosen("bfloat16", autoencoder) == torch.float32  # hooked, so its layers are asked
+    monkeypatch.setattr(ops, "native_available", lambda kind: False)
+    assert chosen("auto", plain) == torch.float32
 
 
 @pytest.mark.parametrize("stop", range(BATCHES))

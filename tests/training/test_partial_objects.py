@@ -12,7 +12,7 @@ from helpers.trainings import partly, prepared, run
 from dimvida.models.checkpoint import WEIGHT_FILES
 from dimvida.sampling.multiview import load
 from dimvida.training.config import TrainConfig
-from dimvida.training.latents import latent_statistics, object_variants
+from dimvida.training.latents import encode_views, encoding_dtype, latent_statistics, object_variants
 
 
 def test_statistics_are_those_of_the_views_that_are_there():
@@ -70,7 +70,9 @@ def test_resumed_on_partial_objects_it_ends_the_same(finished: Path, tmp_path: P
 
 
 def test_latents_are_standardised_over_the_views_that_are_there(finished: Path, mirrored: TrainConfig):
-    data = prepared(partly(), mirrored)
-    latents = load(finished).encode(data.images)[data.present]
+    data, model = prepared(partly(), mirrored), load(finished)
+    dtype = encoding_dtype(mirrored, model.autoencoder, model.device)
+    encoded = encode_views(model.autoencoder, data.images, data.present, model.device, dtype)[data.present]
+    latents = (encoded - model.latent_mean) / model.latent_std
     torch.testing.assert_close(latents.mean(0), torch.zeros(8), rtol=0, atol=1e-4)
     torch.testing.assert_close(latents.std(0, correction=0), torch.ones(8), rtol=0, atol=1e-4)
