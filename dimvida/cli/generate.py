@@ -80,10 +80,10 @@ def generate(
     angles, at = parse_places(azimuths, azimuth, elevation, given, targets)
 
     from dimvida.data.sample import locate, require_apart
-    from dimvida.generation.complete import best_batch
     from dimvida.generation.jobs import job_of
     from dimvida.generation.run import Generation
     from dimvida.generation.settings import resolve_settings
+    from dimvida.generation.trial import best_batch
     from dimvida.sampling.multiview import load
 
     require_apart(locate(input_), output)  # before it is opened: an earlier output in it would be read as a part of it
@@ -119,9 +119,10 @@ def generate(
     with generation, _stopping_in_order(generation):
         report = _generate(generation)
     if report is None:
-        print(f"done: shards {shard} of {output}; others are still to do theirs")
+        if shard is not None:
+            print(f"done: shards {shard} of {output}; others are still to do theirs")
         return 0
-    if job.rank == 0 and sheet is not None:
+    if sheet is not None:
         from dimvida.generation.sheet import write_sheet
 
         write_sheet(sheet, generation, true_source, sheet_rows)
@@ -136,19 +137,15 @@ def generate(
 
 def _generate(generation: Generation) -> GenerationReport | None:
     """Do what is left of an output whose folder is locked, and tell of it in one of the processes."""
-    folder, speaks = generation.output.folder, generation.job.rank == 0 or not generation.job.steals
+    folder, speaks = generation.output.folder, generation.job.speaks
     for line in generation.damaged:
         note(f"{line}; its shard is made again")
-    if not generation.pending:
-        report = generation.output.finish()
-        if speaks:
-            print(f"finished before: {report.summary()} in {folder}")
-        return report
-    report = _run_with_progress(generation) if speaks else generation.run()
+    before = not generation.pending
+    report = _run_with_progress(generation) if speaks and not before else generation.run()
     if report is not None and speaks:
-        for line in report.note_lines():
+        for line in [] if before else report.note_lines():
             note(line)
-        print(f"done: {report.summary()} in {folder}")
+        print(f"{'finished before' if before else 'done'}: {report.summary()} in {folder}")
     return report
 
 
@@ -220,7 +217,7 @@ def verify_output(folder: Path) -> int:
 
 def _print_forecast(generation: Generation) -> int:
     """Print what a run would do; nothing is written."""
-    from dimvida.generation.dry_run import forecast
+    from dimvida.generation.trial import forecast
 
     settings, plan, expected = generation.settings, generation.plan, forecast(generation)
     shards, pending = len(generation.shards), len(generation.pending)

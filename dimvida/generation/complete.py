@@ -1,39 +1,33 @@
-"""Batches through the model, as large as memory allows, and back to the host while the next one is on its way."""
+"""A batch through the model, as large as memory allows, and back to the host while the next one is on its way."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from dimvida.data.cameras import angles_of
 from dimvida.errors import DimvidaError, NotFinite
-from dimvida.generation.output import stored_configuration
 from dimvida.generation.plan import GenerationPlan, Row
 from dimvida.generation.read import ReadBatch, view_mask
 from dimvida.generation.settings import GenerationSettings
 from dimvida.sampling.backends import upload
 from dimvida.sampling.engine import has_graphs
 from dimvida.sampling.images import require_made
-from dimvida.sampling.memory import host_memory, is_out_of_memory
+from dimvida.sampling.memory import HostCopies, is_out_of_memory
 from dimvida.sampling.multiview import MultiViewModel
 from dimvida.sampling.trajectory import padded, sample_id
 
 NAMED = 3  # objects that an error names
-LARGEST_AUTO = 16384  # rows of a batch
-FIRST_TRIED = 64
-SHARE_OF_MEMORY = 0.9  # that a batch may take: pictures of the one before are still on their way
 
 
 class Completer:
     """Completes batches with one model; smaller ones once memory did not suffice.
 
-    Masks, ids and places of views are made on the host, so that no step waits for a GPU. What it makes comes back on a
-    stream of its own into pinned memory, so a batch that leaves waits for none that is made.
+    Masks, ids and places of views are made on the host, so that no step waits for a GPU, and what it makes comes back
+    beside what is made next.
 
     A view at a camera is made together with the known and the wanted ones of its object and with no others, so that an
     object's pictures do not depend on what else is in its batch.
@@ -60,7 +54,7 @@ class Completer:
         self._limit = settings.batch
         self._most = min(settings.batch, settings.shard_size, len(plan))  # rows of any batch
         self._cuda = model.device.type == "cuda"
-        self._outgoing = torch.cuda.Stream(model.device) if self._cuda else None
+        self._to_host = HostCopies(model.device)
 
     def complete(self, batch: ReadBatch) -> Callable[[], Tensor]:
         """Complete a batch of at least one row. Rows that did not fit into memory together are made again in halves.
@@ -154,30 +148,18 @@ class Completer:
 
         ``among`` says which of the pictures that are written were made, bool [N]; None if all.
         """
-        copied: torch.cuda.Event | None = None
-        if self._outgoing is not None:
-            self._outgoing.wait_stream(torch.cuda.current_stream(made.device))
-            with torch.cuda.stream(self._outgoing):
-                hosts = []
-                for tensor in (made, finite):
-                    host = host_memory(*tensor.shape, pinned=True).view(tensor.dtype)
-                    hosts.append(host.copy_(tensor, non_blocking=True))
-                    tensor.record_stream(self._outgoing)
-                copied = torch.cuda.Event(blocking=True)  # whoever waits leaves its core to others
-                copied.record()
-            made, finite = hosts
+        (pictures, good), arrive = self._to_host.begin(made, finite)
 
         def wait() -> Tensor:
-            if copied is not None:
-                copied.synchronize()
+            arrive()
             try:
-                require_made(finite)
+                require_made(good)
             except NotFinite as error:
                 raise DimvidaError(_not_finite(error, batch.rows)) from error
             if among is None:
-                return made
-            written = torch.empty(len(among), *made.shape[1:], dtype=torch.uint8)
-            written[among], written[~among] = made, batch.images
+                return pictures
+            written = torch.empty(len(among), *pictures.shape[1:], dtype=torch.uint8)
+            written[among], written[~among] = pictures, batch.images
             return written
 
         return wait
@@ -198,84 +180,3 @@ def _not_finite(error: NotFinite, rows: Sequence[Row]) -> str:
         f"{', '.join(objects[:NAMED])}{' and others' if len(objects) > NAMED else ''}: {error.what} are not finite "
         "(NaN or infinity), so there is no picture; the checkpoint's weights overflow, or --dtype is too narrow"
     )
-
-
-def best_batch(
-    model: MultiViewModel, settings: GenerationSettings, plan: GenerationPlan, folder: Path, overwrite: bool
-) -> int:
-    """The batch that ``--batch auto`` means.
-
-    An output that is continued keeps its batch. Otherwise it is the largest that fits on a GPU, found by trying, and
-    the default on a CPU, which gains nothing from larger ones.
-
-    Args:
-        model: What completes the views.
-        settings: What it is asked for, with the default batch.
-        plan: What is completed.
-        folder: The output folder, which need not exist.
-        overwrite: Whether what is there will be replaced.
-    """
-    stored = None if overwrite else stored_configuration(folder)
-    if stored is not None and isinstance(stored.get("batch"), int):
-        return stored["batch"]
-    if model.device.type != "cuda":
-        return settings.batch
-    views = None if plan.cameras is None else max(len(task.known) + len(task.targets) for task in plan.tasks)
-    return largest_batch(model, settings, len(plan), views)
-
-
-def largest_batch(model: MultiViewModel, settings: GenerationSettings, rows: int, views: int | None = None) -> int:
-    """The largest batch, a power of two, that fits; no more than ``LARGEST_AUTO``, or than ``rows`` need.
-
-    Found by doubling as long as the memory is there that twice as many rows will need, which is told from what the
-    last two batches took at most: memory that is never asked for does not run out. Two steps are taken with each, in
-    what the run multiplies in: memory does not depend on the number of steps. Rows have so many ``views`` at cameras,
-    by default the model's named views.
-    """
-    limit = 1 << (min(rows, LARGEST_AUTO) - 1).bit_length()
-    batch, fitting, before = min(FIRST_TRIED, limit), 0, None
-    while batch:
-        try:
-            taken = _memory_taken(model, settings, batch, views)
-        except (RuntimeError, MemoryError) as error:
-            if not is_out_of_memory(error):
-                raise
-            taken = None
-        if taken is None:  # outside of the handler, whose traceback holds on to what did not fit
-            if fitting:
-                break
-            batch, limit = batch // 2, batch // 2
-            continue
-        fitting = batch
-        needed = 2 * taken if before is None else 3 * taken - 2 * before
-        if batch == limit or needed > SHARE_OF_MEMORY * _memory_there(model.device):
-            break
-        batch, before = 2 * batch, taken
-    return max(1, fitting)
-
-
-def _memory_taken(model: MultiViewModel, settings: GenerationSettings, batch: int, views: int | None) -> int:
-    """The most bytes of a GPU that a batch needs while it is made, weights among them; 0 on a CPU."""
-    cuda = model.device.type == "cuda"
-    if cuda:
-        torch.cuda.empty_cache()
-        torch.cuda.reset_peak_memory_stats(model.device)
-    known = torch.arange(views or len(model.view_names), device="cpu") == 0
-    blank = torch.zeros(batch, len(known), *model.config.autoencoder.image_shape, dtype=torch.uint8)
-    model.generate(
-        blank.to(model.device),
-        known.expand(batch, -1),
-        cameras=None if views is None else [(0.0, 0.0)] * views,
-        steps=2,
-        solver=settings.solver,
-        backend=settings.backend,
-        dtype=settings.torch_dtype,
-    )
-    return torch.cuda.max_memory_reserved(model.device) if cuda else 0
-
-
-def _memory_there(device: torch.device) -> float:
-    """Bytes that this process may have of a GPU: what is free, and what it has. On a CPU nobody knows."""
-    if device.type != "cuda":
-        return math.inf
-    return torch.cuda.mem_get_info(device)[0] + torch.cuda.memory_reserved(device)

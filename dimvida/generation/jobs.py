@@ -1,26 +1,32 @@
 """Who works together on one output: a process alone, the ranks that torchrun started, or the members of an array job.
 
-Shards are claimed by locks in the output folder, so processes need each other for the start only: rank 0 looks after
-the folder before the others come in, and all begin when everything finished earlier was checked.
+Process i of n does every n-th shard of the plan, so that nobody needs to ask who does what. Ranks need each other for
+the start only: rank 0 looks after the folder before the others come in, and all begin when everything finished earlier
+was checked. Rank 0 puts the end together when the others have left; of an array job whoever is last.
 """
 
 from __future__ import annotations
 
 import re
+import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
 from typing import TypeVar
 
 import torch.distributed as dist
 
 from dimvida import interruption
+from dimvida.data.names import counted
 from dimvida.errors import DimvidaError, FailedOnAnotherRank, InputError
-from dimvida.generation.lock import FileLock
-from dimvida.generation.output import OutputFolder, output_errors
+from dimvida.generation.output import OutputFolder, stored_configuration
 from dimvida.generation.plan import Shard
+from dimvida.generation.read import CHUNK, RowReader
+from dimvida.generation.stats import GenerationReport, fail_empty
+from dimvida.generation.verify import recheck_files, recheck_inputs
 from dimvida.torchrun import barrier, broadcast_from_rank_0, is_rank, meet
 
+_POLL = 0.2  # seconds between looks at processes that are awaited
 T = TypeVar("T")
 
 
@@ -31,29 +37,27 @@ class Job:
     Attributes:
         name: The same for all processes of the job, and for no other job.
         rank, count: Which process of how many.
-        steals: Whether a process that is done takes over what nobody works on.
+        array: Whether they are the members of an array job, which never meet.
     """
 
     name: str
     rank: int = 0
     count: int = 1
-    steals: bool = True
+    array: bool = False
 
     def own(self, shards: Sequence[Shard]) -> list[Shard]:
-        """The shards that this process checks and begins with."""
+        """The shards that this process checks and makes."""
         return [shard for shard in shards if shard.number % self.count == self.rank]
-
-    def order(self, shards: Sequence[Shard]) -> list[Shard]:
-        """The shards that this process may work on, its own first."""
-        own = self.own(shards)
-        if not self.steals:
-            return own
-        return own + [shard for shard in shards if shard.number % self.count != self.rank]
 
     @property
     def meets(self) -> bool:
-        """Whether its processes met at the start; members of an array job never do."""
-        return self.count > 1 and self.steals
+        """Whether its processes met at the start."""
+        return self.count > 1 and not self.array
+
+    @property
+    def speaks(self) -> bool:
+        """Whether this process tells of what is done."""
+        return self.rank == 0 or self.array
 
     def broadcast_from_rank_0(self, work: Callable[[], T]) -> T:
         """What ``work`` returns in rank 0, for all processes that met; for one that met no others, its own.
@@ -66,70 +70,81 @@ class Job:
         except FailedOnAnotherRank as error:
             raise DimvidaError("rank 0 could not start, and says why") from error
 
-    def wait_for_all(self) -> None:
-        """Wait until every process of the job is here.
+    def open(self, output: OutputFolder, reader: RowReader) -> list[str]:
+        """Lock the folder for this job, and read again whatever of it is said to be finished.
+
+        Returns:
+            What is wrong with that, one line each; it is finished no more.
 
         Raises:
-            DimvidaError: One of them ended.
+            InputError: Not a single input can be read, one of a finished shard has changed, or another run is at work
+                in the folder.
+            DimvidaError: Another process ended, or could not start.
         """
-        if self.meets:
-            barrier()
 
-    def leave(self) -> None:
-        """From here on nobody waits for this process."""
-        if self.meets:
-            dist.destroy_process_group()
+        def lock() -> None:
+            with interruption.held():
+                output.open(self.name, self.rank)
+
+        def begin() -> None:
+            if output.overwrite or stored_configuration(output.folder) is None:
+                _require_readable(reader)  # before anything is made or removed
+            lock()
+
+        try:
+            self.broadcast_from_rank_0(begin)
+            if self.meets and self.rank:
+                lock()
+            damaged = []
+            for shard in self.own(output.shards):
+                damaged += recheck_files(output, shard)
+                damaged += recheck_inputs(output, shard, reader)
+            if self.meets:
+                barrier()
+            return damaged
+        finally:
+            if self.meets:  # from here on nobody waits for this process
+                dist.destroy_process_group()
+
+    def finish(self, output: OutputFolder, waiting: Callable[[], object]) -> GenerationReport | None:
+        """Put the end of the output together, once this process has made all of its shards, within ``held``.
+
+        Args:
+            output: The output.
+            waiting: Called now and then while other processes are awaited.
+
+        Returns:
+            What the whole output has; None where that is another process's business.
+
+        Raises:
+            DimvidaError: Other ranks ended without having made theirs.
+        """
+        if (self.array and output.pending()) or (self.meets and self.rank):
+            return None
+        while not output.be_alone():
+            waiting()
+            output.check_there()
+            with interruption.let_in():
+                time.sleep(_POLL)
+        left = output.pending()
+        if not left:
+            return output.finish()
+        if self.array:
+            return None
+        raise DimvidaError(
+            f"{output.folder}: {counted(len(left), 'shard')} not made by ranks that ended; the same command continues"
+        )
 
 
-class ShardClaims:
-    """The shards of an output that this process works on, each of them locked until it is finished.
-
-    Args:
-        output: The output, whose folder is open while shards are taken.
-        job: This process among those of its job.
-    """
-
-    def __init__(self, output: OutputFolder, job: Job) -> None:
-        self._output = output
-        self._order = job.order(output.shards)
-        self._claims: dict[int, FileLock] = {}
-        self._taken: set[int] = set()
-
-    def left(self) -> bool:
-        """Whether something that this process may work on is not finished, by whomever."""
-        return not all(map(self._output.has, self._order))
-
-    def done_by_others(self) -> list[Shard]:
-        """Shards that are finished, and were not taken here."""
-        return [shard for shard in self._output.shards if shard.number not in self._taken and self._output.has(shard)]
-
-    def take(self, stopping: Callable[[], bool]) -> Iterator[Shard]:
-        """Shards that nobody has finished or works on; each is this process's once it is asked for."""
-        for shard in self._order:
-            if stopping():
-                return
-            if self._output.has(shard):
-                continue
-            claim = self._output.claim(shard)
-            with output_errors(self._output.folder):
-                if not claim.acquire():
-                    continue
-            if self._output.has(shard):
-                claim.release()
-                continue
-            self._claims[shard.number] = claim
-            self._taken.add(shard.number)
-            yield shard
-
-    def give_back(self, number: int) -> None:
-        """A shard is finished."""
-        self._claims.pop(number).release()
-
-    def give_back_all(self) -> None:
-        """Let others work on what was not finished here."""
-        for claim in self._claims.values():
-            claim.release()
-        self._claims.clear()
+def _require_readable(reader: RowReader) -> None:
+    """Raise InputError unless some input can be read."""
+    skipped, rows = [], len(reader.plan)
+    for start in range(0, rows, CHUNK):
+        batch = reader.read(range(start, min(start + CHUNK, rows)))
+        if batch.rows:
+            return
+        skipped += [asdict(file) for file in batch.skipped]
+    fail_empty(skipped)
 
 
 def alone() -> Job:
@@ -147,7 +162,7 @@ def array_member(text: str) -> Job:
     if not match or not int(match[1]) < int(match[2]):
         raise InputError(f"--shard {text}: give i/n with i from 0 to n - 1, as 0/8 for the first of eight")
     rank, count = int(match[1]), int(match[2])
-    return Job(f"array of {count}", rank, count, steals=False)
+    return Job(f"array of {count}", rank, count, array=True)
 
 
 def job_of(shard: str | None) -> Job:

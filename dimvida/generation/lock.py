@@ -1,10 +1,15 @@
-"""Locks on an output folder. They are the system's own (flock), so a crash leaves none behind.
+"""The lock on an output folder: one file, locked by the system, so a crash leaves nothing locked.
 
-A lock file is opened, locked, and then compared with what is at its path: whoever removes lock files does it
-while holding them, so a lock on a removed file is worth nothing and is taken again on the new one.
+    byte 0        shared by all processes of a job; by one alone while it looks after what all of them share
+    byte 1 + i    part i of the job's shards, by whoever makes them
 
-The ``filelock`` package does less: it has no such lock that several processes share, leaves its files in the output,
-takes a hard link or a pipe for a lock file, and turns to files that outlive a crash where there is no flock.
+So one job is at work at a time, no part of it twice, and nobody prepares the folder or puts its end together under
+another's hands. The locks are those of open files (``F_OFD_SETLK``), which unlike those of processes exclude each other
+within a process, too.
+
+The file is opened, locked, and then compared with what is at its path: whoever removes it holds all of it, so a lock on
+a removed file is worth nothing and is taken again on the new one. The ``filelock`` package locks whole files for one
+process only, leaves them in the output, and takes a hard link or a pipe for one.
 """
 
 from __future__ import annotations
@@ -13,82 +18,66 @@ import errno
 import fcntl
 import os
 import stat
+import struct
+import time
 from collections.abc import Callable
 from pathlib import Path
-from types import TracebackType
 
+from dimvida import interruption
 from dimvida.errors import DimvidaError, InputError
 
-LOCK, GATE = ".generation.lock", ".generation.gate"
+LOCK = ".generation.lock"
+_SHARED, _FIRST_PART = 0, 1  # bytes
+_POLL = 0.02  # seconds
 
 _opened: set[int] = set()  # lock files that this process has open
 
 
-class FileLock:
-    """An exclusive lock on one file, which is made and removed with it.
-
-    Args:
-        path: The lock file.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._handle: int | None = None
-
-    def acquire(self, *, wait: bool = False) -> bool:
-        """Take the lock; False if another process (or another lock of this one) has it and ``wait`` is not set."""
-        while True:
-            handle = _open(self.path)
-            if not _lock_exclusively(handle, wait):
-                _close(handle)
-                return False
-            if _is_at(handle, self.path):
-                self._handle = handle
-                return True
-            _close(handle)
-
-    def release(self) -> None:
-        """Remove the file and give the lock back; nothing where it is not held."""
-        if self._handle is not None:
-            if _is_at(self._handle, self.path):
-                self.path.unlink(missing_ok=True)
-            _close(self._handle)
-            self._handle = None
-
-    def __enter__(self) -> FileLock:
-        self.acquire(wait=True)
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.release()
-
-
-class JobLock:
-    """The folder belongs to one job: a process, or several that give the same name.
-
-    Every process of the job holds the lock, so it lasts until the last of them ends.
+class FolderLock:
+    """This process is one of a job that the folder belongs to. It belongs to it until the last of them ends.
 
     Args:
         folder: The output folder, which exists.
-        job: Name of the job.
+        job: Name of the job, the same for all of its processes.
+        part: The part of the job that is this process's; None for none of its own.
         first: Called by the job's first process, before any other comes in.
 
     Raises:
-        InputError: Another job is at work in the folder.
+        InputError: Another job is at work in the folder, or another process on this part.
     """
 
-    def __init__(self, folder: Path, job: str, first: Callable[[], object] = lambda: None) -> None:
+    def __init__(
+        self, folder: Path, job: str, part: int | None = 0, first: Callable[[], object] = lambda: None
+    ) -> None:
         self.folder = folder
         self._path = folder / LOCK
-        with FileLock(folder / GATE):
-            self._handle = _open(self._path)
-            try:
-                self._enter(job, first)
-            except BaseException:
+        self._job = job.encode()
+        self._handle: int | None = _open(self._path)
+        try:
+            while not self._enter(first):
                 _close(self._handle)
-                raise
+                self._handle = _open(self._path)
+            if part is not None and not self.take(part):
+                raise InputError(f"{folder}: another process of this job makes these shards; wait for it")
+        except BaseException:
+            self.release()
+            raise
+
+    def take(self, part: int) -> bool:
+        """Make a part this process's; False if it is another's."""
+        return _lock(self._handle, fcntl.F_WRLCK, _FIRST_PART + part, 1)
+
+    def give_back(self, part: int) -> None:
+        """The part is nobody's."""
+        _lock(self._handle, fcntl.F_UNLCK, _FIRST_PART + part, 1)
+
+    def be_alone(self) -> bool:
+        """Have the folder without the job's other processes, whose parts are done; False while one of them is there.
+
+        Two that ask for it get it one after the other. It ends with ``release``.
+        """
+        _lock(self._handle, fcntl.F_UNLCK, _SHARED, 1)  # else two that ask would wait for each other
+        return _lock(self._handle, fcntl.F_WRLCK, _SHARED, 1)
 
     def check(self) -> None:
         """Raise DimvidaError if the folder was removed, or replaced by another one, since the lock was taken."""
@@ -96,29 +85,43 @@ class JobLock:
             raise DimvidaError(f"{self.folder}: was removed while the run was writing to it; run the command again")
 
     def release(self) -> None:
-        """Leave; the last process of the job removes the lock file."""
-        if not _is_at(self._handle, self._path):
-            _close(self._handle)
+        """Leave; the last process of the job removes the lock file. Nothing where that was done."""
+        if self._handle is None:
             return
-        with FileLock(self.folder / GATE):
-            if _lock_exclusively(self._handle):
-                self._path.unlink(missing_ok=True)
-            _close(self._handle)
+        _lock(self._handle, fcntl.F_UNLCK, 0, 0)  # else two that leave would each take the other for one that stays
+        if _is_at(self._handle, self._path) and _lock(self._handle, fcntl.F_WRLCK, 0, 0):
+            self._path.unlink(missing_ok=True)
+        _close(self._handle)
+        self._handle = None
 
-    def _enter(self, job: str, first: Callable[[], object]) -> None:
-        if _lock_exclusively(self._handle):
-            first()
-            os.ftruncate(self._handle, 0)
-            os.pwrite(self._handle, job.encode(), 0)
-        elif os.pread(self._handle, 4096, 0).decode(errors="replace") != job:
-            raise InputError(f"{self.folder}: another run is writing to it; wait for it, or choose another --out")
-        fcntl.flock(self._handle, fcntl.LOCK_SH)
+    def _enter(self, first: Callable[[], object]) -> bool:
+        """Take byte 0; False if the file was removed meanwhile."""
+        while True:
+            if _lock(self._handle, fcntl.F_WRLCK, 0, 0):
+                if not _is_at(self._handle, self._path):
+                    return False
+                os.ftruncate(self._handle, 0)
+                os.pwrite(self._handle, self._job, 0)
+                first()
+                _lock(self._handle, fcntl.F_RDLCK, _SHARED, 1)
+                _lock(self._handle, fcntl.F_UNLCK, _FIRST_PART, 0)
+                return True
+            shared = _lock(self._handle, fcntl.F_RDLCK, _SHARED, 1)
+            if not _is_at(self._handle, self._path):
+                return False
+            if shared and os.pread(self._handle, 4096, 0) != self._job:
+                raise InputError(f"{self.folder}: another run is writing to it; wait for it, or choose another --out")
+            if shared:
+                return True
+            interruption.check()  # somebody is alone there, and the name that the file has may be an older one
+            time.sleep(_POLL)
 
 
-def _lock_exclusively(handle: int, wait: bool = False) -> bool:
+def _lock(handle: int, kind: int, start: int, length: int) -> bool:
+    """Lock or unlock some bytes, all from ``start`` on with length 0; False if another has some of them."""
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-    except BlockingIOError:
+        fcntl.fcntl(handle, fcntl.F_OFD_SETLK, struct.pack("hhqqi4x", kind, os.SEEK_SET, start, length, 0))
+    except (BlockingIOError, PermissionError):  # whichever the file system says
         return False
     return True
 

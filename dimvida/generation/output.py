@@ -22,16 +22,17 @@ from dimvida.data.cameras import CAMERAS_NAME, Camera, cameras_text
 from dimvida.errors import DimvidaError, InputError
 from dimvida.files import atomic_path, atomic_write, make_folder, require_writable_folder
 from dimvida.generation.formats import FORMATS, remove_shard
-from dimvida.generation.lock import GATE, LOCK, FileLock, JobLock
+from dimvida.generation.lock import LOCK, FolderLock
 from dimvida.generation.plan import Shard, stem_of
 from dimvida.generation.settings import CONFIGURATION, check_same, configuration_hash, read_configuration
 from dimvida.generation.stats import DamagedStats, GenerationReport, ShardStats, fail_empty
 
 METADATA, REPORT = "metadata.jsonl", "report.json"
-FINISH = ".generation.finish"
 SCHEMA = 2
 _SHARD = re.compile(r"\.?shard-(\d{6,})\.")
-_STALE = re.compile(r"\.(generation|report|metadata|cameras)\..*\.jsonl?|\.shard-\d{6,}\..*|\.generation\.finish")
+_STALE = re.compile(
+    r"\.(generation|report|metadata|cameras)\..*\.jsonl?|\.shard-\d{6,}\..*|\.generation\.(finish|gate)"
+)
 
 
 class OutputFolder:
@@ -63,22 +64,22 @@ class OutputFolder:
         self.hash = configuration_hash(dict(configuration))
         self._configuration = dict(configuration)
         self.overwrite = overwrite
-        self._lock: JobLock | None = None
+        self._lock: FolderLock | None = None
         if writing:
             require_writable_folder("--out", self.folder)
         stored = stored_configuration(self.folder)
         if stored is not None and not self.overwrite:
             check_same(self.folder, stored, self._configuration)
 
-    def open(self, job: str) -> None:
-        """Make the folder or take up what is there, and lock it for a job.
+    def open(self, job: str, part: int | None = 0) -> None:
+        """Make the folder or take up what is there, and lock it for a job, of which this process does a part.
 
         Raises:
-            InputError: Another job is at work there.
+            InputError: Another job is at work there, or another process on this part.
         """
         with output_errors(self.folder):
             make_folder(self.folder)
-            self._lock = JobLock(self.folder, job, first=self._prepare)
+            self._lock = FolderLock(self.folder, job, part, first=self._prepare)
         stored = stored_configuration(self.folder)
         check_same(self.folder, stored or {}, self._configuration)
 
@@ -103,13 +104,15 @@ class OutputFolder:
         assert self._lock is not None
         self._lock.check()
 
-    def claim(self, shard: Shard) -> FileLock:
-        """The lock that whoever works on a shard holds."""
-        return FileLock(self.folder / f".{shard.stem}.claim")
+    def be_alone(self) -> bool:
+        """Whether all other processes of the job have left; from then on none comes in until ``close``."""
+        assert self._lock is not None
+        return self._lock.be_alone()
 
-    def has(self, shard: Shard) -> bool:
-        """Whether a shard was finished; what was finished before this run is read again at its start."""
-        return (self.folder / f"{shard.stem}.json").exists()
+    def pending(self) -> list[Shard]:
+        """The shards that are not finished; what was finished before this run is read again at its start."""
+        names = set(os.listdir(self.folder)) if os.path.isdir(self.folder) else set()
+        return [shard for shard in self.shards if f"{shard.stem}.json" not in names]
 
     def stats(self, shard: Shard) -> ShardStats | None:
         """Stats of a finished shard of this configuration, None if it is not one. Its files are not looked at."""
@@ -133,14 +136,16 @@ class OutputFolder:
             stats.write(self.folder / f"{stem_of(stats.shard)}.json")
 
     def finish(self) -> GenerationReport:
-        """Write metadata and, last, the report, unless they are there and right. All shards must be finished.
+        """Write metadata and, last, the report, unless they are there and right.
+
+        All shards are finished, and this process is alone.
 
         Raises:
             InputError: Not a single picture was made.
             DimvidaError: The disk is full or fails, or the folder was removed.
         """
         self.check_there()
-        with output_errors(self.folder), FileLock(self.folder / FINISH):
+        with output_errors(self.folder):
             report = self.make_report()
             if not report.views:
                 fail_empty(report.skipped)
@@ -206,7 +211,7 @@ class OutputFolder:
     def _sweep(self) -> None:
         """Remove temporary files of processes that were killed. Nobody may be at work on a shard."""
         for path in sorted(self.folder.iterdir()):
-            if _STALE.fullmatch(path.name) and path.is_file() and path.name not in (LOCK, GATE, FINISH):
+            if _STALE.fullmatch(path.name) and path.is_file() and path.name != LOCK:
                 path.unlink(missing_ok=True)
 
     def _discard(self) -> None:
@@ -228,7 +233,7 @@ def stored_configuration(folder: Path) -> dict[str, Any] | None:
         return None
     path = folder / CONFIGURATION
     if not os.path.lexists(path):
-        if all(_STALE.fullmatch(other.name) or other.name in (LOCK, GATE) for other in folder.iterdir()):
+        if all(_STALE.fullmatch(other.name) or other.name == LOCK for other in folder.iterdir()):
             return None
         raise InputError(f"{folder}: not empty, and not an output of dimvida generate; choose another --out")
     return read_configuration(path)

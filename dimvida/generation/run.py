@@ -1,4 +1,4 @@
-"""One run of mass generation: a plan, a model, settings and the folder that the result goes to."""
+"""Mass generation from top to bottom: the shards of a plan through a model, into an output folder."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import itertools
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
@@ -15,21 +14,20 @@ from dimvida import interruption
 from dimvida.data.sample import require_apart
 from dimvida.errors import DimvidaError
 from dimvida.generation.complete import Completer
-from dimvida.generation.jobs import Job, ShardClaims, alone
+from dimvida.generation.jobs import Job, alone
 from dimvida.generation.names import FileNames
-from dimvida.generation.output import OutputFolder, stored_configuration
+from dimvida.generation.output import OutputFolder
 from dimvida.generation.pack import Packer
 from dimvida.generation.pipeline import Pipeline, StageTimes
 from dimvida.generation.plan import GenerationPlan, Shard, cut_shards
-from dimvida.generation.read import CHUNK, Chunk, FamiliarityCheck, ReadBatch, RowReader, read_batches
+from dimvida.generation.read import Chunk, FamiliarityCheck, ReadBatch, RowReader, read_batches
 from dimvida.generation.settings import GenerationSettings, run_configuration
-from dimvida.generation.stats import GenerationReport, fail_empty
-from dimvida.generation.verify import recheck_files, recheck_inputs
+from dimvida.generation.stats import GenerationReport
 from dimvida.generation.workers import ReadingProcesses
 from dimvida.generation.write import Packing, ShardInProgress
 from dimvida.sampling.multiview import MultiViewModel
 
-_POLL = 0.2  # seconds between looks at shards that others work on
+_LOOK = 2.0  # seconds between looks at what other processes have done
 
 
 class Generation:
@@ -78,29 +76,18 @@ class Generation:
         self.damaged: list[str] = []
         self.stopping = False
         self._workers = workers
-        self._claims = ShardClaims(self.output, self.job)
 
     def __enter__(self) -> Generation:
         """Lock the folder, and read again what says that it is finished; ``damaged`` has what is wrong with it.
 
         Raises:
-            InputError: Not a single input can be read, one of a finished shard has changed, or another run is at work
-                in the folder.
+            InputError, DimvidaError: See ``Job.open``.
         """
         try:
-            self.job.broadcast_from_rank_0(self._prepare)
-            if self.job.rank or not self.job.steals:
-                self._open()
-            for shard in self.job.own(self.shards):
-                self.damaged += recheck_files(self.output, shard)
-                self.damaged += recheck_inputs(self.output, shard, self.reader)
-            self.job.wait_for_all()
+            self.damaged = self.job.open(self.output, self.reader)
         except BaseException:
-            with interruption.held():
-                self.output.close()
+            self.__exit__(None, None, None)
             raise
-        finally:
-            self.job.leave()
         return self
 
     def __exit__(
@@ -112,7 +99,7 @@ class Generation:
     @property
     def pending(self) -> list[Shard]:
         """Shards that are not finished, by whomever."""
-        return [shard for shard in self.shards if not self.output.has(shard)]
+        return self.output.pending()
 
     @property
     def views_done(self) -> int:
@@ -130,54 +117,49 @@ class Generation:
         All callbacks are called in this thread.
 
         Args:
-            progress: Called with the number of views after each batch, and after each shard of another process.
+            progress: Called with the number of views after each batch, and now and then with those of other processes.
             on_skip: Called with the name of a file that cannot be read, and why.
             on_note: Called with a line about what else was done.
 
         Returns:
-            What the whole output has; None if other members of an array job have not done their part.
+            What the whole output has; None where that is for another process to say, see ``Job.finish``.
 
         Raises:
             InputError: The input cannot be used at all, or the folder cannot be written.
-            DimvidaError: Writing fails, or ``stopping`` was set and work is left.
+            DimvidaError: Writing fails, ``stopping`` was set and work is left, or other ranks ended and left theirs.
         """
-        completer = Completer(self.model, self.settings, self.plan, on_note, self.times.device)
-        others = self._views_in(self._claims.done_by_others())
+        of_others, looked = self._views_of_others() if self.job.count > 1 else 0, time.monotonic()
 
         def look_at_others() -> None:
-            nonlocal others
-            if self.job.count > 1 and (now := self._views_in(self._claims.done_by_others())) > others:
-                progress(now - others)
-                others = now
+            nonlocal of_others, looked
+            if self.job.count > 1 and self.job.speaks and time.monotonic() > looked + _LOOK:
+                now, looked = self._views_of_others(), time.monotonic()
+                progress(now - of_others)
+                of_others = now
 
-        with interruption.held():  # or a claim might be neither worked on nor given back
-            try:
-                while self._claims.left():
-                    claimed = self._claims.take(lambda: self.stopping)
-                    first = next(claimed, None)
-                    if first is not None:
-                        shards = itertools.chain([first], claimed)
-                        self._generate(shards, completer, progress, on_skip, look_at_others)
-                    elif self.stopping:
-                        raise DimvidaError(f"{self.output.folder}: stopped by a signal; the same command continues")
-                    else:  # what is left others work on
-                        look_at_others()
-                        self.output.check_there()
-                        with interruption.let_in():
-                            time.sleep(_POLL)
-            finally:
-                self._claims.give_back_all()
-        return None if self.pending else self.output.finish()
+        def wait() -> None:
+            look_at_others()
+            if self.stopping:
+                raise self._stopped()
+
+        with interruption.held():
+            own = self.job.own(self.pending)
+            shards = itertools.takewhile(lambda shard: not self.stopping, own)
+            self._generate(shards, progress, on_skip, on_note, look_at_others)
+            if self.stopping and self.job.own(self.pending):
+                raise self._stopped()
+            return self.job.finish(self.output, wait)
 
     def _generate(
         self,
         shards: Iterator[Shard],
-        completer: Completer,
         progress: Callable[[int], object],
         on_skip: Callable[[str, str], object],
+        on_note: Callable[[str], object],
         idle: Callable[[], object],
     ) -> None:
         """Take shards through all stages to their end. However it is left, no thread and no process stays behind."""
+        completer = Completer(self.model, self.settings, self.plan, on_note, self.times.device)
         note_unfamiliar = FamiliarityCheck(self.model, self.plan)
         in_progress: list[ShardInProgress] = []  # the last one is read; those before are packed or written
         try:
@@ -208,7 +190,7 @@ class Generation:
     def _write(self, in_progress: list[ShardInProgress], rows: range, batch: ReadBatch, packing: Packing | None) -> int:
         """Write a batch of the first shard; returns how many views it was to have, also those that were not made."""
         if in_progress[0].write(rows, batch, packing):
-            self._claims.give_back(in_progress.pop(0).shard.number)
+            in_progress.pop(0)
         return self.plan.views_of(rows)
 
     @contextmanager
@@ -220,25 +202,14 @@ class Generation:
         else:
             yield lambda chunks, goes_on: itertools.starmap(self.reader.read, chunks)
 
-    def _prepare(self) -> None:
-        if self.output.overwrite or stored_configuration(self.output.folder) is None:
-            self._require_readable()
-        if self.job.steals:
-            self._open()
+    def _stopped(self) -> DimvidaError:
+        return DimvidaError(f"{self.output.folder}: stopped by a signal; the same command continues")
 
-    def _open(self) -> None:
-        with interruption.held():
-            self.output.open(self.job.name)
-
-    def _require_readable(self) -> None:
-        """Raise InputError unless some input can be read, before anything is made or removed."""
-        skipped = []
-        for start in range(0, len(self.plan), CHUNK):
-            batch = self.reader.read(range(start, min(start + CHUNK, len(self.plan))))
-            if batch.rows:
-                return
-            skipped += [asdict(file) for file in batch.skipped]
-        fail_empty(skipped)
+    def _views_of_others(self) -> int:
+        """How many views are in finished shards of other processes."""
+        pending = {shard.number for shard in self.pending}
+        done = [shard for shard in self.shards if shard.number not in pending]
+        return self._views_in(done) - self._views_in(self.job.own(done))
 
     def _views_in(self, shards: list[Shard]) -> int:
         return sum(self._shard_views[shard.number] for shard in shards)

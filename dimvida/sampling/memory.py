@@ -1,6 +1,8 @@
-"""Memory that runs out, and memory of the host that a GPU copies from and to."""
+"""Memory that runs out, memory of the host that a GPU copies from and to, and such copies."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -45,3 +47,29 @@ def host_memory(*shape: int, pinned: bool) -> Tensor:
             if not is_out_of_memory(error):
                 raise
     return torch.empty(shape, dtype=torch.uint8, device="cpu")
+
+
+class HostCopies:
+    """Copies what a device has made to the host, on a stream of its own: what leaves waits for nothing made after it.
+
+    Args:
+        device: The device; what is on a CPU is there already.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
+
+    def begin(self, *tensors: Tensor) -> tuple[tuple[Tensor, ...], Callable[[], None]]:
+        """Begin to copy, into pinned memory; whoever calls what is returned beside the copies waits for them."""
+        if self._stream is None:
+            return tensors, lambda: None
+        self._stream.wait_stream(torch.cuda.current_stream(tensors[0].device))
+        copies = []
+        with torch.cuda.stream(self._stream):
+            for tensor in tensors:
+                host = host_memory(*tensor.shape, pinned=True).view(tensor.dtype)
+                copies.append(host.copy_(tensor, non_blocking=True))
+                tensor.record_stream(self._stream)
+            copied = torch.cuda.Event(blocking=True)  # whoever waits leaves its core to others
+            copied.record()
+        return tuple(copies), copied.synchronize

@@ -12,6 +12,8 @@ import pytest
 from helpers.commands import free_port, start_ranks, torchrun
 from helpers.objects import tree
 
+from dimvida.generation.lock import FolderLock
+
 OBJECTS = 20
 
 
@@ -73,9 +75,10 @@ def test_refused_by_rank_0_it_ends_for_all(options, expected, tmp_path: Path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("dies", [0, 1])
-def test_a_dead_rank_leaves_the_others_finishing(options, expected, tmp_path, dies: int):
+def test_a_dead_rank_costs_its_own_shards_and_nobody_waits_for_ever(dimvida, options, expected, tmp_path, dies: int):
     wanted = expected("--samples-per-view", 8)
-    ranks = start_ranks(3, options(tmp_path / "many", "--samples-per-view", 8), dying={dies: 1})
+    arguments = options(tmp_path / "many", "--samples-per-view", 8)
+    ranks = start_ranks(3, arguments, dying={dies: 1})
     try:
         results = [rank.communicate(timeout=600) for rank in ranks]
     finally:
@@ -83,7 +86,11 @@ def test_a_dead_rank_leaves_the_others_finishing(options, expected, tmp_path, di
             rank.kill()
     codes = [rank.returncode for rank in ranks]
     assert codes.pop(dies) == -signal.SIGKILL
-    assert codes == [0, 0], results
+    assert codes == ([0, 0] if dies == 0 else [1, 0]), results
+    if dies:
+        assert "26 shards not made by ranks that ended; the same command continues" in results[0][1]
+    assert finished(tmp_path / "many") == 80 - 26 and not (tmp_path / "many" / "report.json").exists()
+    assert dimvida(*arguments).code == 0
     assert tree(tmp_path / "many") == wanted
 
 
@@ -103,24 +110,24 @@ def test_all_ranks_killed_and_another_number_of_them_completes_the_rest(options,
 
 RANK_1_DIES = """
 import os, signal, sys, threading
-from dimvida.generation.jobs import ShardClaims
+from dimvida.generation.output import OutputFolder
 from dimvida.generation.run import Generation
 
-run, finished = Generation.run, ShardClaims.give_back
+run, finished = Generation.run, OutputFolder.add
 
 def remember(self, *callbacks):
     global generation
     generation = self
     return run(self, *callbacks)
 
-def end(self, shard):
-    finished(self, shard)
+def end(self, stats):
+    finished(self, stats)
     if os.environ["RANK"] == "1":
         os.kill(os.getpid(), signal.SIGKILL)
     while not generation.stopping:
         threading.Event().wait(0.01)
 
-Generation.run, ShardClaims.give_back = remember, end
+Generation.run, OutputFolder.add = remember, end
 from dimvida.__main__ import main
 main()
 """
@@ -168,6 +175,18 @@ def test_members_of_an_array_job_at_once(options, expected, tmp_path: Path):
     errors = [member.communicate()[1] for member in members]
     assert [member.returncode for member in members] == [0, 0, 0], errors
     assert tree(tmp_path / "many") == wanted
+
+
+def test_the_same_member_of_an_array_job_twice_is_refused(dimvida, options, tmp_path: Path):
+    output = tmp_path / "many"
+    output.mkdir()
+    lock = FolderLock(output, "array of 3", 1)
+    try:
+        assert "another process of this job makes these shards" in dimvida(*options(output, "--shard", "1/3")).refusal()
+        assert "another run is writing to it" in dimvida(*options(output, "--shard", "1/4")).refusal()
+        assert dimvida(*options(output, "--shard", "0/3")).code == 0
+    finally:
+        lock.release()
 
 
 @pytest.mark.slow

@@ -114,7 +114,7 @@ def test_signals_at_any_moment(command, tmp_path: Path, workers: int):
         number = chance.choice(list(LINES))
         process = start(arguments)
         shards = len(list(output.glob("shard-*.json")))
-        while not list(output.glob(".*claim")) and process.poll() is None:
+        while not list(output.glob(".shard-*")) and process.poll() is None:
             time.sleep(0.0005)
         time.sleep(chance.choice([0.0, 0.01, 0.1]) * chance.random())  # a moment, not a wait for something
         send = os.killpg if chance.random() < 0.5 else os.kill
@@ -133,7 +133,7 @@ def test_ctrl_c_twice(command, tmp_path: Path):
     for wait in (0.0, 0.01, 0.05):
         output = tmp_path / str(wait)
         process = start(command(output, "--samples-per-view", 50))
-        while not list(output.glob(".*claim")) and process.poll() is None:
+        while not list(output.glob(".shard-*")) and process.poll() is None:
             time.sleep(0.001)
         process.send_signal(signal.SIGINT)
         time.sleep(wait)

@@ -10,8 +10,6 @@ import torch
 
 from dimvida.errors import DimvidaError
 from dimvida.generation import complete
-from dimvida.generation.complete import largest_batch
-from dimvida.generation.settings import resolve_settings
 from dimvida.sampling.multiview import MultiViewModel
 
 OBJECTS = 24
@@ -37,39 +35,6 @@ class TestOutOfMemory:
         hungry_model.rows = 0
         with pytest.raises(RuntimeError, match="allocate memory"), start(tmp_path / "out") as generation:
             generation.run()
-
-    @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-    def test_the_largest_batch_is_tried_with_what_the_run_multiplies_in(self, hungry_model, monkeypatch, dtype: str):
-        settings = resolve_settings(hungry_model, backend="fused", dtype=dtype, solver="ddim")
-        asked = []
-        generate = type(hungry_model).generate
-        monkeypatch.setattr(
-            type(hungry_model), "generate", lambda *given, **more: asked.append(more) or generate(*given, **more)
-        )
-        assert largest_batch(hungry_model, settings, 4) == 4
-        assert asked and all(
-            one == {"cameras": None, "steps": 2, "solver": "ddim", "backend": "fused", "dtype": getattr(torch, dtype)}
-            for one in asked
-        )
-
-    @pytest.mark.parametrize(("rows", "asked", "found"), [(5, 100, 4), (300, 100, 128), (1, 9, 1)])
-    def test_the_largest_batch_that_fits_is_found(self, hungry_model, rows: int, asked: int, found: int):
-        hungry_model.rows = rows
-        assert largest_batch(hungry_model, resolve_settings(hungry_model), asked) == found
-
-    @pytest.mark.parametrize(("there", "found"), [(1100, 64), (2000, 128), (3000, 256), (10**6, 1024)])
-    def test_no_batch_is_tried_that_memory_will_not_suffice_for(
-        self, hungry_model, monkeypatch, there: int, found: int
-    ):
-        """Weights take 100, and a row 10: twice as many rows are tried only if nine tenths are enough for them."""
-        tried = []
-        monkeypatch.setattr(
-            complete, "_memory_taken", lambda model, settings, batch, views: tried.append(batch) or 100 + 10 * batch
-        )
-        monkeypatch.setattr(complete, "_memory_there", lambda device: there)
-        assert largest_batch(hungry_model, resolve_settings(hungry_model), 1000) == found
-        assert tried == [64 << place for place in range((found // 64).bit_length())]
-        assert 100 + 10 * found <= 0.9 * there
 
 
 def test_a_run_samples_batches_of_one_size_where_each_is_a_graph(start, hungry_model, tmp_path: Path, monkeypatch):

@@ -6,20 +6,19 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 
 from dimvida.errors import InputError
-from dimvida.generation.lock import FileLock, JobLock
+from dimvida.generation.lock import LOCK, FolderLock
 
 HOLD = """
 import sys
 from pathlib import Path
-from dimvida.generation.lock import FileLock, JobLock
-JobLock(Path(sys.argv[1]), sys.argv[2])
-claim = FileLock(Path(sys.argv[1]) / "claim")
-claim.acquire()
+from dimvida.generation.lock import FolderLock
+FolderLock(Path(sys.argv[1]), sys.argv[2], 7)
 print("held", flush=True)
 sys.stdin.read()
 """
@@ -27,7 +26,7 @@ sys.stdin.read()
 
 @pytest.fixture
 def holder(tmp_path: Path):
-    """Another process that holds the job's lock and a claim."""
+    """Another process that is at work on part 7 of a job."""
     command = [sys.executable, "-c", HOLD, str(tmp_path), "theirs"]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert process.stdout.readline() == "held\n"
@@ -40,40 +39,84 @@ def holder(tmp_path: Path):
 
 def test_another_job_is_refused_and_a_member_of_the_same_is_not(tmp_path: Path, holder):
     with pytest.raises(InputError, match="another run is writing to it"):
-        JobLock(tmp_path, "mine")
-    JobLock(tmp_path, "theirs").release()
+        FolderLock(tmp_path, "mine")
+    FolderLock(tmp_path, "theirs").release()
     with pytest.raises(InputError, match="another run"):
-        JobLock(tmp_path, "mine")
+        FolderLock(tmp_path, "mine")
 
 
 def test_a_process_that_was_killed_holds_nothing(tmp_path: Path, holder):
-    claim = FileLock(tmp_path / "claim")
-    assert not claim.acquire()
+    mine = FolderLock(tmp_path, "theirs")
+    assert not mine.take(7) and not mine.be_alone()
     os.kill(holder.pid, signal.SIGKILL)
     holder.wait()
-    assert claim.acquire()
-    claim.release()
-    JobLock(tmp_path, "mine").release()
+    assert mine.take(7) and mine.be_alone()
+    mine.release()
+    FolderLock(tmp_path, "mine").release()
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_part_is_for_one(tmp_path: Path):
+    one, other = FolderLock(tmp_path, "job", 0), FolderLock(tmp_path, "job", 1)
+    with pytest.raises(InputError, match="another process of this job makes these shards"):
+        FolderLock(tmp_path, "job", 1)
+    assert not one.take(1)
+    other.give_back(1)
+    assert one.take(1) and not other.take(1)
+    one.release()
+    assert other.take(0) and other.take(1)
+    other.release()
     assert not list(tmp_path.iterdir())
 
 
 def test_the_last_one_to_leave_removes_the_lock(tmp_path: Path):
-    first, second = JobLock(tmp_path, "job"), JobLock(tmp_path, "job")
+    first, second = FolderLock(tmp_path, "job", 0), FolderLock(tmp_path, "job", 1)
     first.release()
     assert list(tmp_path.iterdir())
     with pytest.raises(InputError):
-        JobLock(tmp_path, "other")
+        FolderLock(tmp_path, "other")
+    second.release()
     second.release()
     assert not list(tmp_path.iterdir())
 
 
+def test_two_that_want_to_be_alone_are_one_after_the_other(tmp_path: Path):
+    one, other, third = (FolderLock(tmp_path, "job", part) for part in range(3))
+    assert not one.be_alone() and not other.be_alone()  # the third is there
+    with pytest.raises(InputError, match="another run"):
+        FolderLock(tmp_path, "elsewhere")  # neither of them has gone
+    third.release()
+    assert one.be_alone() and not other.be_alone()
+    one.release()
+    assert other.be_alone()
+    other.release()
+    assert not list(tmp_path.iterdir())
+
+
+def test_nobody_comes_in_while_one_is_alone(tmp_path: Path):
+    one, entered = FolderLock(tmp_path, "job", 0), threading.Event()
+    assert one.be_alone()
+
+    def enter() -> None:
+        lock = FolderLock(tmp_path, "job", 1)
+        entered.set()
+        lock.release()
+
+    thread = threading.Thread(target=enter)
+    thread.start()
+    assert not entered.wait(0.1)
+    one.release()
+    thread.join()
+    assert entered.is_set() and not list(tmp_path.iterdir())
+
+
 def test_only_the_first_one_prepares(tmp_path: Path):
     calls = []
-    locks = [JobLock(tmp_path, "job", first=lambda number=number: calls.append(number)) for number in range(3)]
+    locks = [FolderLock(tmp_path, "job", part, first=lambda part=part: calls.append(part)) for part in range(3)]
     assert calls == [0]
     for lock in locks:
         lock.release()
-    JobLock(tmp_path, "job", first=lambda: calls.append(3)).release()
+    FolderLock(tmp_path, "job", first=lambda: calls.append(3)).release()
     assert calls == [0, 3]
 
 
@@ -82,27 +125,43 @@ def test_a_preparation_that_fails_leaves_no_lock(tmp_path: Path):
         raise InputError("no")
 
     with pytest.raises(InputError, match="no"):
-        JobLock(tmp_path, "job", first=fail)
-    JobLock(tmp_path, "other").release()
+        FolderLock(tmp_path, "job", first=fail)
+    FolderLock(tmp_path, "other").release()
+    assert not list(tmp_path.iterdir())
 
 
-def test_a_claim_is_for_one(tmp_path: Path):
-    one, other = FileLock(tmp_path / "claim"), FileLock(tmp_path / "claim")
-    assert one.acquire()
-    assert not other.acquire()
-    one.release()
-    assert other.acquire()
-    other.release()
-    assert not (tmp_path / "claim").exists()
+COME_AND_GO = """
+import sys
+from pathlib import Path
+from dimvida.errors import InputError
+from dimvida.generation.lock import FolderLock
+folder, job, part = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
+for _ in range(200):
+    try:
+        lock = FolderLock(folder, job, part, first=lambda: None)
+    except InputError:
+        continue
+    held = folder / f"{job}-{part}"
+    held.touch()
+    assert not [path for path in folder.glob("*-*") if not path.name.startswith(job)], "two jobs at once"
+    held.unlink()
+    lock.release()
+"""
 
 
-@pytest.mark.parametrize("name", [".generation.lock", ".generation.gate"])
+def test_many_that_come_and_go_are_of_one_job_at_a_time(tmp_path: Path):
+    places = [("one", "0"), ("one", "1"), ("two", "0"), ("two", "1")]
+    processes = [subprocess.Popen([sys.executable, "-c", COME_AND_GO, str(tmp_path), *place]) for place in places]
+    assert [process.wait(timeout=600) for process in processes] == [0] * 4
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("kind", ["link", "hard link", "pipe", "folder", "link to nothing"])
-def test_what_is_no_lock_file_is_refused_and_never_written_to(tmp_path: Path, name: str, kind: str):
+def test_what_is_no_lock_file_is_refused_and_never_written_to(tmp_path: Path, kind: str):
     folder, precious = tmp_path / "out", tmp_path / "precious"
     folder.mkdir()
     precious.write_text("mine")
-    path = folder / name
+    path = folder / LOCK
     if kind == "link":
         path.symlink_to(precious)
     elif kind == "hard link":
@@ -113,7 +172,7 @@ def test_what_is_no_lock_file_is_refused_and_never_written_to(tmp_path: Path, na
         path.mkdir()
     else:
         path.symlink_to(tmp_path / "made")
-    with pytest.raises(InputError, match=rf"{name}: is no lock file but a link or a special file; remove it"):
-        JobLock(folder, "job")
+    with pytest.raises(InputError, match=rf"{LOCK}: is no lock file but a link or a special file; remove it"):
+        FolderLock(folder, "job")
     assert precious.read_text() == "mine" and not (tmp_path / "made").exists()
     assert os.path.lexists(path)

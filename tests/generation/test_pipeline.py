@@ -19,7 +19,7 @@ from dimvida.generation import run
 from dimvida.generation.complete import Completer
 from dimvida.generation.formats import FORMATS
 from dimvida.generation.formats.imagefolder import ImageFolderWriter
-from dimvida.generation.lock import FileLock
+from dimvida.generation.lock import FolderLock
 from dimvida.generation.pack import Packer
 from dimvida.generation.pipeline import AHEAD, STAGES, Pipeline, StageTimes
 from dimvida.generation.read import RowReader
@@ -156,18 +156,16 @@ def test_an_interrupt_leaves_finished_shards_and_nothing_temporary(start, tmp_pa
     assert tree(tmp_path / "out") == tree(tmp_path / "whole")
 
 
-def test_ctrl_c_while_a_shard_is_claimed(start, tmp_path: Path, monkeypatch):
-    acquire = FileLock.acquire
+def test_ctrl_c_while_the_folder_is_locked(start, tmp_path: Path, monkeypatch):
+    take = FolderLock.take
 
-    def interrupted(self, **options) -> bool:
-        taken = acquire(self, **options)
-        if self.path.name.endswith(".claim"):
-            os.kill(os.getpid(), signal.SIGINT)
-        return taken
+    def interrupted(self, part: int) -> bool:
+        os.kill(os.getpid(), signal.SIGINT)
+        return take(self, part)
 
-    monkeypatch.setattr(FileLock, "acquire", interrupted)
-    with pytest.raises(KeyboardInterrupt), start(tmp_path / "out") as generation:
-        generation.run()
+    monkeypatch.setattr(FolderLock, "take", interrupted)
+    with pytest.raises(KeyboardInterrupt), start(tmp_path / "out"):
+        pass
     assert no_thread_is_left()
     assert not list((tmp_path / "out").glob(".*"))
 

@@ -16,7 +16,7 @@ from helpers.objects import VIEWS
 from dimvida import interruption
 from dimvida.data.opening import open_source
 from dimvida.errors import DimvidaError, InputError
-from dimvida.generation.lock import FileLock
+from dimvida.generation.lock import LOCK, FolderLock
 from dimvida.generation.plan import make_plan
 from dimvida.generation.read import Chunk, RowReader
 from dimvida.generation.workers import ReadingProcesses
@@ -135,8 +135,7 @@ def test_signals_for_the_whole_group_never_reach_them(tmp_path: Path, method: st
 
 
 def test_a_forked_process_keeps_no_lock(tmp_path: Path):
-    lock = FileLock(tmp_path / "claim")
-    assert lock.acquire()
+    lock = FolderLock(tmp_path, "job")
     ready, go = os.pipe(), os.pipe()
     if (child := os.fork()) == 0:
         os.write(ready[1], b"x")
@@ -146,7 +145,7 @@ def test_a_forked_process_keeps_no_lock(tmp_path: Path):
         os.read(ready[0], 1)
         lock.release()  # closes the last descriptor, unless the child has one
         held = Path(f"/proc/{child}/fd")
-        assert not [link for link in held.iterdir() if "claim" in os.readlink(link)]
+        assert not [link for link in held.iterdir() if LOCK in os.readlink(link)]
     finally:
         os.write(go[1], b"x")
         os.waitpid(child, 0)

@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from dimvida.errors import NotFinite
-from dimvida.generation.complete import largest_batch
 from dimvida.generation.pipeline import StageTimes
 from dimvida.generation.settings import resolve_settings
+from dimvida.generation.trial import largest_batch
 from dimvida.sampling import images as images_module
 from dimvida.sampling.images import require_made
 from dimvida.sampling.multiview import MultiViewModel, load

@@ -24,18 +24,18 @@ _CONTEXT.set_forkserver_preload(["dimvida.training.run", "dimvida.cli.app"])
 
 AT_SHARD = """
 import signal, sys, threading
-from dimvida.generation.jobs import ShardClaims
+from dimvida.generation.output import OutputFolder
 
-left, number, finished = int(sys.argv.pop(1)), int(sys.argv.pop(1)), ShardClaims.give_back
+left, number, finished = int(sys.argv.pop(1)), int(sys.argv.pop(1)), OutputFolder.add
 
-def signal_itself(self, shard):
+def signal_itself(self, stats):
     global left
-    finished(self, shard)
+    finished(self, stats)
     left -= 1
     if left == 0:
         signal.pthread_kill(threading.get_ident(), number)
 
-ShardClaims.give_back = signal_itself
+OutputFolder.add = signal_itself
 from dimvida.__main__ import main
 main()
 """

@@ -22,7 +22,7 @@ from dimvida.sampling.backends import default_dtype
 from dimvida.sampling.engine import Engine, engine_of
 from dimvida.sampling.fused_mlp import FusedScoreNetwork, TimeTable
 from dimvida.sampling.fused_mlp_weights import fuse_weights
-from dimvida.sampling.loop import run_trajectory
+from dimvida.sampling.loop import run_steps, run_trajectory
 from dimvida.sampling.trajectory import Trajectory
 from dimvida.sampling.weights_copy import WeightsCopy
 
@@ -46,7 +46,7 @@ def test_one_step_equals_the_eager_one(data):
     t = data.draw(st.floats(0.2, 1.0))
     table = StepTable((StepRow(t, sigma=0.8, m=0.6, a=0.9, b=0.2, c=0.0, d=0.3),))
     trajectory = Trajectory(table.tensor(), known, torch.arange(rows), torch.tensor([1]), None, 4.0)
-    fused = Engine(torch.float32).run(network, latents.clone(), table, trajectory)
+    fused = Engine(torch.float32).run(network, latents.clone(), table, trajectory, run_steps)
     with torch.no_grad():
         eager = run_trajectory(network, latents.clone(), table, trajectory, ops.reference.masked_step_)
     torch.testing.assert_close(fused, eager, rtol=1e-5, atol=1e-5)
@@ -112,7 +112,7 @@ def run(engine: Engine, network: ScoreNetwork, rows: int, solver: str = "euler-m
     latents, known = random_inputs(rows, network.views, network.latent_dim)
     table = step_table(solver, 5)
     trajectory = Trajectory(table.tensor(), known, torch.arange(rows), torch.tensor([1]), None, 4.0)
-    return engine.run(network, latents.clone(), table, trajectory)
+    return engine.run(network, latents.clone(), table, trajectory, run_steps)
 
 
 def test_only_what_changed_is_rebuilt():
