@@ -120,6 +120,7 @@ def _render_settings(
         angles = options.parse_floats("--azimuths", azimuths)
     elif views_count is not None:
         angles = tuple(-360.0 * k / views_count for k in range(views_count))
+    options.require_elevation(f"--elevation {elevation:g}", elevation)
     direction = options.parse_floats("--light", light)
     if len(direction) != 3:
         raise InputError(f"--light {light}: give three numbers, as in --light=-0.4,0.5,0.8")

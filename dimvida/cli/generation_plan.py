@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dimvida.cli.options import parse_angles
+from dimvida.cli.options import parse_angles, require_elevation
 from dimvida.cli.terminal import note
 from dimvida.errors import InputError
 
@@ -26,13 +26,14 @@ def parse_places(
     """The angles of the views to make, and that of the known ones; None where they are named.
 
     Raises:
-        InputError: Views are both named and placed, or of angles only one is said.
+        InputError: Views are both named and placed, or of angles only one is said or one is none.
     """
     if azimuths is None:
         for name, value in (("--azimuth", azimuth), ("--elevation", elevation)):
             if value is not None:
                 raise InputError(f"{name} {value}: say with --azimuths where the views to make are")
         return None, None
+    require_elevation(f"--elevation {elevation}", elevation)
     if targets is not None:
         raise InputError("give --target or --azimuths, not both")
     if given is not None and azimuth is not None:

@@ -143,19 +143,22 @@ def parse_floats(name: str, text: str) -> tuple[float, ...]:
     """``0,-22.5`` as numbers.
 
     Raises:
-        InputError: One of them is no number.
+        InputError: One of them is no finite number.
     """
     try:
-        return tuple(float(part) for part in text.split(","))
+        numbers = tuple(float(part) for part in text.split(","))
     except ValueError:
-        raise InputError(f"{name} {text}: not numbers separated by commas") from None
+        numbers = (math.nan,)
+    if not all(map(math.isfinite, numbers)):
+        raise InputError(f"{name} {text}: not numbers separated by commas")
+    return numbers
 
 
 def parse_angles(name: str, text: str) -> tuple[tuple[float, float | None], ...]:
     """``0,-22.5,90:10`` as azimuths, each with its elevation or None, in degrees.
 
     Raises:
-        InputError: One of them is no finite number.
+        InputError: One of them is no finite number, or an elevation out of range.
     """
     angles = []
     for part in text.split(","):
@@ -166,7 +169,14 @@ def parse_angles(name: str, text: str) -> tuple[tuple[float, float | None], ...]
         if len(numbers) not in (1, 2) or not all(map(math.isfinite, numbers)):
             raise InputError(f"{name} {text}: give degrees separated by commas, as 0,-45, or 90:10 at elevation 10")
         angles.append((numbers[0], numbers[1] if len(numbers) == 2 else None))
+        require_elevation(f"{name} {text}", angles[-1][1])
     return tuple(angles)
+
+
+def require_elevation(given: str, elevation: float | None) -> None:
+    """Raise InputError unless an elevation, if there is one, is an angle from -90 to 90; ``given`` is how it was."""
+    if elevation is not None and not -90 <= elevation <= 90:
+        raise InputError(f"{given}: an elevation is between -90 and 90 degrees")
 
 
 def parse_weights(given: list[str] | None, classifiers: tuple[str, ...]) -> dict[str, str]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dimvida.cli import options
-from dimvida.cli.options import DATA, OUTPUT, option, parse_angles, parse_names, resolve_device
+from dimvida.cli.options import DATA, OUTPUT, option, parse_angles, parse_names, require_elevation, resolve_device
 from dimvida.cli.terminal import note
 from dimvida.data.names import counted
 from dimvida.errors import InputError
@@ -64,13 +64,16 @@ def turntable(
         require_writable_file("--out", place)
         if any(place.resolve() == image.resolve() for image in images):
             raise InputError(f"--out {out}: {place} is one of the images; choose another name")
+    if beside.exists() and not out.exists():  # else both are of an earlier turn, which is made again
+        raise InputError(f"--out {out}: {beside}, where its strip goes, is there already; choose another name")
+    require_elevation(f"--elevation {elevation}", elevation)
     if view is not None and azimuth is not None:
         raise InputError("give --view or --azimuth, not both")
     model = load(checkpoint, resolve_device(device))
+    known, notes = read_known(images, model)
     trained = model_cameras(model)
     settings = resolve_settings(model, steps=steps, solver=solver, seed=seed, backend=backend, dtype=dtype)
     known_at = _placed(images, view, azimuth, trained)
-    known, notes = read_known(images, model)
     asked, mask, cameras, order = turn(known, known_at, views, elevation)
     far = untrained_note([Camera(*camera) for camera in cameras[order].tolist()], trained)
     for line in (*notes, *filter(None, (far,))):

@@ -77,8 +77,8 @@ class RenderSettings:
             check_view_name(name, "names of the views")
         if len(set(self.view_names)) != len(self.azimuths):
             raise InputError(f"view names must differ: {', '.join(self.view_names)}")
-        if not -90.0 <= self.elevation <= 90.0:
-            raise InputError(f"elevation {self.elevation:g} is not between -90 and 90 degrees")
+        for azimuth in self.azimuths:
+            Camera(azimuth, self.elevation)  # raises for what is no angle
         if self.distance <= 1.0:
             raise InputError(f"distance {self.distance:g} puts the camera inside the object: give more than 1")
         if not 0.0 < self.half_angle < 90.0:

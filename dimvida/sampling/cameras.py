@@ -117,7 +117,8 @@ def arrange_at(
         where they were named.
 
     Raises:
-        TypeError, ValueError, InputError: As ``dimvida.sampling.images.arrange``, and for cameras that do not fit.
+        TypeError, ValueError, InputError: As ``dimvida.sampling.images.arrange``, and for cameras that do not fit or
+            are there twice.
     """
     at = camera_tensor(cameras)
     require_tensor("views", views, f"uint8 [B, n, {', '.join(map(str, shape))}]")
@@ -138,7 +139,23 @@ def arrange_at(
     if list(at.shape) not in ([views.shape[1], 2], [*views.shape[:2], 2]):
         wanted = f"[{views.shape[1]}, 2] or [{len(views)}, {views.shape[1]}, 2]"
         raise ValueError(f"cameras must be {wanted}, not {list(at.shape)}")
+    _require_different(at)
     return views, known, at
+
+
+def _require_different(cameras: Tensor) -> None:
+    """Raise InputError where a camera is there twice; of those on a GPU nobody asks, which would wait for it."""
+    if cameras.device.type != "cpu" or cameras.shape[-2] < 2:
+        return
+    steps = steps_of(cameras)
+    codes, order = (steps[..., 0] * (1 << 24) + steps[..., 1]).sort(-1)
+    same = (codes.diff(dim=-1) == 0).nonzero()
+    if len(same):
+        azimuth, elevation = cameras[tuple(same[0, :-1])][order[tuple(same[0])]].tolist()
+        raise InputError(
+            f"cameras: azimuth {azimuth:g} at elevation {elevation:g} is there twice (a full turn is no other camera, "
+            "and known views count); ask for each once"
+        )
 
 
 def turn(images: Tensor, at: Tensor, count: int, elevation: float | None) -> tuple[Tensor, Tensor, Tensor, list[int]]:

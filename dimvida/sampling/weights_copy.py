@@ -8,6 +8,7 @@ from typing import Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules import module as every_module
 
 from dimvida import ops
 
@@ -20,7 +21,8 @@ class WeightsCopy(Generic[Layout]):
     threads may read it.
 
     Whether the module has changed is told from the bits of its weights: version counters miss what is written through
-    ``.data``, under inference mode, or by an array that shares the memory.
+    ``.data``, under inference mode, or by an array that shares the memory. And from the settings of its layers, some of
+    which the layout holds, as the epsilon of a norm.
 
     Args:
         module: The module to copy, with its buffers.
@@ -37,6 +39,7 @@ class WeightsCopy(Generic[Layout]):
         self.fused = lay_out(own)
         # Here and not in the live weights, which another thread may be writing: what is compared is what is used.
         tensors = _tensors(own)
+        self._layers = made_of(own)
         self._kinds = _kinds(tensors)
         self._kept = tensors if _on_cpu(tensors) else [_joined(tensors)]
 
@@ -44,10 +47,11 @@ class WeightsCopy(Generic[Layout]):
         """Begin to compare the module's weights with these.
 
         Returns:
-            Waits for the result: whether every bit is the same. On a GPU the comparison is only queued until then.
+            Waits for the result: whether every bit and every setting is the same. On a GPU the comparison is only
+            queued until then.
         """
         tensors = _tensors(module)
-        if _kinds(tensors) != self._kinds:
+        if _kinds(tensors) != self._kinds or made_of(module) != self._layers:
             return lambda: False
         if _on_cpu(tensors):
             same = ops.native.same_bits(tensors, self._kept)
@@ -77,6 +81,8 @@ def _joined(tensors: list[Tensor]) -> Tensor:
 
 def has_only(module: nn.Module, layers: tuple[type[nn.Module], ...]) -> bool:
     """Whether all layers are of these very classes, and nothing is hooked: the function is then that of the weights."""
+    if every_module._global_forward_hooks or every_module._global_forward_pre_hooks:
+        return False  # by torch.nn.modules.module.register_module_forward_hook, of all modules that there are
     return all(
         type(layer) in layers and not (layer._forward_hooks or layer._forward_pre_hooks or "forward" in vars(layer))
         for layer in module.modules()

@@ -133,7 +133,10 @@ def prepare_data(
         description={**description, **counts},
         digest=digest.hexdigest(),
         held_out_ids=tuple(ids[row] for row in held_out.tolist()),
-        notes=_notes(present, len(batch) - len(images), batch.view_names),
+        notes=(
+            *_notes(present, len(batch) - len(images), batch.view_names),
+            *_views_note(config.diffusion_stage.views_drawn, len(batch.view_names)),
+        ),
         skipped=tuple(skipped),
         cameras=angles_of(cameras, batch.view_names) if config.takes_cameras else None,
     )
@@ -191,6 +194,12 @@ def _notes(present: Tensor, left_out: int, view_names: tuple[str, ...]) -> tuple
         one, other = (view_names[view] for view in (together == 0).nonzero()[0].tolist())
         notes.append(f"no object has both {one!r} and {other!r}: how the two go together cannot be learned")
     return tuple(notes)
+
+
+def _views_note(drawn: int, views: int) -> tuple[str, ...]:
+    if drawn <= views:
+        return ()
+    return (f"diffusion_stage.views_drawn {drawn}: the data have {views} views, so a step takes all of them",)
 
 
 @dataclass(slots=True)

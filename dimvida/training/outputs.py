@@ -212,10 +212,26 @@ def initial_checkpoint(
 
 
 def _require_alike(init: Checkpoint, ours: CheckpointConfig) -> None:
-    names = ["autoencoder", "score"] if init.score.is_trained else ["autoencoder"]
-    if ours.cameras is None or init.config.cameras is None:  # else views may have any names, and be others
-        names += ["view_names", "cameras"] if init.score.is_trained else []
-    for name in names:
-        theirs, wanted = getattr(init.config, name), getattr(ours, name)
-        if theirs != wanted:
-            raise InputError(f"--init: that checkpoint has {name} {theirs}, this run {wanted}; they must be the same")
+    _require_same("autoencoder", init.config, ours)
+    if not init.score.is_trained:
+        return
+    _require_same("score", init.config, ours)
+    if ours.cameras and init.config.cameras:
+        return  # views may have any names, and be others
+    if ours.cameras:
+        raise InputError(
+            "--init: that checkpoint knows its views by their names, and this run would by their cameras; add --set "
+            "diffusion_stage.cameras=false, or start from one that was trained with cameras"
+        )
+    if init.config.cameras:
+        raise InputError(
+            "--init: that checkpoint knows its views by their cameras, and this run would by their names; give data "
+            "with a cameras.json and leave diffusion_stage.cameras true, or start from another"
+        )
+    _require_same("view_names", init.config, ours)
+
+
+def _require_same(name: str, theirs: CheckpointConfig, ours: CheckpointConfig) -> None:
+    has, wanted = getattr(theirs, name), getattr(ours, name)
+    if has != wanted:
+        raise InputError(f"--init: that checkpoint has {name} {has}, this run {wanted}; they must be the same")

@@ -128,6 +128,21 @@ def test_view_names_that_cannot_be_generated_are_refused(tmp_path, meshes, capsy
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [
+        ("--elevation", "90.5", "an elevation is between -90 and 90 degrees"),
+        ("--elevation", "nan", "an elevation is between -90 and 90 degrees"),
+        ("--azimuths", "0,nan", "not numbers separated by commas"),
+        ("--light", "0,inf,1", "not numbers separated by commas"),
+    ],
+)
+def test_angles_that_are_none_are_refused_by_their_option(tmp_path, meshes, capsys, option, value, message) -> None:
+    assert run(["data", "render", str(meshes), str(tmp_path / "out"), *SMALL, f"{option}={value}"]) == 2
+    assert f"{option} {value}: {message}" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 def test_object_names_that_cannot_be_written_are_refused_before_the_work(tmp_path, meshes, capsys) -> None:
     (meshes / "box/m11.off").rename(meshes / "box/z\nz.off")
     assert run(["data", "render", str(meshes), str(tmp_path / "out"), *SMALL]) == 2

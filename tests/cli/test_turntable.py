@@ -58,6 +58,8 @@ def test_an_old_checkpoint_says_so_in_one_line(dimvida, images: list[Path], tiny
     assert result.code == 2 and len(result.err.splitlines()) == 1
     assert "this checkpoint has no cameras, so it makes its views front, right, back, left and no others" in result.err
     assert not (tmp_path / "turn.gif").exists()
+    missing = dimvida("turntable", tmp_path / "no.png", "--checkpoint", tiny_checkpoint, "--out", tmp_path / "turn.gif")
+    assert missing.code == 2 and "no.png: cannot be read (No such file" in missing.err
 
 
 @pytest.mark.parametrize(
@@ -68,8 +70,9 @@ def test_an_old_checkpoint_says_so_in_one_line(dimvida, images: list[Path], tiny
         (["--azimuth", ""], "--azimuth : give degrees separated by commas"),
         (["--azimuth", "nan"], "--azimuth nan: give degrees separated by commas"),
         (["--azimuth", "0:1:2"], "--azimuth 0:1:2: give degrees separated by commas"),
-        (["--azimuth", "0:95"], "elevation 95"),
-        (["--elevation", "-100"], "elevation from -90 to 90"),
+        (["--azimuth", "0:95"], "--azimuth 0:95: an elevation is between -90 and 90 degrees"),
+        (["--elevation", "-100"], "--elevation -100.0: an elevation is between -90 and 90 degrees"),
+        (["--elevation", "nan"], "--elevation nan: an elevation is between -90 and 90 degrees"),
         (["--view", "top"], "--view top: the checkpoint has no such view; it has front, right, back, left"),
         (["--view", "front", "--azimuth", "0"], "give --view or --azimuth, not both"),
         (["--out", "turn.png"], "--out turn.png: name a file that ends in .gif or .webp"),
@@ -97,6 +100,9 @@ def test_images_that_contradict_or_would_be_replaced(dimvida, images: list[Path]
     assert twice.code == 2 and "two of the images are said to be the same view" in twice.err
     over = dimvida(*asked, tmp_path / "one.gif", "--azimuth", "0,90")
     assert over.code == 2 and "one.png is one of the images" in over.err
+    (tmp_path / "other.png").write_bytes(b"of another turn, or of something else")
+    strip = dimvida(*asked, tmp_path / "other.webp", "--azimuth", "0,90")
+    assert strip.code == 2 and "other.png, where its strip goes, is there already; choose another name" in strip.err
     (tmp_path / "two.png").write_bytes(b"")
     broken = dimvida(*asked, tmp_path / "turn.gif", "--azimuth", "0,90")
     assert broken.code == 2 and "two.png: empty file" in broken.err

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import subprocess
 import sys
 
@@ -185,6 +186,8 @@ def test_cameras_of_the_views_have_their_names() -> None:
         ({"names": ("a",)}, "one name each"),
         ({"names": ("a", "a", "b", "c")}, "must differ"),
         ({"elevation": 91.0}, "elevation"),
+        ({"elevation": math.nan}, "elevation"),
+        ({"azimuths": (0.0, math.inf)}, "azimuth inf is not a finite number"),
         ({"distance": 1.0}, "distance"),
         ({"half_angle": 90.0}, "half angle"),
         ({"image_size": 0}, "image size"),

@@ -327,6 +327,47 @@ def test_a_network_that_is_more_than_its_weights_is_asked_itself(change):
     assert not torch.allclose(fused, before, rtol=1e-2)
 
 
+def raised(module: torch.nn.Module, given: tuple, result: Tensor) -> Tensor | None:
+    return result * 1.5 if isinstance(module, torch.nn.GroupNorm) else None
+
+
+def halved(module: torch.nn.Module, given: tuple) -> tuple | None:
+    return (given[0] / 2, *given[1:]) if isinstance(module, torch.nn.Linear) else None
+
+
+@pytest.mark.parametrize(
+    ("register", "hook"),
+    [
+        (torch.nn.modules.module.register_module_forward_hook, raised),
+        (torch.nn.modules.module.register_module_forward_pre_hook, halved),
+    ],
+    ids=["after", "before"],
+)
+def test_hooks_of_all_modules_are_asked(register, hook):
+    network = random_network()
+    inputs = random_inputs(5, 4, 6)
+    options = {"steps": 4, "x0_clip": 4.0, "solver": "sde-dpmpp-2m"}
+    before, _ = both(network, *inputs, **options)
+    with register(hook):
+        fused, eager = both(network, *inputs, **options)
+    torch.testing.assert_close(fused, eager, rtol=1e-4, atol=1e-4)
+    assert not torch.allclose(fused, before, rtol=1e-2)
+    assert torch.equal(both(network, *inputs, **options)[0], before)
+
+
+def test_another_epsilon_or_other_groups_of_a_norm_are_noticed():
+    network = random_network()
+    inputs = random_inputs(5, 4, 6)
+    before, _ = both(network, *inputs, steps=3)
+    for name, value in (("eps", 0.5), ("num_groups", 1)):
+        for norm in (network.mid_blocks[0].norm1, network.output_norm):
+            setattr(norm, name, value)
+        fused, eager = both(network, *inputs, steps=3)
+        torch.testing.assert_close(fused, eager, rtol=1e-4, atol=1e-4)
+        assert not torch.allclose(fused, before, rtol=1e-3)
+        before = fused
+
+
 def test_an_engine_lives_as_long_as_its_network():
     network = random_network()
     engine = engine_of(network, torch.float32, CPU)

@@ -165,6 +165,8 @@ def test_what_is_not_its_weights_has_no_plan():
     hook = autoencoder.encoder.register_forward_hook(lambda module, inputs, output: None)
     assert not has_plan(autoencoder)
     hook.remove()
+    with torch.nn.modules.module.register_module_forward_pre_hook(lambda module, inputs: None):
+        assert not has_plan(autoencoder)
 
     class Mine(type(autoencoder)):
         pass

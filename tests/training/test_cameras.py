@@ -186,7 +186,10 @@ def test_partial_objects_train_what_they_have(tmp_path: Path, config: TrainConfi
 def test_named_views_may_be_drawn_too(tmp_path: Path, config: TrainConfig):
     named = with_stage(with_stage(config, "autoencoder", steps=2), "diffusion", steps=4)
     assert run(tmp_path, named, seen_from(complete(), named, None))
-    assert load_checkpoint(tmp_path).config.cameras is None
+    start = load_checkpoint(tmp_path)
+    assert start.config.cameras is None
+    with pytest.raises(InputError, match="knows its views by their names, and this run would by their cameras; add"):
+        run(tmp_path / "cameras", named, seen_from(complete(), named), init=start)
 
 
 def test_weights_of_other_views_are_a_start_where_all_have_cameras(finished: Path, tmp_path: Path, config: TrainConfig):
@@ -196,7 +199,7 @@ def test_weights_of_other_views_are_a_start_where_all_have_cameras(finished: Pat
     cameras = {name: Camera(10 * number, 0) for number, name in enumerate(batch.view_names)}
     data = prepare_data(batch, (), short, {}, cameras=cameras)
     assert run(tmp_path / "new", short, data, init=start)
-    with pytest.raises(InputError, match="--init: that checkpoint has"):
+    with pytest.raises(InputError, match="knows its views by their cameras, and this run would by their names"):
         run(tmp_path / "named", short, prepare_data(batch, (), short, {}), init=start)
 
 

@@ -11,6 +11,7 @@ from helpers.trainings import OBJECTS, batch_of, complete, partly, prepared
 
 from dimvida.data.batch import MultiViewBatch
 from dimvida.errors import InputError
+from dimvida.models import GridAutoencoderConfig, TransformerConfig
 from dimvida.training.config import TrainConfig
 from dimvida.training.data import TrainingData, prepare_data
 from dimvida.training.seeds import derived_generator
@@ -63,6 +64,16 @@ def test_what_is_missing_is_counted_and_said(fast_config: TrainConfig):
     other = known.clone()
     other[12, 1] = ~other[12, 1]
     assert prepared(other, fast_config).digest != data.digest
+
+
+def test_more_views_to_draw_than_there_are_is_said(fast_config: TrainConfig):
+    def notes(drawn: int) -> tuple[str, ...]:
+        stage = dataclasses.replace(fast_config.diffusion_stage, views_drawn=drawn)
+        config = dataclasses.replace(fast_config, score=TransformerConfig(), autoencoder=GridAutoencoderConfig())
+        return prepared(complete(), dataclasses.replace(config, diffusion_stage=stage)).notes
+
+    assert notes(4) == notes(0) == ()
+    assert notes(6) == ("diffusion_stage.views_drawn 6: the data have 4 views, so a step takes all of them",)
 
 
 def test_views_that_never_meet_are_named(fast_config: TrainConfig):
