@@ -82,8 +82,10 @@ def steps_table(rows: Sequence[StepTimes]) -> Table:
         ]
         for row in rows
     ]
-    note = "ms; overhead: the step less Adam and EMA, over its floor (forward and backward alone)"
-    return _table("", ["preset", "stage"], ["batch", "floor", "step", "draw", "Adam", "EMA", "overhead"], cells, [note])
+    note = "ms; overhead: the step less optimiser and EMA, over its floor (forward and backward alone)"
+    return _table(
+        "", ["preset", "stage"], ["batch", "floor", "step", "draw", "optimiser", "EMA", "overhead"], cells, [note]
+    )
 
 
 def _arms_table(batch: BatchTimes) -> Table:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 from dimvida.diffusion.loss import TIME_WEIGHTS
 from dimvida.errors import InputError
 from dimvida.records import LATER
+from dimvida.training.optimizers import OPTIMIZERS
 
 AUGMENTATIONS = ("none", "trivial-augment-wide")
 LIKELIHOODS = ("laplace", "normal")
@@ -24,7 +26,7 @@ class StageConfig:
         epochs: Passes over the data, unless ``steps`` is given.
         steps: Optimiser steps; 0 takes ``epochs``.
         batch: Images (autoencoder) or objects (diffusion) per step.
-        lr: Peak learning rate of Adam.
+        lr: Peak learning rate.
         lr_schedule: ``constant``, or ``cosine`` down to zero at the last step.
         warmup_steps: Steps of linear warm-up.
         ema: Highest decay of the exponential moving average of the weights, which grows to it; 0 for none.
@@ -33,7 +35,8 @@ class StageConfig:
         save_every: Steps between saved training states.
         sheet_every: Steps between sample sheets; 0 for one at the end.
         keep_every: Steps between checkpoints that are kept for good; 0 for none.
-        compile: Run the loss through torch.compile; pays off in long trainings on a GPU.
+        compile: Run the loss through torch.compile; pays off in long trainings.
+        optimizer: ``adam``, unless the stage has the option.
     """
 
     epochs: int = 1000
@@ -49,6 +52,7 @@ class StageConfig:
     sheet_every: int = 0
     keep_every: int = 0
     compile: bool = False
+    optimizer: ClassVar[str] = "adam"
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch", "log_every", "save_every"):
@@ -131,6 +135,8 @@ class DiffusionStageConfig(StageConfig):
         views_even: Probability that the drawn views of an object are evenly spaced around it, which needs cameras.
         autocast: Whether products are in bfloat16: ``auto`` (where the hardware multiplies it natively and the network
             is a transformer; an MLP stays in float32), ``off`` or ``bfloat16``. Weights and validation stay in float32.
+        optimizer: ``adam``, or ``muon`` for the matrices inside the network's blocks and Adam for the rest: a view
+            transformer then learns as much in fewer steps, which cost a little more.
     """
 
     drop: float = 0.2
@@ -143,6 +149,7 @@ class DiffusionStageConfig(StageConfig):
     views_least: int = field(default=0, metadata=LATER)
     views_even: float = field(default=0.0, metadata=LATER)
     autocast: str = field(default="auto", metadata=LATER)
+    optimizer: str = field(default="adam", metadata=LATER)
 
     def __post_init__(self) -> None:
         StageConfig.__post_init__(self)
@@ -156,6 +163,7 @@ class DiffusionStageConfig(StageConfig):
         _require_choice("times", self.times, TIME_SAMPLINGS)
         _require_choice("time_weight", self.time_weight, TIME_WEIGHTS)
         _require_choice("autocast", self.autocast, AUTOCASTS)
+        _require_choice("optimizer", self.optimizer, OPTIMIZERS)
 
     def counts_of(self, views: int) -> range:
         """How many of V views of an object a step may take: one number, or several."""

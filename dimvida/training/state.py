@@ -25,6 +25,7 @@ from dimvida.errors import InputError
 from dimvida.files import atomic_file
 from dimvida.training.batches import Objective
 from dimvida.training.folder import another_configuration, not_read
+from dimvida.training.optimizers import Optimizers, make_optimizer
 from dimvida.training.stage_config import StageConfig
 
 _HEADER = b"dimvida training state, sha256 %s\n"
@@ -69,12 +70,12 @@ class TrainingState:
     window: list[float] = field(default_factory=list)
     seconds: float = 0.0
     lengthened_at: int = 0
-    optimizer: torch.optim.Optimizer = field(init=False)
+    optimizer: torch.optim.Optimizer | Optimizers = field(init=False)
     average: AveragedModel | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
         network = self.objective.network
-        self.optimizer = torch.optim.Adam(network.parameters(), lr=self.config.lr, fused=True)
+        self.optimizer = make_optimizer(self.config.optimizer, network, self.config.lr)
         if self.config.ema:
             self.average = AveragedModel(network, multi_avg_fn=self._average)
 
