@@ -18,7 +18,7 @@ ALLOWED = {
     "models": set(),
     "diffusion": set(),
     "ops": {"diffusion"},
-    "sampling": {"diffusion", "ops", "models"},
+    "sampling": {"diffusion", "ops", "models", "data"},
     "generation": {"sampling", "diffusion", "models", "data"},
     "evaluation": {"results", "sampling", "diffusion", "models", "data"},
     "training": {"results", "sampling", "diffusion", "models", "data"},

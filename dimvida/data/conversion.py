@@ -105,8 +105,8 @@ def key_to_alpha(image: Image.Image, data: bytes) -> None:
     image.putalpha(Image.fromarray(np.where(same, np.uint8(0), np.uint8(255))))
 
 
-def stored_numbers(image: Image.Image, data: bytes, location: str) -> StoredNumbers:
-    """What the numbers in the opened file ``data`` mean.
+def stored_numbers(image: Image.Image, data: bytes | None, location: str) -> StoredNumbers:
+    """What the numbers in the opened file ``data`` mean; None where there is no file any more.
 
     Raises:
         UnreadableImage: Floating-point, signed or 32-bit numbers, whose range from black to white is unknown.
@@ -120,7 +120,7 @@ def stored_numbers(image: Image.Image, data: bytes, location: str) -> StoredNumb
         kind = "32-bit integer"
     if kind is not None:
         raise UnreadableImage(location, f"{kind} pixels have no known range; save it with 8 or 16 bits")
-    if image.format == "PNG":
+    if image.format == "PNG" and data is not None:
         return StoredNumbers(data[24], False)  # the bit depth in IHDR
     if image.format == "TIFF":
         white_is_zero = image.tag_v2.get(TiffImagePlugin.PHOTOMETRIC_INTERPRETATION, 0) == 0

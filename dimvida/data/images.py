@@ -94,7 +94,7 @@ def decode_image(data: bytes, location: str) -> ViewImage:
         image.load()
         if numbers.bits == 16 and image.mode == "RGB" and "transparency" in image.info:
             key_to_alpha(image, stored)
-        pixels = to_rgb(_upright(image, notes), numbers, notes)
+        pixels = to_rgb(upright(image, notes), numbers, notes)
     except (UnreadableImage, MemoryError):
         raise
     except Exception as error:
@@ -211,6 +211,24 @@ def with_channels(image: ViewImage, channels: int) -> ViewImage:
     return replace(image, pixels=pixels, note="; ".join(notes) or None)
 
 
+def is_decoded(image: Image.Image) -> bool:
+    """Whether a picture that Pillow opened is of a format that is read here."""
+    return isinstance(image, tuple(_DECODERS.values()))
+
+
+def upright(image: Image.Image, notes: list[str]) -> Image.Image:
+    """A picture turned as its EXIF says; ``notes`` gets what is damaged of that."""
+    # Looking for EXIF costs more than decoding a small PNG, and PNGs seldom have it.
+    if image.format == "PNG" and not {"exif", "Raw profile type exif", "XML:com.adobe.xmp"} & set(image.info):
+        return image
+    try:
+        return ImageOps.exif_transpose(image)
+    except Exception:
+        # The pixels are whole; only the orientation is lost.
+        notes.append("damaged EXIF ignored")
+        return image
+
+
 def _open(data: bytes, location: str) -> ImageFile.ImageFile:
     if not data:
         raise UnreadableImage(location, "empty file")
@@ -234,15 +252,3 @@ def _check_size(image: Image.Image, location: str) -> None:
     if width * height > PIXEL_LIMIT:
         reason = f"{width} x {height} pixels, more than the limit of {PIXEL_LIMIT}; not decoded"
         raise UnreadableImage(location, reason)
-
-
-def _upright(image: Image.Image, notes: list[str]) -> Image.Image:
-    # Looking for EXIF costs more than decoding a small PNG, and PNGs seldom have it.
-    if image.format == "PNG" and not {"exif", "Raw profile type exif", "XML:com.adobe.xmp"} & set(image.info):
-        return image
-    try:
-        return ImageOps.exif_transpose(image)
-    except Exception:
-        # The pixels are whole; only the orientation is lost.
-        notes.append("damaged EXIF ignored")
-        return image

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from dimvida.errors import InputError, require_whole
-from dimvida.sampling.images import misfit, places_named, require_pixels, require_tensor
+from dimvida.sampling.images import misfit, places_named, require_pixels
 
 Cameras = Tensor | Sequence[Sequence[float]]
 
@@ -121,7 +121,6 @@ def arrange_at(
             are there twice.
     """
     at = camera_tensor(cameras)
-    require_tensor("views", views, f"uint8 [B, n, {', '.join(map(str, shape))}]")
     if not isinstance(known, Tensor):
         places = places_named(known, tuple(named))
         views = views[:, None] if views.ndim == 4 and len(places) == 1 else views

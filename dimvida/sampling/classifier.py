@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from dimvida.errors import InputError
+from dimvida.sampling.given import Known, Views
 from dimvida.sampling.multiview import MultiViewModel
 
 AVERAGES = ("probabilities", "logits", "confidence")
@@ -75,13 +76,13 @@ class MultiViewClassifier(nn.Module):
         """What generates the views."""
         return self._model[0]
 
-    def forward(self, views: Tensor, known: Tensor | str | Sequence[str], sample_ids: Tensor | None = None) -> Tensor:
+    def forward(self, views: Views, known: Known | None = None, sample_ids: Tensor | None = None) -> Tensor:
         """Classify objects.
 
         Args:
             views: uint8 [B, V, C, H, W], entries of missing views are ignored; or the named views alone, as
-                ``MultiViewModel.generate`` takes them: [B, C, H, W] for one.
-            known: bool [B, V]; or the name of the view that is there, or several names.
+                ``MultiViewModel.generate`` takes them: [B, C, H, W] for one; or images in its other forms.
+            known: bool [B, V]; or the name of the view that is there, or several names; nothing with a dict.
             sample_ids: int64 [B], what the noise of each object is keyed with; by default 0 .. B-1.
 
         Returns:

@@ -43,10 +43,10 @@ def require_pixels(name: str, images: Tensor, shape: tuple[int, int, int], *, fl
     raise ValueError(f"{name} must be {kinds} [..., {_listed(shape)}], not {images.dtype} {list(images.shape)}{hint}")
 
 
-def require_images(images: Any, shape: tuple[int, int, int], *, floating: bool = True) -> None:
-    """Raise TypeError or ValueError unless they are a tensor [..., C, H, W] of that shape, uint8 or perhaps float."""
-    require_tensor("images", images, f"{'uint8 or float' if floating else 'uint8'} [..., {_listed(shape)}]")
-    require_pixels("images", images, shape, floating=floating)
+def require_images(images: Any, shape: tuple[int, int, int]) -> None:
+    """Raise TypeError or ValueError unless they are a tensor [..., C, H, W] of that shape, uint8 or float."""
+    require_tensor("images", images, f"uint8 or float [..., {_listed(shape)}]")
+    require_pixels("images", images, shape, floating=True)
 
 
 def require_latents(latents: Any, dim: int) -> None:
@@ -72,11 +72,10 @@ def arrange(
         views uint8 [B, V, C, H, W], 0 where a view was not given; known bool [B, V], on the CPU if it was made here.
 
     Raises:
-        TypeError: For something that is no tensor, and names that are no strings.
+        TypeError: For names that are no strings.
         InputError: For a name that the model does not have.
         ValueError: For another shape or dtype.
     """
-    require_tensor("views", views, f"uint8 [B, {len(names)}, {_listed(shape)}]")
     if isinstance(known, Tensor):
         if views.ndim != 5 or views.shape[1] != len(names):
             raise ValueError(misfit(views, len(names), shape))

@@ -18,7 +18,8 @@ from dimvida.models.weights import exact_dtype, user_path
 from dimvida.sampling.backends import in_plain_modes, upload
 from dimvida.sampling.cameras import Cameras, arrange_at, cameras_of, turn
 from dimvida.sampling.completion import ViewCompleter
-from dimvida.sampling.images import arrange, places_of, require_images, require_made, require_tensor
+from dimvida.sampling.given import Known, Picture, Views, as_images, gather
+from dimvida.sampling.images import arrange, places_of, require_made, require_tensor
 
 
 class MultiViewModel(ViewCompleter):
@@ -27,8 +28,8 @@ class MultiViewModel(ViewCompleter):
     @in_plain_modes
     def generate(
         self,
-        views: Tensor,
-        known: Tensor | str | Sequence[str],
+        views: Views,
+        known: Known | None = None,
         *,
         cameras: Cameras | None = None,
         steps: int | None = None,
@@ -42,9 +43,13 @@ class MultiViewModel(ViewCompleter):
 
         Args:
             views: uint8 [B, V, C, H, W] in 0..255; entries of missing views are ignored. With n names for ``known``
-                also [B, n, C, H, W], the named views in that order, and with one name [B, C, H, W].
+                also [B, n, C, H, W], the named views in that order, and with one name [B, C, H, W] or [C, H, W].
+                Or images in another form: pictures of Pillow, NumPy arrays with channels last, tensors with channels
+                first, of any size, gray, RGB or with alpha, uint8, uint16, or float in [0, 1]; a list of images, of B
+                objects by one name or of one object by as many names, a list of such lists, or a dict of them by view
+                name. They are converted, padded to a square and resized as the command line does it.
             known: bool [B, V]; each row may have its own set of known views. Or the name of the view that every row
-                has, or a sequence of names.
+                has, or a sequence of names. To be left out with a dict.
             cameras: Any views in place of the V named ones, for a camera-conditioned model: azimuth and elevation of
                 each in degrees, as pairs or float [n, 2] or [B, n, 2]. With a mask they are those of all n views that
                 ``views`` and ``known`` speak of. With names they are those of the views to make: what is returned has
@@ -60,11 +65,11 @@ class MultiViewModel(ViewCompleter):
 
         Returns:
             uint8 [B, V, C, H, W] on the device of ``views``, or [B, n, C, H, W] of ``cameras``; known views bit for
-            bit as given.
+            bit as given, if they had the model's size.
 
         Raises:
-            TypeError: For what is no tensor.
-            ValueError: For tensors whose shape or dtype does not fit the model.
+            TypeError: For what are no images.
+            ValueError: For images whose shape, dtype or range fits nothing above.
             InputError: For a view that the model does not have, an unknown solver or backend, a number out of range,
                 or a score network that was never trained.
             NotFinite: Numbers overflow, and nothing of these rows is a picture.
@@ -80,9 +85,14 @@ class MultiViewModel(ViewCompleter):
             >>> again = model(completed, known)  # each row from views of its own
             >>> bool((again[known] == completed[known]).all())
             True
+            >>> from PIL import Image
+            >>> photographs = {"front": Image.new("RGB", (200, 150), "navy"), "left": Image.new("L", (90, 90), 255)}
+            >>> model(photographs).shape  # one object, of two views
+            torch.Size([1, 4, 3, 64, 64])
         """
-        given = views
         shape = self.config.autoencoder.image_shape
+        views, known = gather(views, known, shape)
+        given = views
         if cameras is None:
             views, known = arrange(views, known, self.view_names, shape)
         else:
@@ -101,13 +111,13 @@ class MultiViewModel(ViewCompleter):
         require_made(finite)
         return completed.to(given.device)
 
-    def forward(self, views: Tensor, known: Tensor | str | Sequence[str], **options: Any) -> Tensor:
+    def forward(self, views: Views, known: Known | None = None, **options: Any) -> Tensor:
         """``generate``."""
         return self.generate(views, known, **options)
 
     def turntable(
         self,
-        images: Tensor,
+        images: Picture | Sequence[Picture],
         count: int = 24,
         *,
         at: str | Sequence[str] | Cameras | None = None,
@@ -117,7 +127,7 @@ class MultiViewModel(ViewCompleter):
         """Views at even distances around one object, by a camera-conditioned model.
 
         Args:
-            images: The known views, uint8 [C, H, W] or [k, C, H, W].
+            images: The known views, uint8 [C, H, W] or [k, C, H, W], or images in any form that ``generate`` takes.
             count: Number of views, at least 1.
             at: Where they were taken: the name of a view of the model or several, or azimuth and elevation of each in
                 degrees, [k, 2]. By default the only one is at azimuth 0, at the elevation of the model's first view.
@@ -132,8 +142,7 @@ class MultiViewModel(ViewCompleter):
             InputError, ValueError, TypeError: As ``generate``.
         """
         named, shape = self._named_cameras(), self.config.autoencoder.image_shape
-        require_images(images, shape, floating=False)
-        images = images.reshape(-1, *shape)
+        images = as_images(images, shape, "images").reshape(-1, *shape)
         at = cameras_of([(0.0, self.cameras[0][1])] if at is None else at, named)
         views, known, cameras, order = turn(images, at, count, elevation)
         return self.generate(views, known, cameras=cameras, **options)[0, order]

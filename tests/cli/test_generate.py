@@ -10,6 +10,8 @@ import pytest
 from helpers.objects import tree
 from PIL import Image
 
+from dimvida.sampling.trajectory import sample_id_tensor
+
 
 @pytest.fixture
 def generate(dimvida, tiny_checkpoint: Path):
@@ -32,6 +34,33 @@ def test_single_images_with_the_view_as_an_option(generate, fronts: Path, tmp_pa
     assert "generating: 12/12 views" in result.err
     assert {line["view"] for line in lines(tmp_path / "out")} == {"right", "back", "left"}
     assert (tmp_path / "out" / "table" / "d__left.png").is_file()
+
+
+def test_python_makes_of_a_picture_what_the_command_makes_of_its_file(generate, model, tmp_path: Path):
+    folder, numbers = tmp_path / "in" / "chair", np.random.default_rng(0)
+    folder.mkdir(parents=True)
+    exif = Image.Exif()
+    exif[0x0112] = 8
+    pictures = {
+        "same.png": (numbers.integers(0, 256, (16, 16, 3), np.uint8), {}),
+        "large.jpg": (numbers.integers(0, 256, (70, 41, 3), np.uint8), {"exif": exif}),
+        "alpha.png": (numbers.integers(0, 256, (9, 31, 4), np.uint8), {}),
+        "deep.png": (numbers.integers(0, 65536, (40, 40), np.uint16), {}),
+        "gray.webp": (numbers.integers(0, 256, (33, 20), np.uint8), {"lossless": True}),
+    }
+    for name, (pixels, options) in pictures.items():
+        Image.fromarray(pixels).save(folder / name, **options)
+    assert generate(tmp_path / "in", tmp_path / "out", "--view", "front", "--batch", 1, "--seed", 3).code == 0
+    for name in pictures:
+        stem = Path(name).stem
+        ids = sample_id_tensor([f"chair/{stem}"])
+        for picture in (Image.open(folder / name), np.asarray(Image.open(folder / name))):
+            if isinstance(picture, np.ndarray) and name == "large.jpg":
+                continue  # an array is upright as it is
+            made = model(picture, "front", seed=3, sample_ids=ids)[0]
+            for place, view in enumerate(model.view_names[1:], 1):
+                written = np.asarray(Image.open(tmp_path / "out" / "chair" / f"{stem}__{view}.png"))
+                assert np.array_equal(written, made[place].movedim(0, -1).numpy()), (name, view)
 
 
 def test_any_subset_to_any_subset(generate, objects: Path, tmp_path: Path):

@@ -214,5 +214,5 @@ def test_turntables_that_do_not_fit(model: MultiViewModel):
             model.turntable(pictures(2), 4, **options)
     with pytest.raises(InputError, match="elevation"):
         model.turntable(pictures(), 4, elevation=100.0)
-    with pytest.raises(ValueError, match="images must be uint8"):
+    with pytest.raises(ValueError, match=r"images: float images are in \[0, 1\]"):
         model.turntable(pictures().float(), 4)

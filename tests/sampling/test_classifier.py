@@ -70,8 +70,9 @@ def test_what_does_not_fit_is_refused(model, classifier, images):
         whole(images, "top")
     with pytest.raises(InputError, match="choose from logits, log-probabilities, probabilities"):
         dimvida.MultiViewClassifier(classifier, model, output="votes")
-    with pytest.raises(ValueError, match=r"\[B, 3, 16, 16\] of the named view, not torch.uint8 \[3, 16, 16\]"):
-        whole(images[0], "front")
+    with pytest.raises(ValueError, match=r"\[B, 3, 16, 16\] of the named view, not torch.uint8 \[1, 1, 6, 3, 16, 16\]"):
+        whole(images[None, None], "front")
+    assert torch.equal(whole(images[0], "front"), whole(images[:1], "front"))
 
 
 def test_logits_are_what_it_returns_unless_asked(model, classifier, images):

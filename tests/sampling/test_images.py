@@ -65,19 +65,17 @@ def test_names_that_do_not_fit(model):
         model.generate(IMAGES, ("left", "left"))
     with pytest.raises(ValueError, match=r"\[B, 4, 3, 16, 16\], or \[B, 2, 3, 16, 16\] of the named views"):
         model.generate(IMAGES[:, 0], ("left", "right"))
-    with pytest.raises(ValueError, match=r"or \[B, 3, 16, 16\] of the named view, not torch.uint8 \[3, 16, 16\]"):
-        model.generate(IMAGES[0, 0], "left")
-    with pytest.raises(ValueError, match=r"must be uint8 .*not torch.float32"):
-        model.generate(IMAGES[:, 0].float(), "left")
+    with pytest.raises(
+        ValueError, match=r"or \[B, 3, 16, 16\] of the named view, not torch.uint8 \[1, 3, 2, 3, 16, 16\]"
+    ):
+        model.generate(IMAGES[None], "left")
 
 
-def test_arrays_and_lists_are_told_how_to_become_tensors(model):
+def test_what_must_be_tensors_is_told_how_to_become_them(model):
     known = torch.tensor([[True, False, False, False]]).expand(3, -1)
     views = torch.zeros(3, 4, 3, 16, 16, dtype=torch.uint8)
-    with pytest.raises(TypeError, match=r"views must be a torch tensor.*numpy.ndarray; torch.as_tensor\(views\)"):
-        model.generate(views.numpy(), known)
-    with pytest.raises(TypeError, match=r"known must be a bool tensor \[B, 4\], or names of front.*ndarray"):
-        model.generate(views, known.numpy())
+    with pytest.raises(TypeError, match=r"known must be a bool tensor \[B, 4\], or names of front.*int"):
+        model.generate(views, 5)
     with pytest.raises(TypeError, match=r"known must be a bool tensor \[B, 4\]"):
         model.generate(views, known.tolist())
     with pytest.raises(TypeError, match=r"sample_ids must be a torch tensor, int64 \[3\]"):
