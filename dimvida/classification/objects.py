@@ -18,7 +18,8 @@ from torch import Tensor
 
 from dimvida.classification.design import Recipe
 from dimvida.data.batch import BadFile, load_all
-from dimvida.data.names import counted
+from dimvida.data.columns import Columns
+from dimvida.data.names import check_split, counted
 from dimvida.data.opening import open_source
 from dimvida.data.partitions import Partitions, load_partitions, make_partitions, select_partition
 from dimvida.data.source import MultiViewSource, spread
@@ -49,6 +50,7 @@ def assign_roles(
     *,
     partition: Path | None = None,
     split: str | None = None,
+    columns: Columns | None = None,
     c_share: float = 0.5,
     seed: int = 0,
 ) -> Roles:
@@ -59,13 +61,14 @@ def assign_roles(
         provenance: What the generator's checkpoint says of its training.
         partition: A partition file, whose d, c and e are taken. Without, c and e are made of one split.
         split: That split; by default that for testing if there is one, else all objects.
+        columns: As ``open_source`` has them.
         c_share: Share of c in it, in every class; the rest is e.
         seed: Seed of that choice.
 
     Raises:
         InputError: The generator was trained on objects of c or e, or one of the two is empty.
     """
-    source = open_source(path)
+    source = open_source(path, columns=columns)
     if partition is not None:
         if split is not None:
             raise InputError("--split and --partition: give one of them; a partition names its objects itself")
@@ -73,7 +76,7 @@ def assign_roles(
         d, c, e = (select_partition(source, partitions, part) for part in ("d", "c", "e"))
     else:
         partitions = None
-        d, c, e = _of_splits(source, path, split, c_share, seed)
+        d, c, e = _of_splits(source, split, c_share, seed)
     for name, part in (("c", c), ("e", e)):
         if not len(part):
             raise InputError(f"{partition or path}: no objects for part {name}; classifiers need both c and e")
@@ -196,14 +199,14 @@ def _choose(identity: str, views: Sequence[str], seed: int) -> str:
 
 
 def _of_splits(
-    source: MultiViewSource, path: Path, split: str | None, c_share: float, seed: int
+    source: MultiViewSource, split: str | None, c_share: float, seed: int
 ) -> tuple[MultiViewSource | None, MultiViewSource, MultiViewSource]:
     if not 0 < c_share < 1:
         raise InputError(f"--c-share {c_share:g}: must be between 0 and 1")
     if split is None:
         split = source.split_for("test")
     else:
-        open_source(path, split=split)  # raises for a split that is not there
+        check_split(source.path, split, source.splits)
     training = source.split_for("train")
     chosen = [record for record in source.records if split is None or record.split == split]
     parts = make_partitions(chosen, (0.0, c_share, 1 - c_share), seed)

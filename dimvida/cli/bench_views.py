@@ -35,6 +35,7 @@ def solvers(
     data: options.Data,
     checkpoint: options.Checkpoint = "bundled",
     split: options.TestSplit = None,
+    column: options.Column = None,
     limit: Annotated[int, typer.Option(metavar="N", min=1, help="So many objects, spread over all.")] = 128,
     solvers_: Annotated[str | None, typer.Option("--solvers", metavar="LIST", help="Default: all.")] = None,
     steps: Annotated[str | None, typer.Option(metavar="LIST", help="Default: 5,8,10,15,20,30,50,100.")] = None,
@@ -74,7 +75,7 @@ def solvers(
     samplers = list(itertools.product(names or SOLVERS, evaluations))
     for name, count in samplers:
         step_table(name, count)  # refuses what it cannot do before anything is read
-    source = open_for_evaluation(data, split)
+    source = open_for_evaluation(data, split, column=column)
     model = load(checkpoint, resolve_device(device))
     settings = resolve_settings(model, seed=seed, batch=batch, backend=backend, dtype=dtype)
     views = len(model.view_names)
@@ -168,6 +169,7 @@ def generation(
     steps: Annotated[str | None, typer.Option(metavar="LIST", help="Default: the checkpoint's.")] = None,
     data: Annotated[Path | None, typer.Option(metavar="PATH", help="Objects; default: the sample.")] = None,
     split: options.Split = None,
+    column: options.Column = None,
     view: Annotated[str, typer.Option(metavar="NAME", help="The known view.")] = "front",
     inputs: Annotated[str, typer.Option(metavar="NAME", help="What they are: files (PNG) or npy.")] = "files",
     workers: options.Readers = 0,
@@ -204,6 +206,7 @@ def generation(
     from dimvida.bench.generation import growth, measure_memory, measure_run, repeated_inputs, warm_up
     from dimvida.bench.plain_loop import measure_loop, measure_quality
     from dimvida.bench.stages import stage_floors
+    from dimvida.data.columns import parse_columns
     from dimvida.data.opening import open_source
     from dimvida.data.sample import NAME
     from dimvida.results.files import write_json
@@ -213,7 +216,7 @@ def generation(
     model = _generating_model(preset, checkpoint, resolve_device(device))
     if view not in model.view_names:
         raise InputError(f"--view {view}: the checkpoint has no such view; it has {', '.join(model.view_names)}")
-    source = open_source(data or NAME, split=split)
+    source = open_source(data or NAME, split=split, columns=parse_columns(column))
     with machine.torch_threads(threads):
         result = GenerationBenchmark(
             versions=machine.versions(),

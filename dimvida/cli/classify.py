@@ -28,6 +28,7 @@ def classify(
     checkpoint: options.Checkpoint = "bundled",
     partition: options.StudyPartition = None,
     split: options.DividedSplit = None,
+    column: options.Column = None,
     c_share: Annotated[
         float, option(options.DATA, "... into c and e; share of c, default 0.5.", "--c-share", metavar="F")
     ] = 0.5,
@@ -70,6 +71,7 @@ def classify(
     from dimvida.classification.design import StudyDesign
     from dimvida.classification.objects import assign_roles
     from dimvida.classification.run import Study, check_folder
+    from dimvida.data.columns import parse_columns
     from dimvida.diffusion.solvers import step_table
     from dimvida.generation.settings import resolve_settings
     from dimvida.models.classifier_checkpoint import load_classifier
@@ -109,7 +111,15 @@ def classify(
         step_table(sampler.solver, count)  # raises for what it cannot do
     if judge is not None:
         print_judge(judge, judge_, model.image_size)
-    roles = assign_roles(data, model.config.provenance, partition=partition, split=split, c_share=c_share, seed=seed)
+    roles = assign_roles(
+        data,
+        model.config.provenance,
+        partition=partition,
+        split=split,
+        columns=parse_columns(column),
+        c_share=c_share,
+        seed=seed,
+    )
 
     with Interrupt(minutes, announce) as interrupt, contextlib.ExitStack() as bars:
 

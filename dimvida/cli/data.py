@@ -36,6 +36,7 @@ def inspect(
     path: DataSet,
     split: options.Split = None,
     view: options.SingleView = None,
+    column: options.Column = None,
     sheet: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Contact sheet; NAME-sheet.png by default, beside the data.")
     ] = None,
@@ -47,6 +48,7 @@ def inspect(
 
     Exit code 1 if an image that was looked at cannot be read, or one was left out.
     """
+    from dimvida.data.columns import parse_columns
     from dimvida.data.contact_sheet import draw_contact_sheet, save_contact_sheet
     from dimvida.data.opening import open_source
     from dimvida.data.sample import locate, require_apart
@@ -54,8 +56,8 @@ def inspect(
 
     if sheet is not None:
         require_apart(locate(path), sheet, "--sheet")
-    source = open_source(path, split=split, view=view)
-    given, path = path, source.path  # which differ for the sample, whose folder has another name
+    source = open_source(path, split=split, view=view, columns=parse_columns(column))
+    given, path = path, Path(source.path)  # which differ for the sample, whose folder has another name
     if check:
         total = sum(len(record.views) for record in source.records)
         with ProgressBar("checking", total, "images") as bar:
@@ -247,6 +249,7 @@ def partition(
     seed: options.Seed = 0,
     split: options.Split = None,
     view: options.SingleView = None,
+    column: options.Column = None,
     overwrite: options.Overwrite = False,
     skip_bad: options.SkipBad = False,
 ) -> int:
@@ -255,13 +258,14 @@ def partition(
     The parts are disjoint, every class is divided by the same fractions, and the same
     data and seed give the same file.
     """
+    from dimvida.data.columns import parse_columns
     from dimvida.data.opening import open_source
     from dimvida.data.partitions import make_partitions, save_partitions
 
     if out.exists() and not overwrite:
         raise InputError(f"--out {out}: exists; choose another name or give --overwrite")
-    source = open_source(path, split=split, view=view)
-    parts = make_partitions(source.records, _parse_fractions(fractions), seed, path.resolve().name)
+    source = open_source(path, split=split, view=view, columns=parse_columns(column))
+    parts = make_partitions(source.records, options.parse_floats("--fractions", fractions), seed, path.resolve().name)
     save_partitions(parts, out)
     _print_parts(source, parts)
     for text in source.notes:
@@ -270,13 +274,6 @@ def partition(
     if not skip_bad:
         require_readable(source.left_out)
     return 0
-
-
-def _parse_fractions(fractions: str) -> list[float]:
-    try:
-        return [float(part) for part in fractions.split(",")]
-    except ValueError:
-        raise InputError(f"--fractions {fractions}: give three numbers like 0.6,0.2,0.2") from None
 
 
 def _print_parts(source: MultiViewSource, partitions: Partitions) -> None:

@@ -31,6 +31,7 @@ def evaluate(
     data: options.Data,
     checkpoint: options.Checkpoint = "bundled",
     split: options.TestSplit = None,
+    column: options.Column = None,
     partition: options.TestPartition = None,
     limit: Annotated[int | None, option(options.DATA, "Only N objects, spread over all.", min=1, metavar="N")] = None,
     known: Annotated[
@@ -82,7 +83,7 @@ def evaluate(
         require_free(out, overwrite=overwrite)
         require_apart(locate(data), out, around=True)
         require_writable_folder("--out", out)
-    source = open_for_evaluation(data, split, partition)
+    source = open_for_evaluation(data, split, partition, column)
     model = load(checkpoint, resolve_device(device))
     classes = source.classes
     settings = resolve_settings(model, steps=steps, solver=solver, seed=seed, batch=batch, backend=backend, dtype=dtype)

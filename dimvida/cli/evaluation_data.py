@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from dimvida.sampling.multiview import MultiViewModel
 
 
-def open_for_evaluation(path: Path, split: str | None, partition: Path | None = None) -> MultiViewSource:
+def open_for_evaluation(
+    path: Path, split: str | None, partition: Path | None = None, column: list[str] | None = None
+) -> MultiViewSource:
     """Multi-view data; without a split's name its test split, and if it has none all. Of a partition, its part e.
 
     Says where the choice may surprise.
@@ -24,9 +26,10 @@ def open_for_evaluation(path: Path, split: str | None, partition: Path | None = 
     Raises:
         InputError: There are several test splits.
     """
+    from dimvida.data.columns import parse_columns
     from dimvida.data.opening import open_part
 
-    source, split = open_part(path, "test", split, partition)
+    source, split = open_part(path, "test", split, partition, parse_columns(column))
     if split is None and partition is None and source.splits:
         names = ", ".join(source.splits)
         note(f"none of the splits is called test or testing: objects of all ({names}) are taken; see --split")

@@ -43,6 +43,7 @@ def generate(
     elevation: Annotated[float | None, option(DATA, "Of these; default: checkpoint's.", metavar="DEG")] = None,
     azimuth: Annotated[str | None, option(DATA, "Where single views were taken.", metavar="DEG")] = None,
     split: options.Split = None,
+    column: options.Column = None,
     strict: Annotated[bool, option(DATA, "Refuse images of another size.", "--strict")] = False,
     skip_bad: options.SkipBad = False,
     workers: options.Readers = 0,
@@ -79,6 +80,7 @@ def generate(
     given, targets, rows = parse_names("--view", view), parse_names("--target", target), _parse_batch(batch)
     angles, at = parse_places(azimuths, azimuth, elevation, given, targets)
 
+    from dimvida.data.columns import parse_columns
     from dimvida.data.sample import locate, require_apart
     from dimvida.generation.jobs import job_of
     from dimvida.generation.run import Generation
@@ -91,9 +93,9 @@ def generate(
         require_apart(locate(input_), sheet, "--sheet")
     model = load(checkpoint, resolve_device(device))
     if angles is None:
-        plan = plan_named(input_, model, given, targets, split, samples_per_view)
+        plan = plan_named(input_, model, given, targets, split, parse_columns(column), samples_per_view)
     else:
-        plan = plan_placed(input_, model, given, at, angles, elevation, split, samples_per_view)
+        plan = plan_placed(input_, model, given, at, angles, elevation, split, parse_columns(column), samples_per_view)
     true_source = open_truth(input_, plan, truth)
     resolve = partial(
         resolve_settings,

@@ -10,6 +10,7 @@ from dimvida.cli.terminal import note
 from dimvida.errors import InputError
 
 if TYPE_CHECKING:
+    from dimvida.data.columns import Columns
     from dimvida.data.source import MultiViewSource
     from dimvida.generation.cameras import Angle
     from dimvida.generation.plan import GenerationPlan
@@ -50,6 +51,7 @@ def plan_named(
     given: tuple[str, ...] | None,
     targets: tuple[str, ...] | None,
     split: str | None,
+    columns: Columns,
     draws: int,
 ) -> GenerationPlan:
     """What makes views that the model has names for."""
@@ -57,7 +59,7 @@ def plan_named(
     from dimvida.generation.inputs import open_input
     from dimvida.generation.plan import make_plan
 
-    source = open_input(path, model.view_names, given, split)
+    source = open_input(path, model.view_names, given, split, columns)
     cameras = None if model.cameras is None else model_cameras(model)
     return make_plan(source, model.view_names, given=given, targets=targets, draws=draws, cameras=cameras)
 
@@ -70,6 +72,7 @@ def plan_placed(
     angles: tuple[Angle, ...],
     elevation: float | None,
     split: str | None,
+    columns: Columns,
     draws: int,
 ) -> GenerationPlan:
     """What makes views at any angles, and notes on those that are special."""
@@ -84,7 +87,7 @@ def plan_placed(
 
     trained = model_cameras(model)
     targets = name_views("--azimuths", angles, trained, elevation)
-    source, placed = open_placed(path, model, given, at, split)
+    source, placed = open_placed(path, model, given, at, split, columns)
     plan = plan_at(source, placed, targets, given=given, draws=draws)
     for text in (untrained_note(targets.values(), trained), known_note(plan, targets)):
         if text is not None:

@@ -50,6 +50,9 @@ DividedSplit = Annotated[str | None, option(DATA, "Or divide this split (default
 SingleView = Annotated[
     str | None, option(DATA, "The view of all images of a single-view set.", "--view", metavar="NAME")
 ]
+Column = Annotated[
+    list[str] | None, option(DATA, "image, view, class or object = a column.", "--column", metavar="X=NAME")
+]
 TrainPartition = Annotated[Path | None, option(DATA, "Partition; trains on its part d.", "--partition", metavar="FILE")]
 TestPartition = Annotated[Path | None, option(DATA, "Only the objects of its part e.", "--partition", metavar="FILE")]
 StudyPartition = Annotated[Path | None, option(DATA, "Take its parts c and e.", "--partition", metavar="FILE")]

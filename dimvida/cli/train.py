@@ -53,6 +53,7 @@ def train(
     ] = False,
     split: options.TrainSplit = None,
     partition: options.TrainPartition = None,
+    column: options.Column = None,
     skip_bad: options.SkipBad = False,
     set_: options.Set = None,
     config_file: Annotated[
@@ -96,6 +97,7 @@ def train(
                 stage=stage,
                 split=split,
                 partition=partition,
+                column=column,
                 init=init,
                 classifier=classifier,
                 weights=weights,
@@ -214,9 +216,10 @@ def _read(
     ``listed`` says where more of those files are named than are shown.
     """
     from dimvida.data.batch import load_all
+    from dimvida.data.columns import parse_columns
     from dimvida.training.data import open_for_training
 
-    source, split = open_for_training(asked.data, asked.split, asked.partition)
+    source, split = open_for_training(asked.data, asked.split, asked.partition, parse_columns(asked.column))
     with ProgressBar("reading", len(source), "objects") as bar:
         size = asked.config.autoencoder.image_size
         batch, bad, notes = load_all(source, image_size=size, channels=channels, progress=bar.update)

@@ -72,7 +72,11 @@ def open_source(
 
 
 def open_part(
-    path: str | Path, purpose: Literal["train", "test"], split: str | None = None, partition: Path | None = None
+    path: str | Path,
+    purpose: Literal["train", "test"],
+    split: str | None = None,
+    partition: Path | None = None,
+    columns: Columns | None = None,
 ) -> tuple[MultiViewSource, str | None]:
     """Open the objects of a data set that a model is trained on, or tested on.
 
@@ -81,6 +85,7 @@ def open_part(
         purpose: ``train`` for part d of a partition or the split for training, ``test`` for part e or that for testing.
         split: The split instead, by its name.
         partition: A partition file. It names its objects itself, of whatever split.
+        columns: As ``open_source`` has them.
 
     Returns:
         The objects, and the name of their split; None where no split was chosen: those are all objects there are, or
@@ -89,13 +94,13 @@ def open_part(
     Raises:
         InputError: As ``open_source`` and ``select_partition``, or there are several splits for the purpose.
     """
-    source = open_source(path, split=split)
+    source = open_source(path, split=split, columns=columns)
     if partition is not None:
         return select_partition(source, partition, {"train": "d", "test": "e"}[purpose]), split
     if split is not None or not source.splits:
         return source, split
     split = source.split_for(purpose)
-    return (source if split is None else open_source(path, split=split)), split
+    return (source if split is None else open_source(path, split=split, columns=columns)), split
 
 
 def open_tree(path: str | Path) -> FileTree:

@@ -54,10 +54,12 @@ def index_rows(files: TableFiles, layout: Layout, splits: Sequence[str], view: s
         first, object_of = first[order], np.argsort(order)[object_of]
     object_of = object_of[views.row]
     empty = np.bincount(object_of, minlength=len(first)) == 0
-    notes = ()
+    notes = []
+    if names is None and layout.view is not None and len(views.names) > 1:
+        notes.append("each row is an object of its own: no column names objects (--column object=NAME)")
     if empty.any():
         where_first = files.location(int(first[empty][0]))
-        notes = (f"not read: {counted(int(empty.sum()), 'object')} without images (first: {where_first})",)
+        notes.append(f"not read: {counted(int(empty.sum()), 'object')} without images (first: {where_first})")
         first, object_of = first[~empty], (np.cumsum(~empty) - 1)[object_of]
     name, label, split = name[first], label[first], split[first]
     if names is not None:
@@ -77,7 +79,7 @@ def index_rows(files: TableFiles, layout: Layout, splits: Sequence[str], view: s
         view=view_of,
         place=views.row[order],
         kind=None if kind is None else kind[views.row][order],
-        notes=notes,
+        notes=tuple(notes),
     )
     twice = np.flatnonzero((object_of[1:] == object_of[:-1]) & (view_of[1:] == view_of[:-1]))
     if len(twice):

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dimvida.data.cameras import Camera
+from dimvida.data.columns import Columns
 from dimvida.data.opening import open_source
 from dimvida.data.sample import locate
 from dimvida.data.source import MultiViewSource
@@ -15,7 +16,11 @@ from dimvida.sampling.multiview import MultiViewModel
 
 
 def open_input(
-    path: str | Path, view_names: Sequence[str], given: Sequence[str] | None = None, split: str | None = None
+    path: str | Path,
+    view_names: Sequence[str],
+    given: Sequence[str] | None = None,
+    split: str | None = None,
+    columns: Columns | None = None,
 ) -> MultiViewSource:
     """Open what is to be completed.
 
@@ -27,13 +32,14 @@ def open_input(
         view_names: The model's views.
         given: The views that are said to be known.
         split: Only the objects of this split.
+        columns: Columns of tables, where they are not called as usual.
 
     Raises:
         InputError: As ``open_source``.
     """
     path, problem = locate(path, to_complete=True), None
     try:
-        source = open_source(path, split=split)
+        source = open_source(path, split=split, columns=columns)
         if set(source.view_names) & set(view_names):
             return source
     except InputError as error:
@@ -42,14 +48,19 @@ def open_input(
         if problem is not None:
             raise problem
         return source
-    source = open_source(path, split=split, view=given[0])
+    source = open_source(path, split=split, view=given[0], columns=columns)
     if problem is not None and any(record.name in view_names for record in source.records):
         raise problem  # files called front.png and the like are views, and what is wrong with them was said
     return source
 
 
 def open_placed(
-    path: str | Path, model: MultiViewModel, given: Sequence[str] | None, at: Angle | None, split: str | None
+    path: str | Path,
+    model: MultiViewModel,
+    given: Sequence[str] | None,
+    at: Angle | None,
+    split: str | None,
+    columns: Columns | None = None,
 ) -> tuple[MultiViewSource, dict[str, Camera]]:
     """Open what views at any angle are made from, and say where its views were taken.
 
@@ -61,7 +72,7 @@ def open_placed(
         model: A model with cameras.
         given: The views that are said to be known.
         at: Where images that name no view were taken.
-        split: Only the objects of this split.
+        split, columns: As ``open_input`` has them.
 
     Returns:
         The source, and the camera of each of its views of which something says it.
@@ -71,12 +82,12 @@ def open_placed(
     """
     own = model_cameras(model)
     if at is None:
-        source = open_input(path, model.view_names, given, split)
+        source = open_input(path, model.view_names, given, split, columns)
         if source.cameras is not None:
             return source, dict(source.cameras)
         return source, {view: own[view] for view in source.view_names if view in own}
     named = name_views("--azimuth", [at], own)
-    source = open_source(locate(path, to_complete=True), split=split, view=next(iter(named)))
+    source = open_source(locate(path, to_complete=True), split=split, view=next(iter(named)), columns=columns)
     if source.view_names != tuple(named):
         raise InputError(
             f"--azimuth {at[0]:g}: {source.path} names its views itself ({', '.join(source.view_names)}); choose "

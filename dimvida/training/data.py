@@ -13,6 +13,7 @@ from torch import Tensor
 
 from dimvida.data.batch import BadFile, MultiViewBatch
 from dimvida.data.cameras import Camera, angles_of
+from dimvida.data.columns import Columns
 from dimvida.data.names import check_view_name, counted, split_family
 from dimvida.data.opening import open_part
 from dimvida.data.source import MultiViewSource
@@ -22,7 +23,9 @@ from dimvida.training.config import TrainConfig
 from dimvida.training.seeds import derived_generator
 
 
-def open_for_training(path: Path, split: str | None, partition: Path | None) -> tuple[MultiViewSource, str | None]:
+def open_for_training(
+    path: Path, split: str | None, partition: Path | None, columns: Columns | None = None
+) -> tuple[MultiViewSource, str | None]:
     """Multi-view data and the split they are of: part d of a partition, a named split, or that for training.
 
     Data of a single split with a name of its own are taken whole.
@@ -30,7 +33,7 @@ def open_for_training(path: Path, split: str | None, partition: Path | None) -> 
     Raises:
         InputError: There are splits, and none or several of them are for training.
     """
-    source, split = open_part(path, "train", split, partition)
+    source, split = open_part(path, "train", split, partition, columns)
     chosen = split is not None or partition is not None
     if not chosen and source.splits and (len(source.splits) > 1 or split_family(source.splits[0]) is not None):
         raise InputError(

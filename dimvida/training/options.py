@@ -50,6 +50,7 @@ class TrainOptions:
     stage: str
     split: str | None
     partition: Path | None
+    column: list[str] | None
     init: str | None
     classifier: str
     weights: str | None
