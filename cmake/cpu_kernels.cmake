@@ -2,7 +2,8 @@
 # of its architecture, so nothing is built for the machine at hand.
 
 file(GLOB DIMVIDA_CPU_SOURCES CONFIGURE_DEPENDS RELATIVE ${CMAKE_SOURCE_DIR} csrc/cpu/*.cpp)
-list(REMOVE_ITEM DIMVIDA_CPU_SOURCES csrc/cpu/dispatch.cpp)
+set(DIMVIDA_CPU_ONCE csrc/cpu/dispatch.cpp csrc/cpu/sha256.cpp)  # what is no kernel of a set
+list(REMOVE_ITEM DIMVIDA_CPU_SOURCES ${DIMVIDA_CPU_ONCE})
 
 find_package(OpenMP COMPONENTS CXX)
 
@@ -21,7 +22,7 @@ function(dimvida_add_kernel_set target simd)
 endfunction()
 
 function(dimvida_add_cpu_kernels target)
-  target_sources(${target} PRIVATE csrc/cpu/dispatch.cpp)
+  target_sources(${target} PRIVATE ${DIMVIDA_CPU_ONCE})
   dimvida_add_kernel_set(${target} baseline)
   if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
     dimvida_add_kernel_set(${target} avx2 -mavx2 -mfma)

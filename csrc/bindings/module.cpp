@@ -10,6 +10,7 @@
 #include "bindings/params.h"
 #include "core/kernels.h"
 #include "cpu/kernels.h"
+#include "cpu/sha256.h"
 #if defined(DIMVIDA_WITH_CUDA)
 #include "cuda/launchers.h"
 #endif
@@ -58,6 +59,19 @@ void bind_dtypes(py::module_& m) {
   m.attr("DTYPES") = codes;
 }
 
+// The digests of rows that lie at an address, in hexadecimal digits of 4 bits each, one behind the other.
+std::string sha256_rows(uintptr_t address, int64_t rows, int64_t bytes) {
+  const py::gil_scoped_release unlocked;
+  std::string digests(rows * cpu::kDigestBytes, 0), text;
+  cpu::sha256_rows(reinterpret_cast<const uint8_t*>(address), rows, bytes,
+                   reinterpret_cast<uint8_t*>(&digests[0]));
+  text.reserve(2 * digests.size());
+  for (const unsigned char byte : digests) {
+    for (const int digit : {byte >> 4, byte & 15}) text += "0123456789abcdef"[digit];
+  }
+  return text;
+}
+
 }  // namespace
 }  // namespace dimvida
 
@@ -66,6 +80,8 @@ PYBIND11_MODULE(_native, m) {
   m.doc() = "Kernels of dimvida over raw pointers. Private to dimvida.ops.";
   m.attr("STEP_OUT_OF_RANGE") = static_cast<int>(cpu::kStepOutOfRange);
   m.def("build_info", &build_info);
+  m.attr("HAS_SHA256") = cpu::has_sha256();
+  m.def("sha256_rows", &sha256_rows);
   bind_dtypes(m);
 #define DIMVIDA_BIND(kernel, Params)         \
   bind_params<Params>(m, #kernel "_params"); \

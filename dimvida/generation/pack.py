@@ -22,6 +22,7 @@ from dimvida.generation.formats.base import Picture, Sample, ShardWriter, json_t
 from dimvida.generation.names import FileNames
 from dimvida.generation.plan import GenerationPlan, Row, Shard
 from dimvida.generation.settings import IMAGE_FORMATS, QUALITY, GenerationSettings
+from dimvida.ops import sha256_rows
 from dimvida.sampling.trajectory import sample_id
 
 _NUMBERS = ("seed", "sample_id", "steps")  # whose null is -1 where there is none
@@ -89,7 +90,7 @@ class Packer:
             hashes: Those of the known views' files, for each row.
             pictures: uint8 [N, H, W, C], what is written of each row, in the order of the views.
         """
-        rest = iter(pictures)
+        rest = self._hashed(pictures)
         return [self._sample(row, known, rest) for row, known in zip(rows, hashes, strict=True)]
 
     def pictures_of(self, row: Row) -> int:
@@ -102,7 +103,13 @@ class Packer:
         expected = self._plan.views_of(rows) + (self._plan.known_in(rows) if self._settings.include_known else 0)
         return FORMATS[self._settings.format](folder, shard.stem, self._shape, self.suffix, expected)
 
-    def _sample(self, row: Row, hashes: dict[str, str], rest: Iterator[np.ndarray]) -> Sample:
+    def _hashed(self, pictures: np.ndarray) -> Iterator[tuple[bytes | np.ndarray, str]]:
+        """What is written of each picture, and its SHA-256."""
+        if self._encode is None:
+            return zip(pictures, sha256_rows(pictures), strict=True)
+        return ((data, hashlib.sha256(data).hexdigest()) for data in map(self._encode, pictures))
+
+    def _sample(self, row: Row, hashes: dict[str, str], rest: Iterator[tuple[bytes | np.ndarray, str]]) -> Sample:
         """One row, whose pictures come next."""
         task, record = row.task, row.task.record
         form = self._forms[task.known, task.targets]
@@ -118,9 +125,7 @@ class Packer:
         unwritten = [(view, line % told) for view, line in form.unwritten]
         pictures = []
         for view, line in form.written:
-            pixels = next(rest)
-            data = pixels if self._encode is None else self._encode(pixels)
-            sha256 = hashlib.sha256(data).hexdigest()
+            data, sha256 = next(rest)
             told["sha256"] = f'"{sha256}"'
             pictures.append(Picture(view, data, sha256, line % told))
         return Sample(self._names.key(task, row.draw), self._labels.get(record.class_name), pictures, unwritten)

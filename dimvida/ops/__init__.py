@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dimvida.ops import native, reference
 from dimvida.ops.autoencoder_schemas import images_to_patches_, patches_to_images_, residual_act_, residual_norm_silu_
-from dimvida.ops.native import build_info, native_available
+from dimvida.ops.native import build_info, native_available, sha256_rows
 from dimvida.ops.schemas import group_norm_silu_, masked_step_, pack_images, philox4x32, philox_normal_
 from dimvida.ops.token_schemas import bias_gelu_, modulated_norm_
 
@@ -30,4 +30,5 @@ __all__ = [
     "reference",
     "residual_act_",
     "residual_norm_silu_",
+    "sha256_rows",
 ]

@@ -10,11 +10,14 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import hashlib
+import math
 import os
 from collections.abc import Sequence
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -84,6 +87,23 @@ def same_bits(ours: Sequence[Tensor], theirs: Sequence[Tensor]) -> bool:
         if _memcmp(_pointer(left), _pointer(right), left.numel() * left.element_size()):
             return False
     return True
+
+
+def sha256_rows(rows: np.ndarray) -> list[str]:
+    """SHA-256 of each row of an array uint8 [N, ...] in C order, hex; other threads go on meanwhile.
+
+    Where the processor has instructions for it, in one call of the native module and two rows at a time, which takes
+    half of the time of ``hashlib``; elsewhere by that.
+
+    Raises:
+        ValueError: For numbers of another type or in another order.
+    """
+    if rows.dtype != np.uint8 or not rows.flags.c_contiguous:
+        raise ValueError("sha256_rows takes uint8 in C order")
+    if _native is None or not _native.HAS_SHA256 or SIMD == "baseline":
+        return [hashlib.sha256(row).hexdigest() for row in rows]
+    digests = _native.sha256_rows(rows.ctypes.data, len(rows), math.prod(rows.shape[1:]))
+    return [digests[place : place + 64] for place in range(0, len(digests), 64)]
 
 
 class _Kernel:
