@@ -17,9 +17,14 @@ import torch
 from torch import Tensor
 
 from dimvida.diffusion.schedule import VPSchedule
+from dimvida.diffusion.solvers import step_table
 from dimvida.diffusion.step_table import StepRow
 from dimvida.models import ScoreNetwork, TransformerConfig, ViewTransformer
 from dimvida.models.classifiers import ImageClassifier, build_classifier
+from dimvida.sampling import sample
+from dimvida.sampling.engine import Engine
+from dimvida.sampling.loop import run_steps
+from dimvida.sampling.trajectory import Trajectory
 
 DEVICES = [
     "cpu",
@@ -153,3 +158,18 @@ def small_classifier(classes: int = 3, **options: object) -> ImageClassifier:
         torch.manual_seed(0)
         names = [f"class {number}" for number in range(classes)]
         return build_classifier("mobilenet-v3-small", names, **options).eval()
+
+
+def fused_and_eager(network: ScoreNetwork, latents: Tensor, known: Tensor, **options) -> tuple[Tensor, Tensor]:
+    """What the engine in float32 and the eager network make of the same."""
+    eager = sample(network, latents, known, backend="eager", **options)
+    fused = sample(network, latents, known, backend="fused", dtype=torch.float32, **options)
+    return fused, eager
+
+
+def engine_run(engine: Engine, network: ScoreNetwork, rows: int, solver: str = "euler-maruyama") -> Tensor:
+    """Five evaluations of a network by an engine, of inputs that depend on nothing else."""
+    latents, known = random_inputs(rows, network.views, network.latent_dim)
+    table = step_table(solver, 5)
+    trajectory = Trajectory(table.tensor(), known, torch.arange(rows), torch.tensor([1]), None, 4.0)
+    return engine.run(network, latents.clone(), table, trajectory, run_steps)

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, features
 
+from dimvida.data.images import decode_image
 from dimvida.data.source import MultiViewSource
 
 VIEWS = ("front", "right", "back", "left")
@@ -149,3 +150,13 @@ def tree(folder: Path) -> dict[str, bytes]:
 def left_out(source: MultiViewSource) -> dict[str, str]:
     """What a source has left out: ``name below its path -> reason``."""
     return {file.location.removeprefix(f"{source.path}/"): file.reason for file in source.left_out}
+
+
+WHITE = [255, 255, 255]
+
+
+def gray_of(data: bytes) -> list[int]:
+    """The first row of a picture that must be gray."""
+    pixels = decode_image(data, "a").pixels
+    assert (pixels == pixels[..., :1]).all()
+    return pixels[0, :, 0].tolist()

@@ -1,0 +1,90 @@
+"""The native module: what it says of itself, which instruction set it takes, and parameters by name."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from dimvida import ops
+from dimvida.ops import native, registration
+
+OPS = torch.ops.dimvida
+
+
+def normal_arguments(device="cpu"):
+    return torch.zeros(3, 4, 5, device=device), torch.arange(3, device=device), torch.tensor([1], device=device), 2
+
+
+def words_arguments(device="cpu"):
+    return torch.arange(8, device=device).reshape(2, 4), torch.tensor([1, 2], device=device)
+
+
+def test_a_device_without_kernels_gets_the_reference():
+    # QuantizedCPU and the like have none: the default registration covers them.
+    for name in registration.OPS:
+        assert torch._C._dispatch_has_kernel_for_dispatch_key(f"dimvida::{name}", "CompositeExplicitAutograd")
+    assert ops.native_available("cpu")
+    assert not ops.native_available("tpu")
+
+
+def test_build_info_is_consistent():
+    info = ops.build_info()
+    assert set(info["simd_supported"]) <= set(info["simd_compiled"])
+    assert info["simd"] == os.environ.get("DIMVIDA_SIMD", info["simd_supported"][-1])
+    assert info["cuda"] == bool(info["cuda_archs"]) == (info["cuda_version"] is not None)
+    assert ops.native_available("cuda") == info["cuda"]
+    info["simd"] = "changed"
+    assert ops.build_info()["simd"] != "changed"
+
+
+WHICH = """
+import torch
+from dimvida import ops
+z = torch.empty(2, 9)
+ops.philox_normal_(z, torch.arange(2), torch.tensor([1]), 0)
+print(ops.build_info()["simd"], float(z.double().sum()))
+"""
+
+
+@pytest.mark.parametrize("simd", ops.build_info()["simd_supported"])
+def test_the_environment_names_the_instruction_set(simd):
+    z, ids, seed = torch.empty(2, 9), torch.arange(2), torch.tensor([1])
+    ops.native.on_cpu("philox_normal_", z, ids, seed, 0, simd=simd)
+    environment = {**os.environ, "DIMVIDA_SIMD": simd}
+    done = subprocess.run([sys.executable, "-c", WHICH], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == [simd, str(float(z.double().sum()))]
+
+
+def test_an_instruction_set_that_is_not_there_is_refused():
+    environment = {**os.environ, "DIMVIDA_SIMD": "mmx"}
+    done = subprocess.run([sys.executable, "-c", WHICH], env=environment, capture_output=True, text=True)
+    assert done.returncode and "InputError: DIMVIDA_SIMD=mmx: choose from baseline" in done.stderr
+
+
+@pytest.mark.parametrize("name", registration.OPS)
+def test_what_a_schema_says_is_written_is_what_the_kernel_writes(name: str):
+    op = registration.OPS[name]
+    written = {a.name for a in getattr(OPS, name).default._schema.arguments if a.alias_info and a.alias_info.is_write}
+    if op.result:
+        written.add(op.result[0])
+    assert set(getattr(native._native, f"{name.removesuffix('_')}_params").WRITTEN) == written
+
+
+def test_parameters_are_taken_by_name_and_all_of_them():
+    params = native._native.philox4x32_params
+    assert params({"count": 0}) and params({"count": 0, "key": 0})
+    with pytest.raises(TypeError, match="count is missing"):
+        params({"key": 0})
+    with pytest.raises(TypeError, match="none of a field"):
+        params({"count": 0, "mask": 1})
+
+
+def test_public_functions_have_the_signature_that_was_declared():
+    assert list(inspect.signature(ops.philox_normal_).parameters) == ["z", "sample_ids", "seed", "draw"]
+    with pytest.raises(RuntimeError, match="at most 1 argument"):
+        ops.pack_images(torch.zeros(1, 1, 1, 1), clamp=True)
