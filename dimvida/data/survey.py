@@ -15,7 +15,17 @@ from dimvida.errors import InputError, UnreadableImage
 DEPTH_LIMIT = 32
 """Most levels of folders that are looked into."""
 
-_OURS = {METADATA_NAME, "cameras.json", "index.csv", "generation.json", "report.json", "Thumbs.db", "desktop.ini"}
+_OURS = {
+    METADATA_NAME,
+    "cameras.json",
+    "index.csv",
+    "README.md",
+    "generation.json",
+    "report.json",
+    "Thumbs.db",
+    "desktop.ini",
+}
+_CARD_PICTURE = ".contact-sheet.png"  # of the data set card that generate writes
 _UNTOLD = SYSTEM_FOLDERS | {".git", ".svn", ".Spotlight-V100", ".Trashes", ".fseventsd", ".ipynb_checkpoints"}
 _NO_IMAGES = (
     *(".txt", ".md", ".rst", ".csv", ".tsv", ".json", ".jsonl", ".xml", ".yaml", ".yml", ".toml", ".html", ".log"),
@@ -174,6 +184,10 @@ def _worth_telling(tree: FileTree, name: str) -> bool:
     if name.endswith("/"):
         return base not in _UNTOLD
     try:
-        return not base.startswith("._") and (is_image_name(base) or _looks_like_image(tree, name))
+        return (
+            base != _CARD_PICTURE
+            and not base.startswith("._")
+            and (is_image_name(base) or _looks_like_image(tree, name))
+        )
     except UnreadableImage:
         return False

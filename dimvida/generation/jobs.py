@@ -106,11 +106,14 @@ class Job:
             if self.meets:  # from here on nobody waits for this process
                 dist.destroy_process_group()
 
-    def finish(self, output: OutputFolder, waiting: Callable[[], object]) -> GenerationReport | None:
+    def finish(
+        self, output: OutputFolder, draw: Callable[[], bytes], waiting: Callable[[], object]
+    ) -> GenerationReport | None:
         """Put the end of the output together, once this process has made all of its shards, within ``held``.
 
         Args:
             output: The output.
+            draw: Makes the picture of its card, a PNG file.
             waiting: Called now and then while other processes are awaited.
 
         Returns:
@@ -128,7 +131,7 @@ class Job:
                 time.sleep(_POLL)
         left = output.pending()
         if not left:
-            return output.finish()
+            return output.finish(draw)
         if self.array:
             return None
         raise DimvidaError(

@@ -20,7 +20,7 @@ UNLABELED = "unlabeled"
 BYTE_LIMIT = 180  # of 255 that file systems allow, leaving room for draw, view and suffix
 # Not for folders of classes: our own files lie beside them, and Windows has devices of these names.
 _RESERVED = re.compile(
-    r"((generation|report|cameras)\.json|metadata\.jsonl|shard-\d{6,}\..*|(con|prn|aux|nul|com\d|lpt\d)(\..*)?)",
+    r"((generation|report|cameras)\.json|readme\.md|metadata\.jsonl|shard-\d{6,}\..*|(con|prn|aux|nul|com\d|lpt\d)(\..*)?)",
     re.IGNORECASE,
 )
 _PASSED_OVER = re.compile(r"__.*__")  # by the reader of webdataset, which takes such a folder for one of its own

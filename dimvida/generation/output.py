@@ -5,6 +5,7 @@ shard-000000.*       a shard, as its form has it
 shard-000000.json    its stats, written when the shard is on disk
 metadata.jsonl       all lines (imagefolder only)
 cameras.json         where the views are seen from (of a model with cameras)
+README.md            the data set card, and its picture, .contact-sheet.png
 report.json          counts, skipped files, conversions; written last: with it the output is finished
 """
 
@@ -13,7 +14,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from typing import Any
 from dimvida.data.cameras import CAMERAS_NAME, Camera, cameras_text
 from dimvida.errors import DimvidaError, InputError
 from dimvida.files import atomic_path, atomic_write, make_folder, require_writable_folder
+from dimvida.generation.card import card_problem, remove_card, write_card
 from dimvida.generation.formats import FORMATS, remove_shard
 from dimvida.generation.lock import LOCK, FolderLock
 from dimvida.generation.plan import Shard, stem_of
@@ -32,6 +34,7 @@ SCHEMA = 2
 _SHARD = re.compile(r"\.?shard-(\d{6,})\.")
 _STALE = re.compile(
     r"\.(generation|report|metadata|cameras)\..*\.jsonl?|\.shard-\d{6,}\..*|\.generation\.(finish|gate)"
+    r"|\.README\..*\.md|\.\.contact-sheet\..*\.png"
 )
 
 
@@ -135,10 +138,13 @@ class OutputFolder:
         with output_errors(self.folder):
             stats.write(self.folder / f"{stem_of(stats.shard)}.json")
 
-    def finish(self) -> GenerationReport:
-        """Write metadata and, last, the report, unless they are there and right.
+    def finish(self, draw: Callable[[], bytes]) -> GenerationReport:
+        """Write metadata, card and, last, the report, unless they are there and right.
 
         All shards are finished, and this process is alone.
+
+        Args:
+            draw: Makes the card's picture, a PNG file.
 
         Raises:
             InputError: Not a single picture was made.
@@ -156,6 +162,7 @@ class OutputFolder:
                         file.write(block)
             if not self.cameras_right():
                 atomic_write(self.folder / CAMERAS_NAME, self._cameras())
+            write_card(self.folder, self._configuration, report, draw)
             self._sweep()  # what processes of this job left that were killed
             if not self.report_right(report):
                 atomic_write(self.folder / REPORT, report.to_json(self.hash))
@@ -181,6 +188,10 @@ class OutputFolder:
     def metadata_right(self) -> bool:
         """Whether ``metadata.jsonl`` is what the shards' lines give."""
         return _holds(self.folder / METADATA, self._metadata())
+
+    def card_problem(self, report: GenerationReport) -> str | None:
+        """What is wrong with the data set card, or None."""
+        return card_problem(self.folder, self._configuration, report)
 
     def cameras_right(self) -> bool:
         """Whether ``cameras.json`` is what the configuration says, or none is to be there."""
@@ -218,6 +229,7 @@ class OutputFolder:
         """Remove an output. The configuration stays until another is written, so that a crash in between is none."""
         for name in (REPORT, METADATA, CAMERAS_NAME):
             (self.folder / name).unlink(missing_ok=True)
+        remove_card(self.folder)
         stems = {stem_of(int(match[1])) for path in self.folder.iterdir() if (match := _SHARD.match(path.name))}
         for stem in sorted(stems):
             remove_shard(self.folder, stem)

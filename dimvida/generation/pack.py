@@ -19,9 +19,10 @@ from dimvida.data.image_files import run_length_png
 from dimvida.data.images import to_picture
 from dimvida.generation.formats import FORMATS
 from dimvida.generation.formats.base import Picture, Sample, ShardWriter, json_text
+from dimvida.generation.formats.columns import IMAGE_SUFFIXES
 from dimvida.generation.names import FileNames
 from dimvida.generation.plan import GenerationPlan, Row, Shard
-from dimvida.generation.settings import IMAGE_FORMATS, QUALITY, GenerationSettings
+from dimvida.generation.settings import QUALITY, GenerationSettings
 from dimvida.ops import sha256_rows
 from dimvida.sampling.trajectory import sample_id
 
@@ -71,7 +72,7 @@ class Packer:
         self._shape = shape
         self._views = plan.view_names
         self._labels = {name: label for label, name in enumerate(plan.source.classes)}
-        self.suffix = IMAGE_FORMATS[settings.image_format] if settings.image_format else ""
+        self.suffix = IMAGE_SUFFIXES[settings.image_format] if settings.image_format else ""
         form = FORMATS[settings.format]
         self._every_view, self._null = form.every_view, "" if form.without_null else None
         self._encode = None if form.arrays else image_encoder(settings.image_format, settings.quality)
@@ -181,7 +182,7 @@ def image_encoder(image_format: str, quality: int | None = None) -> Callable[[np
     """A function from uint8 pixels, RGB [H, W, 3] or gray [H, W, 1], to the bytes of an image file.
 
     Args:
-        image_format: One of ``IMAGE_FORMATS`` (in ``settings``).
+        image_format: One of ``IMAGE_SUFFIXES``.
         quality: 1 to 100, for JPEG and WebP; PNG has none.
     """
     if image_format == "png":

@@ -22,6 +22,7 @@ from dimvida.generation.pipeline import Pipeline, StageTimes
 from dimvida.generation.plan import GenerationPlan, Shard, cut_shards
 from dimvida.generation.read import Chunk, FamiliarityCheck, ReadBatch, RowReader, read_batches
 from dimvida.generation.settings import GenerationSettings, run_configuration
+from dimvida.generation.sheet import card_picture
 from dimvida.generation.stats import GenerationReport
 from dimvida.generation.workers import ReadingProcesses
 from dimvida.generation.write import Packing, ShardInProgress
@@ -148,7 +149,7 @@ class Generation:
             self._generate(shards, progress, on_skip, on_note, look_at_others)
             if self.stopping and self.job.own(self.pending):
                 raise self._stopped()
-            return self.job.finish(self.output, wait)
+            return self.job.finish(self.output, lambda: card_picture(self), wait)
 
     def _generate(
         self,

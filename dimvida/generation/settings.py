@@ -19,13 +19,13 @@ from dimvida._version import __version__
 from dimvida.diffusion.solvers import step_table
 from dimvida.errors import InputError
 from dimvida.generation.formats import FORMATS
+from dimvida.generation.formats.columns import IMAGE_SUFFIXES
 from dimvida.generation.plan import GenerationPlan, default_shard_size
 from dimvida.sampling.backends import DTYPES, resolve_dtype
 from dimvida.sampling.loop import SEED_LIMIT, backend_of
 from dimvida.sampling.multiview import MultiViewModel
 
 AUTO_BATCH = 256
-IMAGE_FORMATS = {"png": ".png", "jpeg": ".jpg", "webp": ".webp"}
 QUALITY = 90
 """Of JPEG and WebP, unless another one is asked for."""
 
@@ -153,8 +153,8 @@ def _image_options(format: str, image_format: str | None, quality: int | None) -
 
 def _check_image_options(image_format: str, quality: int | None) -> None:
     """Raise InputError for an unknown format, or a quality that is none."""
-    if image_format not in IMAGE_FORMATS:
-        raise InputError(f"--image-format {image_format}: choose from {', '.join(IMAGE_FORMATS)}")
+    if image_format not in IMAGE_SUFFIXES:
+        raise InputError(f"--image-format {image_format}: choose from {', '.join(IMAGE_SUFFIXES)}")
     if quality is not None and image_format == "png":
         raise InputError(f"--quality {quality}: PNG has none; choose --image-format jpeg or webp")
     if quality is not None and not 1 <= quality <= 100:
@@ -185,7 +185,7 @@ def run_configuration(model: MultiViewModel, plan: GenerationPlan, settings: Gen
         # Nor of a model without cameras.
         **({"cameras": {view: dataclasses.asdict(at) for view, at in cameras.items()}} if cameras else {}),
         **dataclasses.asdict(settings),
-        **({"classes": list(plan.source.classes)} if FORMATS[settings.format].numbered_classes else {}),
+        "classes": list(plan.source.classes),
     }
 
 

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from dimvida.data.contact_sheet import Tile, draw_contact_sheet, save_contact_sheet
 from dimvida.data.images import resize_image, with_channels
-from dimvida.data.opening import open_source
 from dimvida.data.sheets import compared_rows
 from dimvida.data.source import MultiViewSource
 from dimvida.errors import UnreadableImage
 from dimvida.generation.cameras import caption, same_camera
-from dimvida.generation.plan import GenerationPlan, Row
-from dimvida.generation.run import Generation
+from dimvida.generation.formats import FORMATS
+from dimvida.generation.plan import GenerationPlan, Row, stem_of
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from dimvida.generation.run import Generation
+
+CARD_ROWS = 4
 
 
 def write_sheet(path: str | Path, generation: Generation, truth: MultiViewSource, rows: int) -> None:
@@ -34,53 +42,67 @@ def write_sheet(path: str | Path, generation: Generation, truth: MultiViewSource
     Raises:
         InputError: The sheet cannot be written, or a picture of the output is damaged.
     """
+    save_contact_sheet(_draw(generation, truth, rows), path, parents=True)
+
+
+def card_picture(generation: Generation) -> bytes:
+    """A sheet of a few rows without true views, as a PNG file; see ``write_sheet``."""
+    buffer = io.BytesIO()
+    _draw(generation, None, CARD_ROWS).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def _draw(generation: Generation, truth: MultiViewSource | None, rows: int) -> Image.Image:
     drawer = _Drawer(generation, truth)
-    drawn = [drawer.pictures(row) for row in drawer.choose(rows)]
+    drawn = [drawer.pictures(place, row) for place, row in drawer.choose(rows)]
     compared = [view for view in generation.plan.view_names if any(view in true for _, _, true in drawn)]
     sheet_rows = []
     for row, tiles, true in drawn:
         beside = [drawer.true_tile(true, view) if view in compared else None for view in generation.plan.view_names]
         sheet_rows += compared_rows(_title(row), tiles, beside)
-    sheet = draw_contact_sheet(sheet_rows, header=_header(generation))
-    save_contact_sheet(sheet, path, parents=True)
+    return draw_contact_sheet(sheet_rows, header=_header(generation))
 
 
 class _Drawer:
-    def __init__(self, generation: Generation, truth: MultiViewSource) -> None:
+    def __init__(self, generation: Generation, truth: MultiViewSource | None) -> None:
         self._generation, self._truth = generation, truth
-        self._places = {(record.class_name, record.name): index for index, record in enumerate(truth.records)}
+        records = () if truth is None else truth.records
+        self._places = {(record.class_name, record.name): index for index, record in enumerate(records)}
         cameras = generation.plan.cameras or {}
         self._captions = {view: caption(view, cameras.get(view)) for view in generation.plan.view_names}
-        self._true_names = _true_names(generation.plan, truth)
-        self._output = open_source(generation.output.folder)
-        self._written = {(record.class_name, record.name): i for i, record in enumerate(self._output.records)}
+        self._true_names = {} if truth is None else _true_names(generation.plan, truth)
+        self._form = FORMATS[generation.settings.format]
+        self._lines: tuple[str, dict[tuple[str, int], dict[str, Any]]] = (
+            "",
+            {},
+        )  # of the shard that was asked for last
 
-    def choose(self, count: int) -> Iterator[Row]:
-        """Rows at even distances; in place of one without pictures (its input was unreadable) the next."""
+    def choose(self, count: int) -> Iterator[tuple[int, Row]]:
+        """Places of the plan at even distances and their rows; for one without pictures (of a bad input) the next."""
         plan = self._generation.plan
         count, start = min(count, len(plan)), 0
         for number in range(count):
             for place in range(max(start, number * len(plan) // count), len(plan)):
-                if self._key(plan.row(place)) in self._written:
-                    yield plan.row(place)
+                if self._lines_of(place):
+                    yield place, plan.row(place)
                     start = place + 1
                     break
 
-    def pictures(self, row: Row) -> tuple[Row, list[Tile], dict[str, np.ndarray]]:
+    def pictures(self, place: int, row: Row) -> tuple[Row, list[Tile], dict[str, np.ndarray]]:
         """The tiles of every view of the model, and the true pictures of the generated ones."""
         task, source = row.task, self._generation.plan.source
-        tiles = []
+        tiles, generated = [], self._generated(place)
         for view in self._generation.plan.view_names:
             if view in task.known:
                 tiles.append(Tile(self._read(source, task.index, view), self._captions[view], "given"))
             elif view in task.targets:
-                tiles.append(Tile(self._generated(row, view), self._captions[view], "generated"))
+                tiles.append(Tile(generated[view], self._captions[view], "generated"))
             else:
                 tiles.append(Tile(None, self._captions[view], "missing"))
-        place = self._places.get((task.record.class_name, task.record.name))
+        index = self._places.get((task.record.class_name, task.record.name))
         true = {}
-        if place is not None:
-            true = {view: self._read(self._truth, place, self._true_names[view]) for view in task.targets}
+        if index is not None:
+            true = {view: self._read(self._truth, index, self._true_names[view]) for view in task.targets}
         return row, tiles, {view: image for view, image in true.items() if image is not None}
 
     def true_tile(self, true: dict[str, np.ndarray], view: str) -> Tile:
@@ -96,12 +118,22 @@ class _Drawer:
         except UnreadableImage:
             return None  # of the truth; a known view was read before
 
-    def _generated(self, row: Row, view: str) -> np.ndarray:
-        return self._output.read_view(self._written[self._key(row)], view).pixels
+    def _generated(self, place: int) -> dict[str, np.ndarray]:
+        """The pictures of a row by their views, as the output has them."""
+        lines = self._lines_of(place)
+        pictures = self._form.pixels(self._generation.output.folder, self._lines[0], list(lines.values()))
+        return dict(zip(lines, pictures, strict=True))
 
-    def _key(self, row: Row) -> tuple[str, str]:
-        """Class and name of a row among the objects of the output."""
-        return row.task.record.class_name, self._generation.names.key(row.task, row.draw).rpartition("/")[2]
+    def _lines_of(self, place: int) -> dict[str, dict[str, Any]]:
+        """What the output says about the pictures of a row, by their views."""
+        generation, row = self._generation, self._generation.plan.row(place)
+        stem = stem_of(place // generation.settings.shard_size)
+        if self._lines[0] != stem:
+            by_row: dict[tuple[str, int], dict[str, Any]] = {}
+            for line in self._form.lines(generation.output.folder, stem):
+                by_row.setdefault((line["source"], line["draw"]), {})[line["view"]] = line
+            self._lines = stem, by_row
+        return self._lines[1].get((row.task.record.id, row.draw), {})
 
 
 def _true_names(plan: GenerationPlan, truth: MultiViewSource) -> dict[str, str]:

@@ -75,7 +75,11 @@ def _damage_of_the_end(output: OutputFolder) -> list[str]:
         damage.append(f"{METADATA}: not what the shards say")
     if not output.cameras_right():
         damage.append(f"{CAMERAS_NAME}: not what the configuration says")
-    if not output.report_right(output.make_report()):
+    report = output.make_report()
+    problem = output.card_problem(report)
+    if problem is not None:
+        damage.append(problem)
+    if not output.report_right(report):
         damage.append(f"{REPORT}: not what the shards say")
     return damage
 

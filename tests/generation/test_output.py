@@ -25,10 +25,21 @@ from dimvida.generation.verify import find_damage, open_output, recheck_files
 
 SHAPE = (4, 4, 3)
 EVERY = tuple(FORMATS)
+END = (".contact-sheet.png", "README.md", "report.json")
 
 
 def configuration(form: str, seed: int = 0) -> dict:
-    return {"seed": seed, "format": form, "objects": 6, "samples_per_view": 1, "shard_size": 2, "left_out": {}}
+    return {
+        **{"seed": seed, "format": form, "objects": 6, "samples_per_view": 1, "shard_size": 2, "left_out": {}},
+        **{"view_names": ["front", "left"], "classes": ["chair"], "include_known": False, "image_size": 4},
+        **{"image_format": "png", "quality": None, "checkpoint": "c0", "plan": "9a", "solver": "ddim", "steps": 1},
+        **{"dtype": "float32", "backend": "eager", "device": "cpu", "version": "0"},
+    }
+
+
+def draw() -> bytes:
+    """The picture of a card."""
+    return b"a contact sheet"
 
 
 def samples(number: int) -> list[Sample]:
@@ -68,7 +79,7 @@ class Writer:
                 if stop == "stats" and number == numbers[-1]:
                     return None
                 self.output.add(ShardStats(number, self.output.hash, 2, 2, 2, files))
-            return self.output.finish() if finish else None
+            return self.output.finish(draw) if finish else None
         finally:
             self.output.close()
 
@@ -94,7 +105,7 @@ def test_a_finished_image_folder(folder: Path):
     assert report.views == 6
     names = [f"chair/{number}{letter}__left.png" for number in range(3) for letter in "ab"]
     shards = [f"shard-00000{number}.{suffix}" for number in range(3) for suffix in ("json", "jsonl")]
-    assert sorted(tree(folder)) == sorted([*names, *shards, "generation.json", "metadata.jsonl", "report.json"])
+    assert sorted(tree(folder)) == sorted([*names, *shards, "generation.json", "metadata.jsonl", *END])
     lines = [json.loads(line) for line in (folder / "metadata.jsonl").read_text().splitlines()]
     assert [line["file_name"] for line in lines] == names
     assert json.loads((folder / "report.json").read_text())["views_generated"] == 6
@@ -143,7 +154,7 @@ def test_an_input_without_a_single_picture_is_refused_at_the_end(folder: Path):
         skipped = [{"file": f"{number}.png", "reason": "empty file", "source": str(number)}]
         writer.output.add(ShardStats(number, writer.output.hash, 2, 0, 0, [], skipped))
     with pytest.raises(InputError, match=r"none of the 3 input files can be read; the first: 0.png: empty file"):
-        writer.output.finish()
+        writer.output.finish(draw)
     assert not writer.output.finished
 
 
@@ -157,7 +168,7 @@ def test_what_a_killed_run_leaves_does_not_stay(folder: Path, finished):
     (folder / ".shard-000001.part" / "0").write_bytes(b"half")
     Writer(folder).write(0, 1, 2, finish=True)
     assert tree(folder) == tree(finished())
-    assert not list(folder.glob(".*"))
+    assert [path.name for path in folder.glob(".*")] == [".contact-sheet.png"]
 
 
 def test_what_a_dead_process_of_the_same_job_leaves_goes_at_the_end(folder: Path, finished):
@@ -166,7 +177,7 @@ def test_what_a_dead_process_of_the_same_job_leaves_goes_at_the_end(folder: Path
     writer.output.open("job")
     (folder / ".shard-000001.claim").write_text("")
     (folder / ".shard-000001.abc123_x.json").write_text("{")
-    writer.output.finish()
+    writer.output.finish(draw)
     writer.output.close()
     assert tree(folder) == tree(finished())
 
@@ -217,7 +228,7 @@ def test_overwriting_removes_what_a_generator_wrote_and_nothing_else(folder: Pat
     (folder / "chair" / "mine.png").write_bytes(b"mine")
     Writer(folder, "npy", seed=1, overwrite=True).write(0, 1, 2, finish=True)
     expected = [f"shard-00000{number}.{suffix}" for number in range(3) for suffix in ("json", "jsonl", "npy")]
-    assert sorted(tree(folder)) == sorted(["chair/mine.png", "generation.json", *expected, "notes.txt", "report.json"])
+    assert sorted(tree(folder)) == sorted(["chair/mine.png", "generation.json", *expected, "notes.txt", *END])
     assert json.loads((folder / "generation.json").read_text())["configuration"]["seed"] == 1
 
 

@@ -35,10 +35,7 @@ def generate(model: MultiViewModel, tmp_path: Path) -> Callable[..., list[str]]:
         plan = make_plan(open_source(path, split=split), VIEWS)
         settings = resolve_settings(model, batch=2, shard_size=2, steps=1, format=form)
         with Generation(model, plan, settings, tmp_path / name, overwrite=overwrite) as generation:
-            if generation.pending:
-                generation.run()
-            else:
-                generation.output.finish()
+            generation.run()
             return generation.damaged
 
     return generate

@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any, NamedTuple
@@ -19,6 +19,7 @@ from typing import IO, Any, NamedTuple
 import numpy as np
 
 from dimvida.files import atomic_path, sha256_file
+from dimvida.generation.formats.columns import Column
 from dimvida.generation.stats import StoredFile
 
 json_text = json.JSONEncoder(ensure_ascii=False).encode
@@ -93,11 +94,14 @@ class ShardWriter(ABC):
     joined_lines = False
     """Whether the lines of all shards, put together, are in ``metadata.jsonl``."""
 
-    numbered_classes = False
-    """Whether a class's number is written, so that all classes of the input belong to the configuration."""
-
     plain_keys = False
     """Whether keys, and what follows them, must have no dots and views no upper case."""
+
+    typed_by_configuration = True
+    """Whether Hugging Face's loader of the form takes the types of columns from a card's ``configs``."""
+
+    loading: tuple[str, ...] = ("from datasets import load_dataset", "", 'load_dataset("FOLDER", split="train")')
+    """Lines of Python that read an output, for its card."""
 
     def __init__(
         self, folder: Path, stem: str, shape: tuple[int, int, int], suffix: str = "", expected: int = 0
@@ -130,6 +134,25 @@ class ShardWriter(ABC):
         if path.exists():  # a shard of unreadable inputs has none
             with open(path, "rb") as file:
                 yield from map(json.loads, file)
+
+    @classmethod
+    @abstractmethod
+    def pixels(cls, folder: Path, stem: str, lines: Sequence[Mapping[str, Any]]) -> list[np.ndarray]:
+        """The pictures, uint8 [H, W, C] each, that some lines of a finished shard are about.
+
+        Raises:
+            UnreadableImage: One of them is damaged.
+        """
+
+    @classmethod
+    @abstractmethod
+    def columns(cls, configuration: Mapping[str, Any]) -> list[Column]:
+        """What Hugging Face ``datasets`` reads of an output of this configuration."""
+
+    @classmethod
+    @abstractmethod
+    def data_files(cls, configuration: Mapping[str, Any]) -> list[str]:
+        """The files that it reads it from, as patterns."""
 
     @classmethod
     @abstractmethod
@@ -178,6 +201,10 @@ class SingleFileWriter(ShardWriter):
         with suppress(OSError):  # what is still buffered may not fit on the disk
             self._file.close()
         self._temporary.unlink(missing_ok=True)
+
+    @classmethod
+    def data_files(cls, configuration: Mapping[str, Any]) -> list[str]:
+        return [f"shard-*{cls.ending}"]
 
     @classmethod
     def remove(cls, folder: Path, stem: str) -> None:

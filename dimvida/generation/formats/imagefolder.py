@@ -9,13 +9,16 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from dimvida.data.images import decode_image
 from dimvida.data.names import unsafe_name
 from dimvida.generation.formats.base import LaidOut, Sample, ShardWriter, json_text, store_lines, sync_file_system
+from dimvida.generation.formats.columns import IMAGE_SUFFIXES, Column, line_columns
 from dimvida.generation.stats import StoredFile
 
 
@@ -68,6 +71,21 @@ class ImageFolderWriter(ShardWriter):
 
     def abort(self) -> None:
         shutil.rmtree(self._staging, ignore_errors=True)
+
+    @classmethod
+    def pixels(cls, folder: Path, stem: str, lines: Sequence[Mapping[str, Any]]) -> list[np.ndarray]:
+        names = [line["file_name"] for line in lines]
+        return [decode_image((folder / name).read_bytes(), f"{folder / name}").pixels for name in names]
+
+    @classmethod
+    def columns(cls, configuration: Mapping[str, Any]) -> list[Column]:
+        return [Column("image", "image"), *line_columns(configuration)]
+
+    @classmethod
+    def data_files(cls, configuration: Mapping[str, Any]) -> list[str]:
+        suffix = IMAGE_SUFFIXES[configuration["image_format"]]
+        special = [f"__*/*{suffix}"] if any(name.startswith("__") for name in configuration["classes"]) else []
+        return ["metadata.jsonl", f"*/*{suffix}", *special]  # which are passed over unless they are asked for
 
     @classmethod
     def remove(cls, folder: Path, stem: str) -> None:

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from dimvida.generation.formats.base import LaidOut, Sample, SingleFileWriter, json_text, store_lines
+from dimvida.generation.formats.columns import Column, line_columns
 from dimvida.generation.stats import StoredFile
 
 _HEADER = 128  # numpy pads headers to a multiple of 64 and leaves room for the length to grow
@@ -23,6 +25,13 @@ class NpyWriter(SingleFileWriter):
 
     arrays = True
     ending = ".npy"
+    loading = (
+        "import numpy as np",
+        "from datasets import load_dataset  # which reads lines about pictures, and no arrays",
+        "",
+        'row = load_dataset("FOLDER", split="train")[0]',
+        'np.load(f"FOLDER/{row[\'array\']}", mmap_mode="r")[row["index"]]',
+    )
 
     def __init__(
         self, folder: Path, stem: str, shape: tuple[int, int, int], suffix: str = "", expected: int = 0
@@ -52,6 +61,20 @@ class NpyWriter(SingleFileWriter):
         array = self.store()
         # Which forces the folder's names to disk, too.
         return [array, store_lines(self.folder / f"{self.stem}.jsonl", self._lines)]
+
+    @classmethod
+    def pixels(cls, folder: Path, stem: str, lines: Sequence[Mapping[str, Any]]) -> list[np.ndarray]:
+        array = np.load(folder / f"{stem}.npy", mmap_mode="r")
+        return [np.array(array[line["index"]]) for line in lines]
+
+    @classmethod
+    def columns(cls, configuration: Mapping[str, Any]) -> list[Column]:
+        where = [Column("array", "string"), Column("index", "int64"), Column("key", "string")]
+        return [*where, *line_columns(configuration)]
+
+    @classmethod
+    def data_files(cls, configuration: Mapping[str, Any]) -> list[str]:
+        return ["shard-*.jsonl"]
 
     @classmethod
     def remove(cls, folder: Path, stem: str) -> None:

@@ -13,22 +13,25 @@ from __future__ import annotations
 
 import json
 import tarfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from dimvida.data.images import decode_image
 from dimvida.files import fsync_folder
 from dimvida.generation.formats.base import LaidOut, Sample, SingleFileWriter, json_text
+from dimvida.generation.formats.columns import IMAGE_SUFFIXES, Column, line_columns
 from dimvida.generation.stats import StoredFile
 
 
 class WebDatasetWriter(SingleFileWriter):
     """Writes a tar file whose headers hold names and sizes only: the same pictures give the same bytes."""
 
-    every_view = without_null = numbered_classes = plain_keys = True
+    every_view = without_null = plain_keys = True
     ending = ".tar"
+    typed_by_configuration = False
 
     def lay_out(self, samples: Sequence[Sample], first: int) -> LaidOut:
         pieces: list[bytes] = []
@@ -64,6 +67,28 @@ class WebDatasetWriter(SingleFileWriter):
                 if entry.name.endswith(".json"):
                     views = json.load(archive.extractfile(entry))["views"]
                     yield from (line for line in views.values() if line["file_name"])
+
+    @classmethod
+    def pixels(cls, folder: Path, stem: str, lines: Sequence[Mapping[str, Any]]) -> list[np.ndarray]:
+        path = folder / f"{stem}.tar"
+        with tarfile.open(path, "r:") as archive:
+            members = {entry.name: entry for entry in archive}
+            names = [line["file_name"] for line in lines]
+            return [decode_image(archive.extractfile(members[name]).read(), f"{path}:{name}").pixels for name in names]
+
+    @classmethod
+    def columns(cls, configuration: Mapping[str, Any]) -> list[Column]:
+        suffix = IMAGE_SUFFIXES[configuration["image_format"]]
+        views = sorted(configuration["view_names"])
+        line = [Column("file_name", "string"), *line_columns({**configuration, "classes": ()})]
+        told = [Column("key", "string"), Column("views", "struct", [Column(view, "struct", line) for view in views])]
+        return [
+            Column("__key__", "string"),
+            Column("__url__", "string"),
+            *(Column(f"{view}{suffix}", "image") for view in configuration["view_names"]),
+            *([Column("cls", "class", configuration["classes"])] if configuration["classes"] else []),
+            Column("json", "struct", told),
+        ]
 
 
 def _member(name: str, data: bytes) -> tuple[bytes, bytes, bytes]:

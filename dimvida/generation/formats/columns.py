@@ -1,0 +1,74 @@
+"""What the metadata say of each picture as columns with types, in the words of Hugging Face ``datasets``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+IMAGE_SUFFIXES = {"png": ".png", "jpeg": ".jpg", "webp": ".webp"}
+
+
+class Column(NamedTuple):
+    """A column, or a field of one.
+
+    Attributes:
+        name: Its name.
+        kind: ``string``, ``int64``, ``float64``, ``image``, ``class``, ``list`` (of strings) or ``struct``.
+        parts: The names of the classes, in the order of their numbers, or the fields of a struct.
+    """
+
+    name: str
+    kind: str
+    parts: Sequence[Any] = ()
+
+
+def line_columns(configuration: Mapping[str, Any]) -> list[Column]:
+    """What a line of metadata says, but for where the picture is; ``configuration`` is that of the output."""
+    views = [Column(view, "string") for view in configuration["view_names"]]
+    angles = [Column("azimuth", "float64"), Column("elevation", "float64")]
+    return [
+        Column("source", "string"),
+        Column("source_sha256", "struct", views),
+        Column("view", "string"),
+        *([Column("camera", "struct", angles)] if "cameras" in configuration else []),
+        Column("kind", "string"),
+        label_column("label", configuration),
+        Column("known", "list"),
+        *(Column(name, "int64") for name in ("seed", "sample_id", "draw")),
+        Column("checkpoint", "string"),
+        Column("solver", "string"),
+        Column("steps", "int64"),
+        *(Column(name, "string") for name in ("dtype", "backend", "version", "sha256")),
+    ]
+
+
+def label_column(name: str, configuration: Mapping[str, Any]) -> Column:
+    """The class; of an input without classes text, of which there is none."""
+    classes = configuration["classes"]
+    return Column(name, "class", classes) if classes else Column(name, "string")
+
+
+def yaml_features(columns: Sequence[Column], indent: str = "") -> list[str]:
+    """Columns as the header of a data set card lists them, a line each."""
+    lines = []
+    for name, kind, parts in columns:
+        lines.append(f"{indent}- name: {yaml_text(name)}")
+        if kind == "class":
+            lines += [f"{indent}  dtype:", f"{indent}    class_label:", f"{indent}      names:"]
+            lines += [f"{indent}        '{number}': {yaml_text(text)}" for number, text in enumerate(parts)]
+        elif kind == "struct":
+            lines += [f"{indent}  struct:", *yaml_features(parts, f"{indent}  ")]
+        elif kind == "list":
+            lines.append(f"{indent}  list: string")
+        else:
+            lines.append(f"{indent}  dtype: {kind}")
+    return lines
+
+
+def yaml_text(text: str) -> str:
+    """A text in YAML, in double quotes, whatever is in it."""
+    return "".join(
+        character if character.isprintable() else f"\\U{ord(character):08x}"
+        for character in json.dumps(text, ensure_ascii=False)
+    )
