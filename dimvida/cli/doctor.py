@@ -25,6 +25,7 @@ EXTRAS = {
     "fid": ("torch_fidelity",),
     "webdataset": ("webdataset",),
     "tracking": ("tensorboard",),
+    "parquet": ("pyarrow",),
 }
 VARIABLES = {
     "DIMVIDA_CUDA": "build: auto (when nvcc is found), on, off",

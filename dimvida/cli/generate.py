@@ -57,7 +57,7 @@ def generate(
     dtype: options.DType = "auto",
     device: options.Device = "auto",
     format_: Annotated[
-        str, option(OUTPUT, "imagefolder (default), webdataset, npy.", "--format", metavar="NAME")
+        str, option(OUTPUT, "imagefolder (default), webdataset, npy, parquet.", "--format", metavar="NAME")
     ] = "imagefolder",
     image_format: Annotated[str | None, option(OUTPUT, "png (default), jpeg or webp.", metavar="NAME")] = None,
     quality: Annotated[int | None, option(OUTPUT, "Of JPEG and WebP; default 90.", metavar="Q")] = None,

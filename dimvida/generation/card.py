@@ -116,6 +116,7 @@ def _body(configuration: Mapping[str, Any], report: GenerationReport, picture: s
         "Computed in": f"{configuration['dtype']}, {configuration['backend']}, on {configuration['device']}",
         "Program": f"dimvida {configuration['version']}",
         "Source": f"objects, known and generated views with SHA-256 `{configuration['plan']}`",
+        "Content": f"files of shards whose hashes have SHA-256 `{report.content.hexdigest()}`",
         PICTURE: f"SHA-256 `{picture}`",
     }
     return [

@@ -65,14 +65,14 @@ class OutputFolder:
         self.folder = Path(folder)
         self.shards = tuple(shards)
         self.hash = configuration_hash(dict(configuration))
-        self._configuration = dict(configuration)
+        self.configuration = dict(configuration)
         self.overwrite = overwrite
         self._lock: FolderLock | None = None
         if writing:
             require_writable_folder("--out", self.folder)
         stored = stored_configuration(self.folder)
         if stored is not None and not self.overwrite:
-            check_same(self.folder, stored, self._configuration)
+            check_same(self.folder, stored, self.configuration)
 
     def open(self, job: str, part: int | None = 0) -> None:
         """Make the folder or take up what is there, and lock it for a job, of which this process does a part.
@@ -84,7 +84,7 @@ class OutputFolder:
             make_folder(self.folder)
             self._lock = FolderLock(self.folder, job, part, first=self._prepare)
         stored = stored_configuration(self.folder)
-        check_same(self.folder, stored or {}, self._configuration)
+        check_same(self.folder, stored or {}, self.configuration)
 
     def close(self) -> None:
         """Give the lock back."""
@@ -95,7 +95,7 @@ class OutputFolder:
     @property
     def form(self) -> str:
         """The form of its shards."""
-        return self._configuration["format"]
+        return self.configuration["format"]
 
     @property
     def finished(self) -> bool:
@@ -162,7 +162,7 @@ class OutputFolder:
                         file.write(block)
             if not self.cameras_right():
                 atomic_write(self.folder / CAMERAS_NAME, self._cameras())
-            write_card(self.folder, self._configuration, report, draw)
+            write_card(self.folder, self.configuration, report, draw)
             self._sweep()  # what processes of this job left that were killed
             if not self.report_right(report):
                 atomic_write(self.folder / REPORT, report.to_json(self.hash))
@@ -171,8 +171,8 @@ class OutputFolder:
     def make_report(self) -> GenerationReport:
         """The report that the shards' stats give."""
         report = GenerationReport(
-            left_out=dict(self._configuration["left_out"]),
-            files_left_out=dict(self._configuration.get("files_left_out", {})),
+            left_out=dict(self.configuration["left_out"]),
+            files_left_out=dict(self.configuration.get("files_left_out", {})),
         )
         for shard in self.shards:
             stats = self.stats(shard)
@@ -191,14 +191,14 @@ class OutputFolder:
 
     def card_problem(self, report: GenerationReport) -> str | None:
         """What is wrong with the data set card, or None."""
-        return card_problem(self.folder, self._configuration, report)
+        return card_problem(self.folder, self.configuration, report)
 
     def cameras_right(self) -> bool:
         """Whether ``cameras.json`` is what the configuration says, or none is to be there."""
-        return "cameras" not in self._configuration or _holds(self.folder / CAMERAS_NAME, [self._cameras().encode()])
+        return "cameras" not in self.configuration or _holds(self.folder / CAMERAS_NAME, [self._cameras().encode()])
 
     def _cameras(self) -> str:
-        return cameras_text({view: Camera(**angles) for view, angles in self._configuration["cameras"].items()})
+        return cameras_text({view: Camera(**angles) for view, angles in self.configuration["cameras"].items()})
 
     def _metadata(self) -> Iterator[bytes]:
         lines = (self.folder / f"{shard.stem}.jsonl" for shard in self.shards)
@@ -211,12 +211,12 @@ class OutputFolder:
         if stored is not None:
             same = configuration_hash(stored) == self.hash
             if not self.overwrite:
-                check_same(self.folder, stored, self._configuration)
+                check_same(self.folder, stored, self.configuration)
             elif self.finished or not same:
                 self._discard()
             if same:
                 return
-        content = {"schema": SCHEMA, "hash": self.hash, "configuration": self._configuration}
+        content = {"schema": SCHEMA, "hash": self.hash, "configuration": self.configuration}
         atomic_write(self.folder / CONFIGURATION, json.dumps(content, indent=1) + "\n")
 
     def _sweep(self) -> None:

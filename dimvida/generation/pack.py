@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,7 +19,6 @@ from dimvida.data.image_files import run_length_png
 from dimvida.data.images import to_picture
 from dimvida.generation.formats import FORMATS
 from dimvida.generation.formats.base import Picture, Sample, ShardWriter, json_text
-from dimvida.generation.formats.columns import IMAGE_SUFFIXES
 from dimvida.generation.names import FileNames
 from dimvida.generation.plan import GenerationPlan, Row, Shard
 from dimvida.generation.settings import QUALITY, GenerationSettings
@@ -55,9 +54,6 @@ class Packer:
         names: The names of the plan's rows.
         checkpoint: SHA-256 of the checkpoint.
         shape: [H, W, C] of every picture.
-
-    Attributes:
-        suffix: Suffix of image files, with the dot; empty for a form of arrays.
     """
 
     def __init__(
@@ -72,7 +68,6 @@ class Packer:
         self._shape = shape
         self._views = plan.view_names
         self._labels = {name: label for label, name in enumerate(plan.source.classes)}
-        self.suffix = IMAGE_SUFFIXES[settings.image_format] if settings.image_format else ""
         form = FORMATS[settings.format]
         self._every_view, self._null = form.every_view, "" if form.without_null else None
         self._encode = None if form.arrays else image_encoder(settings.image_format, settings.quality)
@@ -98,11 +93,11 @@ class Packer:
         """Number of pictures that are written of a row."""
         return len(row.task.targets) + (len(row.task.known) if self._settings.include_known else 0)
 
-    def open(self, shard: Shard, folder: Path) -> ShardWriter:
-        """The writer of a shard."""
+    def open(self, shard: Shard, folder: Path, configuration: Mapping[str, Any]) -> ShardWriter:
+        """The writer of a shard of an output of this configuration."""
         rows = range(shard.start, shard.stop)
         expected = self._plan.views_of(rows) + (self._plan.known_in(rows) if self._settings.include_known else 0)
-        return FORMATS[self._settings.format](folder, shard.stem, self._shape, self.suffix, expected)
+        return FORMATS[self._settings.format](folder, shard.stem, self._shape, configuration, expected)
 
     def _hashed(self, pictures: np.ndarray) -> Iterator[tuple[bytes | np.ndarray, str]]:
         """What is written of each picture, and its SHA-256."""
@@ -182,7 +177,7 @@ def image_encoder(image_format: str, quality: int | None = None) -> Callable[[np
     """A function from uint8 pixels, RGB [H, W, 3] or gray [H, W, 1], to the bytes of an image file.
 
     Args:
-        image_format: One of ``IMAGE_SUFFIXES``.
+        image_format: One of ``IMAGE_SUFFIXES`` (in ``formats.columns``).
         quality: 1 to 100, for JPEG and WebP; PNG has none.
     """
     if image_format == "png":

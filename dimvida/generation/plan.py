@@ -75,6 +75,11 @@ class GenerationPlan:
             file.location.removeprefix(str(self.source.path)).lstrip("/!"): file.reason for file in self.source.left_out
         }
 
+    @property
+    def classes(self) -> list[str]:
+        """The classes of its objects, sorted."""
+        return sorted({task.record.class_name for task in self.tasks} - {""})
+
     def written_cameras(self, include_known: bool) -> dict[str, Camera] | None:
         """The cameras of the views that an output has; None for a model that knows its views by name alone."""
         if self.cameras is None:

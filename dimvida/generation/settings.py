@@ -10,6 +10,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -142,6 +143,8 @@ def resolve_settings(
 def _image_options(format: str, image_format: str | None, quality: int | None) -> dict[str, Any]:
     if format not in FORMATS:
         raise InputError(f"--format {format}: choose from {', '.join(FORMATS)}")
+    if (package := FORMATS[format].package) and find_spec(package) is None:
+        raise InputError(f"--format {format}: needs {package}; pip install 'dimvida[{format}]'")
     if FORMATS[format].arrays:
         if image_format is not None or quality is not None:
             raise InputError(f"--format {format}: holds pixels; leave out --image-format and --quality")
@@ -185,7 +188,7 @@ def run_configuration(model: MultiViewModel, plan: GenerationPlan, settings: Gen
         # Nor of a model without cameras.
         **({"cameras": {view: dataclasses.asdict(at) for view, at in cameras.items()}} if cameras else {}),
         **dataclasses.asdict(settings),
-        "classes": list(plan.source.classes),
+        "classes": list(plan.source.classes if FORMATS[settings.format].numbered_classes else plan.classes),
     }
 
 

@@ -142,6 +142,7 @@ class GenerationReport:
         notes: How input images were converted: text -> (how many images, the first one's file).
         left_out: Objects that nothing was to be generated for: reason -> how many.
         files_left_out: Files of the input that may be images and belong to no object: name -> reason.
+        content: SHA-256 over the hashes of all files of the shards; not in ``report.json``.
     """
 
     objects: int = 0
@@ -150,6 +151,7 @@ class GenerationReport:
     notes: dict[str, tuple[int, str]] = field(default_factory=dict)
     left_out: dict[str, int] = field(default_factory=dict)
     files_left_out: dict[str, str] = field(default_factory=dict)
+    content: Any = field(default_factory=hashlib.sha256)
 
     @property
     def not_read(self) -> int:
@@ -161,6 +163,8 @@ class GenerationReport:
         self.objects += result.objects
         self.views += result.views
         self.skipped += result.skipped
+        for file in result.files:
+            self.content.update(bytes.fromhex(file.sha256))
         for text, (count, first) in result.notes.items():
             before = self.notes.get(text, (0, first))
             self.notes[text] = before[0] + count, before[1]

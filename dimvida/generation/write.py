@@ -50,7 +50,7 @@ class ShardInProgress:
         """Have a batch of at least one row packed, once its pictures have arrived. In the calling thread."""
         if self._writer is None:
             with output_errors(self._output.folder):
-                self._writer = self._packer.open(self.shard, self._output.folder)
+                self._writer = self._packer.open(self.shard, self._output.folder, self._output.configuration)
         packing, place = Packing(pipeline.pack(lambda: pictures().numpy()), []), 0
         for start in range(0, len(batch.rows), PACKED_ROWS):
             rows = slice(start, start + PACKED_ROWS)

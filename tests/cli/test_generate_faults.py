@@ -18,7 +18,7 @@ from helpers.objects import tree
 OBJECTS = 24
 BAD = ("05__front.png", "17__front.png")
 SHARDS = 8
-FORMATS = ("imagefolder", "webdataset", "npy")
+FORMATS = ("imagefolder", "webdataset", "npy", "parquet")
 
 
 @pytest.fixture

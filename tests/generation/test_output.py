@@ -69,7 +69,7 @@ class Writer:
                 if self.output.stats(shard) is not None:
                     continue
                 with output_errors(self.output.folder):
-                    writer = FORMATS[self.form](self.output.folder, shard.stem, SHAPE, ".png", 2)
+                    writer = FORMATS[self.form](self.output.folder, shard.stem, SHAPE, configuration(self.form), 2)
                     pictures = b"".join(picture.data for sample in samples(number) for picture in sample.pictures)
                     array = np.frombuffer(pictures, np.uint8).reshape(2, *SHAPE)
                     writer.add(array, [writer.lay_out(samples(number), 0)])
@@ -315,6 +315,7 @@ def test_links_among_our_files_are_replaced_and_not_followed(folder: Path, tmp_p
         "shard-000001.jsonl",
         ".shard-000001.npy.part",
         ".shard-000001.tar.part",
+        ".shard-000001.parquet.part",
     ):
         (folder / name).symlink_to(tmp_path / "precious")
     Writer(folder, form).write(0, 1, 2, finish=True)

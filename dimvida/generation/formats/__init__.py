@@ -7,12 +7,14 @@ from pathlib import Path
 from dimvida.generation.formats.base import ShardWriter
 from dimvida.generation.formats.imagefolder import ImageFolderWriter
 from dimvida.generation.formats.npy import NpyWriter
+from dimvida.generation.formats.parquet import ParquetWriter
 from dimvida.generation.formats.webdataset import WebDatasetWriter
 
 FORMATS: dict[str, type[ShardWriter]] = {
     "imagefolder": ImageFolderWriter,
     "webdataset": WebDatasetWriter,
     "npy": NpyWriter,
+    "parquet": ParquetWriter,
 }
 
 

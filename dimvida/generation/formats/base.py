@@ -19,7 +19,7 @@ from typing import IO, Any, NamedTuple
 import numpy as np
 
 from dimvida.files import atomic_path, sha256_file
-from dimvida.generation.formats.columns import Column
+from dimvida.generation.formats.columns import IMAGE_SUFFIXES, Column
 from dimvida.generation.stats import StoredFile
 
 json_text = json.JSONEncoder(ensure_ascii=False).encode
@@ -63,11 +63,11 @@ class LaidOut(NamedTuple):
     """Some samples as they are written.
 
     Attributes:
-        content: Lines about pictures, or a piece of the shard's file.
+        content: Lines about pictures, a piece of the shard's file, or rows of a table.
         files: Image files of their own.
     """
 
-    content: bytes
+    content: Any
     files: Sequence[StoredFile] = ()
 
 
@@ -78,7 +78,7 @@ class ShardWriter(ABC):
         folder: The output folder.
         stem: Name of the shard.
         shape: [H, W, C] of every picture.
-        suffix: Suffix of image files, with the dot.
+        configuration: That of the output.
         expected: Pictures that there will be if all inputs can be read.
     """
 
@@ -94,8 +94,14 @@ class ShardWriter(ABC):
     joined_lines = False
     """Whether the lines of all shards, put together, are in ``metadata.jsonl``."""
 
+    numbered_classes = False
+    """Whether a class's number is written, so that all classes of the input belong to the configuration."""
+
     plain_keys = False
     """Whether keys, and what follows them, must have no dots and views no upper case."""
+
+    package: str | None = None
+    """A package that the form needs, which may not be installed."""
 
     typed_by_configuration = True
     """Whether Hugging Face's loader of the form takes the types of columns from a card's ``configs``."""
@@ -104,9 +110,10 @@ class ShardWriter(ABC):
     """Lines of Python that read an output, for its card."""
 
     def __init__(
-        self, folder: Path, stem: str, shape: tuple[int, int, int], suffix: str = "", expected: int = 0
+        self, folder: Path, stem: str, shape: tuple[int, int, int], configuration: Mapping[str, Any], expected: int
     ) -> None:
-        self.folder, self.stem, self.shape, self.suffix, self.expected = folder, stem, shape, suffix, expected
+        self.folder, self.stem, self.shape, self.expected = folder, stem, shape, expected
+        self.suffix = IMAGE_SUFFIXES.get(configuration["image_format"], "")  # of image files, with the dot
 
     @abstractmethod
     def lay_out(self, samples: Sequence[Sample], first: int) -> LaidOut:
@@ -166,9 +173,9 @@ class SingleFileWriter(ShardWriter):
     ending: str
 
     def __init__(
-        self, folder: Path, stem: str, shape: tuple[int, int, int], suffix: str = "", expected: int = 0
+        self, folder: Path, stem: str, shape: tuple[int, int, int], configuration: Mapping[str, Any], expected: int
     ) -> None:
-        super().__init__(folder, stem, shape, suffix, expected)
+        super().__init__(folder, stem, shape, configuration, expected)
         self._temporary = self._temporary_path(folder, stem)
         self._temporary.unlink(missing_ok=True)  # of a killed process, or a link
         self._file: IO[bytes] = open(self._temporary, "xb")  # noqa: SIM115 - until commit or abort

@@ -28,9 +28,9 @@ class ImageFolderWriter(ShardWriter):
     joined_lines = True
 
     def __init__(
-        self, folder: Path, stem: str, shape: tuple[int, int, int], suffix: str = "", expected: int = 0
+        self, folder: Path, stem: str, shape: tuple[int, int, int], configuration: Mapping[str, Any], expected: int
     ) -> None:
-        super().__init__(folder, stem, shape, suffix, expected)
+        super().__init__(folder, stem, shape, configuration, expected)
         self._staging = _staging(folder, stem)
         shutil.rmtree(self._staging, ignore_errors=True)
         self._staging.mkdir()

@@ -34,9 +34,9 @@ class NpyWriter(SingleFileWriter):
     )
 
     def __init__(
-        self, folder: Path, stem: str, shape: tuple[int, int, int], suffix: str = "", expected: int = 0
+        self, folder: Path, stem: str, shape: tuple[int, int, int], configuration: Mapping[str, Any], expected: int
     ) -> None:
-        super().__init__(folder, stem, shape, suffix, expected)
+        super().__init__(folder, stem, shape, configuration, expected)
         self.put(self._header(expected))
         self._lines: list[bytes] = []
         self._pictures = 0

@@ -29,7 +29,7 @@ from dimvida.generation.stats import StoredFile
 class WebDatasetWriter(SingleFileWriter):
     """Writes a tar file whose headers hold names and sizes only: the same pictures give the same bytes."""
 
-    every_view = without_null = plain_keys = True
+    every_view = without_null = numbered_classes = plain_keys = True
     ending = ".tar"
     typed_by_configuration = False
 
