@@ -13,7 +13,7 @@ from PIL import Image
 from dimvida.data.opening import open_source
 from dimvida.generation.card import CARD, PICTURE, card_problem, card_text, remove_card
 from dimvida.generation.formats import FORMATS
-from dimvida.generation.formats.columns import Column, yaml_features, yaml_text
+from dimvida.generation.formats.columns import TypedColumn, yaml_features, yaml_text
 from dimvida.generation.run import Generation
 from dimvida.generation.settings import CONFIGURATION, read_configuration
 from dimvida.generation.stats import GenerationReport
@@ -92,7 +92,7 @@ def test_a_card_of_the_users_own_stays_as_it_is(finished: Path, start):
 def test_names_that_yaml_would_take_for_something_else(name: str):
     assert yaml.safe_load(yaml_text(name)) == name
     assert len(yaml_text(name).splitlines()) == 1
-    column = Column("label", "class", [name])
+    column = TypedColumn("label", "class", [name])
     features = yaml.safe_load("\n".join(yaml_features([column])))
     assert features == [{"name": "label", "dtype": {"class_label": {"names": {"0": name}}}}]
 

@@ -66,7 +66,7 @@ def pictures(folder: Path) -> dict[tuple[str, str], np.ndarray]:
 def test_every_form_reads_back_as_the_same_pictures(make, known: bool):
     expected = pictures(make(include_known=known))
     assert len(expected) == 2 * (12 if known else 7)
-    for form in ("webdataset", "npy"):
+    for form in ("webdataset", "npy", "parquet"):
         got = pictures(make(format=form, include_known=known))
         assert got.keys() == expected.keys()
         assert all(np.array_equal(got[key], expected[key]) for key in expected)

@@ -19,7 +19,7 @@ from typing import IO, Any, NamedTuple
 import numpy as np
 
 from dimvida.files import atomic_path, sha256_file
-from dimvida.generation.formats.columns import IMAGE_SUFFIXES, Column
+from dimvida.generation.formats.columns import IMAGE_SUFFIXES, TypedColumn
 from dimvida.generation.stats import StoredFile
 
 json_text = json.JSONEncoder(ensure_ascii=False).encode
@@ -153,7 +153,7 @@ class ShardWriter(ABC):
 
     @classmethod
     @abstractmethod
-    def columns(cls, configuration: Mapping[str, Any]) -> list[Column]:
+    def columns(cls, configuration: Mapping[str, Any]) -> list[TypedColumn]:
         """What Hugging Face ``datasets`` reads of an output of this configuration."""
 
     @classmethod

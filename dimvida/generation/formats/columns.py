@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 IMAGE_SUFFIXES = {"png": ".png", "jpeg": ".jpg", "webp": ".webp"}
 
 
-class Column(NamedTuple):
+class TypedColumn(NamedTuple):
     """A column, or a field of one.
 
     Attributes:
@@ -23,33 +23,33 @@ class Column(NamedTuple):
     parts: Sequence[Any] = ()
 
 
-def line_columns(configuration: Mapping[str, Any]) -> list[Column]:
+def line_columns(configuration: Mapping[str, Any]) -> list[TypedColumn]:
     """What a line of metadata says, but for where the picture is; ``configuration`` is that of the output."""
-    views = [Column(view, "string") for view in configuration["view_names"]]
-    angles = [Column("azimuth", "float64"), Column("elevation", "float64")]
+    views = [TypedColumn(view, "string") for view in configuration["view_names"]]
+    angles = [TypedColumn("azimuth", "float64"), TypedColumn("elevation", "float64")]
     return [
-        Column("source", "string"),
-        Column("source_sha256", "struct", views),
-        Column("view", "string"),
-        *([Column("camera", "struct", angles)] if "cameras" in configuration else []),
-        Column("kind", "string"),
+        TypedColumn("source", "string"),
+        TypedColumn("source_sha256", "struct", views),
+        TypedColumn("view", "string"),
+        *([TypedColumn("camera", "struct", angles)] if "cameras" in configuration else []),
+        TypedColumn("kind", "string"),
         label_column("label", configuration),
-        Column("known", "list"),
-        *(Column(name, "int64") for name in ("seed", "sample_id", "draw")),
-        Column("checkpoint", "string"),
-        Column("solver", "string"),
-        Column("steps", "int64"),
-        *(Column(name, "string") for name in ("dtype", "backend", "version", "sha256")),
+        TypedColumn("known", "list"),
+        *(TypedColumn(name, "int64") for name in ("seed", "sample_id", "draw")),
+        TypedColumn("checkpoint", "string"),
+        TypedColumn("solver", "string"),
+        TypedColumn("steps", "int64"),
+        *(TypedColumn(name, "string") for name in ("dtype", "backend", "version", "sha256")),
     ]
 
 
-def label_column(name: str, configuration: Mapping[str, Any]) -> Column:
+def label_column(name: str, configuration: Mapping[str, Any]) -> TypedColumn:
     """The class; of an input without classes text, of which there is none."""
     classes = configuration["classes"]
-    return Column(name, "class", classes) if classes else Column(name, "string")
+    return TypedColumn(name, "class", classes) if classes else TypedColumn(name, "string")
 
 
-def yaml_features(columns: Sequence[Column], indent: str = "") -> list[str]:
+def yaml_features(columns: Sequence[TypedColumn], indent: str = "") -> list[str]:
     """Columns as the header of a data set card lists them, a line each."""
     lines = []
     for name, kind, parts in columns:

@@ -18,7 +18,7 @@ import numpy as np
 from dimvida.data.images import decode_image
 from dimvida.data.names import unsafe_name
 from dimvida.generation.formats.base import LaidOut, Sample, ShardWriter, json_text, store_lines, sync_file_system
-from dimvida.generation.formats.columns import IMAGE_SUFFIXES, Column, line_columns
+from dimvida.generation.formats.columns import IMAGE_SUFFIXES, TypedColumn, line_columns
 from dimvida.generation.stats import StoredFile
 
 
@@ -78,8 +78,8 @@ class ImageFolderWriter(ShardWriter):
         return [decode_image((folder / name).read_bytes(), f"{folder / name}").pixels for name in names]
 
     @classmethod
-    def columns(cls, configuration: Mapping[str, Any]) -> list[Column]:
-        return [Column("image", "image"), *line_columns(configuration)]
+    def columns(cls, configuration: Mapping[str, Any]) -> list[TypedColumn]:
+        return [TypedColumn("image", "image"), *line_columns(configuration)]
 
     @classmethod
     def data_files(cls, configuration: Mapping[str, Any]) -> list[str]:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from dimvida.generation.formats.base import LaidOut, Sample, SingleFileWriter, json_text, store_lines
-from dimvida.generation.formats.columns import Column, line_columns
+from dimvida.generation.formats.columns import TypedColumn, line_columns
 from dimvida.generation.stats import StoredFile
 
 _HEADER = 128  # numpy pads headers to a multiple of 64 and leaves room for the length to grow
@@ -68,8 +68,8 @@ class NpyWriter(SingleFileWriter):
         return [np.array(array[line["index"]]) for line in lines]
 
     @classmethod
-    def columns(cls, configuration: Mapping[str, Any]) -> list[Column]:
-        where = [Column("array", "string"), Column("index", "int64"), Column("key", "string")]
+    def columns(cls, configuration: Mapping[str, Any]) -> list[TypedColumn]:
+        where = [TypedColumn("array", "string"), TypedColumn("index", "int64"), TypedColumn("key", "string")]
         return [*where, *line_columns(configuration)]
 
     @classmethod

@@ -17,7 +17,7 @@ import numpy as np
 from dimvida.data.images import decode_image
 from dimvida.files import fsync_folder
 from dimvida.generation.formats.base import LaidOut, Sample, SingleFileWriter
-from dimvida.generation.formats.columns import Column, line_columns
+from dimvida.generation.formats.columns import TypedColumn, line_columns
 from dimvida.generation.stats import StoredFile
 
 if TYPE_CHECKING:
@@ -137,8 +137,8 @@ class ParquetWriter(SingleFileWriter):
         return [decode_image(image["bytes"], f"{path}[{row}]").pixels for row, image in stored]
 
     @classmethod
-    def columns(cls, configuration: Mapping[str, Any]) -> list[Column]:
-        return [Column("image", "image"), Column("key", "string"), *line_columns(configuration)]
+    def columns(cls, configuration: Mapping[str, Any]) -> list[TypedColumn]:
+        return [TypedColumn("image", "image"), TypedColumn("key", "string"), *line_columns(configuration)]
 
 
 class _Sink:
@@ -169,7 +169,7 @@ class _Sink:
         """The same."""
 
 
-def arrow_schema(columns: Sequence[Column]) -> pa.Schema:
+def arrow_schema(columns: Sequence[TypedColumn]) -> pa.Schema:
     """The columns as a file has them, with what ``datasets`` is to make of them."""
     import pyarrow as pa
 
@@ -178,7 +178,7 @@ def arrow_schema(columns: Sequence[Column]) -> pa.Schema:
     return pa.schema(fields, {"huggingface": json.dumps(features)})
 
 
-def _arrow_type(column: Column) -> pa.DataType:
+def _arrow_type(column: TypedColumn) -> pa.DataType:
     import pyarrow as pa
 
     plain = {"string": pa.string(), "int64": pa.int64(), "float64": pa.float64(), "class": pa.int64()}
@@ -191,7 +191,7 @@ def _arrow_type(column: Column) -> pa.DataType:
     return plain[column.kind]
 
 
-def _feature(column: Column) -> Any:
+def _feature(column: TypedColumn) -> Any:
     """A column's type as ``datasets`` has it in JSON."""
     if column.kind == "image":
         return {"_type": "Image"}

@@ -22,7 +22,7 @@ import numpy as np
 from dimvida.data.images import decode_image
 from dimvida.files import fsync_folder
 from dimvida.generation.formats.base import LaidOut, Sample, SingleFileWriter, json_text
-from dimvida.generation.formats.columns import IMAGE_SUFFIXES, Column, line_columns
+from dimvida.generation.formats.columns import IMAGE_SUFFIXES, TypedColumn, line_columns
 from dimvida.generation.stats import StoredFile
 
 
@@ -77,17 +77,20 @@ class WebDatasetWriter(SingleFileWriter):
             return [decode_image(archive.extractfile(members[name]).read(), f"{path}:{name}").pixels for name in names]
 
     @classmethod
-    def columns(cls, configuration: Mapping[str, Any]) -> list[Column]:
+    def columns(cls, configuration: Mapping[str, Any]) -> list[TypedColumn]:
         suffix = IMAGE_SUFFIXES[configuration["image_format"]]
         views = sorted(configuration["view_names"])
-        line = [Column("file_name", "string"), *line_columns({**configuration, "classes": ()})]
-        told = [Column("key", "string"), Column("views", "struct", [Column(view, "struct", line) for view in views])]
+        line = [TypedColumn("file_name", "string"), *line_columns({**configuration, "classes": ()})]
+        told = [
+            TypedColumn("key", "string"),
+            TypedColumn("views", "struct", [TypedColumn(view, "struct", line) for view in views]),
+        ]
         return [
-            Column("__key__", "string"),
-            Column("__url__", "string"),
-            *(Column(f"{view}{suffix}", "image") for view in configuration["view_names"]),
-            *([Column("cls", "class", configuration["classes"])] if configuration["classes"] else []),
-            Column("json", "struct", told),
+            TypedColumn("__key__", "string"),
+            TypedColumn("__url__", "string"),
+            *(TypedColumn(f"{view}{suffix}", "image") for view in configuration["view_names"]),
+            *([TypedColumn("cls", "class", configuration["classes"])] if configuration["classes"] else []),
+            TypedColumn("json", "struct", told),
         ]
 
 
