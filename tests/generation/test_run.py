@@ -62,7 +62,9 @@ def make(model: MultiViewModel, data: Path) -> Callable[..., GenerationReport]:
 
 
 def pictures(folder: Path) -> dict[str, np.ndarray]:
-    return {str(path.relative_to(folder)): np.asarray(Image.open(path)).astype(int) for path in folder.rglob("*.png")}
+    return {
+        str(path.relative_to(folder)): np.asarray(Image.open(path)).astype(int) for path in folder.rglob("[!.]*.png")
+    }
 
 
 def lines(folder: Path) -> list[dict]:

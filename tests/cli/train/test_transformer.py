@@ -39,7 +39,7 @@ def test_its_views_are_generated_and_judged(trained: Path, boxes: Path, tmp_path
     native = ops.native_available()
     dtype = str(default_dtype(torch.device("cpu"))).removeprefix("torch.") if native else "float32"
     assert (made["backend"], made["dtype"]) == ("fused" if native else "eager", dtype)
-    assert len(list((tmp_path / "out").rglob("*.png"))) == 30
+    assert len(list((tmp_path / "out").rglob("[!.]*.png"))) == 30
     result = command("evaluate", *asked, "--known", "1", "--metrics", "psnr", "--json", tmp_path / "scores.json")
     assert result.code == 0, result.err
     assert json.loads((tmp_path / "scores.json").read_text())["known"][0]["scores"]["psnr"]["mean"] > 0
