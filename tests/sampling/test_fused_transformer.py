@@ -17,7 +17,7 @@ from dimvida.diffusion.step_table import StepRow, StepTable
 from dimvida.models import TransformerConfig, ViewTransformer
 from dimvida.sampling import sample
 from dimvida.sampling.engine import Engine, engine_of
-from dimvida.sampling.fused_transformer import Modulation
+from dimvida.sampling.fused_transformer import FusedTransformer, Modulation
 from dimvida.sampling.loop import run_steps, run_trajectory
 from dimvida.sampling.trajectory import Trajectory
 
@@ -62,6 +62,22 @@ def test_one_evaluation_equals_the_eager_one(data):
     with torch.no_grad():
         eager = run_trajectory(network, latents.clone(), table, trajectory, ops.reference.masked_step_)
     torch.testing.assert_close(fused, eager, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("patch", [1, 2, 4])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
+def test_patches_are_gathered_and_put_back_to_the_bit(dtype: torch.dtype, patch: int):
+    network = TransformerConfig(width=16, depth=1, heads=2, patch=patch, time_dim=8).build(4, (3, 4, 4))
+    plan = FusedTransformer(network, dtype)
+    buffers = plan.allocate(5 * 4)
+    # Any bits, also those of NaN in the words of four bytes that are moved.
+    bits = torch.randint(-(2**15), 2**15, (5, 4, 48 * dtype.itemsize // 2), dtype=torch.int16)
+    x = bits.view(dtype)
+    plan._reorder(x, plan.patch_order, buffers.patches)
+    expected = network._patches(x).flatten(0, 1)
+    assert torch.equal(buffers.patches.view(torch.int16), expected.contiguous().view(torch.int16))
+    plan._reorder(buffers.patches, plan.grid_order, buffers.model_output)
+    assert torch.equal(buffers.model_output.view(torch.int16), bits.flatten(0, 1))
 
 
 @pytest.mark.parametrize("prediction", ["noise", "velocity"])
