@@ -45,8 +45,10 @@ class Columns:
         """Whether any is named."""
         return self != Columns()
 
-    def find(self, what: str, present: Iterable[str]) -> str | None:
+    def find(self, what: str, present: Iterable[str], where: str = "") -> str | None:
         """The column of ``view``, ``class`` or ``object`` among those that are there; None where there is none.
+
+        ``where`` is what lacks one that was named, if not the whole set.
 
         Raises:
             InputError: It was named, and is not there.
@@ -56,7 +58,10 @@ class Columns:
         if named is None:
             return next((name for name in _USUAL[what] if name in present), None)
         if named not in present:
-            raise InputError(f"--column {what}={named}: there is no such column; there are {', '.join(present)}")
+            raise InputError(
+                f"--column {what}={named}: there is no such column{where and f' in {where}'}; there are "
+                f"{', '.join(present) or 'none'}"
+            )
         return named
 
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 
+from dimvida.data.folder_tree import FolderTree
 from dimvida.data.mesh_text import MeshText
-from dimvida.data.tree import FolderTree
 from dimvida.errors import InputError, Unreadable
 
 if TYPE_CHECKING:

@@ -23,10 +23,11 @@ import numpy as np
 
 from dimvida.data.cameras import Camera
 from dimvida.data.conversion import composite_on_white
+from dimvida.data.folder_tree import open_file
 from dimvida.data.names import CANONICAL_VIEWS, check_split, object_id
 from dimvida.data.source import MultiViewSource, ObjectRecord, RecentArrays, ViewImage
 from dimvida.data.survey import Survey, tell
-from dimvida.data.tree import FileTree, open_file
+from dimvida.data.tree import FileTree
 from dimvida.errors import InputError
 
 SYNSETS = {

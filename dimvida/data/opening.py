@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from dimvida.data.columns import Columns
+from dimvida.data.folder_tree import FolderTree
 from dimvida.data.image_folders import open_images
 from dimvida.data.nmr import DEFAULT_VIEWS, open_nmr
 from dimvida.data.partitions import select_partition
@@ -17,11 +18,12 @@ from dimvida.data.sample import locate
 from dimvida.data.shards import open_shards
 from dimvida.data.source import MultiViewSource
 from dimvida.data.tables import open_tables
-from dimvida.data.tree import FileTree, FolderTree
+from dimvida.data.tree import FileTree
+from dimvida.data.webdataset import open_webdataset
 from dimvida.data.zip_tree import ZipTree
 from dimvida.errors import InputError
 
-_FILES = (".parquet",)  # which hold many objects each
+_FILES = (".parquet", ".tar")  # which hold many objects each
 _MOST_NAMES = 1_000_000
 
 
@@ -40,12 +42,13 @@ def open_source(
       by ``<split>`` must be train, val, test or alike;
     - either public form of the NMR renderings;
     - parquet files with images in a column, and folders that ``save_to_disk`` of ``datasets`` wrote;
+    - tar files of samples, ``<key>.jpg``, ``<key>.cls`` and ``<key>.json``, as WebDataset has them;
     - ``shard-000000.tar`` or ``shard-000000.npy`` and so on, as ``dimvida generate`` writes them.
 
     Nothing is left out in silence: see ``MultiViewSource.notes`` and ``left_out``.
 
     Args:
-        path: The folder, zip file or parquet file, or files as ``data-{000..003}.parquet``; "sample" for the
+        path: The folder, zip, parquet or tar file, or files as ``data-{000..003}.tar``; "sample" for the
             objects in the package, unless there is something of that name. "~" is the home folder.
         split: Only the objects of this split.
         view: The view of all images of a single-view set; multi-view sets name their views themselves.
@@ -64,6 +67,8 @@ def open_source(
         source = open_tables(
             tree, split, view, columns or Columns()
         )  # parquet files with images in them, or what datasets saved
+    if source is None:
+        source = open_webdataset(tree, split, view, columns or Columns())  # other tar files, where no images are
     if source is None and columns is not None and columns.named:
         raise InputError(f"{tree.path}: has no columns, so no --column; parquet files and WebDataset shards have")
     if source is None:

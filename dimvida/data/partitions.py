@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dimvida.data.folder_tree import read_file
 from dimvida.data.source import MultiViewSource, ObjectRecord
-from dimvida.data.tree import READ_LIMIT, read_file
+from dimvida.data.tree import READ_LIMIT
 from dimvida.errors import InputError
 from dimvida.files import atomic_write
 

@@ -13,7 +13,7 @@ import json
 import re
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
-from pathlib import Path
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -24,9 +24,10 @@ from dimvida.data.images import CHANNELS, PIXEL_LIMIT, decode_image, with_channe
 from dimvida.data.names import check_split, check_view_name, counted, is_text, order_views, unsafe_name
 from dimvida.data.source import MultiViewSource, RecentArrays, ViewImage, index_objects
 from dimvida.data.survey import Survey, tell
-from dimvida.data.tar_file import TarMember, read_member, tar_members
-from dimvida.data.tree import FileTree, FolderTree
-from dimvida.errors import InputError, UnreadableImage
+from dimvida.data.tar_file import TarMember, member_location, read_member, tar_members
+from dimvida.data.tree import FileTree
+from dimvida.data.zip_tree import ZipTree
+from dimvida.errors import DimvidaError, InputError, UnreadableImage
 
 _SHARD_NAME = re.compile(r"shard-\d{6,}\.(\w+)")
 _MOST_MAPPED = 64  # arrays at a time, each of which keeps a file open
@@ -39,14 +40,14 @@ def open_shards(tree: FileTree, split: str | None) -> MultiViewSource | None:
         InputError: There are shards of two forms, a shard is damaged, or there is a split to choose, which shards lack.
     """
     matches = [match for name in tree.children()[1] if (match := _SHARD_NAME.fullmatch(name)) and match[1] in _FORMS]
-    if not matches or not isinstance(tree, FolderTree):
+    if not matches or isinstance(tree, ZipTree):
         return None
     names, suffixes = [match[0] for match in matches], {match[1] for match in matches}
     if len(suffixes) > 1:
         raise InputError(
             f"{tree.path}: has shards of two forms, {' and '.join(sorted(suffixes))}; keep one in a folder"
         )
-    source = _FORMS[suffixes.pop()](tree.path, names, split)
+    source = _FORMS[suffixes.pop()](tree, names, split)
     listing, beside = tree.listing(), Survey()
     beside.add(tree, listing._replace(files=tuple(name for name in listing.files if name not in names)))
     strays = [(name, "beside shards") for name in (*beside.images, *listing.folders)]
@@ -78,44 +79,45 @@ class ShardSource(MultiViewSource):
 
     form = ""
 
-    def __init__(self, folder: Path, names: Iterable[str], split: str | None) -> None:
+    def __init__(self, tree: FileTree, names: Iterable[str], split: str | None) -> None:
         """Index the shards.
 
         Args:
-            folder: The folder that holds them.
+            tree: The folder that holds them.
             names: Their file names.
             split: They have none, so anything but None is refused.
 
         Raises:
             InputError: A shard is damaged, or has a view twice.
         """
-        check_split(folder, split, ())
+        check_split(tree.path, split, ())
+        self._tree = tree
         self._passed_over: dict[tuple[str, str], list[str]] = {}
         by_key: dict[str, dict[str, StoredView]] = {}
         for name in names:
-            for stored in self._index(folder / name):
+            for stored in self._index(name):
                 views = by_key.setdefault(stored.key, {})
                 if views.setdefault(stored.view, stored) is not stored:
-                    raise InputError(f"{folder / name}: view {stored.view!r} of {stored.key} is there twice")
+                    raise InputError(f"{tree.location(name)}: view {stored.view!r} of {stored.key} is there twice")
         notes = [
             f"{counted(len(found), noun)} passed over, {reason} (first: {found[0]})"
             for (noun, reason), found in self._passed_over.items()
         ]
         if not by_key:
-            raise InputError(f"{folder}: no views in its shards; {'; '.join(notes) or 'they are empty'}")
+            raise InputError(f"{tree.path}: no views in its shards; {'; '.join(notes) or 'they are empty'}")
         # The first view has the word where the views of an object differ in its class.
         objects = [
             (("", views[order_views(views)[0]].class_name, key.rpartition("/")[2]), views)
             for key, views in by_key.items()
         ]
-        super().__init__(folder, self.form, *index_objects(folder, objects, None), notes)
+        super().__init__(tree.path, self.form, *index_objects(tree.path, objects, None), notes)
 
     def _pass_over(self, noun: str, reason: str, where: str) -> None:
         """Have something that is not read counted in the notes."""
         self._passed_over.setdefault((noun, reason), []).append(where)
 
     @abstractmethod
-    def _index(self, path: Path) -> Iterable[StoredView]:
+    def _index(self, name: str) -> Iterable[StoredView]:
         """The pictures of one shard."""
 
     def _kind(self, file: StoredView) -> str:
@@ -127,33 +129,36 @@ class TarShardSource(ShardSource):
 
     form = "webdataset"
 
-    def _index(self, path: Path) -> Iterator[StoredView]:
+    def _index(self, name: str) -> Iterator[StoredView]:
         images: dict[str, dict[str, TarMember]] = {}
         told: dict[str, dict[str, Any]] = {}
-        for member in tar_members(path):
+        for member in tar_members(self._tree, name):
+            where = member_location(self._tree, member)
             folder, slash, file = member.name.rpartition("/")
             stem, _, extension = file.partition(".")
             key = folder + slash + stem
             if extension == "json":
-                told[key] = _views_of_sample(read_member(member), member.location)
+                told[key] = _views_of_sample(read_member(self._tree, member), where)
             elif is_image_name(extension) and "." in extension:
                 view = extension.rpartition(".")[0]
                 if images.setdefault(key, {}).setdefault(view, member) is not member:
-                    raise InputError(f"{member.location}: view {view!r} of {key} is there twice")
+                    raise InputError(f"{where}: view {view!r} of {key} is there twice")
             elif is_image_name(member.name):
-                self._pass_over("picture", "without a view in the name (<key>.<view>.png)", member.location)
+                self._pass_over("picture", "without a view in the name (<key>.<view>.png)", where)
             elif extension != "cls":  # the number of a class, for other programs
-                self._pass_over("other member", "neither picture nor JSON", member.location)
+                self._pass_over("other member", "neither picture nor JSON", where)
         for key, views in images.items():
             for view, member in views.items():
                 line = told.get(key, {}).get(view, {})
-                yield _stored_view(key, view, line if isinstance(line, dict) else {}, member, member.location)
+                yield stored_view(
+                    key, view, line if isinstance(line, dict) else {}, member, member_location(self._tree, member)
+                )
 
     def _read(self, file: StoredView) -> ViewImage:
-        return decode_image(read_member(file.place), self._locate(file))
+        return decode_image(read_member(self._tree, file.place), self._locate(file))
 
     def _locate(self, file: StoredView) -> str:
-        return file.place.location
+        return member_location(self._tree, file.place)
 
 
 class ArrayShardSource(ShardSource):
@@ -161,20 +166,21 @@ class ArrayShardSource(ShardSource):
 
     form = "npy"
 
-    def __init__(self, folder: Path, names: Iterable[str], split: str | None) -> None:
+    def __init__(self, tree: FileTree, names: Iterable[str], split: str | None) -> None:
         """See ``ShardSource``."""
-        self._arrays = RecentArrays(_map, most_arrays=_MOST_MAPPED)
-        super().__init__(folder, names, split)
+        self._arrays = RecentArrays(partial(_map, tree), most_arrays=_MOST_MAPPED)
+        super().__init__(tree, names, split)
 
-    def _index(self, path: Path) -> Iterator[StoredView]:
-        lines = path.with_suffix(".jsonl")
+    def _index(self, name: str) -> Iterator[StoredView]:
+        told = name.removesuffix(".npy") + ".jsonl"
+        lines = self._tree.location(told)
         try:
-            texts = lines.read_bytes().splitlines()
-        except OSError as error:
-            raise InputError(f"{lines}: cannot be read ({error.strerror}); it says what is in {path.name}") from None
-        pictures = len(self._arrays.get(path))
+            texts = b"".join(self._tree.blocks(told)).splitlines()
+        except UnreadableImage as error:
+            raise InputError(f"{lines}: {error.reason}; it says what is in {name}") from None
+        pictures = len(self._arrays.get(name))
         if len(texts) != pictures:
-            raise InputError(f"{lines}: {len(texts)} lines for the {pictures} pictures in {path.name}")
+            raise InputError(f"{lines}: {len(texts)} lines for the {pictures} pictures in {name}")
         for index, text in enumerate(texts):
             where = f"{lines}, line {index + 1}"
             try:
@@ -182,12 +188,12 @@ class ArrayShardSource(ShardSource):
                 key, view = str(line["key"]), str(line["view"])
             except (ValueError, KeyError, TypeError, RecursionError):
                 raise InputError(f"{where}: not a line about a picture") from None
-            yield _stored_view(key, view, line, (path, index), where)
+            yield stored_view(key, view, line, (name, index), where)
 
     def _read(self, file: StoredView) -> ViewImage:
-        path, index = file.place
+        name, index = file.place
         try:
-            array = self._arrays.get(path)
+            array = self._arrays.get(name)
         except InputError as error:
             raise UnreadableImage(self._locate(file), str(error)) from error
         if index >= len(array):
@@ -196,14 +202,14 @@ class ArrayShardSource(ShardSource):
         return with_channels(ViewImage(pixels, hashlib.sha256(pixels).hexdigest()), 3)
 
     def _locate(self, file: StoredView) -> str:
-        path, index = file.place
-        return f"{path}[{index}]"
+        name, index = file.place
+        return f"{self._tree.location(name)}[{index}]"
 
 
 _FORMS = {"tar": TarShardSource, "npy": ArrayShardSource}  # by the suffixes of their shards
 
 
-def _stored_view(key: str, view: str, line: Mapping[str, Any], place: Any, where: str) -> StoredView:
+def stored_view(key: str, view: str, line: Mapping[str, Any], place: Any, where: str) -> StoredView:
     """A picture by its name and by what its metadata say.
 
     Raises:
@@ -227,19 +233,22 @@ def _views_of_sample(data: bytes, where: str) -> dict[str, Any]:
         raise InputError(f"{where}: not the JSON of a sample") from None
 
 
-def _map(path: Path) -> np.ndarray:
+def _map(tree: FileTree, name: str) -> np.ndarray:
+    where = tree.location(name)
     try:
         # Not np.load, which would read other files than arrays too.
-        array = np.lib.format.open_memmap(path, mode="r").view(np.ndarray)  # of which parts are taken faster
-    except MemoryError:
+        array = np.lib.format.open_memmap(tree.local(name), mode="r").view(
+            np.ndarray
+        )  # of which parts are taken faster
+    except (MemoryError, DimvidaError):
         raise
     except Exception as error:  # a damaged header raises almost anything
         reason = getattr(error, "strerror", None) or " ".join(str(error).split())
-        raise InputError(f"{path}: not a readable array ({reason}); generate or fetch it again") from error
+        raise InputError(f"{where}: not a readable array ({reason}); generate or fetch it again") from error
     if array.dtype != np.uint8 or array.ndim != 4 or array.shape[3] not in CHANNELS:
-        raise InputError(f"{path}: {array.dtype} {list(array.shape)}, not uint8 [N, H, W, 1 or 3]")
+        raise InputError(f"{where}: {array.dtype} {list(array.shape)}, not uint8 [N, H, W, 1 or 3]")
     if len(array) and not array.size:
-        raise InputError(f"{path}: {list(array.shape)}, pictures without pixels")
+        raise InputError(f"{where}: {list(array.shape)}, pictures without pixels")
     if array.shape[1] * array.shape[2] > PIXEL_LIMIT:
-        raise InputError(f"{path}: pictures of more than the limit of {PIXEL_LIMIT} pixels")
+        raise InputError(f"{where}: pictures of more than the limit of {PIXEL_LIMIT} pixels")
     return array

@@ -25,6 +25,7 @@ from dimvida.data.survey import Survey, tell
 from dimvida.data.table_files import ArrowFiles, ParquetFiles, TableFiles, require_pyarrow
 from dimvida.data.table_rows import index_rows
 from dimvida.data.tree import FileTree, files_below
+from dimvida.data.zip_tree import ZipTree
 from dimvida.errors import InputError
 
 _SAVED, _SAVED_INFO, _SAVED_SPLITS = "state.json", "dataset_info.json", "dataset_dict.json"
@@ -41,6 +42,8 @@ def open_tables(tree: FileTree, split: str | None, view: str | None, columns: Co
         InputError: pyarrow is missing, a table is damaged, columns that were named are not there, or it is not said
             which views the images are.
     """
+    if isinstance(tree, ZipTree):
+        return None
     saved = _saved_files(tree)
     names = list(saved) or files_below(tree, (".parquet",))
     if not names:

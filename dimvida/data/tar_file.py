@@ -5,39 +5,45 @@ from __future__ import annotations
 import io
 import tarfile
 from collections.abc import Iterator
-from pathlib import Path
-from typing import NamedTuple
+from typing import IO, NamedTuple
 
 from dimvida.data.names import is_text, unsafe_name
-from dimvida.data.tree import READ_LIMIT
-from dimvida.errors import InputError, UnreadableImage
+from dimvida.data.tree import READ_LIMIT, FileTree
+from dimvida.errors import DimvidaError, InputError, UnreadableImage
 
 
 class TarMember(NamedTuple):
-    """An ordinary file in a tar file, and where its bytes lie."""
+    """An ordinary file in a tar file, and where its bytes lie.
 
-    path: Path
+    Attributes:
+        archive: Name of the tar file in its tree.
+        name: Its own.
+        offset, size: Bytes.
+    """
+
+    archive: str
     name: str
     offset: int
     size: int
 
-    @property
-    def location(self) -> str:
-        """What an error message calls it."""
-        return f"{self.path}!{self.name}"
+
+def member_location(tree: FileTree, member: TarMember) -> str:
+    """What an error message calls a member."""
+    return f"{tree.location(member.archive)}!{member.name}"
 
 
-def tar_members(path: Path) -> Iterator[TarMember]:
-    """All ordinary files but hidden ones, in order.
+def tar_members(tree: FileTree, name: str) -> Iterator[TarMember]:
+    """All ordinary files but hidden ones in a tar file of a tree, in order.
 
     Raises:
         InputError: The tar file is compressed, damaged or cut off, or a member is a link or a special file, is there
             twice, is too large, or has a name that leaves the archive or is not UTF-8.
     """
     seen = set()
+    path = tree.location(name)
     try:
         # Without compression, so that members can be read by position, and none is larger than the file.
-        with _BoundedFile(path) as file, tarfile.open(fileobj=file, mode="r:") as archive:
+        with tree.open(name) as stored, tarfile.open(fileobj=(file := _BoundedFile(stored)), mode="r:") as archive:
             for entry in archive:
                 if _is_no_file(entry):
                     continue
@@ -48,46 +54,44 @@ def tar_members(path: Path) -> Iterator[TarMember]:
                     shown = entry.name if is_text(entry.name) else ascii(entry.name)
                     raise InputError(f"{path}!{shown}: {problem}; such archives are refused")
                 seen.add(entry.name)
-                yield TarMember(path, entry.name, entry.offset_data, entry.size)
+                yield TarMember(name, entry.name, entry.offset_data, entry.size)
             # The module takes a damaged header for the end; what follows would be lost without a word.
             file.seek(archive.offset)
             if file.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
                 raise tarfile.ReadError(f"damaged or cut off at byte {archive.offset}")
-    except (InputError, MemoryError):
+    except (DimvidaError, MemoryError):
         raise
     except Exception as error:  # a damaged header raises almost anything
         reason = getattr(error, "strerror", None) or error
         raise InputError(f"{path}: not a readable tar file ({reason}); generate or fetch it again") from error
 
 
-def read_member(member: TarMember) -> bytes:
+def read_member(tree: FileTree, member: TarMember) -> bytes:
     """The bytes of a member.
 
     Raises:
         UnreadableImage: The tar file is gone, or shorter than it was.
     """
     try:
-        with open(member.path, "rb") as file:
-            file.seek(member.offset)
-            data = file.read(member.size)
-    except OSError as error:
-        raise UnreadableImage(member.location, f"cannot be read ({error.strerror})") from error
+        data = tree.part(member.archive, member.offset, member.size)
+    except UnreadableImage as error:
+        raise UnreadableImage(member_location(tree, member), error.reason) from error
     if len(data) < member.size:
-        raise UnreadableImage(member.location, "the tar file ends within it")
+        raise UnreadableImage(member_location(tree, member), "the tar file ends within it")
     return data
 
 
-class _BoundedFile(io.BufferedReader):
+class _BoundedFile:
     """A file that is never asked for more than it has: a damaged header may name any size."""
 
-    def __init__(self, path: Path) -> None:
-        super().__init__(io.FileIO(path))
-        self._length = self.seek(0, io.SEEK_END)
-        self.seek(0)
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file, self._length = file, file.seek(0, io.SEEK_END)
+        file.seek(0)
+        self.seek, self.tell = file.seek, file.tell
 
     def read(self, size: int | None = -1) -> bytes:
         left = max(self._length - self.tell(), 0)
-        return super().read(left if size is None or size < 0 else min(size, left))
+        return self._file.read(left if size is None or size < 0 else min(size, left))
 
 
 def _is_no_file(entry: tarfile.TarInfo) -> bool:

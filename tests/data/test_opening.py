@@ -6,8 +6,8 @@ import sys
 import pytest
 
 import dimvida.data
+from dimvida.data.folder_tree import FolderTree
 from dimvida.data.opening import expand_braces, open_source, open_tree
-from dimvida.data.tree import FolderTree
 from dimvida.data.zip_tree import ZipTree
 from dimvida.errors import InputError
 

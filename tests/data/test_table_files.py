@@ -10,8 +10,8 @@ import pytest
 from helpers.tables import image_bytes, write_parquet
 
 from dimvida.data import table_files
+from dimvida.data.folder_tree import FolderTree
 from dimvida.data.table_files import ParquetFiles
-from dimvida.data.tree import FolderTree
 from dimvida.errors import UnreadableImage
 
 
