@@ -25,7 +25,7 @@ ALLOWED = {
     "classification": {"training", "results", "sampling", "diffusion", "models", "data"},
     "bench": {"training", "generation", "evaluation", "results", "sampling", "diffusion", "ops", "models", "data"},
     "results": set(),
-    "report": {"results"},
+    "report": {"results", "data"},
     "reproduction": {"training", "results", "data"},
     "cli": {
         "bench", "generation", "evaluation", "classification", "training", "report", "results", "reproduction",

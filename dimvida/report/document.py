@@ -91,7 +91,15 @@ class Lines:
     lines: Sequence[str]
 
 
-Block = Text | Note | Heading | Table | Matrices | Gallery | Lines
+@dataclass(frozen=True, slots=True)
+class Link:
+    """The way to another page beside the report; its address holds letters, digits, dots, dashes and slashes only."""
+
+    text: str
+    address: str
+
+
+Block = Text | Link | Note | Heading | Table | Matrices | Gallery | Lines
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from pathlib import PurePath
 from typing import Any
 
 from dimvida.report.document import Block, Lines, Note, Section, Text, gallery, section_by_run
+from dimvida.report.generated import GeneratedOutput
 from dimvida.report.reading import Curve, Part, Runs, slug
 from dimvida.results.charts import LineChart, Series
 from dimvida.results.files import ReproductionResult, TrainingResult
@@ -91,8 +92,9 @@ def _stages(part: Part[ReproductionResult]) -> Table:
 
 def _settings(runs: Runs) -> Table:
     rows = []
-    for part in (*runs.evaluations, *runs.classifications, *runs.solvers):
-        values = part.content.get("settings", part.content)
+    for part in (*runs.evaluations, *runs.classifications, *runs.solvers, *runs.generated):
+        made = isinstance(part.record, GeneratedOutput)
+        values = part.record.configuration if made else part.content.get("settings", part.content)
         shown = [values.get(name) for name in SETTINGS]
         cells = [TableCell(DASH if value is None else _short(str(value))) for value in shown]
         rows.append([TableCell(part.label), *cells])

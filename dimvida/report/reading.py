@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from dimvida.errors import InputError
+from dimvida.report.generated import GeneratedOutput, read_generated
 from dimvida.results.files import ReproductionResult, TrainingResult, parse_result, read_content
 from dimvida.results.schema import ClassificationResult, EvaluationResult
 from dimvida.results.solvers import SolversResult
@@ -68,6 +69,7 @@ class Runs:
     classifications: list[Part[ClassificationResult]]
     solvers: list[Part[SolversResult]]
     chains: list[Part[ReproductionResult]]
+    generated: list[Part[GeneratedOutput]]
     paper: bool = True
 
     def about_the_paper(self, data: str) -> str:
@@ -87,6 +89,7 @@ class Runs:
     def __iter__(self) -> Iterator[Part]:
         for kind in (self.chains, self.trainings, self.evaluations, self.classifications, self.solvers):
             yield from kind
+        yield from self.generated
 
 
 def read_runs(paths: Sequence[Path], *, paper: bool = True) -> Runs:
@@ -100,6 +103,7 @@ def read_runs(paths: Sequence[Path], *, paper: bool = True) -> Runs:
         folders.update(dict.fromkeys(_with_stages(path)))
     labels = _labels(list(folders))
     parts: dict[str, list[Part]] = {kind: [] for kind in KINDS.values()}
+    generated: list[Part[GeneratedOutput]] = []
     for folder in folders:
         for declared, kind in KINDS.items():
             if (path := folder / declared.file).is_file():
@@ -107,7 +111,9 @@ def read_runs(paths: Sequence[Path], *, paper: bool = True) -> Runs:
                 record = parse_result(declared, content, path)
                 curves = read_curves(folder) + read_curves(folder / CLASSIFIER) if kind == "training" else []
                 parts[kind].append(Part(labels[folder], folder, kind, record, content, curves))
-    return Runs(*(parts[kind] for kind in KINDS.values()), paper)
+        if (folder / GeneratedOutput.file).is_file():
+            generated.append(Part(labels[folder], folder, "generated", *read_generated(folder)))
+    return Runs(*(parts[kind] for kind in KINDS.values()), generated, paper)
 
 
 def read_curves(folder: Path) -> list[Curve]:
@@ -141,7 +147,8 @@ def _with_stages(path: Path) -> Iterator[Path]:
     if not path.exists():
         raise InputError(f"{path}: does not exist")
     if not _is_run(path):
-        raise InputError(f"{path}: not a run folder; it has none of {', '.join(kind.file for kind in KINDS)}")
+        files = ", ".join(kind.file for kind in (*KINDS, GeneratedOutput))
+        raise InputError(f"{path}: not a run folder; it has none of {files}")
     path = path.resolve()
     yield path
     if (file := path / ReproductionResult.file).is_file():
@@ -153,7 +160,7 @@ def _with_stages(path: Path) -> Iterator[Path]:
 
 
 def _is_run(path: Path) -> bool:
-    return any((path / kind.file).is_file() for kind in KINDS)
+    return any((path / kind.file).is_file() for kind in (*KINDS, GeneratedOutput))
 
 
 def _labels(folders: Sequence[Path]) -> dict[Path, str]:

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from dimvida._version import __version__
+from dimvida.data.opening import open_source
+from dimvida.data.source import MultiViewSource
 from dimvida.errors import InputError
 from dimvida.files import atomic_write
 from dimvida.report import paper
@@ -22,6 +24,7 @@ from dimvida.report.classification import (
 )
 from dimvida.report.document import Document
 from dimvida.report.evaluation import evaluation_section, solvers_section
+from dimvida.report.gallery import address, choose, generated_section, write_gallery
 from dimvida.report.provenance import provenance_section, skipped_section, training_section
 from dimvida.report.reading import Curve, Runs, read_runs
 from dimvida.report.writing import IMAGES, pictures_of, render_markdown, render_page
@@ -31,15 +34,18 @@ TITLE = "dimvida report"
 PAGE, TEXT, NUMBERS = "report.html", "report.md", "report.json"
 
 
-def write_report(paths: Sequence[Path], out: Path, *, paper: bool = True) -> Path:
+def write_report(paths: Sequence[Path], out: Path, *, paper: bool = True, given: MultiViewSource | None = None) -> Path:
     """Read run folders and write ``report.html``, ``report.md`` with ``images/``, and ``report.json``.
+
+    Outputs of generate get a gallery each, in ``gallery/``.
 
     A report that is there already is replaced; the same results give the same files.
 
     Args:
-        paths: Folders of train, evaluate, classify, bench solvers or reproduce.
+        paths: Folders of train, evaluate, classify, generate, bench solvers or reproduce.
         out: Where to; made if need be.
         paper: Whether the paper's figures stand beside.
+        given: The data that views were generated from, for galleries to show them.
 
     Returns:
         The page.
@@ -51,7 +57,12 @@ def write_report(paths: Sequence[Path], out: Path, *, paper: bool = True) -> Pat
     document = build_document(runs)
     numbers = json.dumps(merge(runs), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
     page, text = render_page(document), render_markdown(document)
+    shown = [
+        choose(open_source(part.folder), part.record.configuration["view_names"], given) for part in runs.generated
+    ]
     try:
+        for part, contents in zip(runs.generated, shown, strict=True):
+            write_gallery(part, contents, (out / address(part)).parent)
         (out / IMAGES).mkdir(parents=True, exist_ok=True)
         for picture in pictures_of(document):
             atomic_write(out / IMAGES / picture.name, picture.data)
@@ -69,6 +80,10 @@ def build_document(runs: Runs) -> Document:
     Raises:
         InputError: A contact sheet is missing or damaged.
     """
+    if runs.generated and len(runs.generated) == len(list(runs)):
+        about = "Views that dimvida generate made, and how."
+        rooms = (generated_section(runs.generated), skipped_section(runs), provenance_section(runs, report_versions()))
+        return Document(TITLE, about, rooms)
     names = list(dict.fromkeys(part.record.data for part in (*runs.evaluations, *runs.classifications)))
     about = f"Results on {', '.join(names)}. " if names else ""
     quoted = f"Figures in columns headed “paper” are those of the DiMViDA paper ({paper.SOURCE}), for comparison; "
@@ -78,6 +93,7 @@ def build_document(runs: Runs) -> Document:
         else "All figures were measured by the commands at the end."
     )
     sections = (
+        *([generated_section(runs.generated)] if runs.generated else []),
         summary_section(runs),
         evaluation_section(runs),
         classification_section(runs),

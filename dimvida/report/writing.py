@@ -6,6 +6,7 @@ import base64
 import re
 from collections.abc import Iterator, Sequence
 from importlib import resources
+from typing import Any
 
 from dimvida.report.document import (
     Block,
@@ -14,6 +15,7 @@ from dimvida.report.document import (
     Heading,
     Illustration,
     Lines,
+    Link,
     Matrices,
     Matrix,
     Note,
@@ -27,15 +29,20 @@ FOLDED_ROWS = 24  # tables with more are closed at first in the page
 
 def render_page(document: Document) -> str:
     """The page: style and pictures inside, no script, no network, every text of the document escaped."""
+    return render_template("page.html", document=document, folded_rows=FOLDED_ROWS)
+
+
+def render_template(name: str, **values: Any) -> str:
+    """One of the pages beside this file, every value in it escaped; the style is inside."""
     from jinja2 import Environment, StrictUndefined
 
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters["data_uri"] = _data_uri
     environment.filters["kind"] = lambda block: type(block).__name__
     files = resources.files("dimvida.report")
-    template = environment.from_string(files.joinpath("page.html").read_text(encoding="utf-8"))
-    style = files.joinpath("style.css").read_text(encoding="utf-8")
-    return template.render(document=document, style=style, folded_rows=FOLDED_ROWS)
+    text = {file: files.joinpath(file).read_text(encoding="utf-8") for file in (name, "style.css", "gallery.css")}
+    template = environment.from_string(text[name])
+    return template.render(style=text["style.css"], gallery_style=text["gallery.css"], **values)
 
 
 def render_markdown(document: Document) -> str:
@@ -66,6 +73,8 @@ def escape(text: str) -> str:
 def _render(block: Block) -> list[str]:
     if isinstance(block, Text):
         return [escape(block.text)]
+    if isinstance(block, Link):
+        return [f"[{escape(block.text)}]({block.address})"]
     if isinstance(block, Heading):
         return [f"### {escape(block.text)}"]
     if isinstance(block, Note):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import http.server
 import json
 import re
@@ -13,7 +14,10 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from helpers.outputs import write_output
 from helpers.results import Report
+
+from .conftest import make_report
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 PATIENCE = 300  # seconds
@@ -22,7 +26,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason="no 
 
 # A frame has exactly the width asked for, which a window of the browser need not have.
 PROBE = """<!DOCTYPE html><link rel="icon" href="data:,"><body style="margin:0">
-<iframe src="report.html" style="width:{width}px;height:900px;border:0"></iframe><pre id="result"></pre><script>
+<iframe src="{page}" style="width:{width}px;height:900px;border:0"></iframe><pre id="result"></pre><script>
 onload = async () => {{
   const page = document.querySelector("iframe").contentDocument, root = page.documentElement;
   await page.fonts.ready;
@@ -70,7 +74,7 @@ def browse(address: str, profile: Path, *options: str) -> subprocess.CompletedPr
 @pytest.mark.parametrize("width", [390, 400, 1280])
 def test_the_page_fits_and_says_nothing_to_the_console(served, tmp_path: Path, width: int, dark: bool):
     folder, address = served
-    (folder / "probe.html").write_text(PROBE.format(width=width))
+    (folder / "probe.html").write_text(PROBE.format(page="report.html", width=width))
     scheme = ["--blink-settings=preferredColorScheme=0"] if dark else []
     done = browse(f"{address}/probe.html", tmp_path / "profile", "--window-size=1400,1000", *scheme)
     assert done.returncode == 0, done.stderr
@@ -82,3 +86,46 @@ def test_the_page_fits_and_says_nothing_to_the_console(served, tmp_path: Path, w
         >= {"overflow": 0, "broken": 0, "outside": 0, "small": 0, "dark": dark, **beside}.items()
     )
     assert ":CONSOLE" not in done.stderr
+
+
+@pytest.fixture(scope="module")
+def room(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A gallery of 500 objects, some of a class that is called like a script."""
+    root = tmp_path_factory.mktemp("gallery")
+    classes = {
+        "chair": [f"c{place:03d}" for place in range(490)],
+        "<script>document.title = 1<script>": list("abcdefghij"),
+    }
+    return make_report(root / "report", write_output(root / "views", classes)).folder / "gallery" / "views"
+
+
+@pytest.mark.parametrize(
+    ("place", "heading", "shown", "scripts"),
+    [
+        ("", "All classes", ["<script>document.title = 1<script>/a", "chair/c000"], ["00000.js", "00001.js"]),
+        ("#/1/10", "chair", [f"chair/c{place}" for place in range(480, 490)], ["00011.js"]),
+        ("#?0/C48", "Objects with “C48”", [f"chair/c48{place}" for place in range(10)], ["00011.js", "names.js"]),
+        ("#?0/nothing", "Objects with “nothing”", [], ["names.js"]),
+    ],
+)
+def test_a_gallery_works_without_a_server(room: Path, tmp_path: Path, place, heading, shown, scripts):
+    done = browse((room / "index.html").as_uri() + place, tmp_path / "profile", "--window-size=1280,2000")
+    assert done.returncode == 0 and ":CONSOLE" not in done.stderr, done.stderr
+    assert f'tabindex="-1">{heading}</h2>' in done.stdout
+    assert re.findall(r"<figcaption[^>]*>(.*?)</figcaption>", done.stdout) == [html.escape(name) for name in shown]
+    assert done.stdout.count('role="img"') == 4 * len(shown) == done.stdout.count("background-image")
+    asked = re.findall(r'<script src="([^"]+)"', done.stdout)
+    assert sorted(asked) == sorted(["overview.js", "gallery.js", *scripts])  # and nothing of all the others
+    assert "<title>Generated views: views</title>" in done.stdout
+
+
+@pytest.mark.parametrize("width", [400, 1280])
+def test_a_gallery_fits(room: Path, tmp_path: Path, width: int):
+    (room / "probe.html").write_text(PROBE.format(page="index.html#/1/3", width=width))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=room)) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_port}/probe.html"
+        done = browse(address, tmp_path / "profile", "--window-size=1400,1000")
+        server.shutdown()
+    found = json.loads(re.search(r'<pre id="result">(.+?)</pre>', done.stdout)[1])
+    assert found.items() >= {"overflow": 0, "broken": 0, "outside": 0, "small": 0}.items(), found
