@@ -23,6 +23,7 @@ from dimvida.data.names import check_split, counted
 from dimvida.data.opening import open_source
 from dimvida.data.partitions import Partitions, load_partitions, make_partitions, select_partition
 from dimvida.data.source import MultiViewSource, spread
+from dimvida.data.subset import of_classes
 from dimvida.errors import InputError
 from dimvida.training.data import LabelledImages, require_labels
 
@@ -51,6 +52,7 @@ def assign_roles(
     partition: Path | None = None,
     split: str | None = None,
     columns: Columns | None = None,
+    classes: Sequence[str] | None = None,
     c_share: float = 0.5,
     seed: int = 0,
 ) -> Roles:
@@ -62,6 +64,7 @@ def assign_roles(
         partition: A partition file, whose d, c and e are taken. Without, c and e are made of one split.
         split: That split; by default that for testing if there is one, else all objects.
         columns: As ``open_source`` has them.
+        classes: Keep the objects of these only; c and e are those of the whole set.
         c_share: Share of c in it, in every class; the rest is e.
         seed: Seed of that choice.
 
@@ -77,6 +80,8 @@ def assign_roles(
     else:
         partitions = None
         d, c, e = _of_splits(source, split, c_share, seed)
+    c, e = of_classes(c, classes), of_classes(e, classes)
+    d = of_classes(d, classes) if d else d
     for name, part in (("c", c), ("e", e)):
         if not len(part):
             raise InputError(f"{partition or path}: no objects for part {name}; classifiers need both c and e")

@@ -32,7 +32,8 @@ def classify(
     c_share: Annotated[
         float, option(options.DATA, "... into c and e; share of c, default 0.5.", "--c-share", metavar="F")
     ] = 0.5,
-    limit: Annotated[int | None, option(options.DATA, "At most N objects in each of c and e.", metavar="N")] = None,
+    classes: options.Classes = None,
+    limit: options.PartLimit = None,
     classifiers: options.Classifiers = "resnet18,mobilenet-v3-large",
     weights: options.Weights = None,
     preset: options.Preset = "small",
@@ -117,6 +118,7 @@ def classify(
         partition=partition,
         split=split,
         columns=parse_columns(column),
+        classes=parse_names("--classes", classes),
         c_share=c_share,
         seed=seed,
     )

@@ -33,7 +33,8 @@ def evaluate(
     split: options.TestSplit = None,
     column: options.Column = None,
     partition: options.TestPartition = None,
-    limit: Annotated[int | None, option(options.DATA, "Only N objects, spread over all.", min=1, metavar="N")] = None,
+    chosen_classes: options.Classes = None,
+    limit: options.SpreadLimit = None,
     known: Annotated[
         str | None, option(options.METRICS, "How many are known, as 1,2; else any.", metavar="LIST")
     ] = None,
@@ -64,6 +65,7 @@ def evaluate(
     autoencoder's reconstruction. Use objects that the model was not trained
     on. What cannot be measured is left out, with the reason.
     """
+    from dimvida.data.subset import of_classes
     from dimvida.evaluation.folder import draw_sheets, require_free, write_evaluation
     from dimvida.evaluation.metrics import build_metrics, check_names
     from dimvida.evaluation.objects import complete_objects, evaluated_views, unfamiliar
@@ -84,6 +86,7 @@ def evaluate(
         require_apart(locate(data), out, around=True)
         require_writable_folder("--out", out)
     source = open_for_evaluation(data, split, partition, column)
+    source = of_classes(source, parse_names("--classes", chosen_classes), keep_labels=True)  # which the judge knows
     model = load(checkpoint, resolve_device(device))
     classes = source.classes
     settings = resolve_settings(model, steps=steps, solver=solver, seed=seed, batch=batch, backend=backend, dtype=dtype)

@@ -44,6 +44,8 @@ def generate(
     azimuth: Annotated[str | None, option(DATA, "Where single views were taken.", metavar="DEG")] = None,
     split: options.Split = None,
     column: options.Column = None,
+    classes: options.Classes = None,
+    limit: options.Limit = None,
     strict: Annotated[bool, option(DATA, "Refuse images of another size.", "--strict")] = False,
     skip_bad: options.SkipBad = False,
     workers: options.Readers = 0,
@@ -92,10 +94,12 @@ def generate(
     if sheet is not None:
         require_apart(locate(input_), sheet, "--sheet")
     model = load(checkpoint, resolve_device(device))
+    chosen = split, parse_columns(column), parse_names("--classes", classes), samples_per_view
     if angles is None:
-        plan = plan_named(input_, model, given, targets, split, parse_columns(column), samples_per_view)
+        plan = plan_named(input_, model, given, targets, *chosen)
     else:
-        plan = plan_placed(input_, model, given, at, angles, elevation, split, parse_columns(column), samples_per_view)
+        plan = plan_placed(input_, model, given, at, angles, elevation, *chosen)
+    plan = plan.first(limit)
     true_source = open_truth(input_, plan, truth)
     resolve = partial(
         resolve_settings,

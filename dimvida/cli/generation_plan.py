@@ -52,14 +52,16 @@ def plan_named(
     targets: tuple[str, ...] | None,
     split: str | None,
     columns: Columns,
+    classes: tuple[str, ...] | None,
     draws: int,
 ) -> GenerationPlan:
     """What makes views that the model has names for."""
+    from dimvida.data.subset import of_classes
     from dimvida.generation.cameras import model_cameras
     from dimvida.generation.inputs import open_input
     from dimvida.generation.plan import make_plan
 
-    source = open_input(path, model.view_names, given, split, columns)
+    source = of_classes(open_input(path, model.view_names, given, split, columns), classes)
     cameras = None if model.cameras is None else model_cameras(model)
     return make_plan(source, model.view_names, given=given, targets=targets, draws=draws, cameras=cameras)
 
@@ -73,9 +75,11 @@ def plan_placed(
     elevation: float | None,
     split: str | None,
     columns: Columns,
+    classes: tuple[str, ...] | None,
     draws: int,
 ) -> GenerationPlan:
     """What makes views at any angles, and notes on those that are special."""
+    from dimvida.data.subset import of_classes
     from dimvida.generation.cameras import (
         known_note,
         model_cameras,
@@ -88,7 +92,7 @@ def plan_placed(
     trained = model_cameras(model)
     targets = name_views("--azimuths", angles, trained, elevation)
     source, placed = open_placed(path, model, given, at, split, columns)
-    plan = plan_at(source, placed, targets, given=given, draws=draws)
+    plan = plan_at(of_classes(source, classes), placed, targets, given=given, draws=draws)
     for text in (untrained_note(targets.values(), trained), known_note(plan, targets)):
         if text is not None:
             note(text)

@@ -47,6 +47,10 @@ Split = Annotated[str | None, option(DATA, "Only the objects of this split.", me
 TrainSplit = Annotated[str | None, option(DATA, "Default: train, training or alike.", metavar="NAME")]
 TestSplit = Annotated[str | None, option(DATA, "Default: test, testing or alike.", metavar="NAME")]
 DividedSplit = Annotated[str | None, option(DATA, "Or divide this split (default: test) ...", metavar="NAME")]
+Classes = Annotated[str | None, option(DATA, "Only objects of these classes.", "--classes", metavar="NAMES")]
+Limit = Annotated[int | None, option(DATA, "Only the first N objects.", min=1, metavar="N")]
+SpreadLimit = Annotated[int | None, option(DATA, "Only N objects, spread over all.", "--limit", min=1, metavar="N")]
+PartLimit = Annotated[int | None, option(DATA, "At most N objects in each of c and e.", "--limit", metavar="N")]
 SingleView = Annotated[
     str | None, option(DATA, "The view of all images of a single-view set.", "--view", metavar="NAME")
 ]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from dimvida.cli import options
-from dimvida.cli.options import command_line, require_readable, resolve_device
+from dimvida.cli.options import command_line, parse_names, require_readable, resolve_device
 from dimvida.cli.progress import ProgressBar, announce, watcher
 from dimvida.cli.terminal import note
 from dimvida.data.names import counted
@@ -54,6 +54,8 @@ def train(
     split: options.TrainSplit = None,
     partition: options.TrainPartition = None,
     column: options.Column = None,
+    classes: options.Classes = None,
+    limit: options.Limit = None,
     skip_bad: options.SkipBad = False,
     set_: options.Set = None,
     config_file: Annotated[
@@ -98,6 +100,8 @@ def train(
                 split=split,
                 partition=partition,
                 column=column,
+                classes=classes,
+                limit=limit,
                 init=init,
                 classifier=classifier,
                 weights=weights,
@@ -217,9 +221,11 @@ def _read(
     """
     from dimvida.data.batch import load_all
     from dimvida.data.columns import parse_columns
+    from dimvida.data.subset import first, of_classes
     from dimvida.training.data import open_for_training
 
     source, split = open_for_training(asked.data, asked.split, asked.partition, parse_columns(asked.column))
+    source = first(of_classes(source, parse_names("--classes", asked.classes)), asked.limit)
     with ProgressBar("reading", len(source), "objects") as bar:
         size = asked.config.autoencoder.image_size
         batch, bad, notes = load_all(source, image_size=size, channels=channels, progress=bar.update)

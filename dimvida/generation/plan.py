@@ -6,6 +6,7 @@ a run can be divided, stopped and continued.
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -99,6 +100,10 @@ class GenerationPlan:
     def row(self, place: int) -> Row:
         """Row ``place`` of the plan; all draws of an object follow each other."""
         return Row(self.tasks[place // self.draws], place % self.draws)
+
+    def first(self, objects: int | None) -> GenerationPlan:
+        """The plan of its first objects only; of all for None."""
+        return self if objects is None else dataclasses.replace(self, tasks=self.tasks[:objects])
 
     def views_of(self, rows: range) -> int:
         """Number of views to generate in some rows."""

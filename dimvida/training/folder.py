@@ -185,7 +185,8 @@ def another_configuration(path: Path, changes: Sequence[str] = ()) -> InputError
     what = (
         f"with another configuration ({', '.join(changes)})"
         if changes
-        else "on other data (its pictures, names, cameras, --split and --partition belong to it) or by another version"
+        else "on other data (its pictures, names, cameras, --split, --partition, --classes and --limit belong to it) "
+        "or by another version"
     )
     return InputError(f"{path} was made {what}; repeat what that run was begun with, or give another --out")
 

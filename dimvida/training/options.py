@@ -51,6 +51,8 @@ class TrainOptions:
     split: str | None
     partition: Path | None
     column: list[str] | None
+    classes: str | None
+    limit: int | None
     init: str | None
     classifier: str
     weights: str | None

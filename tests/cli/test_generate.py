@@ -109,6 +109,38 @@ def test_draws_split_and_known_views(generate, tmp_path: Path, write_objects):
     }
 
 
+def test_some_classes_and_the_first_objects_belong_to_the_configuration(generate, fronts: Path, tmp_path: Path):
+    asked = ("--view", "front", "--classes", "chair")
+    assert generate(fronts, tmp_path / "out", *asked).code == 0
+    assert {line["label"] for line in lines(tmp_path / "out")} == {"chair"}
+    chairs = list(dict.fromkeys(line["source"] for line in lines(tmp_path / "out")))
+    assert len(chairs) == 2
+    assert generate(fronts, tmp_path / "first", *asked, "--limit", 1).code == 0
+    assert list(dict.fromkeys(line["source"] for line in lines(tmp_path / "first"))) == chairs[:1]
+    before = tree(tmp_path / "out")
+    result = generate(fronts, tmp_path / "out", *asked, "--limit", 1)
+    assert result.code == 2 and "another configuration (objects was 2, is 1)" in result.err
+    result = generate(fronts, tmp_path / "out", "--view", "front", "--classes", "table")
+    assert result.code == 2 and "another configuration" in result.err
+    assert tree(tmp_path / "out") == before
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        (("--limit", 0), "--limit"),
+        (("--limit", -3), "--limit"),
+        (("--classes", "chairs"), "did you mean chair?"),
+        (("--classes", ""), "--classes '': give names separated by commas"),
+        (("--classes", "chair,chair"), "--classes chair,chair: a name is there twice"),
+    ],
+)
+def test_odd_limits_and_classes(generate, fronts: Path, tmp_path: Path, asked: tuple, message: str):
+    result = generate(fronts, tmp_path / "out", "--view", "front", *asked)
+    assert result.code == 2 and message in result.err
+    assert not (tmp_path / "out").exists()
+
+
 def test_another_configuration_needs_overwrite(generate, fronts: Path, tmp_path: Path):
     generate(fronts, tmp_path / "out", "--view", "front")
     before = tree(tmp_path / "out")
