@@ -6,9 +6,11 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 
 import pytest
 import torch
+from helpers.commands import Result
 from typer.testing import CliRunner
 
 from dimvida import __version__, ops
@@ -34,28 +36,35 @@ def test_table_fits_eighty_columns_and_names_what_matters():
     assert "products exact, convolutions rounded to TF32" in result.output
 
 
-def doctor_in(**environment: str) -> tuple[dict, str]:
-    """Its facts and its table in a process with these variables."""
-    variables = {**{k: v for k, v in os.environ.items() if not k.startswith("DIMVIDA_")}, **environment}
-    command = [sys.executable, "-m", "dimvida", "doctor"]
-    texts = [
-        subprocess.run([*command, *more], capture_output=True, check=True, env=variables).stdout
-        for more in (["--json"], [])
-    ]
-    return json.loads(texts[0]), texts[1].decode("ascii" if "PYTHONIOENCODING" in environment else "utf-8")
+@pytest.fixture
+def doctor_in(monkeypatch: pytest.MonkeyPatch, dimvida: Callable[..., Result]) -> Callable[..., tuple[dict, str]]:
+    """Its facts and its table with these variables alone."""
+
+    def look(**environment: str) -> tuple[dict, str]:
+        for name in doctor.VARIABLES:
+            monkeypatch.delenv(name, raising=False)  # of a suite whose defaults are forced
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
+        return json.loads(dimvida("doctor", "--json").out), dimvida("doctor").out
+
+    return look
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_what_auto_means_is_said_with_its_reason(dtype: str):
-    facts, table = doctor_in(DIMVIDA_DTYPE=dtype, DIMVIDA_SIMD="baseline", PYTHONIOENCODING="ascii", LC_ALL="C")
+def test_what_auto_means_is_said_with_its_reason(doctor_in, dtype: str):
+    facts, table = doctor_in(DIMVIDA_DTYPE=dtype)
     assert facts["defaults"]["dtype"] == dtype
     assert f"{dtype}: DIMVIDA_DTYPE says so" in table
-    assert facts["native"]["simd"] == "baseline" and "baseline (in use: DIMVIDA_SIMD)" in table
 
 
-def test_what_auto_means_follows_the_machine(monkeypatch: pytest.MonkeyPatch):
-    for name in ("DIMVIDA_DTYPE", "DIMVIDA_SIMD"):
-        monkeypatch.delenv(name, raising=False)  # of a suite whose defaults are forced
+def test_the_kernels_of_the_environment_are_said_in_any_encoding():
+    environment = {"DIMVIDA_SIMD": "baseline", "PYTHONIOENCODING": "ascii", "LC_ALL": "C"}
+    command = [sys.executable, "-m", "dimvida", "doctor"]
+    table = subprocess.run(command, capture_output=True, check=True, env={**os.environ, **environment}).stdout
+    assert "baseline (in use: DIMVIDA_SIMD)" in table.decode("ascii")
+
+
+def test_what_auto_means_follows_the_machine(doctor_in):
     facts, table = doctor_in()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     assert facts["defaults"]["device"] == device.type
@@ -81,7 +90,7 @@ def test_the_reason_of_a_cpu(monkeypatch: pytest.MonkeyPatch, bf16: bool, amx: b
     assert doctor._default_facts(torch) == {"device": "cpu", "dtype": dtype, "reason": reason}
 
 
-def test_a_wrong_dtype_in_the_environment_is_advised_on():
+def test_a_wrong_dtype_in_the_environment_is_advised_on(doctor_in):
     facts, table = doctor_in(DIMVIDA_DTYPE="int7")
     assert facts["defaults"]["dtype"] is None
     assert any("DIMVIDA_DTYPE=int7: choose from" in advice for advice in facts["advice"])
