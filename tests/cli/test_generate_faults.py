@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from helpers.commands import at_shard, killed_at_access, wait_until_it_stops
+from helpers.commands import Result, at_shard, killed_at_access, wait_until_it_stops
 from helpers.objects import tree
 
 OBJECTS = 24
@@ -42,12 +42,12 @@ def command(images: Path, generation) -> Callable[..., list[str]]:
 
 
 @pytest.fixture
-def whole(command, tmp_path: Path) -> Callable[..., dict[str, bytes]]:
+def whole(dimvida, command, tmp_path: Path) -> Callable[..., dict[str, bytes]]:
     """Files of a run that nothing happened to."""
 
     def make(*options: object) -> dict[str, bytes]:
-        done = subprocess.run(command(tmp_path / "whole", *options), capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
+        done = dimvida(*command(tmp_path / "whole", *options)[3:])
+        assert done.code == 0, done.err
         return tree(tmp_path / "whole")
 
     return make
@@ -79,22 +79,22 @@ def test_killed_twice_and_repeated_it_ends_as_if_it_had_run_through(command, who
 def test_killed_at_any_moment(command, tmp_path, form: str):
     """25 moments over the whole run, from the first file to the last, with a rerun after each to the next one."""
 
-    def run(output: Path, last: int) -> subprocess.CompletedProcess[str]:
-        return killed_at_access(output, last, command(output, "--format", form)[3:])
+    def run(output: Path, last: int) -> Result:
+        return killed_at_access(output, last, command(output, "--format", form)[3:], tmp_path / "log")
 
     whole = run(tmp_path / "whole", 0)
-    assert whole.returncode == 0, whole.stderr
-    expected, accesses = tree(tmp_path / "whole"), int(whole.stdout.split()[-1])
+    assert whole.code == 0, whole.err
+    expected, accesses = tree(tmp_path / "whole"), int(whole.out.split()[-1])
     assert accesses > 5 * SHARDS
     output, moments, killed = tmp_path / "cut", random.Random(form), 0
     while killed < 25:
         done = run(output, moments.randint(1, accesses))
-        assert done.returncode in (-signal.SIGKILL, 0), done.stderr
-        killed += done.returncode != 0
+        assert done.code in (-signal.SIGKILL, 0), done.err
+        killed += done.code != 0
         if (output / "report.json").exists():
             assert tree(output).items() >= expected.items()
             shutil.rmtree(output)
-    assert run(output, 0).returncode == 0
+    assert run(output, 0).code == 0
     assert tree(output) == expected
 
 

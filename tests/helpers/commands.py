@@ -148,13 +148,16 @@ class Forked:
     Args:
         arguments: Of ``dimvida``.
         log: Where its output goes, with the suffixes ``.out`` and ``.err``.
+        watched: A folder, and before which access to a file of it the process is killed, 0 for none.
         environment: Variables beside this process's.
     """
 
-    def __init__(self, arguments: list[str], log: Path, **environment: str) -> None:
+    def __init__(
+        self, arguments: list[str], log: Path, watched: tuple[str, int] | None = None, **environment: str
+    ) -> None:
         self._streams = [log.with_suffix(suffix) for suffix in (".out", ".err")]
         variables = {**os.environ, "OMP_NUM_THREADS": "1", **environment}
-        self._process = _CONTEXT.Process(target=_run, args=(arguments, self._streams, variables))
+        self._process = _CONTEXT.Process(target=_run, args=(arguments, self._streams, variables, watched))
         self._process.start()
 
     @property
@@ -191,7 +194,17 @@ def forked_ranks(count: int, arguments: list[str], logs: Path) -> list[Forked]:
     return [Forked(arguments, logs / f"rank{rank}", RANK=str(rank), **place) for rank in range(count)]
 
 
-def _run(arguments: list[str], streams: list[Path], variables: dict[str, str]) -> None:
+def killed_at_access(folder: Path, last: int, arguments: Sequence[str], log: Path) -> Result:
+    """Run a command line in a process that SIGKILL ends before its ``last``-th access to a file of a folder.
+
+    With 0 it comes to its end, and its last line on standard output says how many accesses there were.
+    """
+    for suffix in (".out", ".err"):
+        log.with_suffix(suffix).unlink(missing_ok=True)
+    return Forked(list(arguments), log, watched=(str(folder), last)).finish()
+
+
+def _run(arguments: list[str], streams: list[Path], variables: dict[str, str], watched: tuple[str, int] | None) -> None:
     import torch
 
     os.environ.clear()
@@ -199,35 +212,23 @@ def _run(arguments: list[str], streams: list[Path], variables: dict[str, str]) -
     torch.set_num_threads(1)
     for number, path in enumerate(streams, 1):
         os.dup2(os.open(path, os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o644), number)
-    sys.exit(run(arguments))
+    if watched is None:
+        sys.exit(run(arguments))
+    accesses = _count_accesses(*watched)
+    code = run(arguments)
+    print("accesses", len(accesses))
+    sys.exit(code)
 
 
-# Ends itself before its n-th access to a file of the output, or says how many there were.
-AT_ACCESS = """
-import atexit, os, signal, sys
+def _count_accesses(folder: str, last: int) -> list[str]:
+    """What this process does from now on to files of a folder; it ends itself before the last of so many."""
+    accesses: list[str] = []
 
-folder, last, accesses = sys.argv.pop(1), int(sys.argv.pop(1)), 0
+    def watch(event: str, arguments: tuple) -> None:
+        if event in ("open", "os.rename", "os.remove", "os.mkdir", "os.rmdir") and folder in str(arguments[0]):
+            accesses.append(event)
+            if len(accesses) == last:
+                os.kill(os.getpid(), signal.SIGKILL)
 
-def watch(event, arguments):
-    global accesses
-    if event in ("open", "os.rename", "os.remove", "os.mkdir", "os.rmdir") and folder in str(arguments[0]):
-        accesses += 1
-        if accesses == last:
-            os.kill(os.getpid(), signal.SIGKILL)
-
-sys.addaudithook(watch)
-atexit.register(lambda: print("accesses", accesses))
-from dimvida.__main__ import main
-main()
-"""
-
-
-def killed_at_access(
-    folder: Path, last: int, arguments: Sequence[str], environment: dict[str, str] | None = None
-) -> subprocess.CompletedProcess[str]:
-    """Run a command line in a process that SIGKILL ends before its ``last``-th access to a file of a folder.
-
-    With 0 it comes to its end, and its last line on standard output says how many accesses there were.
-    """
-    program = [sys.executable, "-c", AT_ACCESS, str(folder), str(last), *arguments]
-    return subprocess.run(program, env=environment, capture_output=True, text=True)
+    sys.addaudithook(watch)
+    return accesses

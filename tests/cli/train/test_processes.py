@@ -56,9 +56,9 @@ def environment() -> dict[str, str]:
 def whole(tmp_path_factory: pytest.TempPathFactory, boxes: Path) -> tuple[Path, int]:
     """A run that nobody disturbed, and how often it opened, renamed or removed a file of its folder."""
     out = tmp_path_factory.mktemp("runs") / "whole"
-    result = killed_at_access(out, 0, command_line(boxes, out)[3:], environment())
-    assert result.returncode == 0, result.stderr
-    return out, int(result.stdout.split()[-1])
+    result = killed_at_access(out, 0, command_line(boxes, out)[3:], out.with_name("log"))
+    assert result.code == 0, result.err
+    return out, int(result.out.split()[-1])
 
 
 @pytest.fixture(scope="module")
@@ -157,13 +157,12 @@ def test_a_training_killed_at_random_accesses_to_its_files_resumes_to_the_same_b
     for _ in range(5):
         begun = (out / "run.json").exists()
         # One that goes on has less to do, and may come to its end.
-        done = killed_at_access(
-            out, moments.randint(1, accesses // 2), [*arguments, *(["--resume"] if begun else [])], environment()
-        )
-        assert done.returncode in (-signal.SIGKILL, 0), done.stderr
-        killed += done.returncode != 0
+        more = ["--resume"] if begun else []
+        done = killed_at_access(out, moments.randint(1, accesses // 2), [*arguments, *more], tmp_path / "log")
+        assert done.code in (-signal.SIGKILL, 0), done.err
+        killed += done.code != 0
     assert killed >= 3
-    assert killed_at_access(out, 0, [*arguments, "--resume"], environment()).returncode == 0
+    assert killed_at_access(out, 0, [*arguments, "--resume"], tmp_path / "log").code == 0
     assert_equal_runs(out, uninterrupted)
 
 
