@@ -242,18 +242,24 @@ class TestProcess:
         ("options", "named"),
         [
             (("--data", "nothing", "--out", "out"), "nothing: empty"),
-            (("--data", "nothing", "--out", "taken"), "nothing: empty"),
             (("--out", "out"), "--data"),
         ],
     )
     def test_exit_code_and_one_line(self, dimvida_process, tiny_checkpoint, tmp_path: Path, options, named):
         (tmp_path / "nothing").mkdir()
-        (tmp_path / "taken").write_text("mine")
         before = tree(tmp_path)
         result = dimvida_process("generate", "--checkpoint", tiny_checkpoint, *options)
         assert result.code == 2
         assert len(result.err.splitlines()) == 1
         assert named in result.errors[0]
+        assert tree(tmp_path) == before
+
+    def test_where_the_output_goes_nothing_is_touched(self, dimvida, tiny_checkpoint, tmp_path: Path):
+        (tmp_path / "nothing").mkdir()
+        (tmp_path / "taken").write_text("mine")
+        before = tree(tmp_path)
+        asked = ("--data", tmp_path / "nothing", "--out", tmp_path / "taken", "--checkpoint", tiny_checkpoint)
+        assert "nothing: empty" in dimvida("generate", *asked).refusal()
         assert tree(tmp_path) == before
 
     def test_debug_shows_the_trace(self, dimvida_process, tiny_checkpoint):

@@ -91,10 +91,9 @@ def _command_line(pid: int) -> str:
 
 
 @pytest.mark.slow
-def test_a_reading_process_that_the_system_kills(command, tmp_path):
+def test_a_reading_process_that_the_system_kills(dimvida, command, tmp_path):
     more = ("--samples-per-view", 9)
-    one = [sys.executable, "-m", "dimvida", *command(tmp_path / "one", *more)]
-    assert subprocess.run(one, capture_output=True).returncode == 0
+    assert dimvida(*command(tmp_path / "one", *more)).code == 0
     arguments = command(tmp_path / "out", *more, "--workers", 2)
     run = subprocess.Popen(
         at_shard(1, signal.SIGSTOP, arguments), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -113,8 +112,8 @@ def test_a_reading_process_that_the_system_kills(command, tmp_path):
 
 
 @pytest.mark.slow
-def test_next_to_no_shared_memory(command, tmp_path: Path):
-    assert subprocess.run([sys.executable, "-m", "dimvida", *command(tmp_path / "one")]).returncode == 0
+def test_next_to_no_shared_memory(dimvida, command, tmp_path: Path):
+    assert dimvida(*command(tmp_path / "one")).code == 0
     small = 'mount -t tmpfs -o size=4k tmpfs /dev/shm && dd if=/dev/zero of=/dev/shm/full bs=4k count=1 && "$@"'
     if subprocess.run(["unshare", "-m", "sh", "-c", small, "sh", "true"], capture_output=True).returncode:
         pytest.skip("no permission to mount a file system")

@@ -162,15 +162,18 @@ def test_ctrl_c_while_other_ranks_are_awaited(command, tmp_path: Path, rank: int
 
 
 @pytest.mark.parametrize("variables", [{"WORLD_SIZE": "1"}, {"WORLD_SIZE": "1", "RANK": "0"}])
-def test_one_process_with_the_variables_of_ranks_is_alone(command, tmp_path: Path, variables: dict[str, str]):
-    process = start(command(tmp_path / "out"), **variables)
-    out, errors = process.communicate()
-    assert process.returncode == 0, errors
-    assert re.search(r"^done: 36 views of 12 objects", out, re.MULTILINE)
+def test_one_process_with_the_variables_of_ranks_is_alone(
+    dimvida, command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variables: dict[str, str]
+):
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    result = dimvida(*command(tmp_path / "out")[3:])
+    assert result.code == 0, result.err
+    assert re.search(r"^done: 36 views of 12 objects", result.out, re.MULTILINE)
 
 
-def test_ranks_whose_variables_are_missing(command, tmp_path: Path):
-    process = start(command(tmp_path / "out"), WORLD_SIZE="2")
-    _, errors = process.communicate()
-    assert process.returncode == 2
-    assert len(errors.splitlines()) == 1 and "RANK and MASTER_ADDR and MASTER_PORT are missing" in errors
+def test_ranks_whose_variables_are_missing(dimvida, command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    result = dimvida(*command(tmp_path / "out")[3:])
+    assert result.code == 2
+    assert len(result.err.splitlines()) == 1 and "RANK and MASTER_ADDR and MASTER_PORT are missing" in result.err
