@@ -103,3 +103,13 @@ def accepted(dimvida, tiny_checkpoint: Path, tmp_path: Path) -> Callable[..., st
         return result.out
 
     return call
+
+
+@pytest.fixture
+def evaluate(dimvida: Callable[..., Result], tiny_checkpoint: Path) -> Callable[..., Result]:
+    """Runs ``dimvida evaluate`` with the tiny checkpoint on data."""
+
+    def call(data: Path, *options: object) -> Result:
+        return dimvida("evaluate", "--data", data, "--checkpoint", tiny_checkpoint, "--steps", 2, *options)
+
+    return call
