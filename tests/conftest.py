@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import random
 import signal
 import sys
@@ -113,6 +114,23 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture
+def light_trainings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trainings draw no curves and count the operations of each configuration once: half of what a short one takes.
+
+    Those of fixtures for a whole module or session come before, and are as ever.
+    """
+    from dimvida.training import costs, outputs
+
+    monkeypatch.setattr(outputs, "plot_curves", lambda path, curves: None)
+    monkeypatch.setattr(costs, "step_costs", _counted_once(costs.step_costs))
+
+
+@functools.cache
+def _counted_once(step_costs: Callable) -> Callable:
+    return functools.cache(step_costs)
 
 
 @pytest.fixture

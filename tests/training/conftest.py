@@ -47,3 +47,8 @@ def finished(tmp_path_factory: pytest.TempPathFactory, fast_config: TrainConfig,
 @pytest.fixture(scope="module", autouse=True)
 def in_one_thread(one_thread: None) -> None:
     """For every test of this folder."""
+
+
+@pytest.fixture(autouse=True)
+def in_little_time(light_trainings: None) -> None:
+    """For every test of this folder."""

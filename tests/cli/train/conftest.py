@@ -28,3 +28,8 @@ def finished(tmp_path_factory: pytest.TempPathFactory, boxes: Path) -> tuple[Pat
         return out, train(boxes, out)
     finally:
         torch.set_num_threads(threads)
+
+
+@pytest.fixture(autouse=True)
+def in_little_time(light_trainings: None) -> None:
+    """For every test of this folder."""
