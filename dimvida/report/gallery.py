@@ -41,8 +41,8 @@ TILE = 96
 """Most pixels of a tile's edge."""
 
 MOST_PICTURES = 100_000
-"""Pictures that a gallery shows at most; of a larger output, objects at even distances. Its tiles of 64 pixels take
-about 1 KB each."""
+"""Pictures that a gallery shows at most; of a larger output, objects at even distances. A tile of 64
+pixels takes about 0.4 KB (docs/report.md)."""
 
 PAGE_OBJECTS, PAGE_PICTURES = 48, 1_600  # at most, on a page
 SKIPPED_SHOWN = 1_000
@@ -191,7 +191,7 @@ def _write_script(path: Path, statement: str, value: Any) -> None:
 
 def _page(part: Part[GeneratedOutput], shown: Shown, classes: Sequence[Sequence[Any]]) -> str:
     record, total, count = part.record, len(shown.source), len(shown.indices)
-    about = f"{counted(record.views, 'generated view')} of {counted(record.objects, 'object')}."
+    about = f"Generated views: {record.views:,}, of objects: {record.objects:,}."
     if count < total:
         about += (
             f" Shown are {count:,} of {total:,}, at even distances: a gallery has {MOST_PICTURES:,} pictures at most."

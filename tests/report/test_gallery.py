@@ -90,7 +90,7 @@ def test_names_are_text_everywhere(room: Path):
 
 def test_counts_skips_and_notes_are_said(room: Path, report, output: Path):
     text = Elements((room / "index.html").read_text(encoding="utf-8")).text
-    for said in ("189 generated views of 63 objects.", "2 skipped files", "1 × beside the classes"):
+    for said in ("Generated views: 189, of objects: 63.", "2 skipped files", "1 × beside the classes"):
         assert said in text
     assert "2 objects left out: all of its views are known" in text and "resized to 16 x 16: 7 images" in text
     folder = room.parents[1]
