@@ -26,7 +26,6 @@ from typing import Any
 import numpy as np
 
 from dimvida.data.images import resize_image, to_picture
-from dimvida.data.names import counted
 from dimvida.data.source import MultiViewSource, spread
 from dimvida.errors import UnreadableImage
 from dimvida.files import atomic_write
