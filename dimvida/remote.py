@@ -6,18 +6,29 @@ needs one asks :func:`filesystem` for it, which costs nothing the second time in
 
 from __future__ import annotations
 
+import fcntl
+import hashlib
+import os
 import re
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from dimvida.errors import DimvidaError, InputError
+from dimvida.files import atomic_path, make_folder
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
 
+T = TypeVar("T")
+
+PAUSES = (0.5, 2.0)
+"""Seconds before what could not be reached is asked for again."""
+
 _URL = re.compile(r"[a-z][a-z0-9+.-]*://")
+_URL_AS_PATH = re.compile(r"([a-z][a-z0-9+.-]*):/(?=[^/])")  # what pathlib makes of one
 _SECRETS = re.compile(r"(?<=://)[^/@]*@|\?.*", re.DOTALL)  # user and password; the query, which may be a signature
 _EXTRAS = {"s3": "remote", "s3a": "remote", "http": "remote", "https": "remote", "hf": "hub"}
 _DENIED = {"NoCredentialsError", "PartialCredentialsError", "GatedRepoError"}  # of libraries that may not be there
@@ -26,6 +37,14 @@ _DENIED = {"NoCredentialsError", "PartialCredentialsError", "GatedRepoError"}  #
 def is_url(text: str | Path) -> bool:
     """Whether a text is a URL, as ``s3://bucket/folder``, rather than a path."""
     return isinstance(text, str) and _URL.match(text) is not None
+
+
+def url_of(place: str | Path) -> str | None:
+    """The URL that a text is, or a ``Path`` that was made of it, which has lost a slash; None for a path."""
+    if isinstance(place, str):
+        return place if is_url(place) else None
+    match = _URL_AS_PATH.match(str(place))
+    return None if match is None or place.exists() else f"{match[1]}://{str(place)[match.end() :]}"
 
 
 def filesystem(url: str) -> tuple[AbstractFileSystem, str]:
@@ -72,6 +91,9 @@ def one_line(url: str) -> Iterator[None]:
 
 def trouble(url: str, error: Exception) -> DimvidaError:
     """What ``one_line`` makes of an error of a file system."""
+    hidden = error.__cause__ if isinstance(error, FileNotFoundError) and url.startswith("http") else None
+    if isinstance(hidden, Exception) and not isinstance(hidden, FileNotFoundError):
+        return trouble(url, hidden)  # fsspec says of whatever a server answers that there is no such file
     # Signatures are in messages of libraries, too.
     reason = " ".join(_SECRETS.sub("", str(getattr(error, "strerror", None) or error)).split())[:200]
     reason = reason or type(error).__name__
@@ -86,3 +108,78 @@ def trouble(url: str, error: Exception) -> DimvidaError:
 def shown(url: str) -> str:
     """A URL without what nobody else should read: a password or a signature in it."""
     return _SECRETS.sub("", url)
+
+
+def ask(url: str, call: Callable[[], T]) -> T:
+    """What ``call`` gives, which asks a file system for something; what cannot be reached is asked for again.
+
+    Raises:
+        InputError, DimvidaError: As ``one_line``.
+    """
+    for pause in (*PAUSES, None):
+        try:
+            with one_line(url):
+                return call()
+        except InputError:
+            raise
+        except DimvidaError:
+            if pause is None:
+                raise
+            time.sleep(pause)
+    raise AssertionError
+
+
+def version_of(info: Mapping[str, Any]) -> str | None:
+    """What tells a file's content from that which was there before, as its file system says it; None for nothing."""
+    names = ("ETag", "etag", "md5Hash", "blob_id", "Content-MD5", "Last-Modified", "LastModified", "mtime", "created")
+    return next((f"{name} {info[name]}" for name in names if info.get(name)), None)
+
+
+def cache_folder() -> Path:
+    """Where copies of remote files are: ``DIMVIDA_CACHE``, or ``dimvida`` below the user's folder for caches."""
+    if chosen := os.environ.get("DIMVIDA_CACHE"):
+        return Path(chosen)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dimvida"
+
+
+def fetched(url: str) -> Path:
+    """A copy of a file on this machine, made anew where the file has changed.
+
+    Processes that want the same at once make it once. Copies of what the file was before are removed.
+
+    Raises:
+        InputError: There is no such file, access is denied, or there is no room for the copy.
+        DimvidaError: It cannot be reached, or the connection ended before the file did.
+    """
+
+    def look() -> Mapping[str, Any]:
+        fs, path = filesystem(url)
+        fs.invalidate_cache()
+        return fs.info(path)
+
+    info = ask(url, look)
+    version, size = version_of(info), info.get("size")
+    name = hashlib.sha256(url.encode()).hexdigest()[:32]
+    content = hashlib.sha256(f"{version} {size}".encode()).hexdigest()[:16]
+    folder = cache_folder() / name
+    copy = folder / f"{content}{Path(shown(url)).suffix}"
+    try:
+        make_folder(folder)
+        with open(folder / "lock", "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if version is None or not copy.exists() or copy.stat().st_size != size:
+                for old in folder.glob(f"*{copy.suffix}"):
+                    old.unlink(missing_ok=True)
+                ask(url, lambda: _fetch(url, copy, size))
+    except OSError as error:
+        reason = f"no copy can be made in {folder} ({error.strerror}); choose another folder with DIMVIDA_CACHE"
+        raise InputError(f"{shown(url)}: {reason}") from error
+    return copy
+
+
+def _fetch(url: str, copy: Path, size: int | None) -> None:
+    fs, path = filesystem(url)
+    with atomic_path(copy) as temporary:
+        fs.get_file(path, str(temporary))
+        if size is not None and temporary.stat().st_size != size:
+            raise DimvidaError(f"{shown(url)}: ended after {temporary.stat().st_size} of {size} bytes; try again")

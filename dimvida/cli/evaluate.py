@@ -126,7 +126,7 @@ def evaluate(
     result = EvaluationResult(
         command=command_line(context),
         versions=software_versions(),
-        data=source.path.name,
+        data=Path(source.path).name,
         splits=list(source.splits),
         partition=partition and partition.name,
         classes=list(classes),

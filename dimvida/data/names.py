@@ -81,7 +81,7 @@ def order_splits(names: Iterable[str]) -> tuple[str, ...]:
     return tuple(sorted(set(names), key=lambda name: (order.index(split_family(name)), natural_key(name))))
 
 
-def check_split(path: Path, split: str | None, present: Iterable[str]) -> None:
+def check_split(path: Path | str, split: str | None, present: Iterable[str]) -> None:
     """Raise InputError, naming the splits there are, unless ``split`` is None or one of them."""
     present = sorted({name for name in present if name})
     if split is None or split in present:

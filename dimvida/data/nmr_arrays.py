@@ -14,7 +14,6 @@ import zipfile
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from posixpath import basename
 from typing import IO, Any
@@ -108,18 +107,21 @@ class NmrSoftRasSource(MultiViewSource):
         for file_name, (synset, split_name) in arrays.items():
             if split is not None and split_name != split:
                 continue
-            path, class_name = tree.local(file_name), class_of(synset)
-            for row in range(object_count(path)):
+            class_name = class_of(synset)
+            for row in range(object_count(tree.local(file_name))):
                 name = f"{row:05d}"
                 identity = object_id(split_name, class_name, name)
                 records.append(ObjectRecord(identity, name, class_name, split_name, names))
-                files.append(tuple((path, row, place) for place in range(len(names))))
+                files.append(tuple((file_name, row, place) for place in range(len(names))))
         classes = [class_of(synset) for synset, _ in arrays.values()]
         super().__init__(tree.path, "nmr-softras", names, classes, records, files)
         self.cameras = nmr_cameras(views)
         self._tell_what_is_beside(tree, root, arrays)
-        self._views = tuple(views)
-        self._arrays = RecentArrays(partial(load_views, views=self._views), most_bytes=MEMORY)
+        self._tree, self._views = tree, tuple(views)
+        self._arrays = RecentArrays(self._load, most_bytes=MEMORY)
+
+    def _load(self, file_name: str) -> np.ndarray:
+        return load_views(self._tree.local(file_name), self._views)
 
     def _tell_what_is_beside(self, tree: FileTree, root: str, arrays: Mapping[str, Any]) -> None:
         listing, beside = tree.listing(root), Survey()
@@ -130,14 +132,14 @@ class NmrSoftRasSource(MultiViewSource):
         strays = [(name, "beside the arrays of the NMR set") for name in (*beside.images, *listing.folders)]
         tell(self, tree, [*beside.bad, *broken, *strays], beside.notes())
 
-    def _read(self, file: tuple[Path, int, int]) -> ViewImage:
-        path, row, place = file
-        rgba = self._arrays.get(path)[row, place]  # [4, H, W]
+    def _read(self, file: tuple[str, int, int]) -> ViewImage:
+        name, row, place = file
+        rgba = self._arrays.get(name)[row, place]  # [4, H, W]
         return ViewImage(composite_on_white(rgba.transpose(1, 2, 0)), hashlib.sha256(rgba).hexdigest())
 
-    def _locate(self, file: tuple[Path, int, int]) -> str:
-        path, row, place = file
-        return f"{path}[{row}, view {self._views[place]}]"
+    def _locate(self, file: tuple[str, int, int]) -> str:
+        name, row, place = file
+        return f"{self._tree.location(name)}[{row}, view {self._views[place]}]"
 
 
 def object_count(path: Path) -> int:

@@ -9,11 +9,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
+from dimvida import remote
 from dimvida.data.columns import Columns
 from dimvida.data.folder_tree import FolderTree
 from dimvida.data.image_folders import open_images
 from dimvida.data.nmr import DEFAULT_VIEWS, open_nmr
 from dimvida.data.partitions import select_partition
+from dimvida.data.remote_tree import RemoteTree
 from dimvida.data.sample import locate
 from dimvida.data.shards import open_shards
 from dimvida.data.source import MultiViewSource
@@ -48,8 +50,9 @@ def open_source(
     Nothing is left out in silence: see ``MultiViewSource.notes`` and ``left_out``.
 
     Args:
-        path: The folder, zip, parquet or tar file, or files as ``data-{000..003}.tar``; "sample" for the
-            objects in the package, unless there is something of that name. "~" is the home folder.
+        path: A URL (``s3://bucket/folder``) or a path; of a folder, a zip, parquet or tar file, or files as
+            ``data-{000..003}.tar``; "sample" for the objects in the package, unless there is something of that name.
+            "~" is the home folder.
         split: Only the objects of this split.
         view: The view of all images of a single-view set; multi-view sets name their views themselves.
         columns: Columns of tables, where they are not called as usual.
@@ -114,11 +117,14 @@ def open_tree(path: str | Path) -> FileTree:
     Raises:
         InputError: It does not exist, is none of these, or is a zip file that cannot be trusted.
     """
+    url = remote.url_of(path)
+    if url is not None:
+        return _open_remote(url)
     path = Path(path)
     try:
         if path.is_dir():
             return FolderTree(path)
-        if not path.exists() and len(names := expand_braces(str(path))) > 1:
+        if not path.exists() and (names := expand_braces(str(path))) != [str(path)]:
             folder = Path(os.path.commonpath([Path(name).parent for name in names]))
             return FolderTree(path, folder, [Path(name).relative_to(folder).as_posix() for name in names])
         if not path.exists():
@@ -137,11 +143,25 @@ def open_tree(path: str | Path) -> FileTree:
     raise InputError(f"{path}: neither a folder nor a zip file; give the folder that holds the images")
 
 
+def _open_remote(url: str) -> FileTree:
+    place = url.partition("?")[0] if url.startswith("http") else url
+    if place.startswith(("file://", "local://")):
+        return open_tree(place.partition("://")[2])
+    folder, _, base = place.rpartition("/")
+    if base.lower().endswith(".zip"):
+        return ZipTree(remote.fetched(url), remote.shown(url))
+    if (names := expand_braces(place)) != [place]:
+        folder = os.path.commonpath([os.path.dirname(name).partition("://")[2] for name in names])
+        folder = f"{place.partition('://')[0]}://{folder}"
+        return RemoteTree(url, folder, [name.removeprefix(f"{folder}/") for name in names])
+    return RemoteTree(url, folder, [base]) if base.lower().endswith(_FILES) else RemoteTree(url)
+
+
 def expand_braces(text: str) -> list[str]:
     """``a-{000..003}.tar`` or ``{a,b}.tar`` as the names that it stands for, in order; a text without braces as it is.
 
     Raises:
-        InputError: They are more than a million.
+        InputError: They are none, or more than a million.
     """
     match = re.search(r"\{(?:(\d+)\.\.(\d+)|([^{}]*,[^{}]*))\}", text)
     if match is None:
@@ -154,6 +174,6 @@ def expand_braces(text: str) -> list[str]:
             raise InputError(f"{text}: more than {_MOST_NAMES} files")
         parts = [f"{number:0{len(match[1])}d}" for number in range(first, last + 1)]
     names = [name for part in parts for name in expand_braces(text[: match.start()] + part + text[match.end() :])]
-    if len(names) > _MOST_NAMES:
-        raise InputError(f"{text}: more than {_MOST_NAMES} files")
+    if not 0 < len(names) <= _MOST_NAMES:
+        raise InputError(f"{text}: {f'more than {_MOST_NAMES} files' if names else 'names no files'}")
     return names

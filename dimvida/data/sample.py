@@ -14,13 +14,14 @@ from contextlib import suppress
 from pathlib import Path
 
 from dimvida.errors import InputError
+from dimvida.remote import url_of
 
 NAME = "sample"
 _FOLDER = Path(__file__).parents[1] / "assets" / "sample"
 
 
-def locate(path: str | Path, *, to_complete: bool = False) -> Path:
-    """The folder or file that a path means.
+def locate(path: str | Path, *, to_complete: bool = False) -> Path | str:
+    """The folder or file that a path means, or the URL that it is.
 
     ``sample`` means the objects in the package wherever no file or folder has that name: all their views, or one of
     each if they are ``to_complete``.
@@ -28,6 +29,8 @@ def locate(path: str | Path, *, to_complete: bool = False) -> Path:
     Raises:
         InputError: There is no such home folder, or the installation lacks its sample.
     """
+    if (url := url_of(path)) is not None:
+        return url
     path = Path(path)
     if is_sample(path):
         return sample_input() if to_complete else sample_truth()
@@ -62,18 +65,18 @@ def sample_truth() -> Path:
     return _existing(_FOLDER / "true")
 
 
-def require_apart(source: Path, place: Path, option: str = "--out", *, around: bool = False) -> None:
+def require_apart(source: Path | str, place: Path, option: str = "--out", *, around: bool = False) -> None:
     """Raise InputError where an output would be read as input the next time, or an input be part of an output.
 
     Links are followed, those of the input as far down as its classes and objects.
 
     Args:
-        source: The input; a zip file may lie anywhere.
+        source: The input; a zip file may lie anywhere, and nothing is inside of a URL.
         place: The output folder or file, there or not.
         option: Where the user named it.
         around: Whether the output may lie around the input.
     """
-    if not source.is_dir():
+    if isinstance(source, str) or not source.is_dir():  # a URL, or a file
         return
     output = place.resolve()
     for folder in (source, *_links(source, depth=2)):

@@ -74,7 +74,7 @@ class MultiViewSource(ABC):
     """A data set of objects seen from several sides.
 
     Attributes:
-        path: What was opened.
+        path: What was opened, a path or a URL.
         form: "folder", "zip", "single-view", "nmr-dvr", "nmr-softras", "webdataset", "npy", "parquet" or "arrow".
         view_names: Every view that occurs, in order.
         classes: Every class that occurs, sorted; the place of a class is its label.
@@ -87,7 +87,7 @@ class MultiViewSource(ABC):
 
     def __init__(
         self,
-        path: Path,
+        path: Path | str,
         form: str,
         view_names: Sequence[str],
         classes: Iterable[str],
@@ -220,7 +220,7 @@ def spread(items: Sequence[T], count: int) -> list[T]:
 
 
 def index_objects(
-    path: Path, objects: Iterable[tuple[tuple[str, str, str], Mapping[str, Any]]], split: str | None
+    path: Path | str, objects: Iterable[tuple[tuple[str, str, str], Mapping[str, Any]]], split: str | None
 ) -> tuple[tuple[str, ...], list[str], list[ObjectRecord], list[tuple[Any, ...]]]:
     """What :class:`MultiViewSource` takes of a set whose objects say their views themselves.
 

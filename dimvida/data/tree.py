@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO, NamedTuple
 
+from dimvida.data.names import natural_key
 from dimvida.errors import InputError, UnreadableImage
 
 READ_LIMIT = 256 * 2**20
@@ -59,7 +60,7 @@ class FileTree(ABC):
     Safe for concurrent use by threads, by forked processes and, pickled, by spawned ones.
     """
 
-    path: Path
+    path: Path | str
     form: str
 
     @abstractmethod
@@ -153,3 +154,21 @@ def files_below(tree: FileTree, suffixes: tuple[str, ...]) -> list[str]:
 def is_hidden(name: str) -> bool:
     """Whether a file or folder of this name is not looked at."""
     return name.startswith(".") or name in SYSTEM_FOLDERS
+
+
+def index_names(files: Iterable[str], folders: Iterable[str] = (), hidden: Iterable[str] = ()) -> dict[str, Listing]:
+    """For each folder what is in it, made of the full names of files, folders, and what is hidden."""
+    found: dict[str, tuple[set[str], set[str], set[str]]] = {"": (set(), set(), set())}
+    for kind, names in enumerate((folders, files, hidden)):
+        for name in names:
+            place, child = kind, name
+            while child:
+                parent = child.rstrip("/").rpartition("/")[0]
+                known = parent in found
+                found.setdefault(parent, (set(), set(), set()))[place].add(child)
+                if known and place == 0:
+                    break
+                place, child = 0, parent
+    return {
+        folder: Listing(*(tuple(sorted(names, key=natural_key)) for names in kinds)) for folder, kinds in found.items()
+    }

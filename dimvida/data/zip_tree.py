@@ -9,12 +9,12 @@ import struct
 import weakref
 import zipfile
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from dimvida.data.names import natural_key, unsafe_name
-from dimvida.data.tree import READ_LIMIT, FileTree, Listing, is_hidden
+from dimvida.data.names import unsafe_name
+from dimvida.data.tree import READ_LIMIT, FileTree, Listing, index_names, is_hidden
 from dimvida.errors import InputError, UnreadableImage
 
 NAME_LIMIT, DEPTH_LIMIT = 4096, 64
@@ -49,16 +49,17 @@ class ZipTree(FileTree):
 
     form = "zip"
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, shown: str | None = None) -> None:
+        """Read the directory of the file at ``path``; ``shown`` is what it is a copy of."""
+        self._stored, self.path = path, path if shown is None else shown
         try:
             with zipfile.ZipFile(path) as archive:
                 entries = archive.infolist()
         except (zipfile.BadZipFile, OSError, NotImplementedError, ValueError, OverflowError, struct.error) as error:
             reason = getattr(error, "strerror", None) or error
-            raise InputError(f"{path}: not a readable zip file ({reason}); make or fetch it again") from error
+            raise InputError(f"{self.path}: not a readable zip file ({reason}); make or fetch it again") from error
         self._members, folders, hidden = self._check(entries)
-        self._listings = _index(self._members, folders, hidden)
+        self._listings = index_names(self._members, folders, hidden)
         self._open()
 
     def listing(self, folder: str = "") -> Listing:
@@ -112,7 +113,7 @@ class ZipTree(FileTree):
         self._open()
 
     def _open(self) -> None:
-        self._descriptor = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+        self._descriptor = os.open(self._stored, os.O_RDONLY | os.O_CLOEXEC)
         weakref.finalize(self, os.close, self._descriptor)
 
     def _check(self, entries: list[zipfile.ZipInfo]) -> tuple[dict[str, _Member], set[str], set[str]]:
@@ -241,21 +242,3 @@ def _problem(entry: zipfile.ZipInfo, name: str) -> str | None:
     if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         return "is packed by a method other than deflate; unpack the archive and give the folder"
     return None
-
-
-def _index(files: Iterable[str], folders: Iterable[str], hidden: Iterable[str]) -> dict[str, Listing]:
-    """For each folder, what is in it."""
-    found: dict[str, tuple[set[str], set[str], set[str]]] = {"": (set(), set(), set())}
-    for kind, names in enumerate((folders, files, hidden)):
-        for name in names:
-            place, child = kind, name
-            while child:
-                parent = child.rstrip("/").rpartition("/")[0]
-                known = parent in found
-                found.setdefault(parent, (set(), set(), set()))[place].add(child)
-                if known and place == 0:
-                    break
-                place, child = 0, parent
-    return {
-        folder: Listing(*(tuple(sorted(names, key=natural_key)) for names in kinds)) for folder, kinds in found.items()
-    }

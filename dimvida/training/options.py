@@ -15,6 +15,7 @@ from typing import Any
 
 from dimvida.errors import InputError
 from dimvida.records import config_from_json
+from dimvida.remote import url_of
 from dimvida.training.classifier import read_plan
 from dimvida.training.config import TrainConfig, class_of, kind_of, load_preset, overridden
 from dimvida.training.folder import CLASSIFIER, STAGES, RunFolder, another_configuration
@@ -101,7 +102,7 @@ def resolve_options(
         if resume:
             raise InputError(f"--data is missing: {out} holds no training that --resume could go on with")
         raise InputError("--data is missing: a folder, a zip, or NMR to train on")
-    if given["data"] is None and not Path(chosen["data"]).exists():
+    if given["data"] is None and url_of(chosen["data"]) is None and not Path(chosen["data"]).exists():
         raise InputError(f"{out} was trained on {chosen['data']}, which is not there; give --data where it is now")
     chosen["data"] = Path(chosen["data"])
     chosen["partition"] = chosen["partition"] and Path(chosen["partition"])

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import io
-import json
 import pickle
-import tarfile
 from pathlib import Path
 
 import pytest
-from helpers.tables import image_bytes
+from helpers.tables import image_bytes, write_tar
 
 from dimvida.data.columns import Columns
 from dimvida.data.opening import open_source
@@ -18,25 +15,13 @@ from dimvida.errors import InputError
 PNG = image_bytes(7)
 
 
-def write(path: Path, members: dict[str, bytes | str | dict]) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tarfile.open(path, "w") as archive:
-        for name, data in members.items():
-            data = json.dumps(data) if isinstance(data, dict) else data
-            data = data.encode() if isinstance(data, str) else data
-            entry = tarfile.TarInfo(name)
-            entry.size = len(data)
-            archive.addfile(entry, io.BytesIO(data))
-    return path
-
-
 def found(source) -> list[tuple[str, tuple[str, ...]]]:
     return [(record.id, record.views) for record in source.records]
 
 
 @pytest.mark.parametrize("suffix", ["jpg", "png", "webp", "JPEG"])
 def test_a_picture_and_its_class(tmp_path: Path, suffix: str):
-    write(tmp_path / "000.tar", {f"a1.{suffix}": PNG, "a1.cls": "3", f"b.{suffix}": PNG, "b.cls": "cat\n"})
+    write_tar(tmp_path / "000.tar", {f"a1.{suffix}": PNG, "a1.cls": "3", f"b.{suffix}": PNG, "b.cls": "cat\n"})
     source = open_source(tmp_path, view="front")
     assert source.form == "webdataset" and found(source) == [("3/a1", ("front",)), ("cat/b", ("front",))]
     assert source.read_view(1, "front").pixels[0, 0, 0] == 7 and source.left_out == ()
@@ -62,13 +47,13 @@ def test_a_picture_and_its_class(tmp_path: Path, suffix: str):
     ],
 )  # fmt: skip
 def test_views_and_classes_are_found(tmp_path: Path, members, expected):
-    write(tmp_path / "a.tar", members)
+    write_tar(tmp_path / "a.tar", members)
     assert found(open_source(tmp_path)) == expected
 
 
 def test_fields_of_the_json_can_be_named(tmp_path: Path):
     told = {"pose": "left", "what": "lamp", "id": 12}
-    write(tmp_path / "a.tar", {"1.jpg": PNG, "1.json": told, "1.mask.png": PNG})
+    write_tar(tmp_path / "a.tar", {"1.jpg": PNG, "1.json": told, "1.mask.png": PNG})
     columns = Columns(("jpg",), "pose", "what", "id")
     source = open_source(tmp_path, columns=columns)
     assert found(source) == [("lamp/12", ("left",))]
@@ -81,7 +66,7 @@ def test_fields_of_the_json_can_be_named(tmp_path: Path):
 
 def test_splits_folders_and_braces(tmp_path: Path):
     for name in ("train-000", "train-001", "val-000"):
-        write(tmp_path / f"{name}.tar", {f"{name}.front.png": PNG})
+        write_tar(tmp_path / f"{name}.tar", {f"{name}.front.png": PNG})
     source = open_source(tmp_path)
     assert source.splits == ("train", "val") and len(source) == 3
     assert found(open_source(tmp_path / "train-{000..001}.tar")) == [
@@ -91,7 +76,7 @@ def test_splits_folders_and_braces(tmp_path: Path):
 
 
 def test_what_is_neither_picture_nor_said_is_passed_over(tmp_path: Path):
-    write(tmp_path / "a.tar", {"1.front.png": PNG, "1.txt": "a chair", "1.pyd": b"x", "__key__": b""})
+    write_tar(tmp_path / "a.tar", {"1.front.png": PNG, "1.txt": "a chair", "1.pyd": b"x", "__key__": b""})
     (tmp_path / "README.md").write_text("text")
     source = open_source(tmp_path)
     assert found(source) == [("1", ("front",))] and source.left_out == ()
@@ -103,7 +88,7 @@ def test_what_is_neither_picture_nor_said_is_passed_over(tmp_path: Path):
 
 def test_images_beside_tar_files_are_the_data(tmp_path: Path, write_objects):
     write_objects(tmp_path, {"chair/a": ("front", "left"), "chair/b": ("front", "left")})
-    write(tmp_path / "backup.tar", {"1.front.png": PNG})
+    write_tar(tmp_path / "backup.tar", {"1.front.png": PNG})
     assert open_source(tmp_path).form == "folder"
 
 
@@ -126,14 +111,14 @@ def test_images_beside_tar_files_are_the_data(tmp_path: Path, write_objects):
     ],
 )
 def test_what_contradicts_itself_is_one_line(tmp_path: Path, members, line):
-    write(tmp_path / "a.tar", members)
+    write_tar(tmp_path / "a.tar", members)
     with pytest.raises(InputError, match=line) as caught:
         open_source(tmp_path)
     assert "\n" not in str(caught.value)
 
 
 def test_a_cut_file_is_refused(tmp_path: Path):
-    path = write(tmp_path / "a.tar", {"a.front.png": PNG, "b.front.png": PNG})
+    path = write_tar(tmp_path / "a.tar", {"a.front.png": PNG, "b.front.png": PNG})
     path.write_bytes(path.read_bytes()[:700])
     with pytest.raises(InputError, match=r"a\.tar: not a readable tar file"):
         open_source(tmp_path)

@@ -1,9 +1,10 @@
-"""Parquet files as others write them."""
+"""Parquet files and WebDataset shards as others write them."""
 
 from __future__ import annotations
 
 import io
 import json
+import tarfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -59,4 +60,17 @@ def write_parquet(path: Path, rows: Sequence[Mapping[str, Any]], row_group_size:
     """A parquet file of rows, and the folders around it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     pq.write_table(make_table(rows, **table), path, row_group_size=row_group_size)
+    return path
+
+
+def write_tar(path: Path, members: dict[str, bytes | str | dict]) -> Path:
+    """A tar file of members in order; objects become JSON."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tarfile.open(path, "w") as archive:
+        for name, data in members.items():
+            data = json.dumps(data) if isinstance(data, dict) else data
+            data = data.encode() if isinstance(data, str) else data
+            entry = tarfile.TarInfo(name)
+            entry.size = len(data)
+            archive.addfile(entry, io.BytesIO(data))
     return path
