@@ -44,7 +44,10 @@ def url_of(place: str | Path) -> str | None:
     if isinstance(place, str):
         return place if is_url(place) else None
     match = _URL_AS_PATH.match(str(place))
-    return None if match is None or place.exists() else f"{match[1]}://{str(place)[match.end() :]}"
+    if match is None or place.exists():
+        return None
+    slashes = ":///" if match[1] in ("file", "local") else "://"
+    return f"{match[1]}{slashes}{str(place)[match.end() :]}"
 
 
 def filesystem(url: str) -> tuple[AbstractFileSystem, str]:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from dimvida.errors import DimvidaError, InputError
-from dimvida.remote import filesystem, is_url, one_line, shown
+from dimvida.remote import filesystem, is_url, one_line, shown, url_of
 
 
 @pytest.mark.parametrize(
@@ -24,6 +24,19 @@ def test_urls_are_known_by_their_beginning(text):
 )
 def test_paths_are_no_urls(text):
     assert not is_url(text)
+
+
+@pytest.mark.parametrize("url", ["s3://b/a", "https://host/a.zip", "file:///tmp/a", "memory://a"])
+def test_a_path_that_was_made_of_a_url_is_known_again(url):
+    assert url_of(Path(url)) == url_of(url) == url
+    assert url_of("a/b") is None and url_of(Path("a/b")) is None
+
+
+def test_a_folder_that_is_there_is_no_url(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("s3:").mkdir()
+    Path("s3:/b").mkdir()
+    assert url_of(Path("s3:/b")) is None
 
 
 def test_a_filesystem_reads_what_its_path_names():

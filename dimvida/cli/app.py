@@ -41,6 +41,10 @@ MODEL_OPTIONS = ("--checkpoint", "--init")
 """Options that take a model on the Hub, too: ``hf://owner/name``."""
 
 
+DATA_OPTIONS, DATA_COMMANDS = ("--data", "--input", "--truth"), ("inspect", "partition")
+"""Options that take data, which may be behind a URL, and commands whose argument does."""
+
+
 class Command(TyperCommand):
     """A command of one name for one thing, which takes paths as people write them."""
 
@@ -48,12 +52,14 @@ class Command(TyperCommand):
         """Parse as click does, after old spellings are replaced and ``~`` is expanded.
 
         Raises:
-            InputError: A value is a web address.
+            InputError: A value is a web address where none is read.
         """
         for before, word in zip(["", *args], args):  # noqa: B905 - the last stands before nothing
             option, _, value = word.partition("=") if word.startswith("--") else (before, "", word)
             if option in MODEL_OPTIONS and value.startswith("hf://"):
                 continue
+            if option in DATA_OPTIONS or (self.name in DATA_COMMANDS and not option.startswith("-")):
+                continue  # what a path loses of a URL is known again when it is opened
             if re.match(r"[A-Za-z][\w+.-]*://", value):  # as a path it would lose a slash, and be another
                 raise InputError(f"{word}: web addresses are not read; download it, and give the file or folder")
         return super().parse_args(ctx, [_expanded(word) for word in self._in_new_words(args)])

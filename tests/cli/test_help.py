@@ -169,8 +169,7 @@ def test_old_spellings_work_and_are_not_shown(dimvida, tmp_path, objects):
 @pytest.mark.parametrize(
     "arguments",
     [
-        ("data", "inspect", "https://example.org/a.zip"),
-        ("generate", "--data=https://example.org/a.zip", "--out", "x"),
+        ("train", "--data", "x", "--out", "https://example.org/run"),
         ("evaluate", "--data", "x", "--checkpoint", "s3://bucket/model"),
         ("report", "https://example.org/run", "--out", "x"),
     ],
