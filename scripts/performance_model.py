@@ -37,6 +37,7 @@ LAUNCH = 1e-6  # seconds
 
 BATCH, VIEWS = 4096, 4
 TOKENS = 16  # of a view in the view transformer
+PART, CHANNELS = 2048, 64  # images that the autoencoder takes at a time, and their channels at full resolution
 SAFE = r", -?88\b"  # the upper clamp of the exponential: only where |x| >= 87
 DRAWING = "0x2daee0ad|0xd2511f53"  # Philox's multiplier
 
@@ -106,7 +107,8 @@ def kernels_of(network: ScoreNetwork, size: int) -> list[Kernel]:
 
 
 def other_kernels(images: int, elements: int) -> list[Kernel]:
-    """A launch of each kernel that is no part of the evaluation: packing, and a norm of the view transformer."""
+    """A launch of each kernel that is no part of the evaluation: packing, a norm of the view transformer, and those of
+    the autoencoder that go over memory once."""
     layouts = [
         ("in order, float32", "in_order_kernelINS_7Float32E", 4, 5.0, "U8"),
         ("in order, bfloat16", "in_order_kernelINS_8BFloat16E", 8, 3.0, "U8"),
@@ -121,7 +123,17 @@ def other_kernels(images: int, elements: int) -> list[Kernel]:
     # Read: x, h; written: x, out. A lane has eight numbers of a token.
     tokens = BATCH * VIEWS * TOKENS
     norm = "modulated_norm_kernelINS_8BFloat16ELi2E"
-    return [*packing, Kernel("modulated_norm, width 256", "modulated_norm", norm, 8, 12.0, tokens * 256)]
+    transformer = Kernel("modulated_norm, width 256", "modulated_norm", norm, 8, 12.0, tokens * 256)
+    fours = "fours_kernelINS_8BFloat16E"
+    # Read: what a convolution made and a residual; written: the activation and the sum, of all of a part at full size.
+    act = dict(source="residual_act", name="residual_act_" + fours, elements=4, bytes_each=8.0, without=SAFE)
+    patches = dict(source="patches", elements=4, bytes_each=3.0, count=images * elements)
+    return [
+        *packing,
+        transformer,
+        Kernel(f"residual_act, {CHANNELS} channels, bfloat16", **act, count=PART * elements // 3 * CHANNELS),
+        Kernel("images_to_patches, bfloat16", name="images_to_patches_" + fours, **patches),
+    ]
 
 
 @dataclass(frozen=True)
@@ -211,7 +223,8 @@ def report() -> str:
         f"- **Predicted: {1e6 * total:.0f} us, {100 * floor / total:.0f} % of the floor** "
         f"({1e6 * before:.0f} us and {100 * floor / before:.0f} % by the counts of before).",
         f"A launch of other kernels: packing of {(VIEWS - 1) * BATCH} pictures of {pixels} bytes, once a batch; a norm "
-        f"of the view transformer on {BATCH} objects of {VIEWS} views and {TOKENS} tokens:",
+        f"of the view transformer on {BATCH} objects of {VIEWS} views and {TOKENS} tokens; between two convolutions of "
+        f"the autoencoder, {PART} images at full resolution; and its beginning, as many pictures as are packed:",
         table(counted(other_kernels((VIEWS - 1) * BATCH, pixels)), launches=False),
     ]
     return "\n\n".join(lines)

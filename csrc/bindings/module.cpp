@@ -86,7 +86,7 @@ PYBIND11_MODULE(_native, m) {
 #define DIMVIDA_BIND(kernel, Params)         \
   bind_params<Params>(m, #kernel "_params"); \
   bind_cpu<Params>(m, #kernel, &cpu::KernelSet::kernel);
-  DIMVIDA_KERNELS(DIMVIDA_BIND)
+  DIMVIDA_CPU_KERNELS(DIMVIDA_BIND)
 #if defined(DIMVIDA_WITH_CUDA)
 #define DIMVIDA_BIND_CUDA(kernel, Params) bind_cuda<Params>(m, #kernel, &cuda::kernel);
   DIMVIDA_KERNELS(DIMVIDA_BIND_CUDA)

@@ -10,8 +10,9 @@
 #include "core/patches.h"
 #include "core/residual_act.h"
 #include "core/residual_norm_silu.h"
+#include "core/winograd.h"
 
-// KERNEL(name, parameters) for every kernel, by the name of its op.
+// KERNEL(name, parameters) for every kernel that CPU and CUDA have, by the name of its op.
 #define DIMVIDA_KERNELS(KERNEL)                    \
   KERNEL(bias_gelu, BiasGeluParams)                \
   KERNEL(group_norm_silu, GroupNormSiluParams)     \
@@ -24,3 +25,9 @@
   KERNEL(philox_normal, PhiloxNormalParams)        \
   KERNEL(residual_act, ResidualActParams)          \
   KERNEL(residual_norm_silu, ResidualNormSiluParams)
+
+// And for every one of the CPU: on a GPU its ops are what PyTorch makes of the reference, and nobody asks for them.
+#define DIMVIDA_CPU_KERNELS(KERNEL)            \
+  DIMVIDA_KERNELS(KERNEL)                      \
+  KERNEL(images_to_tiles, ImagesToTilesParams) \
+  KERNEL(tiles_to_images, TilesToImagesParams)

@@ -7,10 +7,10 @@ namespace dimvida::cpu {
 
 #define DIMVIDA_DECLARE_KERNEL(kernel, Params) int kernel(const Params& params, int threads);
 #define DIMVIDA_NAME_KERNEL(kernel, Params) kernel,
-#define DIMVIDA_DECLARE_SET(simd)                                           \
-  namespace simd {                                                          \
-  DIMVIDA_KERNELS(DIMVIDA_DECLARE_KERNEL)                                   \
-  constexpr KernelSet kSet = {#simd, DIMVIDA_KERNELS(DIMVIDA_NAME_KERNEL)}; \
+#define DIMVIDA_DECLARE_SET(simd)                                               \
+  namespace simd {                                                              \
+  DIMVIDA_CPU_KERNELS(DIMVIDA_DECLARE_KERNEL)                                   \
+  constexpr KernelSet kSet = {#simd, DIMVIDA_CPU_KERNELS(DIMVIDA_NAME_KERNEL)}; \
   }
 
 DIMVIDA_DECLARE_SET(baseline)

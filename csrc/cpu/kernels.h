@@ -15,7 +15,7 @@ enum Status : int {
 struct KernelSet {
   const char* name;
 #define DIMVIDA_MEMBER(kernel, Params) int (*kernel)(const Params& params, int threads);
-  DIMVIDA_KERNELS(DIMVIDA_MEMBER)
+  DIMVIDA_CPU_KERNELS(DIMVIDA_MEMBER)
 #undef DIMVIDA_MEMBER
 };
 

@@ -1,4 +1,5 @@
-"""Each stage of generation beside its own floor: the products and convolutions that it asks the library for, alone."""
+"""Each stage of generation beside its own floor, the products and convolutions that it asks the library for, alone, and
+beside the eager backend, the networks' own layers in float32."""
 
 from __future__ import annotations
 
@@ -83,7 +84,7 @@ def products_of(work: Callable[[], object]) -> Callable[[], None]:
 def stage_floors(
     model: MultiViewModel, batch: int, steps: int, repeats: int = REPEATS, **sampling: Any
 ) -> list[StageAndFloor]:
-    """Time encoding, sampling and decoding of a batch, one view of each row known, beside their products.
+    """Time encoding, sampling and decoding of a batch, one view of each row known, beside products and eager layers.
 
     All are warmed up and run in turn.
 
@@ -98,16 +99,19 @@ def stage_floors(
     shape = (batch, *model.config.autoencoder.image_shape)
     generator = torch.Generator().manual_seed(0)
     images = torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator).to(model.device)
-    how = {name: sampling[name] for name in ("backend", "dtype") if name in sampling}
-    latents = model.encode_known(images, known, **how)
+    latents = model.encode_known(images, known)
     sampled = model.sample_missing(latents, known, steps=steps, **sampling)
-    stages = {
-        "encode": lambda: model.encode_known(images, known, **how),
-        "sample": lambda: model.sample_missing(latents, known, steps=steps, **sampling),
-        "decode": lambda: model.decode_views(sampled, ~known, **how),
-    }
-    floors = {stage: products_of(work) for stage, work in stages.items()}
-    works = stages | {f"{stage} floor": work for stage, work in floors.items()}
+
+    def stages_by(name: str = "", **how: Any) -> dict[str, Callable[[], object]]:
+        return {
+            f"encode{name}": lambda: model.encode_known(images, known, **how),
+            f"sample{name}": lambda: model.sample_missing(latents, known, steps=steps, **sampling | how),
+            f"decode{name}": lambda: model.decode_views(sampled, ~known, **how),
+        }
+
+    stages = stages_by(**{name: sampling[name] for name in ("backend", "dtype") if name in sampling})
+    floors = {f"{stage} floor": products_of(work) for stage, work in stages.items()}
+    works = stages | floors | stages_by(" eager", backend="eager", dtype=None)
     for work in works.values():
         work()
     seconds = interleaved(works, repeats, model.device)
@@ -118,6 +122,7 @@ def stage_floors(
             steps=steps if stage == "sample" else None,
             ms=Spread.of(seconds[stage]).scaled(1e3),
             floor_ms=Spread.of(seconds[f"{stage} floor"]).scaled(1e3),
+            eager_ms=Spread.of(seconds[f"{stage} eager"]).scaled(1e3),
         )
         for stage in stages
     ]

@@ -9,7 +9,14 @@ and CUDA (``native``); torch picks by the tensors' device.
 from __future__ import annotations
 
 from dimvida.ops import native, reference
-from dimvida.ops.autoencoder_schemas import images_to_patches_, patches_to_images_, residual_act_, residual_norm_silu_
+from dimvida.ops.autoencoder_schemas import (
+    images_to_patches_,
+    images_to_tiles_,
+    patches_to_images_,
+    residual_act_,
+    residual_norm_silu_,
+    tiles_to_images_,
+)
 from dimvida.ops.native import build_info, native_available, sha256_rows
 from dimvida.ops.schemas import group_norm_silu_, masked_step_, pack_images, philox4x32, philox_normal_
 from dimvida.ops.token_schemas import bias_gelu_, modulated_norm_
@@ -19,6 +26,7 @@ __all__ = [
     "build_info",
     "group_norm_silu_",
     "images_to_patches_",
+    "images_to_tiles_",
     "masked_step_",
     "modulated_norm_",
     "native",
@@ -31,4 +39,5 @@ __all__ = [
     "residual_act_",
     "residual_norm_silu_",
     "sha256_rows",
+    "tiles_to_images_",
 ]

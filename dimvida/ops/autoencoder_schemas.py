@@ -147,6 +147,51 @@ def patches_to_images_(images: Tensor, finite: Tensor, patches: Tensor, bias: Te
     return sizes
 
 
+@declare(writes=("tiles",))
+def images_to_tiles_(tiles: Tensor, images: Tensor) -> Sizes:
+    """The numbers that Winograd's form of a 3 x 3 convolution with padding 1 multiplies: ``B^T d B`` of tiles d of
+    6 x 6 pixels, one for each 4 x 4 results (Lavin and Gray, CVPR 2016).
+
+    Args:
+        tiles: Result, float32 [36, M, C]: the 36 numbers of each tile, in order of image, row and column. M is at least
+            the N ceil(H / 4) ceil(W / 4) tiles that there are; what is behind them stays.
+        images: float32, bfloat16 or float16 [N, H, W, C].
+
+    Raises:
+        TypeError: A tensor has the wrong dtype.
+        ValueError: A tensor has the wrong shape or device, is not contiguous or shares memory with the other.
+        RuntimeError: A tensor requires grad while grad mode is on.
+    """
+    return _tiles(tiles, images)
+
+
+@declare(writes=("images",))
+def tiles_to_images_(images: Tensor, tiles: Tensor) -> Sizes:
+    """The results of that convolution: ``A^T m A`` of what the numbers of tiles were multiplied to.
+
+    Args:
+        images: Result, float32, bfloat16 or float16 [N, H, W, C].
+        tiles: float32 [36, M, C], see ``images_to_tiles_``.
+
+    Raises:
+        TypeError, ValueError, RuntimeError: As there.
+    """
+    return _tiles(tiles, images)
+
+
+def _tiles(tiles: Tensor, images: Tensor) -> Sizes:
+    """Checks of images and their tiles, and their sizes."""
+    if images.dim() != 4 or tiles.dim() != 3:
+        raise ValueError("images and tiles must have shapes [N, H, W, C] and [36, M, C]")
+    (batch, height, width, channels), rows = images.shape, tiles.shape[1]
+    check(images, "images", FLOATING, images.shape, images.device)
+    check(tiles, "tiles", FLOAT32, (36, rows, channels), images.device)
+    count = batch * -(-height // 4) * -(-width // 4)
+    if rows < count:
+        raise ValueError(f"tiles must have at least {count} rows, not {rows}")
+    return {"rows": rows, "batch": batch, "height": height, "width": width, "channels": channels}
+
+
 def _summands(out: Tensor, made: Tensor, bias: Tensor, residual: Tensor | None, total: Tensor | None) -> Sizes:
     """Checks of what stands before an activation, and its sizes."""
     if out.dim() != 4 or made.dim() != 4:

@@ -198,5 +198,5 @@ def _on_cuda(name: str, *arguments: Any) -> Tensor | None:
 for _name in OPS:
     if native_available("cpu"):
         LIBRARY.impl(_name, functools.partial(on_cpu, _name), "CPU")
-    if native_available("cuda"):
+    if native_available("cuda") and _KERNELS[_name].cuda is not None:
         LIBRARY.impl(_name, functools.partial(_on_cuda, _name), "CUDA")

@@ -13,6 +13,7 @@ from torch.nn import functional
 
 from dimvida.ops import autoencoder_schemas, schemas, token_schemas  # noqa: F401 - declare the ops
 from dimvida.ops.registration import implement
+from dimvida.ops.winograd_reference import images_to_tiles_, tiles_to_images_  # noqa: F401 - two of them
 
 _MASK32 = 0xFFFFFFFF
 

@@ -68,13 +68,15 @@ class RunTimes:
 
 @dataclass(slots=True, kw_only=True)
 class StageAndFloor:
-    """A stage of the model's work on a batch, and the library's products and convolutions of it alone, in turn.
+    """A stage of the model's work on a batch, the library's products and convolutions of it alone, and the same stage
+    by the eager backend, in turn.
 
     Attributes:
         stage: ``encode``, ``sample`` or ``decode``.
         batch: Rows.
-        ms, floor_ms: Milliseconds of a batch.
+        ms, floor_ms, eager_ms: Milliseconds of a batch.
         of_floor: The floor's time over the stage's, at the medians.
+        speed_up: The eager backend's time over the stage's, at the medians.
         steps: Network evaluations of ``sample``.
     """
 
@@ -83,10 +85,13 @@ class StageAndFloor:
     steps: int | None
     ms: Spread
     floor_ms: Spread
+    eager_ms: Spread
     of_floor: float = field(init=False)
+    speed_up: float = field(init=False)
 
     def __post_init__(self) -> None:
         self.of_floor = self.floor_ms.median / self.ms.median
+        self.speed_up = self.eager_ms.median / self.ms.median
 
 
 @dataclass(slots=True, kw_only=True)
@@ -220,9 +225,12 @@ def stages_table(stages: Sequence[StageAndFloor]) -> Table:
             significant(one.ms.median),
             significant(one.floor_ms.median),
             f"{100 * one.of_floor:.0f} %",
+            significant(one.eager_ms.median),
+            f"{one.speed_up:.2f}",
         ]
         for one in stages
     ]
-    columns = [text_column("stage"), *map(Column, ("batch", "steps", "ms", "products, ms", "share"))]
-    caption = "stages of a batch, and their products and convolutions alone"
+    titles = ("batch", "steps", "ms", "products, ms", "share", "eager, ms", "speed-up")
+    columns = [text_column("stage"), *map(Column, titles)]
+    caption = "stages of a batch, their products and convolutions alone, and the eager backend"
     return Table(caption, columns, [[TableCell(cell) for cell in row] for row in rows])

@@ -41,6 +41,7 @@ def test_every_stage_has_a_floor(tiny_checkpoint: Path, one_thread, backend: str
         ("sample", 3, 2),
         ("decode", 3, None),
     ]
-    assert all(one.ms.runs == one.floor_ms.runs == 2 for one in stages)
+    assert all(one.ms.runs == one.floor_ms.runs == one.eager_ms.runs == 2 for one in stages)
     for one in stages:
+        assert one.speed_up == one.eager_ms.median / one.ms.median > 0
         assert one.of_floor == one.floor_ms.median / one.ms.median > 0
