@@ -21,7 +21,7 @@ def report(
         Path | None,
         typer.Option(metavar="PATH", help="What views were generated from, for galleries."),
     ] = None,
-    view: Annotated[str | None, typer.Option(metavar="NAME", help="The view of all images of --data.")] = None,
+    view: options.SingleView = None,
 ) -> int:
     """Write one report of trainings, evaluations and classifications.
 
