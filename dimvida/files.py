@@ -95,7 +95,7 @@ def atomic_write(path: str | Path, data: bytes | str) -> None:
 def sha256_file(path: str | Path) -> str:
     """Hex SHA-256 of a file's content."""
     digest = hashlib.sha256()
-    with open(path, "rb") as file:
+    with open(path, "rb") if isinstance(path, (str, Path)) else path.open("rb") as file:
         for block in iter(lambda: file.read(1 << 20), b""):
             digest.update(block)
     return digest.hexdigest()

@@ -40,6 +40,8 @@ OLD_SPELLINGS = {
 MODEL_OPTIONS = ("--checkpoint", "--init")
 """Options that take a model on the Hub, too: ``hf://owner/name``."""
 
+PLACE_OPTIONS = ("--out", "--output", "--verify")
+"""Options of ``generate`` that take any URL."""
 
 DATA_OPTIONS, DATA_COMMANDS = ("--data", "--input", "--truth"), ("inspect", "partition")
 """Options that take data, which may be behind a URL, and commands whose argument does."""
@@ -60,6 +62,8 @@ class Command(TyperCommand):
                 continue
             if option in DATA_OPTIONS or (self.name in DATA_COMMANDS and not option.startswith("-")):
                 continue  # what a path loses of a URL is known again when it is opened
+            if self.name == "generate" and option in PLACE_OPTIONS:
+                continue
             if re.match(r"[A-Za-z][\w+.-]*://", value):  # as a path it would lose a slash, and be another
                 raise InputError(f"{word}: web addresses are not read; download it, and give the file or folder")
         return super().parse_args(ctx, [_expanded(word) for word in self._in_new_words(args)])

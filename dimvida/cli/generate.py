@@ -29,14 +29,14 @@ SHEET_SUFFIXES = (".png", ".jpg")
 SHOWN = 20  # skipped or damaged files on the screen; of those that are skipped the report lists all
 
 
-def _verify(folder: Path | None) -> None:
+def _verify(folder: str | None) -> None:
     if folder is not None:
         raise typer.Exit(verify_output(folder))
 
 
 def generate(
     input_: Annotated[str, option(DATA, "Folder or zip, or 'sample'.", "--data", metavar="PATH")],
-    output: options.ContinuedOut,
+    out: options.OutPlace,
     view: Annotated[str | None, option(DATA, "Known views, as front,left; default: all.", metavar="NAMES")] = None,
     target: Annotated[str | None, option(DATA, "Views to generate; default: all missing.", metavar="NAMES")] = None,
     azimuths: Annotated[str | None, option(DATA, "Or views at angles, as 0,45,90 degrees.", metavar="DEG,...")] = None,
@@ -69,7 +69,7 @@ def generate(
     overwrite: options.Overwrite = False,
     dry_run: Annotated[bool, option(OUTPUT, "Say what would be done, and how long.", "--dry-run")] = False,
     verify: Annotated[  # eager, so that it needs no other option
-        Path | None,
+        str | None,
         option(OUTPUT, "Only check every file of an output.", metavar="DIR", callback=_verify, is_eager=True),
     ] = None,
     sheet: Annotated[Path | None, option(OUTPUT, "Also draw a contact sheet (PNG).", metavar="FILE")] = None,
@@ -87,10 +87,13 @@ def generate(
     from dimvida.generation.jobs import job_of
     from dimvida.generation.run import Generation
     from dimvida.generation.settings import resolve_settings
+    from dimvida.generation.storage import output_place
     from dimvida.generation.trial import best_batch
     from dimvida.sampling.multiview import load
 
-    require_apart(locate(input_), output)  # before it is opened: an earlier output in it would be read as a part of it
+    output = output_place(out)
+    if isinstance(output, Path):  # before it is opened: an earlier output in it would be read as a part of it
+        require_apart(locate(input_), output)
     if sheet is not None:
         require_apart(locate(input_), sheet, "--sheet")
     model = load(checkpoint, resolve_device(device))
@@ -195,16 +198,18 @@ def _stopping_in_order(generation: Generation) -> Iterator[None]:
         signal.signal(signal.SIGTERM, previous)
 
 
-def verify_output(folder: Path) -> int:
+def verify_output(folder: str) -> int:
     """Check every hash of an output; nothing in it is changed.
 
     Raises:
         InputError: It is no output.
         DimvidaError: Something is damaged.
     """
+    from dimvida.generation.storage import output_place
     from dimvida.generation.verify import find_damage, open_output
 
-    output = open_output(folder)
+    place = output_place(folder)
+    output = open_output(place)
     with ProgressBar("verifying", len(output.shards), "shards") as bar:
         damage = find_damage(output, bar.advance)
     for line in damage[:SHOWN]:
@@ -212,11 +217,11 @@ def verify_output(folder: Path) -> int:
     if damage:
         are = "is" if len(damage) == 1 else "are"
         raise DimvidaError(
-            f"{folder}: {counted(len(damage), 'file')} {are} damaged or missing; the command that made it repairs it"
+            f"{place}: {counted(len(damage), 'file')} {are} damaged or missing; the command that made it repairs it"
         )
     done = sum(output.stats(shard) is not None for shard in output.shards)
     print(
-        f"{folder}: {'finished' if output.finished else 'unfinished'}, {done} of {len(output.shards)} shards, all whole"
+        f"{place}: {'finished' if output.finished else 'unfinished'}, {done} of {len(output.shards)} shards, all whole"
     )
     return 0
 
@@ -240,7 +245,8 @@ def _print_forecast(generation: Generation) -> int:
     else:
         time, probed = duration(expected.seconds), counted(expected.probed, "row")
         print(f"time: about {time} for what is left, from {probed} in one process")
-        print(f"size: about {_size(expected.size)}, and {_size(expected.free)} are free")
+        free = "" if expected.free is None else f", and {_size(expected.free)} are free"
+        print(f"size: about {_size(expected.size)}{free}")
     print("nothing was written")
     return 0
 

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from pathlib import Path
+from contextlib import suppress
 from typing import Any
 
 from dimvida.data.names import counted
-from dimvida.files import atomic_write, sha256_file
+from dimvida.files import sha256_file
 from dimvida.generation.formats import FORMATS
 from dimvida.generation.formats.columns import yaml_features, yaml_text
 from dimvida.generation.stats import GenerationReport
+from dimvida.generation.storage import Place, write_whole
 
 CARD, PICTURE = "README.md", ".contact-sheet.png"  # hidden, so that nobody's loader takes it for data
 _MARK = "<!-- Made by dimvida generate, which writes it anew; remove these two comments from a text of your own. -->"
@@ -25,7 +26,7 @@ _LARGEST = "n>10M"
 
 
 def write_card(
-    folder: Path, configuration: Mapping[str, Any], report: GenerationReport, draw: Callable[[], bytes]
+    folder: Place, configuration: Mapping[str, Any], report: GenerationReport, draw: Callable[[], bytes]
 ) -> None:
     """Write the card and its picture, unless they are there and right, or the card is the user's own.
 
@@ -37,11 +38,11 @@ def write_card(
     """
     if card_problem(folder, configuration, report) is None:
         return
-    atomic_write(folder / PICTURE, draw())
-    atomic_write(folder / CARD, card_text(configuration, report, sha256_file(folder / PICTURE)))
+    write_whole(folder / PICTURE, draw())
+    write_whole(folder / CARD, card_text(configuration, report, sha256_file(folder / PICTURE)))
 
 
-def card_problem(folder: Path, configuration: Mapping[str, Any], report: GenerationReport) -> str | None:
+def card_problem(folder: Place, configuration: Mapping[str, Any], report: GenerationReport) -> str | None:
     """What is wrong with the card or its picture, one line; None if nothing is, or the card is the user's own."""
     try:
         data = (folder / CARD).read_bytes()
@@ -58,12 +59,12 @@ def card_problem(folder: Path, configuration: Mapping[str, Any], report: Generat
         return f"{PICTURE}: missing"
 
 
-def remove_card(folder: Path) -> None:
+def remove_card(folder: Place) -> None:
     """Remove a card that a generator wrote, and its picture."""
-    card = folder / CARD
-    if card.is_file() and _MARK.encode() in card.read_bytes():
-        card.unlink()
-        (folder / PICTURE).unlink(missing_ok=True)
+    with suppress(FileNotFoundError):
+        if _MARK.encode() in (folder / CARD).read_bytes():
+            (folder / CARD).unlink()
+            (folder / PICTURE).unlink(missing_ok=True)
 
 
 def card_text(configuration: Mapping[str, Any], report: GenerationReport, picture: str) -> str:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,13 +22,14 @@ from typing import Any
 
 from dimvida.data.cameras import CAMERAS_NAME, Camera, cameras_text
 from dimvida.errors import DimvidaError, InputError
-from dimvida.files import atomic_path, atomic_write, make_folder, require_writable_folder
+from dimvida.files import atomic_path, make_folder, require_writable_folder
 from dimvida.generation.card import card_problem, remove_card, write_card
 from dimvida.generation.formats import FORMATS, remove_shard
 from dimvida.generation.lock import LOCK, FolderLock
 from dimvida.generation.plan import Shard, stem_of
 from dimvida.generation.settings import CONFIGURATION, check_same, configuration_hash, read_configuration
 from dimvida.generation.stats import DamagedStats, GenerationReport, ShardStats, fail_empty
+from dimvida.generation.storage import NoLock, Place, RemotePath, output_place, require_writable_place, write_whole
 
 METADATA, REPORT = "metadata.jsonl", "report.json"
 SCHEMA = 2
@@ -55,20 +57,26 @@ class OutputFolder:
 
     def __init__(
         self,
-        folder: str | Path,
+        folder: str | Place,
         configuration: Mapping[str, Any],
         shards: Iterable[Shard],
         *,
         overwrite: bool = False,
         writing: bool = True,
     ) -> None:
-        self.folder = Path(folder)
+        self.folder = output_place(folder) if isinstance(folder, str) else folder
         self.shards = tuple(shards)
         self.hash = configuration_hash(dict(configuration))
         self.configuration = dict(configuration)
         self.overwrite = overwrite
-        self._lock: FolderLock | None = None
-        if writing:
+        self._lock: FolderLock | NoLock | None = None
+        if isinstance(self.folder, RemotePath):
+            if not FORMATS[self.form].takes_urls:
+                takers = ", ".join(name for name, form in FORMATS.items() if form.takes_urls)
+                raise InputError(f"--out {self.folder}: not for a file of each picture; give --format {takers}")
+            if writing:
+                require_writable_place(self.folder)
+        elif writing:
             require_writable_folder("--out", self.folder)
         stored = stored_configuration(self.folder)
         if stored is not None and not self.overwrite:
@@ -81,8 +89,11 @@ class OutputFolder:
             InputError: Another job is at work there, or another process on this part.
         """
         with output_errors(self.folder):
-            make_folder(self.folder)
-            self._lock = FolderLock(self.folder, job, part, first=self._prepare)
+            if isinstance(self.folder, RemotePath):
+                self._lock = NoLock(self.pending, first=self._prepare)
+            else:
+                make_folder(self.folder)
+                self._lock = FolderLock(self.folder, job, part, first=self._prepare)
         stored = stored_configuration(self.folder)
         check_same(self.folder, stored or {}, self.configuration)
 
@@ -114,7 +125,7 @@ class OutputFolder:
 
     def pending(self) -> list[Shard]:
         """The shards that are not finished; what was finished before this run is read again at its start."""
-        names = set(os.listdir(self.folder)) if os.path.isdir(self.folder) else set()
+        names = _names(self.folder)
         return [shard for shard in self.shards if f"{shard.stem}.json" not in names]
 
     def stats(self, shard: Shard) -> ShardStats | None:
@@ -161,11 +172,11 @@ class OutputFolder:
                     for block in self._metadata():
                         file.write(block)
             if not self.cameras_right():
-                atomic_write(self.folder / CAMERAS_NAME, self._cameras())
+                write_whole(self.folder / CAMERAS_NAME, self._cameras())
             write_card(self.folder, self.configuration, report, draw)
             self._sweep()  # what processes of this job left that were killed
             if not self.report_right(report):
-                atomic_write(self.folder / REPORT, report.to_json(self.hash))
+                write_whole(self.folder / REPORT, report.to_json(self.hash))
         return report
 
     def make_report(self) -> GenerationReport:
@@ -217,10 +228,12 @@ class OutputFolder:
             if same:
                 return
         content = {"schema": SCHEMA, "hash": self.hash, "configuration": self.configuration}
-        atomic_write(self.folder / CONFIGURATION, json.dumps(content, indent=1) + "\n")
+        write_whole(self.folder / CONFIGURATION, json.dumps(content, indent=1) + "\n")
 
     def _sweep(self) -> None:
         """Remove temporary files of processes that were killed. Nobody may be at work on a shard."""
+        if isinstance(self.folder, RemotePath):  # where there are none
+            return
         for path in sorted(self.folder.iterdir()):
             if _STALE.fullmatch(path.name) and path.is_file() and path.name != LOCK:
                 path.unlink(missing_ok=True)
@@ -230,47 +243,54 @@ class OutputFolder:
         for name in (REPORT, METADATA, CAMERAS_NAME):
             (self.folder / name).unlink(missing_ok=True)
         remove_card(self.folder)
-        stems = {stem_of(int(match[1])) for path in self.folder.iterdir() if (match := _SHARD.match(path.name))}
+        stems = {stem_of(int(match[1])) for name in _names(self.folder) if (match := _SHARD.match(name))}
         for stem in sorted(stems):
             remove_shard(self.folder, stem)
 
 
-def stored_configuration(folder: Path) -> dict[str, Any] | None:
+def _names(folder: Place) -> set[str]:
+    """The names of what is in a folder, which need not be there."""
+    if isinstance(folder, RemotePath):
+        return folder.names()
+    return set(os.listdir(folder)) if os.path.isdir(folder) else set()
+
+
+def stored_configuration(folder: Place) -> dict[str, Any] | None:
     """The configuration of the output in a folder, None if the folder is new.
 
     Raises:
         InputError: It holds something else, or its configuration is damaged.
     """
-    if not os.path.isdir(folder):
-        return None
     path = folder / CONFIGURATION
-    if not os.path.lexists(path):
-        if all(_STALE.fullmatch(other.name) or other.name == LOCK for other in folder.iterdir()):
+    if not (path.exists() if isinstance(path, RemotePath) else os.path.lexists(path)):
+        if all(_STALE.fullmatch(name) or name == LOCK for name in _names(folder)):
             return None
         raise InputError(f"{folder}: not empty, and not an output of dimvida generate; choose another --out")
     return read_configuration(path)
 
 
 @contextmanager
-def output_errors(folder: Path) -> Iterator[None]:
+def output_errors(folder: Place) -> Iterator[None]:
     """Turn the system's errors into one line about the output folder."""
     try:
         yield
     except (PermissionError, FileExistsError, NotADirectoryError, IsADirectoryError) as error:
         raise InputError(f"{error.filename or folder}: cannot be written ({error.strerror})") from error
     except FileNotFoundError as error:
-        what = "was removed while the run was writing to it" if not folder.exists() else f"lost {error.filename}"
+        gone = isinstance(folder, Path) and not folder.exists()
+        what = "was removed while the run was writing to it" if gone else f"lost {error.filename or error}"
         raise DimvidaError(f"{folder}: {what}; run the command again") from error
     except OSError as error:
+        where = f" in {tempfile.gettempdir()}" if isinstance(folder, RemotePath) else ""
         raise DimvidaError(
-            f"{folder}: writing failed ({error.strerror or error}); the same command continues"
+            f"{folder}: writing failed ({error.strerror or error}{where}); the same command continues"
         ) from error
 
 
-def _holds(path: Path, blocks: Iterable[bytes]) -> bool:
+def _holds(path: Place, blocks: Iterable[bytes]) -> bool:
     """Whether a file has exactly this content."""
     try:
-        with open(path, "rb") as file:
+        with path.open("rb") as file:
             return all(file.read(len(block)) == block for block in blocks) and not file.read(1)
     except FileNotFoundError:
         return False

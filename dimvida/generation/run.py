@@ -24,6 +24,7 @@ from dimvida.generation.read import Chunk, FamiliarityCheck, ReadBatch, RowReade
 from dimvida.generation.settings import GenerationSettings, run_configuration
 from dimvida.generation.sheet import card_picture
 from dimvida.generation.stats import GenerationReport
+from dimvida.generation.storage import Place
 from dimvida.generation.workers import ReadingProcesses
 from dimvida.generation.write import Packing, ShardInProgress
 from dimvida.sampling.multiview import MultiViewModel
@@ -38,7 +39,7 @@ class Generation:
         model: What completes the views.
         plan: What is completed.
         settings: What the model is asked for, and the form of the output.
-        folder: Output folder.
+        folder: Output folder, also one behind a URL.
         strict: Refuse input images of another size instead of resizing them.
         overwrite: See ``OutputFolder``.
         workers: Reading processes; 0 reads in a thread.
@@ -58,7 +59,7 @@ class Generation:
         model: MultiViewModel,
         plan: GenerationPlan,
         settings: GenerationSettings,
-        folder: str | Path,
+        folder: Place,
         *,
         strict: bool = False,
         overwrite: bool = False,
@@ -66,7 +67,8 @@ class Generation:
         job: Job | None = None,
     ) -> None:
         self.model, self.plan, self.settings, self.job = model, plan, settings, job or alone()
-        require_apart(Path(plan.source.path), Path(folder))
+        if isinstance(folder, Path):
+            require_apart(Path(plan.source.path), folder)
         self.names = FileNames(plan, settings.format)
         self.shards = cut_shards(len(plan), settings.shard_size)
         configuration = run_configuration(model, plan, settings)

@@ -11,7 +11,6 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -22,6 +21,7 @@ from dimvida.errors import InputError
 from dimvida.generation.formats import FORMATS
 from dimvida.generation.formats.columns import IMAGE_SUFFIXES
 from dimvida.generation.plan import GenerationPlan, default_shard_size
+from dimvida.generation.storage import Place
 from dimvida.sampling.backends import DTYPES, resolve_dtype
 from dimvida.sampling.loop import SEED_LIMIT, backend_of
 from dimvida.sampling.multiview import MultiViewModel
@@ -197,7 +197,7 @@ def configuration_hash(configuration: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(configuration, sort_keys=True).encode()).hexdigest()
 
 
-def read_configuration(path: Path) -> dict[str, Any]:
+def read_configuration(path: Place) -> dict[str, Any]:
     """Read a ``generation.json``.
 
     Raises:
@@ -218,7 +218,7 @@ def read_configuration(path: Path) -> dict[str, Any]:
         raise InputError(f"{path}: damaged; choose another --out, or remove the folder") from None
 
 
-def check_same(folder: Path, stored: Mapping[str, Any], configuration: Mapping[str, Any]) -> None:
+def check_same(folder: Place, stored: Mapping[str, Any], configuration: Mapping[str, Any]) -> None:
     """Raise InputError, naming the first difference, unless two configurations are equal."""
     for key in {**configuration, **stored}:
         before, now = stored.get(key), configuration.get(key)

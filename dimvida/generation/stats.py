@@ -9,12 +9,12 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from dimvida.data.names import counted, unsafe_name
 from dimvida.errors import InputError
-from dimvida.files import atomic_write, sha256_file
+from dimvida.files import sha256_file
+from dimvida.generation.storage import Place, write_whole
 
 if TYPE_CHECKING:
     from dimvida.generation.read import ReadBatch
@@ -40,7 +40,7 @@ class StoredFile:
     size: int
     sha256: str
 
-    def problem(self, folder: Path) -> str | None:
+    def problem(self, folder: Place) -> str | None:
         """What is wrong with the file on disk, or None."""
         path = folder / self.name
         try:
@@ -87,12 +87,12 @@ class ShardStats:
             count, first = self.notes.get(text, (0, files[0]))
             self.notes[text] = count + len(files), first
 
-    def write(self, path: Path) -> None:
+    def write(self, path: Place) -> None:
         """Write the stats file, durably."""
-        atomic_write(path, self._to_bytes())
+        write_whole(path, self._to_bytes())
 
     @classmethod
-    def read(cls, path: Path) -> ShardStats:
+    def read(cls, path: Place) -> ShardStats:
         """Read a stats file.
 
         Raises:
@@ -120,7 +120,7 @@ class ShardStats:
         except (ValueError, KeyError, TypeError, AttributeError):
             raise DamagedStats(f"{path}: damaged") from None
 
-    def problems(self, folder: Path) -> list[str]:
+    def problems(self, folder: Place) -> list[str]:
         """What is wrong with the shard's files, one line each; every byte is read."""
         found = ((file.name, file.problem(folder)) for file in self.files)
         return [f"{name}: {problem}" for name, problem in found if problem is not None]

@@ -6,7 +6,6 @@ import math
 import os
 import time
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 
@@ -16,6 +15,7 @@ from dimvida.generation.output import stored_configuration
 from dimvida.generation.plan import GenerationPlan
 from dimvida.generation.run import Generation
 from dimvida.generation.settings import GenerationSettings
+from dimvida.generation.storage import Place, RemotePath
 from dimvida.sampling.memory import is_out_of_memory
 from dimvida.sampling.multiview import MultiViewModel
 
@@ -30,7 +30,11 @@ _LINE = 750  # bytes, about, that the metadata say about a picture
 
 
 def best_batch(
-    model: MultiViewModel, settings: GenerationSettings, plan: GenerationPlan, folder: Path, overwrite: bool
+    model: MultiViewModel,
+    settings: GenerationSettings,
+    plan: GenerationPlan,
+    folder: Place,
+    overwrite: bool,
 ) -> int:
     """The batch that ``--batch auto`` means.
 
@@ -119,14 +123,14 @@ class Forecast:
         seconds: For what is left, in one process on this device; None if none of the first rows can be read.
         size: Bytes of the finished output, pictures and metadata; None likewise.
         probed: Rows that the last two were measured with.
-        free: Bytes that are free where the output goes.
+        free: Bytes that are free where the output goes; None behind a URL.
     """
 
     pictures: int
     seconds: float | None
     size: int | None
     probed: int
-    free: int
+    free: int | None
 
 
 def forecast(generation: Generation) -> Forecast:
@@ -153,7 +157,9 @@ def forecast(generation: Generation) -> Forecast:
     return Forecast(pictures, spent / probed * left, size, probed, _free_space(generation))
 
 
-def _free_space(generation: Generation) -> int:
+def _free_space(generation: Generation) -> int | None:
+    if isinstance(generation.output.folder, RemotePath):
+        return None
     place = generation.output.folder.absolute()
     while not place.exists():
         place = place.parent

@@ -18,17 +18,18 @@ from dimvida.generation.formats import FORMATS
 from dimvida.generation.output import METADATA, REPORT, OutputFolder, stored_configuration
 from dimvida.generation.plan import Shard, Task, cut_shards
 from dimvida.generation.read import RowReader
+from dimvida.generation.storage import Place
 
 _THREADS = min(8, os.cpu_count() or 1)  # hashing and reading files run side by side
 
 
-def open_output(folder: Path) -> OutputFolder:
+def open_output(folder: Place) -> OutputFolder:
     """An output as its own configuration describes it.
 
     Raises:
         InputError: It is none, or its configuration is damaged.
     """
-    if not folder.is_dir():
+    if isinstance(folder, Path) and not folder.is_dir():
         raise InputError(f"{folder}: no such folder")
     stored = stored_configuration(folder)
     if stored is None:

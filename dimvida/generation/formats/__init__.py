@@ -9,6 +9,7 @@ from dimvida.generation.formats.imagefolder import ImageFolderWriter
 from dimvida.generation.formats.npy import NpyWriter
 from dimvida.generation.formats.parquet import ParquetWriter
 from dimvida.generation.formats.webdataset import WebDatasetWriter
+from dimvida.generation.storage import Place
 
 FORMATS: dict[str, type[ShardWriter]] = {
     "imagefolder": ImageFolderWriter,
@@ -18,8 +19,9 @@ FORMATS: dict[str, type[ShardWriter]] = {
 }
 
 
-def remove_shard(folder: Path, stem: str) -> None:
+def remove_shard(folder: Place, stem: str) -> None:
     """Remove everything that any form's writer may have left of a shard, its stats file first."""
     (folder / f"{stem}.json").unlink(missing_ok=True)
     for writer in FORMATS.values():
-        writer.remove(folder, stem)
+        if writer.takes_urls or isinstance(folder, Path):
+            writer.remove(folder, stem)

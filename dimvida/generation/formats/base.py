@@ -10,6 +10,7 @@ import ctypes
 import hashlib
 import json
 import os
+import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -18,9 +19,10 @@ from typing import IO, Any, NamedTuple
 
 import numpy as np
 
-from dimvida.files import atomic_path, sha256_file
+from dimvida.files import atomic_path, fsync_folder, sha256_file
 from dimvida.generation.formats.columns import IMAGE_SUFFIXES, TypedColumn
 from dimvida.generation.stats import StoredFile
+from dimvida.generation.storage import Place, RemotePath
 
 json_text = json.JSONEncoder(ensure_ascii=False).encode
 """JSON of anything, as text; of a string much faster than ``json.dumps``, which would make an encoder each time."""
@@ -82,6 +84,9 @@ class ShardWriter(ABC):
         expected: Pictures that there will be if all inputs can be read.
     """
 
+    takes_urls = True
+    """Whether the folder may be behind a URL."""
+
     arrays = False
     """Whether pictures are pixels instead of image files."""
 
@@ -110,7 +115,12 @@ class ShardWriter(ABC):
     """Lines of Python that read an output, for its card."""
 
     def __init__(
-        self, folder: Path, stem: str, shape: tuple[int, int, int], configuration: Mapping[str, Any], expected: int
+        self,
+        folder: Place,
+        stem: str,
+        shape: tuple[int, int, int],
+        configuration: Mapping[str, Any],
+        expected: int,
     ) -> None:
         self.folder, self.stem, self.shape, self.expected = folder, stem, shape, expected
         self.suffix = IMAGE_SUFFIXES.get(configuration["image_format"], "")  # of image files, with the dot
@@ -135,16 +145,16 @@ class ShardWriter(ABC):
         """Leave the shard unfinished; what is temporary goes."""
 
     @classmethod
-    def lines(cls, folder: Path, stem: str) -> Iterator[dict[str, Any]]:
+    def lines(cls, folder: Place, stem: str) -> Iterator[dict[str, Any]]:
         """What the metadata of a finished shard say about its pictures."""
         path = folder / f"{stem}.jsonl"
         if path.exists():  # a shard of unreadable inputs has none
-            with open(path, "rb") as file:
+            with path.open("rb") as file:
                 yield from map(json.loads, file)
 
     @classmethod
     @abstractmethod
-    def pixels(cls, folder: Path, stem: str, lines: Sequence[Mapping[str, Any]]) -> list[np.ndarray]:
+    def pixels(cls, folder: Place, stem: str, lines: Sequence[Mapping[str, Any]]) -> list[np.ndarray]:
         """The pictures, uint8 [H, W, C] each, that some lines of a finished shard are about.
 
         Raises:
@@ -163,7 +173,7 @@ class ShardWriter(ABC):
 
     @classmethod
     @abstractmethod
-    def remove(cls, folder: Path, stem: str) -> None:
+    def remove(cls, folder: Place, stem: str) -> None:
         """Remove all files of a shard, finished or not; never another file."""
 
 
@@ -173,12 +183,21 @@ class SingleFileWriter(ShardWriter):
     ending: str
 
     def __init__(
-        self, folder: Path, stem: str, shape: tuple[int, int, int], configuration: Mapping[str, Any], expected: int
+        self,
+        folder: Place,
+        stem: str,
+        shape: tuple[int, int, int],
+        configuration: Mapping[str, Any],
+        expected: int,
     ) -> None:
         super().__init__(folder, stem, shape, configuration, expected)
-        self._temporary = self._temporary_path(folder, stem)
-        self._temporary.unlink(missing_ok=True)  # of a killed process, or a link
-        self._file: IO[bytes] = open(self._temporary, "xb")  # noqa: SIM115 - until commit or abort
+        if isinstance(folder, RemotePath):  # whoever is killed leaves nothing where there is no name
+            self._file: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - until commit or abort
+            self._temporary = Path(f"/dev/fd/{self._file.fileno()}")
+        else:
+            self._temporary = self._temporary_path(folder, stem)
+            self._temporary.unlink(missing_ok=True)  # of a killed process, or a link
+            self._file = open(self._temporary, "xb")  # noqa: SIM115 - until commit or abort
         self._digest = hashlib.sha256()
 
     def put(self, data: bytes | memoryview) -> None:
@@ -194,37 +213,53 @@ class SingleFileWriter(ShardWriter):
         self._digest = None
 
     def store(self) -> StoredFile:
-        """Force the file to disk and give it its name, which is not yet forced there."""
+        """Force the file to disk and give it its name, which is not yet forced there; or put it behind its URL."""
         self._file.flush()
-        os.fsync(self._file.fileno())
-        self._file.close()
         path = self.folder / f"{self.stem}{self.ending}"
+        self._file.seek(0)
         sha256 = sha256_file(self._temporary) if self._digest is None else self._digest.hexdigest()
         stored = StoredFile(path.name, self._temporary.stat().st_size, sha256)
+        if isinstance(path, RemotePath):
+            self._file.seek(0)
+            path.put(self._temporary)
+            self._file.close()
+            return stored
+        os.fsync(self._file.fileno())
+        self._file.close()
         os.replace(self._temporary, path)
         return stored
+
+    def settle(self) -> None:
+        """Force the names of a folder to disk."""
+        if isinstance(self.folder, Path):
+            fsync_folder(self.folder)
 
     def abort(self) -> None:
         with suppress(OSError):  # what is still buffered may not fit on the disk
             self._file.close()
-        self._temporary.unlink(missing_ok=True)
+        if isinstance(self.folder, Path):
+            self._temporary.unlink(missing_ok=True)
 
     @classmethod
     def data_files(cls, configuration: Mapping[str, Any]) -> list[str]:
         return [f"shard-*{cls.ending}"]
 
     @classmethod
-    def remove(cls, folder: Path, stem: str) -> None:
+    def remove(cls, folder: Place, stem: str) -> None:
         for path in (folder / f"{stem}{cls.ending}", cls._temporary_path(folder, stem)):
             path.unlink(missing_ok=True)
 
     @classmethod
-    def _temporary_path(cls, folder: Path, stem: str) -> Path:
+    def _temporary_path(cls, folder: Place, stem: str) -> Place:
         return folder / f".{stem}{cls.ending}.part"
 
 
-def store_lines(path: Path, parts: Iterable[bytes]) -> StoredFile:
+def store_lines(path: Place, parts: Iterable[bytes]) -> StoredFile:
     """Write lines, durably, and say what there is."""
+    if isinstance(path, RemotePath):
+        data = b"".join(parts)
+        path.write_bytes(data)
+        return StoredFile(path.name, len(data), hashlib.sha256(data).hexdigest())
     digest, size = hashlib.sha256(), 0
     with atomic_path(path) as temporary, open(temporary, "wb") as file:
         for part in parts:

@@ -25,6 +25,7 @@ from dimvida.generation.stats import StoredFile
 class ImageFolderWriter(ShardWriter):
     """Writes image files, in whichever thread lays them out: most of it is making files, which threads do at once."""
 
+    takes_urls = False
     joined_lines = True
 
     def __init__(

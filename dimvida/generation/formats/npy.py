@@ -8,7 +8,6 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +15,7 @@ import numpy as np
 from dimvida.generation.formats.base import LaidOut, Sample, SingleFileWriter, json_text, store_lines
 from dimvida.generation.formats.columns import TypedColumn, line_columns
 from dimvida.generation.stats import StoredFile
+from dimvida.generation.storage import Place, local_file
 
 _HEADER = 128  # numpy pads headers to a multiple of 64 and leaves room for the length to grow
 
@@ -34,7 +34,12 @@ class NpyWriter(SingleFileWriter):
     )
 
     def __init__(
-        self, folder: Path, stem: str, shape: tuple[int, int, int], configuration: Mapping[str, Any], expected: int
+        self,
+        folder: Place,
+        stem: str,
+        shape: tuple[int, int, int],
+        configuration: Mapping[str, Any],
+        expected: int,
     ) -> None:
         super().__init__(folder, stem, shape, configuration, expected)
         self.put(self._header(expected))
@@ -63,9 +68,10 @@ class NpyWriter(SingleFileWriter):
         return [array, store_lines(self.folder / f"{self.stem}.jsonl", self._lines)]
 
     @classmethod
-    def pixels(cls, folder: Path, stem: str, lines: Sequence[Mapping[str, Any]]) -> list[np.ndarray]:
-        array = np.load(folder / f"{stem}.npy", mmap_mode="r")
-        return [np.array(array[line["index"]]) for line in lines]
+    def pixels(cls, folder: Place, stem: str, lines: Sequence[Mapping[str, Any]]) -> list[np.ndarray]:
+        with local_file(folder / f"{stem}.npy") as path:
+            array = np.load(path, mmap_mode="r")
+            return [np.array(array[line["index"]]) for line in lines]
 
     @classmethod
     def columns(cls, configuration: Mapping[str, Any]) -> list[TypedColumn]:
@@ -77,7 +83,7 @@ class NpyWriter(SingleFileWriter):
         return ["shard-*.jsonl"]
 
     @classmethod
-    def remove(cls, folder: Path, stem: str) -> None:
+    def remove(cls, folder: Place, stem: str) -> None:
         super().remove(folder, stem)
         (folder / f"{stem}.jsonl").unlink(missing_ok=True)
 

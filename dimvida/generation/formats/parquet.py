@@ -9,16 +9,15 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from dimvida.data.images import decode_image
-from dimvida.files import fsync_folder
 from dimvida.generation.formats.base import LaidOut, Sample, SingleFileWriter
 from dimvida.generation.formats.columns import TypedColumn, line_columns
 from dimvida.generation.stats import StoredFile
+from dimvida.generation.storage import Place, local_file
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -50,7 +49,12 @@ class ParquetWriter(SingleFileWriter):
     package = "pyarrow"
 
     def __init__(
-        self, folder: Path, stem: str, shape: tuple[int, int, int], configuration: Mapping[str, Any], expected: int
+        self,
+        folder: Place,
+        stem: str,
+        shape: tuple[int, int, int],
+        configuration: Mapping[str, Any],
+        expected: int,
     ) -> None:
         super().__init__(folder, stem, shape, configuration, expected)
         from pyarrow import parquet
@@ -90,7 +94,7 @@ class ParquetWriter(SingleFileWriter):
         self._write_groups(1)
         self._writer.close()
         stored = self.store()
-        fsync_folder(self.folder)
+        self.settle()
         return [stored]
 
     def _write_groups(self, least: int) -> None:
@@ -111,7 +115,7 @@ class ParquetWriter(SingleFileWriter):
         super().abort()
 
     @classmethod
-    def lines(cls, folder: Path, stem: str) -> Iterator[dict[str, Any]]:
+    def lines(cls, folder: Place, stem: str) -> Iterator[dict[str, Any]]:
         path = folder / f"{stem}.parquet"
         if not path.exists():  # a shard of unreadable inputs has none
             return
@@ -127,7 +131,7 @@ class ParquetWriter(SingleFileWriter):
                     row += 1
 
     @classmethod
-    def pixels(cls, folder: Path, stem: str, lines: Sequence[Mapping[str, Any]]) -> list[np.ndarray]:
+    def pixels(cls, folder: Place, stem: str, lines: Sequence[Mapping[str, Any]]) -> list[np.ndarray]:
         path = folder / f"{stem}.parquet"
         groups: dict[int, list[Any]] = {}
         with _opened(path) as file:
@@ -219,8 +223,8 @@ def _leaves(schema: pa.Schema) -> list[str]:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[parquet.ParquetFile]:
+def _opened(path: Place) -> Iterator[parquet.ParquetFile]:
     from pyarrow import parquet
 
-    with open(path, "rb") as file:
+    with local_file(path) as local, open(local, "rb") as file:
         yield parquet.ParquetFile(file, pre_buffer=False)

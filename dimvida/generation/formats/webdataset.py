@@ -14,16 +14,15 @@ from __future__ import annotations
 import json
 import tarfile
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from dimvida.data.images import decode_image
-from dimvida.files import fsync_folder
 from dimvida.generation.formats.base import LaidOut, Sample, SingleFileWriter, json_text
 from dimvida.generation.formats.columns import IMAGE_SUFFIXES, TypedColumn, line_columns
 from dimvida.generation.stats import StoredFile
+from dimvida.generation.storage import Place, local_file
 
 
 class WebDatasetWriter(SingleFileWriter):
@@ -54,24 +53,24 @@ class WebDatasetWriter(SingleFileWriter):
     def commit(self) -> list[StoredFile]:
         self.put(bytes(2 * tarfile.BLOCKSIZE))
         stored = self.store()
-        fsync_folder(self.folder)
+        self.settle()
         return [stored]
 
     @classmethod
-    def lines(cls, folder: Path, stem: str) -> Iterator[dict[str, Any]]:
+    def lines(cls, folder: Place, stem: str) -> Iterator[dict[str, Any]]:
         path = folder / f"{stem}.tar"
         if not path.exists():  # a shard of unreadable inputs has none
             return
-        with tarfile.open(path, "r:") as archive:
+        with local_file(path) as file, tarfile.open(file, "r:") as archive:
             for entry in archive:
                 if entry.name.endswith(".json"):
                     views = json.load(archive.extractfile(entry))["views"]
                     yield from (line for line in views.values() if line["file_name"])
 
     @classmethod
-    def pixels(cls, folder: Path, stem: str, lines: Sequence[Mapping[str, Any]]) -> list[np.ndarray]:
+    def pixels(cls, folder: Place, stem: str, lines: Sequence[Mapping[str, Any]]) -> list[np.ndarray]:
         path = folder / f"{stem}.tar"
-        with tarfile.open(path, "r:") as archive:
+        with local_file(path) as file, tarfile.open(file, "r:") as archive:
             members = {entry.name: entry for entry in archive}
             names = [line["file_name"] for line in lines]
             return [decode_image(archive.extractfile(members[name]).read(), f"{path}:{name}").pixels for name in names]

@@ -1,0 +1,192 @@
+"""Where an output goes: a folder of this machine, as a ``Path``, or one behind a URL, which answers as a path does.
+
+Object stores have no names that change, no locks and no half-written objects: what is put there is there whole or not
+at all. So a shard is written to a file without a name in the temporary folder and put there when it is done; a process
+that is killed leaves nothing, neither here nor there.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO, NamedTuple
+
+from dimvida.errors import InputError
+from dimvida.files import atomic_write
+from dimvida.remote import filesystem, is_url, one_line, shown
+
+_WHOLE = ("s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "memory")
+"""Protocols whose objects are there whole or not at all."""
+
+_PROBE = ".generation.probe.json"
+
+
+class _Status(NamedTuple):
+    st_size: int
+
+
+class RemotePath:
+    """A place behind a URL, with what an output needs of a ``Path``. It has no folders but by the names of its files.
+
+    Errors other than ``FileNotFoundError`` are those of ``dimvida.remote``.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.url = url.rstrip("/")
+
+    def __truediv__(self, name: str) -> RemotePath:
+        return RemotePath(f"{self.url}/{name}")
+
+    def __str__(self) -> str:
+        return shown(self.url)
+
+    @property
+    def name(self) -> str:
+        """The last part."""
+        return self.url.rpartition("/")[2]
+
+    def names(self) -> set[str]:
+        """The names of all files in it."""
+        system, path = filesystem(self.url)
+        with self._reading():
+            system.invalidate_cache()
+            with suppress(FileNotFoundError):
+                return {str(found).rstrip("/").rpartition("/")[2] for found in system.ls(path, detail=False)} - {""}
+        return set()
+
+    def exists(self) -> bool:
+        """Whether there is such a file."""
+        with suppress(FileNotFoundError):
+            self.stat()
+            return True
+        return False
+
+    def stat(self) -> _Status:
+        """Its size."""
+        system, path = filesystem(self.url)
+        with self._reading():
+            system.invalidate_cache()
+            return _Status(system.info(path)["size"])
+
+    def read_bytes(self) -> bytes:
+        """What is in it."""
+        system, path = filesystem(self.url)
+        with self._reading():
+            return system.cat_file(path)
+
+    def open(self, mode: str) -> IO[bytes]:
+        """Open it for reading, whatever the file system calls that."""
+        system, path = filesystem(self.url)
+        with self._reading():
+            system.invalidate_cache()
+            return system.open(path, mode)
+
+    def write_bytes(self, data: bytes) -> None:
+        """Put something there, whole."""
+        system, path = filesystem(self.url)
+        with one_line(self.url):
+            system.pipe_file(path, data)
+
+    def put(self, file: Path) -> None:
+        """Put a file of this machine there, whole."""
+        system, path = filesystem(self.url)
+        with one_line(self.url):
+            system.put_file(str(file), path)
+
+    def unlink(self, missing_ok: bool = False) -> None:
+        """Remove it."""
+        system, path = filesystem(self.url)
+        with suppress(FileNotFoundError), self._reading():
+            system.rm_file(path)
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        missing = None
+        with one_line(self.url):
+            try:
+                yield
+            except FileNotFoundError as error:
+                missing = error
+        if missing is not None:
+            raise missing
+
+
+Place = Path | RemotePath
+
+
+class NoLock:
+    """What stands for a lock where there are none: nobody else is kept out, and the others are awaited by their work.
+
+    Args:
+        pending: Gives the shards that are not finished.
+        first: Called at once.
+    """
+
+    def __init__(self, pending: Callable[[], list], first: Callable[[], object]) -> None:
+        self._pending = pending
+        first()
+
+    def be_alone(self) -> bool:
+        """Whether all shards are finished, by whomever."""
+        return not self._pending()
+
+    def check(self) -> None:
+        """Nothing can be removed that would not be made again."""
+
+    def release(self) -> None:
+        """Nothing is held."""
+
+
+def output_place(text: str | Path) -> Place:
+    """The place that a user names, a folder or a URL.
+
+    Raises:
+        InputError: What is put at such a URL would be visible before it is whole.
+    """
+    if not is_url(text):
+        return Path(text)
+    protocol, _, rest = text.partition("://")
+    if protocol == "file":
+        return Path(rest)
+    if protocol not in _WHOLE:
+        raise InputError(
+            f"--out {shown(text)}: files appear there before they are whole; take s3://, gs:// or az://, or a folder"
+        )
+    if not rest.strip("/"):
+        raise InputError(f"--out {shown(text)}: name a bucket, as {protocol}://bucket/folder")
+    return RemotePath(text)
+
+
+def require_writable_place(folder: RemotePath) -> None:
+    """Find out now, rather than after long work, whether something can be put there; nothing is left.
+
+    Raises:
+        InputError: It cannot.
+        DimvidaError: The store cannot be reached.
+    """
+    probe = folder / _PROBE
+    probe.write_bytes(b"{}")
+    probe.unlink()
+
+
+def write_whole(path: Place, data: bytes | str) -> None:
+    """Write a file that is there whole or as it was."""
+    if isinstance(path, RemotePath):
+        path.write_bytes(data.encode() if isinstance(data, str) else data)
+    else:
+        atomic_write(path, data)
+
+
+@contextmanager
+def local_file(path: Place) -> Iterator[Path]:
+    """A file of this machine with the content of one that may be elsewhere, for as long as this lasts."""
+    if isinstance(path, Path):
+        yield path
+        return
+    system, place = filesystem(path.url)
+    with tempfile.TemporaryDirectory(prefix="dimvida-") as folder:
+        with path._reading():
+            system.get_file(place, f"{folder}/{path.name}")
+        yield Path(folder) / path.name

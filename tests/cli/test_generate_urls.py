@@ -1,0 +1,99 @@
+"""``dimvida generate`` into a bucket: whole shards or none, killed and continued, byte for byte what a folder has."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from helpers.commands import at_shard
+from helpers.objects import tree
+
+pytest.importorskip("s3fs")
+moto = pytest.importorskip("moto.server")
+OBJECTS, SHARDS = 8, 4
+FORMATS = ("webdataset", "npy", "parquet")
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[str]:
+    """The address of an S3 of this machine."""
+    running = moto.ThreadedMotoServer(ip_address="127.0.0.1", port=0)
+    running.start()
+    host, port = running.get_host_and_port()
+    yield f"http://{host}:{port}"
+    running.stop()
+
+
+@pytest.fixture
+def bucket(server: str, monkeypatch, tmp_path: Path):
+    """A bucket of the test's own, and its file system."""
+    for name, value in {
+        "AWS_ENDPOINT_URL": server,
+        "AWS_ACCESS_KEY_ID": "key",
+        "AWS_SECRET_ACCESS_KEY": "secret",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_CONFIG_FILE": str(tmp_path / "none"),
+        "AWS_SHARED_CREDENTIALS_FILE": str(tmp_path / "none"),
+    }.items():
+        monkeypatch.setenv(name, value)
+    import s3fs
+
+    system = s3fs.S3FileSystem(skip_instance_cache=True, use_listings_cache=False)
+    system.mkdir(tmp_path.name.replace("_", "-").lower()[-60:].strip("-"))
+    return system, tmp_path.name.replace("_", "-").lower()[-60:].strip("-")
+
+
+@pytest.fixture
+def command(generation, write_fronts, tmp_path: Path) -> Callable[..., list[str]]:
+    """A command line of four shards, of inputs of which one cannot be read."""
+    images = write_fronts(tmp_path / "images", OBJECTS, unreadable=[5])
+
+    def make(output: object, *options: object) -> list[str]:
+        arguments = generation(images, output, "--skip-bad", "--shard-size", OBJECTS // SHARDS, *options)
+        return [sys.executable, "-m", "dimvida", *map(str, arguments)]
+
+    return make
+
+
+def content(system, place: str) -> dict[str, bytes]:
+    system.invalidate_cache()
+    return {name.removeprefix(f"{place}/"): system.cat_file(name) for name in system.find(place)}
+
+
+def done(arguments: list[str]) -> subprocess.CompletedProcess[str]:
+    result = subprocess.run(arguments, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    return result
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("form", FORMATS)
+def test_killed_and_repeated_a_bucket_has_what_a_folder_has(command, bucket, tmp_path: Path, form: str):
+    done(command(tmp_path / "whole", "--format", form))
+    expected, (system, name) = tree(tmp_path / "whole"), bucket
+    place, url = f"{name}/views", f"s3://{name}/views"
+    for more, shards in ((1, 1), (2, 3)):
+        run = at_shard(more, signal.SIGKILL, command(url, "--format", form)[3:])
+        assert subprocess.run(run, capture_output=True).returncode == -signal.SIGKILL
+        found = content(system, place)
+        assert sum(path.endswith(".json") and path.startswith("shard-") for path in found) == shards
+        assert "report.json" not in found and found.items() <= expected.items()
+    times = {path: system.info(f"{place}/{path}")["LastModified"] for path in found}
+    done(command(url, "--format", form))
+    assert content(system, place) == expected
+    system.invalidate_cache()
+    assert {path: system.info(f"{place}/{path}")["LastModified"] for path in times} == times
+
+    damaged = next(path for path in sorted(expected) if path.startswith("shard-000002") and not path.endswith("json"))
+    system.pipe_file(f"{place}/{damaged}", expected[damaged][:-1] + b"!")
+    system.rm_file(f"{place}/README.md")
+    verify = [sys.executable, "-m", "dimvida", "generate", "--verify", url]
+    told = subprocess.run(verify, capture_output=True, text=True)
+    assert told.returncode == 1 and f"{damaged}: its content has changed" in told.stdout
+    assert f"{damaged}: its content has changed; its shard is made again" in done(command(url, "--format", form)).stdout
+    assert content(system, place) == expected
+    assert f"{url}: finished, {SHARDS} of {SHARDS} shards, all whole" in done(verify).stdout

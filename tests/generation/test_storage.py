@@ -1,0 +1,89 @@
+"""Outputs behind URLs: what a place there does as a path does, and the same output as in a folder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from helpers.objects import tree
+
+from dimvida.errors import InputError
+from dimvida.generation.run import Generation
+from dimvida.generation.storage import RemotePath, local_file, output_place, write_whole
+from dimvida.generation.verify import find_damage, open_output
+
+fsspec = pytest.importorskip("fsspec")
+
+
+@pytest.fixture
+def place() -> Iterator[RemotePath]:
+    yield output_place("memory://outputs/one")
+    fsspec.filesystem("memory").store.clear()
+
+
+def content(place: RemotePath) -> dict[str, bytes]:
+    return {name: (place / name).read_bytes() for name in place.names()}
+
+
+def test_what_is_a_url_and_what_a_folder(tmp_path: Path):
+    assert output_place(str(tmp_path)) == tmp_path and output_place(f"file://{tmp_path}") == tmp_path
+    assert str(output_place("s3://bucket/a/") / "b") == "s3://bucket/a/b"
+
+
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        ("https://example.org/x", "--out https://example.org/x: files appear there before they are whole; take s3://"),
+        ("hf://datasets/a/b", "--out hf://datasets/a/b: files appear there"),
+        ("s3://", "--out s3://: name a bucket, as s3://bucket/folder"),
+    ],
+)
+def test_urls_that_are_refused(url: str, message: str):
+    with pytest.raises(InputError, match=message):
+        output_place(url)
+
+
+def test_a_place_does_what_a_path_does(place: RemotePath):
+    file = place / "a.json"
+    assert place.names() == set() and not file.exists()
+    for ask in (file.stat, file.read_bytes, lambda: file.open("rb")):
+        with pytest.raises(FileNotFoundError):
+            ask()
+    file.unlink(missing_ok=True)
+    write_whole(file, "é")
+    assert place.names() == {"a.json"} and file.exists() and file.stat().st_size == 2
+    with file.open("rb") as opened, local_file(file) as local:
+        assert opened.read() == local.read_bytes() == file.read_bytes() == "é".encode()
+    assert not local.exists()
+    file.unlink()
+    assert not file.exists()
+
+
+@pytest.mark.parametrize("form", ["webdataset", "npy", "parquet"])
+def test_the_same_output_as_in_a_folder(start: Callable[..., Generation], tmp_path: Path, place: RemotePath, form: str):
+    options = {"format": form, "steps": 1, "shard_size": 12, "batch": 4}
+    with start(tmp_path / "out", **options) as generation:
+        generation.run()
+    expected = tree(tmp_path / "out")
+    with start(place, **options) as generation:
+        generation.run()
+    assert content(place) == expected and find_damage(open_output(place)) == []
+
+    damaged = next(name for name in sorted(expected) if name.startswith("shard-000001") and not name.endswith("json"))
+    (place / damaged).write_bytes(b"!" + expected[damaged][1:])
+    (place / "shard-000000.json").unlink()
+    assert f"{damaged}: its content has changed" in find_damage(open_output(place))
+    with start(place, **options) as generation:
+        assert generation.damaged == [f"{damaged}: its content has changed"] and len(generation.pending) == 2
+        generation.run()
+    assert content(place) == expected
+
+
+def test_an_image_folder_and_another_output_are_refused(start: Callable[..., Generation], place: RemotePath):
+    with pytest.raises(InputError, match=r"memory://outputs/one: not for a file of each picture; give --format webdat"):
+        start(place)
+    write_whole(place / "mine.txt", "mine")
+    with pytest.raises(InputError, match="not empty, and not an output of dimvida generate"):
+        start(place, format="npy")
+    assert content(place) == {"mine.txt": b"mine"}
