@@ -53,8 +53,10 @@ def test_a_place_does_what_a_path_does(place: RemotePath):
     file.unlink(missing_ok=True)
     write_whole(file, "é")
     assert place.names() == {"a.json"} and file.exists() and file.stat().st_size == 2
-    with file.open("rb") as opened, local_file(file) as local:
-        assert opened.read() == local.read_bytes() == file.read_bytes() == "é".encode()
+    with file.open("rb") as opened:
+        assert opened.read() == file.read_bytes() == "é".encode()
+    with local_file(file) as local:
+        assert local.read_bytes() == "é".encode()
     assert not local.exists()
     file.unlink()
     assert not file.exists()
