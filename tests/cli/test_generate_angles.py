@@ -186,10 +186,10 @@ def test_a_sheet_compares_with_what_was_taken_there(generate, objects: Path, tmp
     assert (tmp_path / "sheet.png").stat().st_size > 1000
     made = [("front", "given"), ("45°", "generated"), ("90°", "generated"), ("270°", "generated")]
     true = [("90°", "true"), ("270°", "true")]
-    for row in drawn[0]:
+    for row in drawn[-1]:  # the sheet, after that of the card
         assert [(tile.caption, tile.kind) for tile in row.tiles] == [*made, ("270°/10°", "generated"), *true]
     source = open_source(objects)
-    for tile, view in zip(drawn[0][0].tiles[5:], ("left", "right"), strict=True):
+    for tile, view in zip(drawn[-1][0].tiles[5:], ("left", "right"), strict=True):
         assert np.array_equal(tile.image, source.read_view(0, view).pixels)
 
 
