@@ -17,6 +17,7 @@ import typer
 
 from dimvida.data.names import counted
 from dimvida.errors import DimvidaError, InputError
+from dimvida.remote import shown
 
 if TYPE_CHECKING:
     import torch
@@ -110,8 +111,8 @@ Overwrite = Annotated[bool, option(OUTPUT, "Replace what is there.", "--overwrit
 
 
 def command_line(context: typer.Context) -> list[str]:
-    """The program's name and its arguments as they were given, which results say."""
-    return ["dimvida", *(context.obj or [])]
+    """The program's name and its arguments as they were given, which results say; URLs without what is secret."""
+    return ["dimvida", *(shown(argument) if "://" in argument else argument for argument in context.obj or [])]
 
 
 def parse_names(name: str, text: str | None) -> tuple[str, ...] | None:

@@ -179,7 +179,7 @@ def test_members_of_an_array_job_at_once(options, expected, tmp_path: Path):
 
 def test_the_same_member_of_an_array_job_twice_is_refused(dimvida, options, tmp_path: Path):
     output = tmp_path / "many"
-    output.mkdir()
+    assert dimvida(*options(output, "--shard", "2/3")).code == 0  # the folder's configuration
     lock = FolderLock(output, "array of 3", 1)
     try:
         assert "another process of this job makes these shards" in dimvida(*options(output, "--shard", "1/3")).refusal()

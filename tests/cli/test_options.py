@@ -12,7 +12,7 @@ from typer.models import OptionInfo
 
 from dimvida.cli import options
 from dimvida.cli.app import app
-from dimvida.cli.options import resolve_device, set_float32_precision
+from dimvida.cli.options import command_line, resolve_device, set_float32_precision
 from dimvida.errors import InputError
 
 
@@ -128,3 +128,9 @@ def test_no_option_is_declared_twice():
             assert key not in common, f"{command}: options.py has {key}"
             other = texts.setdefault((*key, text), command)
             assert other == command, f"{command} and {other} declare the same {key}"
+
+
+def test_results_say_the_command_without_what_is_secret_in_urls():
+    context = typer.Context(typer.core.TyperCommand("train"))
+    context.obj = ["train", "--data=https://me:word@host/set.zip?signature=1", "--out", "a?b", "--set", "x=1"]
+    assert command_line(context) == ["dimvida", "train", "--data=https://host/set.zip", "--out", "a?b", "--set", "x=1"]
