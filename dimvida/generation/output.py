@@ -202,6 +202,8 @@ class OutputFolder:
 
     def card_problem(self, report: GenerationReport) -> str | None:
         """What is wrong with the data set card, or None."""
+        if "classes" not in self.configuration:  # of an output that is older than cards
+            return None
         return card_problem(self.folder, self.configuration, report)
 
     def cameras_right(self) -> bool:

@@ -86,6 +86,14 @@ def test_a_card_of_the_users_own_stays_as_it_is(finished: Path, start):
     assert (finished / CARD).read_text() == "# Mine\n" and (finished / PICTURE).exists()
 
 
+def test_an_output_older_than_cards_is_whole_without_one(finished: Path):
+    output = open_output(finished)
+    (finished / CARD).unlink()
+    assert find_damage(output) == [f"{CARD}: missing"]
+    del output.configuration["classes"]
+    assert find_damage(output) == []
+
+
 @pytest.mark.parametrize(
     "name", ["a: b", "- x", "'\"\\", "yes", "12", "", "é", "\u2028\x85\x7f\x1b", "\N{CHAIR}", "#|`"]
 )
