@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -219,7 +220,8 @@ class OutputFolder:
 
     def _prepare(self) -> None:
         """What the first process of a job does before another one comes in."""
-        self._sweep()
+        if not isinstance(self.folder, RemotePath):  # where killed processes leave nothing
+            self._sweep()
         stored = stored_configuration(self.folder)
         if stored is not None:
             same = configuration_hash(stored) == self.hash
@@ -233,12 +235,12 @@ class OutputFolder:
         write_whole(self.folder / CONFIGURATION, json.dumps(content, indent=1) + "\n")
 
     def _sweep(self) -> None:
-        """Remove temporary files of processes that were killed. Nobody may be at work on a shard."""
-        if isinstance(self.folder, RemotePath):  # where there are none
-            return
+        """Remove what processes that were killed had begun. Nobody may be at work on a shard."""
         for path in sorted(self.folder.iterdir()):
             if _STALE.fullmatch(path.name) and path.is_file() and path.name != LOCK:
                 path.unlink(missing_ok=True)
+            elif _STALE.fullmatch(path.name) and path.suffix == ".part":  # a folder: the pictures of a shard
+                shutil.rmtree(path, ignore_errors=True)
 
     def _discard(self) -> None:
         """Remove an output. The configuration stays until another is written, so that a crash in between is none."""

@@ -164,7 +164,9 @@ def test_the_output_folder_is_removed_under_the_run(command, tmp_path, form: str
 
 def test_unreadable_inputs_among_good_ones(command, whole):
     files = whole("--format", "imagefolder")
-    assert len([name for name in files if name.endswith(".png")]) == 3 * (OBJECTS - len(BAD))
+    assert len([name for name in files if name.startswith("chair/") and name.endswith(".png")]) == 3 * (
+        OBJECTS - len(BAD)
+    )
     report = files["report.json"].decode()
     assert all(f"chair/{name}" in report for name in BAD)
 
@@ -174,7 +176,7 @@ def test_a_damaged_file_is_found_and_only_its_shard_made_again(dimvida, command,
     expected = whole("--format", form)
     output = tmp_path / "whole"
     assert dimvida("generate", "--verify", output).code == 0
-    suffix = {"imagefolder": "chair/04__left.png", "webdataset": "shard-000001.tar", "npy": "shard-000001.npy"}[form]
+    suffix = {"imagefolder": "chair/04__left.png", "webdataset": "shard-000001.tar"}.get(form, f"shard-000001.{form}")
     data = bytearray((output / suffix).read_bytes())
     for damage in ("truncated", "flipped"):
         broken = data[:-7] if damage == "truncated" else data.copy()

@@ -77,12 +77,12 @@ def test_splits_folders_and_braces(tmp_path: Path):
 
 def test_what_is_neither_picture_nor_said_is_passed_over(tmp_path: Path):
     write_tar(tmp_path / "a.tar", {"1.front.png": PNG, "1.txt": "a chair", "1.pyd": b"x", "__key__": b""})
-    (tmp_path / "README.md").write_text("text")
+    (tmp_path / "notes.md").write_text("text")
     source = open_source(tmp_path)
     assert found(source) == [("1", ("front",))] and source.left_out == ()
     assert source.notes == (
         f"3 members passed over, neither picture, class nor JSON (first: {tmp_path / 'a.tar'}!1.txt)",
-        "not read: 1 file that is no image (first: README.md)",
+        "not read: 1 file that is no image (first: notes.md)",
     )
 
 

@@ -166,6 +166,8 @@ def test_what_a_killed_run_leaves_does_not_stay(folder: Path, finished):
     (folder / ".generation.lock").write_text("another job")
     (folder / ".shard-000001.part").mkdir()
     (folder / ".shard-000001.part" / "0").write_bytes(b"half")
+    Writer(folder).write(0)
+    assert not list(folder.glob(".shard-*"))  # although this run stopped before it came to that shard
     Writer(folder).write(0, 1, 2, finish=True)
     assert tree(folder) == tree(finished())
     assert [path.name for path in folder.glob(".*")] == [".contact-sheet.png"]

@@ -135,9 +135,7 @@ def test_options_and_defaults_out_of_range_are_refused(
 @pytest.mark.parametrize(
     ("views", "known"),
     [
-        (pictures(2).float(), masks(2)),
         (pictures(2)[:, :3], masks(2)),
-        (pictures(2, size=8), masks(2)),
         (pictures(2)[0], masks(2)),
         (pictures(2), masks(3)),
         (pictures(2), masks(2).float()),
