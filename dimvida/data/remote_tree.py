@@ -124,7 +124,7 @@ class RemoteTree(FileTree):
         def find() -> dict[str, dict[str, Any]]:
             fs, root = remote.filesystem(self._root)
             fs.invalidate_cache()  # what was there when another set was opened
-            return {name.removeprefix(root).lstrip("/"): info for name, info in fs.find(root, detail=True).items()}
+            return {name.removeprefix(root).lstrip("/"): info for name, info in _found(fs, root).items()}
 
         sizes: dict[str, int | None] = {}
         for name, info in remote.ask(self._root, find).items():
@@ -175,6 +175,28 @@ class RemoteTree(FileTree):
 
     def _unreadable(self, name: str, error: InputError) -> UnreadableImage:
         return UnreadableImage(self.location(name), str(error).removeprefix(f"{self.location(name)}: "))
+
+
+def _found(fs: Any, root: str) -> dict[str, dict[str, Any]]:
+    """What a file system says of all files below a folder.
+
+    One with a listing of its own asks for all of it at once. The others' ``find`` takes a folder that cannot be listed
+    for an empty one; here that raises.
+    """
+    from fsspec.asyn import AsyncFileSystem
+
+    if getattr(type(fs), "_find", None) is not AsyncFileSystem._find:
+        return fs.find(root, detail=True)
+    found, folders, seen = {}, [root], {root.rstrip("/")}
+    while folders:
+        for info in fs.ls(folders.pop(), detail=True):
+            name = info["name"]
+            if info["type"] != "directory":
+                found[name] = info
+            elif name.rstrip("/") not in seen:
+                seen.add(name.rstrip("/"))
+                folders.append(name)
+    return found
 
 
 class _File(io.RawIOBase):

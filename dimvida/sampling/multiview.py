@@ -15,6 +15,7 @@ from dimvida.files import atomic_write, require_writable_folder
 from dimvida.models.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from dimvida.models.hub import CARD, model_card
 from dimvida.models.weights import exact_dtype, user_path
+from dimvida.remote import is_url
 from dimvida.sampling.backends import in_plain_modes, upload
 from dimvida.sampling.cameras import Cameras, arrange_at, cameras_of, turn
 from dimvida.sampling.completion import ViewCompleter
@@ -169,6 +170,8 @@ class MultiViewModel(ViewCompleter):
             ...     dimvida.load(folder).checkpoint_hash == model.checkpoint_hash
             True
         """
+        if is_url(folder):
+            raise InputError(f"{folder}: models are saved to folders; upload what is in one")
         folder = user_path(folder)
         dtype = exact_dtype([*self.autoencoder.state_dict().values(), *self.score.state_dict().values()])
         require_writable_folder("folder", folder)

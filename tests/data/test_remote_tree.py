@@ -197,10 +197,20 @@ class TestWhatGoesWrong:
             with pytest.raises(UnreadableImage if code == 403 else DimvidaError, match=line):
                 source.read_view(0, "front")
 
-    def test_nobody_listening_is_no_input_error(self):
+    @pytest.mark.parametrize("place", ["a.tar", "folder"])
+    def test_nobody_listening_is_no_input_error(self, place: str):
         with pytest.raises(DimvidaError, match=r"cannot be reached .*; try again") as caught:
-            open_source("http://127.0.0.1:9/a.tar")
+            open_source(f"http://127.0.0.1:9/{place}")
         assert not isinstance(caught.value, InputError)
+
+    def test_a_folder_whose_listing_breaks_off_is_not_empty(self, here: Path):
+        with http_server(here, ranges=True) as (url, handler):
+            handler.reset = "/images/chair/b"
+            with pytest.raises(DimvidaError, match=r"images: cannot be reached .*; try again") as caught:
+                open_source(f"{url}/images")
+            assert not isinstance(caught.value, InputError)
+            handler.reset = ""
+            assert len(open_source(f"{url}/images")) == len(open_source(here / "images"))
 
     def test_names_that_leave_the_folder_are_refused(self):
         fs = fsspec.filesystem("memory")

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import functools
 import http.server
+import io
 import logging
+import os
+import socket
+import struct
 import threading
 import urllib.request
 from collections.abc import Iterator
@@ -18,10 +22,18 @@ class Handler(http.server.SimpleHTTPRequestHandler):
 
     requests: list[str]
     refuse: int = 0
+    reset: str = ""  # what begins so ends with a reset of the connection
     ranges: bool = False
 
     def do_GET(self) -> None:
         type(self).requests.append(self.path)
+        if self.reset and self.path.startswith(self.reset):
+            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            self.close_connection = True
+            self.rfile.close()
+            self.wfile = io.BytesIO()
+            os.close(self.connection.detach())  # no end is said before it
+            return
         if self.refuse:
             self.send_error(self.refuse)
             return

@@ -187,3 +187,10 @@ def test_weights_are_saved_in_the_narrowest_type_that_holds_them(tmp_path: Path,
         model.save(tmp_path)
     with pytest.raises(InputError, match="is a file"):
         dimvida.load(tmp_path).save(tmp_path / "config.json")
+
+
+def test_a_model_is_not_saved_to_a_url(tmp_path: Path, tiny_checkpoint: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match="hf://owner/name: models are saved to folders"):
+        dimvida.load(tiny_checkpoint).save("hf://owner/name")
+    assert not list(tmp_path.glob("hf:*"))
