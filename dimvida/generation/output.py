@@ -220,8 +220,7 @@ class OutputFolder:
 
     def _prepare(self) -> None:
         """What the first process of a job does before another one comes in."""
-        if not isinstance(self.folder, RemotePath):  # where killed processes leave nothing
-            self._sweep()
+        self._sweep()
         stored = stored_configuration(self.folder)
         if stored is not None:
             same = configuration_hash(stored) == self.hash
@@ -236,7 +235,8 @@ class OutputFolder:
 
     def _sweep(self) -> None:
         """Remove what processes that were killed had begun. Nobody may be at work on a shard."""
-        for path in sorted(self.folder.iterdir()):
+        left = [] if isinstance(self.folder, RemotePath) else self.folder.iterdir()  # in a bucket there are none
+        for path in sorted(left):
             if _STALE.fullmatch(path.name) and path.is_file() and path.name != LOCK:
                 path.unlink(missing_ok=True)
             elif _STALE.fullmatch(path.name) and path.suffix == ".part":  # a folder: the pictures of a shard
