@@ -104,7 +104,7 @@ Renderers = Annotated[int, option(CAMERAS, "Processes; 0 (default): one per core
 
 Out = Annotated[Path, option(OUTPUT, "The folder for what is made.", "--out", metavar="DIR")]
 ContinuedOut = Annotated[Path, option(OUTPUT, "The same command continues it.", "--out", metavar="DIR")]
-OutPlace = Annotated[str, option(OUTPUT, "Or a URL; the same command continues.", "--out", metavar="DIR")]
+OutPlace = Annotated[str, option(OUTPUT, "The same command continues.", "--out", metavar="DIR")]
 Json = Annotated[Path | None, option(OUTPUT, "Also write the result here.", "--json", metavar="FILE")]
 PrintJson = Annotated[bool, option(OUTPUT, "Print JSON.", "--print-json")]
 Overwrite = Annotated[bool, option(OUTPUT, "Replace what is there.", "--overwrite")]

@@ -60,7 +60,11 @@ def test_what_auto_means_is_said_with_its_reason(doctor_in, dtype: str):
 def test_the_kernels_of_the_environment_are_said_in_any_encoding():
     environment = {"DIMVIDA_SIMD": "baseline", "PYTHONIOENCODING": "ascii", "LC_ALL": "C"}
     command = [sys.executable, "-m", "dimvida", "doctor"]
-    table = subprocess.run(command, capture_output=True, check=True, env={**os.environ, **environment}).stdout
+    facts, table = (
+        subprocess.run([*command, *more], capture_output=True, check=True, env={**os.environ, **environment}).stdout
+        for more in (["--json"], [])
+    )
+    assert json.loads(facts)["native"]["simd"] == "baseline"
     assert "baseline (in use: DIMVIDA_SIMD)" in table.decode("ascii")
 
 

@@ -124,6 +124,11 @@ class ShardWriter(ABC):
     ) -> None:
         self.folder, self.stem, self.shape, self.expected = folder, stem, shape, expected
         self.suffix = IMAGE_SUFFIXES.get(configuration["image_format"], "")  # of image files, with the dot
+        self.begin(configuration)
+
+    @abstractmethod
+    def begin(self, configuration: Mapping[str, Any]) -> None:
+        """Make ready to write."""
 
     @abstractmethod
     def lay_out(self, samples: Sequence[Sample], first: int) -> LaidOut:
@@ -182,20 +187,12 @@ class SingleFileWriter(ShardWriter):
 
     ending: str
 
-    def __init__(
-        self,
-        folder: Place,
-        stem: str,
-        shape: tuple[int, int, int],
-        configuration: Mapping[str, Any],
-        expected: int,
-    ) -> None:
-        super().__init__(folder, stem, shape, configuration, expected)
-        if isinstance(folder, RemotePath):  # whoever is killed leaves nothing where there is no name
+    def begin(self, configuration: Mapping[str, Any]) -> None:
+        if isinstance(self.folder, RemotePath):  # whoever is killed leaves nothing where there is no name
             self._file: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - until commit or abort
             self._temporary = Path(f"/dev/fd/{self._file.fileno()}")
         else:
-            self._temporary = self._temporary_path(folder, stem)
+            self._temporary = self._temporary_path(self.folder, self.stem)
             self._temporary.unlink(missing_ok=True)  # of a killed process, or a link
             self._file = open(self._temporary, "xb")  # noqa: SIM115 - until commit or abort
         self._digest = hashlib.sha256()

@@ -28,11 +28,8 @@ class ImageFolderWriter(ShardWriter):
     takes_urls = False
     joined_lines = True
 
-    def __init__(
-        self, folder: Path, stem: str, shape: tuple[int, int, int], configuration: Mapping[str, Any], expected: int
-    ) -> None:
-        super().__init__(folder, stem, shape, configuration, expected)
-        self._staging = _staging(folder, stem)
+    def begin(self, configuration: Mapping[str, Any]) -> None:
+        self._staging = _staging(self.folder, self.stem)
         shutil.rmtree(self._staging, ignore_errors=True)
         self._staging.mkdir()
         self._files: list[StoredFile] = []

@@ -33,16 +33,9 @@ class NpyWriter(SingleFileWriter):
         'np.load(f"FOLDER/{row[\'array\']}", mmap_mode="r")[row["index"]]',
     )
 
-    def __init__(
-        self,
-        folder: Place,
-        stem: str,
-        shape: tuple[int, int, int],
-        configuration: Mapping[str, Any],
-        expected: int,
-    ) -> None:
-        super().__init__(folder, stem, shape, configuration, expected)
-        self.put(self._header(expected))
+    def begin(self, configuration: Mapping[str, Any]) -> None:
+        super().begin(configuration)
+        self.put(self._header(self.expected))
         self._lines: list[bytes] = []
         self._pictures = 0
 

@@ -48,15 +48,8 @@ class ParquetWriter(SingleFileWriter):
     ending = ".parquet"
     package = "pyarrow"
 
-    def __init__(
-        self,
-        folder: Place,
-        stem: str,
-        shape: tuple[int, int, int],
-        configuration: Mapping[str, Any],
-        expected: int,
-    ) -> None:
-        super().__init__(folder, stem, shape, configuration, expected)
+    def begin(self, configuration: Mapping[str, Any]) -> None:
+        super().begin(configuration)
         from pyarrow import parquet
 
         self._classes = configuration["classes"]
