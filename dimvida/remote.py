@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import logging
 import os
 import re
 import time
@@ -27,11 +28,21 @@ T = TypeVar("T")
 PAUSES = (0.5, 2.0)
 """Seconds before what could not be reached is asked for again."""
 
-_URL = re.compile(r"[a-z][a-z0-9+.-]*://")
-_URL_AS_PATH = re.compile(r"([a-z][a-z0-9+.-]*):/(?=[^/])")  # what pathlib makes of one
+_URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")  # a single letter is a drive
+_URL_AS_PATH = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/(?=[^/])")  # what pathlib makes of one
 _SECRETS = re.compile(r"(?<=://)[^/@]*@|\?.*", re.DOTALL)  # user and password; the query, which may be a signature
-_EXTRAS = {"s3": "remote", "s3a": "remote", "http": "remote", "https": "remote", "hf": "hub"}
-_DENIED = {"NoCredentialsError", "PartialCredentialsError", "GatedRepoError"}  # of libraries that may not be there
+_EXTRAS = {
+    **dict.fromkeys(("s3", "s3a"), ("s3fs", "remote")),
+    **dict.fromkeys(("http", "https"), ("aiohttp", "remote")),
+    **dict.fromkeys(("gs", "gcs"), ("gcsfs", "gs")),
+    "hf": ("huggingface_hub", "hub"),
+}
+# Errors of libraries that may not be there.
+_DENIED = {"NoCredentialsError", "PartialCredentialsError", "GatedRepoError"}
+_MALFORMED = {
+    *("ParamValidationError", "NoRegionError", "InvalidRegionError", "ProfileNotFound", "ConfigParseError"),
+    *("HFValidationError", "HfUriError", "InvalidURL", "InvalidUrlClientError", "UnsupportedProtocol"),
+}
 
 
 def is_url(text: str | Path) -> bool:
@@ -40,14 +51,16 @@ def is_url(text: str | Path) -> bool:
 
 
 def url_of(place: str | Path) -> str | None:
-    """The URL that a text is, or a ``Path`` that was made of it, which has lost a slash; None for a path."""
-    if isinstance(place, str):
-        return place if is_url(place) else None
-    match = _URL_AS_PATH.match(str(place))
-    if match is None or place.exists():
+    """The URL that a text is, or a ``Path`` that was made of it, which has lost a slash; None for a path.
+
+    What comes before its colon is in small letters, whatever it was.
+    """
+    match = (_URL if isinstance(place, str) else _URL_AS_PATH).match(str(place))
+    if match is None or (isinstance(place, Path) and place.exists()):
         return None
-    slashes = ":///" if match[1] in ("file", "local") else "://"
-    return f"{match[1]}{slashes}{str(place)[match.end() :]}"
+    protocol = match[1].lower()
+    slashes = "://" if isinstance(place, str) or protocol not in ("file", "local") else ":///"
+    return f"{protocol}{slashes}{str(place)[match.end() :]}"
 
 
 def filesystem(url: str) -> tuple[AbstractFileSystem, str]:
@@ -60,20 +73,28 @@ def filesystem(url: str) -> tuple[AbstractFileSystem, str]:
         InputError: A package is missing, nothing is known of such URLs, or this one is malformed or access denied.
         DimvidaError: It cannot be reached.
     """
-    protocol = url.partition("://")[0]
+    protocol, _, place = url.partition("://")
+    parts = [part for part in place.split("/") if part]
+    if protocol == "hf" and len(parts) < 2 + (parts[:1] == ["datasets"]):
+        raise InputError(f"{shown(url)}: names no repository; one of data is hf://datasets/owner/name")
     with one_line(url):
         try:
             from fsspec.core import url_to_fs
         except ImportError:
             raise InputError(f"{shown(url)}: needs fsspec; pip install 'dimvida[remote]'") from None
         try:
-            return url_to_fs(url)
+            system, path = url_to_fs(url)
         except ImportError as error:
             extra = _EXTRAS.get(protocol)
-            needs = f"needs another package; pip install 'dimvida[{extra}]'" if extra else str(error)
+            needs = f"needs {extra[0]}; pip install 'dimvida[{extra[1]}]'" if extra else str(error)
             raise InputError(f"{shown(url)}: {needs}") from None
         except ValueError as error:
             raise InputError(f"{shown(url)}: {error}; known are s3://, gs://, hf://, https:// and alike") from None
+    # Libraries log what they then raise, which is told once: with this it reaches only who has asked for logs.
+    logger = logging.getLogger(type(system).__module__.partition(".")[0])
+    if not logger.handlers:
+        logger.addHandler(logging.NullHandler())
+    return system, path
 
 
 @contextmanager
@@ -105,6 +126,8 @@ def trouble(url: str, error: Exception) -> DimvidaError:
         return InputError(f"{shown(url)}: no such file or folder")
     if isinstance(error, PermissionError) or status in (401, 403) or type(error).__name__ in _DENIED:
         return InputError(f"{shown(url)}: access denied ({reason}); give credentials in the environment")
+    if type(error).__name__ in _MALFORMED or status == 400:
+        return InputError(f"{shown(url)}: cannot be asked for ({reason})")
     return DimvidaError(f"{shown(url)}: cannot be reached ({reason}); try again")
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
@@ -21,6 +20,7 @@ from dimvida.errors import (
     FailedOnAnotherRank,
     InputError,
 )
+from dimvida.remote import is_url, url_of
 
 # Options of all commands, which may stand behind the command's name too.
 _ANYWHERE = ("--debug", "--quiet", "-q", "--version", "-V")
@@ -54,17 +54,19 @@ class Command(TyperCommand):
         """Parse as click does, after old spellings are replaced and ``~`` is expanded.
 
         Raises:
-            InputError: A value is a web address where none is read.
+            InputError: A value is a web address where none is read, or in the memory of this process.
         """
         for before, word in zip(["", *args], args):  # noqa: B905 - the last stands before nothing
             option, _, value = word.partition("=") if word.startswith("--") else (before, "", word)
-            if option in MODEL_OPTIONS and value.startswith("hf://"):
+            if (url_of(value) or "").startswith("memory://"):
+                raise InputError(f"{word}: this memory is gone when the command ends; name a folder or a bucket")
+            if option in MODEL_OPTIONS and value.lower().startswith("hf://"):
                 continue
             if option in DATA_OPTIONS or (self.name in DATA_COMMANDS and not option.startswith("-")):
                 continue  # what a path loses of a URL is known again when it is opened
             if self.name == "generate" and option in PLACE_OPTIONS:
                 continue
-            if re.match(r"[A-Za-z][\w+.-]*://", value):  # as a path it would lose a slash, and be another
+            if is_url(value):  # as a path it would lose a slash, and be another
                 raise InputError(f"{word}: web addresses are not read; download it, and give the file or folder")
         return super().parse_args(ctx, [_expanded(word) for word in self._in_new_words(args)])
 
@@ -102,6 +104,8 @@ class Command(TyperCommand):
 
 def _expanded(word: str) -> str:
     option, equals, value = word.partition("=") if word.startswith("--") else ("", "", word)
+    if (url := url_of(value)) is not None:
+        return f"{option}{equals}{url}"
     if not value.startswith("~"):
         return word
     try:

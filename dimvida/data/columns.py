@@ -173,8 +173,10 @@ def make_layout(schema: pa.Schema, asked: Columns, where: str) -> Layout | None:
 
 
 def require_alike(schema: pa.Schema, first: pa.Schema, layout: Layout, where: str) -> None:
-    """Raise InputError where the columns that are read are not in both, or say the same in other numbers or types."""
+    """Raise InputError where a column that is read is there twice, is not in both, or says the same otherwise."""
     for name in (*layout.images, *layout.texts):
+        if (count := schema.names.count(name)) > 1:
+            raise InputError(f"{where}: has {count} columns called {name}; give each a name of its own")
         index = schema.get_field_index(name)
         if index < 0:
             raise InputError(

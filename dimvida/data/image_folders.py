@@ -19,7 +19,7 @@ from dimvida.data.names import CANONICAL_VIEWS, composed, counted, natural_key, 
 from dimvida.data.nmr import refuse_unlisted_synsets
 from dimvida.data.source import MultiViewSource
 from dimvida.data.survey import Survey, survey, tell
-from dimvida.data.tree import FileTree
+from dimvida.data.tree import COMPRESSED, FileTree
 from dimvida.errors import InputError
 
 
@@ -104,6 +104,9 @@ def _nothing(tree: FileTree, found: Survey) -> str:
     folders, files = tree.children()
     if not folders and not files:
         return f"empty; {expected}"
+    packed = next((name for name in found.others if name.lower().endswith(COMPRESSED)), None)
+    if packed is not None:
+        return f"no images here; compressed archives are not read, such as {packed}: unpack them"
     if found.others:
         expected = f"only other files, such as {found.others[0]}; {expected}"
     return f"no images here; {expected}"

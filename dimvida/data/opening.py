@@ -20,7 +20,7 @@ from dimvida.data.sample import locate
 from dimvida.data.shards import open_shards
 from dimvida.data.source import MultiViewSource
 from dimvida.data.tables import open_tables
-from dimvida.data.tree import FileTree
+from dimvida.data.tree import COMPRESSED, FileTree
 from dimvida.data.webdataset import open_webdataset
 from dimvida.data.zip_tree import ZipTree
 from dimvida.errors import InputError
@@ -140,6 +140,7 @@ def open_tree(path: str | Path) -> FileTree:
         return ZipTree(path)
     if path.suffix.lower() in _FILES:
         return FolderTree(path, path.parent, [path.name])
+    _require_unpacked(path.name, str(path))
     raise InputError(f"{path}: neither a folder nor a zip file; give the folder that holds the images")
 
 
@@ -148,6 +149,7 @@ def _open_remote(url: str) -> FileTree:
     if place.startswith(("file://", "local://")):
         return open_tree(place.partition("://")[2])
     folder, _, base = place.rpartition("/")
+    _require_unpacked(base, remote.shown(url))
     if base.lower().endswith(".zip"):
         return ZipTree(remote.fetched(url), remote.shown(url))
     if (names := expand_braces(place)) != [place]:
@@ -155,6 +157,12 @@ def _open_remote(url: str) -> FileTree:
         folder = f"{place.partition('://')[0]}://{folder}"
         return RemoteTree(url, folder, [name.removeprefix(f"{folder}/") for name in names])
     return RemoteTree(url, folder, [base]) if base.lower().endswith(_FILES) else RemoteTree(url)
+
+
+def _require_unpacked(name: str, location: str) -> None:
+    """Raise InputError for a compressed archive: nothing in one can be read without all that is before it."""
+    if name.lower().endswith(COMPRESSED):
+        raise InputError(f"{location}: compressed archives are not read; unpack it, and give what was in it")
 
 
 def expand_braces(text: str) -> list[str]:

@@ -20,6 +20,9 @@ READ_LIMIT = 256 * 2**20
 SYSTEM_FOLDERS = {"__MACOSX", "@eaDir", "#recycle", "$RECYCLE.BIN", "System Volume Information", "lost+found"}
 """What archivers, file servers and file systems leave in folders, with thumbnails and copies of what is there."""
 
+COMPRESSED = (".gz", ".tgz", ".bz2", ".tbz2", ".xz", ".txz", ".zst", ".tzst", ".lz4", ".7z", ".rar")
+"""Names of archives of which no part can be read without all that is before it."""
+
 _IN_ARCHIVE = "is in an archive; unpack it and give the folder"
 _FIRST_FOLDERS, _MOST_LEVELS = 64, 3
 

@@ -15,7 +15,7 @@ from typing import IO, NamedTuple
 
 from dimvida.errors import InputError
 from dimvida.files import atomic_write
-from dimvida.remote import filesystem, is_url, one_line, shown
+from dimvida.remote import filesystem, one_line, shown, url_of
 
 _WHOLE = ("s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "memory")
 """Protocols whose objects are there whole or not at all."""
@@ -145,18 +145,19 @@ def output_place(text: str | Path) -> Place:
     Raises:
         InputError: What is put at such a URL would be visible before it is whole.
     """
-    if not is_url(text):
+    url = url_of(text) if isinstance(text, str) else None
+    if url is None:
         return Path(text)
-    protocol, _, rest = text.partition("://")
+    protocol, _, rest = url.partition("://")
     if protocol == "file":
         return Path(rest)
     if protocol not in _WHOLE:
         raise InputError(
-            f"--out {shown(text)}: files appear there before they are whole; take s3://, gs:// or az://, or a folder"
+            f"--out {shown(url)}: files appear there before they are whole; take s3://, gs:// or az://, or a folder"
         )
     if not rest.strip("/"):
-        raise InputError(f"--out {shown(text)}: name a bucket, as {protocol}://bucket/folder")
-    return RemotePath(text)
+        raise InputError(f"--out {shown(url)}: name a bucket, as {protocol}://bucket/folder")
+    return RemotePath(url)
 
 
 def require_writable_place(folder: RemotePath) -> None:

@@ -181,7 +181,18 @@ def test_a_web_address_is_refused_as_it_was_given(dimvida, arguments):
     assert re.search(r"(https|s3)://\S+: web addresses are not read; download it", line)
 
 
-@pytest.mark.parametrize("option", [["--checkpoint", "hf://a/b"], ["--checkpoint=hf://a/b"]], ids=["two", "one"])
+@pytest.mark.parametrize("option", ["--data", "--out", "--verify"])
+def test_the_memory_of_the_process_is_refused(dimvida, objects, tmp_path, option: str):
+    arguments = {"--data": objects, "--out": tmp_path / "out", option: "memory://a"}
+    line = dimvida("generate", *(word for pair in arguments.items() for word in pair)).refusal()
+    assert line == "error: memory://a: this memory is gone when the command ends; name a folder or a bucket"
+
+
+@pytest.mark.parametrize(
+    "option",
+    [["--checkpoint", "hf://a/b"], ["--checkpoint=hf://a/b"], ["--checkpoint", "HF://a/b"]],
+    ids=["two", "one", "capitals"],
+)
 def test_a_model_on_the_hub_is_taken_for_a_checkpoint(dimvida, objects, tmp_path, monkeypatch, option):
     constants = pytest.importorskip("huggingface_hub.constants")
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)

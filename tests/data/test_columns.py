@@ -86,6 +86,15 @@ def test_columns_called_as_no_view_can_be_are_refused():
         make_layout(schema({"a__b": b"1", "c": b"1"}), Columns(), "x")
 
 
+def test_two_columns_of_one_name_are_refused_where_they_are_read():
+    table = make_table([{"image": hub_image(0), "view": "front", "size": 1}])
+    twice = table.append_column("size", table["size"]).schema
+    require_alike(twice, twice, make_layout(twice, Columns(), "a"), "a.parquet")
+    twice = table.append_column("image", table["image"]).schema
+    with pytest.raises(InputError, match=r"a\.parquet: has 2 columns called image; give each a name of its own"):
+        require_alike(twice, twice, make_layout(twice, Columns(), "a"), "a.parquet")
+
+
 def test_files_beside_each_other_must_say_the_same():
     first = schema(ROW, features=CHAIR_SOFA)
     layout = make_layout(first, Columns(), "x")

@@ -66,6 +66,18 @@ def test_what_is_opened(make, tmp_path):
         open_tree(tmp_path / "arrays.npz")
 
 
+@pytest.mark.parametrize("name", ["a.tar.gz", "A.TGZ", "a.tar.zst", "a.7z"])
+def test_a_compressed_archive_is_called_one(tmp_path, name: str):
+    folder = tmp_path / "set"
+    folder.mkdir()
+    (folder / name).write_bytes(b"1")
+    for place in (folder / name, str(folder / name), f"https://127.0.0.1:9/{name}?signature=1"):
+        with pytest.raises(InputError, match=f"/{name}: compressed archives are not read; unpack it, and give what"):
+            open_tree(place)
+    with pytest.raises(InputError, match=f"no images here; compressed archives are not read, such as {name}: unpack"):
+        open_source(folder)
+
+
 @pytest.mark.parametrize(
     ("text", "names"),
     [
