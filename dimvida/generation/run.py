@@ -5,29 +5,34 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
+from typing import Any
+
+import torch
+from torch import Tensor
 
 from dimvida import interruption
+from dimvida.data.cameras import angles_of
 from dimvida.data.sample import require_apart
 from dimvida.errors import DimvidaError
-from dimvida.generation.complete import Completer
 from dimvida.generation.jobs import Job, alone
 from dimvida.generation.names import FileNames
 from dimvida.generation.output import OutputFolder
 from dimvida.generation.pack import Packer
 from dimvida.generation.pipeline import Pipeline, StageTimes
 from dimvida.generation.plan import GenerationPlan, Shard, cut_shards
-from dimvida.generation.read import Chunk, FamiliarityCheck, ReadBatch, RowReader, read_batches
+from dimvida.generation.read import FamiliarityCheck, ReadBatch, RowReader, read_batches, view_mask
 from dimvida.generation.settings import GenerationSettings, run_configuration
 from dimvida.generation.sheet import card_picture
 from dimvida.generation.stats import GenerationReport
 from dimvida.generation.storage import Place
-from dimvida.generation.workers import ReadingProcesses
+from dimvida.generation.workers import chunk_reader
 from dimvida.generation.write import Packing, ShardInProgress
+from dimvida.sampling.completion import BatchCompleter
 from dimvida.sampling.multiview import MultiViewModel
+from dimvida.sampling.trajectory import sample_id
 
 _LOOK = 2.0  # seconds between looks at what other processes have done
 
@@ -162,11 +167,11 @@ class Generation:
         idle: Callable[[], object],
     ) -> None:
         """Take shards through all stages to their end. However it is left, no thread and no process stays behind."""
-        completer = Completer(self.model, self.settings, self.plan, on_note, self.times.device)
+        completer = self.completer(note=on_note, timed=self.times.device)
         note_unfamiliar = FamiliarityCheck(self.model, self.plan)
         in_progress: list[ShardInProgress] = []  # the last one is read; those before are packed or written
         try:
-            with self._readers() as read, Pipeline(self.times, progress, idle) as pipeline:
+            with chunk_reader(self.reader, self._workers) as read, Pipeline(self.times, progress, idle) as pipeline:
                 batches = read_batches(
                     shards,
                     self.settings.batch,
@@ -183,27 +188,50 @@ class Generation:
                     packing = None
                     if batch.rows:
                         with interruption.let_in():
-                            pictures = completer.complete(batch)
+                            pictures = self.complete(completer, batch)
                         packing = in_progress[-1].pack(batch, pictures, pipeline)
                     pipeline.write(self._write, in_progress, rows, batch, packing)
         finally:
             for shard_in_progress in in_progress:
                 shard_in_progress.abort()
 
+    def completer(self, **options: Any) -> BatchCompleter:
+        """What completes batches of the plan; ``note`` and ``timed`` are options of its own."""
+        rows = min(self.settings.batch, self.settings.shard_size, len(self.plan))
+        cameras = angles_of(self.plan.cameras, self.plan.view_names)
+        return BatchCompleter(self.model, rows, self.settings.sampling, cameras, **options)
+
+    def complete(self, completer: BatchCompleter, batch: ReadBatch) -> Callable[[], Tensor]:
+        """Have a batch of at least one row completed, see ``BatchCompleter.complete``.
+
+        Returns:
+            Waits for the pictures that are written, uint8 [N, H, W, C], with ``include_known`` the known ones among
+            them.
+        """
+        known, wanted = (
+            view_mask(self.plan.view_names, [getattr(row.task, kind) for row in batch.rows])
+            for kind in ("known", "targets")
+        )
+        sources = [row.task.record.id for row in batch.rows]
+        numbers = [sample_id(source, row.draw) for source, row in zip(sources, batch.rows, strict=True)]
+        ids = torch.tensor(numbers, dtype=torch.int64, device="cpu")
+        made = completer.complete(batch.images, known, wanted, ids, sources)
+        if not self.settings.include_known:
+            return made
+        among = wanted[known | wanted]
+
+        def wait() -> Tensor:
+            written = torch.empty(len(among), *batch.images.shape[1:], dtype=torch.uint8)
+            written[among], written[~among] = made(), batch.images
+            return written
+
+        return wait
+
     def _write(self, in_progress: list[ShardInProgress], rows: range, batch: ReadBatch, packing: Packing | None) -> int:
         """Write a batch of the first shard; returns how many views it was to have, also those that were not made."""
         if in_progress[0].write(rows, batch, packing):
             in_progress.pop(0)
         return self.plan.views_of(rows)
-
-    @contextmanager
-    def _readers(self) -> Iterator[Callable[[Iterator[Chunk], Callable[[], object]], Iterator[ReadBatch]]]:
-        """What reads chunks of rows: processes, started before any thread, as a fork takes along none; or this one."""
-        if self._workers:
-            with closing(ReadingProcesses(self.reader, self._workers)) as processes:
-                yield processes.read
-        else:
-            yield lambda chunks, goes_on: itertools.starmap(self.reader.read, chunks)
 
     def _stopped(self) -> DimvidaError:
         return DimvidaError(f"{self.output.folder}: stopped by a signal; the same command continues")

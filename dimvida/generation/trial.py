@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 import torch
 
-from dimvida.generation.complete import Completer
 from dimvida.generation.formats import FORMATS
 from dimvida.generation.output import stored_configuration
 from dimvida.generation.plan import GenerationPlan
@@ -142,13 +141,13 @@ def forecast(generation: Generation) -> Forecast:
     plan, settings = generation.plan, generation.settings
     pictures = sum(len(task.targets) + len(task.known) * settings.include_known for task in plan.tasks) * plan.draws
     rows = range(min(PROBE_ROWS, settings.batch, len(plan)))
-    completer = Completer(generation.model, settings, plan)
+    completer = generation.completer()
     for _ in range(2):
         start = time.perf_counter()
         batch = generation.reader.read(rows)
         if not batch.rows:
             return Forecast(pictures, None, None, 0, _free_space(generation))
-        samples = generation.packer.pack(batch.rows, batch.hashes, completer.complete(batch)().numpy())
+        samples = generation.packer.pack(batch.rows, batch.hashes, generation.complete(completer, batch)().numpy())
         spent = time.perf_counter() - start
     line = _LINE * (2 if FORMATS[settings.format].joined_lines else 1)  # once for its shard, and once for all
     written = sum(memoryview(picture.data).nbytes + line for sample in samples for picture in sample.pictures)

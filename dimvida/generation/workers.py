@@ -33,6 +33,18 @@ _POLL = 0.1  # seconds after which it is asked whether to go on waiting
 _LAST = 1.0  # seconds for a killed process to end; one that waits for a dead disk does not
 
 
+@contextlib.contextmanager
+def chunk_reader(
+    reader: RowReader, count: int
+) -> Iterator[Callable[[Iterator[Chunk], Callable[[], object]], Iterator[ReadBatch]]]:
+    """What reads chunks of rows: processes, started before any thread, as a fork takes along none; or this one."""
+    if count:
+        with contextlib.closing(ReadingProcesses(reader, count)) as processes:
+            yield processes.read
+    else:
+        yield lambda chunks, goes_on: itertools.starmap(reader.read, chunks)
+
+
 class ReadingProcesses:
     """Processes that read chunks of rows ahead; started at once, ended by ``close``.
 

@@ -49,6 +49,21 @@ class LatentCodec(nn.Module):
         return self.config.autoencoder.channels
 
     @property
+    def view_names(self) -> tuple[str, ...]:
+        """Names of the V views, in the order of every [B, V, ...] tensor."""
+        return self.config.view_names
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes of the training data; may be empty."""
+        return self.config.classes
+
+    @property
+    def cameras(self) -> tuple[tuple[float, float], ...] | None:
+        """Azimuth and elevation of each named view in degrees; None of a model that knows its views by name alone."""
+        return self.config.cameras
+
+    @property
     def device(self) -> torch.device:
         """Where the weights are."""
         return self.latent_mean.device

@@ -16,7 +16,6 @@ from helpers.objects import tree
 
 from dimvida.errors import DimvidaError, InputError
 from dimvida.generation import run
-from dimvida.generation.complete import Completer
 from dimvida.generation.formats import FORMATS
 from dimvida.generation.formats.imagefolder import ImageFolderWriter
 from dimvida.generation.lock import FolderLock
@@ -24,6 +23,8 @@ from dimvida.generation.pack import Packer
 from dimvida.generation.pipeline import AHEAD, STAGES, Pipeline, StageTimes
 from dimvida.generation.read import RowReader
 from dimvida.generation.write import ShardInProgress
+from dimvida.sampling.completion import BatchCompleter
+from dimvida.sampling.multiview import MultiViewModel
 
 OBJECTS = 24
 
@@ -110,7 +111,7 @@ def test_an_error_in_any_stage_stops_all_of_them_and_loses_nothing(start, tmp_pa
         generation.run()
     owner, name = {
         "read": (RowReader, "read"),
-        "complete": (Completer, "complete"),
+        "complete": (BatchCompleter, "complete"),
         "pack": (Packer, "pack"),
         "write": (ImageFolderWriter, "add"),
         "commit": (ImageFolderWriter, "commit"),
@@ -236,3 +237,29 @@ def test_events_are_recorded_on_the_device_that_works(monkeypatch, failing: bool
     else:
         assert [event.streams for event in Event.made] == [["stream of cuda:1"]] * 2
         assert times.totals()["decode"] == 2.5
+
+
+def test_a_batch_that_does_not_fit_is_halved_with_a_note_and_nothing_is_lost(start, hungry_model, tmp_path: Path):
+    def names(folder: Path) -> set[str]:
+        return {str(path.relative_to(folder)) for path in folder.rglob("*")}
+
+    with start(tmp_path / "small", batch=8, shard_size=8) as generation:
+        generation.run()
+    hungry_model.rows = 3
+    notes = []
+    with start(tmp_path / "hungry", batch=8, shard_size=8) as generation:
+        report = generation.run(on_note=notes.append)
+    assert notes == ["out of memory with 6 rows; going on with batches of 3"]
+    assert report.views == 3 * (OBJECTS - 2)
+    assert names(tmp_path / "small") == names(tmp_path / "hungry")
+
+
+def test_objects_whose_numbers_overflow_are_named_and_nothing_of_them_is_written(start, tmp_path: Path, monkeypatch):
+    def overflow(self, latents, known, **options):
+        return torch.full_like(latents, torch.nan)
+
+    monkeypatch.setattr(MultiViewModel, "sample_missing", overflow)
+    with pytest.raises(DimvidaError) as caught, start(tmp_path / "out", batch=2, shard_size=8) as generation:
+        generation.run()
+    assert str(caught.value).startswith("chair/00, chair/01: latents are not finite (NaN or infinity)")
+    assert not list((tmp_path / "out").rglob("*.png"))
