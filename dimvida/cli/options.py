@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -110,13 +111,16 @@ PrintJson = Annotated[bool, option(OUTPUT, "Print JSON.", "--print-json")]
 Overwrite = Annotated[bool, option(OUTPUT, "Replace what is there.", "--overwrite")]
 
 
+_NAME = re.compile(r',(?:\s*"((?:[^"]|"")*)"\s*(?=,|$)|([^,]*))')
+
+
 def command_line(context: typer.Context) -> list[str]:
     """The program's name and its arguments as they were given, which results say; URLs without what is secret."""
     return ["dimvida", *(shown(argument) if "://" in argument else argument for argument in context.obj or [])]
 
 
 def parse_names(name: str, text: str | None) -> tuple[str, ...] | None:
-    """``front,left`` as names; None stays None.
+    """``front,left`` as names; None stays None. As in CSV, one with a comma in it stands in ``"``.
 
     Args:
         name: The option, for the message.
@@ -127,7 +131,8 @@ def parse_names(name: str, text: str | None) -> tuple[str, ...] | None:
     """
     if text is None:
         return None
-    names = tuple(part.strip() for part in text.split(","))
+    parts = _NAME.findall(f",{text}")
+    names = tuple(quoted.replace('""', '"') or plain.strip() for quoted, plain in parts)
     if not all(names):
         raise InputError(f"{name} {text!r}: give names separated by commas")
     if len(set(names)) < len(names):

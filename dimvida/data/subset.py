@@ -25,14 +25,13 @@ def of_classes(source: MultiViewSource, classes: Sequence[str] | None, *, keep_l
     for name in classes:
         if name not in source.classes:
             near = difflib.get_close_matches(name, source.classes, cutoff=0.5)
-            told = f"did you mean {' or '.join(near)}?" if near else _list(source.classes)
-            raise InputError(f"--classes {name}: {source.path} has no such class; {told}")
+            told = f"did you mean {' or '.join(map(_quoted, near))}?" if near else _list(source.classes)
+            raise InputError(f"--classes {_quoted(name)}: {source.path} has no such class; {told}")
     chosen = set(classes)
     kept = source.select(i for i, record in enumerate(source.records) if record.class_name in chosen)
     if not len(kept):
-        raise InputError(
-            f"--classes {','.join(classes)}: no objects of these classes in {source.path}, as it is opened"
-        )
+        names = ",".join(map(_quoted, classes))
+        raise InputError(f"--classes {names}: no objects of these classes in {source.path}, as it is opened")
     if not keep_labels:
         kept.classes = tuple(name for name in source.classes if name in chosen)
     return kept
@@ -46,4 +45,11 @@ def first(source: MultiViewSource, limit: int | None) -> MultiViewSource:
 def _list(classes: Sequence[str], shown: int = 20) -> str:
     if not classes:
         return "it has none"
-    return f"it has {', '.join(classes[:shown])}{' and more' if len(classes) > shown else ''}"
+    return f"it has {', '.join(map(_quoted, classes[:shown]))}{' and more' if len(classes) > shown else ''}"
+
+
+def _quoted(name: str) -> str:
+    """A name as ``--classes`` takes it among others."""
+    if "," not in name and name == name.strip() and not name.startswith('"'):
+        return name
+    return '"' + name.replace('"', '""') + '"'

@@ -12,7 +12,7 @@ from typer.models import OptionInfo
 
 from dimvida.cli import options
 from dimvida.cli.app import app
-from dimvida.cli.options import command_line, resolve_device, set_float32_precision
+from dimvida.cli.options import command_line, parse_names, resolve_device, set_float32_precision
 from dimvida.errors import InputError
 
 
@@ -36,6 +36,26 @@ def chosen(monkeypatch, precisions: None) -> list[torch.device]:
     monkeypatch.setattr(torch.cuda, "set_device", devices.append)
     monkeypatch.setattr(torch, "zeros", lambda *shape, device: zeros(*shape))
     return devices
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        (None, None),
+        ("a, b", ("a", "b")),
+        ('"a, b",c', ("a, b", "c")),
+        (' " a ", "b""c"', (" a ", 'b"c')),
+        ('a"b,"c', ('a"b', '"c')),
+    ],
+)
+def test_names_are_divided_by_commas_outside_of_quotes(text: str | None, names: tuple[str, ...] | None):
+    assert parse_names("--classes", text) == names
+
+
+@pytest.mark.parametrize("text", ["", "a,,b", "a,", '""', 'a,"a"'])
+def test_names_that_are_none_or_there_twice_are_refused(text: str):
+    with pytest.raises(InputError, match=r"--classes .*: (give names separated by commas|a name is there twice)"):
+        parse_names("--classes", text)
 
 
 @pytest.mark.parametrize(

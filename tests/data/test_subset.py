@@ -46,6 +46,15 @@ def test_classes_that_are_not_there(source: MultiViewSource, classes: tuple[str,
         of_classes(source, classes)
 
 
+def test_a_class_with_a_comma_is_suggested_as_the_command_line_takes_it(tmp_path: Path, write_objects):
+    source = open_source(write_objects(tmp_path / "data", {"lamp, red/a": ("front", "left"), 'b"x/a': ("front",)}))
+    assert ids(of_classes(source, ("lamp, red",))) == ["a"]
+    with pytest.raises(InputError, match=r'--classes lamp: .* did you mean "lamp, red"[?]'):
+        of_classes(source, ("lamp", "red"))
+    with pytest.raises(InputError, match=r'--classes "x,": .* it has b"x, "lamp, red"'):
+        of_classes(source, ("x,",))
+
+
 def test_data_without_classes(tmp_path: Path, tiny_image):
     tiny_image(1).save(tmp_path / "a__front.png")
     with pytest.raises(InputError, match=r"--classes chair: .* it has none"):
