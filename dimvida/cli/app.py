@@ -43,8 +43,8 @@ MODEL_OPTIONS = ("--checkpoint", "--init")
 PLACE_OPTIONS = ("--out", "--output", "--verify")
 """Options of ``generate`` that take any URL."""
 
-DATA_OPTIONS, DATA_COMMANDS = ("--data", "--input", "--truth"), ("inspect", "partition")
-"""Options that take data, which may be behind a URL, and commands whose argument does."""
+DATA_OPTIONS, DATA_COMMANDS = ("--data", "--input", "--truth"), ("inspect", "partition", "report")
+"""Options that take data or outputs of ``generate``, which may be behind a URL, and commands whose argument does."""
 
 
 class Command(TyperCommand):
@@ -56,8 +56,11 @@ class Command(TyperCommand):
         Raises:
             InputError: A value is a web address where none is read, or in the memory of this process.
         """
+        flags = [param for param in self.params if getattr(param, "is_flag", False)]
+        flag_names = {name for flag in flags for name in (*flag.opts, *flag.secondary_opts)}
         for before, word in zip(["", *args], args):  # noqa: B905 - the last stands before nothing
             option, _, value = word.partition("=") if word.startswith("--") else (before, "", word)
+            option = "" if option in flag_names else option  # which take no value
             if (url_of(value) or "").startswith("memory://"):
                 raise InputError(f"{word}: this memory is gone when the command ends; name a folder or a bucket")
             if option in MODEL_OPTIONS and value.lower().startswith("hf://"):

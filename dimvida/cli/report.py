@@ -12,7 +12,7 @@ from dimvida.errors import InputError
 
 
 def report(
-    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Folders that other commands made.")],
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="What other commands made, a folder each.")],
     out: options.Out,
     paper: Annotated[
         bool, typer.Option("--paper/--no-paper", help="The paper's figures, of the NMR data, beside yours.")
@@ -29,7 +29,8 @@ def report(
     a folder with a solvers.json of bench solvers. DIR gets report.html, a page
     that needs no other file and no network, report.md with images/, and
     report.json with all numbers. What is missing is left out, with the command
-    that makes it. Views that generate made get a gallery to look through.
+    that makes it. Views that generate made get a gallery to look through; they
+    may be in a bucket.
     """
     from dimvida.data.opening import open_source
     from dimvida.files import require_writable_folder

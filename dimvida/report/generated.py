@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from dimvida.data.names import counted
+from dimvida.data.opening import open_tree
 from dimvida.errors import InputError
-from dimvida.results.files import read_content
+from dimvida.results.files import parse_content
 from dimvida.results.schema import SkippedInput
 
 COUNTS = "report.json"
@@ -53,16 +54,22 @@ class GeneratedOutput:
         return lines + [f"{text}: {counted(count, 'image')}" for text, count in self.notes.items()]
 
 
-def read_generated(folder: Path) -> tuple[GeneratedOutput, dict[str, Any]]:
+def read_generated(folder: Path | str) -> tuple[GeneratedOutput, dict[str, Any]]:
     """What the files of an output say, and all that they hold.
 
+    Args:
+        folder: The output, a folder or a URL.
+
     Raises:
-        InputError: It is not finished, or one of them is damaged.
+        InputError: It is not finished or no output, or one of them is damaged.
+        DimvidaError: It cannot be reached.
     """
-    path, counts_path = folder / GeneratedOutput.file, folder / COUNTS
-    if not counts_path.is_file():
-        raise InputError(f"{folder}: not finished, it has no {COUNTS}; the command that began it continues")
-    content, counts = read_content(path), read_content(counts_path)
+    tree = open_tree(folder)
+    if not tree.exists(GeneratedOutput.file):
+        raise InputError(f"{tree.path}: not an output of dimvida generate; it has no {GeneratedOutput.file}")
+    if not tree.exists(COUNTS):
+        raise InputError(f"{tree.path}: not finished, it has no {COUNTS}; the command that began it continues")
+    content, counts = (parse_content(tree.read(name), tree.location(name)) for name in (GeneratedOutput.file, COUNTS))
     try:
         left_out = [SkippedInput(entry["file"], entry["reason"]) for entry in counts.get("files_left_out", [])]
         configuration = dict(content["configuration"])
@@ -81,6 +88,6 @@ def read_generated(folder: Path) -> tuple[GeneratedOutput, dict[str, Any]]:
         )
     except (KeyError, TypeError, ValueError, AttributeError):
         raise InputError(
-            f"{folder}: {GeneratedOutput.file} or {COUNTS} is damaged, or not of dimvida generate"
+            f"{tree.path}: {GeneratedOutput.file} or {COUNTS} is damaged, or not of dimvida generate"
         ) from None
     return record, {**content, "report": counts}

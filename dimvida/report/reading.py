@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from dimvida.errors import InputError
+from dimvida.remote import shown, url_of
 from dimvida.report.generated import GeneratedOutput, read_generated
 from dimvida.results.files import ReproductionResult, TrainingResult, parse_result, read_content
 from dimvida.results.schema import ClassificationResult, EvaluationResult
@@ -45,7 +46,7 @@ class Part(Generic[Record]):
 
     Attributes:
         label: Short name of its folder, unique among those read.
-        folder: The folder that its file is in.
+        folder: The folder that its file is in; of an output of generate perhaps a URL.
         kind: What ``report.json`` calls it.
         record: What the file says.
         content: All of the file, as it stands there.
@@ -53,7 +54,7 @@ class Part(Generic[Record]):
     """
 
     label: str
-    folder: Path
+    folder: Path | str
     kind: str
     record: Record
     content: dict[str, Any]
@@ -98,13 +99,16 @@ def read_runs(paths: Sequence[Path], *, paper: bool = True) -> Runs:
     Raises:
         InputError: A folder is no run, or a file in it is damaged.
     """
-    folders: dict[Path, None] = {}  # each once, in order
+    folders: dict[Path | str, None] = {}  # each once, in order
     for path in paths:
         folders.update(dict.fromkeys(_with_stages(path)))
     labels = _labels(list(folders))
     parts: dict[str, list[Part]] = {kind: [] for kind in KINDS.values()}
     generated: list[Part[GeneratedOutput]] = []
     for folder in folders:
+        if isinstance(folder, str):
+            generated.append(Part(labels[folder], folder, "generated", *read_generated(folder)))
+            continue
         for declared, kind in KINDS.items():
             if (path := folder / declared.file).is_file():
                 content = read_content(path)
@@ -143,7 +147,11 @@ def slug(*words: str) -> str:
     return re.sub(r"[^A-Za-z0-9._-]+", "-", "-".join(words))
 
 
-def _with_stages(path: Path) -> Iterator[Path]:
+def _with_stages(path: Path) -> Iterator[Path | str]:
+    if (url := url_of(path)) is not None and not url.startswith("file://"):
+        yield url.rstrip("/")
+        return
+    path = path if url is None else Path(url.removeprefix("file://"))
     if not path.exists():
         raise InputError(f"{path}: does not exist")
     if not _is_run(path):
@@ -163,16 +171,17 @@ def _is_run(path: Path) -> bool:
     return any((path / kind.file).is_file() for kind in (*KINDS, GeneratedOutput))
 
 
-def _labels(folders: Sequence[Path]) -> dict[Path, str]:
+def _labels(folders: Sequence[Path | str]) -> dict[Path | str, str]:
     """As much of the end of each path as tells it from the others, in the name of a picture too."""
-    labels: dict[Path, str] = {}
-    for number, folder in enumerate(folders, 1):
-        for depth in range(1, len(folder.parts) + 1):
-            label = "/".join(folder.parts[-depth:])
-            if sum(slug(*other.parts[-depth:]) == slug(*folder.parts[-depth:]) for other in folders) == 1:
+    labels: dict[Path | str, str] = {}
+    parts = [shown(folder).split("/") if isinstance(folder, str) else folder.parts for folder in folders]
+    for number, (folder, own) in enumerate(zip(folders, parts, strict=True), 1):
+        for depth in range(1, len(own) + 1):
+            label = "/".join(own[-depth:])
+            if sum(slug(*others[-depth:]) == slug(*own[-depth:]) for others in parts) == 1:
                 break
         else:
-            label = f"{folder.name} ({number})"
+            label = f"{own[-1]} ({number})"
         labels[folder] = label
     return labels
 

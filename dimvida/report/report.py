@@ -42,7 +42,7 @@ def write_report(paths: Sequence[Path], out: Path, *, paper: bool = True, given:
     A report that is there already is replaced; the same results give the same files.
 
     Args:
-        paths: Folders of train, evaluate, classify, generate, bench solvers or reproduce.
+        paths: Folders of train, evaluate, classify, generate, bench solvers or reproduce; of generate also a URL.
         out: Where to; made if need be.
         paper: Whether the paper's figures stand beside.
         given: The data that views were generated from, for galleries to show them.

@@ -117,13 +117,24 @@ def read_content(path: Path) -> dict[str, Any]:
         InputError: It cannot be read, or is damaged.
     """
     try:
-        content = json.loads(path.read_bytes(), parse_constant=lambda name: None)
+        data = path.read_bytes()
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
+    return parse_content(data, str(path))
+
+
+def parse_content(data: bytes, where: str) -> dict[str, Any]:
+    """All that a result file holds, as ``read_content``; ``where`` is what an error calls it.
+
+    Raises:
+        InputError: It is damaged.
+    """
+    try:
+        content = json.loads(data, parse_constant=lambda name: None)
     except (ValueError, RecursionError) as error:
-        raise InputError(f"{path}: damaged, not JSON ({error})") from None
+        raise InputError(f"{where}: damaged, not JSON ({error})") from None
     if not isinstance(content, dict):
-        raise InputError(f"{path}: is not an object; damaged, or not of dimvida")
+        raise InputError(f"{where}: is not an object; damaged, or not of dimvida")
     return content
 
 

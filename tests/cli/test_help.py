@@ -172,7 +172,7 @@ def test_old_spellings_work_and_are_not_shown(dimvida, tmp_path, objects):
     [
         ("train", "--data", "x", "--out", "https://example.org/run"),
         ("evaluate", "--data", "x", "--checkpoint", "s3://bucket/model"),
-        ("report", "https://example.org/run", "--out", "x"),
+        ("report", "x", "--out", "https://example.org/report"),
     ],
     ids=lambda arguments: arguments[0],
 )

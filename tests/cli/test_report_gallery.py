@@ -6,6 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.objects import tree
+from helpers.servers import s3_server
 from PIL import Image
 
 from dimvida.generation.formats import FORMATS
@@ -27,3 +29,25 @@ def test_a_gallery_of_every_form(dimvida, generation, objects: Path, tmp_path: P
     with Image.open(room / "00001.webp") as sheet, Image.open(objects / "table" / "c" / "front.png") as front:
         tile, own = (np.asarray(picture.convert("RGB")).astype(int) for picture in (sheet.crop((0, 0, 16, 16)), front))
     assert np.abs(tile.mean((0, 1)) - own.mean((0, 1))).max() < 12
+
+
+def test_an_output_in_a_bucket_has_the_report_of_a_folder(
+    dimvida, generation, fronts: Path, tmp_path: Path, monkeypatch
+):
+    pytest.importorskip("s3fs")
+    out = tmp_path / "views"
+    assert dimvida(*generation(fronts, out, "--view", "front", "--format", "webdataset")).code == 0
+    assert dimvida("report", out, "--out", tmp_path / "local").code == 0
+    with s3_server(monkeypatch) as system:
+        system.mkdir("bucket")
+        system.put(f"{out}/", "bucket/some/views", recursive=True)
+        url = "s3://bucket/some/views"
+        result = dimvida("report", "--paper", f"{url}/", "--out", tmp_path / "remote")
+        assert result.code == 0, result.err
+        assert tree(tmp_path / "remote") == tree(tmp_path / "local")
+        system.rm("bucket/some/views/report.json")
+        refusal = dimvida("report", url, "--out", tmp_path / "remote").refusal()
+        assert f"{url}: not finished, it has no report.json; the command that began it continues" in refusal
+        system.rm("bucket/some/views/generation.json")
+        refusal = dimvida("report", url, "--out", tmp_path / "remote").refusal()
+        assert f"{url}: not an output of dimvida generate; it has no generation.json" in refusal
