@@ -37,6 +37,9 @@ OLD_SPELLINGS = {
 """Options by the names that they once had, which go on to work where a command has no option of that name."""
 
 
+MAY_BE_EMPTY = ("--ray",)
+"""Options whose value may be left out."""
+
 MODEL_OPTIONS = ("--checkpoint", "--init")
 """Options that take a model on the Hub, too: ``hf://owner/name``."""
 
@@ -71,7 +74,7 @@ class Command(TyperCommand):
                 continue
             if is_url(value):  # as a path it would lose a slash, and be another
                 raise InputError(f"{word}: web addresses are not read; download it, and give the file or folder")
-        return super().parse_args(ctx, [_expanded(word) for word in self._in_new_words(args)])
+        return super().parse_args(ctx, [_expanded(word) for word in self._in_new_words(_with_values(args))])
 
     def get_params(self, ctx: Any) -> list[Any]:
         """The options; flags show no type, as if they took a value, and there are boxes only where each is in one."""
@@ -103,6 +106,12 @@ class Command(TyperCommand):
             new = OLD_SPELLINGS.get(name)
             words.append(f"{new}{equals}{value}" if new in options and name not in options else word)
         return words + args[end:]
+
+
+def _with_values(args: list[str]) -> list[str]:
+    """The same words, with an empty value for each option of ``MAY_BE_EMPTY`` that none follows."""
+    followed = zip(args, [*args[1:], "-"], strict=True)
+    return [f"{word}=" if word in MAY_BE_EMPTY and after.startswith("-") else word for word, after in followed]
 
 
 def _expanded(word: str) -> str:

@@ -4,28 +4,39 @@ from __future__ import annotations
 
 import itertools
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from dimvida.cli import options
-from dimvida.cli.generation_plan import open_truth, parse_places, plan_named, plan_placed
+from dimvida.cli.generation_plan import (
+    check_cluster,
+    check_member,
+    check_sheet,
+    open_truth,
+    parse_batch,
+    parse_places,
+    plan_named,
+    plan_placed,
+)
 from dimvida.cli.options import DATA, MODEL, OUTPUT, option, parse_names, resolve_device
 from dimvida.cli.progress import ProgressBar, duration
 from dimvida.cli.terminal import note
 from dimvida.data.names import counted
-from dimvida.errors import DimvidaError, InputError
-from dimvida.files import require_writable_file, require_writable_folder
+from dimvida.errors import DimvidaError
 
 if TYPE_CHECKING:
-    from dimvida.generation.run import Generation
+    from dimvida.generation.cluster import RayCluster
+    from dimvida.generation.jobs import Job
+    from dimvida.generation.run import Generation, MakeShards
+    from dimvida.generation.settings import GenerationSettings
     from dimvida.generation.stats import GenerationReport
+    from dimvida.sampling.multiview import MultiViewModel
 
-SHEET_SUFFIXES = (".png", ".jpg")
 SHOWN = 20  # skipped or damaged files on the screen; of those that are skipped the report lists all
 
 
@@ -66,6 +77,8 @@ def generate(
     include_known: Annotated[bool, option(OUTPUT, "Write the known views too.", "--include-known")] = False,
     shard_size: Annotated[int | None, option(OUTPUT, "Rows of a shard; default about 1024.", metavar="N")] = None,
     shard: Annotated[str | None, option(OUTPUT, "Do part i of n, in an array job.", "--shard", metavar="I/N")] = None,
+    ray: Annotated[str | None, option(OUTPUT, "Make shards on a Ray cluster.", metavar="[ADDRESS]")] = None,
+    cpus_per_worker: Annotated[int | None, option(OUTPUT, "There, in place of a GPU.", min=1, metavar="N")] = None,
     overwrite: options.Overwrite = False,
     dry_run: Annotated[bool, option(OUTPUT, "Say what would be done, and how long.", "--dry-run")] = False,
     verify: Annotated[  # eager, so that it needs no other option
@@ -77,16 +90,15 @@ def generate(
     truth: Annotated[Path | None, option(OUTPUT, "True views, for the sheet.", metavar="PATH")] = None,
 ) -> int:
     """Generate missing views of objects; the same command again continues."""
-    _check_sheet(sheet, sheet_rows)
-    _check_member(shard, overwrite, sheet)
-    given, targets, rows = parse_names("--view", view), parse_names("--target", target), _parse_batch(batch)
+    check_sheet(sheet, sheet_rows)
+    check_member(shard, overwrite, sheet)
+    check_cluster(ray, cpus_per_worker, shard, device, dry_run)
+    given, targets, rows = parse_names("--view", view), parse_names("--target", target), parse_batch(batch)
     angles, at = parse_places(azimuths, azimuth, elevation, given, targets)
 
     from dimvida.data.columns import parse_columns
     from dimvida.data.sample import locate, require_apart
-    from dimvida.generation.jobs import job_of
     from dimvida.generation.run import Generation
-    from dimvida.generation.settings import resolve_settings
     from dimvida.generation.storage import output_place
     from dimvida.generation.trial import best_batch
     from dimvida.sampling.multiview import load
@@ -96,37 +108,40 @@ def generate(
         require_apart(locate(input_), output)
     if sheet is not None:
         require_apart(locate(input_), sheet, "--sheet")
-    model = load(checkpoint, resolve_device(device))
-    chosen = split, parse_columns(column), parse_names("--classes", classes), samples_per_view
+    model = load(checkpoint, resolve_device(device) if ray is None else "cpu")
+    objects = split, parse_columns(column), parse_names("--classes", classes), samples_per_view
     if angles is None:
-        plan = plan_named(input_, model, given, targets, *chosen)
+        plan = plan_named(input_, model, given, targets, *objects)
     else:
-        plan = plan_placed(input_, model, given, at, angles, elevation, *chosen)
+        plan = plan_placed(input_, model, given, at, angles, elevation, *objects)
     plan = plan.first(limit)
     true_source = open_truth(input_, plan, truth)
-    resolve = partial(
-        resolve_settings,
-        model,
-        steps=steps,
-        solver=solver,
-        seed=seed,
-        backend=backend,
-        dtype=dtype,
-        include_known=include_known,
-        format=format_,
-        image_format=image_format,
-        quality=quality,
-        shard_size=shard_size,
-    )
-    settings, job = resolve(batch=rows), job_of(shard)
-    if rows is None:  # all processes of the job agree on one
-        best = partial(best_batch, model, settings, plan, output, overwrite)
-        settings = resolve(batch=job.broadcast_from_rank_0(best))
-    generation = Generation(model, plan, settings, output, strict=strict, overwrite=overwrite, workers=workers, job=job)
-    if dry_run:
-        return _print_forecast(generation)
-    with generation, _stopping_in_order(generation):
-        report = _generate(generation)
+    chosen = {
+        "batch": rows,
+        "steps": steps,
+        "solver": solver,
+        "seed": seed,
+        "backend": backend,
+        "dtype": dtype,
+        "include_known": include_known,
+        "format": format_,
+        "image_format": image_format,
+        "quality": quality,
+        "shard_size": shard_size,
+    }
+    find_batch = partial(best_batch, rows=len(plan), views=plan.most_views, folder=output, overwrite=overwrite)
+    with _place_of_work(shard, ray, cpus_per_worker) as (job, cluster):
+        if cluster is None:
+            settings = _resolve_settings(model, chosen, find_batch, job)
+        else:
+            settings = cluster.settings(model, find_batch, **chosen)
+        generation = Generation(
+            model, plan, settings, output, strict=strict, overwrite=overwrite, workers=workers, job=job
+        )
+        if dry_run:
+            return _print_forecast(generation)
+        with generation, _stopping_in_order(generation):
+            report = _generate(generation, None if cluster is None else partial(cluster.make, generation))
     if report is None:
         if shard is not None:
             print(f"done: shards {shard} of {output}; others are still to do theirs")
@@ -144,13 +159,40 @@ def generate(
     return 0
 
 
-def _generate(generation: Generation) -> GenerationReport | None:
+@contextmanager
+def _place_of_work(shard: str | None, address: str | None, cpus: int | None) -> Iterator[tuple[Job, RayCluster | None]]:
+    """Who works together on the output, and where: in these processes, or on a cluster."""
+    from dimvida.generation.jobs import alone, job_of
+
+    if address is None:
+        yield job_of(shard), None
+        return
+    from dimvida.generation.cluster import PATIENCE, RayCluster
+
+    with RayCluster(address, cpus) as cluster:
+        yield alone(PATIENCE), cluster
+
+
+def _resolve_settings(
+    model: MultiViewModel, chosen: dict[str, Any], find_batch: Callable[..., int], job: Job
+) -> GenerationSettings:
+    """Options with nothing left open; all processes of the job agree on one batch."""
+    from dimvida.generation.settings import resolve_settings
+
+    settings = resolve_settings(model, **chosen)
+    if chosen["batch"] is not None:
+        return settings
+    batch = job.broadcast_from_rank_0(lambda: find_batch(model, settings))
+    return resolve_settings(model, **chosen | {"batch": batch})
+
+
+def _generate(generation: Generation, make: MakeShards | None) -> GenerationReport | None:
     """Do what is left of an output whose folder is locked, and tell of it in one of the processes."""
     folder, speaks = generation.output.folder, generation.job.speaks
     for line in generation.damaged:
         note(f"{line}; its shard is made again")
     before = not generation.pending
-    report = _run_with_progress(generation) if speaks and not before else generation.run()
+    report = _run_with_progress(generation, make) if speaks and not before else generation.run(make=make)
     if report is not None and speaks:
         for line in [] if before else report.note_lines():
             note(line)
@@ -158,7 +200,7 @@ def _generate(generation: Generation) -> GenerationReport | None:
     return report
 
 
-def _run_with_progress(generation: Generation) -> GenerationReport | None:
+def _run_with_progress(generation: Generation, make: MakeShards | None) -> GenerationReport | None:
     for text in generation.plan.source.notes:
         note(text)
     with ProgressBar("generating", generation.plan.views, "views", start=generation.views_done) as bar:
@@ -172,7 +214,7 @@ def _run_with_progress(generation: Generation) -> GenerationReport | None:
                 bar.message("skipped more; the report lists all")
 
         try:
-            return generation.run(bar.advance, show_skip, lambda text: bar.message(f"note: {text}"))
+            return generation.run(bar.advance, show_skip, lambda text: bar.message(f"note: {text}"), make)
         except KeyboardInterrupt:
             bar.message("stopped; the same command continues")
             raise
@@ -257,37 +299,3 @@ def _size(count: float) -> str:
             return f"{count:.0f} {unit}"
         count /= 1024
     return f"{count:.1f} TiB"
-
-
-def _check_sheet(sheet: Path | None, rows: int) -> None:
-    """Raise InputError for a sheet that could not be written at the end."""
-    if rows < 1:
-        raise InputError(f"--sheet-rows {rows}: must be at least 1")
-    if sheet is None:
-        return
-    if sheet.suffix.lower() not in SHEET_SUFFIXES or sheet.is_dir():
-        raise InputError(f"--sheet {sheet}: name a file that ends in {' or '.join(SHEET_SUFFIXES)}")
-    if sheet.absolute().parent.is_dir():
-        require_writable_file("--sheet", sheet)
-    else:  # which is made
-        require_writable_folder("--sheet", sheet.absolute().parent)
-
-
-def _check_member(shard: str | None, overwrite: bool, sheet: Path | None) -> None:
-    """Raise InputError for options that members of an array job would do to each other."""
-    if shard is not None and overwrite:
-        raise InputError(
-            f"--shard {shard}: --overwrite would remove what the others have done; remove the folder first"
-        )
-    if shard is not None and sheet is not None:
-        raise InputError(f"--shard {shard}: has no --sheet; the same command without --shard draws it at the end")
-
-
-def _parse_batch(text: str) -> int | None:
-    """Objects at a time; None for auto."""
-    if text == "auto":
-        return None
-    try:
-        return int(text)
-    except ValueError:
-        raise InputError(f"--batch {text}: give a number or 'auto'") from None

@@ -1,4 +1,4 @@
-"""Which views ``dimvida generate`` makes, and which it makes them from, as the command line says it."""
+"""What the command line of ``dimvida generate`` says: which views it makes of which, and whether options fit."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 from dimvida.cli.options import parse_angles, require_elevation
 from dimvida.cli.terminal import note
 from dimvida.errors import InputError
+from dimvida.files import require_writable_file, require_writable_folder
+from dimvida.torchrun import is_rank
 
 if TYPE_CHECKING:
     from dimvida.data.columns import Columns
@@ -15,6 +17,8 @@ if TYPE_CHECKING:
     from dimvida.generation.cameras import Angle
     from dimvida.generation.plan import GenerationPlan
     from dimvida.sampling.multiview import MultiViewModel
+
+SHEET_SUFFIXES = (".png", ".jpg")
 
 
 def parse_places(
@@ -107,3 +111,53 @@ def open_truth(path: str, plan: GenerationPlan, truth: Path | None) -> MultiView
     if truth is None and is_sample(path):
         truth = sample_truth()
     return plan.source if truth is None else open_source(truth)
+
+
+def check_sheet(sheet: Path | None, rows: int) -> None:
+    """Raise InputError for a sheet that could not be written at the end."""
+    if rows < 1:
+        raise InputError(f"--sheet-rows {rows}: must be at least 1")
+    if sheet is None:
+        return
+    if sheet.suffix.lower() not in SHEET_SUFFIXES or sheet.is_dir():
+        raise InputError(f"--sheet {sheet}: name a file that ends in {' or '.join(SHEET_SUFFIXES)}")
+    if sheet.absolute().parent.is_dir():
+        require_writable_file("--sheet", sheet)
+    else:  # which is made
+        require_writable_folder("--sheet", sheet.absolute().parent)
+
+
+def check_member(shard: str | None, overwrite: bool, sheet: Path | None) -> None:
+    """Raise InputError for options that members of an array job would do to each other."""
+    if shard is not None and overwrite:
+        raise InputError(
+            f"--shard {shard}: --overwrite would remove what the others have done; remove the folder first"
+        )
+    if shard is not None and sheet is not None:
+        raise InputError(f"--shard {shard}: has no --sheet; the same command without --shard draws it at the end")
+
+
+def check_cluster(ray: str | None, cpus: int | None, shard: str | None, device: str, dry_run: bool) -> None:
+    """Raise InputError for options that do not go with a cluster, or with none."""
+    if ray is None:
+        if cpus is not None:
+            raise InputError(f"--cpus-per-worker {cpus}: is for --ray")
+        return
+    for given, name, why in (
+        (shard is not None, "--shard", "Ray divides the work itself"),
+        (device != "auto", "--device", "its workers have a GPU each, or --cpus-per-worker"),
+        (dry_run, "--dry-run", "leave one of them out"),
+        (is_rank(), "torchrun", "Ray starts the workers itself"),
+    ):
+        if given:
+            raise InputError(f"--ray and {name}: {why}")
+
+
+def parse_batch(text: str) -> int | None:
+    """Objects at a time; None for auto."""
+    if text == "auto":
+        return None
+    try:
+        return int(text)
+    except ValueError:
+        raise InputError(f"--batch {text}: give a number or 'auto'") from None

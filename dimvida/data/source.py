@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from dimvida.data.names import check_split, object_id, order_splits, order_views, split_family
+from dimvida.data.packed import packed
 from dimvida.errors import InputError
 
 if TYPE_CHECKING:
@@ -156,6 +157,12 @@ class MultiViewSource(ABC):
         restricted.records = tuple(dataclasses.replace(record, views=tuple(views)) for record, views in pairs)
         restricted._files = tuple(tuple(self._file(i, view) for view in views) for i, (_, views) in enumerate(pairs))
         return restricted
+
+    def packed(self) -> MultiViewSource:
+        """The same source, if it is large in little memory: slower to ask at random, as good in order."""
+        small = copy.copy(self)
+        small.records, small._files = packed(self.records), packed(self._files)
+        return small
 
     def read_view(self, index: int, view: str) -> ViewImage:
         """Read and decode one view.

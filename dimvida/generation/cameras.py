@@ -110,6 +110,7 @@ def plan_at(
                 "other known views with --view"
             )
     require_draws(draws)
+    source = source.packed()
     usable = [view for view in source.view_names if given is None or view in given]
     for view in usable:
         if view in targets and not same_camera(placed[view], targets[view]):
@@ -120,7 +121,7 @@ def plan_at(
         return tuple(view for view, names in taken.items() if not set(names) & set(known))
 
     tasks, left_out = plan_tasks(source, usable, missing)
-    made = {view for task in tasks for view in task.targets}
+    made = {view for _, wanted in tasks.kinds for view in wanted}
     cameras = {view: placed[view] for view in usable} | {view: at for view, at in targets.items() if view in made}
     return GenerationPlan(source, tuple(cameras), tasks, draws, left_out, cameras)
 

@@ -20,8 +20,9 @@ from dimvida.data.opening import open_source
 from dimvida.data.source import MultiViewSource
 from dimvida.errors import InputError, UnreadableImage, require_whole
 from dimvida.generation.inputs import open_input
-from dimvida.generation.plan import Task, make_plan
+from dimvida.generation.plan import make_plan
 from dimvida.generation.read import ReadBatch, RowReader, UnreadableFile, view_mask
+from dimvida.generation.tasks import Task
 from dimvida.records import LARGEST_SIZE
 from dimvida.sampling.multiview import MultiViewModel
 from dimvida.sampling.trajectory import sample_id_tensor
@@ -185,7 +186,7 @@ class GeneratedViews(Dataset):
             f"{path}: left out {left_out} of {len(self._plan)} objects, whose files cannot be read; see skipped {first}"
         )
         warnings.warn(text, stacklevel=3)
-        self._plan = dataclasses.replace(self._plan, tasks=tuple(readable))
+        self._plan = dataclasses.replace(self._plan, tasks=self._plan.tasks.select(readable))
         return tuple(skipped)
 
 

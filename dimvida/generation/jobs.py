@@ -19,6 +19,7 @@ import torch.distributed as dist
 from dimvida import interruption
 from dimvida.data.names import counted
 from dimvida.errors import DimvidaError, FailedOnAnotherRank, InputError
+from dimvida.generation.lock import FolderBusy
 from dimvida.generation.output import OutputFolder, stored_configuration
 from dimvida.generation.plan import Shard
 from dimvida.generation.read import CHUNK, RowReader
@@ -38,12 +39,14 @@ class Job:
         name: The same for all processes of the job, and for no other job.
         rank, count: Which process of how many.
         array: Whether they are the members of an array job, which never meet.
+        patience: Seconds that another run in the folder is waited for.
     """
 
     name: str
     rank: int = 0
     count: int = 1
     array: bool = False
+    patience: float = 0
 
     def own(self, shards: Sequence[Shard]) -> list[Shard]:
         """The shards that this process checks and makes."""
@@ -82,9 +85,17 @@ class Job:
             DimvidaError: Another process ended, or could not start.
         """
 
+        until = time.monotonic() + self.patience
+
         def lock() -> None:
-            with interruption.held():
-                output.open(self.name, self.rank)
+            while True:
+                try:
+                    with interruption.held():
+                        return output.open(self.name, self.rank)
+                except FolderBusy:
+                    if time.monotonic() > until:
+                        raise
+                time.sleep(_POLL)
 
         def begin() -> None:
             if output.overwrite or stored_configuration(output.folder) is None:
@@ -150,9 +161,9 @@ def _require_readable(reader: RowReader) -> None:
     fail_empty(skipped)
 
 
-def alone() -> Job:
-    """A job of this process only."""
-    return Job(uuid.uuid4().hex)
+def alone(patience: float = 0) -> Job:
+    """A job of this process only, with the patience for another run to end."""
+    return Job(uuid.uuid4().hex, patience=patience)
 
 
 def array_member(text: str) -> Job:

@@ -33,6 +33,10 @@ _POLL = 0.02  # seconds
 _opened: set[int] = set()  # lock files that this process has open
 
 
+class FolderBusy(InputError):
+    """Another run has the folder."""
+
+
 class FolderLock:
     """This process is one of a job that the folder belongs to. It belongs to it until the last of them ends.
 
@@ -110,7 +114,7 @@ class FolderLock:
             if not _is_at(self._handle, self._path):
                 return False
             if shared and os.pread(self._handle, 4096, 0) != self._job:
-                raise InputError(f"{self.folder}: another run is writing to it; wait for it, or choose another --out")
+                raise FolderBusy(f"{self.folder}: another run is writing to it; wait for it, or choose another --out")
             if shared:
                 return True
             interruption.check()  # somebody is alone there, and the name that the file has may be an older one

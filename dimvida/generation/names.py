@@ -8,13 +8,18 @@ from __future__ import annotations
 
 import hashlib
 import re
+from array import array
 from collections import Counter
 from collections.abc import Callable, Iterable
+from typing import NoReturn
+
+import numpy as np
 
 from dimvida.data.names import check_view_name
 from dimvida.errors import InputError
 from dimvida.generation.formats import FORMATS
-from dimvida.generation.plan import GenerationPlan, Task
+from dimvida.generation.plan import GenerationPlan
+from dimvida.generation.tasks import Task
 
 UNLABELED = "unlabeled"
 BYTE_LIMIT = 180  # of 255 that file systems allow, leaving room for draw, view and suffix
@@ -46,27 +51,58 @@ class FileNames:
             check_view_name(view, "checkpoint")
             if plain and ("." in view or view != view.lower()):
                 raise InputError(f"--format {form}: view {view!r}: its reader takes lower case without dots only")
-        self._several = plan.draws > 1
-        classes = unlike((task.record.class_name for task in plan.tasks), lambda name: _class_part(name, plain))
-        members: dict[str, dict[str, Task]] = {name: {} for name in classes}
-        for task in plan.tasks:
-            record = task.record
-            other = members[record.class_name].setdefault(record.name, task)
-            if other is not task:
-                raise InputError(
-                    f"{plan.source.path}: {other.record.id} and {record.id} would both be written to "
-                    f"{classes[record.class_name]}/{_part(record.name, plain)}__<view>.png; rename one, "
-                    "or take one --split at a time"
-                )
-        self._stems = {
-            tasks[name].index: f"{classes[class_name]}/{part}"
-            for class_name, tasks in members.items()
-            for name, part in unlike(tasks, lambda name: _part(name, plain)).items()
-        }
+        self._several, self._plain = plan.draws > 1, plain
+        records = (task.record for task in plan.tasks)
+        # Objects are compared by hashes, of which ten million fit anywhere, and looked at themselves where these agree.
+        names: dict[str, None] = {}
+        hashes = array("q")
+        for record in records:
+            names[record.class_name] = None
+            hashes.append(self._hash(record.class_name, _part(record.name, plain)))
+        self._classes = unlike(names, lambda name: _class_part(name, plain))
+        ordered = np.sort(np.frombuffer(hashes, np.int64))
+        self._stems = self._of_alike(plan, hashes, ordered) if len(ordered) else {}
 
     def key(self, task: Task, draw: int) -> str:
         """``<class>/<source>`` or ``<class>/<source>-<draw>``, the same for all views of a row."""
-        return self._stems[task.index] + (f"-{draw}" if self._several else "")
+        stem = self._stems.get(task.index)
+        if stem is None:
+            stem = f"{self._classes[task.record.class_name]}/{_part(task.record.name, self._plain)}"
+        return stem + (f"-{draw}" if self._several else "")
+
+    def _of_alike(self, plan: GenerationPlan, hashes: array[int], ordered: np.ndarray) -> dict[int, str]:
+        """The stems of objects whose names become equal, by their places in the source."""
+        alike = set(np.unique(ordered[1:][ordered[1:] == ordered[:-1]]).tolist())
+        while alike:
+            members: dict[str, dict[str, Task]] = {}
+            for task, hashed in zip(plan.tasks, hashes, strict=True):
+                if hashed in alike:
+                    other = members.setdefault(task.record.class_name, {}).setdefault(task.record.name, task)
+                    if other is not task:
+                        self._refuse(plan, other, task)
+            parts = {name: unlike(tasks, lambda name: _part(name, self._plain)) for name, tasks in members.items()}
+            # What a changed name has become may be the name of one that was not looked at.
+            made = {self._hash(name, part) for name, within in parts.items() for part in within.values()} - alike
+            more = made & set(ordered[np.isin(ordered, list(made))].tolist())
+            if not more:
+                return {
+                    task.index: f"{self._classes[name]}/{parts[name][task.record.name]}"
+                    for name, tasks in members.items()
+                    for task in tasks.values()
+                }
+            alike |= more
+        return {}
+
+    def _refuse(self, plan: GenerationPlan, one: Task, other: Task) -> NoReturn:
+        where = f"{self._classes[one.record.class_name]}/{_part(one.record.name, self._plain)}"
+        raise InputError(
+            f"{plan.source.path}: {one.record.id} and {other.record.id} would both be written to {where}__<view>.png; "
+            "rename one, or take one --split at a time"
+        )
+
+    @staticmethod
+    def _hash(class_name: str, part: str) -> int:
+        return hash((class_name, part))
 
 
 def unlike(names: Iterable[str], part_of: Callable[[str], str]) -> dict[str, str]:

@@ -98,6 +98,24 @@ class OutputFolder:
         stored = stored_configuration(self.folder)
         check_same(self.folder, stored or {}, self.configuration)
 
+    def join(self, job: str) -> FolderLock:
+        """Lock the folder in a process that works for a job elsewhere.
+
+        Raises:
+            DimvidaError: The job has ended, or another one is at work there.
+        """
+
+        def fail() -> None:
+            raise DimvidaError(f"{self.folder}: whoever gave this work has ended")
+
+        with output_errors(self.folder):
+            self._lock = FolderLock(self.folder, job, None, first=fail)
+        return self._lock
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For another process, which takes the lock itself."""
+        return {**self.__dict__, "_lock": None}
+
     def close(self) -> None:
         """Give the lock back."""
         if self._lock is not None:

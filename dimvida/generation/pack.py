@@ -76,7 +76,7 @@ class Packer:
         self._lines = {
             (view, kind): self._line(view, kind) for view in self._views for kind in ("generated", "real", "")
         }
-        self._forms = {views: self._form(*views) for views in {(task.known, task.targets) for task in plan.tasks}}
+        self._forms = {views: self._form(*views) for views in plan.tasks.kinds}
 
     def pack(self, rows: Sequence[Row], hashes: Sequence[dict[str, str]], pictures: np.ndarray) -> list[Sample]:
         """Pack some rows.

@@ -12,32 +12,18 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from dimvida.data.cameras import Camera, cameras_text
-from dimvida.data.source import MultiViewSource, ObjectRecord
+from dimvida.data.source import MultiViewSource
 from dimvida.errors import InputError
+from dimvida.generation.tasks import Kind, Task, Tasks
 
 SHARD_ROWS = 1024
 """Rows of a shard, about, unless something else is asked for."""
 
 MOST_SHARDS = 1_000_000
 """Shards of an output: all of them are listed, and looked at again and again."""
-
-
-@dataclass(frozen=True, slots=True)
-class Task:
-    """One object of the plan.
-
-    Attributes:
-        index: Its place in the source.
-        record: Its record there.
-        known: The views it is generated from, in the model's order; at least one.
-        targets: The views to generate, in the model's order; at least one, none of them known.
-    """
-
-    index: int
-    record: ObjectRecord
-    known: tuple[str, ...]
-    targets: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +50,7 @@ class GenerationPlan:
 
     source: MultiViewSource
     view_names: tuple[str, ...]
-    tasks: tuple[Task, ...]
+    tasks: Tasks
     draws: int
     left_out: dict[str, int]
     cameras: Mapping[str, Camera] | None = None
@@ -85,13 +71,20 @@ class GenerationPlan:
         """The cameras of the views that an output has; None for a model that knows its views by name alone."""
         if self.cameras is None:
             return None
-        written = {view for task in self.tasks for view in task.targets + (task.known if include_known else ())}
+        written = {view for known, targets in self.tasks.kinds for view in targets + (known if include_known else ())}
         return {view: camera for view, camera in self.cameras.items() if view in written}
 
     @property
     def views(self) -> int:
         """Number of views to generate, all draws counted."""
-        return self.draws * sum(len(task.targets) for task in self.tasks)
+        return self.draws * self.tasks.count_targets()
+
+    @property
+    def most_views(self) -> int | None:
+        """The most views, known and generated, of a row at cameras; None where all have the model's named views."""
+        if self.cameras is None:
+            return None
+        return max(len(known) + len(targets) for known, targets in self.tasks.kinds)
 
     def __len__(self) -> int:
         """Number of rows."""
@@ -103,25 +96,25 @@ class GenerationPlan:
 
     def first(self, objects: int | None) -> GenerationPlan:
         """The plan of its first objects only; of all for None."""
-        return self if objects is None else dataclasses.replace(self, tasks=self.tasks[:objects])
+        return self if objects is None else dataclasses.replace(self, tasks=self.tasks.select(self.tasks[:objects]))
 
     def views_of(self, rows: range) -> int:
         """Number of views to generate in some rows."""
-        return self._count(rows, [len(task.targets) for task in self._tasks_of(rows)])
+        return self._count(rows, self.tasks.targets_in(self._tasks_of(rows)))
 
     def known_in(self, rows: range) -> int:
         """Number of known views in some rows."""
-        return self._count(rows, [len(task.known) for task in self._tasks_of(rows)])
+        return self._count(rows, self.tasks.known_in(self._tasks_of(rows)))
 
-    def _tasks_of(self, rows: range) -> tuple[Task, ...]:
-        return self.tasks[rows.start // self.draws : -(-rows.stop // self.draws)]
+    def _tasks_of(self, rows: range) -> slice:
+        return slice(rows.start // self.draws, -(-rows.stop // self.draws))
 
-    def _count(self, rows: range, views: list[int]) -> int:
+    def _count(self, rows: range, views: np.ndarray) -> int:
         """The views of some rows, of whose tasks each draw has so many."""
-        if not views:
+        if not len(views):
             return 0
         before, behind = rows.start % self.draws, -rows.stop % self.draws  # draws of the first and last that are not in
-        return self.draws * sum(views) - before * views[0] - behind * views[-1]
+        return int(self.draws * views.sum() - before * views[0] - behind * views[-1])
 
     def digest(self) -> str:
         """Hex SHA-256 of everything but the pixels."""
@@ -206,7 +199,7 @@ def make_plan(
     Raises:
         InputError: An unknown view, a view both given and a target, or nothing to generate.
     """
-    view_names = tuple(view_names)
+    view_names, source = tuple(view_names), source.packed()
     _check_options(source, view_names, given, targets, draws)
     wanted = view_names if targets is None else tuple(targets)
     usable = (set(view_names) if given is None else set(given)) - set(targets or ())
@@ -220,7 +213,7 @@ def make_plan(
 
 def plan_tasks(
     source: MultiViewSource, usable: Sequence[str], missing: Callable[[tuple[str, ...]], tuple[str, ...]]
-) -> tuple[tuple[Task, ...], dict[str, int]]:
+) -> tuple[Tasks, dict[str, int]]:
     """What is known and what is generated of every object, and why others are left out: reason -> how many.
 
     Args:
@@ -231,19 +224,26 @@ def plan_tasks(
     Raises:
         InputError: Nothing can be generated of any.
     """
-    tasks: list[Task] = []
     left_out: dict[str, int] = {}
-    for index, record in enumerate(source.records):
-        known = tuple(view for view in usable if view in record.views)
-        targets = missing(known)
-        if known and targets:
-            tasks.append(Task(index, record, known, targets))
-        else:
-            reason = "nothing is missing" if known else f"has none of the views {', '.join(sorted(usable))}"
-            left_out[reason] = left_out.get(reason, 0) + 1
+    kinds: dict[tuple[str, ...], Kind] = {}  # by the views that an object has
+
+    def chosen() -> Iterator[tuple[int, Kind]]:
+        for index, record in enumerate(source.records):
+            kind = kinds.get(record.views)
+            if kind is None:
+                known = tuple(view for view in usable if view in record.views)
+                kind = kinds[record.views] = known, missing(known)
+            known, targets = kind
+            if known and targets:
+                yield index, kind
+            else:
+                reason = "nothing is missing" if known else f"has none of the views {', '.join(sorted(usable))}"
+                left_out[reason] = left_out.get(reason, 0) + 1
+
+    tasks = Tasks(source, chosen())
     if not tasks:
         _fail_empty(source, left_out)
-    return tuple(tasks), left_out
+    return tasks, left_out
 
 
 def _check_options(

@@ -15,7 +15,8 @@ from torch import Tensor
 from dimvida.data.images import resize_image, with_channels
 from dimvida.data.source import MultiViewSource
 from dimvida.errors import InputError, UnreadableImage
-from dimvida.generation.plan import GenerationPlan, Row, Shard, Task
+from dimvida.generation.plan import GenerationPlan, Row, Shard
+from dimvida.generation.tasks import Task
 from dimvida.sampling.memory import host_memory
 
 if TYPE_CHECKING:
@@ -108,7 +109,7 @@ class RowReader:
         task, read = None, None
         for row in map(self.plan.row, places):
             into = pixels[filled : filled + len(row.task.known)]
-            if row.task is not task:  # the first draw of it here
+            if task is None or row.task.index != task.index:  # the first draw of it here
                 task, read = row.task, _Object(self.plan.source, row.task)
                 read.read(into, self._strict)
                 if row.draw == 0:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import itertools
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -35,6 +37,24 @@ from dimvida.sampling.multiview import MultiViewModel
 from dimvida.sampling.trajectory import sample_id
 
 _LOOK = 2.0  # seconds between looks at what other processes have done
+
+
+class MadeBatch(NamedTuple):
+    """A batch that was written.
+
+    Attributes:
+        views: The views that it was to have, also those that were not made.
+        finished: The shard that is finished with it, or None.
+    """
+
+    views: int
+    finished: Shard | None
+
+
+MakeShards = Callable[
+    [Iterator[Shard], Callable[[str, str], object], Callable[[str], object], Callable[[], object]], Iterator[MadeBatch]
+]
+"""``Generation.make``, or what stands in for it."""
 
 
 class Generation:
@@ -104,6 +124,13 @@ class Generation:
         with interruption.held():
             self.output.close()
 
+    def __getstate__(self) -> dict[str, Any]:
+        """For another process that makes shards of it: without lock and times."""
+        return {**self.__dict__, "times": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, times=StageTimes(state["model"].device))
+
     @property
     def pending(self) -> list[Shard]:
         """Shards that are not finished, by whomever."""
@@ -119,6 +146,7 @@ class Generation:
         progress: Callable[[int], object] = lambda views: None,
         on_skip: Callable[[str, str], object] = lambda file, reason: None,
         on_note: Callable[[str], object] = lambda text: None,
+        make: MakeShards | None = None,
     ) -> GenerationReport | None:
         """Generate everything that is not there yet.
 
@@ -128,6 +156,7 @@ class Generation:
             progress: Called with the number of views after each batch, and now and then with those of other processes.
             on_skip: Called with the name of a file that cannot be read, and why.
             on_note: Called with a line about what else was done.
+            make: Makes shards in place of ``make``, elsewhere.
 
         Returns:
             What the whole output has; None where that is for another process to say, see ``Job.finish``.
@@ -153,25 +182,31 @@ class Generation:
         with interruption.held():
             own = self.job.own(self.pending)
             shards = itertools.takewhile(lambda shard: not self.stopping, own)
-            self._generate(shards, progress, on_skip, on_note, look_at_others)
+            with closing((make or self.make)(shards, on_skip, on_note, look_at_others)) as batches:
+                for made in batches:
+                    progress(made.views)
             if self.stopping and self.job.own(self.pending):
                 raise self._stopped()
             return self.job.finish(self.output, lambda: card_picture(self), wait)
 
-    def _generate(
+    def make(
         self,
         shards: Iterator[Shard],
-        progress: Callable[[int], object],
         on_skip: Callable[[str, str], object],
         on_note: Callable[[str], object],
-        idle: Callable[[], object],
-    ) -> None:
-        """Take shards through all stages to their end. However it is left, no thread and no process stays behind."""
+        idle: Callable[[], object] = lambda: None,
+    ) -> Iterator[MadeBatch]:
+        """Take shards through all stages to their end. However it is left, no thread and no process stays behind.
+
+        Yields:
+            What has been written, batch after batch; the generator must be closed.
+        """
+        made: deque[MadeBatch] = deque()
         completer = self.completer(note=on_note, timed=self.times.device)
         note_unfamiliar = FamiliarityCheck(self.model, self.plan)
         in_progress: list[ShardInProgress] = []  # the last one is read; those before are packed or written
         try:
-            with chunk_reader(self.reader, self._workers) as read, Pipeline(self.times, progress, idle) as pipeline:
+            with chunk_reader(self.reader, self._workers) as read, Pipeline(self.times, made.append, idle) as pipeline:
                 batches = read_batches(
                     shards,
                     self.settings.batch,
@@ -191,6 +226,9 @@ class Generation:
                             pictures = self.complete(completer, batch)
                         packing = in_progress[-1].pack(batch, pictures, pipeline)
                     pipeline.write(self._write, in_progress, rows, batch, packing)
+                    while made:
+                        yield made.popleft()
+            yield from made
         finally:
             for shard_in_progress in in_progress:
                 shard_in_progress.abort()
@@ -227,11 +265,12 @@ class Generation:
 
         return wait
 
-    def _write(self, in_progress: list[ShardInProgress], rows: range, batch: ReadBatch, packing: Packing | None) -> int:
-        """Write a batch of the first shard; returns how many views it was to have, also those that were not made."""
-        if in_progress[0].write(rows, batch, packing):
-            in_progress.pop(0)
-        return self.plan.views_of(rows)
+    def _write(
+        self, in_progress: list[ShardInProgress], rows: range, batch: ReadBatch, packing: Packing | None
+    ) -> MadeBatch:
+        """Write a batch of the first shard."""
+        finished = in_progress[0].write(rows, batch, packing)
+        return MadeBatch(self.plan.views_of(rows), in_progress.pop(0).shard if finished else None)
 
     def _stopped(self) -> DimvidaError:
         return DimvidaError(f"{self.output.folder}: stopped by a signal; the same command continues")

@@ -11,7 +11,6 @@ import torch
 
 from dimvida.generation.formats import FORMATS
 from dimvida.generation.output import stored_configuration
-from dimvida.generation.plan import GenerationPlan
 from dimvida.generation.run import Generation
 from dimvida.generation.settings import GenerationSettings
 from dimvida.generation.storage import Place, RemotePath
@@ -31,7 +30,8 @@ _LINE = 750  # bytes, about, that the metadata say about a picture
 def best_batch(
     model: MultiViewModel,
     settings: GenerationSettings,
-    plan: GenerationPlan,
+    rows: int,
+    views: int | None,
     folder: Place,
     overwrite: bool,
 ) -> int:
@@ -43,7 +43,8 @@ def best_batch(
     Args:
         model: What completes the views.
         settings: What it is asked for, with the default batch.
-        plan: What is completed.
+        rows: Rows of the plan.
+        views: The most views of a row at cameras, see ``GenerationPlan.most_views``.
         folder: The output folder, which need not exist.
         overwrite: Whether what is there will be replaced.
     """
@@ -52,8 +53,7 @@ def best_batch(
         return stored["batch"]
     if model.device.type != "cuda":
         return settings.batch
-    views = None if plan.cameras is None else max(len(task.known) + len(task.targets) for task in plan.tasks)
-    return largest_batch(model, settings, len(plan), views)
+    return largest_batch(model, settings, rows, views)
 
 
 def largest_batch(model: MultiViewModel, settings: GenerationSettings, rows: int, views: int | None = None) -> int:

@@ -16,9 +16,10 @@ from dimvida.data.source import MultiViewSource
 from dimvida.errors import InputError, UnreadableImage
 from dimvida.generation.formats import FORMATS
 from dimvida.generation.output import METADATA, REPORT, OutputFolder, stored_configuration
-from dimvida.generation.plan import Shard, Task, cut_shards
+from dimvida.generation.plan import Shard, cut_shards
 from dimvida.generation.read import RowReader
 from dimvida.generation.storage import Place
+from dimvida.generation.tasks import Task
 
 _THREADS = min(8, os.cpu_count() or 1)  # hashing and reading files run side by side
 

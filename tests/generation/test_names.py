@@ -14,16 +14,26 @@ from dimvida.data.opening import open_source
 from dimvida.data.source import ObjectRecord
 from dimvida.errors import InputError
 from dimvida.generation.names import FileNames, safe_part, unlike
-from dimvida.generation.plan import GenerationPlan, Task, make_plan
+from dimvida.generation.plan import GenerationPlan, make_plan
+from dimvida.generation.tasks import Tasks
+
+
+class Records:
+    """A source, as far as names need one."""
+
+    def __len__(self) -> int:
+        return len(self.records)
 
 
 def plan_of(source, *records: tuple[str, str], draws: int = 1, views=VIEWS) -> GenerationPlan:
     """A plan of objects (class, name), which no loader needs to have let through."""
-    tasks = tuple(
-        Task(index, ObjectRecord(f"{class_name}/{name}", name, class_name, "", ("front",)), ("front",), ("left",))
-        for index, (class_name, name) in enumerate(records)
-    )
-    return GenerationPlan(source, views, tasks, draws, {})
+    restricted = Records()
+    restricted.path = None if source is None else source.path
+    restricted.records = [
+        ObjectRecord(f"{class_name}/{name}", name, class_name, "", ("front",)) for class_name, name in records
+    ]
+    tasks = Tasks(restricted, ((index, (("front",), ("left",))) for index in range(len(records))))
+    return GenerationPlan(restricted, views, tasks, draws, {})
 
 
 @pytest.fixture
