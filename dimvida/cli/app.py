@@ -110,7 +110,7 @@ class Command(TyperCommand):
 
 def _with_values(args: list[str]) -> list[str]:
     """The same words, with an empty value for each option of ``MAY_BE_EMPTY`` that none follows."""
-    followed = zip(args, [*args[1:], "-"], strict=True)
+    followed = zip(args, [*args, "-"][1:], strict=True)
     return [f"{word}=" if word in MAY_BE_EMPTY and after.startswith("-") else word for word, after in followed]
 
 

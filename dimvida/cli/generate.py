@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import itertools
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -33,9 +33,7 @@ if TYPE_CHECKING:
     from dimvida.generation.cluster import RayCluster
     from dimvida.generation.jobs import Job
     from dimvida.generation.run import Generation, MakeShards
-    from dimvida.generation.settings import GenerationSettings
     from dimvida.generation.stats import GenerationReport
-    from dimvida.sampling.multiview import MultiViewModel
 
 SHOWN = 20  # skipped or damaged files on the screen; of those that are skipped the report lists all
 
@@ -75,10 +73,10 @@ def generate(
     image_format: Annotated[str | None, option(OUTPUT, "png (default), jpeg or webp.", metavar="NAME")] = None,
     quality: Annotated[int | None, option(OUTPUT, "Of JPEG and WebP; default 90.", metavar="Q")] = None,
     include_known: Annotated[bool, option(OUTPUT, "Write the known views too.", "--include-known")] = False,
-    shard_size: Annotated[int | None, option(OUTPUT, "Rows of a shard; default about 1024.", metavar="N")] = None,
+    shard_size: Annotated[int | None, option(OUTPUT, "Rows a shard; default about 1024.", metavar="N")] = None,
     shard: Annotated[str | None, option(OUTPUT, "Do part i of n, in an array job.", "--shard", metavar="I/N")] = None,
-    ray: Annotated[str | None, option(OUTPUT, "Make shards on a Ray cluster.", metavar="[ADDRESS]")] = None,
-    cpus_per_worker: Annotated[int | None, option(OUTPUT, "There, in place of a GPU.", min=1, metavar="N")] = None,
+    ray: Annotated[str | None, option(OUTPUT, "Make shards on Ray, here or at ADDR.", metavar="ADDR")] = None,
+    cpus_per_worker: Annotated[int | None, option(OUTPUT, "Cores, in place of a GPU each.", metavar="N")] = None,
     overwrite: options.Overwrite = False,
     dry_run: Annotated[bool, option(OUTPUT, "Say what would be done, and how long.", "--dry-run")] = False,
     verify: Annotated[  # eager, so that it needs no other option
@@ -100,7 +98,7 @@ def generate(
     from dimvida.data.sample import locate, require_apart
     from dimvida.generation.run import Generation
     from dimvida.generation.storage import output_place
-    from dimvida.generation.trial import best_batch
+    from dimvida.generation.trial import best_batch, settings_with_batch
     from dimvida.sampling.multiview import load
 
     output = output_place(out)
@@ -131,10 +129,12 @@ def generate(
     }
     find_batch = partial(best_batch, rows=len(plan), views=plan.most_views, folder=output, overwrite=overwrite)
     with _place_of_work(shard, ray, cpus_per_worker) as (job, cluster):
-        if cluster is None:
-            settings = _resolve_settings(model, chosen, find_batch, job)
-        else:
-            settings = cluster.settings(model, find_batch, **chosen)
+        if cluster is not None:
+            settings = cluster.settings(model, chosen, find_batch)
+        else:  # all processes of the job agree on a batch
+            settings = settings_with_batch(
+                model, chosen, lambda *of: job.broadcast_from_rank_0(partial(find_batch, *of))
+            )
         generation = Generation(
             model, plan, settings, output, strict=strict, overwrite=overwrite, workers=workers, job=job
         )
@@ -167,23 +167,10 @@ def _place_of_work(shard: str | None, address: str | None, cpus: int | None) -> 
     if address is None:
         yield job_of(shard), None
         return
-    from dimvida.generation.cluster import PATIENCE, RayCluster
+    from dimvida.generation.cluster import PATIENCE, ray_cluster
 
-    with RayCluster(address, cpus) as cluster:
+    with ray_cluster(address, cpus) as cluster:
         yield alone(PATIENCE), cluster
-
-
-def _resolve_settings(
-    model: MultiViewModel, chosen: dict[str, Any], find_batch: Callable[..., int], job: Job
-) -> GenerationSettings:
-    """Options with nothing left open; all processes of the job agree on one batch."""
-    from dimvida.generation.settings import resolve_settings
-
-    settings = resolve_settings(model, **chosen)
-    if chosen["batch"] is not None:
-        return settings
-    batch = job.broadcast_from_rank_0(lambda: find_batch(model, settings))
-    return resolve_settings(model, **chosen | {"batch": batch})
 
 
 def _generate(generation: Generation, make: MakeShards | None) -> GenerationReport | None:

@@ -143,6 +143,8 @@ def check_cluster(ray: str | None, cpus: int | None, shard: str | None, device: 
         if cpus is not None:
             raise InputError(f"--cpus-per-worker {cpus}: is for --ray")
         return
+    if cpus is not None and cpus < 1:
+        raise InputError(f"--cpus-per-worker {cpus}: must be at least 1")
     for given, name, why in (
         (shard is not None, "--shard", "Ray divides the work itself"),
         (device != "auto", "--device", "its workers have a GPU each, or --cpus-per-worker"),

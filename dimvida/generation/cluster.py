@@ -10,14 +10,13 @@ The plan and the model are put into Ray's object store once; the workers of a no
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, suppress
-from functools import partial
-from types import TracebackType
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, suppress
 from typing import Any, NamedTuple
 
 from dimvida import interruption
@@ -25,12 +24,13 @@ from dimvida.errors import DimvidaError, InputError
 from dimvida.generation.pipeline import StageTimes
 from dimvida.generation.plan import Shard
 from dimvida.generation.run import Generation, MadeBatch
-from dimvida.generation.settings import GenerationSettings, resolve_settings
+from dimvida.generation.settings import GenerationSettings
+from dimvida.generation.trial import FindBatch, settings_with_batch
 from dimvida.sampling.multiview import MultiViewModel
 
 try:
     import ray
-    from ray.exceptions import GetTimeoutError, RayActorError, RayError, RayTaskError
+    from ray.exceptions import RayError, RayTaskError
 except ImportError:
     raise InputError("--ray: needs Ray; pip install 'dimvida[ray]'") from None
 
@@ -44,11 +44,10 @@ PATIENCE = 60.0
 """Seconds that processes of a driver or a worker that was lost may take to end, and to give back their locks."""
 
 _POLL = 0.1  # seconds between looks at signals
-_GROWTH = 10.0  # seconds between looks at what the cluster has room for
+_GROWTH = 5.0  # seconds between looks at what the cluster has room for
 
-
-FindBatch = Callable[[MultiViewModel, GenerationSettings], int]
-"""What ``--batch auto`` means for a model where it is, see ``best_batch``."""
+Run = tuple[list[Any], str]
+"""What workers are told: a reference to the ``Generation``, in a list, and where its paths may be relative to."""
 
 
 class ShardMade(NamedTuple):
@@ -70,23 +69,29 @@ class ShardMade(NamedTuple):
 class ShardWorker:
     """An actor: makes shards of a run whose folder another process, the driver, has locked.
 
-    Args:
-        generation: The run.
-        place: Where the driver is, which paths may be relative to.
+    It is made of nothing, since Ray warns of restarting what is made of things in its store.
     """
 
-    def __init__(self, generation: Generation, place: str) -> None:
-        os.chdir(place)
+    _generation: Generation | None = None
+
+    def be_ready(self, run: Run) -> None:
+        """Take up the run, once after every start."""
+        if self._generation is not None:
+            return
+        (reference,), place = run
+        try:
+            os.chdir(place)
+        except OSError as error:
+            raise DimvidaError(f"{place}: not there on {os.uname().nodename} ({error.strerror})") from None
+        generation: Generation = ray.get(reference)
         generation.model.to(generation.settings.device)
         generation.times = StageTimes(generation.model.device)
+        generation.output.open(generation.job.name, part=None, joins=True)
         self._generation = generation
-        self._lock = generation.output.join(generation.job.name)
 
-    def ready(self) -> None:
-        """Nothing; answered once the worker is there, and again once it was restarted."""
-
-    def make(self, numbers: Sequence[int]) -> Iterator[ShardMade]:
+    def make(self, run: Run, numbers: Sequence[int]) -> Iterator[ShardMade]:
         """Make some shards, and say of each that it is finished."""
+        self.be_ready(run)
         generation, skipped, notes, views = self._generation, [], [], 0
         shards = (self._taken(generation.shards[number]) for number in numbers)
         try:
@@ -94,83 +99,81 @@ class ShardWorker:
                 for batch in batches:
                     views += batch.views
                     if batch.finished is not None:
-                        yield ShardMade(batch.finished.number, views, skipped[:], notes[:])
-                        views = 0
-                        skipped.clear()
-                        notes.clear()
+                        yield ShardMade(batch.finished.number, views, skipped, notes)
+                        skipped, notes, views = [], [], 0
         except DimvidaError as error:  # of whatever kind: not all can be sent
             kind = InputError if isinstance(error, InputError) else DimvidaError
             raise kind(str(error)) from None
         finally:
             for number in numbers:
-                self._lock.give_back(1 + number)
+                generation.output.lock.give_back(1 + number)
 
     def _taken(self, shard: Shard) -> Shard:
         """A shard, once no other worker has it; one that is lost to the driver may still be at it."""
         until = time.monotonic() + PATIENCE
-        while not self._lock.take(1 + shard.number):  # part 0 is the driver's
+        while not self._generation.output.lock.take(1 + shard.number):  # part 0 is the driver's
             if time.monotonic() > until:
                 raise DimvidaError(f"{shard.stem}: a worker that the cluster has lost is still writing it")
             time.sleep(_POLL)
         return shard
 
 
-class Lease(NamedTuple):
-    """Shards in a worker's hands; what it says of them comes from ``told``."""
-
-    worker: Any
-    told: Any
-    shards: dict[int, Shard]
-
-
-class RayCluster:
-    """A cluster that this process drives; a context manager.
+@contextmanager
+def ray_cluster(address: str, cpus: int | None) -> Iterator[RayCluster]:
+    """A cluster that this process drives, while entered.
 
     Args:
         address: As ``ray.init`` takes it. Empty: that of ``RAY_ADDRESS``, as under ``ray job submit``, or a cluster of
             this machine; where there is none, Ray starts one here.
-        cpus: Cores of a worker, which then has no GPU; None for a GPU each, or a core where the cluster has no GPU.
+        cpus: Cores of a worker, which then has no GPU; None for a GPU each.
 
     Raises:
-        InputError: There is no such cluster, or none of its nodes has room for a worker.
+        InputError: There is no such cluster.
     """
-
-    def __init__(self, address: str, cpus: int | None) -> None:
-        self._address, self._cpus = address, cpus
-        self.device = "cpu"
-
-    def __enter__(self) -> RayCluster:
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # of a cluster that is started here: it tells nobody
-        os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # and prints no advice about that
-        before = {number: signal.getsignal(number) for number in interruption.SIGNALS}
-        try:
-            ray.init(self._address or None, log_to_driver=False, logging_level="ERROR", include_dashboard=False)
-        except Exception as error:  # of many kinds, bare ones among them
-            reason = str(error).strip().partition("\n")[0]
-            raise InputError(f"--ray {self._address}: no cluster can be reached or started ({reason})") from error
-        finally:
-            for number, handler in before.items():  # Ray sets its own for SIGTERM
-                signal.signal(number, handler)
-        self.device = "cuda" if self._cpus is None and ray.cluster_resources().get("GPU") else "cpu"
-        self._cpus = self._cpus or 1
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # of a cluster that is started here: it tells nobody
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # and prints no advice about that
+    before = {number: signal.getsignal(number) for number in interruption.SIGNALS}
+    try:
+        ray.init(address or None, log_to_driver=False, logging_level="ERROR", include_dashboard=False)
+    except Exception as error:  # of many kinds, bare ones among them
+        reason = str(error).strip().partition("\n")[0]
+        raise InputError(f"--ray {address}: no cluster can be reached or started ({reason})") from error
+    finally:
+        for number, handler in before.items():  # Ray sets its own for SIGTERM
+            signal.signal(number, handler)
+    try:
+        yield RayCluster(cpus)
+    finally:
         ray.shutdown()
 
-    def settings(self, model: MultiViewModel, find_batch: FindBatch, **options: Any) -> GenerationSettings:
-        """What ``resolve_settings`` makes of options on a worker; a ``batch`` of None is found there.
+
+class RayCluster:
+    """The cluster that ``ray_cluster`` has entered, with workers of so many cores, or of a GPU each for None."""
+
+    def __init__(self, cpus: int | None) -> None:
+        self.needs = {"num_cpus": cpus or 1, "num_gpus": int(cpus is None)}
+
+    def settings(self, model: MultiViewModel, options: Mapping[str, Any], find_batch: FindBatch) -> GenerationSettings:
+        """What ``settings_with_batch`` gives where a worker is.
 
         Raises:
-            InputError: As ``resolve_settings``.
+            InputError: As ``resolve_settings``; or no node has room for a worker, or its GPU cannot be used.
             DimvidaError: No worker could be started.
         """
-        if not self._room():
-            raise InputError(f"--ray: no node of the cluster has room for a worker, {self._needs()}")
-        task = ray.remote(_resolve).options(**self._needs())
-        return _answer(task.remote(model, self.device, find_batch, options))
+        device = "cuda" if self.needs["num_gpus"] else "cpu"
+        if not self.room():
+            lacking = {"cuda": "a GPU; give --cpus-per-worker N", "cpu": f"{self.needs['num_cpus']} cores"}
+            raise InputError(f"--ray: no node of the cluster has {lacking[device]}")
+        resolving = ray.remote(_resolve).options(**self.needs).remote(model, device, options, find_batch)
+        while not ray.wait([resolving], timeout=_POLL)[0]:
+            interruption.check()
+        return _answer(resolving)
+
+    def room(self) -> int:
+        """Workers that the cluster's nodes have room for, if nobody else uses them."""
+        there = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+        cpus, gpus = self.needs["num_cpus"], self.needs["num_gpus"]
+        return sum(int(min(node.get("CPU", 0) // cpus, node.get("GPU", 0) if gpus else math.inf)) for node in there)
 
     def make(
         self,
@@ -181,114 +184,117 @@ class RayCluster:
         idle: Callable[[], object],
     ) -> Iterator[MadeBatch]:
         """Make shards of a run on the workers; given the run, it stands in for ``Generation.make``."""
-        left, lost = deque(shards), Counter[int]()
-        if not left:
-            return
-        start = ray.remote(ShardWorker).options(max_restarts=-1, **self._needs())
-        create = partial(start.remote, ray.put(generation), os.getcwd())
-        workers: list[Any] = []
-        starting: dict[Any, Any] = {}  # what says that a worker is there -> the worker
-        leases: dict[Any, Lease] = {}
-        looked = -_GROWTH
-        try:
-            while left or leases:
-                if time.monotonic() > looked + _GROWTH:
-                    looked = time.monotonic()
-                    for _ in range(min(self._room(), len(left)) - len(workers)):
-                        workers.append(create())
-                        starting[_ready(workers[-1])] = workers[-1]
-                told, _ = ray.wait([*starting, *leases], num_returns=1, timeout=_POLL)
+        left = deque(shards)
+        with closing(_Crew(self, generation)) as crew:
+            while left or crew.leases:
+                crew.grow(len(left))
+                crew.lease(left)
+                for made in crew.hear(left):
+                    for file in made.skipped:
+                        on_skip(*file)
+                    for text in made.notes:
+                        on_note(text)
+                    yield MadeBatch(made.views, generation.shards[made.number])
                 idle()
                 interruption.check()
-                for ref in told:
-                    if ref in starting:
-                        worker = starting.pop(ref)
-                        _answer(ref)
-                    elif (made := self._hear(leases[ref])) is not None:
-                        for file, reason in made.skipped:
-                            on_skip(file, reason)
-                        for text in made.notes:
-                            on_note(text)
-                        yield MadeBatch(made.views, generation.shards[made.number])
-                        continue
-                    else:
-                        lease = leases.pop(ref)
-                        worker = lease.worker
-                        if lease.shards:  # the worker was lost
-                            first = next(iter(lease.shards.values()))  # those after it are read at most
-                            lost[first.number] += 1
-                            if lost[first.number] == ATTEMPTS:
-                                raise DimvidaError(
-                                    f"{first.stem}: {ATTEMPTS} workers were lost over it; see Ray's logs"
-                                )
-                            left.extendleft(reversed(lease.shards.values()))
-                            starting[_ready(worker)] = worker
-                            continue
-                    if left:
-                        size = max(1, min(LARGEST_LEASE, len(left) // (2 * len(workers))))
-                        given = {shard.number: shard for shard in [left.popleft() for _ in range(size)]}
-                        generator = worker.make.options(num_returns="streaming").remote(list(given))
-                        leases[generator] = Lease(worker, generator, given)
-        finally:
-            for worker in workers:
-                with suppress(RayError):
-                    ray.kill(worker)
-
-    def _hear(self, lease: Lease) -> ShardMade | None:
-        """The next that a worker has finished; None once it has no more, or is lost."""
-        try:
-            made = _answer(next(lease.told))
-        except (StopIteration, RayActorError):
-            return None
-        del lease.shards[made.number]
-        return made
-
-    def _needs(self) -> dict[str, Any]:
-        return {"num_cpus": self._cpus, "num_gpus": int(self.device == "cuda")}
-
-    def _room(self) -> int:
-        """Workers that the cluster's nodes have room for, if nobody else uses them."""
-        needs = self._needs()
-        count = 0
-        for node in ray.nodes():
-            there = node["Resources"] if node["Alive"] else {}
-            cpus = int(there.get("CPU", 0) // needs["num_cpus"])
-            count += min(cpus, int(there.get("GPU", 0))) if needs["num_gpus"] else cpus
-        return count
 
 
-def _ready(worker: Any) -> Any:
-    """Answered once a worker is there, wherever and however often Ray has to start it."""
-    return worker.ready.options(max_task_retries=-1).remote()
+class _Crew:
+    """The workers of a run, and the shards in their hands: what tells of these -> the worker and its shards."""
+
+    def __init__(self, cluster: RayCluster, generation: Generation) -> None:
+        self.leases: dict[Any, tuple[Any, dict[int, Shard]]] = {}
+        self._room, self._run = cluster.room, ([ray.put(generation)], os.getcwd())
+        self._actor = ray.remote(ShardWorker).options(max_restarts=-1, **cluster.needs)
+        self._all: list[Any] = []
+        self._starting: dict[Any, Any] = {}  # what says that a worker is there -> the worker
+        self._free: list[Any] = []
+        self._lost: Counter[int] = Counter()
+        self._looked = -math.inf
+
+    def grow(self, shards: int) -> None:
+        """Ask for as many workers as there is room for, and one more, which tells a cluster that can grow to do so."""
+        if time.monotonic() < self._looked + _GROWTH:
+            return
+        self._looked = time.monotonic()
+        for _ in range(min(self._room() + 1, shards) - len(self._all)):
+            self._all.append(self._actor.remote())
+            self._await(self._all[-1])
+
+    def lease(self, left: deque[Shard]) -> None:
+        """Give shards to those that have none."""
+        while left and self._free:
+            worker, at_work = self._free.pop(), len(self._all) - len(self._starting)
+            size = max(1, min(LARGEST_LEASE, len(left) // (2 * at_work)))
+            given = {shard.number: shard for shard in [left.popleft() for _ in range(size)]}
+            self.leases[worker.make.options(num_returns="streaming").remote(self._run, list(given))] = worker, given
+
+    def hear(self, left: deque[Shard]) -> Iterator[ShardMade]:
+        """What they have to say at the moment, or DimvidaError; shards of those that are lost are left again."""
+        told, _ = ray.wait([*self._starting, *self.leases], num_returns=1, timeout=_POLL)
+        for ref in told:
+            if ref in self._starting:
+                try:
+                    _answer(ref)
+                except RayError as error:
+                    raise DimvidaError(f"--ray: a worker cannot start: {_line(error)}") from error
+                self._free.append(self._starting.pop(ref))
+                continue
+            worker, shards = self.leases[ref]
+            try:
+                made = _answer(next(ref))
+            except StopIteration:
+                self._free.append(worker)
+            except RayError as error:  # the worker is lost; Ray starts it again
+                for shard in list(shards.values())[:1]:  # those after it are read at most
+                    self._lost[shard.number] += 1
+                    if self._lost[shard.number] == ATTEMPTS:
+                        raise DimvidaError(f"{shard.stem}: {ATTEMPTS} workers were lost over it ({_line(error)})")
+                left.extendleft(reversed(shards.values()))
+                self._await(worker)
+            else:
+                del shards[made.number]
+                yield made
+                continue
+            del self.leases[ref]
+
+    def close(self) -> None:
+        """End all workers."""
+        for worker in self._all:
+            with suppress(RayError):
+                ray.kill(worker)
+
+    def _await(self, worker: Any) -> None:
+        self._starting[worker.be_ready.options(max_task_retries=-1).remote(self._run)] = worker
 
 
 def _answer(ref: Any) -> Any:
-    """The value of a reference.
+    """The value of a reference that has one.
 
     Raises:
         DimvidaError: What was asked for failed.
-        RayActorError: The worker was lost.
+        RayError: The worker was lost.
     """
-    while True:
-        try:
-            return ray.get(ref, timeout=_POLL)
-        except GetTimeoutError:
-            interruption.check()
-        except RayActorError:
-            raise
-        except RayTaskError as error:
-            if isinstance(error.cause, DimvidaError):
-                raise error.cause from None
-            line = str(error).strip().rpartition("\n")[2]
-            raise DimvidaError(f"a worker of the cluster failed: {line}") from error
-        except RayError as error:
-            line = str(error).strip().partition("\n")[0]
-            raise DimvidaError(f"a worker of the cluster could not do its work: {line}") from error
+    try:
+        return ray.get(ref)
+    except RayTaskError as error:
+        if isinstance(error.cause, DimvidaError):
+            raise error.cause from None
+        raise DimvidaError(f"a worker of the cluster failed: {_line(error)}") from error
 
 
-def _resolve(model: MultiViewModel, device: str, find_batch: FindBatch, options: dict[str, Any]) -> GenerationSettings:
-    model.to(device)
-    settings = resolve_settings(model, **options)
-    if options["batch"] is not None:
-        return settings
-    return resolve_settings(model, **options | {"batch": find_batch(model, settings)})
+def _line(error: Exception) -> str:
+    return str(error).strip().rpartition("\n")[2].strip()
+
+
+def _resolve(
+    model: MultiViewModel, device: str, options: Mapping[str, Any], find_batch: FindBatch
+) -> GenerationSettings:
+    try:
+        model.to(device)
+    except (RuntimeError, AssertionError) as error:
+        raise InputError(
+            f"--ray: PyTorch on {os.uname().nodename} cannot use the GPU that the cluster says it has "
+            f"({str(error).partition('. ')[0]}); give --cpus-per-worker N"
+        ) from None
+    return settings_with_batch(model, options, find_batch)

@@ -135,7 +135,7 @@ class Job:
         """
         if (self.array and output.pending()) or (self.meets and self.rank):
             return None
-        while not output.be_alone():
+        while not output.lock.be_alone():
             waiting()
             output.check_there()
             with interruption.let_in():

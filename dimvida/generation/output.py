@@ -15,10 +15,7 @@ import json
 import os
 import re
 import shutil
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 from dimvida.data.cameras import CAMERAS_NAME, Camera, cameras_text
@@ -30,7 +27,15 @@ from dimvida.generation.lock import LOCK, FolderLock
 from dimvida.generation.plan import Shard, stem_of
 from dimvida.generation.settings import CONFIGURATION, check_same, configuration_hash, read_configuration
 from dimvida.generation.stats import DamagedStats, GenerationReport, ShardStats, fail_empty
-from dimvida.generation.storage import NoLock, Place, RemotePath, output_place, require_writable_place, write_whole
+from dimvida.generation.storage import (
+    NoLock,
+    Place,
+    RemotePath,
+    output_errors,
+    output_place,
+    require_writable_place,
+    write_whole,
+)
 
 METADATA, REPORT = "metadata.jsonl", "report.json"
 SCHEMA = 2
@@ -52,6 +57,9 @@ class OutputFolder:
             wrote are removed.
         writing: Whether anything will be written there.
 
+    Attributes:
+        lock: What this process has of the lock on the folder, while it is open.
+
     Raises:
         InputError: The folder cannot be written, holds something else or another configuration's output.
     """
@@ -70,7 +78,7 @@ class OutputFolder:
         self.hash = configuration_hash(dict(configuration))
         self.configuration = dict(configuration)
         self.overwrite = overwrite
-        self._lock: FolderLock | NoLock | None = None
+        self.lock: FolderLock | NoLock | None = None
         if isinstance(self.folder, RemotePath):
             if not FORMATS[self.form].takes_urls:
                 takers = ", ".join(name for name, form in FORMATS.items() if form.takes_urls)
@@ -83,44 +91,37 @@ class OutputFolder:
         if stored is not None and not self.overwrite:
             check_same(self.folder, stored, self.configuration)
 
-    def open(self, job: str, part: int | None = 0) -> None:
+    def open(self, job: str, part: int | None = 0, joins: bool = False) -> None:
         """Make the folder or take up what is there, and lock it for a job, of which this process does a part.
+
+        Args:
+            job: Name of the job.
+            part: See ``FolderLock``.
+            joins: Only come in beside another process of the job.
 
         Raises:
             InputError: Another job is at work there, or another process on this part.
+            DimvidaError: There is none to join.
         """
+        first = self._refuse if joins else self._prepare
         with output_errors(self.folder):
             if isinstance(self.folder, RemotePath):
-                self._lock = NoLock(self.pending, first=self._prepare)
+                self.lock = NoLock(self.pending, first=(lambda: None) if joins else first)
             else:
                 make_folder(self.folder)
-                self._lock = FolderLock(self.folder, job, part, first=self._prepare)
+                self.lock = FolderLock(self.folder, job, part, first=first)
         stored = stored_configuration(self.folder)
         check_same(self.folder, stored or {}, self.configuration)
 
-    def join(self, job: str) -> FolderLock:
-        """Lock the folder in a process that works for a job elsewhere.
-
-        Raises:
-            DimvidaError: The job has ended, or another one is at work there.
-        """
-
-        def fail() -> None:
-            raise DimvidaError(f"{self.folder}: whoever gave this work has ended")
-
-        with output_errors(self.folder):
-            self._lock = FolderLock(self.folder, job, None, first=fail)
-        return self._lock
-
     def __getstate__(self) -> dict[str, Any]:
         """For another process, which takes the lock itself."""
-        return {**self.__dict__, "_lock": None}
+        return {**self.__dict__, "lock": None}
 
     def close(self) -> None:
         """Give the lock back."""
-        if self._lock is not None:
-            self._lock.release()
-            self._lock = None
+        if self.lock is not None:
+            self.lock.release()
+            self.lock = None
 
     @property
     def form(self) -> str:
@@ -134,13 +135,8 @@ class OutputFolder:
 
     def check_there(self) -> None:
         """Raise DimvidaError if the folder was removed or replaced since it was opened."""
-        assert self._lock is not None
-        self._lock.check()
-
-    def be_alone(self) -> bool:
-        """Whether all other processes of the job have left; from then on none comes in until ``close``."""
-        assert self._lock is not None
-        return self._lock.be_alone()
+        assert self.lock is not None
+        self.lock.check()
 
     def pending(self) -> list[Shard]:
         """The shards that are not finished; what was finished before this run is read again at its start."""
@@ -236,6 +232,9 @@ class OutputFolder:
         lines = (self.folder / f"{shard.stem}.jsonl" for shard in self.shards)
         return (path.read_bytes() for path in lines if path.exists())  # a shard of unreadable inputs has none
 
+    def _refuse(self) -> None:
+        raise DimvidaError(f"{self.folder}: whoever gave this work has ended")
+
     def _prepare(self) -> None:
         """What the first process of a job does before another one comes in."""
         self._sweep()
@@ -289,24 +288,6 @@ def stored_configuration(folder: Place) -> dict[str, Any] | None:
             return None
         raise InputError(f"{folder}: not empty, and not an output of dimvida generate; choose another --out")
     return read_configuration(path)
-
-
-@contextmanager
-def output_errors(folder: Place) -> Iterator[None]:
-    """Turn the system's errors into one line about the output folder."""
-    try:
-        yield
-    except (PermissionError, FileExistsError, NotADirectoryError, IsADirectoryError) as error:
-        raise InputError(f"{error.filename or folder}: cannot be written ({error.strerror})") from error
-    except FileNotFoundError as error:
-        gone = isinstance(folder, Path) and not folder.exists()
-        what = "was removed while the run was writing to it" if gone else f"lost {error.filename or error}"
-        raise DimvidaError(f"{folder}: {what}; run the command again") from error
-    except OSError as error:
-        where = f" in {tempfile.gettempdir()}" if isinstance(folder, RemotePath) else ""
-        raise DimvidaError(
-            f"{folder}: writing failed ({error.strerror or error}{where}); the same command continues"
-        ) from error
 
 
 def _holds(path: Place, blocks: Iterable[bytes]) -> bool:

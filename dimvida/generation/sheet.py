@@ -151,7 +151,7 @@ def _title(row: Row) -> str:
 
 
 def _header(generation: Generation) -> str:
-    given = {" + ".join(task.known) for task in generation.plan.tasks}
+    given = {" + ".join(known) for known, _ in generation.plan.tasks.kinds}
     views = given.pop() if len(given) == 1 else "different views"
     settings = generation.settings
     return f"Completed from {views} ({settings.solver}, {settings.steps} steps, seed {settings.seed})"

@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, NamedTuple
 
-from dimvida.errors import InputError
+from dimvida.errors import DimvidaError, InputError
 from dimvida.files import atomic_write
 from dimvida.remote import filesystem, one_line, shown, url_of
 
@@ -135,6 +135,13 @@ class NoLock:
     def check(self) -> None:
         """Nothing can be removed that would not be made again."""
 
+    def take(self, part: int) -> bool:
+        """Two that make the same put the same there, whole."""
+        return True
+
+    def give_back(self, part: int) -> None:
+        """Nothing was taken."""
+
     def release(self) -> None:
         """Nothing is held."""
 
@@ -170,6 +177,24 @@ def require_writable_place(folder: RemotePath) -> None:
     probe = folder / _PROBE
     probe.write_bytes(b"{}")
     probe.unlink()
+
+
+@contextmanager
+def output_errors(folder: Place) -> Iterator[None]:
+    """Turn the system's errors into one line about the output folder."""
+    try:
+        yield
+    except (PermissionError, FileExistsError, NotADirectoryError, IsADirectoryError) as error:
+        raise InputError(f"{error.filename or folder}: cannot be written ({error.strerror})") from error
+    except FileNotFoundError as error:
+        gone = isinstance(folder, Path) and not folder.exists()
+        what = "was removed while the run was writing to it" if gone else f"lost {error.filename or error}"
+        raise DimvidaError(f"{folder}: {what}; run the command again") from error
+    except OSError as error:
+        where = f" in {tempfile.gettempdir()}" if isinstance(folder, RemotePath) else ""
+        raise DimvidaError(
+            f"{folder}: writing failed ({error.strerror or error}{where}); the same command continues"
+        ) from error
 
 
 def write_whole(path: Place, data: bytes | str) -> None:

@@ -5,14 +5,16 @@ from __future__ import annotations
 import math
 import os
 import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
 from dimvida.generation.formats import FORMATS
 from dimvida.generation.output import stored_configuration
 from dimvida.generation.run import Generation
-from dimvida.generation.settings import GenerationSettings
+from dimvida.generation.settings import GenerationSettings, resolve_settings
 from dimvida.generation.storage import Place, RemotePath
 from dimvida.sampling.memory import is_out_of_memory
 from dimvida.sampling.multiview import MultiViewModel
@@ -25,6 +27,22 @@ PROBE_ROWS = 32
 """Rows that are generated to see how long they take."""
 
 _LINE = 750  # bytes, about, that the metadata say about a picture
+
+
+FindBatch = Callable[[MultiViewModel, GenerationSettings], int]
+"""What ``--batch auto`` means for a model where it is, see ``best_batch``."""
+
+
+def settings_with_batch(model: MultiViewModel, options: Mapping[str, Any], find_batch: FindBatch) -> GenerationSettings:
+    """What ``resolve_settings`` makes of options; a ``batch`` of None is found for the model where it is.
+
+    Raises:
+        InputError: As ``resolve_settings``.
+    """
+    settings = resolve_settings(model, **options)
+    if options["batch"] is not None:
+        return settings
+    return resolve_settings(model, **{**options, "batch": find_batch(model, settings)})
 
 
 def best_batch(
@@ -139,7 +157,7 @@ def forecast(generation: Generation) -> Forecast:
     what later batches use again.
     """
     plan, settings = generation.plan, generation.settings
-    pictures = sum(len(task.targets) + len(task.known) * settings.include_known for task in plan.tasks) * plan.draws
+    pictures = plan.views + settings.include_known * plan.known_in(range(len(plan)))
     rows = range(min(PROBE_ROWS, settings.batch, len(plan)))
     completer = generation.completer()
     for _ in range(2):

@@ -11,12 +11,13 @@ from torch import Tensor
 
 from dimvida.generation.formats import remove_shard
 from dimvida.generation.formats.base import LaidOut, ShardWriter
-from dimvida.generation.output import OutputFolder, output_errors
+from dimvida.generation.output import OutputFolder
 from dimvida.generation.pack import Packer
 from dimvida.generation.pipeline import Pipeline, StageTimes
 from dimvida.generation.plan import Shard
 from dimvida.generation.read import ReadBatch
 from dimvida.generation.stats import ShardStats
+from dimvida.generation.storage import output_errors
 
 PACKED_ROWS = 32
 """Rows that a thread of the pool packs at once."""

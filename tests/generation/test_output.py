@@ -17,10 +17,11 @@ from helpers.objects import tree
 from dimvida.errors import DimvidaError, InputError
 from dimvida.generation.formats import FORMATS
 from dimvida.generation.formats.base import Picture, Sample
-from dimvida.generation.output import OutputFolder, output_errors
+from dimvida.generation.output import OutputFolder
 from dimvida.generation.plan import cut_shards
 from dimvida.generation.settings import check_same
 from dimvida.generation.stats import GenerationReport, ShardStats
+from dimvida.generation.storage import output_errors
 from dimvida.generation.verify import find_damage, open_output, recheck_files
 
 SHAPE = (4, 4, 3)
