@@ -249,7 +249,8 @@ class _Crew:
                 for shard in list(shards.values())[:1]:  # those after it are read at most
                     self._lost[shard.number] += 1
                     if self._lost[shard.number] == ATTEMPTS:
-                        raise DimvidaError(f"{shard.stem}: {ATTEMPTS} workers were lost over it ({_line(error)})")
+                        line = f"{shard.stem}: {ATTEMPTS} workers were lost over it ({_line(error)})"
+                        raise DimvidaError(line) from error
                 left.extendleft(reversed(shards.values()))
                 self._await(worker)
             else:
@@ -272,8 +273,7 @@ def _answer(ref: Any) -> Any:
     """The value of a reference that has one.
 
     Raises:
-        DimvidaError: What was asked for failed.
-        RayError: The worker was lost.
+        DimvidaError: What was asked for failed; RayError where the worker was lost.
     """
     try:
         return ray.get(ref)
