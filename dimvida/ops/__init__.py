@@ -3,7 +3,7 @@ score networks, what stands between an autoencoder's convolutions, and the bytes
 
 Importing this package registers ``torch.ops.dimvida.*``. Each op has a signature with a check (``schemas``,
 ``token_schemas``, ``autoencoder_schemas``), a PyTorch reference (``reference``) and, where built, kernels for the CPU
-and CUDA (``native``); torch picks by the tensors' device.
+and CUDA (``registration``); torch picks by the tensors' device.
 """
 
 from __future__ import annotations

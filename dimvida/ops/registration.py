@@ -1,4 +1,8 @@
-"""How an op is made of one signature: its schema, its public function and its fake; and how backends implement it."""
+"""How an op is made of one signature: its schema, its public function and its fake; and how it runs on the kernels.
+
+Pointers are taken here and nowhere else, after the checks. A build without CUDA, or none at all, leaves an op to the
+PyTorch reference.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +10,14 @@ import functools
 import inspect
 import string
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from dimvida.errors import InputError
+from dimvida.ops import native
+from dimvida.ops.native import _native
 
 NAMESPACE = "dimvida"
 LIBRARY = torch.library.Library(NAMESPACE, "DEF")
@@ -22,21 +29,49 @@ Sizes = dict[str, Any]
 _TYPES = {"Tensor": "Tensor{}", "Tensor | None": "Tensor{}?", "int": "int", "float": "float", "float | None": "float?"}
 
 
-@dataclass(frozen=True, slots=True)
+# What the native module calls each dtype, and the instruction sets that it can use here.
+_DTYPE_CODES = {getattr(torch, name): code for name, code in _native.DTYPES.items()} if _native else {}
+_USABLE: list[str] = native.build_info().get("simd_supported", [])
+
+
 class Op:
-    """An op of this package.
+    """An op of this package: a check, and kernels that are launched with what it has checked.
+
+    A kernel's parameter class is filled by name: with the address of each tensor and, where it has such a field, its
+    ``<name>_dtype`` and the distance of its rows, ``<name>_stride``; with each number; and with the sizes that the
+    check found. It refuses tensors that share memory with one that is written.
 
     Attributes:
         name: As in ``torch.ops.dimvida``.
         signature: Signature of its public function; the schema's arguments, in order.
         result: Name of the tensor that it returns, and what makes that, uninitialised; None where it returns nothing.
+        has_cuda: Whether there is a CUDA kernel.
     """
 
-    name: str
-    signature: inspect.Signature
-    result: tuple[str, Callable[..., Tensor]] | None
-    _check: Callable[..., Sizes]
-    _defaults: tuple[Any, ...]
+    def __init__(self, check: Callable[..., Sizes], result: tuple[str, Callable[..., Tensor]] | None) -> None:
+        self.name, self._check, self.result = check.__name__, check, result
+        self.signature = inspect.signature(check).replace(return_annotation=Tensor if result else None)
+        parameters = self.signature.parameters
+        self._defaults = tuple(parameter.default for parameter in parameters.values())
+        # csrc/cpu/<kernel>.cpp and csrc/cuda/<kernel>.cu
+        kernel = self.name.removesuffix("_")
+        self._params, self._cpu, self._cuda = (
+            getattr(_native, f"{kernel}_{kind}", None) for kind in ("params", "cpu", "cuda")
+        )
+        self.has_cuda = self._cuda is not None and native.native_available("cuda")
+        tensors = {name: str(parameter.annotation).startswith("Tensor") for name, parameter in parameters.items()}
+        if result:
+            tensors[result[0]] = True
+        # Of each argument: its name, whether it is a tensor, and the fields that it fills besides that of its name.
+        fields = getattr(self._params, "FIELDS", ())
+        self._places = [
+            (
+                name,
+                is_tensor,
+                *(f"{name}_{kind}" if f"{name}_{kind}" in fields else None for kind in ("dtype", "stride")),
+            )
+            for name, is_tensor in tensors.items()
+        ]
 
     def check(self, *arguments: Any) -> Sizes:
         """The sizes, if the arguments fit.
@@ -52,9 +87,65 @@ class Op:
                     raise RuntimeError(f"{self.name} has no derivative: call it under torch.no_grad()")
         return sizes
 
-    def completed(self, arguments: Sequence[Any]) -> tuple[Any, ...]:
-        """All arguments in order: torch leaves out those at the end that are what they are by default."""
-        return (*arguments, *self._defaults[len(arguments) :])
+    def on_cpu(self, *arguments: Any, threads: int | None = None, simd: str | None = None) -> Tensor | None:
+        """The op on its CPU kernel; the number of threads and the instruction set change its speed and nothing else.
+
+        Args:
+            arguments: Its arguments in order.
+            threads: By default torch's.
+            simd: By default that of ``DIMVIDA_SIMD``, or the best.
+
+        Raises:
+            InputError: If the variable names no instruction set that is usable here.
+            TypeError, ValueError, IndexError, RuntimeError: As the op.
+        """
+        if simd is None:
+            simd = native.SIMD
+            if simd and simd not in _USABLE:
+                raise InputError(f"DIMVIDA_SIMD={simd}: choose from {', '.join(_USABLE)}")
+        params, result = self._prepare(arguments)
+        status = self._cpu(params, threads or torch.get_num_threads(), simd)
+        if status == _native.STEP_OUT_OF_RANGE:
+            raise IndexError(f"{self.name}: step is out of range")
+        return result
+
+    def on_cuda(self, *arguments: Any) -> Tensor | None:
+        """The op on its CUDA kernel, on torch's current stream of the tensors' device."""
+        params, result = self._prepare(arguments)
+        with torch.cuda.device(arguments[0].device):
+            status = self._cuda(params, torch.cuda.current_stream().cuda_stream)
+        if status:
+            raise RuntimeError(f"{self.name}: {_native.cuda_error_string(status)}")
+        return result
+
+    def _prepare(self, arguments: Sequence[Any]) -> tuple[Any, Tensor | None]:
+        """The parameters of arguments, which are checked, and the uninitialised result if the op returns one."""
+        # torch leaves out arguments at the end that are what they are by default.
+        arguments = (*arguments, *self._defaults[len(arguments) :])
+        sizes = self.check(*arguments)
+        if self.result is None:
+            return self.fill(sizes, arguments), None
+        result = self.result[1](*arguments)
+        return self.fill(sizes, (*arguments, result)), result
+
+    def fill(self, sizes: Sizes, arguments: Sequence[Any]) -> Any:
+        """The parameters: arguments in order, then the result if there is one, and the sizes that the check found."""
+        fields = sizes
+        for (name, is_tensor, dtype, stride), value in zip(self._places, arguments, strict=True):
+            if not is_tensor:
+                fields.setdefault(name, value)
+            elif value is not None:
+                fields[name] = native.pointer_of(value)
+                if dtype:
+                    fields[dtype] = _DTYPE_CODES[value.dtype]
+                if stride:
+                    fields[stride] = value.stride(0)
+            else:
+                if dtype:
+                    fields[dtype] = 0
+                if stride:
+                    fields[stride] = 0
+        return self._params(fields)
 
 
 OPS: dict[str, Op] = {}
@@ -72,11 +163,8 @@ def declare(
     """
 
     def define(check: Callable[..., Sizes]) -> Callable[..., Any]:
-        signature = inspect.signature(check).replace(return_annotation=Tensor if result else None)
-        op = OPS[check.__name__] = Op(
-            check.__name__, signature, result, check, tuple(each.default for each in signature.parameters.values())
-        )
-        LIBRARY.define(op.name + _schema(signature, writes), tags=(torch.Tag.pt2_compliant_tag,))
+        op = OPS[check.__name__] = Op(check, result)
+        LIBRARY.define(op.name + _schema(op.signature, writes), tags=(torch.Tag.pt2_compliant_tag,))
         overload = getattr(getattr(torch.ops, NAMESPACE), op.name).default
 
         def fake(*arguments: Any) -> Tensor | None:
@@ -87,8 +175,12 @@ def declare(
         def public(*arguments: Any, **named: Any) -> Any:
             return overload(*arguments, **named)
 
-        public.__signature__ = signature
+        public.__signature__ = op.signature
         torch.library.register_fake(f"{NAMESPACE}::{op.name}", fake, lib=LIBRARY)
+        if native.native_available("cpu"):
+            LIBRARY.impl(op.name, op.on_cpu, "CPU")
+        if op.has_cuda:
+            LIBRARY.impl(op.name, op.on_cuda, "CUDA")
         return public
 
     return define

@@ -1,7 +1,7 @@
 """The ops: for each a signature, what it means, and the check of what it is given. Those on tokens: ``token_schemas``.
 
 From a signature come the op's schema, its public function, its fake and its registration; the kernels are filled by the
-same names (``native``). Every backend checks before it reads a pointer. A check costs a few microseconds, raises
+same names (``registration``). Every backend checks before it reads a pointer. A check costs a few microseconds, raises
 ``TypeError`` for a wrong dtype and ``ValueError`` for a wrong shape, device, layout or number, and names the argument.
 It returns the sizes that the kernels take besides the arguments, named like the fields of their parameter struct.
 """

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from dimvida.ops import native
+from dimvida.ops import native, registration
 
 FLOATING = [torch.float32, torch.bfloat16, torch.float16]
 
@@ -22,8 +22,8 @@ SHAPES = [(1, 32), (2, 64), (3, 96), (5, 256)]
 
 def params_of(name: str, *arguments):
     """The parameters of an op's kernel: its arguments in order, then its result if it has one."""
-    kernel = native._KERNELS[name]
-    return kernel.fill(kernel.op.check(*arguments[: len(kernel.op.signature.parameters)]), arguments)
+    op = registration.OPS[name]
+    return op.fill(op.check(*arguments[: len(op.signature.parameters)]), arguments)
 
 
 def finish(status: int) -> None:

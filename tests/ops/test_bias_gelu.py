@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch.nn import functional
 
 from dimvida import ops
-from dimvida.ops import native, reference
+from dimvida.ops import reference, registration
 
 OPS = torch.ops.dimvida
 DTYPES = [torch.float32, torch.bfloat16, torch.float16]
@@ -47,11 +47,11 @@ def test_instruction_sets_and_threads_change_no_bit(dtype: torch.dtype):
     x, bias = (6 * torch.randn(400, 100)).to(dtype), torch.randn(100)
     x[0, 0] = torch.finfo(dtype).min  # of which float32 has no square
     expected = x.clone()
-    native.on_cpu("bias_gelu_", expected, bias, threads=1)
+    registration.OPS["bias_gelu_"].on_cpu(expected, bias, threads=1)
     for simd in ops.build_info()["simd_supported"]:
         for threads in (1, 3):
             got = x.clone()
-            native.on_cpu("bias_gelu_", got, bias, threads=threads, simd=simd)
+            registration.OPS["bias_gelu_"].on_cpu(got, bias, threads=threads, simd=simd)
             assert torch.equal(got, expected)
 
 

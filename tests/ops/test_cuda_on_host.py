@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dimvida import ops
-from dimvida.ops import native
+from dimvida.ops import native, registration
 
 kernels = pytest.importorskip("kernels_on_host", reason="this is no build of the CUDA kernels for the host")
 
@@ -58,7 +58,7 @@ def assert_same_step(got, expected):
 def test_masked_step_through_its_launcher(make_step, options, moved):
     case = make_step(**options)
     expected = case.clone()
-    native.on_cpu("masked_step_", *expected.args())
+    registration.OPS["masked_step_"].on_cpu(*expected.args())
     got = case.clone()
     got = replace(got, **{name: unaligned(getattr(got, name)) for name in moved})
     finish(native._native.masked_step_cuda(params_of("masked_step_", *got.args()), 0))
@@ -71,7 +71,7 @@ def test_masked_step_of_any_quads_in_every_grid(make_step, options, shape):
     options["dim"] = max(1, options["dim"])
     case = make_step(**options)
     expected, got = case.clone(), case.clone()
-    native.on_cpu("masked_step_", *expected.args())
+    registration.OPS["masked_step_"].on_cpu(*expected.args())
     finish(kernels.masked_step(params_of("masked_step_", *got.args()), *shape))
     assert_same_step(got, expected)
 
@@ -113,7 +113,7 @@ def sample_ids(batch: int, seed: int):
 def test_philox_normal(batch, count, seed, draw, shape):
     ids, seed = sample_ids(batch, batch + count), torch.tensor([seed])
     expected, got = torch.full((2, batch, count), math.nan)
-    native.on_cpu("philox_normal_", expected, ids, seed, draw)
+    registration.OPS["philox_normal_"].on_cpu(expected, ids, seed, draw)
     params = params_of("philox_normal_", got, ids, seed, draw)
     finish(kernels.philox_normal(params, *shape) if shape else native._native.philox_normal_cuda(params, 0))
     assert same(got, expected)
@@ -132,7 +132,7 @@ def test_philox_words(count, key, seed, shape):
     words = torch.full_like(counters, -1)
     params = params_of("philox4x32", counters, key, words)
     finish(kernels.philox4x32(params, *shape) if shape else native._native.philox4x32_cuda(params, 0))
-    assert torch.equal(words, native.on_cpu("philox4x32", counters, key))
+    assert torch.equal(words, registration.OPS["philox4x32"].on_cpu(counters, key))
 
 
 def nowhere(name: str, **numbers):

@@ -13,7 +13,7 @@ from helpers.kernels import FLOATING, SHAPES, finish, params_of, same, unaligned
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dimvida.ops import native
+from dimvida.ops import native, registration
 
 kernels = pytest.importorskip("kernels_on_host", reason="this is no build of the CUDA kernels for the host")
 
@@ -30,7 +30,7 @@ def test_pack_images(shape, dtype, order, seed, grid):
     # Any order of the axes in memory, and numbers past both ends of [0, 1].
     images = (1.5 * torch.rand(shape, generator=generator) - 0.25).to(dtype)
     images = images.permute(order).contiguous().permute(*(list(order).index(axis) for axis in range(4)))
-    expected = native.on_cpu("pack_images", images)
+    expected = registration.OPS["pack_images"].on_cpu(images)
     packed = 255 - expected
     params = params_of("pack_images", images, packed)
     finish(kernels.pack_images(params, *grid) if grid else native._native.pack_images_cuda(params, 0))
@@ -55,7 +55,7 @@ def test_pack_images_in_order_and_in_planes(size, channels, dtype):
         (planes[:2:2], None, None),
     ]
     for images, ordered, planar in cases:
-        expected = native.on_cpu("pack_images", images)
+        expected = registration.OPS["pack_images"].on_cpu(images)
         packed = 255 - expected
         params = params_of("pack_images", images, packed)
         if ordered is not None:
@@ -88,7 +88,7 @@ def test_residual_act(scale, channels, dtype, slope, seed, data):
     bias, total = torch.randn(made.shape[3]), torch.zeros(shape, dtype=dtype) if data.draw(st.booleans()) else None
     moved = data.draw(st.sampled_from([lambda tensor: tensor, unaligned]))
     expected, expected_total = torch.zeros(shape, dtype=dtype), None if total is None else total.clone()
-    native.on_cpu("residual_act_", expected, made, bias, rest, expected_total, slope)
+    registration.OPS["residual_act_"].on_cpu(expected, made, bias, rest, expected_total, slope)
     got = moved(torch.zeros(shape, dtype=dtype))
     finish(native._native.residual_act_cuda(params_of("residual_act_", got, made, bias, rest, total, slope), 0))
     assert same(got, expected) and same(total, expected_total)
@@ -112,7 +112,7 @@ def test_residual_norm_silu(scale, form, dtype, seed, data):
     norm = torch.randn(channels), torch.randn(channels), groups, 1e-2
     bias, rest = whole(made.shape[3]).float(), whole(*shape, dtype=dtype)
     expected, expected_total = torch.zeros(shape, dtype=dtype), None if total is None else total.clone()
-    native.on_cpu("residual_norm_silu_", expected, made, bias, *norm, rest, expected_total)
+    registration.OPS["residual_norm_silu_"].on_cpu(expected, made, bias, *norm, rest, expected_total)
     got = data.draw(st.sampled_from([lambda tensor: tensor, unaligned]))(torch.zeros(shape, dtype=dtype))
     params = params_of("residual_norm_silu_", got, made, bias, *norm, rest, total)
     finish(native._native.residual_norm_silu_cuda(params, 0))
@@ -133,7 +133,7 @@ def test_patches(sizes, dtype, bad, seed):
     images = torch.randint(0, 256, (batch, colours, patch * rows, patch * columns), dtype=torch.uint8)
     images = images.contiguous(memory_format=torch.channels_last)
     expected, got = torch.zeros(2, batch, rows, columns, patch * patch * colours, dtype=dtype)
-    native.on_cpu("images_to_patches_", expected, images)
+    registration.OPS["images_to_patches_"].on_cpu(expected, images)
     finish(native._native.images_to_patches_cuda(params_of("images_to_patches_", got, images), 0))
     assert same(got, expected)
     values, bias = torch.rand_like(expected.float()).to(dtype), torch.randn(expected.shape[3])

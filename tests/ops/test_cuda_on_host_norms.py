@@ -13,7 +13,7 @@ from helpers.kernels import FLOATING, SHAPES, balanced, finish, padded, params_o
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dimvida.ops import native
+from dimvida.ops import native, registration
 
 kernels = pytest.importorskip("kernels_on_host", reason="this is no build of the CUDA kernels for the host")
 
@@ -82,7 +82,7 @@ def assert_same_norm(got, expected):
 @given(options=norm_options())
 def test_group_norm_silu_through_its_launcher(options):
     expected, got = norm_arguments(options), norm_arguments(options)
-    native.on_cpu("group_norm_silu_", *expected.values())
+    registration.OPS["group_norm_silu_"].on_cpu(*expected.values())
     finish(native._native.group_norm_silu_cuda(params_of("group_norm_silu_", *got.values()), 0))
     assert_same_norm(got, expected)
 
@@ -90,7 +90,7 @@ def test_group_norm_silu_through_its_launcher(options):
 @given(options=norm_options(), lanes=st.sampled_from([1, 2, 4, 8, 16, 32]), blocks=st.integers(1, 3))
 def test_group_norm_silu_of_any_group_in_every_grid(options, lanes, blocks):
     expected, got = norm_arguments(options), norm_arguments(options)
-    native.on_cpu("group_norm_silu_", *expected.values())
+    registration.OPS["group_norm_silu_"].on_cpu(*expected.values())
     finish(kernels.group_norm_silu_streamed(params_of("group_norm_silu_", *got.values()), lanes, blocks))
     assert_same_norm(got, expected)
 
@@ -108,7 +108,7 @@ def test_group_norm_silu_of_groups_that_registers_hold(group, dtype):
     for padding in (0, 8):
         for launch in (native._native.group_norm_silu_cuda, lambda params, _: kernels.group_norm_silu_held(params)):
             expected, got = (norm_arguments(options | dict(padding=padding)) for _ in range(2))
-            native.on_cpu("group_norm_silu_", *expected.values())
+            registration.OPS["group_norm_silu_"].on_cpu(*expected.values())
             params = params_of("group_norm_silu_", *got.values())
             assert kernels.group_norm_silu_is_held(params)
             finish(launch(params, 0))
@@ -188,7 +188,7 @@ def assert_same_tokens(got, expected):
 @given(options=modulated_options(), moved=st.sets(st.sampled_from(["x", "out", "h", "bias"])))
 def test_modulated_norm_through_its_launcher(options, moved):
     expected, got = modulated_arguments(options), modulated_arguments(options)
-    native.on_cpu("modulated_norm_", *expected.values())
+    registration.OPS["modulated_norm_"].on_cpu(*expected.values())
     got |= {name: unaligned(got[name]) for name in moved}
     finish(native._native.modulated_norm_cuda(params_of("modulated_norm_", *got.values()), 0))
     assert_same_tokens(got, expected)
@@ -198,7 +198,7 @@ def test_modulated_norm_through_its_launcher(options, moved):
 def test_modulated_norm_in_every_instance_and_grid(options, blocks, data):
     held = [quads for quads in (2, 4, 8) if options["width"] % 4 == 0 and options["width"] <= 128 * quads]
     expected, got = modulated_arguments(options), modulated_arguments(options)
-    native.on_cpu("modulated_norm_", *expected.values())
+    registration.OPS["modulated_norm_"].on_cpu(*expected.values())
     params = params_of("modulated_norm_", *got.values())
     finish(kernels.modulated_norm(params, data.draw(st.sampled_from([0, *held])), blocks))
     assert_same_tokens(got, expected)
@@ -224,7 +224,7 @@ def test_bias_gelu(rows, width, dtype, seed, grid):
     generator = torch.Generator().manual_seed(seed)
     x, bias = (4 * torch.randn(rows, width, generator=generator)).to(dtype), torch.randn(width, generator=generator)
     expected, got = x.clone(), x.clone()
-    native.on_cpu("bias_gelu_", expected, bias)
+    registration.OPS["bias_gelu_"].on_cpu(expected, bias)
     params = params_of("bias_gelu_", got, bias)
     finish(kernels.bias_gelu(params, *grid) if grid else native._native.bias_gelu_cuda(params, 0))
     assert same(got, expected)

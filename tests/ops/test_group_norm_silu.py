@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch.nn import functional
 
 from dimvida import ops
-from dimvida.ops import native, reference
+from dimvida.ops import reference, registration
 
 OPS = torch.ops.dimvida
 # Of the norm's values, which are about 1: the order of sums differs, and a low dtype rounds what differs.
@@ -63,8 +63,8 @@ def test_kernels_agree_with_the_reference(device_of, data):
 def test_instruction_sets_and_threads_give_the_same_bits(simd: str, threads: int, width: int, groups: int):
     case = random_norm(50, width, width, groups, dtype=torch.bfloat16, gap=3)
     got, expected = case.to("cpu"), case.to("cpu")
-    native.on_cpu("group_norm_silu_", *got.args(), simd=simd, threads=threads)
-    native.on_cpu("group_norm_silu_", *expected.args(), simd="baseline", threads=1)
+    registration.OPS["group_norm_silu_"].on_cpu(*got.args(), simd=simd, threads=threads)
+    registration.OPS["group_norm_silu_"].on_cpu(*expected.args(), simd="baseline", threads=1)
     assert torch.equal(got.out, expected.out)
 
 

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dimvida import ops
-from dimvida.ops import native, reference
+from dimvida.ops import reference, registration
 
 EULER = (0.8, 0.6, 0.5, 0.4, 0.0, 0.3)
 MULTISTEP = (0.8, 0.6, 0.5, 0.4, -0.1, 0.3)
@@ -175,7 +175,7 @@ def test_a_sample_does_not_depend_on_its_batch(make_step, options, data):
 def test_every_thread_count_and_instruction_set_gives_the_same_bits(make_step, simd, threads, shape):
     case = make_step(*shape, out_dtype=torch.bfloat16)
     expected, got = run(step_op, case), case.clone()
-    native.on_cpu("masked_step_", *got.args(), threads=threads, simd=simd)
+    registration.OPS["masked_step_"].on_cpu(*got.args(), threads=threads, simd=simd)
     assert same(got.x, expected.x)
     assert same(got.x0_prev, expected.x0_prev)
     assert same(got.x_cast, expected.x_cast)
@@ -201,7 +201,7 @@ def test_every_16_bit_number_is_read_exactly(make_step, simd, dtype):
     # x0 = (0 + 1 out) / 1 is the network's output itself.
     case = make_step(16, 4, 1024, row=(1.0, 1.0, 0.0, 1.0, 0.0, 0.0), known=0.0, cast_dtype=None)
     case = replace(case, x=torch.zeros(16, 4, 1024), model_output=values)
-    native.on_cpu("masked_step_", *case.args(), simd=simd)
+    registration.OPS["masked_step_"].on_cpu(*case.args(), simd=simd)
     torch.testing.assert_close(case.x0_prev, values.float(), rtol=0, atol=0, equal_nan=True)
 
 
@@ -215,7 +215,7 @@ def test_16_bit_numbers_are_rounded_to_nearest_even(make_step, simd, dtype):
     values = ((bits + 2**31) % 2**32 - 2**31).to(torch.int32).view(torch.float32).reshape(-1, 4, 1024)
     case = make_step(len(values), 4, 1024, row=IDENTITY, known=1.0, cast_dtype=dtype)
     case = replace(case, x=values)
-    native.on_cpu("masked_step_", *case.args(), simd=simd)
+    registration.OPS["masked_step_"].on_cpu(*case.args(), simd=simd)
     expected = values.to(dtype)
     assert torch.equal(case.x_cast.isnan(), expected.isnan())
     finite = ~expected.isnan()

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from dimvida import ops
-from dimvida.ops import native, reference
+from dimvida.ops import reference, registration
 
 OPS = torch.ops.dimvida
 DTYPES = [torch.float32, torch.bfloat16, torch.float16]
@@ -113,11 +113,11 @@ def test_kernels_agree_with_the_reference(device_of, data):
 def test_instruction_sets_and_threads_change_no_bit(width: int, dtype: torch.dtype):
     case = random_case(40, 16, width, dtype=dtype)
     expected = case.to("cpu")
-    native.on_cpu("modulated_norm_", *expected.args(), threads=1)
+    registration.OPS["modulated_norm_"].on_cpu(*expected.args(), threads=1)
     for simd in ops.build_info()["simd_supported"]:
         for threads in (1, 2, 3):
             got = case.to("cpu")
-            native.on_cpu("modulated_norm_", *got.args(), threads=threads, simd=simd)
+            registration.OPS["modulated_norm_"].on_cpu(*got.args(), threads=threads, simd=simd)
             assert torch.equal(got.x, expected.x) and torch.equal(got.out, expected.out)
 
 

@@ -76,7 +76,7 @@ def said() -> subprocess.CompletedProcess[str]:
 @pytest.mark.parametrize("simd", ops.build_info()["simd_supported"])
 def test_the_environment_names_the_instruction_set(said, simd):
     z, ids, seed = torch.empty(2, 9), torch.arange(2), torch.tensor([1])
-    ops.native.on_cpu("philox_normal_", z, ids, seed, 0, simd=simd)
+    ops.registration.OPS["philox_normal_"].on_cpu(z, ids, seed, 0, simd=simd)
     lines = [line for line in said.stdout.splitlines() if line.startswith(f"{simd} ")]
     assert lines == [f"{simd} {simd} {float(z.double().sum())}", f"{simd} ended with 0"]
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dimvida import ops
-from dimvida.ops import native, reference
+from dimvida.ops import reference, registration
 
 DTYPES = [torch.float32, torch.bfloat16, torch.float16]
 
@@ -35,10 +35,10 @@ def test_kernels_agree_with_the_reference(device_of, data):
 def test_every_level_and_tie_on_every_instruction_set(simd: str):
     levels = torch.arange(256, dtype=torch.float64)
     exact = (levels / 255).float()[None, None, None]  # [1, 1, 1, 256]
-    assert torch.equal(native.on_cpu("pack_images", exact, simd=simd).flatten(), levels.to(torch.uint8))
+    assert torch.equal(registration.OPS["pack_images"].on_cpu(exact, simd=simd).flatten(), levels.to(torch.uint8))
     ties = torch.tensor([0.5, 1.5, 2.5]).div(255)[None, None, None]
     rounded = (ties * 255).round().to(torch.uint8)  # torch rounds ties to even, where the product is one
-    assert torch.equal(native.on_cpu("pack_images", ties, simd=simd).flatten(), rounded.flatten())
+    assert torch.equal(registration.OPS["pack_images"].on_cpu(ties, simd=simd).flatten(), rounded.flatten())
 
 
 def test_what_is_no_brightness_is_clamped(device):

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dimvida import ops
-from dimvida.ops import native, reference
+from dimvida.ops import reference, registration
 
 DTYPES = [torch.float32, torch.bfloat16, torch.float16]
 SIZES = st.tuples(
@@ -31,7 +31,7 @@ def test_bytes_become_patches(device_of, sizes, dtype, layout):
     assert torch.equal(got.cpu(), expected)
     for simd in ops.build_info()["simd_supported"]:
         again = torch.full_like(expected, torch.nan)
-        native.on_cpu("images_to_patches_", again, images, threads=2, simd=simd)
+        registration.OPS["images_to_patches_"].on_cpu(again, images, threads=2, simd=simd)
         assert torch.equal(again, expected)
 
 
@@ -53,7 +53,7 @@ def test_patches_become_bytes(device_of, sizes, dtype, bad):
     assert torch.equal(got.cpu(), expected) and torch.equal(got_finite.cpu(), finite)
     for simd in ops.build_info()["simd_supported"]:
         again, again_finite = torch.empty_like(expected), torch.empty_like(finite)
-        native.on_cpu("patches_to_images_", again, again_finite, patches, bias, threads=2, simd=simd)
+        registration.OPS["patches_to_images_"].on_cpu(again, again_finite, patches, bias, threads=2, simd=simd)
         assert torch.equal(again, expected) and torch.equal(again_finite, finite)
 
 

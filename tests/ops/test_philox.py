@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dimvida import ops
-from dimvida.ops import native, reference
+from dimvida.ops import reference, registration
 
 # Random123 1.14, tests/kat_vectors, "philox4x32 10": counter, key, words.
 KNOWN_ANSWERS = [
@@ -119,18 +119,20 @@ def test_every_thread_count_and_instruction_set_gives_the_same_bits(simd, thread
     ids, seed = torch.tensor([5, 6, 7]), torch.tensor([1])
     expected, z = torch.empty(3, 33_333), torch.empty(3, 33_333)
     ops.philox_normal_(expected, ids, seed, 1)
-    native.on_cpu("philox_normal_", z, ids, seed, 1, threads=threads, simd=simd)
+    registration.OPS["philox_normal_"].on_cpu(z, ids, seed, 1, threads=threads, simd=simd)
     assert torch.equal(z, expected)
     counters = torch.randint(0, 2**32, (9_001, 4))
     key = torch.tensor([3, 4])
     assert torch.equal(
-        native.on_cpu("philox4x32", counters, key, threads=threads, simd=simd), ops.philox4x32(counters, key)
+        registration.OPS["philox4x32"].on_cpu(counters, key, threads=threads, simd=simd), ops.philox4x32(counters, key)
     )
 
 
 def test_an_unknown_instruction_set_is_refused():
     with pytest.raises(ValueError, match="mmx"):
-        native.on_cpu("philox_normal_", torch.empty(1, 4), torch.tensor([1]), torch.tensor([1]), 0, simd="mmx")
+        registration.OPS["philox_normal_"].on_cpu(
+            torch.empty(1, 4), torch.tensor([1]), torch.tensor([1]), 0, simd="mmx"
+        )
 
 
 @pytest.mark.gpu

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from dimvida import ops
-from dimvida.ops import native, reference
+from dimvida.ops import reference, registration
 
 DTYPES = [torch.float32, torch.bfloat16, torch.float16]
 TOLERANCE = {torch.float32: 2e-6, torch.bfloat16: 2**-7, torch.float16: 2**-10}
@@ -58,7 +58,7 @@ def agree(name: str, arguments: list, device: str) -> None:
     if device == "cpu":
         for simd in ops.build_info()["simd_supported"]:
             again = clones(*arguments)
-            native.on_cpu(name, *again, threads=2, simd=simd)
+            registration.OPS[name].on_cpu(*again, threads=2, simd=simd)
             pairs = [pair for pair in zip(again, got, strict=True) if isinstance(pair[0], Tensor)]
             assert all(torch.equal(ours, theirs) for ours, theirs in pairs)
 

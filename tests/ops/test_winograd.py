@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from dimvida import ops
-from dimvida.ops import native, reference
+from dimvida.ops import reference, registration
 from dimvida.sampling.fused_convolutions import _by_tiles, _tiled
 
 DTYPES = [torch.float32, torch.bfloat16, torch.float16]
@@ -51,14 +51,14 @@ def test_kernels_are_the_reference(device_of, sizes, dtype, more):
 def test_instruction_sets_and_threads_give_the_same_bits(dtype):
     images = normal(5, 11, 8, 70).to(dtype)
     tiles = tiles_of(images)
-    native.on_cpu("images_to_tiles_", tiles, images, threads=1, simd="baseline")
+    registration.OPS["images_to_tiles_"].on_cpu(tiles, images, threads=1, simd="baseline")
     made = torch.full_like(images, torch.nan)
-    native.on_cpu("tiles_to_images_", made, tiles, threads=1, simd="baseline")
+    registration.OPS["tiles_to_images_"].on_cpu(made, tiles, threads=1, simd="baseline")
     for simd in ops.build_info()["simd_supported"]:
         for threads in (1, 2):
             again, remade = tiles_of(images), torch.full_like(images, torch.nan)
-            native.on_cpu("images_to_tiles_", again, images, threads=threads, simd=simd)
-            native.on_cpu("tiles_to_images_", remade, tiles, threads=threads, simd=simd)
+            registration.OPS["images_to_tiles_"].on_cpu(again, images, threads=threads, simd=simd)
+            registration.OPS["tiles_to_images_"].on_cpu(remade, tiles, threads=threads, simd=simd)
             assert torch.equal(again, tiles) and torch.equal(remade, made)
 
 
