@@ -1,12 +1,12 @@
 // The Python module dimvida.ops._native: integers in, a status out. Tensors never cross this line, so one
 // build serves every version of PyTorch. Callers have checked dtype, shape, device and layout; see
-// dimvida/ops. Whether they share memory is checked here.
+// dimvida/ops. Of each kernel in core/kernels.h it has <kernel>_params (bindings/params.h), <kernel>_cpu,
+// which is cpu/<kernel>.cpp for an instruction set, and <kernel>_cuda, the launcher in cuda/<kernel>.cu.
 #include <pybind11/pybind11.h>
 
 #include <cstdint>
 #include <string>
 
-#include "bindings/overlap.h"
 #include "bindings/params.h"
 #include "core/kernels.h"
 #include "cpu/kernels.h"
@@ -33,8 +33,7 @@ const cpu::KernelSet& kernel_set(const std::string& simd) {
 // The CPU kernels take a number of threads and the name of an instruction set, "" for the best.
 template <class Params>
 void bind_cpu(py::module_& m, const std::string& name, int (*cpu::KernelSet::*kernel)(const Params&, int)) {
-  m.def((name + "_cpu").c_str(), [kernel](Params& params, int threads, const std::string& simd) {
-    refuse_overlap(params);
+  m.def((name + "_cpu").c_str(), [kernel](const Params& params, int threads, const std::string& simd) {
     const cpu::KernelSet& set = kernel_set(simd);
     const py::gil_scoped_release unlocked;
     return (set.*kernel)(params, threads);
@@ -45,8 +44,7 @@ void bind_cpu(py::module_& m, const std::string& name, int (*cpu::KernelSet::*ke
 // The CUDA kernels take a stream of the current device.
 template <class Params>
 void bind_cuda(py::module_& m, const std::string& name, int (*launcher)(const Params&, void*)) {
-  m.def((name + "_cuda").c_str(), [launcher](Params& params, uintptr_t stream) {
-    refuse_overlap(params);
+  m.def((name + "_cuda").c_str(), [launcher](const Params& params, uintptr_t stream) {
     return launcher(params, reinterpret_cast<void*>(stream));
   });
 }

@@ -7,6 +7,7 @@
 #include <string>
 #include <type_traits>
 
+#include "bindings/overlap.h"
 #include "core/params.h"
 
 namespace dimvida {
@@ -71,8 +72,9 @@ class FieldReader {
   std::size_t read_ = 0;
 };
 
-// The class takes a dict of all fields: addresses and numbers. Its objects can be launched many times: what
-// changes from step to step lies in the tensors. FIELDS and WRITTEN are the names that FieldNames lists.
+// The class takes a dict of all fields, addresses and numbers, and refuses tensors that may not share memory.
+// Its objects can be launched many times: what changes from step to step lies in the tensors. FIELDS and
+// WRITTEN are the names that FieldNames lists.
 template <class Params>
 void bind_params(pybind11::module_& m, const std::string& name) {
   FieldNames listed;
@@ -84,6 +86,7 @@ void bind_params(pybind11::module_& m, const std::string& name) {
     FieldReader reader(given, names);
     params.visit(reader);
     reader.require_all_read();
+    refuse_overlap(params);
     return params;
   }));
   python.attr("FIELDS") = names;
