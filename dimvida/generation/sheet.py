@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from dimvida.generation.run import Generation
 
 CARD_ROWS = 4
+READ_AHEAD = 64
+"""Rows of a shard whose lines are parsed at once: more than one, for the inputs of many in a row may be damaged."""
 
 
 def write_sheet(path: str | Path, generation: Generation, truth: MultiViewSource, rows: int) -> None:
@@ -72,15 +74,14 @@ class _Drawer:
         self._captions = {view: caption(view, cameras.get(view)) for view in generation.plan.view_names}
         self._true_names = {} if truth is None else _true_names(generation.plan, truth)
         self._form = FORMATS[generation.settings.format]
-        self._lines: tuple[str, dict[tuple[str, int], dict[str, Any]]] = (
-            "",
-            {},
-        )  # of the shard that was asked for last
+        self._stem, self._sources = "", set[str]()  # the shard that was asked for last, and what was read about there
+        self._lines: dict[tuple[str, int], dict[str, Any]] = {}
 
     def choose(self, count: int) -> Iterator[tuple[int, Row]]:
         """Places of the plan at even distances and their rows; for one without pictures (of a bad input) the next."""
         plan = self._generation.plan
         count, start = min(count, len(plan)), 0
+        self._sources = {plan.row(number * len(plan) // count).task.record.id for number in range(count)}
         for number in range(count):
             for place in range(max(start, number * len(plan) // count), len(plan)):
                 if self._lines_of(place):
@@ -121,19 +122,20 @@ class _Drawer:
     def _generated(self, place: int) -> dict[str, np.ndarray]:
         """The pictures of a row by their views, as the output has them."""
         lines = self._lines_of(place)
-        pictures = self._form.pixels(self._generation.output.folder, self._lines[0], list(lines.values()))
+        pictures = self._form.pixels(self._generation.output.folder, self._stem, list(lines.values()))
         return dict(zip(lines, pictures, strict=True))
 
     def _lines_of(self, place: int) -> dict[str, dict[str, Any]]:
         """What the output says about the pictures of a row, by their views."""
-        generation, row = self._generation, self._generation.plan.row(place)
-        stem = stem_of(place // generation.settings.shard_size)
-        if self._lines[0] != stem:
-            by_row: dict[tuple[str, int], dict[str, Any]] = {}
-            for line in self._form.lines(generation.output.folder, stem):
-                by_row.setdefault((line["source"], line["draw"]), {})[line["view"]] = line
-            self._lines = stem, by_row
-        return self._lines[1].get((row.task.record.id, row.draw), {})
+        plan, row = self._generation.plan, self._generation.plan.row(place)
+        stem, source = stem_of(place // self._generation.settings.shard_size), row.task.record.id
+        if self._stem != stem or source not in self._sources:
+            after = range(place, min(place + READ_AHEAD, len(plan)))
+            self._stem, self._lines = stem, {}
+            self._sources |= {plan.row(other).task.record.id for other in after}
+            for line in self._form.lines(self._generation.output.folder, stem, self._sources):
+                self._lines.setdefault((line["source"], line["draw"]), {})[line["view"]] = line
+        return self._lines.get((source, row.draw), {})
 
 
 def _true_names(plan: GenerationPlan, truth: MultiViewSource) -> dict[str, str]:

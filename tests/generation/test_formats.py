@@ -262,6 +262,9 @@ def test_names_that_json_and_formats_have_to_escape_and_an_input_that_cannot_be_
     assert {(line["label"], tuple(line["known"]), line["draw"]) for line in lines} == {
         ("c%d{}", ("front", "left"), draw) for draw in (0, 1)
     }
+    for wanted in ({f"c%d{{}}/{names[1]}"}, {f"c%d{{}}/{name}" for name in (names[0], names[2], "of another")}, set()):
+        told = [line for stem in map(stem_of, range(3)) for line in FORMATS[form].lines(folder, stem, wanted)]
+        assert told == [line for line in lines if line["source"] in wanted]
     none = "" if form == "webdataset" else None
     for line in lines:
         files = {view: (data / line["source"] / f"{view}.png").read_bytes() for view in ("front", "left")}

@@ -10,9 +10,10 @@ import ctypes
 import hashlib
 import json
 import os
+import re
 import tempfile
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any, NamedTuple
@@ -26,6 +27,17 @@ from dimvida.generation.storage import Place, RemotePath
 
 json_text = json.JSONEncoder(ensure_ascii=False).encode
 """JSON of anything, as text; of a string much faster than ``json.dumps``, which would make an encoder each time."""
+
+
+_SOURCE = re.compile(rb'"source": ("(?:[^"\\]|\\.)*")')  # in JSON, where quotes within texts are escaped
+
+
+def about(sources: Collection[str] | None) -> Callable[[bytes], bool]:
+    """Whether metadata, as they are written, are about one of some sources: without parsing them. None: about any."""
+    if sources is None:
+        return lambda text: True
+    written = {json_text(source).encode() for source in sources}
+    return lambda text: (found := _SOURCE.search(text)) is not None and found[1] in written
 
 
 class Picture(NamedTuple):
@@ -150,12 +162,12 @@ class ShardWriter(ABC):
         """Leave the shard unfinished; what is temporary goes."""
 
     @classmethod
-    def lines(cls, folder: Place, stem: str) -> Iterator[dict[str, Any]]:
-        """What the metadata of a finished shard say about its pictures."""
+    def lines(cls, folder: Place, stem: str, sources: Collection[str] | None = None) -> Iterator[dict[str, Any]]:
+        """What the metadata of a finished shard say about its pictures, or about those made of some sources."""
         path = folder / f"{stem}.jsonl"
         if path.exists():  # a shard of unreadable inputs has none
             with path.open("rb") as file:
-                yield from map(json.loads, file)
+                yield from map(json.loads, filter(about(sources), file))
 
     @classmethod
     @abstractmethod

@@ -7,8 +7,9 @@ them. The same pictures give the same bytes, whatever the batches, as long as th
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from itertools import compress
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -108,20 +109,26 @@ class ParquetWriter(SingleFileWriter):
         super().abort()
 
     @classmethod
-    def lines(cls, folder: Place, stem: str) -> Iterator[dict[str, Any]]:
+    def lines(cls, folder: Place, stem: str, sources: Collection[str] | None = None) -> Iterator[dict[str, Any]]:
         path = folder / f"{stem}.parquet"
         if not path.exists():  # a shard of unreadable inputs has none
             return
+        import pyarrow as pa
+
         with _opened(path) as file:
             told = [name for name in file.schema_arrow.names if name != "image"]
             features = json.loads(file.schema_arrow.metadata[b"huggingface"])["info"]["features"]
             names, row = features["label"].get("names"), 0
             for batch in file.iter_batches(columns=told, use_threads=False):
-                for line in batch.to_pylist():
+                rows = range(row, row + len(batch))
+                row += len(batch)
+                if sources is not None:
+                    wanted = [source in sources for source in batch["source"].to_pylist()]
+                    rows, batch = list(compress(rows, wanted)), batch.filter(pa.array(wanted, pa.bool_()))
+                for number, line in zip(rows, batch.to_pylist(), strict=True):
                     if names is not None and line["label"] is not None:
                         line["label"] = names[line["label"]]
-                    yield {"row": row, **line}
-                    row += 1
+                    yield {"row": number, **line}
 
     @classmethod
     def pixels(cls, folder: Place, stem: str, lines: Sequence[Mapping[str, Any]]) -> list[np.ndarray]:

@@ -13,13 +13,13 @@ from __future__ import annotations
 
 import json
 import tarfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from dimvida.data.images import decode_image
-from dimvida.generation.formats.base import LaidOut, Sample, SingleFileWriter, json_text
+from dimvida.generation.formats.base import LaidOut, Sample, SingleFileWriter, about, json_text
 from dimvida.generation.formats.columns import IMAGE_SUFFIXES, TypedColumn, line_columns
 from dimvida.generation.stats import StoredFile
 from dimvida.generation.storage import Place, local_file
@@ -57,15 +57,14 @@ class WebDatasetWriter(SingleFileWriter):
         return [stored]
 
     @classmethod
-    def lines(cls, folder: Place, stem: str) -> Iterator[dict[str, Any]]:
-        path = folder / f"{stem}.tar"
+    def lines(cls, folder: Place, stem: str, sources: Collection[str] | None = None) -> Iterator[dict[str, Any]]:
+        path, wanted = folder / f"{stem}.tar", about(sources)
         if not path.exists():  # a shard of unreadable inputs has none
             return
         with local_file(path) as file, tarfile.open(file, "r:") as archive:
             for entry in archive:
-                if entry.name.endswith(".json"):
-                    views = json.load(archive.extractfile(entry))["views"]
-                    yield from (line for line in views.values() if line["file_name"])
+                if entry.name.endswith(".json") and wanted(text := archive.extractfile(entry).read()):
+                    yield from (line for line in json.loads(text)["views"].values() if line["file_name"])
 
     @classmethod
     def pixels(cls, folder: Place, stem: str, lines: Sequence[Mapping[str, Any]]) -> list[np.ndarray]:
