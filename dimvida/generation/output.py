@@ -23,12 +23,12 @@ from dimvida.errors import DimvidaError, InputError
 from dimvida.files import atomic_path, make_folder, require_writable_folder
 from dimvida.generation.card import card_problem, remove_card, write_card
 from dimvida.generation.formats import FORMATS, remove_shard
+from dimvida.generation.lease import Lease
 from dimvida.generation.lock import LOCK, FolderLock
 from dimvida.generation.plan import Shard, stem_of
 from dimvida.generation.settings import CONFIGURATION, check_same, configuration_hash, read_configuration
 from dimvida.generation.stats import DamagedStats, GenerationReport, ShardStats, fail_empty
 from dimvida.generation.storage import (
-    NoLock,
     Place,
     RemotePath,
     output_errors,
@@ -78,7 +78,7 @@ class OutputFolder:
         self.hash = configuration_hash(dict(configuration))
         self.configuration = dict(configuration)
         self.overwrite = overwrite
-        self.lock: FolderLock | NoLock | None = None
+        self.lock: FolderLock | Lease | None = None
         if isinstance(self.folder, RemotePath):
             if not FORMATS[self.form].takes_urls:
                 takers = ", ".join(name for name, form in FORMATS.items() if form.takes_urls)
@@ -106,7 +106,7 @@ class OutputFolder:
         first = self._refuse if joins else self._prepare
         with output_errors(self.folder):
             if isinstance(self.folder, RemotePath):
-                self.lock = NoLock(self.pending, first=(lambda: None) if joins else first)
+                self.lock = Lease(self.folder, job, part, self.pending, first=None if joins else first)
             else:
                 make_folder(self.folder)
                 self.lock = FolderLock(self.folder, job, part, first=first)

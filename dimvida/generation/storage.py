@@ -8,7 +8,7 @@ that is killed leaves nothing, neither here nor there.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, NamedTuple
@@ -89,6 +89,23 @@ class RemotePath:
         with one_line(self.url):
             system.pipe_file(path, data)
 
+    def create(self, data: bytes) -> bool:
+        """Put something there where nothing is; False where something is.
+
+        Where the store does not know that condition, of two that do so at once both may, and the last one's is there.
+        """
+        system, path = filesystem(self.url)
+        if self.exists():
+            return False
+        with one_line(self.url):
+            try:
+                system.pipe_file(path, data, mode="create")
+            except FileExistsError:
+                return False
+            except (TypeError, NotImplementedError):
+                system.pipe_file(path, data)
+        return True
+
     def put(self, file: Path) -> None:
         """Put a file of this machine there, whole."""
         system, path = filesystem(self.url)
@@ -114,36 +131,6 @@ class RemotePath:
 
 
 Place = Path | RemotePath
-
-
-class NoLock:
-    """What stands for a lock where there are none: nobody else is kept out, and the others are awaited by their work.
-
-    Args:
-        pending: Gives the shards that are not finished.
-        first: Called at once.
-    """
-
-    def __init__(self, pending: Callable[[], list], first: Callable[[], object]) -> None:
-        self._pending = pending
-        first()
-
-    def be_alone(self) -> bool:
-        """Whether all shards are finished, by whomever."""
-        return not self._pending()
-
-    def check(self) -> None:
-        """Nothing can be removed that would not be made again."""
-
-    def take(self, part: int) -> bool:
-        """Two that make the same put the same there, whole."""
-        return True
-
-    def give_back(self, part: int) -> None:
-        """Nothing was taken."""
-
-    def release(self) -> None:
-        """Nothing is held."""
 
 
 def output_place(text: str | Path) -> Place:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 from helpers.objects import tree
 
 from dimvida.errors import InputError
+from dimvida.generation import lease
 from dimvida.generation.run import Generation
 from dimvida.generation.storage import RemotePath, local_file, output_place, write_whole
 from dimvida.generation.verify import find_damage, open_output
@@ -60,6 +62,30 @@ def test_a_place_does_what_a_path_does(place: RemotePath):
     assert not local.exists()
     file.unlink()
     assert not file.exists()
+    assert file.create(b"1") and not file.create(b"2") and file.read_bytes() == b"1"
+
+
+def test_what_is_there_is_not_replaced_where_only_the_store_knows_of_it(place: RemotePath, monkeypatch):
+    file = place / "a"
+    file.write_bytes(b"1")
+    monkeypatch.setattr(RemotePath, "exists", lambda path: False)  # as it was when it was asked
+    assert not file.create(b"2") and file.read_bytes() == b"1"
+    monkeypatch.setattr(type(fsspec.filesystem("memory")), "pipe_file", lambda system, path, data: None)
+    assert file.create(b"2")  # of an old store
+
+
+def test_two_runs_at_once_are_kept_apart(start: Callable[..., Generation], place: RemotePath, monkeypatch):
+    options = {"format": "npy", "steps": 1, "shard_size": 12, "batch": 4}
+    with start(place, **options) as generation:
+        name = next(name for name in place.names() if "lease" in name)
+        own = json.loads((place / name).read_bytes())
+        monkeypatch.setattr(
+            lease.time, "sleep", lambda seconds: (place / name).write_bytes(json.dumps({**own, "number": 1}).encode())
+        )
+        with pytest.raises(InputError, match="memory://outputs/one: another run is writing to it"):
+            start(place, **options).__enter__()
+        generation.run()
+    assert find_damage(open_output(place)) == [] and not any("lease" in name for name in place.names())
 
 
 @pytest.mark.parametrize("form", ["webdataset", "npy", "parquet"])
