@@ -1,0 +1,185 @@
+"""The solvers by name, each a set of rows of the one step formula: its source and its formula, its rows, its name."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+from torch import Tensor
+
+from dimvida.diffusion.schedule import VPSchedule, sqrt_positive, time_grid
+from dimvida.diffusion.step_table import Moments, Solver, StepRow, StepTable, grid_moments
+from dimvida.errors import InputError, require_whole
+
+VISITS = 2  # times that RePaint descends each interval
+
+
+def euler_maruyama_rows(schedule: VPSchedule, times: Tensor, evaluations: int) -> list[StepRow]:
+    """Euler-Maruyama on the reverse-time SDE (DiMViDA eq. 5).
+
+    x <- x - dt (f x - g^2 s) + g sqrt(dt) z with f = -beta/2, g^2 = beta, s = out/sigma. Inserting
+    out = (m x0 - x)/sigma gives the factors of x and x0 below. Noise enters the last step too, as in the public
+    implementation.
+
+    There is one row for each interval of the grid.
+    """
+    moments = grid_moments(schedule, times)
+    betas = schedule.beta(times).tolist()
+    rows = []
+    for now, after, beta in zip(moments, moments[1:], betas, strict=False):
+        dt = now.t - after.t
+        pull = dt * beta / now.sigma**2
+        a = 1 + dt * beta / 2 - pull
+        rows.append(StepRow(now.t, now.sigma, now.m, a, pull * now.m, 0.0, math.sqrt(beta * dt)))
+    return rows
+
+
+EULER_MARUYAMA = Solver("euler-maruyama", order=1, stochastic=True, spacing="time", rows=euler_maruyama_rows)
+
+
+def ddim_rows(schedule: VPSchedule, times: Tensor, evaluations: int) -> list[StepRow]:
+    """DDIM, the exponential Euler method on the probability-flow ODE (Song, Meng, Ermon, 2021, eq. 12, eta = 0).
+
+    x <- m' x0 + sigma' eps with eps = (x - m x0)/sigma.
+
+    There is one row for each interval of the grid.
+    """
+    moments = grid_moments(schedule, times)
+    rows = []
+    for now, after in itertools.pairwise(moments):
+        a = after.sigma / now.sigma
+        rows.append(StepRow(now.t, now.sigma, now.m, a, after.m - a * now.m, 0.0, 0.0))
+    return rows
+
+
+DDIM = Solver("ddim", order=1, stochastic=False, spacing="time", rows=ddim_rows)
+
+
+def _two_step_rows(schedule: VPSchedule, times: Tensor, stochastic: bool) -> list[StepRow]:
+    """DPM-Solver++(2M) and its SDE form (Lu et al., "DPM-Solver++", 2022, algorithm 2 and section 5).
+
+    With h the step in lambda = log(m/sigma) and r the last step over this one, both extrapolate the data
+    prediction linearly in lambda, D = (1 + 1/(2r)) x0 - 1/(2r) x0_prev, then integrate exactly:
+
+        ODE:  x <- (sigma'/sigma) x + m' (1 - e^-h) D
+        SDE:  x <- (sigma'/sigma) e^-h x + m' (1 - e^-2h) D + sigma' sqrt(1 - e^-2h) z
+
+    The first step has no history and the step to t = 0 is infinitely long in lambda: both are of first order.
+
+    There is one row for each interval of the grid.
+    """
+    moments = grid_moments(schedule, times)
+    rate = 2 if stochastic else 1  # exponent of the decay towards the data prediction
+    rows, last_h = [], math.inf
+    for now, after in itertools.pairwise(moments):
+        h = after.log_snr - now.log_snr
+        extrapolate = h / (2 * last_h) if math.isfinite(h) else 0.0  # 1 / (2r)
+        gain = after.m * -math.expm1(-rate * h)
+        a, d = after.sigma / now.sigma, 0.0
+        if stochastic:
+            a *= math.exp(-h)
+            d = after.sigma * sqrt_positive(-math.expm1(-2 * h))
+        b, c = gain * (1 + extrapolate), -gain * extrapolate
+        rows.append(StepRow(now.t, now.sigma, now.m, a, b, c, d))
+        last_h = h
+    return rows
+
+
+def dpmpp_2m_rows(schedule: VPSchedule, times: Tensor, evaluations: int) -> list[StepRow]:
+    """DPM-Solver++(2M), the ODE."""
+    return _two_step_rows(schedule, times, stochastic=False)
+
+
+def sde_dpmpp_2m_rows(schedule: VPSchedule, times: Tensor, evaluations: int) -> list[StepRow]:
+    """Its SDE form."""
+    return _two_step_rows(schedule, times, stochastic=True)
+
+
+DPMPP_2M = Solver("dpmpp-2m", order=2, stochastic=False, spacing="log-snr", rows=dpmpp_2m_rows)
+SDE_DPMPP_2M = Solver("sde-dpmpp-2m", order=2, stochastic=True, spacing="log-snr", rows=sde_dpmpp_2m_rows)
+
+
+def repaint_rows(schedule: VPSchedule, times: Tensor, evaluations: int) -> list[StepRow]:
+    """RePaint's resampling (Lugmayr et al., 2022, algorithm 1): step down, noise back up, step down again.
+
+    The descending step draws from the exact posterior of the forward process given x0 (Ho et al., 2020, eq. 6-7).
+    Going back up is the forward SDE: with s before t, x_t = (m_t/m_s) x_s + sqrt(sigma_t^2 - (m_t/m_s)^2 sigma_s^2) z,
+    a row without network evaluation. The known views need no noised copies here, as they do in RePaint: the
+    multi-time network takes them clean.
+
+    Each interval is descended about ``evaluations / intervals`` times, the earlier ones once more.
+    """
+    moments = grid_moments(schedule, times)
+    intervals = len(moments) - 1
+    rows = []
+    for index, (now, after) in enumerate(itertools.pairwise(moments)):
+        visits = evaluations // intervals + (index < evaluations % intervals)
+        for visit in range(visits):
+            if visit:
+                rows.append(_renoise(after, now))
+            rows.append(_descend(now, after))
+    return rows
+
+
+def _descend(now: Moments, after: Moments) -> StepRow:
+    ratio = now.m / after.m
+    variance = now.sigma**2 - ratio**2 * after.sigma**2  # of the forward step from after to now
+    a = ratio * after.sigma**2 / now.sigma**2
+    b = after.m * variance / now.sigma**2
+    d = after.sigma * sqrt_positive(variance) / now.sigma
+    return StepRow(now.t, now.sigma, now.m, a, b, 0.0, d)
+
+
+def _renoise(low: Moments, high: Moments) -> StepRow:
+    ratio = high.m / low.m
+    d = sqrt_positive(high.sigma**2 - ratio**2 * low.sigma**2)
+    return StepRow(low.t, low.sigma, low.m, ratio, 0.0, 0.0, d, evaluate=False)
+
+
+REPAINT = Solver(
+    "repaint",
+    order=1,
+    stochastic=True,
+    spacing="time",
+    rows=repaint_rows,
+    intervals=lambda evaluations: -(-evaluations // VISITS),
+)
+
+
+SOLVERS: dict[str, Solver] = {s.name: s for s in (EULER_MARUYAMA, DDIM, DPMPP_2M, SDE_DPMPP_2M, REPAINT)}
+
+STEPS_LIMIT = 10_000
+"""Most network evaluations. Kernels read the coefficients in float32, where those of still shorter steps can hardly be
+told from 1, and the table grows with them; the paper takes 250."""
+
+
+def solver_named(name: str) -> Solver:
+    """The solver of that public name.
+
+    Raises:
+        InputError: If there is none.
+    """
+    try:
+        return SOLVERS[name]
+    except (KeyError, TypeError):
+        raise InputError(f"unknown solver {name!r}: choose from {', '.join(SOLVERS)}") from None
+
+
+def step_table(name: str, steps: int, schedule: VPSchedule | None = None, spacing: str | None = None) -> StepTable:
+    """The table of a whole trajectory from t = 1 to 0.
+
+    Args:
+        name: Solver name.
+        steps: Network evaluations, from 1 to ``STEPS_LIMIT``. ``repaint`` divides them among repeated visits of fewer
+            intervals.
+        schedule: Noise schedule, by default the paper's.
+        spacing: ``time`` or ``log-snr``, by default the solver's own.
+
+    Raises:
+        InputError: For an unknown solver, or steps that are no whole number in their range.
+    """
+    solver = solver_named(name)
+    steps = require_whole("steps", steps, 1, STEPS_LIMIT)
+    schedule = schedule or VPSchedule()
+    times = time_grid(schedule, solver.intervals(steps), spacing or solver.spacing)
+    return StepTable(tuple(solver.rows(schedule, times, steps)))
