@@ -22,6 +22,7 @@ from dimvida.evaluation.frechet import FeatureSums, estimate_distance, object_gr
 from dimvida.evaluation.metrics import MetricSet
 from dimvida.evaluation.objects import views_by_angle
 from dimvida.evaluation.subsets import SUBSETS, complete_subsets, view_subsets
+from dimvida.results.metrics import METRICS
 from dimvida.results.schema import Comparands, Scores, ScoresOfClass, ScoresOfKnown, ScoresOfView
 from dimvida.sampling.multiview import MultiViewModel
 
@@ -216,7 +217,8 @@ class Scorer:
         self._metrics, self._true = metrics, true
         shape = true.images.shape[:2]
         self._tallies = {
-            name: Tally(*shape, count_equal=name == "psnr", root=name == "colour") for name in metrics.per_picture
+            name: Tally(*shape, count_equal=METRICS[name].counts_equal, root=METRICS[name].is_root)
+            for name in metrics.per_picture
         }
         self._shown = torch.zeros(shape, dtype=torch.int64)  # how often each object's view was scored
         groups = int(true.groups.max()) + 1

@@ -14,9 +14,6 @@ FID_PICTURES = 2048  # its features: fewer pictures leave their covariance singu
 Breakdown = Literal["view", "class", "angle"]
 CEILING, TRUE = "ceiling", "true views"
 
-# So that a table fits 80 columns, the metrics are in two.
-SIMILARITY = ("psnr", "ssim", "lpips", "colour")
-
 
 def score_tables(result: EvaluationResult) -> list[Table]:
     """The scores by number of known views in tables that fit a terminal, with the ceiling and the true views."""
@@ -177,9 +174,9 @@ def _names(several: Iterable[Scores]) -> list[str]:
 
 
 def _narrow(names: Sequence[str]) -> list[list[str]]:
-    """Metrics in groups that fit a terminal."""
-    similarity = [name for name in names if name in SIMILARITY]
-    return [group for group in (similarity, [name for name in names if name not in SIMILARITY]) if group]
+    """Metrics in two groups, so that a table fits 80 columns."""
+    groups = ([name for name in names if metric(name).of_pictures is each] for each in (True, False))
+    return [group for group in groups if group]
 
 
 def _pictures(scores: Scores) -> TableCell:

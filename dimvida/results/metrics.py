@@ -26,6 +26,9 @@ class Metric:
         unit: Unit of its numbers as they are shown, such as ``dB``; "" without one.
         factor: What a number in a result file is multiplied by to be shown: 100 for a share in percent.
         abbreviation: For narrow columns and charts, where ``title`` is too long for them.
+        of_pictures: Has a value for each picture beside the true one; tables have these beside each other.
+        counts_equal: Infinite for equal pictures, which are counted and stay out of means.
+        is_root: What is written is the root of the mean of what is measured.
     """
 
     name: str
@@ -35,6 +38,9 @@ class Metric:
     unit: str = ""
     factor: float = 1.0
     abbreviation: str = ""
+    of_pictures: bool = False
+    counts_equal: bool = False
+    is_root: bool = False
 
     @property
     def short(self) -> str:
@@ -70,15 +76,16 @@ class Metric:
         return " ".join(filter(None, (self.number(value), self.unit)))
 
 
+_COLOUR = "error of the mean colour"
 _FEATURES = "Fréchet distance of the classifier's features (not FID)"
 
 METRICS: dict[str, Metric] = {
     metric.name: metric
     for metric in (
-        Metric("psnr", "PSNR", 2, "higher", unit="dB"),
-        Metric("ssim", "SSIM", 3, "higher"),
-        Metric("lpips", "LPIPS", 3, "lower"),
-        Metric("colour", "error of the mean colour", 1, "lower", unit="levels", factor=255.0, abbreviation="colour"),
+        Metric("psnr", "PSNR", 2, "higher", unit="dB", of_pictures=True, counts_equal=True),
+        Metric("ssim", "SSIM", 3, "higher", of_pictures=True),
+        Metric("lpips", "LPIPS", 3, "lower", of_pictures=True),
+        Metric("colour", _COLOUR, 1, "lower", "levels", 255.0, abbreviation="colour", of_pictures=True, is_root=True),
         Metric("fid", "FID", 2, "lower"),
         Metric("coherence", "coherence", 1, "higher", unit="%", factor=100.0),
         Metric("feature_frechet", _FEATURES, 3, "lower", abbreviation="feature_frechet"),
