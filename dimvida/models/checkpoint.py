@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from dimvida.errors import InputError
 from dimvida.files import atomic_write
 from dimvida.models.autoencoder import Autoencoder, build_autoencoder
-from dimvida.models.config import AnyAutoencoderConfig, AnyScoreConfig, TransformerConfig
+from dimvida.models.config import AnyAutoencoderConfig, AnyScoreConfig
 from dimvida.models.familiarity import InputStatistics
 from dimvida.models.hub import SCHEME, hub_snapshot
 from dimvida.models.score_network import MultiTimeNetwork
@@ -107,7 +107,7 @@ class CheckpointConfig:
             raise InputError(f"view names repeat: {list(self.view_names)}")
         if self.inputs is not None and len(self.inputs.background) != self.autoencoder.channels:
             raise InputError(f"inputs: background must have {self.autoencoder.channels} levels")
-        require_fitting(self.score, self.autoencoder)
+        self.score.require_latents(self.autoencoder.latent_shape)
         if self.cameras is not None:
             self.score.require_cameras(self.cameras, len(self.view_names))
 
@@ -116,12 +116,6 @@ class CheckpointConfig:
         placed = () if self.cameras is None else (self.cameras,)
         score = self.score.build(len(self.view_names), self.autoencoder.latent_shape, *placed)
         return build_autoencoder(self.autoencoder).float(), score.float()
-
-
-def require_fitting(score: AnyScoreConfig, autoencoder: AnyAutoencoderConfig) -> None:
-    """Raise InputError unless a score network of these sizes takes the latents of that autoencoder."""
-    if isinstance(score, TransformerConfig):
-        score.require_grid(autoencoder.latent_shape)
 
 
 @dataclass(slots=True)

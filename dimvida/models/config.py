@@ -124,8 +124,21 @@ class GridAutoencoderConfig(_OfImages):
         return self.latent_channels, self.image_size // 8, self.image_size // 8
 
 
+class ScoreSizes:
+    """What the sizes of all score networks have in common, unless they say otherwise."""
+
+    __slots__ = ()
+
+    def require_latents(self, latent_shape: tuple[int, ...]) -> None:
+        """Raise InputError unless it takes latents of that form. It takes all, as numbers without places."""
+
+    def require_cameras(self, cameras: Cameras, views: int) -> None:
+        """Raise InputError unless these can be the cameras of V named views. It is not conditioned on any."""
+        raise InputError(f"score.kind {self.kind} is not conditioned on cameras, as 'transformer' is; leave them out")
+
+
 @dataclass(frozen=True, slots=True)
-class ScoreConfig:
+class ScoreConfig(ScoreSizes):
     """Sizes of a ``ScoreNetwork``, as they stand in a checkpoint's ``config.json``.
 
     Attributes:
@@ -149,10 +162,6 @@ class ScoreConfig:
         if self.width % self.groups:
             raise InputError(f"width {self.width} is not a multiple of groups {self.groups}")
 
-    def require_cameras(self, cameras: Cameras, views: int) -> None:
-        """Raise InputError: it is not conditioned on any."""
-        raise InputError(f"score.kind {self.kind} is not conditioned on cameras, as 'transformer' is; leave them out")
-
     def build(self, views: int, latent_shape: tuple[int, ...]) -> ScoreNetwork:
         """A freshly initialised network of these sizes, for V views with latents of that form."""
         from dimvida.models.score_network import ScoreNetwork
@@ -161,7 +170,7 @@ class ScoreConfig:
 
 
 @dataclass(frozen=True, slots=True)
-class TransformerConfig:
+class TransformerConfig(ScoreSizes):
     """Sizes of a ``ViewTransformer``, as they stand in a checkpoint's ``config.json``.
 
     Attributes:
@@ -206,8 +215,8 @@ class TransformerConfig:
         if self.time_dim % 2:
             raise InputError(f"time_dim {self.time_dim}: a sine and a cosine each need an even number")
 
-    def require_grid(self, latent_shape: tuple[int, ...]) -> None:
-        """Raise InputError unless latents of that form have such patches."""
+    def require_latents(self, latent_shape: tuple[int, ...]) -> None:
+        """Raise InputError unless it takes latents of that form: grids with such patches."""
         if len(latent_shape) != 3:
             raise InputError(
                 f"score.kind transformer takes latents that are grids, not {latent_shape[0]} numbers without places: "

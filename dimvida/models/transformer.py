@@ -60,7 +60,7 @@ class ViewTransformer(MultiTimeNetwork):
         config: TransformerConfig,
         cameras: Sequence[tuple[float, float]] | None = None,
     ) -> None:
-        config.require_grid(latent_shape)
+        config.require_latents(latent_shape)
         super().__init__(views, math.prod(latent_shape))
         self.config = config
         self.latent_shape, self.patch, self.time_dim = latent_shape, config.patch, config.time_dim

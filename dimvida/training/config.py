@@ -18,7 +18,7 @@ from typing import Any
 from dimvida.data.images import CHANNELS
 from dimvida.diffusion.solvers import step_table
 from dimvida.errors import InputError
-from dimvida.models.checkpoint import SamplingDefaults, require_fitting
+from dimvida.models.checkpoint import SamplingDefaults
 from dimvida.models.config import (
     AnyAutoencoderConfig,
     AnyScoreConfig,
@@ -67,7 +67,7 @@ class TrainConfig:
         if self.seed < 0:
             raise InputError(f"seed must not be negative: {self.seed}")
         self._check_channels()
-        require_fitting(self.score, self.autoencoder)
+        self.score.require_latents(self.autoencoder.latent_shape)
         if self.diffusion_stage.views_drawn and not isinstance(self.score, TransformerConfig):
             raise InputError(f"diffusion_stage.views_drawn: score.kind {self.score.kind} takes all views; it must be 0")
         step_table(self.sampling.solver, self.sampling.steps)  # raises where they do not fit

@@ -16,6 +16,7 @@ from dimvida.generation.settings import resolve_settings
 from dimvida.models import AutoencoderConfig, MultiTimeNetwork, ScoreConfig
 from dimvida.models import checkpoint as checkpoint_module
 from dimvida.models.checkpoint import Checkpoint, CheckpointConfig, SamplingDefaults, load_checkpoint, save_checkpoint
+from dimvida.models.config import ScoreSizes
 
 
 class OneLayer(MultiTimeNetwork):
@@ -32,7 +33,7 @@ class OneLayer(MultiTimeNetwork):
 
 
 @dataclass(frozen=True, slots=True)
-class OneLayerConfig:
+class OneLayerConfig(ScoreSizes):
     kind: str = "one-layer"
     prediction: str = "noise"
     gain: float = 0.5
