@@ -16,6 +16,8 @@ from dimvida.training.seeds import BatchOrder
 from dimvida.training.stage_config import StageConfig
 from dimvida.training.state import CurvePoint, TrainingState
 
+COOLDOWN = 0.2
+"""Share of the steps over which the schedule ``cooldown`` comes down."""
 # Steps after which losses are read at the latest, where reading them makes this process wait for others.
 LONGEST_UNREAD = 50
 
@@ -59,15 +61,22 @@ def loss_note(stage: TrainingState) -> str:
 
 
 def learning_rate(config: StageConfig, step: int, total: int, lengthened_at: int = 0) -> float:
-    """The rate for a step counted from 0: linear warm-up, then constant or half a cosine down to 0.
+    """The rate for a step counted from 0: linear warm-up, then constant, half a cosine down to 0, or a cooldown.
 
-    A training that was made longer at a step has come down a shorter cosine. It warms up anew from there: at once on
-    the longer one, at many times the last rate, Adam's steps would ruin the weights.
+    With ``cooldown`` it is constant until the last fifth and then falls linearly to 0, which ends where a cosine ends
+    (Haegele et al., 2024, "Scaling Laws and Compute-Optimal Training Beyond Fixed Training Durations", section 3) and
+    needs no length to begin with: whoever has trained enough shortens the training to 5 / 4 of its steps.
+
+    A training that was made longer at a step has come down to a lower rate. It warms up anew from there: at once at
+    the rate of the longer one, many times the last, Adam's steps would ruin the weights.
     """
     if config.lr_schedule == "constant":
         return config.lr * _warmup(config, step)
-    cosine = 0.5 * (1 + math.cos(math.pi * step / total))
-    return config.lr * _warmup(config, step - lengthened_at) * cosine
+    if config.lr_schedule == "cosine":
+        share = 0.5 * (1 + math.cos(math.pi * step / total))
+    else:
+        share = min(1.0, (1 - step / total) / COOLDOWN)
+    return config.lr * _warmup(config, step - lengthened_at) * share
 
 
 def _warmup(config: StageConfig, step: int) -> float:

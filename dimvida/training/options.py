@@ -185,7 +185,8 @@ def changed_lengths(before: Mapping[str, Any], config: TrainConfig) -> list[str]
         table, _, option = name.partition(".")
         if option in _LENGTHS and table.removesuffix("_stage") in STAGES:
             schedule = getattr(config, table).lr_schedule
-            rate = "; the learning rate warms up to the cosine of the new length" if schedule == "cosine" else ""
+            higher = new > old and schedule != "constant"
+            rate = f"; the learning rate warms up to the {schedule} of the new length" if higher else ""
             lines.append(f"{name}: {old} -> {new}{rate}")
     return lines
 

@@ -13,7 +13,7 @@ from dimvida.training.optimizers import OPTIMIZERS
 AUGMENTATIONS = ("none", "trivial-augment-wide")
 LIKELIHOODS = ("laplace", "normal")
 AUTOCASTS = ("auto", "off", "bfloat16")
-LR_SCHEDULES = ("constant", "cosine")
+LR_SCHEDULES = ("constant", "cosine", "cooldown")
 TIME_SAMPLINGS = ("uniform", "importance")
 DTYPES = ("float32", "float16", "bfloat16")
 
@@ -27,7 +27,8 @@ class StageConfig:
         steps: Optimiser steps; 0 takes ``epochs``.
         batch: Images (autoencoder) or objects (diffusion) per step.
         lr: Peak learning rate.
-        lr_schedule: ``constant``, or ``cosine`` down to zero at the last step.
+        lr_schedule: ``constant``, ``cosine`` down to zero at the last step, or ``cooldown``: constant, and down to
+            zero over the last fifth of the steps.
         warmup_steps: Steps of linear warm-up.
         ema: Highest decay of the exponential moving average of the weights, which grows to it; 0 for none.
         grad_clip: Largest gradient norm; 0 for no limit.

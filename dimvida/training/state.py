@@ -56,7 +56,7 @@ class TrainingState:
         config_digest: Hash of the run's configuration; a state of another one is refused.
         unread: Losses of the last steps, still on the device.
         window: Losses since the last point of the learning curve.
-        lengthened_at: The step at which the stage was last given another length; 0 if it never was.
+        lengthened_at: The step at which the stage was last made longer; 0 if it never was.
     """
 
     objective: Objective
@@ -125,8 +125,8 @@ class TrainingState:
         try:
             self.step, self.window, self.seconds = state["step"], list(state["window"]), state["seconds"]
             # States of earlier versions say nothing of the length.
-            same_length = state.get("total", self.total) == self.total
-            self.lengthened_at = state.get("lengthened_at", 0) if same_length else self.step
+            longer = self.total > state.get("total", self.total)
+            self.lengthened_at = self.step if longer else state.get("lengthened_at", 0)
             self.objective.network.load_state_dict(state["network"])
             if self.average is not None:
                 self.average.load_state_dict(state["average"])

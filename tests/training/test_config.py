@@ -18,7 +18,7 @@ from dimvida.training.config import PRESETS, TrainConfig, load_preset
     preset=st.sampled_from(PRESETS),
     batch=st.integers(1, 10_000),
     lr=st.floats(1e-8, 1, allow_nan=False),
-    schedule=st.sampled_from(["constant", "cosine"]),
+    schedule=st.sampled_from(["constant", "cosine", "cooldown"]),
     seed=st.integers(0, 2**40),
 )
 def test_overrides_and_round_trip(preset: str, batch: int, lr: float, schedule: str, seed: int):

@@ -70,8 +70,24 @@ def test_learning_rate_warms_up_and_anneals():
     assert rates[-1] < 1e-5
 
 
-def test_a_longer_cosine_is_warmed_up_to():
-    stage = load_preset("tiny", ["diffusion_stage.lr=1.0"]).diffusion_stage
+def test_a_cooldown_takes_the_last_fifth():
+    stage = load_preset("tiny", ["diffusion_stage.lr=1.0", "diffusion_stage.lr_schedule=cooldown"]).diffusion_stage
+    rates = [learning_rate(stage, step, 1000) for step in range(1000)]
+    assert rates[:20] == pytest.approx([step / 20 for step in range(1, 21)])
+    assert set(rates[20:800]) == {1.0}
+    assert rates[800:] == pytest.approx([(1000 - step) / 200 for step in range(800, 1000)])
+
+
+def test_a_training_is_shortened_to_cool_down_from_where_it_is():
+    stage = load_preset("tiny", ["diffusion_stage.lr=1.0", "diffusion_stage.lr_schedule=cooldown"]).diffusion_stage
+    assert learning_rate(stage, 800, 10_000) == pytest.approx(learning_rate(stage, 800, 1000)) == 1.0
+    assert learning_rate(stage, 900, 1000) == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize("schedule", ["cosine", "cooldown"])
+def test_a_longer_schedule_is_warmed_up_to(schedule: str):
+    options = ["diffusion_stage.lr=1.0", f"diffusion_stage.lr_schedule={schedule}"]
+    stage = load_preset("tiny", options).diffusion_stage
     rates = [learning_rate(stage, step, 4000, lengthened_at=1000) for step in range(1000, 4000)]
-    assert rates[0] == pytest.approx(0.85 / 20, rel=1e-2)
+    assert rates[0] == pytest.approx({"cosine": 0.854, "cooldown": 1.0}[schedule] / 20, rel=1e-2)
     assert rates[19:] == [learning_rate(stage, step, 4000) for step in range(1019, 4000)]
