@@ -12,7 +12,7 @@ import logging
 import os
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -134,6 +134,11 @@ def trouble(url: str, error: Exception) -> DimvidaError:
 def shown(url: str) -> str:
     """A URL without what nobody else should read: a password or a signature in it."""
     return _SECRETS.sub("", url)
+
+
+def shown_words(words: Iterable[str]) -> list[str]:
+    """A command line, its URLs as they are ``shown``."""
+    return [shown(word) if "://" in word else word for word in words]
 
 
 def ask(url: str, call: Callable[[], T]) -> T:

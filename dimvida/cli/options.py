@@ -18,7 +18,7 @@ import typer
 
 from dimvida.data.names import counted
 from dimvida.errors import DimvidaError, InputError
-from dimvida.remote import shown
+from dimvida.remote import shown_words
 
 if TYPE_CHECKING:
     import torch
@@ -116,7 +116,7 @@ _NAME = re.compile(r',(?:\s*"((?:[^"]|"")*)"\s*(?=,|$)|([^,]*))')
 
 def command_line(context: typer.Context) -> list[str]:
     """The program's name and its arguments as they were given, which results say; URLs without what is secret."""
-    return ["dimvida", *(shown(argument) if "://" in argument else argument for argument in context.obj or [])]
+    return ["dimvida", *shown_words(context.obj or [])]
 
 
 def parse_names(name: str, text: str | None) -> tuple[str, ...] | None:

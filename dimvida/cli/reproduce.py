@@ -19,7 +19,7 @@ from dimvida.torchrun import is_rank
 
 def reproduce(
     context: typer.Context,
-    data: Annotated[str, typer.Option(metavar="PATH", help="A folder, a zip or NMR; nmr:PATH insists.")],
+    data: Annotated[str, typer.Option(metavar="PATH", help="Data of any form, or NMR; nmr:PATH insists.")],
     out: options.ContinuedOut,
     preset: options.Preset = "paper",
     minutes: options.TotalMinutes = 0,

@@ -24,6 +24,7 @@ from dimvida.data.partitions import PARTS, load_partitions
 from dimvida.errors import InputError
 from dimvida.files import exclusive_folder
 from dimvida.records import config_from_json, from_json
+from dimvida.remote import shown_words
 from dimvida.reproduction.budget import StageLengths, divide_budget, measure_speeds
 from dimvida.reproduction.stages import PARTITION, ChainOptions, ChainStage, StageMaker
 from dimvida.results.files import ReproducedStage, ReproductionResult, write_result
@@ -89,7 +90,7 @@ class ReproductionChain:
         if self._done(stage) and not again:
             return
         command = stage.command
-        self.say(f"\n[{number}] {stage.name}\n$ {shlex.join(['dimvida', *command])}")
+        self.say(f"\n[{number}] {stage.name}\n$ {shlex.join(['dimvida', *shown_words(command)])}")
         self.state.record(stage.name, stage.arguments, stage.result, finished=False, seconds=0)
         began = time.monotonic()
         self.execute(command)
@@ -142,7 +143,7 @@ class ChainState:
         """Write down that a stage begins, or that it took so much longer."""
         before = (self.stages[stage].minutes or 0.0) if stage in self.stages else 0.0
         minutes = round(before + seconds / 60, 2)
-        self.stages[stage] = ReproducedStage(stage, ["dimvida", *command], folder, finished, minutes)
+        self.stages[stage] = ReproducedStage(stage, ["dimvida", *shown_words(command)], folder, finished, minutes)
         self.save()
 
     def save(self) -> None:

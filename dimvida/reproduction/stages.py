@@ -12,6 +12,7 @@ from dimvida.data.opening import open_source
 from dimvida.data.sample import locate
 from dimvida.data.source import MultiViewSource
 from dimvida.errors import InputError
+from dimvida.remote import shown
 from dimvida.results.files import TrainingResult
 from dimvida.training.config import load_preset
 
@@ -34,7 +35,7 @@ class ChainOptions:
     """The options of a chain that decide about its results.
 
     Attributes:
-        data: The data set.
+        data: The data set, a path or a URL.
         preset: The preset of training and of classification.
         budget: Minutes for all of it, or 0 for the preset's own lengths.
         seeds: Classifiers of each kind.
@@ -50,7 +51,7 @@ class ChainOptions:
         InputError: A preset's value does not fit, or a number is out of range.
     """
 
-    data: Path
+    data: Path | str
     preset: str = "paper"
     budget: float = 0
     seeds: int = 3
@@ -81,12 +82,13 @@ class ChainOptions:
             field.name: str(value) if isinstance(value := getattr(self, field.name), Path) else value
             for field in dataclasses.fields(self)
         }
-        options |= {"data": str(self.data.resolve()), "weights": list(self.weights), "values": list(self.values)}
-        return {**options, "name": self.data.name, "form": source.form, "objects": len(source)}
+        data = shown(self.data) if isinstance(self.data, str) else str(self.data.resolve())
+        options |= {"data": data, "weights": list(self.weights), "values": list(self.values)}
+        return {**options, "name": Path(data).name, "form": source.form, "objects": len(source)}
 
 
-def parse_data(text: str) -> Path:
-    """The path in ``--data``, which may say ``nmr:`` to insist on that data set."""
+def parse_data(text: str) -> Path | str:
+    """The path or URL in ``--data``, which may say ``nmr:`` to insist on that data set."""
     return locate(text.removeprefix(NMR_PREFIX))
 
 

@@ -29,6 +29,16 @@ def test_a_state_is_found_again(tmp_path: Path):
     assert state.stages["model"].minutes == 2
 
 
+def test_what_is_secret_in_urls_is_not_written_down(tmp_path: Path):
+    with owned(tmp_path):
+        state = load_state(tmp_path, CONFIGURATION, [])
+        state.record(
+            "model", ["train", "--data", "https://me:secret@host/a?key=secret"], "model", finished=True, seconds=1
+        )
+    text = (tmp_path / ReproductionResult.file).read_text()
+    assert '"https://host/a"' in text and "secret" not in text
+
+
 def test_another_configuration_is_refused_and_named(tmp_path: Path):
     begin(tmp_path)
     with pytest.raises(InputError, match="another seeds: 1, not 3"):

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from dimvida.data.opening import open_source
 from dimvida.errors import InputError
-from dimvida.reproduction.stages import ChainOptions, StageMaker, open_data
+from dimvida.reproduction.stages import ChainOptions, StageMaker, open_data, parse_data
 
 
 def lines(**options) -> dict[str, str]:
@@ -63,6 +64,14 @@ def test_the_description_of_a_chain_survives_json(tmp_path: Path, write_objects)
     described = settings.describe(open_data(str(data)))
     assert json.loads(json.dumps(described)) == described
     assert described["form"] == "folder" and described["name"] == "d"
+
+
+def test_data_behind_a_url_are_named_without_their_signature(tmp_path: Path, write_objects):
+    settings = ChainOptions(parse_data("HTTPS://host/sets/views.zip?signature=abc"), preset="tiny")
+    assert settings.data == "https://host/sets/views.zip?signature=abc"
+    assert all(settings.data in stage.command for stage in StageMaker(settings, Path("out")).all()[:-1])
+    described = settings.describe(open_source(write_objects(tmp_path / "d", {"chair/a": ("front", "back")})))
+    assert described["data"] == "https://host/sets/views.zip" and described["name"] == "views.zip"
 
 
 @pytest.mark.parametrize(

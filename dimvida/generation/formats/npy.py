@@ -27,7 +27,7 @@ class NpyWriter(SingleFileWriter):
     ending = ".npy"
     loading = (
         "import numpy as np",
-        "from datasets import load_dataset  # which reads lines about pictures, and no arrays",
+        "from datasets import load_dataset  # of arrays it has no pictures; of webdataset or parquet it has",
         "",
         'row = load_dataset("FOLDER", split="train")[0]',
         'np.load(f"FOLDER/{row[\'array\']}", mmap_mode="r")[row["index"]]',
