@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from helpers.objects import Trap
+from helpers.shards import array_shard, check_damaged, damaged, tar_shard
 
 from dimvida.data.opening import open_source
 from dimvida.errors import InputError, UnreadableImage
@@ -22,31 +23,10 @@ def png(make) -> bytes:
     return make.png(1, 16, 16)
 
 
-def write_tar(
-    folder: Path, members: dict[str, bytes], number: int = 0, format: int = tarfile.DEFAULT_FORMAT, **fields
-) -> Path:
-    path = folder / f"shard-{number:06d}.tar"
-    with tarfile.open(path, "w", format=format, errors="surrogateescape") as archive:
-        for name, data in members.items():
-            entry = tarfile.TarInfo(name)
-            entry.size = len(data)
-            for field, value in fields.items():
-                setattr(entry, field, value)
-            archive.addfile(entry, io.BytesIO(data))
-    return path
-
-
-def write_array(folder: Path, array: np.ndarray, lines: list[dict], number: int = 0) -> Path:
-    path = folder / f"shard-{number:06d}.npy"
-    np.save(path, array)
-    path.with_suffix(".jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    return path
-
-
 class TestTar:
     def test_samples_with_and_without_metadata(self, tmp_path: Path, png: bytes):
         told = json.dumps({"views": {"left": {"label": "chair", "kind": "generated"}}}).encode()
-        write_tar(tmp_path, {"chair/a.left.png": png, "chair/a.json": told, "b.front.png": png})
+        tar_shard(tmp_path, {"chair/a.left.png": png, "chair/a.json": told, "b.front.png": png})
         source = open_source(tmp_path)
         assert [(record.id, record.views) for record in source.records] == [("chair/a", ("left",)), ("b", ("front",))]
         assert source.form == "webdataset"
@@ -57,7 +37,7 @@ class TestTar:
     def test_a_pickle_is_passed_over(self, tmp_path: Path, png: bytes):
         trap = pickle.dumps(Trap(tmp_path / "sprung"))
         names = ("a.pyd", "a.pickle", "a.pkl", "a.pth", "a.left.pyd", "a.npy")
-        write_tar(tmp_path, {"a.left.png": png, **dict.fromkeys(names, trap)})
+        tar_shard(tmp_path, {"a.left.png": png, **dict.fromkeys(names, trap)})
         source = open_source(tmp_path)
         source.read_view(0, "left")
         assert [record.views for record in source.records] == [("left",)]
@@ -65,27 +45,27 @@ class TestTar:
 
     @pytest.mark.parametrize("name", ["../a.left.png", "/a.left.png", "b/../../a.left.png", "b\\a.left.png"])
     def test_a_name_that_leaves_the_folder_is_refused(self, tmp_path: Path, png: bytes, name: str):
-        write_tar(tmp_path, {name: png})
+        tar_shard(tmp_path, {name: png})
         with pytest.raises(InputError, match="such archives are refused"):
             open_source(tmp_path)
 
     @pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE])
     def test_links_and_special_files_are_refused(self, tmp_path: Path, kind: bytes):
-        write_tar(tmp_path, {"a.left.png": b""}, type=kind, linkname="/etc/passwd")
+        tar_shard(tmp_path, {"a.left.png": b""}, type=kind, linkname="/etc/passwd")
         with pytest.raises(InputError, match="is no ordinary file"):
             open_source(tmp_path)
 
     def test_a_view_that_is_there_twice(self, tmp_path: Path, png: bytes):
-        write_tar(tmp_path, {"a.left.png": png, "a.left.jpg": png})
+        tar_shard(tmp_path, {"a.left.png": png, "a.left.jpg": png})
         with pytest.raises(InputError, match=r"a\.left\.jpg: view 'left' of a is there twice"):
             open_source(tmp_path)
-        write_tar(tmp_path, {"a.left.png": png})
-        write_tar(tmp_path, {"a.left.png": png}, number=1)
+        tar_shard(tmp_path, {"a.left.png": png})
+        tar_shard(tmp_path, {"a.left.png": png}, number=1)
         with pytest.raises(InputError, match="view 'left' of a is there twice"):
             open_source(tmp_path)
 
     def test_cut_short(self, tmp_path: Path, png: bytes):
-        path = write_tar(tmp_path, {"a.left.png": png * 3})
+        path = tar_shard(tmp_path, {"a.left.png": png * 3})
         path.write_bytes(path.read_bytes()[:900])
         with pytest.raises((InputError, UnreadableImage)):
             open_source(tmp_path).read_view(0, "left")
@@ -111,7 +91,7 @@ class TestTar:
         assert source.read_view(1, "left").pixels.shape == (16, 16, 3)
 
     def test_what_is_passed_over_is_counted(self, tmp_path: Path, png: bytes):
-        write_tar(tmp_path, {"a.left.png": png, "a.cls": b"0", "b.png": png, "c.jfif": png, "a.pkl": b"", "a.txt": b""})
+        tar_shard(tmp_path, {"a.left.png": png, "a.cls": b"0", "b.png": png, "c.jfif": png, "a.pkl": b"", "a.txt": b""})
         source = open_source(tmp_path)
         path = tmp_path / "shard-000000.tar"
         assert source.notes == (
@@ -119,14 +99,14 @@ class TestTar:
             f"2 other members passed over, neither picture nor JSON (first: {path}!a.pkl)",
         )
         (tmp_path / "shard-000000.tar").unlink()
-        write_tar(tmp_path, {"b.png": png})
+        tar_shard(tmp_path, {"b.png": png})
         with pytest.raises(InputError, match=r"no views in its shards; 1 picture passed over, without a view"):
             open_source(tmp_path)
 
     @pytest.mark.parametrize("format", [tarfile.GNU_FORMAT, tarfile.PAX_FORMAT, tarfile.USTAR_FORMAT])
     def test_a_name_that_is_not_utf8(self, tmp_path: Path, png: bytes, format: int):
         name = os.fsdecode(b"st\xfchle/a.left.png")
-        write_tar(tmp_path, {name: png}, format=format)
+        tar_shard(tmp_path, {name: png}, format=format)
         with pytest.raises(InputError, match="has a name that is not UTF-8") as caught:
             open_source(tmp_path)
         str(caught.value).encode()
@@ -134,13 +114,13 @@ class TestTar:
     @pytest.mark.parametrize("field", ["label", "kind"])
     def test_lone_surrogates_in_metadata(self, tmp_path: Path, png: bytes, field: str):
         told = json.dumps({"views": {"left": {field: "\ud800"}}}).encode()
-        write_tar(tmp_path, {"a.left.png": png, "a.json": told})
+        tar_shard(tmp_path, {"a.left.png": png, "a.json": told})
         with pytest.raises(InputError, match=r"shard-000000\.tar!a\.left\.png: ") as caught:
             open_source(tmp_path)
         str(caught.value).encode()
 
     def test_a_damaged_header_in_the_middle_is_not_the_end(self, tmp_path: Path, png: bytes):
-        path = write_tar(tmp_path, {f"{name}.left.png": png for name in "abc"})
+        path = tar_shard(tmp_path, {f"{name}.left.png": png for name in "abc"})
         data = bytearray(path.read_bytes())
         data[data.index(b"b.left.png")] ^= 1
         path.write_bytes(data)
@@ -148,7 +128,7 @@ class TestTar:
             open_source(tmp_path)
 
     def test_a_file_that_ends_between_two_members_is_cut_off(self, tmp_path: Path, png: bytes):
-        path = write_tar(tmp_path, {f"{name}.left.png": png for name in "ab"})
+        path = tar_shard(tmp_path, {f"{name}.left.png": png for name in "ab"})
         data = path.read_bytes()
         path.write_bytes(data[: data.index(b"b.left.png")])
         with pytest.raises(InputError, match="damaged or cut off"):
@@ -164,13 +144,13 @@ class TestTar:
 
     @pytest.mark.parametrize("seed", range(60))
     def test_damage_raises_nothing_that_does_not_name_the_file(self, tmp_path: Path, png: bytes, seed: int):
-        path = write_tar(tmp_path, {"a.left.png": png, "a.json": b'{"views": {}}', "n" * 120 + ".left.png": png})
+        path = tar_shard(tmp_path, {"a.left.png": png, "a.json": b'{"views": {}}', "n" * 120 + ".left.png": png})
         path.write_bytes(damaged(path.read_bytes(), seed))
         check_damaged(path)
 
     @pytest.mark.parametrize("told", [b"{", b"[]", b'{"views": 3}', b'{"views": {"left": {"label": "a/b"}}}'])
     def test_metadata_that_are_none(self, tmp_path: Path, png: bytes, told: bytes):
-        write_tar(tmp_path, {"a.left.png": png, "a.json": told})
+        tar_shard(tmp_path, {"a.left.png": png, "a.json": told})
         with pytest.raises(InputError, match=r"shard-000000.tar!"):
             open_source(tmp_path)
 
@@ -183,7 +163,7 @@ class TestArray:
     )
 
     def test_pictures(self, tmp_path: Path):
-        write_array(tmp_path, self.PIXELS, list(self.LINES))
+        array_shard(tmp_path, self.PIXELS, list(self.LINES))
         source = open_source(tmp_path)
         assert source.form == "npy"
         assert [(record.id, record.views) for record in source.records] == [("chair/a", ("front", "left"))]
@@ -193,7 +173,7 @@ class TestArray:
     def test_objects_are_never_unpickled(self, tmp_path: Path):
         array = np.empty(1, object)
         array[0] = Trap(tmp_path / "sprung")
-        write_array(tmp_path, array, [self.LINES[0]])
+        array_shard(tmp_path, array, [self.LINES[0]])
         with pytest.raises(InputError, match="not a readable array"):
             open_source(tmp_path)
         assert not (tmp_path / "sprung").exists()
@@ -207,19 +187,19 @@ class TestArray:
         ],
     )
     def test_other_arrays_are_refused(self, tmp_path: Path, array: np.ndarray, message: str):
-        write_array(tmp_path, array, list(self.LINES))
+        array_shard(tmp_path, array, list(self.LINES))
         with pytest.raises(InputError, match=message):
             open_source(tmp_path)
 
     def test_a_header_that_promises_more_than_there_is(self, tmp_path: Path):
-        path = write_array(tmp_path, self.PIXELS, list(self.LINES))
+        path = array_shard(tmp_path, self.PIXELS, list(self.LINES))
         path.write_bytes(path.read_bytes()[:-10])
         with pytest.raises(InputError, match="not a readable array"):
             open_source(tmp_path)
 
     @pytest.mark.parametrize("line", ["{", "[]", '{"view": "left"}', '{"key": "../a", "view": "left"}'])
     def test_lines_that_are_none(self, tmp_path: Path, line: str):
-        path = write_array(tmp_path, self.PIXELS[:1], [])
+        path = array_shard(tmp_path, self.PIXELS[:1], [])
         path.with_suffix(".jsonl").write_text(line + "\n")
         with pytest.raises(InputError, match=r"shard-000000\.jsonl, line 1"):
             open_source(tmp_path)
@@ -231,13 +211,13 @@ class TestArray:
 
     @pytest.mark.parametrize("shape", [(2, 0, 4, 3), (2, 4, 0, 1)])
     def test_pictures_without_pixels(self, tmp_path: Path, shape: tuple[int, ...]):
-        write_array(tmp_path, np.zeros(shape, np.uint8), list(self.LINES))
+        array_shard(tmp_path, np.zeros(shape, np.uint8), list(self.LINES))
         with pytest.raises(InputError, match=r"shard-000000\.npy: .*, pictures without pixels"):
             open_source(tmp_path)
 
     @pytest.mark.parametrize("field", ["key", "view", "label"])
     def test_lone_surrogates_in_lines(self, tmp_path: Path, field: str):
-        write_array(tmp_path, self.PIXELS, [{**self.LINES[0], field: "\udc80"}, self.LINES[1]])
+        array_shard(tmp_path, self.PIXELS, [{**self.LINES[0], field: "\udc80"}, self.LINES[1]])
         with pytest.raises(InputError, match=r"shard-000000\.jsonl, line 1: ") as caught:
             open_source(tmp_path)
         str(caught.value).encode()
@@ -249,7 +229,7 @@ class TestArray:
         "{'descr': '|u', 'fortran_order': 7, 'shape': ()}", "[" * 5000, "\0", "{}",
     ])  # fmt: skip
     def test_headers_that_are_none(self, tmp_path: Path, header: str):
-        path = write_array(tmp_path, self.PIXELS, list(self.LINES))
+        path = array_shard(tmp_path, self.PIXELS, list(self.LINES))
         text = header.encode() + b"\n"
         path.write_bytes(b"\x93NUMPY\1\0" + len(text).to_bytes(2, "little") + text + self.PIXELS.tobytes())
         with pytest.raises(InputError, match=r"shard-000000\.npy: ") as caught:
@@ -257,7 +237,7 @@ class TestArray:
         assert "\n" not in str(caught.value)
 
     def test_a_zip_of_arrays_is_no_array(self, tmp_path: Path):
-        path = write_array(tmp_path, self.PIXELS, list(self.LINES))
+        path = array_shard(tmp_path, self.PIXELS, list(self.LINES))
         with open(path, "wb") as file:
             np.savez(file, a=self.PIXELS)
         with pytest.raises(InputError, match="not a readable array"):
@@ -265,43 +245,20 @@ class TestArray:
 
     @pytest.mark.parametrize("seed", range(60))
     def test_damage_raises_nothing_that_does_not_name_the_file(self, tmp_path: Path, seed: int):
-        path = write_array(tmp_path, self.PIXELS, list(self.LINES))
+        path = array_shard(tmp_path, self.PIXELS, list(self.LINES))
         target = path if seed % 2 else path.with_suffix(".jsonl")
         target.write_bytes(damaged(target.read_bytes(), seed))
         check_damaged(path)
 
 
 def test_both_forms_in_one_folder_are_refused(tmp_path: Path, png: bytes):
-    write_tar(tmp_path, {"a.left.png": png})
-    write_array(tmp_path, TestArray.PIXELS, list(TestArray.LINES))
+    tar_shard(tmp_path, {"a.left.png": png})
+    array_shard(tmp_path, TestArray.PIXELS, list(TestArray.LINES))
     with pytest.raises(InputError, match="shards of two forms, npy and tar"):
         open_source(tmp_path)
 
 
 def test_shards_have_no_splits(tmp_path: Path, png: bytes):
-    write_tar(tmp_path, {"a.left.png": png})
+    tar_shard(tmp_path, {"a.left.png": png})
     with pytest.raises(InputError, match="no splits"):
         open_source(tmp_path, split="test")
-
-
-def damaged(data: bytes, seed: int) -> bytes:
-    """The same with up to eight other bytes, every third time cut short."""
-    rng = np.random.default_rng(seed)
-    changed = bytearray(data)
-    # Most of a file is pixels or zeros; what matters comes early.
-    reach = len(data) if seed % 4 == 0 else min(len(data), 600)
-    for place in rng.integers(0, reach, rng.integers(1, 9)):
-        changed[place] = rng.integers(0, 256)
-    return bytes(changed[: rng.integers(1, len(data))] if seed % 3 == 0 else changed)
-
-
-def check_damaged(path: Path) -> None:
-    """Read everything that opens; whatever is raised must name the shard or its list."""
-    try:
-        source = open_source(path.parent)
-        for index, record in enumerate(source.records):
-            for view in record.views:
-                source.read_view(index, view)
-    except InputError as error:
-        assert path.stem in str(error)
-        str(error).encode()

@@ -1,54 +1,74 @@
-"""Outputs of ``dimvida generate`` that no model had to make."""
+"""Outputs of ``dimvida generate``, written without a model: three shards of two samples each."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+import hashlib
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
-VIEWS = ("front", "right", "back", "left")
+from dimvida.generation.formats import FORMATS
+from dimvida.generation.formats.base import Picture, Sample
+from dimvida.generation.output import OutputFolder
+from dimvida.generation.plan import cut_shards
+from dimvida.generation.stats import GenerationReport, ShardStats
+from dimvida.generation.storage import output_errors
+from dimvida.generation.verify import recheck_files
 
-
-def write_output(
-    folder: Path, classes: Mapping[str, Sequence[str]], *, include_known: bool = True, size: int = 16
-) -> Path:
-    """An image folder with the views of objects, by class; the front ones were given. Each picture has a colour."""
-    lines, colours = [], np.random.default_rng(0)
-    for place, (class_name, names) in enumerate(classes.items()):
-        (folder / f"class{place}").mkdir(parents=True)
-        for name in names:
-            for view in VIEWS if include_known else VIEWS[1:]:
-                file = f"class{place}/{name}__{view}.png"
-                colour = tuple(colours.integers(0, 256, 3).tolist())
-                Image.new("RGB", (size, size), colour).save(folder / file)
-                kind = "real" if view == "front" else "generated"
-                line = {"file_name": file, "source": f"{class_name}/{name}", "view": view, "kind": kind}
-                lines.append({**line, "label": class_name, "known": ["front"]})
-    (folder / "metadata.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
-    configuration = {
-        "version": "0.1.0", "checkpoint": "ab" * 32, "view_names": list(VIEWS), "image_size": size, "steps": 5,
-        "solver": "ddim", "seed": 0, "include_known": include_known, "format": "imagefolder",
-    }  # fmt: skip
-    write_json(folder / "generation.json", {"schema": 2, "hash": "0", "configuration": configuration})
-    count = sum(map(len, classes.values()))
-    write_json(
-        folder / "report.json",
-        {
-            "configuration": "0",
-            "objects": count,
-            "views_generated": 3 * count,
-            "objects_left_out": {"all of its views are known": 2},
-            "files_left_out": [{"file": "stray.png", "reason": "beside the classes"}],
-            "skipped_files": 1,
-            "skipped": [{"file": "<b>bad</b>.png", "reason": "damaged <i>or</i> truncated", "source": "chair/bad"}],
-            "notes": [{"note": "resized to 16 x 16", "images": 7, "first": "a.png"}],
-        },
-    )
-    return folder
+SHAPE = (4, 4, 3)
 
 
-def write_json(path: Path, content: object) -> None:
-    path.write_text(json.dumps(content), encoding="utf-8")
+def configuration(form: str, seed: int = 0) -> dict:
+    return {
+        **{"seed": seed, "format": form, "objects": 6, "samples_per_view": 1, "shard_size": 2, "left_out": {}},
+        **{"view_names": ["front", "left"], "classes": ["chair"], "include_known": False, "image_size": 4},
+        **{"image_format": "png", "quality": None, "checkpoint": "c0", "plan": "9a", "solver": "ddim", "steps": 1},
+        **{"dtype": "float32", "backend": "eager", "device": "cpu", "version": "0"},
+    }
+
+
+def draw() -> bytes:
+    """The picture of a card."""
+    return b"a contact sheet"
+
+
+def samples(number: int) -> list[Sample]:
+    found = []
+    for letter in "ab":
+        data = f"{number}{letter}".encode() * 24
+        sha256 = hashlib.sha256(data).hexdigest()
+        line = f'"source": "{letter}", "view": "left", "label": "chair", "sha256": "{sha256}"'
+        found.append(Sample(f"chair/{number}{letter}", 0, [Picture("left", data, sha256, line)]))
+    return found
+
+
+class Writer:
+    """Writes shards of two samples each, without a model."""
+
+    def __init__(self, folder: Path, form: str = "imagefolder", seed: int = 0, **options) -> None:
+        self.form = form
+        self.output = OutputFolder(folder, configuration(form, seed), cut_shards(6, 2), **options)
+
+    def write(self, *numbers: int, finish: bool = False, stop: str | None = None) -> GenerationReport | None:
+        """Write shards that are not there; ``stop`` leaves the last one before its commit or its stats."""
+        self.output.open("job")
+        try:
+            for number in numbers:
+                shard = self.output.shards[number]
+                recheck_files(self.output, shard)
+                if self.output.stats(shard) is not None:
+                    continue
+                with output_errors(self.output.folder):
+                    writer = FORMATS[self.form](self.output.folder, shard.stem, SHAPE, configuration(self.form), 2)
+                    pictures = b"".join(picture.data for sample in samples(number) for picture in sample.pictures)
+                    array = np.frombuffer(pictures, np.uint8).reshape(2, *SHAPE)
+                    writer.add(array, [writer.lay_out(samples(number), 0)])
+                    if stop == "commit" and number == numbers[-1]:
+                        return None
+                    files = writer.commit()
+                if stop == "stats" and number == numbers[-1]:
+                    return None
+                self.output.add(ShardStats(number, self.output.hash, 2, 2, 2, files))
+            return self.output.finish(draw) if finish else None
+        finally:
+            self.output.close()

@@ -63,14 +63,18 @@ def write_parquet(path: Path, rows: Sequence[Mapping[str, Any]], row_group_size:
     return path
 
 
-def write_tar(path: Path, members: dict[str, bytes | str | dict]) -> Path:
-    """A tar file of members in order; objects become JSON."""
+def write_tar(
+    path: Path, members: dict[str, bytes | str | dict], format: int = tarfile.DEFAULT_FORMAT, **fields: Any
+) -> Path:
+    """A tar file of members in order, whose headers may have other ``fields``; objects become JSON."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tarfile.open(path, "w") as archive:
+    with tarfile.open(path, "w", format=format, errors="surrogateescape") as archive:
         for name, data in members.items():
             data = json.dumps(data) if isinstance(data, dict) else data
             data = data.encode() if isinstance(data, str) else data
             entry = tarfile.TarInfo(name)
             entry.size = len(data)
+            for field, value in fields.items():
+                setattr(entry, field, value)
             archive.addfile(entry, io.BytesIO(data))
     return path
