@@ -1,9 +1,9 @@
 """The shards of a plan made by workers of a Ray cluster, and handed out by this process, the driver.
 
-A worker is an actor that holds the model, on a GPU of its own or on some cores. Ray places, starts and restarts them;
-the driver gives each a few shards at a time, so that its stages overlap from one shard to the next, and hears of each
-that is finished. A worker that is lost costs the shards in its hands: they are given to others. Nothing else is
-kept anywhere, so a driver that is lost is started again, and finds in the output what is done.
+A worker is an actor that holds the model, on a GPU of its own or on some cores. Ray places and starts them; the driver
+gives each a few shards at a time, so that its stages overlap from one shard to the next, and hears of each that is
+finished. A worker that is lost costs the shards in its hands: they are given to others, and Ray is asked for another
+worker. Nothing else is kept anywhere, so a driver that is lost is started again, and finds in the output what is done.
 
 The plan and the model are put into Ray's object store once; the workers of a node share the arrays of the plan there.
 """
@@ -67,17 +67,10 @@ class ShardMade(NamedTuple):
 
 
 class ShardWorker:
-    """An actor: makes shards of a run whose folder another process, the driver, has locked.
+    """An actor: makes shards of a run whose folder another process, the driver, has locked."""
 
-    It is made of nothing, since Ray warns of restarting what is made of things in its store.
-    """
-
-    _generation: Generation | None = None
-
-    def be_ready(self, run: Run) -> None:
-        """Take up the run, once after every start."""
-        if self._generation is not None:
-            return
+    def take_up(self, run: Run) -> None:
+        """Be ready to work on a run."""
         (reference,), place = run
         try:
             os.chdir(place)
@@ -89,9 +82,8 @@ class ShardWorker:
         generation.output.open(generation.job.name, part=None, joins=True)
         self._generation = generation
 
-    def make(self, run: Run, numbers: Sequence[int]) -> Iterator[ShardMade]:
+    def make(self, numbers: Sequence[int]) -> Iterator[ShardMade]:
         """Make some shards, and say of each that it is finished."""
-        self.be_ready(run)
         generation, skipped, notes, views = self._generation, [], [], 0
         shards = (self._taken(generation.shards[number]) for number in numbers)
         try:
@@ -185,7 +177,7 @@ class RayCluster:
     ) -> Iterator[MadeBatch]:
         """Make shards of a run on the workers; given the run, it stands in for ``Generation.make``."""
         left = deque(shards)
-        with closing(_Crew(self, generation)) as crew:
+        with closing(_Crew(self, generation, on_note)) as crew:
             while left or crew.leases:
                 crew.grow(len(left))
                 crew.lease(left)
@@ -202,14 +194,13 @@ class RayCluster:
 class _Crew:
     """The workers of a run, and the shards in their hands: what tells of these -> the worker and its shards."""
 
-    def __init__(self, cluster: RayCluster, generation: Generation) -> None:
+    def __init__(self, cluster: RayCluster, generation: Generation, on_note: Callable[[str], object]) -> None:
         self.leases: dict[Any, tuple[Any, dict[int, Shard]]] = {}
-        self._room, self._run = cluster.room, ([ray.put(generation)], os.getcwd())
-        self._actor = ray.remote(ShardWorker).options(max_restarts=-1, **cluster.needs)
-        self._all: list[Any] = []
+        self._actor, self._room = ray.remote(ShardWorker).options(**cluster.needs), cluster.room
+        self._run, self._on_note = ([ray.put(generation)], os.getcwd()), on_note
         self._starting: dict[Any, Any] = {}  # what says that a worker is there -> the worker
         self._free: list[Any] = []
-        self._lost: Counter[int] = Counter()
+        self._lost: Counter[Shard | None] = Counter()  # workers, by what they were at
         self._looked = -math.inf
 
     def grow(self, shards: int) -> None:
@@ -217,56 +208,51 @@ class _Crew:
         if time.monotonic() < self._looked + _GROWTH:
             return
         self._looked = time.monotonic()
-        for _ in range(min(self._room() + 1, shards) - len(self._all)):
-            self._all.append(self._actor.remote())
-            self._await(self._all[-1])
+        for _ in range(min(self._room() + 1, shards) - len(self._starting) - len(self._free) - len(self.leases)):
+            worker = self._actor.remote()
+            self._starting[worker.take_up.remote(self._run)] = worker
 
     def lease(self, left: deque[Shard]) -> None:
         """Give shards to those that have none."""
         while left and self._free:
-            worker, at_work = self._free.pop(), len(self._all) - len(self._starting)
-            size = max(1, min(LARGEST_LEASE, len(left) // (2 * at_work)))
+            size = max(1, min(LARGEST_LEASE, len(left) // (2 * (len(self._free) + len(self.leases)))))
             given = {shard.number: shard for shard in [left.popleft() for _ in range(size)]}
-            self.leases[worker.make.options(num_returns="streaming").remote(self._run, list(given))] = worker, given
+            worker = self._free.pop()
+            self.leases[worker.make.options(num_returns="streaming").remote(list(given))] = worker, given
 
     def hear(self, left: deque[Shard]) -> Iterator[ShardMade]:
         """What they have to say at the moment, or DimvidaError; shards of those that are lost are left again."""
         told, _ = ray.wait([*self._starting, *self.leases], num_returns=1, timeout=_POLL)
         for ref in told:
-            if ref in self._starting:
-                try:
-                    _answer(ref)
-                except RayError as error:
-                    raise DimvidaError(f"--ray: a worker cannot start: {_line(error)}") from error
-                self._free.append(self._starting.pop(ref))
-                continue
-            worker, shards = self.leases[ref]
+            worker, shards = self.leases.get(ref) or (self._starting.pop(ref), {})
             try:
-                made = _answer(next(ref))
+                if ref in self.leases:
+                    made = _answer(next(ref))
+                    del shards[made.number]
+                    yield made
+                    continue
+                _answer(ref)
+                self._lost[None] = 0
+                self._free.append(worker)
             except StopIteration:
                 self._free.append(worker)
-            except RayError as error:  # the worker is lost; Ray starts it again
-                for shard in list(shards.values())[:1]:  # those after it are read at most
-                    self._lost[shard.number] += 1
-                    if self._lost[shard.number] == ATTEMPTS:
-                        line = f"{shard.stem}: {ATTEMPTS} workers were lost over it ({_line(error)})"
-                        raise DimvidaError(line) from error
+            except RayError as error:  # the worker is lost, and another one will be asked for
+                self._bury(next(iter(shards.values()), None), error)  # shards after the first are read at most
                 left.extendleft(reversed(shards.values()))
-                self._await(worker)
-            else:
-                del shards[made.number]
-                yield made
-                continue
-            del self.leases[ref]
+            self.leases.pop(ref, None)
 
     def close(self) -> None:
         """End all workers."""
-        for worker in self._all:
+        for worker in [*self._starting.values(), *self._free, *(worker for worker, _ in self.leases.values())]:
             with suppress(RayError):
                 ray.kill(worker)
 
-    def _await(self, worker: Any) -> None:
-        self._starting[worker.be_ready.options(max_task_retries=-1).remote(self._run)] = worker
+    def _bury(self, shard: Shard | None, error: RayError) -> None:
+        self._looked, self._lost[shard] = -math.inf, self._lost[shard] + 1
+        where = shard.stem if shard else "at the start"
+        if self._lost[shard] == ATTEMPTS:
+            raise DimvidaError(f"--ray: {ATTEMPTS} workers were lost, {where}: {_line(error)}") from error
+        self._on_note(f"a worker was lost, {where}; another one goes on")
 
 
 def _answer(ref: Any) -> Any:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import itertools
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -96,7 +97,9 @@ class GenerationPlan:
 
     def first(self, objects: int | None) -> GenerationPlan:
         """The plan of its first objects only; of all for None."""
-        return self if objects is None else dataclasses.replace(self, tasks=self.tasks.select(self.tasks[:objects]))
+        if objects is None:
+            return self
+        return dataclasses.replace(self, tasks=self.tasks.select(itertools.islice(self.tasks, objects)))
 
     def views_of(self, rows: range) -> int:
         """Number of views to generate in some rows."""
