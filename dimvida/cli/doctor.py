@@ -26,6 +26,10 @@ EXTRAS = {
     "webdataset": ("webdataset",),
     "tracking": ("tensorboard",),
     "parquet": ("pyarrow",),
+    "hub": ("datasets", "huggingface_hub", "pyarrow"),
+    "remote": ("fsspec", "s3fs"),
+    "gs": ("fsspec", "gcsfs"),
+    "ray": ("ray",),
 }
 VARIABLES = {
     "DIMVIDA_CUDA": "build: auto (when nvcc is found), on, off",

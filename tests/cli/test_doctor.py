@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
@@ -17,6 +18,11 @@ from dimvida import __version__, ops
 from dimvida.cli import doctor
 from dimvida.cli.app import app
 from dimvida.sampling.backends import default_dtype
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
 
 
 @pytest.fixture(scope="module")
@@ -112,6 +118,14 @@ def test_json_of_the_installed_command():
     assert facts["extras"]["render"] == []
     assert facts["torch"]["error"] is None
     assert facts["float32_on_gpus"] == {"products": "ieee", "convolutions": "tf32"}
+
+
+def test_all_extras_are_looked_for():
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
+    extras = {name: needs for name, needs in project["optional-dependencies"].items() if name not in ("test", "dev")}
+    assert {name: [need.replace("-", "_") for need in needs] for name, needs in extras.items()} == {
+        name: list(modules) for name, modules in doctor.EXTRAS.items()
+    }
 
 
 def test_a_build_without_cuda_says_how_to_change_it(facts):
