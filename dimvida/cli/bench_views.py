@@ -202,9 +202,8 @@ def generation(
         raise InputError("give --preset or --checkpoint, not both")
     require_writable_file("--json", json_)
 
+    from dimvida.bench import generation as runs
     from dimvida.bench import machine
-    from dimvida.bench.generation import growth, measure_memory, measure_run, repeated_inputs, warm_up
-    from dimvida.bench.plain_loop import measure_loop, measure_quality
     from dimvida.bench.stages import stage_floors
     from dimvida.data.columns import parse_columns
     from dimvida.data.opening import open_source
@@ -229,9 +228,9 @@ def generation(
         if memory:
             result.memory = {}
             for form in forms:
-                held = measure_memory(source, view, memory, form)
-                result.memory[form] = {"growth": growth(held), "held": held[:: max(1, len(held) // 100)]}
-                print(memory_line(form, memory, held, growth(held)))
+                held = runs.measure_memory(source, view, memory, form)
+                result.memory[form] = {"growth": runs.growth(held), "held": held[:: max(1, len(held) // 100)]}
+                print(memory_line(form, memory, held, runs.growth(held)))
         elif host:
             _measure_host(result, source, view, objects, forms, sizes)
         else:
@@ -243,16 +242,16 @@ def generation(
                 if json_ is not None:
                     write_json(json_, result)
 
-            warm_up(model)
+            runs.warm_up(model)
             cells = list(itertools.product(evaluations or (model.config.sampling.steps,), sizes, forms))
             total = (len(model.view_names) - 1) * (objects * len(cells) + loop)
             with ProgressBar("timing", total, "views") as bar:
-                with repeated_inputs(source, view, objects, inputs) as folder:
+                with runs.repeated_inputs(source, view, objects, inputs) as folder:
                     for count, size, form in cells:
-                        add(measure_run(model, folder, form, size, count, workers=workers, progress=bar.advance))
+                        add(runs.measure_run(model, folder, form, size, count, workers=workers, progress=bar.advance))
                 if loop:
-                    with repeated_inputs(source, view, loop) as folder:
-                        add(measure_loop(model, folder, bar.advance))
+                    with runs.repeated_inputs(source, view, loop) as folder:
+                        add(runs.measure_loop(model, folder, bar.advance))
             timed = dict.fromkeys((size, count) for count, size, _ in cells)
             result.stages = [one for size, count in timed for one in stage_floors(model, size, count)]
             print_table(stages_table(result.stages))
@@ -260,7 +259,7 @@ def generation(
                 ratio = run.views_per_second / result.runs[-1].views_per_second
                 print(f"{run.name}: {ratio:.1f} times the plain loop")
             if compared:
-                result.quality = measure_quality(model, source, view, compared, batch=64)
+                result.quality = runs.measure_quality(model, source, view, compared, batch=64)
                 for name, score in result.quality.items():
                     psnr, ssim = metric("psnr").quantity(score["psnr"]), metric("ssim").number(score["ssim"])
                     print(f"{name}: PSNR {fitting(psnr)}, SSIM {ssim} over {score['views']} views")

@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 import torch
 
-from dimvida.bench import arms, baselines
+from dimvida.bench import arms
 from dimvida.bench.arms import ARMS, BASELINE, why_not
 from dimvida.bench.case import make_case
 from dimvida.diffusion.solvers import SOLVERS
@@ -25,7 +25,7 @@ def without_noise(case):
 
 def same_start(monkeypatch, case):
     """All arms start from the latents themselves."""
-    monkeypatch.setattr(baselines, "start", lambda case: (case.latents.clone(), torch.zeros_like(case.latents)))
+    monkeypatch.setattr(arms, "start", lambda case: (case.latents.clone(), torch.zeros_like(case.latents)))
 
 
 @pytest.mark.parametrize("solver", SOLVERS)
@@ -36,8 +36,8 @@ def test_the_baseline_computes_what_sample_computes(model, monkeypatch, solver: 
     expected = case.sample(case.network, "eager", noise=zeros)
     case = without_noise(case)
     with torch.no_grad():
-        got = baselines.eager(case, torch.float32)()
-        low = baselines.eager(case, torch.bfloat16)()
+        got = arms.eager(case, torch.float32)()
+        low = arms.eager(case, torch.bfloat16)()
     torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-4)
     assert got.dtype == low.dtype == torch.float32
     assert torch.equal(low[case.known], case.latents[case.known])
@@ -49,11 +49,11 @@ def test_coefficients_on_the_device_are_the_same_coefficients(model, monkeypatch
     case = make_case(model, 9, solver=solver, steps=5)
     same_start(monkeypatch, case)
     case = without_noise(case)
-    step = baselines.device_step(baselines.plain_step(case, torch.float32))
+    step = arms.device_step(arms.plain_step(case, torch.float32))
     with torch.no_grad():
-        expected = baselines.eager(case, torch.float32)()
-        x, x0 = baselines.start(case)
-        for row, coefficients in zip(case.table.rows, baselines.device_table(case), strict=True):
+        expected = arms.eager(case, torch.float32)()
+        x, x0 = arms.start(case)
+        for row, coefficients in zip(case.table.rows, arms.device_table(case), strict=True):
             x, x0 = step(x, x0, coefficients, row.evaluate)
     torch.testing.assert_close(x, expected, rtol=1e-4, atol=1e-4)
 
@@ -64,7 +64,7 @@ def test_the_compiled_step_computes_the_same(case, monkeypatch):
     same_start(monkeypatch, case)
     case = without_noise(case)
     with torch.no_grad():
-        expected, got = baselines.eager(case, torch.float32)(), baselines.compiled(case, torch.float32)()
+        expected, got = arms.eager(case, torch.float32)(), arms.compiled(case, torch.float32)()
     torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-4)
 
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 from helpers.networks import DEVICES
 
-from dimvida.bench import baselines
+from dimvida.bench import arms
 from dimvida.bench.case import Case, make_case, random_model
 from dimvida.models import AutoencoderConfig, ScoreConfig
 from dimvida.models.checkpoint import CheckpointConfig, SamplingDefaults
@@ -39,7 +39,7 @@ def model(request: pytest.FixtureRequest) -> MultiViewModel:
 def trajectory(case: Case, arm: str, dtype: torch.dtype):
     """A function that samples once."""
     if arm == "public":
-        return baselines.eager(case, dtype)
+        return arms.eager(case, dtype)
     return lambda: case.sample(case.network, arm, dtype=dtype)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from dimvida.bench import baselines
+from dimvida.bench import arms
 from dimvida.bench.arms import ARMS
 from dimvida.bench.case import make_case, random_model
 from dimvida.bench.sampling import measure
@@ -49,18 +49,18 @@ def test_a_model_makes_the_pictures_that_it_makes_on_the_cpu(device, tiny_checkp
 
 
 def test_a_captured_step_computes_what_its_launches_compute(case, monkeypatch):
-    monkeypatch.setattr(baselines, "start", lambda case: (case.latents.clone(), torch.zeros_like(case.latents)))
+    monkeypatch.setattr(arms, "start", lambda case: (case.latents.clone(), torch.zeros_like(case.latents)))
     case = dataclasses.replace(case, table=StepTable(tuple(row._replace(d=0.0) for row in case.table.rows)))
     with torch.no_grad(), torch.cuda.device(case.device):
-        expected = baselines.eager(case, torch.float32)()
-        trajectory = baselines.eager_graph(case, torch.float32)
+        expected = arms.eager(case, torch.float32)()
+        trajectory = arms.eager_graph(case, torch.float32)
         torch.testing.assert_close(trajectory(), expected, rtol=1e-4, atol=1e-4)
         torch.testing.assert_close(trajectory(), expected, rtol=1e-4, atol=1e-4)
 
 
 def test_a_captured_step_draws_new_noise_at_every_replay(case):
     with torch.no_grad(), torch.cuda.device(case.device):
-        trajectory = baselines.eager_graph(case, torch.float32)
+        trajectory = arms.eager_graph(case, torch.float32)
         first, second = trajectory(), trajectory()
     assert torch.equal(first[case.known], second[case.known])
     assert not torch.isclose(first[~case.known], second[~case.known]).all(-1).any()
