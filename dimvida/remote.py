@@ -30,7 +30,9 @@ PAUSES = (0.5, 2.0)
 
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")  # a single letter is a drive
 _URL_AS_PATH = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/(?=[^/])")  # what pathlib makes of one
+_CHAINED = re.compile(r"::[^/]*://")
 _SECRETS = re.compile(r"(?<=://)[^/@]*@|\?.*", re.DOTALL)  # user and password; the query, which may be a signature
+_WITHOUT_QUERIES = ("s3", "s3a", "gs", "gcs", "hf", "memory", "file", "local")  # where a "?" belongs to a name
 _EXTRAS = {
     **dict.fromkeys(("s3", "s3a"), ("s3fs", "remote")),
     **dict.fromkeys(("http", "https"), ("aiohttp", "remote")),
@@ -79,11 +81,15 @@ def filesystem(url: str) -> tuple[AbstractFileSystem, str]:
         raise InputError(f"{shown(url)}: names no repository; one of data is hf://datasets/owner/name")
     with one_line(url):
         try:
-            from fsspec.core import url_to_fs
+            from fsspec.core import get_filesystem_class, url_to_fs
         except ImportError:
             raise InputError(f"{shown(url)}: needs fsspec; pip install 'dimvida[remote]'") from None
         try:
-            system, path = url_to_fs(url)
+            if _CHAINED.search(url):
+                system, path = url_to_fs(url)
+            else:  # which would take what follows a "::" in a name for another file system
+                kind = get_filesystem_class(protocol)
+                system, path = kind(**kind._get_kwargs_from_urls(url)), kind._strip_protocol(url)
         except ImportError as error:
             extra = _EXTRAS.get(protocol)
             needs = f"needs {extra[0]}; pip install 'dimvida[{extra[1]}]'" if extra else str(error)
@@ -133,7 +139,9 @@ def trouble(url: str, error: Exception) -> DimvidaError:
 
 def shown(url: str) -> str:
     """A URL without what nobody else should read: a password or a signature in it."""
-    return _SECRETS.sub("", url)
+    text = _SECRETS.sub("", url.partition("?")[0])
+    protocol, _, place = url.partition("://")
+    return text + "".join(place.partition("?")[1:]) if protocol in _WITHOUT_QUERIES else text
 
 
 def shown_words(words: Iterable[str]) -> list[str]:

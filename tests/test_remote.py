@@ -68,8 +68,9 @@ def test_an_unknown_protocol_is_one_line():
     ],
 )
 def test_a_missing_package_is_one_line_that_names_what_to_install(monkeypatch, url, module, line):
-    registry = import_module("fsspec.registry")  # whose name in the package is that of something in it
-    monkeypatch.setattr(registry, "_registry", {})
+    registry = import_module("fsspec.registry")._registry  # the module's name in the package is that of something in it
+    for name in ("s3", "hf", "gs", "gcs"):  # that were found before
+        monkeypatch.delitem(registry, name, raising=False)
     monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(InputError, match=line):
         filesystem(url)
@@ -126,6 +127,8 @@ def test_errors_of_this_package_stay_what_they_are():
 
 def test_passwords_and_signatures_are_not_shown():
     assert shown("https://me:secret@host/a.tar?X-Signature=abc") == "https://host/a.tar"
+    assert shown("https://host/a?b@c/d") == "https://host/a" and shown("s3://key:secret@b/a") == "s3://b/a"
+    assert shown("s3://bucket/what?.png") == "s3://bucket/what?.png"  # where it belongs to the name
     with pytest.raises(InputError) as caught, one_line("https://host/a?Signature=abc"):
         raise PermissionError("Forbidden: https://host/a?Signature=abc")
     assert "abc" not in str(caught.value)

@@ -128,14 +128,16 @@ class RemoteTree(FileTree):
 
         sizes: dict[str, int | None] = {}
         for name, info in remote.ask(self._root, find).items():
+            if self._quoted and "?" in name:
+                continue  # a link that sorts a server's list
             name = unquote(name) if self._quoted else name
             problem = "has no text for a name" if not name.isprintable() else unsafe_name(name)
             if problem is None and "" in (parts := name.split("/"))[:-1]:
                 problem = "has a folder without a name"
             if problem is not None:
                 raise InputError(f"{self.path}/{name[:200]!a}: {problem}; such folders are refused")
-            if not parts[-1] or "?" in name:
-                continue  # a folder's own entry; a link that sorts a server's list
+            if not parts[-1]:
+                continue  # a folder's own entry
             place = next((place for place, part in enumerate(parts) if is_hidden(part)), None)
             if place is None:
                 sizes[name] = info.get("size")

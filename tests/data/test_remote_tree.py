@@ -11,7 +11,7 @@ import fsspec
 import numpy as np
 import pytest
 from helpers.commands import PATIENCE
-from helpers.servers import http_server, s3_server, send_hashes
+from helpers.servers import gs_server, http_server, hub_server, s3_server, send_hashes
 from helpers.tables import CHAIR_SOFA, image_bytes, view_rows, write_parquet, write_tar
 
 from dimvida import remote
@@ -43,7 +43,7 @@ def here(tmp_path_factory: pytest.TempPathFactory) -> Path:
     import pyarrow as pa
 
     root = tmp_path_factory.mktemp("here")
-    for number, name in enumerate(("chair/a b", "chair/b", "sofa/c")):
+    for number, name in enumerate(("chair/a b#%41?ü[*]", "chair/b", "sofa/c")):
         for place, view in enumerate(("front", "left")):
             path = root / "images" / name / f"{view}.png"
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -107,12 +107,42 @@ def check_all(here: Path, url: str) -> None:
 
 def test_every_form_in_a_bucket(here: Path, bucket):
     check_all(here, "s3://bucket/data")
+    for view in ("front", "left"):
+        bucket.pipe_file(f"bucket/more/chair/a::b/{view}.png", image_bytes(1))  # which fsspec takes for two URLs
+    source = open_source("s3://bucket/more")
+    assert source.location(0, "left") == "s3://bucket/more/chair/a::b/left.png"
+    assert list(content(source)) == ["chair/a::b"]
 
 
 @pytest.mark.parametrize("ranges", [True, False])
 def test_every_form_on_a_server(here: Path, ranges: bool):
     with http_server(here, ranges=ranges) as (url, _):
         check_all(here, url)
+
+
+def test_every_form_on_the_hub(here: Path, monkeypatch):
+    with hub_server(monkeypatch, here) as handler:
+        check_all(here, "hf://datasets/owner/name")
+        for revision in ("@~parquet", "@refs/convert/parquet"):
+            source = open_source(f"hf://datasets/owner/name{revision}/images")
+            assert content(source) == content(open_source(here / "images"))
+        parts = [path for path in handler.asked if path.endswith("tars/a.tar")]
+        assert parts and not any("/api/models" in path for path in handler.asked)
+        with pytest.raises(InputError, match="hf://datasets/owner/another/images: "):
+            open_source("hf://datasets/owner/another/images")
+        with pytest.raises(InputError, match="hf://datasets/owner/name@v9/images: no such file or folder"):
+            open_source("hf://datasets/owner/name@v9/images")
+        with pytest.raises(InputError, match="hf://datasets/owner/name/none: no such folder"):
+            open_source("hf://datasets/owner/name/none")
+
+
+def test_every_form_in_googles_storage(here: Path, monkeypatch):
+    pytest.importorskip("gcsfs")
+    pytest.importorskip("gcp_storage_emulator")
+    with gs_server(monkeypatch) as fs:
+        fs.mkdir("bucket")
+        fs.put(f"{here}/", "bucket/data", recursive=True)
+        check_all(here, "gs://bucket/data")
 
 
 def test_every_form_in_memory(here: Path):

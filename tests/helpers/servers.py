@@ -1,20 +1,24 @@
-"""Servers on loopback: files over HTTP, with and without ranges, and buckets as S3 has them."""
+"""Servers on loopback: files over HTTP, with and without ranges, buckets as S3 and Google have them, and the Hub."""
 
 from __future__ import annotations
 
 import functools
+import hashlib
 import http.server
 import io
+import json
 import logging
 import os
+import re
 import socket
 import struct
 import threading
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 
 class Handler(http.server.SimpleHTTPRequestHandler):
@@ -104,3 +108,108 @@ def s3_server(monkeypatch: Any) -> Iterator[Any]:
 def send_hashes(source: Any, connection: Any) -> None:
     """What another process reads of the first object."""
     connection.send([source.read_view(0, view).sha256 for view in source.records[0].views])
+
+
+class Hub(http.server.BaseHTTPRequestHandler):
+    """As much of the Hugging Face Hub as its file system asks of one data set: revisions, folders, parts of files."""
+
+    protocol_version = "HTTP/1.1"
+    files: dict[str, bytes]
+    asked: list[str]
+    revisions = ("main", "~parquet", "refs/convert/parquet")
+
+    def do_GET(self) -> None:
+        path, _, query = self.path.partition("?")
+        type(self).asked.append(unquote(path))
+        found = re.fullmatch(r"(?:/api)?/datasets/owner/name(?:/(revision|tree|resolve)/([^/]+)(?:/(.*))?)?", path)
+        if found is None:
+            return self._answer(401, b"{}", {"X-Error-Code": "RepoNotFound"})  # as of one that nobody may see
+        what, revision, name = found[1], unquote(found[2] or "main"), unquote(found[3] or "")
+        if revision not in self.revisions:
+            return self._answer(404, b"{}", {"X-Error-Code": "RevisionNotFound"})
+        if what in (None, "revision"):
+            return self._answer(200, json.dumps({"id": "owner/name", "sha": "0" * 40, "siblings": []}).encode())
+        if what == "tree":
+            return self._tree(name and f"{name}/", "recursive=true" in query.lower())
+        if name not in self.files:
+            return self._answer(404, b"", {"X-Error-Code": "EntryNotFound"})
+        data, tag = self.files[name], f'"{hashlib.sha1(self.files[name]).hexdigest()}"'
+        span = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
+        part = data if span is None else data[int(span[1]) : int(span[2] or len(data)) + 1]
+        return self._answer(200 if span is None else 206, part, {"ETag": tag, "X-Repo-Commit": "0" * 40})
+
+    do_HEAD = do_GET
+
+    def do_POST(self) -> None:
+        """What ``paths-info`` says of some files."""
+        told = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        self._answer(200, json.dumps([self._entry(name) for name in told["paths"] if name in self.files]).encode())
+
+    def _tree(self, folder: str, below: bool) -> None:
+        names = [name.removeprefix(folder) for name in self.files if name.startswith(folder)]
+        if not names:
+            return self._answer(404, b"{}", {"X-Error-Code": "EntryNotFound"})
+        parts = [name.split("/") for name in names]
+        depths = {"/".join(part[:depth]) for part in parts for depth in range(1, len(part))}
+        folders = sorted(name for name in depths if below or "/" not in name)
+        entries = [{"type": "directory", "path": folder + name, "oid": "0" * 40} for name in folders]
+        entries += [self._entry(folder + name) for name in names if below or "/" not in name]
+        return self._answer(200, json.dumps(entries).encode())
+
+    def _entry(self, name: str) -> dict[str, Any]:
+        data = self.files[name]
+        return {"type": "file", "path": name, "size": len(data), "oid": hashlib.sha1(data).hexdigest()}
+
+    def _answer(self, status: int, body: bytes, headers: Mapping[str, str] | None = None) -> None:
+        self.send_response(status)
+        for key, value in {"Content-Length": str(len(body)), **(headers or {})}.items():
+            self.send_header(key, value)
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    def log_message(self, *args: Any) -> None:
+        """Nothing is printed."""
+
+
+@contextmanager
+def hub_server(monkeypatch: Any, folder: Path) -> Iterator[type[Hub]]:
+    """A Hub with the files of a folder as its data set ``owner/name``, where huggingface_hub looks for it."""
+    from huggingface_hub import HfFileSystem, constants
+
+    files = {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    handler = type("Hub", (Hub,), {"files": files, "asked": []})
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    server.daemon_threads = True
+    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+    monkeypatch.setattr(constants, "ENDPOINT", f"http://127.0.0.1:{server.server_port}")
+    monkeypatch.setattr(
+        constants, "HUGGINGFACE_CO_URL_TEMPLATE", f"{constants.ENDPOINT}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
+    )
+    HfFileSystem.clear_instance_cache()
+    try:
+        yield handler
+    finally:
+        HfFileSystem.clear_instance_cache()
+        server.shutdown()
+        server.server_close()
+
+
+@contextmanager
+def gs_server(monkeypatch: Any) -> Iterator[Any]:
+    """A file system of Google's storage whose server is an emulator, and an environment where others find it, too."""
+    import gcsfs
+    from gcp_storage_emulator.server import create_server
+
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    server = create_server("127.0.0.1", port, in_memory=True)
+    server.start()
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", f"http://127.0.0.1:{port}")
+    gcsfs.GCSFileSystem.clear_instance_cache()
+    try:
+        yield gcsfs.GCSFileSystem()
+    finally:
+        gcsfs.GCSFileSystem.clear_instance_cache()
+        server.stop()
