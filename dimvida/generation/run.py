@@ -246,12 +246,11 @@ class Generation:
             Waits for the pictures that are written, uint8 [N, H, W, C], with ``include_known`` the known ones among
             them.
         """
-        known, wanted = (
-            view_mask(self.plan.view_names, [getattr(row.task, kind) for row in batch.rows])
-            for kind in ("known", "targets")
-        )
-        sources = [row.task.record.id for row in batch.rows]
-        numbers = [sample_id(source, row.draw) for source, row in zip(sources, batch.rows, strict=True)]
+        views, rows = self.plan.view_names, batch.rows
+        known = view_mask(views, [row.task.known for row in rows])
+        wanted = view_mask(views, [row.task.targets for row in rows])
+        sources = [row.task.record.id for row in rows]
+        numbers = [sample_id(row.task.record.id, row.draw) for row in rows]
         ids = torch.tensor(numbers, dtype=torch.int64, device="cpu")
         made = completer.complete(batch.images, known, wanted, ids, sources)
         if not self.settings.include_known:
