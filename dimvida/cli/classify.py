@@ -1,4 +1,4 @@
-"""``dimvida classify``."""
+"""``dimvida classify``: whether generated views improve classification."""
 
 from __future__ import annotations
 

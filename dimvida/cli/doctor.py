@@ -1,4 +1,4 @@
-"""``dimvida doctor``."""
+"""``dimvida doctor``: what is installed, what this machine offers, and what would help."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``dimvida evaluate``."""
+"""``dimvida evaluate``: generated views scored against the true ones, by number of known views."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``dimvida report``."""
+"""``dimvida report``: one page of what runs have written."""
 
 from __future__ import annotations
 

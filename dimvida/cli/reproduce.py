@@ -1,4 +1,4 @@
-"""``dimvida reproduce``."""
+"""``dimvida reproduce``: the whole chain, from a data set to the report."""
 
 from __future__ import annotations
 

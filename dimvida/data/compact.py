@@ -78,7 +78,7 @@ class _Chosen(Sequence[Any]):
 
 
 class CompactRecords(_Chosen):
-    """The records."""
+    """The records of objects, each made when it is asked for."""
 
     def __init__(self, table: ObjectTable) -> None:
         """All of them, in order."""

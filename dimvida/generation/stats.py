@@ -170,7 +170,7 @@ class GenerationReport:
             self.notes[text] = before[0] + count, before[1]
 
     def summary(self) -> str:
-        """One line."""
+        """What there is, in one line: views, objects, and files that could not be read."""
         text = f"{counted(self.views, 'view')} of {counted(self.objects, 'object')}"
         return f"{text}, {counted(self.not_read, 'file')} skipped" if self.not_read else text
 

@@ -64,7 +64,7 @@ class RemotePath:
         return False
 
     def stat(self) -> _Status:
-        """Its size."""
+        """Ask for its size, if there is such a file."""
         system, path = filesystem(self.url)
         with self._reading():
             system.invalidate_cache()
@@ -113,7 +113,7 @@ class RemotePath:
             system.put_file(str(file), path)
 
     def unlink(self, missing_ok: bool = False) -> None:
-        """Remove it."""
+        """Remove the file."""
         system, path = filesystem(self.url)
         with suppress(FileNotFoundError), self._reading():
             system.rm_file(path)

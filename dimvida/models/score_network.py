@@ -121,7 +121,7 @@ class ScoreNetwork(MultiTimeNetwork):
         return bool(self.output.weight.any())
 
     def forward(self, x: Tensor, tau: Tensor) -> Tensor:
-        """See ``MultiTimeNetwork``."""
+        """Predict [B, V, D] of x [B, V, D] at the times tau [B, V], see ``MultiTimeNetwork``."""
         c = self.time_embedding(tau)  # [B, T]
         h = self.input(x.flatten(1))  # [B, W]
         first, stack = h, []

@@ -15,7 +15,7 @@ from dimvida.results.tables import Table
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """A paragraph."""
+    """A paragraph of plain text."""
 
     text: str
 

@@ -43,7 +43,7 @@ def write_report(paths: Sequence[Path], out: Path, *, paper: bool = True, given:
 
     Args:
         paths: Folders of train, evaluate, classify, generate, bench solvers or reproduce; of generate also a URL.
-        out: Where to; made if need be.
+        out: The folder to write, made if need be.
         paper: Whether the paper's figures stand beside.
         given: The data that views were generated from, for galleries to show them.
 

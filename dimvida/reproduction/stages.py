@@ -188,7 +188,7 @@ class StageMaker:
         )
 
     def evaluation(self) -> ChainStage:
-        """Table I."""
+        """The evaluation of the paper's Table I."""
         files = (
             ("--inception-weights", self.options.inception_weights),
             ("--lpips-weights", self.options.lpips_weights),

@@ -42,7 +42,7 @@ class Operation:
     """All calls of one operation (CPU) or kernel (GPU).
 
     Attributes:
-        name: As the profiler has it.
+        name: What the profiler calls it.
         kind: ``products``, ``norm``, ``step``, ``copies`` or ``other``.
         ms_per_step: Its own time, without that of what it calls.
         calls_per_step: How often it is called in a step.

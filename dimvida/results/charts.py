@@ -82,7 +82,7 @@ class BarChart:
     caption: str = ""
 
     def draw(self, axes: Axes) -> None:
-        """Draw it."""
+        """Draw the series on axes that are empty."""
         width = 0.8 / max(len(self.series), 1)
         for number, line in enumerate(self.series):
             offset = (number - (len(self.series) - 1) / 2) * width
@@ -138,7 +138,7 @@ class LineChart:
     level: tuple[str, float] | None = None
 
     def draw(self, axes: Axes) -> None:
-        """Draw it."""
+        """Draw the series on axes that are empty."""
         for number, line in enumerate(self.series):
             points = [
                 (x, y, line.interval(i))

@@ -58,7 +58,7 @@ class Table:
     """Rows of cells; the first cell of a row names it.
 
     Attributes:
-        caption: What it is.
+        caption: What the table shows.
         columns: As many as a row has cells.
         rows: From top to bottom.
         notes: Lines below it.

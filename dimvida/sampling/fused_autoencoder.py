@@ -20,8 +20,8 @@ from dimvida import ops
 from dimvida.models.autoencoder import LEAKY_SLOPE, RESIDUAL_SCALE, PatchResidual, PoolingResidual
 from dimvida.sampling.fused_convolutions import (
     Convolution,
+    DeferredSum,
     Norm,
-    Pending,
     after_unshuffle,
     after_upsampling,
     before_shuffle,
@@ -66,7 +66,7 @@ class PoolingBlock:
             of_layer(block.shortcut, dtype) if isinstance(block.shortcut, nn.Conv2d) else None,
         )
 
-    def __call__(self, x: Pending) -> Pending:
+    def __call__(self, x: DeferredSum) -> DeferredSum:
         activated, total = x.activated(LEAKY_SLOPE, total=True)
         u, _ = self.conv1(activated).activated(LEAKY_SLOPE)
         return self.conv2(u, total if self.shortcut is None else self.shortcut.made(total))
@@ -74,7 +74,7 @@ class PoolingBlock:
 
 @dataclass(frozen=True, slots=True)
 class PatchBlock:
-    """A ``PatchResidual``."""
+    """The norms and convolutions of a ``PatchResidual``, in their order."""
 
     norm1: Norm
     conv1: Convolution
@@ -87,7 +87,7 @@ class PatchBlock:
         norms = Norm.of(block.norm1), Norm.of(block.norm2)
         return cls(norms[0], of_layer(block.conv1, dtype), norms[1], of_layer(block.conv2, dtype))
 
-    def __call__(self, x: Pending) -> Pending:
+    def __call__(self, x: DeferredSum) -> DeferredSum:
         normalised, total = x.normalised(self.norm1, total=True)
         u, _ = self.conv1(normalised).normalised(self.norm2)
         return self.conv2(u, total)
@@ -106,7 +106,7 @@ class Encoder:
         layers = deque(half.layers)
         self._patch = layers.popleft().downscale_factor if isinstance(layers[0], nn.PixelUnshuffle) else 1
         self._first = of_patches(layers.popleft(), self._patch, dtype)
-        self._steps: list[Callable[[Pending], Pending]] = []
+        self._steps: list[Callable[[DeferredSum], DeferredSum]] = []
         while len(layers) > 2:
             layer = layers.popleft()
             if isinstance(layer, PoolingResidual):
@@ -145,7 +145,7 @@ class Decoder:
         self._first = _OfGrid(half, dtype) if isinstance(layers[0], nn.Unflatten) else _OfDense(half, dtype)
         layers.popleft()
         layers.popleft()
-        self._steps: list[Callable[[Pending], Pending]] = []
+        self._steps: list[Callable[[DeferredSum], DeferredSum]] = []
         upsampled = False
         while isinstance(layers[0], (PoolingResidual, PatchResidual, nn.Upsample, nn.Conv2d)):
             layer = layers.popleft()
@@ -189,7 +189,7 @@ class _Unshuffled:
 
     conv: Convolution
 
-    def __call__(self, x: Pending) -> Pending:
+    def __call__(self, x: DeferredSum) -> DeferredSum:
         return self.conv(x.taken())
 
 
@@ -199,9 +199,9 @@ class _Pooled:
 
     layer: nn.AvgPool2d
 
-    def __call__(self, x: Pending) -> Pending:
+    def __call__(self, x: DeferredSum) -> DeferredSum:
         pooled = self.layer(x.taken().permute(0, 3, 1, 2)).permute(0, 2, 3, 1).contiguous()
-        return Pending(pooled, x.bias.new_zeros(pooled.shape[3]))
+        return DeferredSum(pooled, x.bias.new_zeros(pooled.shape[3]))
 
 
 class _OfDense:
@@ -219,10 +219,10 @@ class _OfDense:
         self._bias = reordered(bias).to(dtype)
         self._nothing = half.mean.new_zeros(channels, dtype=torch.float32)
 
-    def __call__(self, latents: Tensor) -> Pending:
+    def __call__(self, latents: Tensor) -> DeferredSum:
         channels, height, width = self._shape
         made = _product(latents.to(self._weight.dtype), self._weight, self._bias)
-        return Pending(made.view(-1, height, width, channels), self._nothing)
+        return DeferredSum(made.view(-1, height, width, channels), self._nothing)
 
 
 class _OfGrid:
@@ -232,7 +232,7 @@ class _OfGrid:
         self._shape, self._conv = half.layers[0].unflattened_size, of_layer(half.layers[1], dtype)
         self._mean, self._std = half.mean.float(), half.std.float()
 
-    def __call__(self, latents: Tensor) -> Pending:
+    def __call__(self, latents: Tensor) -> DeferredSum:
         raw = (latents.float() * self._std + self._mean).unflatten(1, self._shape).permute(0, 2, 3, 1)
         return self._conv(raw.to(self._conv.weight.dtype).contiguous())
 

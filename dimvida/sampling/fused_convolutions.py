@@ -44,7 +44,7 @@ class Norm:
 
 
 @dataclass(slots=True)
-class Pending:
+class DeferredSum:
     """A sum that nobody has taken yet: what a convolution made, its bias and a residual.
 
     Attributes:
@@ -117,10 +117,10 @@ class Convolution:
         weight = weight.to(dtype).contiguous(memory_format=torch.channels_last)
         return cls(weight, bias.float(), stride, padding, scale, tiled)
 
-    def __call__(self, x: Tensor, residual: Tensor | None = None) -> Pending:
+    def __call__(self, x: Tensor, residual: Tensor | None = None) -> DeferredSum:
         """Of x [N, h, w, I]; ``residual`` is to be added to the result."""
         overlap = int(self.scale == 2 and self.padding == 1 and self.weight.shape[-1] == 2)
-        return Pending(self.made(x), self.bias, residual, self.scale, overlap)
+        return DeferredSum(self.made(x), self.bias, residual, self.scale, overlap)
 
     def made(self, x: Tensor) -> Tensor:
         """The result without its bias."""

@@ -113,7 +113,7 @@ class MultiViewModel(ViewCompleter):
         return completed.to(given.device)
 
     def forward(self, views: Views, known: Known | None = None, **options: Any) -> Tensor:
-        """``generate``."""
+        """Complete the missing views, as ``generate`` does."""
         return self.generate(views, known, **options)
 
     def turntable(

@@ -92,7 +92,7 @@ def run_stage(
 
     Args:
         stage: The stage to train, which goes on from its step.
-        hooks: What else happens.
+        hooks: What is done besides steps: validation, outputs, progress.
         interrupt: Asked between steps.
         ranks: The processes that train together.
         workers: Processes that draw batches ahead; None for as many as the objective needs.

@@ -44,7 +44,7 @@ class Picture(NamedTuple):
     """A picture of one view.
 
     Attributes:
-        view: Which.
+        view: The view that it shows.
         data: Its image file, or its pixels in C order for a form of arrays.
         sha256: Of ``data``, hex.
         line: What the metadata say about it, as the fields of a JSON object without its braces. The form adds where it

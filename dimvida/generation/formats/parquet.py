@@ -167,10 +167,10 @@ class _Sink:
         return self._size
 
     def flush(self) -> None:
-        """Which is the shard's business."""
+        """Do nothing: the shard forces its file to disk itself."""
 
     def close(self) -> None:
-        """The same."""
+        """Do nothing: the shard closes its file itself."""
 
 
 def arrow_schema(columns: Sequence[TypedColumn]) -> pa.Schema:
