@@ -125,9 +125,17 @@ class GridAutoencoderConfig(_OfImages):
 
 
 class ScoreSizes:
-    """What the sizes of all score networks have in common, unless they say otherwise."""
+    """What the sizes of all score networks have in common, unless they say otherwise.
+
+    Attributes:
+        takes_views: Whether the network can be given some of its views alone.
+        takes_cameras: Whether it can be conditioned on cameras.
+    """
 
     __slots__ = ()
+
+    takes_views: ClassVar[bool] = False
+    takes_cameras: ClassVar[bool] = False
 
     def require_latents(self, latent_shape: tuple[int, ...]) -> None:
         """Raise InputError unless it takes latents of that form. It takes all, as numbers without places."""
@@ -187,6 +195,9 @@ class TransformerConfig(ScoreSizes):
         modulation: ``block``: what modulates a block is made of the times by a layer of its own. ``shared``: by one
             layer for all, and each block adds an offset of its own (Chen et al., "PixArt-alpha", 2023, section 2.3).
     """
+
+    takes_views: ClassVar[bool] = True
+    takes_cameras: ClassVar[bool] = True
 
     kind: str = "transformer"
     width: int = 256

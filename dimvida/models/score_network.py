@@ -25,6 +25,9 @@ class MultiTimeNetwork(nn.Module, ABC):
     Attributes:
         masks_absent: Whether ``forward`` takes ``present``, bool [B, V], and leaves the other views out; a network that
             cannot is given noise in their place.
+        takes_views: Whether ``forward`` takes ``views``, which say what views x has, see ``dimvida.sampling.sample``;
+            one that does not has all of its named views.
+        takes_cameras: Whether those may be cameras, too.
         prefers_bfloat16: Whether training multiplies in bfloat16 by default, where the hardware does so natively.
 
     Raises:
@@ -32,6 +35,8 @@ class MultiTimeNetwork(nn.Module, ABC):
     """
 
     masks_absent = False
+    takes_views = False
+    takes_cameras = False
     prefers_bfloat16 = False
 
     def __init__(self, views: int, latent_dim: int) -> None:

@@ -51,6 +51,7 @@ class ViewTransformer(MultiTimeNetwork):
     """
 
     masks_absent = True
+    takes_views = True
     prefers_bfloat16 = True
 
     def __init__(

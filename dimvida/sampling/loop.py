@@ -16,7 +16,7 @@ from dimvida.diffusion.schedule import VPSchedule
 from dimvida.diffusion.solvers import step_table
 from dimvida.diffusion.step_table import StepTable
 from dimvida.errors import InputError, require_whole
-from dimvida.models.score_network import MultiTimeNetwork, ScoreNetwork
+from dimvida.models.score_network import MultiTimeNetwork
 from dimvida.sampling.backends import plain_modes, resolve_backend, resolve_dtype, upload
 from dimvida.sampling.engine import FUSED_FORMS, engine_of, has_fused_form
 from dimvida.sampling.trajectory import Trajectory, as_drawn, start_from_noise
@@ -252,9 +252,10 @@ def _validate(
 
 def _require_views(network: Network, which: Tensor, batch: int, views: int) -> None:
     """Raise ValueError unless they say which views a network is to compute."""
-    if isinstance(network, ScoreNetwork):
-        raise ValueError("a ScoreNetwork always has all of its named views; views must be None")
-    takes_cameras = getattr(network, "takes_cameras", not isinstance(network, MultiTimeNetwork))
+    ours = isinstance(network, MultiTimeNetwork)
+    if ours and not network.takes_views:
+        raise ValueError(f"a {type(network).__name__} always has all of its named views; views must be None")
+    takes_cameras = getattr(network, "takes_cameras", True)
     shape, named = list(which.shape), which.dtype == torch.int64
     forms = {f"int64 [{views}] or [{batch}, {views}]": named and shape in ([views], [batch, views])}
     if takes_cameras:
@@ -262,6 +263,6 @@ def _require_views(network: Network, which: Tensor, batch: int, views: int) -> N
         forms[f"float32 [{views}, 2] or [{batch}, {views}, 2]"] = fitting
     if not any(forms.values()):
         raise ValueError(f"views must be {', or '.join(forms)}, not {which.dtype} {shape}")
-    looked_at = named and isinstance(network, MultiTimeNetwork) and which.device.type == "cpu" and which.numel()
+    looked_at = named and ours and which.device.type == "cpu" and which.numel()
     if looked_at and not 0 <= int(which.min()) <= int(which.max()) < network.views:
         raise ValueError(f"views must be places from 0 to {network.views - 1} among the named views")

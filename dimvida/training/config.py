@@ -24,7 +24,6 @@ from dimvida.models.config import (
     AnyScoreConfig,
     AutoencoderConfig,
     ScoreConfig,
-    TransformerConfig,
 )
 from dimvida.records import config_from_json, kinds_of, of_kind, options_to_json
 from dimvida.training.stage_config import (
@@ -68,7 +67,7 @@ class TrainConfig:
             raise InputError(f"seed must not be negative: {self.seed}")
         self._check_channels()
         self.score.require_latents(self.autoencoder.latent_shape)
-        if self.diffusion_stage.views_drawn and not isinstance(self.score, TransformerConfig):
+        if self.diffusion_stage.views_drawn and not self.score.takes_views:
             raise InputError(f"diffusion_stage.views_drawn: score.kind {self.score.kind} takes all views; it must be 0")
         step_table(self.sampling.solver, self.sampling.steps)  # raises where they do not fit
         if not self.sampling.x0_clip >= 0:
@@ -86,7 +85,7 @@ class TrainConfig:
     @property
     def takes_cameras(self) -> bool:
         """Whether the score network is conditioned on the cameras of the views, if the data have some."""
-        return self.diffusion_stage.cameras and isinstance(self.score, TransformerConfig)
+        return self.diffusion_stage.cameras and self.score.takes_cameras
 
     def to_dict(self) -> dict[str, Any]:
         """Plain nested dictionaries, for JSON; options that came later are left out where they are by default."""
