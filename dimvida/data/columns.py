@@ -120,7 +120,7 @@ def image_columns(schema: pa.Schema) -> list[str]:
     def holds_bytes(kind: pa.DataType) -> bool:
         if types.is_struct(kind):
             return any(part.name == "bytes" and holds_bytes(part.type) for part in kind)
-        return types.is_binary(kind) or types.is_large_binary(kind)
+        return types.is_binary(kind) or types.is_large_binary(kind) or str(kind) == "binary_view"
 
     return [field.name for field in schema if holds_bytes(field.type)]
 

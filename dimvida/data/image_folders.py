@@ -107,6 +107,9 @@ def _nothing(tree: FileTree, found: Survey) -> str:
     packed = next((name for name in found.others if name.lower().endswith(COMPRESSED)), None)
     if packed is not None:
         return f"no images here; compressed archives are not read, such as {packed}: unpack them"
+    table = next((name for name in found.others if name.lower().endswith(".parquet")), None)
+    if table is not None:
+        return f"no images here; {table} has no column of image files, as bytes or as datasets has them"
     if found.others:
         expected = f"only other files, such as {found.others[0]}; {expected}"
     return f"no images here; {expected}"

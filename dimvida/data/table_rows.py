@@ -192,7 +192,7 @@ class _Rows:
         if types.is_integer(values.type) and (names := self._layout.classes.get(column)):
             inside = pc.and_(pc.greater_equal(values, 0), pc.less(values, len(names)))  # -1 is "none"
             values = pc.take(pa.array(names, pa.large_string()), pc.if_else(inside, values, None))
-        if not (types.is_integer(values.type) or types.is_string(values.type) or types.is_large_string(values.type)):
+        if not types.is_integer(values.type) and str(values.type) not in ("string", "large_string", "string_view"):
             raise InputError(f"{self._where}: column {column} is {values.type}, neither text nor whole numbers")
         return values.cast(pa.large_string())
 

@@ -48,7 +48,7 @@ def test_tables_without_images_have_no_layout():
     assert make_layout(schema({"a": 1, "b": "text"}), Columns(), "x") is None
 
 
-@pytest.mark.parametrize("kind", [pa.binary(), pa.large_binary()])
+@pytest.mark.parametrize("kind", [pa.binary(), pa.large_binary(), pa.binary_view()], ids=str)
 def test_bytes_are_images(kind):
     layout = make_layout(schema({"photo": image_bytes(1)}, types={"photo": kind}), Columns(), "x")
     assert layout.images == {"photo": None}

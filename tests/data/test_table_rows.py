@@ -34,7 +34,9 @@ def test_views_may_be_numbers_with_names_too(tmp_path: Path):
     assert source.records[0].views == ("front", "left")
 
 
-@pytest.mark.parametrize("kind", [pa.string(), pa.large_string(), pa.dictionary(pa.int32(), pa.string())])
+@pytest.mark.parametrize(
+    "kind", [pa.string(), pa.large_string(), pa.string_view(), pa.dictionary(pa.int32(), pa.string())], ids=str
+)
 def test_text_of_every_type_is_read(tmp_path: Path, kind):
     rows = [{"object": "a", "class": "x"}, {"object": "b", "class": None}]
     assert ids(open_rows(tmp_path, *rows, types={"class": kind, "object": kind})) == ["x/a", "b"]

@@ -7,6 +7,8 @@ import pickle
 import sys
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from helpers.tables import CHAIR_SOFA, hub_image, image_bytes, view_rows, write_parquet
 
@@ -226,6 +228,23 @@ def test_a_copy_for_another_process_reads_the_same(tmp_path: Path):
     source.read_view(0, "left")
     copy = pickle.loads(pickle.dumps(source))
     assert levels(copy) == levels(source) and list(copy.records) == list(source.records)
+
+
+def test_images_of_newer_writers_are_read(tmp_path: Path):
+    views = pa.array([image_bytes(1), None, image_bytes(2)], pa.binary_view())
+    pq.write_table(pa.table({"image": views, "view": ["front"] * 3}), tmp_path / "a.parquet")
+    source = open_source(tmp_path)
+    assert [source.read_view(place, "front").pixels[0, 0, 0] for place in (0, 2)] == [1, 2]
+    with pytest.raises(UnreadableImage, match="holds no image"):
+        source.read_view(1, "front")
+
+
+def test_tables_without_images_are_told(tmp_path: Path):
+    pq.write_table(pa.table({"image": ["a.png"]}), tmp_path / "a.parquet")
+    with pytest.raises(
+        InputError, match=r"no images here; a\.parquet has no column of image files, as bytes or as dat"
+    ):
+        open_source(tmp_path)
 
 
 def test_an_image_that_is_not_there_is_one_unreadable_file(tmp_path: Path):
