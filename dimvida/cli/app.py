@@ -70,7 +70,7 @@ class Command(TyperCommand):
                 continue
             if option in DATA_OPTIONS or (self.name in DATA_COMMANDS and not option.startswith("-")):
                 continue  # what a path loses of a URL is known again when it is opened
-            if self.name == "generate" and option in PLACE_OPTIONS:
+            if self.name == "generate" and option in (*PLACE_OPTIONS, *MAY_BE_EMPTY):
                 continue
             if is_url(value):  # as a path it would lose a slash, and be another
                 raise InputError(f"{word}: web addresses are not read; download it, and give the file or folder")

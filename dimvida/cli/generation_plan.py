@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -145,6 +146,8 @@ def check_cluster(ray: str | None, cpus: int | None, shard: str | None, device: 
         return
     if cpus is not None and cpus < 1:
         raise InputError(f"--cpus-per-worker {cpus}: must be at least 1")
+    if find_spec("ray") is None:
+        raise InputError("--ray: needs Ray; pip install 'dimvida[ray]'")
     for given, name, why in (
         (shard is not None, "--shard", "Ray divides the work itself"),
         (device != "auto", "--device", "its workers have a GPU each, or --cpus-per-worker"),

@@ -13,11 +13,15 @@ from __future__ import annotations
 import math
 import os
 import signal
+import socket
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from typing import Any, NamedTuple
+
+import ray
+from ray.exceptions import RayError, RayTaskError
 
 from dimvida import interruption
 from dimvida.errors import DimvidaError, InputError
@@ -28,12 +32,6 @@ from dimvida.generation.settings import GenerationSettings
 from dimvida.generation.trial import FindBatch, settings_with_batch
 from dimvida.sampling.multiview import MultiViewModel
 
-try:
-    import ray
-    from ray.exceptions import RayError, RayTaskError
-except ImportError:
-    raise InputError("--ray: needs Ray; pip install 'dimvida[ray]'") from None
-
 LARGEST_LEASE = 16
 """Shards that a worker is given at once, at most; fewer towards the end, so that all end together."""
 
@@ -43,6 +41,7 @@ ATTEMPTS = 10
 PATIENCE = 60.0
 """Seconds that processes of a driver or a worker that was lost may take to end, and to give back their locks."""
 
+_CONNECT = 10.0  # seconds in which a cluster must answer
 _POLL = 0.1  # seconds between looks at signals
 _GROWTH = 5.0  # seconds between looks at what the cluster has room for
 
@@ -51,14 +50,7 @@ Run = tuple[list[Any], str]
 
 
 class ShardMade(NamedTuple):
-    """What a worker says of a shard that it has finished.
-
-    Attributes:
-        number: The shard.
-        views: Its views.
-        skipped: Files that could not be read, and why.
-        notes: Lines about what else was done.
-    """
+    """What a worker says of a shard that is finished: its views, files that could not be read, and why, and notes."""
 
     number: int
     views: int
@@ -100,6 +92,10 @@ class ShardWorker:
             for number in numbers:
                 generation.output.lock.give_back(1 + number)
 
+    def leave(self) -> None:
+        """Give back what it has of the lock."""
+        self._generation.output.close()
+
     def _taken(self, shard: Shard) -> Shard:
         """A shard, once no other worker has it; one that is lost to the driver may still be at it."""
         until = time.monotonic() + PATIENCE
@@ -122,6 +118,7 @@ def ray_cluster(address: str, cpus: int | None) -> Iterator[RayCluster]:
     Raises:
         InputError: There is no such cluster.
     """
+    _require_there(address or os.environ.get("RAY_ADDRESS", ""))
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # of a cluster that is started here: it tells nobody
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # and prints no advice about that
     before = {number: signal.getsignal(number) for number in interruption.SIGNALS}
@@ -137,6 +134,19 @@ def ray_cluster(address: str, cpus: int | None) -> Iterator[RayCluster]:
         yield RayCluster(cpus)
     finally:
         ray.shutdown()
+
+
+def _require_there(address: str) -> None:
+    """Raise InputError for an address where nobody is; Ray would try for minutes, and print lines about it."""
+    if address in ("", "auto", "local"):
+        return
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdigit() or "/" in host:
+        raise InputError(f"--ray {address}: give HOST:PORT of the cluster's head, 'auto' or 'local'")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), _CONNECT).close()
+    except (OSError, OverflowError, UnicodeError) as error:
+        raise InputError(f"--ray {address}: no cluster can be reached ({error})") from None
 
 
 class RayCluster:
@@ -189,6 +199,7 @@ class RayCluster:
                     yield MadeBatch(made.views, generation.shards[made.number])
                 idle()
                 interruption.check()
+            crew.leave()
 
 
 class _Crew:
@@ -241,6 +252,11 @@ class _Crew:
                 left.extendleft(reversed(shards.values()))
             self.leases.pop(ref, None)
 
+    def leave(self) -> None:
+        """Let those that have nothing left leave in order."""
+        if self._free:
+            ray.wait([worker.leave.remote() for worker in self._free], num_returns=len(self._free), timeout=PATIENCE)
+
     def close(self) -> None:
         """End all workers."""
         for worker in [*self._starting.values(), *self._free, *(worker for worker, _ in self.leases.values())]:
@@ -256,11 +272,7 @@ class _Crew:
 
 
 def _answer(ref: Any) -> Any:
-    """The value of a reference that has one.
-
-    Raises:
-        DimvidaError: What was asked for failed; RayError where the worker was lost.
-    """
+    """The value of a reference that has one; DimvidaError if what was asked for failed, RayError if it was lost."""
     try:
         return ray.get(ref)
     except RayTaskError as error:

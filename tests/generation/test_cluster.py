@@ -1,0 +1,132 @@
+"""Shards handed out to workers that are lost at any moment; Ray itself is stood in for, in one thread."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+pytest.importorskip("ray")
+
+from ray.exceptions import RayActorError
+
+from dimvida.errors import DimvidaError
+from dimvida.generation import cluster
+from dimvida.generation.cluster import ATTEMPTS, LARGEST_LEASE, RayCluster, ShardMade
+from dimvida.generation.plan import cut_shards
+
+VIEWS = 3  # of a shard
+
+
+class Pretended:
+    """Ray, as far as a driver sees it: workers that answer in any order, and fail as they are told.
+
+    Args:
+        seed: Of what happens.
+        room: Workers that there is room for at a time; from one moment to the next it may be another.
+        dies: Whether a worker is lost now, given what it is at: the number of a shard, or None while it starts.
+    """
+
+    def __init__(self, seed: int, room: tuple[int, ...], dies: Any) -> None:
+        self.random, self.room, self.dies = random.Random(seed), room, dies
+        self.made: list[int] = []
+        self.leases: list[int] = []
+        self.alive: set[Any] = set()
+
+    def remote(self, actor: type) -> Any:
+        return SimpleNamespace(options=lambda **needs: SimpleNamespace(remote=lambda: Worker(self)))
+
+    def nodes(self) -> list[dict[str, Any]]:
+        return [{"Alive": True, "Resources": {"CPU": self.random.choice(self.room)}}]
+
+    def put(self, value: Any) -> None: ...
+
+    def kill(self, worker: Any) -> None:
+        self.alive.discard(worker)
+
+    def wait(self, refs: list[Any], num_returns: int, timeout: float) -> tuple[list[Any], list[Any]]:
+        placed = [ref for ref in refs if ref.worker in self.alive or len(self.alive) < max(self.room)]
+        told = self.random.sample(placed, min(num_returns, len(placed)))
+        return told, [ref for ref in refs if ref not in told]
+
+    def get(self, ref: Any) -> Any:
+        return ref.get() if isinstance(ref, Told) else ref
+
+
+class Worker:
+    def __init__(self, ray: Pretended) -> None:
+        self.ray = ray
+        self.leave = SimpleNamespace(remote=lambda: Told(self, iter([None])))
+        self.take_up = SimpleNamespace(remote=lambda run: Told(self, iter([None])))
+        self.make = SimpleNamespace(options=lambda num_returns: SimpleNamespace(remote=self.begin))
+
+    def begin(self, numbers: list[int]) -> Told:
+        self.ray.leases.append(len(numbers))
+        return Told(self, iter(numbers))
+
+
+class Told:
+    """What a worker was asked for."""
+
+    def __init__(self, worker: Worker, left: Iterator[int | None]) -> None:
+        self.worker, self.left = worker, left
+
+    def get(self, number: int | None = None) -> None:
+        self.worker.ray.alive.add(self.worker)
+        if self.worker.ray.dies(number):
+            self.worker.ray.alive.discard(self.worker)
+            raise RayActorError
+
+    def __next__(self) -> ShardMade:
+        number = next(self.left)
+        self.get(number)
+        self.worker.ray.made.append(number)
+        return ShardMade(number, VIEWS, [(f"{number}.png", "damaged")], [])
+
+
+def make(monkeypatch, ray: Pretended, count: int) -> tuple[list[int], list[str], list[str]]:
+    """The shards that a run hears of, the files that it skips, and its notes."""
+    for name in ("remote", "nodes", "put", "kill", "wait", "get"):
+        monkeypatch.setattr(cluster.ray, name, getattr(ray, name))
+    monkeypatch.setattr(cluster, "_GROWTH", 0)
+    generation = SimpleNamespace(shards=cut_shards(count, 1))
+    skipped, notes = [], []
+    batches = RayCluster(1).make(
+        generation, iter(generation.shards), lambda file, reason: skipped.append(file), notes.append, lambda: None
+    )
+    made = [batch.finished.number for batch in batches if batch.views == VIEWS]
+    assert ray.alive == set()
+    return made, skipped, notes
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_every_shard_is_made_whoever_is_lost(monkeypatch, seed: int):
+    """Also where at times there is no room for a worker."""
+    ray = Pretended(seed, (0, 1, 4), lambda number: ray.random.random() < 0.1)
+    made, skipped, notes = make(monkeypatch, ray, 100)
+    assert sorted(made) == list(range(100)) == sorted(ray.made)
+    assert sorted(skipped) == sorted(f"{number}.png" for number in range(100))
+    assert notes and all("a worker was lost" in text for text in notes)
+    assert max(ray.leases) > 1 and ray.leases[-1] == 1
+
+
+def test_no_lease_is_too_large(monkeypatch):
+    ray = Pretended(0, (2,), lambda number: False)
+    assert sorted(make(monkeypatch, ray, 500)[0]) == list(range(500))
+    assert max(ray.leases) == LARGEST_LEASE
+
+
+@pytest.mark.parametrize(("bad", "where"), [(7, "shard-000007"), (None, "at the start")])
+def test_what_every_worker_is_lost_over_ends_the_run(monkeypatch, bad, where):
+    ray = Pretended(0, (2,), lambda number: number == bad)
+    with pytest.raises(DimvidaError, match=rf"--ray: {ATTEMPTS} workers were lost, {where}"):
+        make(monkeypatch, ray, 20)
+    assert ray.alive == set()
+
+
+def test_nothing_to_make_asks_for_nobody(monkeypatch):
+    ray = Pretended(0, (2,), lambda number: False)
+    assert make(monkeypatch, ray, 0) == ([], [], []) and ray.leases == []
