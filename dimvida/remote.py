@@ -6,11 +6,13 @@ needs one asks :func:`filesystem` for it, which costs nothing the second time in
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import logging
 import os
 import re
+import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -30,6 +32,7 @@ PAUSES = (0.5, 2.0)
 
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")  # a single letter is a drive
 _URL_AS_PATH = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/(?=[^/])")  # what pathlib makes of one
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _CHAINED = re.compile(r"::[^/]*://")
 _SECRETS = re.compile(r"(?<=://)[^/@]*@|\?.*", re.DOTALL)  # user and password; the query, which may be a signature
 _WITHOUT_QUERIES = ("s3", "s3a", "gs", "gcs", "hf", "memory", "file", "local")  # where a "?" belongs to a name
@@ -103,6 +106,14 @@ def filesystem(url: str) -> tuple[AbstractFileSystem, str]:
     return system, path
 
 
+class NoCopy(InputError):
+    """No copy of a file can be made on this machine, which says nothing of the file."""
+
+
+class NoRoom(DimvidaError):
+    """The disk for copies is full; the same may go well when it is not."""
+
+
 @contextmanager
 def one_line(url: str) -> Iterator[None]:
     """Whatever a file system raises while this lasts becomes one line about a URL.
@@ -159,7 +170,7 @@ def ask(url: str, call: Callable[[], T]) -> T:
         try:
             with one_line(url):
                 return call()
-        except InputError:
+        except (InputError, NoRoom):
             raise
         except DimvidaError:
             if pause is None:
@@ -187,8 +198,8 @@ def fetched(url: str) -> Path:
     Processes that want the same at once make it once. Copies of what the file was before are removed.
 
     Raises:
-        InputError: There is no such file, access is denied, or there is no room for the copy.
-        DimvidaError: It cannot be reached, or the connection ended before the file did.
+        InputError: There is no such file, access is denied, or no copy can be made where they are (``NoCopy``).
+        DimvidaError: It cannot be reached, the connection ended before the file did, or there is no room (``NoRoom``).
     """
 
     def look() -> Mapping[str, Any]:
@@ -209,16 +220,27 @@ def fetched(url: str) -> Path:
             if version is None or not copy.exists() or copy.stat().st_size != size:
                 for old in folder.glob(f"*{copy.suffix}"):
                     old.unlink(missing_ok=True)
+                if size is not None and size > (free := shutil.disk_usage(folder).free):
+                    raise NoRoom(_not_copied(url, folder, f"it has {size:,} bytes, and {free:,} are free"))
                 ask(url, lambda: _fetch(url, copy, size))
     except OSError as error:
-        reason = f"no copy can be made in {folder} ({error.strerror}); choose another folder with DIMVIDA_CACHE"
-        raise InputError(f"{shown(url)}: {reason}") from error
+        kind = NoRoom if error.errno in _NO_ROOM else NoCopy
+        raise kind(_not_copied(url, folder, error.strerror)) from error
     return copy
 
 
 def _fetch(url: str, copy: Path, size: int | None) -> None:
     fs, path = filesystem(url)
     with atomic_path(copy) as temporary:
-        fs.get_file(path, str(temporary))
+        try:
+            fs.get_file(path, str(temporary))
+        except OSError as error:
+            if error.errno in _NO_ROOM:  # here, as no other file system says so of what it has
+                raise NoRoom(_not_copied(url, copy.parent, error.strerror)) from error
+            raise
         if size is not None and temporary.stat().st_size != size:
             raise DimvidaError(f"{shown(url)}: ended after {temporary.stat().st_size} of {size} bytes; try again")
+
+
+def _not_copied(url: str, folder: Path, reason: str | None) -> str:
+    return f"{shown(url)}: no copy can be made in {folder} ({reason}); choose another folder with DIMVIDA_CACHE"

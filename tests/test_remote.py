@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import errno
 import logging
+import os
+import shutil
 import sys
+from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from dimvida.data.remote_tree import RemoteTree
 from dimvida.errors import DimvidaError, InputError
-from dimvida.remote import filesystem, is_url, one_line, shown, url_of
+from dimvida.remote import NoCopy, NoRoom, fetched, filesystem, is_url, one_line, shown, url_of
 
 
 @pytest.mark.parametrize(
@@ -132,3 +138,39 @@ def test_passwords_and_signatures_are_not_shown():
     with pytest.raises(InputError) as caught, one_line("https://host/a?Signature=abc"):
         raise PermissionError("Forbidden: https://host/a?Signature=abc")
     assert "abc" not in str(caught.value)
+
+
+@pytest.fixture
+def remote_file(tmp_path: Path, monkeypatch) -> Iterator[str]:
+    """A file in another memory, of which copies are below ``tmp_path``."""
+    monkeypatch.setenv("DIMVIDA_CACHE", str(tmp_path / "cache"))
+    fs, path = filesystem("memory://test_remote/a.zip")
+    fs.pipe_file(path, b"content")
+    yield "memory://test_remote/a.zip"
+    fs.rm(path)
+
+
+def test_a_file_for_which_there_is_no_room_is_not_fetched(remote_file: str, tmp_path: Path, monkeypatch):
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: SimpleNamespace(free=6))
+    with pytest.raises(NoRoom, match=rf"a\.zip: no copy can be made in {tmp_path}/.* .it has 7 bytes, and 6 are free."):
+        fetched(remote_file)
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_a_disk_that_is_full_is_called_so_and_not_tried_again(remote_file: str, monkeypatch, number: int):
+    tried = []
+
+    def fail(system, path, copy):
+        tried.append(path)
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(type(filesystem(remote_file)[0]), "get_file", fail)
+    with pytest.raises(NoRoom, match=f"{os.strerror(number)}.; choose another folder with DIMVIDA_CACHE") as caught:
+        fetched(remote_file)
+    assert len(tried) == 1 and not isinstance(caught.value, InputError)
+
+
+def test_a_place_that_takes_no_copies_is_not_the_fault_of_the_file(remote_file: str, tmp_path: Path):
+    (tmp_path / "cache").touch()
+    with pytest.raises(NoCopy, match=r"a\.zip: no copy can be made"):
+        RemoteTree("memory://test_remote").local("a.zip")

@@ -109,6 +109,8 @@ class RemoteTree(FileTree):
     def local(self, name: str) -> Path:
         try:
             return remote.fetched(self._url(name))
+        except remote.NoCopy:  # which is not the file's fault
+            raise
         except InputError as error:
             raise self._unreadable(name, error) from error
 
