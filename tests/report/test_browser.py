@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from helpers.outputs import write_output
+from helpers.galleries import write_output
 from helpers.results import Report
 
 from .conftest import make_report
