@@ -51,7 +51,8 @@ class RemoteTree(FileTree):
         self._root, self._query = (place if folder is None else folder).rstrip("/"), mark + query
         self._parts: bool | None = None
         hidden: set[str] = set()
-        self._sizes: dict[str, int | None] = dict.fromkeys(only) if only is not None else self._list(hidden)
+        names = [unquote(name) if self._quoted else name for name in only or ()]
+        self._sizes: dict[str, int | None] = dict.fromkeys(names) if only is not None else self._list(hidden)
         self._listings = index_names(self._sizes, hidden=hidden)
         self._start()
 

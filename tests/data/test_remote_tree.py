@@ -118,6 +118,7 @@ def test_every_form_in_a_bucket(here: Path, bucket):
 def test_every_form_on_a_server(here: Path, ranges: bool):
     with http_server(here, ranges=ranges) as (url, _):
         check_all(here, url)
+        assert content(open_source(f"{url}/tars/%61.tar")) == content(open_source(here / "tars/a.tar"))
 
 
 def test_every_form_on_the_hub(here: Path, monkeypatch):
