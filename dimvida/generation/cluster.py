@@ -24,6 +24,7 @@ import ray
 from ray.exceptions import RayError, RayTaskError
 
 from dimvida import interruption
+from dimvida.data.names import counted
 from dimvida.errors import DimvidaError, InputError
 from dimvida.generation.pipeline import StageTimes
 from dimvida.generation.plan import Shard
@@ -164,7 +165,7 @@ class RayCluster:
         """
         device = "cuda" if self.needs["num_gpus"] else "cpu"
         if not self.room():
-            lacking = {"cuda": "a GPU; give --cpus-per-worker N", "cpu": f"{self.needs['num_cpus']} cores"}
+            lacking = {"cuda": "a GPU; give --cpus-per-worker N", "cpu": counted(self.needs["num_cpus"], "core")}
             raise InputError(f"--ray: no node of the cluster has {lacking[device]}")
         resolving = ray.remote(_resolve).options(**self.needs).remote(model, device, options, find_batch)
         while not ray.wait([resolving], timeout=_POLL)[0]:

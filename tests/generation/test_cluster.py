@@ -13,7 +13,7 @@ pytest.importorskip("ray")
 
 from ray.exceptions import RayActorError
 
-from dimvida.errors import DimvidaError
+from dimvida.errors import DimvidaError, InputError
 from dimvida.generation import cluster
 from dimvida.generation.cluster import ATTEMPTS, LARGEST_LEASE, RayCluster, ShardMade
 from dimvida.generation.plan import cut_shards
@@ -130,3 +130,32 @@ def test_what_every_worker_is_lost_over_ends_the_run(monkeypatch, bad, where):
 def test_nothing_to_make_asks_for_nobody(monkeypatch):
     ray = Pretended(0, (2,), lambda number: False)
     assert make(monkeypatch, ray, 0) == ([], [], []) and ray.leases == []
+
+
+@pytest.mark.parametrize(
+    ("cpus", "nodes", "lacking"),
+    [
+        (None, [{"CPU": 8.0}, {}], "a GPU; give --cpus-per-worker N"),
+        (5, [{"CPU": 4.0}, {"CPU": 4.0}], "5 cores"),
+        (1, [], "1 core"),
+    ],
+)
+def test_no_room_for_a_worker(monkeypatch, cpus, nodes, lacking: str):
+    monkeypatch.setattr(cluster.ray, "nodes", lambda: [{"Alive": True, "Resources": node} for node in nodes])
+    with pytest.raises(InputError, match=f"--ray: no node of the cluster has {lacking}"):
+        RayCluster(cpus).settings(None, {}, lambda model, settings: 1)
+
+
+def test_room(monkeypatch):
+    there = [{"CPU": 8.0, "GPU": 4.0}, {"CPU": 2.0, "GPU": 4.0}, {"CPU": 7.0}]
+    nodes = [{"Alive": True, "Resources": node} for node in there] + [{"Alive": False, "Resources": there[0]}]
+    monkeypatch.setattr(cluster.ray, "nodes", lambda: nodes)
+    assert [RayCluster(cpus).room() for cpus in (None, 1, 3, 9)] == [4 + 2, 8 + 2 + 7, 2 + 0 + 2, 0]
+
+
+def test_a_gpu_that_pytorch_cannot_use(monkeypatch):
+    def to(device: str) -> None:
+        raise AssertionError("Torch not compiled with CUDA enabled")
+
+    with pytest.raises(InputError, match=r"cannot use the GPU .* \(Torch not compiled .*\); give --cpus-per-worker N"):
+        cluster._resolve(SimpleNamespace(to=to), "cuda", {}, lambda model, settings: 1)
