@@ -145,7 +145,7 @@ def test_a_cluster_that_loses_everything_makes_what_one_process_makes(command, c
         cluster.remove_node(next(iter(cluster.worker_nodes)), allow_graceful=False)
         until(chance.randint(1, 20))
         driver.kill()
-        assert driver.wait() == -signal.SIGKILL and "a worker was lost" in driver.stderr.read()
+        assert driver.wait() == -signal.SIGKILL  # not before all else: there was work left
         driver = start()  # with the node that is left
         _, told = driver.communicate()
     finally:
