@@ -44,9 +44,16 @@ _EXTRAS = {
 }
 # Errors of libraries that may not be there.
 _DENIED = {"NoCredentialsError", "PartialCredentialsError", "GatedRepoError"}
-_MALFORMED = {
+_FINAL = {
     *("ParamValidationError", "NoRegionError", "InvalidRegionError", "ProfileNotFound", "ConfigParseError"),
-    *("HFValidationError", "HfUriError", "InvalidURL", "InvalidUrlClientError", "UnsupportedProtocol"),
+    *(
+        "OfflineModeIsEnabled",
+        "HFValidationError",
+        "HfUriError",
+        "InvalidURL",
+        "InvalidUrlClientError",
+        "UnsupportedProtocol",
+    ),
 }
 
 
@@ -143,7 +150,7 @@ def trouble(url: str, error: Exception) -> DimvidaError:
         return InputError(f"{shown(url)}: no such file or folder")
     if isinstance(error, PermissionError) or status in (401, 403) or type(error).__name__ in _DENIED:
         return InputError(f"{shown(url)}: access denied ({reason}); give credentials in the environment")
-    if type(error).__name__ in _MALFORMED or status == 400:
+    if type(error).__name__ in _FINAL or status == 400:
         return InputError(f"{shown(url)}: cannot be asked for ({reason})")
     return DimvidaError(f"{shown(url)}: cannot be reached ({reason}); try again")
 

@@ -107,6 +107,10 @@ class ParamValidationError(Exception):
     """As botocore has it."""
 
 
+class OfflineModeIsEnabled(ConnectionError):
+    """As huggingface_hub has it."""
+
+
 @pytest.mark.parametrize(
     ("error", "kind", "line"),
     [
@@ -114,6 +118,7 @@ class ParamValidationError(Exception):
         (PermissionError("Forbidden"), InputError, r"access denied \(Forbidden\)"),
         (Refused("no"), InputError, r"access denied \(no\)"),
         (ParamValidationError("Invalid bucket name"), InputError, r"cannot be asked for \(Invalid bucket name\)$"),
+        (OfflineModeIsEnabled("HF_HUB_OFFLINE"), InputError, r"cannot be asked for \(HF_HUB_OFFLINE\)$"),
         (TimeoutError(), DimvidaError, r"cannot be reached \(TimeoutError\); try again"),
         (RuntimeError("two\nlines"), DimvidaError, r"cannot be reached \(two lines\)"),
     ],

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import signal
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from helpers.commands import at_shard
+from helpers.commands import Result, at_shard
 from helpers.objects import tree
 
 pytest.importorskip("s3fs")
@@ -42,6 +41,7 @@ def bucket(server: str, monkeypatch, tmp_path: Path):
         monkeypatch.setenv(name, value)
     import s3fs
 
+    s3fs.S3FileSystem.clear_instance_cache()  # those of this process may be of another server
     system = s3fs.S3FileSystem(skip_instance_cache=True, use_listings_cache=False)
     system.mkdir(tmp_path.name.replace("_", "-").lower()[-60:].strip("-"))
     return system, tmp_path.name.replace("_", "-").lower()[-60:].strip("-")
@@ -52,11 +52,24 @@ def command(generation, write_fronts, tmp_path: Path) -> Callable[..., list[str]
     """A command line of four shards, of inputs of which one cannot be read."""
     images = write_fronts(tmp_path / "images", OBJECTS, unreadable=[5])
 
-    def make(output: object, *options: object) -> list[str]:
-        arguments = generation(images, output, "--skip-bad", "--shard-size", OBJECTS // SHARDS, *options)
-        return [sys.executable, "-m", "dimvida", *map(str, arguments)]
+    def make(output: object, form: str) -> list[str]:
+        return generation(
+            images, output, "--skip-bad", "--shard-size", OBJECTS // SHARDS, "--format", form, "--steps", 1
+        )
 
     return make
+
+
+@pytest.fixture
+def done(dimvida) -> Callable[..., Result]:
+    """Runs a command line that must work, in this process: those that are killed have one of their own."""
+
+    def call(arguments: list[str]) -> Result:
+        result = dimvida(*arguments)
+        assert result.code == 0, result.err
+        return result
+
+    return call
 
 
 def content(system, place: str) -> dict[str, bytes]:
@@ -64,27 +77,21 @@ def content(system, place: str) -> dict[str, bytes]:
     return {name.removeprefix(f"{place}/"): system.cat_file(name) for name in system.find(place)}
 
 
-def done(arguments: list[str]) -> subprocess.CompletedProcess[str]:
-    result = subprocess.run(arguments, capture_output=True, text=True)
-    assert result.returncode == 0, result.stderr
-    return result
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("form", FORMATS)
-def test_killed_and_repeated_a_bucket_has_what_a_folder_has(command, bucket, tmp_path: Path, form: str):
-    done(command(tmp_path / "whole", "--format", form))
+def test_killed_and_repeated_a_bucket_has_what_a_folder_has(command, done, dimvida, bucket, tmp_path: Path, form: str):
+    done(command(tmp_path / "whole", form))
     expected, (system, name) = tree(tmp_path / "whole"), bucket
     place, url = f"{name}/views", f"s3://{name}/views"
     for more, shards in ((1, 1), (2, 3)):
-        run = at_shard(more, signal.SIGKILL, command(url, "--format", form)[3:])
+        run = at_shard(more, signal.SIGKILL, command(url, form))
         assert subprocess.run(run, capture_output=True).returncode == -signal.SIGKILL
         found = content(system, place)
         assert sum(path.endswith(".json") and path.startswith("shard-") for path in found) == shards
         assert "report.json" not in found
         assert found.pop(".generation.lease-00000.json") and found.items() <= expected.items()
     times = {path: system.info(f"{place}/{path}")["LastModified"] for path in found}
-    done(command(url, "--format", form))
+    done(command(url, form))
     assert content(system, place) == expected
     system.invalidate_cache()
     assert {path: system.info(f"{place}/{path}")["LastModified"] for path in times} == times
@@ -92,9 +99,9 @@ def test_killed_and_repeated_a_bucket_has_what_a_folder_has(command, bucket, tmp
     damaged = next(path for path in sorted(expected) if path.startswith("shard-000002") and not path.endswith("json"))
     system.pipe_file(f"{place}/{damaged}", expected[damaged][:-1] + b"!")
     system.rm_file(f"{place}/README.md")
-    verify = [sys.executable, "-m", "dimvida", "generate", "--verify", url]
-    told = subprocess.run(verify, capture_output=True, text=True)
-    assert told.returncode == 1 and f"{damaged}: its content has changed" in told.stdout
-    assert f"{damaged}: its content has changed; its shard is made again" in done(command(url, "--format", form)).stdout
+    told = dimvida("generate", "--verify", url)
+    assert told.code == 1 and f"{damaged}: its content has changed" in told.out
+    assert f"{damaged}: its content has changed; its shard is made again" in done(command(url, form)).out
     assert content(system, place) == expected
-    assert f"{url}: finished, {SHARDS} of {SHARDS} shards, all whole" in done(verify).stdout
+    verified = done(["generate", "--verify", url])
+    assert f"{url}: finished, {SHARDS} of {SHARDS} shards, all whole" in verified.out
