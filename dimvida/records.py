@@ -169,7 +169,8 @@ def of_kind(options: Sequence[type], values: Any) -> type | None:
 def kinds_of(option: type) -> tuple[str, ...]:
     """What ``kind`` may be for a dataclass: of its field ``kind`` the default, or the ``kinds`` of its metadata.
 
-    Where it has no such field, which is then left out of files, a class variable ``kind`` names it.
+    Where it has no such field, which is then left out of files, a class variable ``kind`` names it. A class variable
+    ``retired`` says of kinds that are no more what became of them.
     """
     field = next((field for field in dataclasses.fields(option) if field.name == "kind"), None)
     if field is None:
@@ -185,6 +186,9 @@ def _option(kind: Any, value: Any, where: str, name: str) -> Any:
         options = [option for option in arguments if option is not type(None)]
         chosen = of_kind(options, value)
         if chosen is None:
+            gone = [option.retired for option in options if value["kind"] in list(getattr(option, "retired", ()))]
+            if gone:
+                raise InputError(f"{where}: {name}: kind {value['kind']!r} {gone[0][value['kind']]}")
             kinds = ", ".join(kind for option in options for kind in kinds_of(option))
             raise InputError(f"{where}: {name}: kind {_shown(value['kind'])}: choose from {kinds}")
         return _option(chosen, value, where, name)

@@ -29,15 +29,23 @@ def truth(model: MultiViewModel) -> torch.Tensor:
 
 
 def test_it_fits_in_the_package():
-    assert sum(path.stat().st_size for path in BUNDLED.iterdir()) <= 16_000_000
+    sizes = [path.stat().st_size for path in BUNDLED.iterdir()]
+    assert sum(sizes) <= 24_000_000 and max(sizes) <= 16_000_000
 
 
 def test_it_says_where_it_comes_from(model: MultiViewModel):
     assert model.view_names == ("front", "right", "back", "left")
     assert model.classes == CLASSES
     provenance = model.config.provenance
-    assert provenance["data"]["name"] == "big.zip" and provenance["data"]["split"] == "train"
+    assert provenance["data"]["name"] == "big16.zip" and provenance["data"]["split"] == "train"
     assert provenance["diffusion"]["steps"] > 1000
+
+
+def test_it_knows_where_its_views_are_and_was_trained_on_others_between_them(model: MultiViewModel):
+    assert model.cameras == ((0, 30), (-90, 30), (-180, 30), (-270, 30))
+    assert model.trained_cameras is not None
+    assert sorted(-azimuth for azimuth, _ in model.trained_cameras) == [22.5 * step for step in range(16)]
+    assert {elevation for _, elevation in model.trained_cameras} == {30.0}
 
 
 def test_generated_views_are_of_the_same_object(model: MultiViewModel, truth: torch.Tensor):

@@ -98,7 +98,7 @@ def plan_placed(
     targets = name_views("--azimuths", angles, trained, elevation)
     source, placed = open_placed(path, model, given, at, split, columns)
     plan = plan_at(of_classes(source, classes), placed, targets, given=given, draws=draws)
-    for text in (untrained_note(targets.values(), trained), known_note(plan, targets)):
+    for text in (untrained_note(targets.values(), model.trained_cameras), known_note(plan, targets)):
         if text is not None:
             note(text)
     return plan

@@ -75,7 +75,7 @@ def turntable(
     settings = resolve_settings(model, steps=steps, solver=solver, seed=seed, backend=backend, dtype=dtype)
     known_at = _placed(images, view, azimuth, trained)
     asked, mask, cameras, order = turn(known, known_at, views, elevation)
-    far = untrained_note([Camera(*camera) for camera in cameras[order].tolist()], trained)
+    far = untrained_note([Camera(*camera) for camera in cameras[order].tolist()], model.trained_cameras)
     for line in (*notes, *filter(None, (far,))):
         note(line)
     made = model.generate(asked, mask, cameras=cameras, **settings.sampling)[0, order]

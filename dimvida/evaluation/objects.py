@@ -84,8 +84,8 @@ def views_by_angle(model: MultiViewModel, cameras: Sequence[tuple[float, float]]
 
     Kinds without views are left out.
     """
-    assert model.cameras is not None
-    trained = (degrees_from(cameras, model.cameras) <= SAME_ANGLE).tolist()
+    assert model.trained_cameras is not None
+    trained = (degrees_from(cameras, model.trained_cameras) <= SAME_ANGLE).tolist()
     kinds = {"trained": True, "untrained": False}
     views = {name: [view for view, known in enumerate(trained) if known == kind] for name, kind in kinds.items()}
     return {name: chosen for name, chosen in views.items() if chosen}

@@ -146,12 +146,11 @@ def same_camera(left: Camera, right: Camera) -> bool:
     return bool((steps[0] == steps[1]).all())
 
 
-def untrained_note(cameras: Iterable[Camera], trained: Mapping[str, Camera]) -> str | None:
-    """One line that says which angles are outside of what a model was trained on; None where none are."""
+def untrained_note(cameras: Iterable[Camera], trained: Sequence[tuple[float, float]] | None) -> str | None:
+    """One line that says which angles are outside of those that a model was trained on; None where none are."""
+    assert trained is not None  # of a model without cameras nobody asks for angles
     asked = list(cameras)
-    apart = degrees_from(
-        [(c.azimuth, c.elevation) for c in asked], [(c.azimuth, c.elevation) for c in trained.values()]
-    )
+    apart = degrees_from([(camera.azimuth, camera.elevation) for camera in asked], trained)
     others = [(degrees, camera) for degrees, camera in zip(apart.tolist(), asked, strict=True) if degrees >= 0.05]
     if not others:
         return None

@@ -47,7 +47,7 @@ CONFIG_FILE = "config.json"
 WEIGHT_FILES = ("autoencoder.safetensors", "score.safetensors", "latents.safetensors")
 FAR = 1000.0  # standard deviations
 # Parts of the configuration that change no picture.
-_INDIFFERENT = ("sha256", "inputs")
+_INDIFFERENT = ("sha256", "inputs", "trained_cameras")
 BUNDLED = Path(__file__).parents[1] / "assets" / "checkpoint"
 
 
@@ -87,6 +87,8 @@ class CheckpointConfig:
         inputs: What its training images look like; None where nobody measured it.
         cameras: Azimuth and elevation in degrees of each view, of a model that is conditioned on cameras; None of one
             that knows its views by name.
+        trained_cameras: Those of all views that it was trained on, where these are others than the named ones; else
+            None.
     """
 
     view_names: tuple[str, ...]
@@ -99,6 +101,7 @@ class CheckpointConfig:
     provenance: dict[str, Any] = field(default_factory=dict)
     inputs: InputStatistics | None = field(default=None, metadata=LATER)
     cameras: tuple[tuple[float, float], ...] | None = field(default=None, metadata=LATER)
+    trained_cameras: tuple[tuple[float, float], ...] | None = field(default=None, metadata=LATER)
 
     def __post_init__(self) -> None:
         if len(self.view_names) < 2:
@@ -110,6 +113,10 @@ class CheckpointConfig:
         self.score.require_latents(self.autoencoder.latent_shape)
         if self.cameras is not None:
             self.score.require_cameras(self.cameras, len(self.view_names))
+        if self.trained_cameras is not None:
+            self.score.require_cameras(self.trained_cameras, len(self.trained_cameras))
+            if self.cameras is None:
+                raise InputError("trained_cameras: a model of named views has none")
 
     def build(self) -> tuple[Autoencoder, MultiTimeNetwork]:
         """Freshly initialised networks of these sizes, in float32 whatever the default dtype is."""

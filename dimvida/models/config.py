@@ -6,7 +6,7 @@ The networks, which import this, are imported where one is built.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from dimvida.models.score_network import ScoreNetwork
     from dimvida.models.transformer import ViewTransformer
 
-KINDS = ("pooling", "patch")
 PREDICTIONS = ("noise", "velocity")
 KNOWN_ATTEND = ("all", "known")
 MODULATIONS = ("block", "shared")
@@ -52,19 +51,22 @@ class _OfImages:
 
 @dataclass(frozen=True, slots=True)
 class AutoencoderConfig(_OfImages):
-    """Sizes of an autoencoder, as they stand in a checkpoint's ``config.json``.
+    """Sizes of a ``PoolingAutoencoder``, as they stand in a checkpoint's ``config.json``.
 
     Attributes:
-        kind: ``pooling`` is the published network (pooling encoder, upsampling decoder); ``patch`` works on
-            pixel-unshuffled images and gives a better reconstruction per FLOP.
-        image_size: Height and width in pixels; a multiple of 4 (``pooling``) or 8 (``patch``).
+        kind: ``pooling``.
+        image_size: Height and width in pixels; a multiple of 4.
         channels: Image channels.
         latent_dim: Size D of one view's latent.
         base: Channels of the first stage.
-        depth: Residual blocks per stage; ``patch`` only.
+        depth: Stands in files, and says nothing of this network.
     """
 
-    kind: str = field(default="pooling", metadata={"kinds": KINDS})
+    retired: ClassVar[Mapping[str, str]] = {
+        "patch": "is of an earlier version, and this one has it no more: train anew, with kind grid or pooling"
+    }
+
+    kind: str = "pooling"
     image_size: int = 64
     channels: int = 3
     latent_dim: int = 64
@@ -72,9 +74,9 @@ class AutoencoderConfig(_OfImages):
     depth: int = 1
 
     def __post_init__(self) -> None:
-        if self.kind not in KINDS:
-            raise InputError(f"autoencoder kind {self.kind!r}: choose from {', '.join(KINDS)}")
-        self._require_sizes(4 if self.kind == "pooling" else 8)
+        if self.kind != "pooling":
+            raise InputError(f"autoencoder kind {self.kind!r}: this one is 'pooling'")
+        self._require_sizes(4)
 
     @property
     def latent_shape(self) -> tuple[int, ...]:

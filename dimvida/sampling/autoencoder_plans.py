@@ -14,8 +14,7 @@ from torch import Tensor, nn
 from dimvida.models.autoencoder import (
     Autoencoder,
     GridAutoencoder,
-    PatchAutoencoder,
-    PatchResidual,
+    GridResidual,
     PoolingAutoencoder,
     PoolingResidual,
 )
@@ -31,7 +30,7 @@ from memory and not from its caches."""
 
 
 _LAYERS = (
-    *(PoolingAutoencoder, PatchAutoencoder, GridAutoencoder, PoolingResidual, PatchResidual),
+    *(PoolingAutoencoder, GridAutoencoder, PoolingResidual, GridResidual),
     *(nn.Sequential, nn.Conv2d, nn.Linear, nn.GroupNorm, nn.LeakyReLU, nn.SiLU, nn.Identity),
     *(nn.AvgPool2d, nn.Upsample, nn.PixelShuffle, nn.PixelUnshuffle, nn.Flatten, nn.Unflatten),
 )

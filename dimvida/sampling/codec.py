@@ -64,6 +64,11 @@ class LatentCodec(nn.Module):
         return self.config.cameras
 
     @property
+    def trained_cameras(self) -> tuple[tuple[float, float], ...] | None:
+        """Those of all views that it was trained on, which may be more than have names; None as ``cameras``."""
+        return self.config.trained_cameras or self.config.cameras
+
+    @property
     def device(self) -> torch.device:
         """Where the weights are."""
         return self.latent_mean.device

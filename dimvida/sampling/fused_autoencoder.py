@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from dimvida import ops
-from dimvida.models.autoencoder import LEAKY_SLOPE, RESIDUAL_SCALE, PatchResidual, PoolingResidual
+from dimvida.models.autoencoder import LEAKY_SLOPE, RESIDUAL_SCALE, GridResidual, PoolingResidual
 from dimvida.sampling.fused_convolutions import (
     Convolution,
     DeferredSum,
@@ -73,8 +73,8 @@ class PoolingBlock:
 
 
 @dataclass(frozen=True, slots=True)
-class PatchBlock:
-    """The norms and convolutions of a ``PatchResidual``, in their order."""
+class GridBlock:
+    """The norms and convolutions of a ``GridResidual``, in their order."""
 
     norm1: Norm
     conv1: Convolution
@@ -82,7 +82,7 @@ class PatchBlock:
     conv2: Convolution
 
     @classmethod
-    def of(cls, block: PatchResidual, dtype: torch.dtype) -> PatchBlock:
+    def of(cls, block: GridResidual, dtype: torch.dtype) -> GridBlock:
         """That of a layer."""
         norms = Norm.of(block.norm1), Norm.of(block.norm2)
         return cls(norms[0], of_layer(block.conv1, dtype), norms[1], of_layer(block.conv2, dtype))
@@ -111,8 +111,8 @@ class Encoder:
             layer = layers.popleft()
             if isinstance(layer, PoolingResidual):
                 self._steps.append(PoolingBlock.of(layer, dtype, upsampled=False))
-            elif isinstance(layer, PatchResidual):
-                self._steps.append(PatchBlock.of(layer, dtype))
+            elif isinstance(layer, GridResidual):
+                self._steps.append(GridBlock.of(layer, dtype))
             elif isinstance(layer, nn.PixelUnshuffle):
                 self._steps.append(_Unshuffled(after_unshuffle(layers.popleft(), dtype)))
             else:
@@ -147,12 +147,12 @@ class Decoder:
         layers.popleft()
         self._steps: list[Callable[[DeferredSum], DeferredSum]] = []
         upsampled = False
-        while isinstance(layers[0], (PoolingResidual, PatchResidual, nn.Upsample, nn.Conv2d)):
+        while isinstance(layers[0], (PoolingResidual, GridResidual, nn.Upsample, nn.Conv2d)):
             layer = layers.popleft()
             if isinstance(layer, PoolingResidual):
                 self._steps.append(PoolingBlock.of(layer, dtype, upsampled=upsampled))
-            elif isinstance(layer, PatchResidual):
-                self._steps.append(PatchBlock.of(layer, dtype))
+            elif isinstance(layer, GridResidual):
+                self._steps.append(GridBlock.of(layer, dtype))
             elif isinstance(layer, nn.Conv2d):
                 shuffle = layers.popleft().upscale_factor
                 self._steps.append(_Unshuffled(before_shuffle(layer, shuffle, dtype)))

@@ -19,6 +19,7 @@ from dimvida.generation.cameras import (
 from dimvida.sampling.multiview import load
 
 FOUR = {"front": Camera(0, 30), "right": Camera(-90, 30), "back": Camera(-180, 30), "left": Camera(-270, 30)}
+ANGLES = [(camera.azimuth, camera.elevation) for camera in FOUR.values()]
 
 
 @pytest.mark.parametrize(
@@ -89,7 +90,7 @@ def test_what_a_sheet_calls_a_view(angle: tuple[float, float | None], text: str)
 
 
 def test_a_note_on_angles_that_were_not_trained():
-    assert untrained_note([Camera(0, 30), Camera(270, 30), Camera(0.01, 30)], FOUR) is None
-    text = untrained_note([Camera(0, 30), Camera(10, 30), Camera(-90, 55)], FOUR)
+    assert untrained_note([Camera(0, 30), Camera(270, 30), Camera(0.01, 30)], ANGLES) is None
+    text = untrained_note([Camera(0, 30), Camera(10, 30), Camera(-90, 55)], ANGLES)
     assert text is not None and text.startswith("2 of 3 angles were not among the 4 of training; the farthest, azimuth")
     assert text.endswith("-90 at elevation 55, is 25.0 degrees from the nearest of them")

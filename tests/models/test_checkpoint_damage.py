@@ -121,8 +121,12 @@ DAMAGES = {
     ),
     "sizes beyond any memory": (lambda f: edit_config(f, score={"width": 2**22, "groups": 1}), "does not fit"),
     "endless depth": (
-        lambda f: edit_config(f, autoencoder={"kind": "patch", "image_size": 16, "base": 8, "depth": 10**9}),
+        lambda f: edit_config(f, autoencoder={"kind": "grid", "image_size": 16, "base": 8, "depth": 10**9}),
         "depth must be at most",
+    ),
+    "a kind of before": (
+        lambda f: edit_config(f, autoencoder={"kind": "patch", "image_size": 16, "latent_dim": 4, "base": 8}),
+        r"config.json: autoencoder: kind 'patch' is of an earlier version, and this one has it no more: train anew",
     ),
     "no steps": (lambda f: edit_config(f, sampling={"steps": 0}), "sampling: steps must be at least 1"),
     "NaN for x0_clip": (lambda f: edit_config(f, sampling={"x0_clip": math.nan}), "x0_clip must not be negative"),

@@ -29,7 +29,7 @@ NAME = "someone/a-model"
 CONFIG = CheckpointConfig(
     view_names=("front", "a`b\n# c"),
     classes=("<script>alert(1)</script>",),
-    autoencoder=AutoencoderConfig("patch", image_size=16, latent_dim=4, base=8),
+    autoencoder=AutoencoderConfig(image_size=16, latent_dim=4, base=8),
     score=ScoreConfig(width=16, time_dim=8, groups=4),
     provenance={"data": {"objects": 1234}},
 )

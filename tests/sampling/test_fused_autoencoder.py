@@ -22,8 +22,6 @@ from dimvida.sampling.images import decode_in_parts, encode_in_parts
 CONFIGS = {
     "pooling": AutoencoderConfig("pooling", image_size=16, latent_dim=6, base=8),
     "pooling, odd": AutoencoderConfig("pooling", image_size=12, channels=1, latent_dim=5, base=6),
-    "patch": AutoencoderConfig("patch", image_size=16, latent_dim=6, base=8),
-    "patch, deep": AutoencoderConfig("patch", image_size=24, channels=1, latent_dim=5, base=16, depth=2),
     "grid": GridAutoencoderConfig(image_size=16, base=8),
     "grid, deep": GridAutoencoderConfig(image_size=24, channels=1, latent_channels=2, base=16, depth=2),
 }
@@ -104,7 +102,7 @@ def test_the_bundled_decoder_in_bfloat16_is_near_that_in_float32():
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
-@pytest.mark.parametrize("name", ["pooling", "patch", "grid"])
+@pytest.mark.parametrize("name", ["pooling", "grid"])
 @torch.no_grad()
 def test_parts_and_threads_change_no_picture(name: str, dtype: torch.dtype, monkeypatch):
     case = Case(CONFIGS[name], count=7)
@@ -124,14 +122,14 @@ def test_parts_and_threads_change_no_picture(name: str, dtype: torch.dtype, monk
 
 @torch.no_grad()
 def test_nothing_is_nothing():
-    case = Case(CONFIGS["patch"])
+    case = Case(CONFIGS["pooling"])
     plan = AutoencoderPlan(torch.float32)
     encoded = plan.encode(case.autoencoder, case.mean, case.std, case.images[:0])
     decoded, finite = plan.decode(case.autoencoder, case.mean, case.std, case.latents[:0])
     assert encoded.shape == (0, 6) and decoded.shape == (0, 16, 16, 3) and finite.shape == (0,)
 
 
-@pytest.mark.parametrize("name", ["pooling", "patch", "grid"])
+@pytest.mark.parametrize("name", ["pooling", "grid"])
 @torch.no_grad()
 def test_images_that_are_not_finite_are_told(name: str):
     case = Case(CONFIGS[name])
@@ -143,7 +141,7 @@ def test_images_that_are_not_finite_are_told(name: str):
 
 @torch.no_grad()
 def test_changed_weights_are_noticed():
-    case = Case(CONFIGS["patch"])
+    case = Case(CONFIGS["pooling"])
     plan = AutoencoderPlan(torch.float32)
     for builds in (2, 2):
         before = case.planned(plan)
@@ -178,7 +176,7 @@ def test_what_is_not_its_weights_has_no_plan():
 
 
 def _replaced(name: str, autoencoder: Autoencoder) -> None:
-    """Change an autoencoder of the kind ``patch`` beside its weights."""
+    """Change an autoencoder of the kind ``grid`` beside its weights."""
     block = autoencoder.decoder[2]
     if name == "padding":
         block.conv1.padding_mode = "circular"
@@ -194,14 +192,14 @@ def _replaced(name: str, autoencoder: Autoencoder) -> None:
 
 @pytest.mark.parametrize("name", ["padding", "epsilon", "kind", "bias", "another layer"])
 def test_layers_of_its_kinds_that_are_not_its_own_have_no_plan(name: str):
-    autoencoder = Case(CONFIGS["patch"]).autoencoder
+    autoencoder = Case(CONFIGS["grid"]).autoencoder
     assert has_plan(autoencoder)
     _replaced(name, autoencoder)
     assert not has_plan(autoencoder)
 
 
 def test_looking_for_a_plan_draws_no_numbers():
-    autoencoder = Case(CONFIGS["patch"]).autoencoder
+    autoencoder = Case(CONFIGS["grid"]).autoencoder
     autoencoder_plans._as_built.cache_clear()
     before = torch.get_rng_state()
     assert has_plan(autoencoder) and torch.equal(torch.get_rng_state(), before)

@@ -15,6 +15,7 @@ import dimvida
 from dimvida.errors import InputError
 from dimvida.models import AutoencoderConfig, ScoreConfig
 from dimvida.models.checkpoint import Checkpoint, CheckpointConfig, load_checkpoint
+from dimvida.models.config import AnyAutoencoderConfig, GridAutoencoderConfig
 from dimvida.sampling.multiview import MultiViewModel
 from dimvida.sampling.trajectory import sample_id_tensor
 
@@ -68,12 +69,17 @@ def test_encode_standardises_and_decode_undoes_it(model: MultiViewModel):
     torch.testing.assert_close(decoded.flatten(0, 1), model.autoencoder.decode(raw).clamp(0, 1))
 
 
-@pytest.mark.parametrize("kind", ["pooling", "patch"])
+@pytest.mark.parametrize(
+    "sizes",
+    [
+        AutoencoderConfig(image_size=16, latent_dim=8, base=8),
+        GridAutoencoderConfig(image_size=16, latent_channels=2, base=8),
+    ],
+    ids=lambda sizes: sizes.kind,
+)
 @pytest.mark.parametrize("leading", [(), (1,), (2, 3), (0,), (2, 0, 4)])
-def test_encode_and_decode_keep_any_leading_dimensions(kind: str, leading: tuple[int, ...]):
-    config = CheckpointConfig(
-        ("front", "back"), (), AutoencoderConfig(kind, image_size=16, latent_dim=8, base=8), ScoreConfig(32, 16, 8)
-    )
+def test_encode_and_decode_keep_any_leading_dimensions(sizes: AnyAutoencoderConfig, leading: tuple[int, ...]):
+    config = CheckpointConfig(("front", "back"), (), sizes, ScoreConfig(32, 16, 8))
     model = MultiViewModel(Checkpoint(config, *config.build(), torch.zeros(8), torch.ones(8)))
     images = torch.randint(0, 256, (*leading, 3, 16, 16), dtype=torch.uint8)
     latents = model.encode(images)
@@ -165,7 +171,7 @@ def test_what_is_saved_is_what_was_loaded_byte_for_byte(tmp_path: Path, tiny_che
 )
 def test_weights_are_saved_in_the_narrowest_type_that_holds_them(tmp_path: Path, dtype: str, value: float):
     config = CheckpointConfig(
-        view_names=("a", "b"), classes=(), autoencoder=AutoencoderConfig("patch", image_size=16, latent_dim=4, base=8),
+        view_names=("a", "b"), classes=(), autoencoder=AutoencoderConfig(image_size=16, latent_dim=4, base=8),
         score=ScoreConfig(width=16, time_dim=8, groups=4),
     )  # fmt: skip
     autoencoder, score = config.build()

@@ -36,7 +36,7 @@ def test_recolouring_permutes_the_channels_of_each_image():
 
 
 def test_autocast_computes_in_bfloat16_and_keeps_weights_and_losses_in_float32():
-    network = build_autoencoder(AutoencoderConfig(kind="patch", image_size=16, latent_dim=8, base=8))
+    network = build_autoencoder(AutoencoderConfig(image_size=16, latent_dim=8, base=8))
     images = torch.randint(256, (6, 3, 16, 16), dtype=torch.uint8)
     seen, losses = set(), {}
     network.encoder[1].register_forward_hook(lambda module, inputs, output: seen.add(output.dtype))
@@ -55,7 +55,7 @@ def test_autocast_computes_in_bfloat16_and_keeps_weights_and_losses_in_float32()
 @pytest.mark.parametrize("native", [torch.float32, torch.bfloat16])
 def test_by_default_products_are_in_what_the_hardware_multiplies(native: torch.dtype, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(autoencoder, "default_dtype", lambda device: native)  # of a machine that this one may not be
-    network = build_autoencoder(AutoencoderConfig(kind="patch", image_size=16, latent_dim=8, base=8))
+    network = build_autoencoder(AutoencoderConfig(image_size=16, latent_dim=8, base=8))
     images = torch.randint(256, (6, 3, 16, 16), dtype=torch.uint8)
     seen = set()
     network.encoder[1].register_forward_hook(lambda module, inputs, output: seen.add(output.dtype))

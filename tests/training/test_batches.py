@@ -26,7 +26,7 @@ from dimvida.training.stage_config import AutoencoderStageConfig
 
 
 def augmenting(images: torch.Tensor, **config: object) -> AutoencoderObjective:
-    network = build_autoencoder(AutoencoderConfig(kind="patch", image_size=16, latent_dim=8, base=8))
+    network = build_autoencoder(AutoencoderConfig(image_size=16, latent_dim=8, base=8))
     stage = AutoencoderStageConfig(**{"augment": "trivial-augment-wide", "latent_noise": 0.1, **config})
     return AutoencoderObjective(network, images, images, stage, torch.device("cpu"), Ranks())
 

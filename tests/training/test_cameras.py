@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from helpers.networks import tiny_transformer
-from helpers.trainings import TRANSFORMER, batch_of, complete, curve, partly, run, with_stage
+from helpers.trainings import FAST, TRANSFORMER, batch_of, complete, curve, partly, run, with_stage
 from torch import Tensor
 
 from dimvida.data.cameras import Camera
@@ -78,7 +78,7 @@ def test_other_cameras_are_other_data_to_the_diffusion_alone(finished: Path, con
 def test_by_choice_or_for_want_of_cameras_views_have_names(config: TrainConfig):
     assert seen_from(complete(), config, None).cameras is None
     assert seen_from(complete(), with_stage(config, "diffusion", cameras=False)).cameras is None
-    mlp = load_preset("tiny", [setting for setting in TRANSFORMER if not setting.startswith(("score", "autoenc"))])
+    mlp = load_preset("tiny", FAST)
     data = seen_from(complete(), mlp)
     assert data.cameras is None and data.digest_for("diffusion") == data.digest
 
@@ -227,7 +227,7 @@ def test_refused_options(settings: list[str], message: str):
 
 def test_views_are_drawn_for_a_transformer_only():
     with pytest.raises(InputError, match=r"views_drawn: score\.kind mlp takes all views"):
-        load_preset("tiny", ["diffusion_stage.views_drawn=2"])
+        load_preset("tiny", ["score.kind=mlp", "diffusion_stage.views_drawn=2"])
 
 
 def test_even_sets_need_cameras(config: TrainConfig):

@@ -78,7 +78,7 @@ def test_any_override_is_accepted_or_refused_cleanly(text: str):
         ("autoencoder_stage.augment=flip", "choose from none"),
         ("autoencoder_stage.autocast=float16", "choose from auto, off, bfloat16"),
         ("diffusion_stage.keep_every=-1", "keep_every must not be negative"),
-        ("score.groups=7", "not a multiple of groups 7"),
+        ("score.heads=7", "width 48 is not a multiple of heads 7"),
         ("storage.dtype=int8", "choose from float32"),
         ("validation=1.0", "validation must be between"),
         ("autoencoder_stage.ssim_weight=-1", "ssim_weight must not be negative"),
@@ -95,9 +95,9 @@ def test_bad_overrides(override: str, message: str):
 
 def test_a_file_replaces_the_presets_values_and_is_replaced_by_single_ones(tmp_path: Path):
     file = tmp_path / "mine.toml"
-    file.write_text("seed = 5\n[diffusion_stage]\nlr = 1\nbatch = 7\n[autoencoder]\nlatent_dim = 48\n")
+    file.write_text("seed = 5\n[diffusion_stage]\nlr = 1\nbatch = 7\n[autoencoder]\nlatent_channels = 2\n")
     config, preset = load_preset("tiny", ["diffusion_stage.batch=9"], file), load_preset("tiny")
-    assert (config.seed, config.autoencoder.latent_dim) == (5, 48)
+    assert (config.seed, config.autoencoder.latent_channels) == (5, 2)
     assert (config.diffusion_stage.lr, config.diffusion_stage.batch) == (1.0, 9)
     assert config.diffusion_stage.steps == preset.diffusion_stage.steps and config.score == preset.score
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from dimvida import ops
 from dimvida.errors import InputError
-from dimvida.models import AutoencoderConfig
+from dimvida.models import GridAutoencoderConfig
 from dimvida.models.autoencoder import Autoencoder, build_autoencoder
 from dimvida.training.config import load_preset
 from dimvida.training.control import Interrupted
@@ -104,7 +104,7 @@ def test_views_whose_names_contradict_mirroring(names: str):
 def autoencoder() -> Autoencoder:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        return build_autoencoder(AutoencoderConfig("patch", image_size=16, latent_dim=4, base=8)).eval()
+        return build_autoencoder(GridAutoencoderConfig(image_size=16, latent_channels=1, base=8)).eval()
 
 
 @pytest.fixture

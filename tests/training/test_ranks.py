@@ -41,7 +41,7 @@ def test_every_row_counts_once_and_the_mean_of_means_is_the_mean(batch: int, cou
 def autoencoder_objective() -> Objective:
     config = AutoencoderStageConfig(augment="trivial-augment-wide", recolour=True, latent_noise=0.1)
     images = torch.randint(256, (9, 3, 16, 16), dtype=torch.uint8)
-    network = build_autoencoder(AutoencoderConfig(kind="patch", image_size=16, latent_dim=8, base=8))
+    network = build_autoencoder(AutoencoderConfig(image_size=16, latent_dim=8, base=8))
     return AutoencoderObjective(network, images, images, config, CPU, Ranks())
 
 

@@ -128,29 +128,30 @@ def test_noise_on_a_grid_is_in_units_of_its_channels():
 
 
 def test_another_kind_begins_with_its_own_defaults(tmp_path: Path):
-    grid = load_preset("small", ["autoencoder.latent_channels=8", "autoencoder.kind=grid", "score.kind=transformer"])
+    grid = load_preset("paper", ["autoencoder.latent_channels=8", "autoencoder.kind=grid", "score.kind=transformer"])
     assert grid.autoencoder == GridAutoencoderConfig(latent_channels=8) and grid.autoencoder.latent_dim == 512
     assert grid.score == TransformerConfig()
-    assert grid.diffusion_stage == load_preset("small").diffusion_stage
+    assert grid.diffusion_stage == load_preset("paper").diffusion_stage
     file = tmp_path / "mine.toml"
     file.write_text('[autoencoder]\nkind = "grid"\nimage_size = 128\n[score]\nkind = "transformer"\ndepth = 3\n')
-    mine = load_preset("small", ["score.heads=4"], file)
+    mine = load_preset("paper", ["score.heads=4"], file)
     assert mine.autoencoder == GridAutoencoderConfig(image_size=128)
     assert mine.score == TransformerConfig(depth=3, heads=4)
-    assert load_preset("small", ["score.kind=mlp"]) == load_preset("small")
-    assert load_preset("small", ["autoencoder.kind=pooling"]).autoencoder.latent_dim == 96  # of the same options
+    assert load_preset("paper", ["score.kind=mlp"]) == load_preset("paper")
+    assert load_preset("small", ["score.kind=transformer", "autoencoder.kind=grid"]) == load_preset("small")
 
 
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        (["score.kind=transformer"], "score.kind transformer takes latents that are grids, not 32 numbers"),
+        (["autoencoder.kind=pooling"], "score.kind transformer takes latents that are grids, not 64 numbers"),
         (["autoencoder.kind=grid", "autoencoder.latent_dim=96"], "leave latent_dim out"),
         (["autoencoder.kind=grid", "score.kind=transformer", "score.patch=3"], "score.patch 3 does not divide"),
         (["score.kind=unet"], "score: kind 'unet': choose from mlp, transformer"),
-        (["autoencoder.kind=vae"], "autoencoder: kind 'vae': choose from pooling, patch, grid"),
+        (["autoencoder.kind=vae"], "autoencoder: kind 'vae': choose from pooling, grid"),
+        (["autoencoder.kind=patch"], "autoencoder: kind 'patch' is of an earlier version, and this one has it no more"),
         (["autoencoder.kind=grid", "score.kind=transformer", "score.groups=4"], "unknown option 'groups'"),
-        (["score.depth=4"], "unknown option 'depth'"),
+        (["score.kind=mlp", "score.depth=4"], "unknown option 'depth'"),
         (["diffusion_stage.autocast=half"], "autocast 'half': choose from auto, off, bfloat16"),
     ],
 )

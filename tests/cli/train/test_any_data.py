@@ -62,7 +62,7 @@ def evaluated(data: Path, run: Path, *arguments: str | Path) -> dict:
     return json.loads(scores.read_text())
 
 
-@pytest.mark.parametrize(("kind", "size"), [("patch", 32), ("patch", 128), ("pooling", 128)])
+@pytest.mark.parametrize(("kind", "size"), [("grid", 32), ("grid", 128), ("pooling", 128)])
 def test_image_sizes(tmp_path: Path, kind: str, size: int):
     data = write_objects(tmp_path / "data", names(4), ["front", "back"], size=64)
     settings = [f"autoencoder.kind={kind}", f"autoencoder.image_size={size}"]

@@ -82,7 +82,7 @@ def test_single_values_of_the_preset_are_replaced(finished: tuple[Path, Result],
 def test_values_come_from_a_file_of_ones_own(boxes: Path, tmp_path: Path):
     file, out = tmp_path / "mine.toml", tmp_path / "run"
     file.write_text("seed = 3\n[score]\nwidth = 64\n[diffusion_stage]\nsteps = 4\n[autoencoder_stage]\nsteps = 2\n")
-    chosen = ["--set", "score.groups=4", "--set", "autoencoder.image_size=16", "--set", "diffusion_stage.steps=3"]
+    chosen = ["--set", "score.heads=4", "--set", "autoencoder.image_size=16", "--set", "diffusion_stage.steps=3"]
     result = command("train", "--data", boxes, "--out", out, "--preset", "tiny", "--config", file, *chosen)
     assert (result.code, result.errors) == (0, [])
     configuration = description(out)["configuration"]

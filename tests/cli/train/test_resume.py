@@ -81,7 +81,7 @@ def test_other_options_are_named_with_both_values_and_change_nothing(stopped: Pa
     assert "(seed: 0 -> 1, score.width: 32 -> 64, diffusion_stage.lr: 0.002 -> 0.5)" in line
     assert contents(stopped) == before
     result = command("train", "--resume", "--out", stopped, "--preset", "paper")
-    assert "autoencoder.kind: patch -> pooling" in result.refusal()
+    assert "autoencoder.latent_dim: 8 -> 64" in result.refusal()
     assert contents(stopped) == before
 
 

@@ -1,0 +1,64 @@
+"""Make the checkpoint in the package of a trained one: ``python scripts/bundle.py runs/mine --views front,left``.
+
+A model that is conditioned on cameras needs no names for most of the views that it was trained on: it keeps a few, and
+where it was trained on others stands in ``trained_cameras``. Weights become float16.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import sys
+from pathlib import Path
+
+import torch
+
+from dimvida.errors import InputError
+from dimvida.models.checkpoint import BUNDLED, CheckpointConfig, load_checkpoint, save_checkpoint
+
+LARGEST = 24_000_000
+"""Bytes of the checkpoint in the package, at most."""
+
+
+def with_names(config: CheckpointConfig, names: list[str]) -> CheckpointConfig:
+    """A configuration in which only some of the views have names.
+
+    Raises:
+        InputError: It is not conditioned on cameras, or has no view of a name.
+    """
+    if config.cameras is None:
+        raise InputError("--views: the checkpoint knows its views by their names")
+    cameras = dict(zip(config.view_names, config.cameras, strict=True))
+    if unknown := [name for name in names if name not in cameras]:
+        raise InputError(f"--views {unknown[0]}: the checkpoint has no such view; it has {', '.join(cameras)}")
+    trained = config.trained_cameras or config.cameras
+    placed = tuple(cameras[name] for name in names)
+    return dataclasses.replace(config, view_names=tuple(names), cameras=placed, trained_cameras=trained)
+
+
+def main(arguments: list[str]) -> int:
+    """The script; its exit code."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("checkpoint", help="a checkpoint, or a run that holds one")
+    parser.add_argument("--views", metavar="LIST", help="views that keep their names, in this order")
+    parser.add_argument("--solver", help="default solver")
+    parser.add_argument("--steps", type=int, help="default network evaluations")
+    parser.add_argument("--out", type=Path, default=BUNDLED, help="default: the package's own")
+    asked = parser.parse_args(arguments)
+    checkpoint = load_checkpoint(asked.checkpoint)
+    config = checkpoint.config
+    if asked.views is not None:
+        config = with_names(config, asked.views.split(","))
+    chosen = {name: value for name in ("solver", "steps") if (value := getattr(asked, name)) is not None}
+    checkpoint.config = dataclasses.replace(config, sampling=dataclasses.replace(config.sampling, **chosen))
+    save_checkpoint(asked.out, checkpoint, torch.float16)
+    size = sum(path.stat().st_size for path in asked.out.iterdir())
+    print(f"{asked.out}: {size / 1e6:.1f} MB, views {', '.join(checkpoint.config.view_names)}")
+    return int(size > LARGEST)
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except InputError as error:
+        sys.exit(f"error: {error}")
