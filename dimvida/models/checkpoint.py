@@ -46,8 +46,7 @@ SCHEMA = 1
 CONFIG_FILE = "config.json"
 WEIGHT_FILES = ("autoencoder.safetensors", "score.safetensors", "latents.safetensors")
 FAR = 1000.0  # standard deviations
-# Parts of the configuration that change no picture.
-_INDIFFERENT = ("sha256", "inputs", "trained_cameras")
+_INDIFFERENT = ("sha256", "inputs", "trained_cameras")  # parts of the configuration that change no picture
 BUNDLED = Path(__file__).parents[1] / "assets" / "checkpoint"
 
 
@@ -87,8 +86,7 @@ class CheckpointConfig:
         inputs: What its training images look like; None where nobody measured it.
         cameras: Azimuth and elevation in degrees of each view, of a model that is conditioned on cameras; None of one
             that knows its views by name.
-        trained_cameras: Those of all views that it was trained on, where these are others than the named ones; else
-            None.
+        trained_cameras: Those of all views of its training, where these are others than the named ones; else None.
     """
 
     view_names: tuple[str, ...]
@@ -115,8 +113,6 @@ class CheckpointConfig:
             self.score.require_cameras(self.cameras, len(self.view_names))
         if self.trained_cameras is not None:
             self.score.require_cameras(self.trained_cameras, len(self.trained_cameras))
-            if self.cameras is None:
-                raise InputError("trained_cameras: a model of named views has none")
 
     def build(self) -> tuple[Autoencoder, MultiTimeNetwork]:
         """Freshly initialised networks of these sizes, in float32 whatever the default dtype is."""
@@ -146,8 +142,7 @@ class Checkpoint:
 
 def save_checkpoint(folder: str | Path, checkpoint: Checkpoint, dtype: torch.dtype = torch.float32) -> None:
     """Write a checkpoint folder; ``dtype`` is what the network weights are stored in."""
-    folder = user_path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    (folder := user_path(folder)).mkdir(parents=True, exist_ok=True)
     latents = {"mean": checkpoint.latent_mean, "std": checkpoint.latent_std}
     parts = (
         pack_weights(checkpoint.autoencoder.state_dict(), dtype),
