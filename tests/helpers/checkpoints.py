@@ -17,7 +17,7 @@ def make_checkpoint(seed: int) -> Checkpoint:
     config = CheckpointConfig(
         view_names=("front", "right", "back"),
         classes=("chair",),
-        autoencoder=AutoencoderConfig("patch", image_size=16, latent_dim=4, base=8),
+        autoencoder=AutoencoderConfig(image_size=16, latent_dim=4, base=8),
         score=ScoreConfig(width=16, time_dim=8, groups=4),
         provenance={"note": "test"},
     )
