@@ -51,7 +51,7 @@ def test_fine_tuned_classifiers_are_in_the_budget():
 
 def test_a_long_budget_is_the_preset():
     assert plan(10_000) == StageLengths(
-        6000, 30000, 600, 600, 200, warmup={"autoencoder": 100, "diffusion": 200, "classifier": 30}
+        8000, 20000, 600, 600, 200, warmup={"autoencoder": 100, "diffusion": 200, "classifier": 30}
     )
 
 
