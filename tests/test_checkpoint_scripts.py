@@ -11,6 +11,7 @@ import pytest
 import torch
 from helpers.results import evaluation, write, write_solvers
 
+from dimvida.errors import InputError
 from dimvida.evaluation.objects import views_by_angle
 from dimvida.models.checkpoint import load_checkpoint
 from dimvida.sampling.multiview import load
@@ -50,13 +51,13 @@ def test_a_bundled_checkpoint_keeps_some_names_and_knows_where_it_was_trained(
 
 @pytest.mark.parametrize(("views", "message"), [("front,top", "--views top: the checkpoint has no such view")])
 def test_names_that_there_are_not(camera_checkpoint: Path, tmp_path: Path, views: str, message: str):
-    with pytest.raises(Exception, match=message):
+    with pytest.raises(InputError, match=message):
         script("bundle").main([str(camera_checkpoint), "--views", views, "--out", str(tmp_path / "out")])
     assert not (tmp_path / "out").exists()
 
 
 def test_a_model_of_named_views_keeps_all_its_names(tiny_checkpoint: Path, tmp_path: Path):
-    with pytest.raises(Exception, match="knows its views by their names"):
+    with pytest.raises(InputError, match="knows its views by their names"):
         script("bundle").main([str(tiny_checkpoint), "--views", "front", "--out", str(tmp_path / "out")])
     assert script("bundle").main([str(tiny_checkpoint), "--out", str(tmp_path / "out")]) == 0
     assert load_checkpoint(tmp_path / "out").config == load_checkpoint(tiny_checkpoint).config
@@ -71,7 +72,11 @@ def test_where_a_model_was_trained_changes_no_digest_and_is_checked(camera_check
     assert load_checkpoint(tmp_path).digest == digest
     assert load(tmp_path).trained_cameras == ((0.0, 30.0), (7.5, 30.0))
     path.write_text(json.dumps(values | {"trained_cameras": [[0.0, 95.0]]}))
-    with pytest.raises(Exception, match="an elevation between -90 and 90"):
+    with pytest.raises(InputError, match="an elevation between -90 and 90"):
+        load_checkpoint(tmp_path)
+    del values["cameras"]
+    path.write_text(json.dumps(values | {"trained_cameras": [[0.0, 30.0]]}))
+    with pytest.raises(InputError, match="trained_cameras: the named views have no cameras"):
         load_checkpoint(tmp_path)
 
 

@@ -72,11 +72,17 @@ def evaluated_views(
     """The views that a model is evaluated on, and their cameras where it is told those.
 
     They are its own; of a camera-conditioned model, on data with cameras, all views of the data, wherever they are seen
-    from.
+    from, and on data without those of its own that the data have, if these are two or more.
     """
-    if model.cameras is None or source.cameras is None:
+    if model.cameras is None:
         return model.view_names, None
-    return source.view_names, angles_of(source.cameras, source.view_names)
+    if source.cameras is not None:
+        return source.view_names, angles_of(source.cameras, source.view_names)
+    own = dict(zip(model.view_names, model.cameras, strict=True))
+    there = tuple(view for view in own if view in source.view_names)
+    if len(there) == len(own) or len(there) < 2:
+        return model.view_names, None
+    return there, tuple(own[view] for view in there)
 
 
 def views_by_angle(model: MultiViewModel, cameras: Sequence[tuple[float, float]]) -> dict[str, list[int]]:

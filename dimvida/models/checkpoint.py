@@ -112,6 +112,8 @@ class CheckpointConfig:
         if self.cameras is not None:
             self.score.require_cameras(self.cameras, len(self.view_names))
         if self.trained_cameras is not None:
+            if self.cameras is None:
+                raise InputError("trained_cameras: the named views have no cameras")
             self.score.require_cameras(self.trained_cameras, len(self.trained_cameras))
 
     def build(self) -> tuple[Autoencoder, MultiTimeNetwork]:
@@ -142,7 +144,8 @@ class Checkpoint:
 
 def save_checkpoint(folder: str | Path, checkpoint: Checkpoint, dtype: torch.dtype = torch.float32) -> None:
     """Write a checkpoint folder; ``dtype`` is what the network weights are stored in."""
-    (folder := user_path(folder)).mkdir(parents=True, exist_ok=True)
+    folder = user_path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
     latents = {"mean": checkpoint.latent_mean, "std": checkpoint.latent_std}
     parts = (
         pack_weights(checkpoint.autoencoder.state_dict(), dtype),

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dimvida.data.names import check_view_name
 from dimvida.diffusion.solvers import step_table
 from dimvida.errors import DimvidaError, InputError
 from dimvida.files import atomic_write, require_writable_folder
@@ -221,6 +222,8 @@ def load(path_or_name: str | Path, device: str | torch.device = "cpu") -> MultiV
     # Inference mode would leave weights that can never be changed; another default device, those of no file.
     with torch.inference_mode(False), torch.device("cpu"):
         model = MultiViewModel(load_checkpoint(path_or_name)).to(device)
+    for view in model.view_names:
+        check_view_name(view, f"checkpoint {path_or_name}")
     defaults = model.config.sampling
     try:
         step_table(defaults.solver, defaults.steps)

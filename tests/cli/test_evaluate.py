@@ -199,6 +199,25 @@ def test_a_checkpoint_with_cameras_is_judged_by_its_named_views(
     assert [(s["known"], s["subsets"], s["scores"]["psnr"]["count"]) for s in scores["known"]] == [(1, 4, 3 * 4 * 3)]
 
 
+def test_a_checkpoint_with_cameras_is_judged_by_those_of_its_views_that_the_data_have(
+    dimvida, camera_checkpoint: Path, tiny_checkpoint: Path, tmp_path: Path, write_objects
+):
+    views = ("front", "left")
+    root = write_objects(tmp_path / "data", {f"chair/{name}": views for name in "ab"})
+    asked = ["evaluate", "--data", root, "--metrics", "psnr", "--json", tmp_path / "scores.json"]
+    assert dimvida(*asked, "--checkpoint", camera_checkpoint).code == 0
+    by_name = json.loads((tmp_path / "scores.json").read_text())
+    assert by_name["view_names"] == list(views)
+    assert [(s["known"], s["subsets"]) for s in by_name["known"]] == [(1, 2)]
+    config = load_checkpoint(camera_checkpoint).config
+    own = dict(zip(config.view_names, config.cameras, strict=True))
+    cameras = {view: dict(zip(("azimuth", "elevation"), own[view], strict=True)) for view in views}
+    (root / "cameras.json").write_text(json.dumps(cameras))
+    assert dimvida(*asked, "--checkpoint", camera_checkpoint).code == 0
+    assert json.loads((tmp_path / "scores.json").read_text())["known"] == by_name["known"]
+    assert "no object has all views" in dimvida(*asked, "--checkpoint", tiny_checkpoint).refusal()
+
+
 def test_a_model_that_takes_cameras_is_judged_at_all_angles_of_the_data(
     dimvida, camera_checkpoint: Path, tmp_path: Path, write_objects
 ):

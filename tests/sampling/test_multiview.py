@@ -138,6 +138,16 @@ def test_options_and_defaults_out_of_range_are_refused(
         dimvida.load(edited)
 
 
+def test_names_that_cannot_name_a_view_are_refused(tiny_checkpoint: Path, tmp_path: Path):
+    edited = shutil.copytree(tiny_checkpoint, tmp_path / "edited")
+    config = json.loads((edited / "config.json").read_text())
+    for name in ("../front", "", "a__b", "a\nb"):
+        config["view_names"][0] = name
+        (edited / "config.json").write_text(json.dumps(config))
+        with pytest.raises(InputError, match=rf"checkpoint {edited}: .* cannot name a view"):
+            dimvida.load(edited)
+
+
 @pytest.mark.parametrize(
     ("views", "known"),
     [
