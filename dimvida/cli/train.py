@@ -146,7 +146,7 @@ def _prepare(asked: TrainOptions, out: Path, resume: bool) -> tuple[Checkpoint |
     """What the training starts from and what it trains on. What would be refused is refused before data are read."""
     from dimvida.data.partitions import load_partitions
     from dimvida.models.checkpoint import load_checkpoint
-    from dimvida.training.data import prepare_data
+    from dimvida.training.data import cameras_like, prepare_data
     from dimvida.training.figures import require_tensorboard
     from dimvida.training.folder import RunFolder
     from dimvida.training.options import changed_lengths, require_same_options
@@ -165,7 +165,12 @@ def _prepare(asked: TrainOptions, out: Path, resume: bool) -> tuple[Checkpoint |
     sizes = asked.config.autoencoder
     batch, source, bad, description = _read(asked, sizes.channels, "; run.json lists all")
     description["partition_sha256"] = asked.partition and load_partitions(asked.partition).digest()
-    training_data = prepare_data(batch, source.classes, asked.config, description, bad, source.cameras)
+    cameras = source.cameras
+    if cameras is None and start is not None and start.score.is_trained and asked.config.takes_cameras:
+        cameras = cameras_like(start.config, source.view_names)
+        if cameras is not None:
+            note("the data have no cameras: their views are taken for those of --init with the same names")
+    training_data = prepare_data(batch, source.classes, asked.config, description, bad, cameras)
     for text in training_data.notes:
         note(text)
     return start, training_data

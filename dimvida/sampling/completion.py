@@ -21,7 +21,7 @@ from dimvida.sampling.engine import has_graphs
 from dimvida.sampling.images import finite_rows, places_of, require_made
 from dimvida.sampling.loop import backend_of, sample
 from dimvida.sampling.memory import HostCopies, is_out_of_memory
-from dimvida.sampling.trajectory import padded
+from dimvida.sampling.trajectory import padded, repeated
 
 NAMED = 3  # objects that an error names
 
@@ -256,7 +256,7 @@ class BatchCompleter:
             rows = max(len(known), self._rows) if graphs else len(known)
             latents = model.sample_missing(
                 padded(latents, rows),
-                padded(known, rows),
+                repeated(known, rows),
                 sample_ids=padded(ids, rows),
                 cameras=cameras if cameras is None else padded(cameras, rows),
                 **self._sampling,

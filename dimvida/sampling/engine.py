@@ -213,8 +213,12 @@ def launch_steps(
     if x_cast is not None:
         x_cast.copy_(state.x)
 
+    time = state.time
+
     def evaluate(row: int) -> Tensor:
-        fused.evaluate(state.x if x_cast is None else x_cast, state.time, state.evaluation, buffers)
+        nonlocal time
+        fused.evaluate(state.x if x_cast is None else x_cast, time, state.evaluation, buffers)
+        time = state.time.later()
         state.evaluation += 1
         return buffers.model_output.view_as(state.x)
 

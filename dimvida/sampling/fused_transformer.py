@@ -1,9 +1,9 @@
 """One evaluation of the view transformer over preallocated buffers, with its time conditioning as a table.
 
-An evaluation has two times, 0 of the known views and t of the missing ones, so what modulates the tokens is a table
-[1 + evaluations, sites, 3, W], filled once a trajectory. A site is where a residual sum meets the norm that follows it:
-one kernel does both and gathers its row of the table. What the tokens know of their place and of their view is added up
-once a trajectory, too. Products and attention are PyTorch's.
+A site is where a residual sum meets the norm that follows it: one kernel does both and gathers its row of the table,
+see ``modulation``. What the tokens know of their place and of their view is added up once a trajectory, too. Where
+known views attend to known ones alone, nothing of them changes along a trajectory: the first evaluation keeps their
+keys and values, and those after it compute the tokens of missing views only. Products and attention are PyTorch's.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from __future__ import annotations
 import copy
 import dataclasses
 import functools
-import math
 from dataclasses import dataclass
 
 import torch
@@ -29,7 +28,8 @@ from dimvida.models.transformer import (
     attention,
 )
 from dimvida.sampling.backends import upload
-from dimvida.sampling.trajectory import Conditioning, Trajectory
+from dimvida.sampling.modulation import Modulation
+from dimvida.sampling.trajectory import Trajectory
 from dimvida.sampling.weights_copy import has_only, made_of
 
 LAYERS = (
@@ -85,7 +85,8 @@ class FusedTransformer:
         network = self.network
         place = network.place_embedding + network.input.bias  # [P, W]
         start = network.view_embedding(trajectory.views)[..., None, :] + place  # [n or B, n, P, W]
-        return Modulation(network, trajectory.known, start, upload(times, start.device), largest)
+        times = upload(times, start.device)
+        return Modulation(network, trajectory.known, start, times, largest, trajectory.known_on_host)
 
     def size(self, shape: torch.Size) -> int:
         """What buffers for a state [B, n, D] are counted in: views."""
@@ -96,42 +97,50 @@ class FusedTransformer:
         places, width, entries = self.places, self.width, self.input.shape[1]
         hidden = max(3 * width, *(len(block.expand) for block in self.blocks))
         new = self.input.new_empty
+        kept = 2 * width * places * len(self.blocks) if self.network.known_attend == "known" else 0
         return TokenBuffers(
             tokens=new(views, places, width, dtype=torch.float32),
             normed=new(views, places, width),
             product=new(views, places, width),
             patches=new(views, places, entries),
             wide=new(views, places * hidden),
+            kept=new(views, kept),
             x_cast=new(views, self.network.latent_dim),
             model_output=new(views, self.network.latent_dim),
         )
 
     def evaluate(self, x: Tensor, time: Modulation, evaluation: Tensor, buffers: TokenBuffers) -> None:
-        """buffers.model_output <- network(x, tau).
+        """buffers.model_output <- network(x, tau), of all views or of the missing ones.
 
         Args:
             x: The state in the dtype of the products, [B, n, D].
-            time: What ``condition`` gave.
+            time: What ``condition`` gave, or for evaluations after the first its ``later()``.
             evaluation: Number of the evaluation, int64 [1], on the device.
             buffers: Buffers of B n views.
         """
+        known, kept = time.known.flatten(), buffers.kept.flatten()
+        model_output, buffers = buffers.model_output, buffers.first(len(known))
         tokens, normed, product = buffers.tokens, buffers.normed, buffers.product  # [B n, P, W]
         flat, product_rows, patches = normed.flatten(0, 1), product.flatten(0, 1), buffers.patches.flatten(0, 1)
         table, step = time.at(evaluation)
-        known = time.known.flatten()
 
         def norm(site: int, bias: Tensor | None = None) -> None:
             ops.modulated_norm_(tokens, normed, product, table[:, site], known, step, bias, NORM_EPSILON)
 
         tokens.view(len(x), *time.start.shape[-3:]).copy_(time.start)
-        self._reorder(x, self.patch_order, buffers.patches)
+        views = x.view(-1, self.network.latent_dim)
+        self._reorder(views if time.computed is None else views[time.computed], self.patch_order, buffers.patches)
         torch.mm(patches, self.input.t(), out=product_rows)
         norm(0)
         for number, block in enumerate(self.blocks):
             joint = buffers.wide_rows(len(flat), 3 * self.width)
             torch.addmm(block.attention_input_bias, flat, block.attention_input.t(), out=joint)
             heads = joint.view(len(x), -1, 3, block.heads, self.width // block.heads)
-            attended = attention(*heads.permute(2, 0, 3, 1, 4), time.mask).transpose(1, 2)  # [B, n P, heads, W / heads]
+            keys = heads[:, :, 1:]
+            if time.kept is not None:
+                keys = _with_kept(keys, kept.view(len(self.blocks), len(x), -1, *keys.shape[2:])[number], time)
+            query, (key, value) = heads[:, :, 0].transpose(1, 2), keys.permute(2, 0, 3, 1, 4)
+            attended = attention(query, key, value, time.mask).transpose(1, 2)  # [B, n P, heads, W / heads]
             torch.mm(attended.reshape(flat.shape), block.attention_output.t(), out=product_rows)
             norm(2 * number + 1, block.attention_output_bias)
             hidden = buffers.wide_rows(len(flat), len(block.expand))
@@ -140,11 +149,30 @@ class FusedTransformer:
             norm(2 * number + 2, block.contract_bias)
         torch.addmm(self.output_bias, flat, self.output.t(), out=patches)
         self._reorder(buffers.patches, self.grid_order, buffers.model_output)
+        if time.computed is not None:
+            model_output.index_copy_(0, time.computed, buffers.model_output.clone())
 
     def _reorder(self, x: Tensor, order: Tensor, out: Tensor) -> None:
         """out <- the words of each view of x in another order; both of B n D elements."""
         x, out = (tensor.view(-1, self.network.latent_dim).view(self.word) for tensor in (x, out))
         torch.index_select(x, 1, order, out=out)
+
+
+def _with_kept(keys: Tensor, kept: Tensor, time: Modulation) -> Tensor:
+    """Keys and values of all views: those of the first evaluation, or kept ones and those that a later one computed.
+
+    Args:
+        keys: Keys and values of the views that are computed, [B, N, 2, heads, W / heads].
+        kept: [B, n P, 2, heads, W / heads], those of kept views first.
+        time: Says which views are kept, and whether this is the first evaluation, which fills ``kept``.
+    """
+    if time.computed is not None:
+        kept[:, -keys.shape[1] :] = keys
+        return kept
+    of_views = keys.unflatten(1, (time.known.shape[1], -1)).flatten(0, 1)  # [B n, P, 2, heads, W / heads]
+    of_kept = of_views.index_select(0, time.kept).view(len(keys), -1, *keys.shape[2:])
+    kept[:, : of_kept.shape[1]] = of_kept
+    return keys
 
 
 def _patch_order(network: ViewTransformer, dtype: torch.dtype) -> tuple[torch.dtype, Tensor]:
@@ -207,49 +235,6 @@ class FusedTransformerBlock:
             torch._addmm_activation(self.expand_bias, x, self.expand.t(), use_gelu=True, out=out)
 
 
-class Modulation(Conditioning):
-    """Gate, shift and 1 + scale of all sites, float32 [1 + evaluations held, sites, 3, W], and what else is fixed.
-
-    Site 0 is in front of the first block, with a gate of 1; after a block's attention comes site 2 block + 1, after its
-    MLP site 2 block + 2, the last of which is in front of the output.
-
-    Args:
-        network: Makes them out of a time, in float32.
-        known: Which views are known, bool [B, n].
-        start: What every token is before its patch is added, float32 [n or B, n, P, W].
-        times: Time of each evaluation, float32 [evaluations].
-        largest: Bytes above which only one evaluation is held, and recomputed at each.
-
-    Attributes:
-        mask: Which tokens attend to which, bool [B, 1, n P, n P]; None for all to all.
-    """
-
-    def __init__(self, network: ViewTransformer, known: Tensor, start: Tensor, times: Tensor, largest: int) -> None:
-        self.network, self.known, self.start, self.times = network, known, start, times
-        self.mask = network.attention_mask((~known).float(), None)
-        shape = 2 * len(network.blocks) + 1, 3, network.width
-        self.holds_all = 4 * len(times) * math.prod(shape) <= largest
-        self.rows = start.new_empty(1 + (len(times) if self.holds_all else 1), *shape)
-        self._fill(self.rows[:1], times.new_zeros(1))
-        if self.holds_all:
-            self._fill(self.rows[1:], times)
-
-    def at(self, evaluation: Tensor) -> tuple[Tensor, Tensor | None]:
-        """The table, and which of its rows after the first is of an evaluation, int64 [1]; None for the only one."""
-        if self.holds_all:
-            return self.rows, evaluation
-        self._fill(self.rows[1:], self.times.index_select(0, evaluation))
-        return self.rows, None
-
-    def _fill(self, rows: Tensor, times: Tensor) -> None:
-        c = self.network.condition(times)  # [N, W]
-        of_blocks = c if self.network.block_modulation is None else self.network.block_modulation(c)
-        given = [*(block.modulation(of_blocks) for block in self.network.blocks), self.network.modulation(c)]
-        # Each begins with a shift and a scale, and a block's goes on with gate, shift, scale, gate.
-        rows.copy_(torch.cat([torch.ones_like(c), *given], 1).view(rows.shape))
-        rows[:, :, 2] += 1
-
-
 @dataclass(frozen=True, slots=True)
 class TokenBuffers:
     """Activations, in the dtype of the products where nothing else is said.
@@ -260,6 +245,7 @@ class TokenBuffers:
         product: [views, P, W], what a product gives and a norm adds to the stream.
         patches: [views, P, c p p], the first thing read and the last one written.
         wide: [views, P hidden], queries, keys and values, or the hidden layer.
+        kept: [views, blocks P 2 W], keys and values of views that are computed once a trajectory; else [views, 0].
         x_cast: [views, D], the state x.
         model_output: [views, D], output of the network.
     """
@@ -269,6 +255,7 @@ class TokenBuffers:
     product: Tensor
     patches: Tensor
     wide: Tensor
+    kept: Tensor
     x_cast: Tensor
     model_output: Tensor
 

@@ -46,16 +46,16 @@ class Trajectory:
     views: Tensor | None = None
 
     def padded(self, rows: int) -> Trajectory:
-        """The same for a longer batch, in whose further rows nothing is known. Of drawn noise only."""
+        """The same for a longer batch, in whose further rows the views of the last are known. Of drawn noise only."""
         on_host, views = self.known_on_host, self.views
         if views is not None and views.ndim > (2 if views.is_floating_point() else 1):  # of each row its own
             views = padded(views, rows)
         return replace(
             self,
             views=views,
-            known=padded(self.known, rows),
+            known=repeated(self.known, rows),
             sample_ids=padded(self.sample_ids, rows),
-            known_on_host=on_host if on_host is None else padded(on_host, rows),
+            known_on_host=on_host if on_host is None else repeated(on_host, rows),
         )
 
 
@@ -66,6 +66,11 @@ def padded(tensor: Tensor, rows: int) -> Tensor:
     longer = tensor.new_zeros(rows, *tensor.shape[1:])
     longer[: len(tensor)] = tensor
     return longer
+
+
+def repeated(tensor: Tensor, rows: int) -> Tensor:
+    """The tensor with its last row behind it, as often as it takes."""
+    return torch.cat([tensor, tensor[-1:].expand(rows - len(tensor), *tensor.shape[1:])])
 
 
 def fixed_rows(rows: int) -> int:
@@ -126,6 +131,10 @@ def start_from_noise(latents: Tensor, known: Tensor, sample_ids: Tensor, seed: T
 
 class Conditioning:
     """What the evaluations of a trajectory read besides the state: attributes that are tensors, and what is fixed."""
+
+    def later(self) -> Conditioning:
+        """What those after the first read."""
+        return self
 
     def tensors(self) -> list[Tensor]:
         """What differs from one batch to the next."""

@@ -19,6 +19,7 @@ from dimvida.data.opening import open_part
 from dimvida.data.source import MultiViewSource
 from dimvida.diffusion.masking import VIEW_LIMIT
 from dimvida.errors import InputError
+from dimvida.models.checkpoint import CheckpointConfig
 from dimvida.training.config import TrainConfig
 from dimvida.training.seeds import derived_generator
 
@@ -77,6 +78,15 @@ class TrainingData:
     def digest_for(self, stage: str) -> str:
         """What stands for all that a stage is shown: the diffusion is shown the cameras, too."""
         return f"{self.digest} {list(self.cameras)}" if self.cameras and stage == "diffusion" else self.digest
+
+
+def cameras_like(init: CheckpointConfig, view_names: Sequence[str]) -> dict[str, Camera] | None:
+    """Where a checkpoint that was trained with cameras knows views of these names; None where it does not know all.
+
+    A training that starts from its weights takes the views of data without cameras for these, as generating does.
+    """
+    known = dict(zip(init.view_names, init.cameras or (), strict=False))
+    return {view: Camera(*known[view]) for view in view_names} if known.keys() >= set(view_names) else None
 
 
 def prepare_data(

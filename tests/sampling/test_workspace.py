@@ -83,6 +83,19 @@ def test_a_transformer_is_captured_once_for_each_number_of_views(graphs, largest
     assert graphs == [(40, 4, 32), (40, 2, 32)]
 
 
+def test_views_that_are_computed_once_are_part_of_a_graph(graphs):
+    network, plain = (tiny_transformer(4, (2, 4, 4), known_attend="known") for _ in range(2))
+    options = {"x0_clip": 3.0, "solver": "sde-dpmpp-2m", "steps": 4}
+    for seed, (rows, count) in enumerate(((40, 1), (37, 1), (40, 3), (39, 3), (38, 1), (40, 0))):
+        latents, _ = random_inputs(rows, 4, 32, seed)
+        scores = torch.rand(rows, 4, generator=torch.Generator().manual_seed(seed))
+        known = scores.argsort(1) < count  # others in each row, as many
+        result = sample(network, latents, known, seed=seed, backend="fused", dtype=torch.float32, **options)
+        expected = sample(plain, latents, known, seed=seed, backend="eager", **options)
+        torch.testing.assert_close(result, expected, rtol=1e-4, atol=1e-4)
+    assert len(graphs) == 3  # of one, of three and of no known view
+
+
 def test_other_numbers_of_masks_are_the_same_graph(graphs):
     network = random_network()
     latents, _ = random_inputs(32, 4, 6)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from helpers.commands import Result, command
 from helpers.objects import VIEWS, write_boxes
-from helpers.trainings import curve, description, options, train, weights
+from helpers.trainings import TRANSFORMER, curve, description, options, train, weights
 
 from dimvida.models.checkpoint import load_checkpoint
 
@@ -37,6 +37,19 @@ def test_trains_on_the_training_split_unless_told_otherwise(finished: tuple[Path
     assert train(boxes, tmp_path / "run", "--split", "test", "--minutes", "0.000001").code == 0
     data = description(tmp_path / "run")["data"]
     assert (data["split"], data["objects"] + data["validation_objects"]) == ("test", 10)
+
+
+def test_views_without_cameras_are_where_the_first_weights_have_them(
+    boxes: Path, camera_checkpoint: Path, tmp_path: Path
+):
+    sizes = ["mlp_ratio=2", "width=16", "depth=2", "heads=2", "patch=1", "time_dim=8"]
+    values = [*TRANSFORMER, *(f"score.{size}" for size in sizes), "diffusion_stage.steps=2"]
+    asked = ("--stage", "diffusion", "--init", camera_checkpoint, "--limit", 8)
+    result = command("train", "--data", boxes, "--preset", "tiny", "--out", tmp_path / "run", *asked, *options(values))
+    assert result.code == 0 and "taken for those of --init with the same names" in result.out
+    assert load_checkpoint(tmp_path / "run").config.cameras == load_checkpoint(camera_checkpoint).config.cameras
+    again = command("train", "--resume", "--out", tmp_path / "run", "--set", "diffusion_stage.steps=3")
+    assert again.code == 0, again.err
 
 
 def test_resuming_a_finished_run_changes_nothing(finished: tuple[Path, Result], boxes: Path):
