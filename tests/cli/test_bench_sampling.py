@@ -106,7 +106,7 @@ def test_several_numbers_of_steps_and_a_limit(bench):
         assert arm["ms_per_trajectory"]["runs"] == 1  # of the four that there would be with more time
         profiled = table["evaluations"] == 2
         assert (arm["profile"] is not None) == profiled
-    assert "batch 3, 5 steps" in done.out and "group_norm_silu_" in done.out
+    assert "batch 3, 5 steps" in done.out and "modulated_norm_" in done.out
     assert max(map(len, done.out.splitlines())) <= 80
 
 
