@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import re
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Literal
 
@@ -171,17 +172,20 @@ def expand_braces(text: str) -> list[str]:
     Raises:
         InputError: They are none, or more than a million.
     """
-    match = re.search(r"\{(?:(\d+)\.\.(\d+)|([^{}]*,[^{}]*))\}", text)
-    if match is None:
-        return [text]
-    if match[3] is not None:
-        parts = match[3].split(",")
-    else:
-        first, last = int(match[1]), int(match[2])
-        if last - first >= _MOST_NAMES:
-            raise InputError(f"{text}: more than {_MOST_NAMES} files")
-        parts = [f"{number:0{len(match[1])}d}" for number in range(first, last + 1)]
-    names = [name for part in parts for name in expand_braces(text[: match.start()] + part + text[match.end() :])]
+    names = list(islice(_expanded(text), _MOST_NAMES + 1))  # what stands for many more must not fill the memory
     if not 0 < len(names) <= _MOST_NAMES:
         raise InputError(f"{text}: {f'more than {_MOST_NAMES} files' if names else 'names no files'}")
     return names
+
+
+def _expanded(text: str) -> Iterator[str]:
+    match = re.search(r"\{(?:(\d{1,18})\.\.(\d{1,18})|([^{}]*,[^{}]*))\}", text)
+    if match is None:
+        yield text
+        return
+    if match[3] is not None:
+        parts = iter(match[3].split(","))
+    else:
+        parts = (f"{number:0{len(match[1])}d}" for number in range(int(match[1]), int(match[2]) + 1))
+    for part in parts:
+        yield from _expanded(text[: match.start()] + part + text[match.end() :])
