@@ -23,7 +23,7 @@ SCRIPT = ROOT / "scripts" / "gpu"
 SAMPLE = ROOT / "dimvida" / "assets" / "sample" / "true"
 PATIENCE = 300  # seconds after which a process hangs
 
-SMALL = ("autoencoder.base=8", "score.width=32", "autoencoder_stage.batch=8", "diffusion_stage.batch=8")
+SMALL = ("autoencoder.base=8", "score.width=24", "autoencoder_stage.batch=8", "diffusion_stage.batch=8")
 
 
 @pytest.fixture(scope="module", autouse=True)
