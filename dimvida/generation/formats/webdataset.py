@@ -61,18 +61,24 @@ class WebDatasetWriter(SingleFileWriter):
         path, wanted = folder / f"{stem}.tar", about(sources)
         if not path.exists():  # a shard of unreadable inputs has none
             return
+        places: dict[str, tuple[int, int]] = {}
         with local_file(path) as file, tarfile.open(file, "r:") as archive:
             for entry in archive:
+                places[entry.name] = entry.offset_data, entry.size
                 if entry.name.endswith(".json") and wanted(text := archive.extractfile(entry).read()):
-                    yield from (line for line in json.loads(text)["views"].values() if line["file_name"])
+                    views = json.loads(text)["views"].values()
+                    yield from ({**line, "place": places[line["file_name"]]} for line in views if line["file_name"])
 
     @classmethod
     def pixels(cls, folder: Place, stem: str, lines: Sequence[Mapping[str, Any]]) -> list[np.ndarray]:
         path = folder / f"{stem}.tar"
-        with local_file(path) as file, tarfile.open(file, "r:") as archive:
-            members = {entry.name: entry for entry in archive}
-            names = [line["file_name"] for line in lines]
-            return [decode_image(archive.extractfile(members[name]).read(), f"{path}:{name}").pixels for name in names]
+        with local_file(path) as name, open(name, "rb") as file:
+            pictures = []
+            for line in lines:
+                start, size = line["place"]
+                file.seek(start)
+                pictures.append(decode_image(file.read(size), f"{path}:{line['file_name']}").pixels)
+            return pictures
 
     @classmethod
     def columns(cls, configuration: Mapping[str, Any]) -> list[TypedColumn]:
