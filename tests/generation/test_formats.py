@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import tarfile
 from collections.abc import Callable
@@ -19,7 +20,7 @@ from torchvision.datasets import ImageFolder
 from dimvida.data.batch import load_all
 from dimvida.data.opening import open_source
 from dimvida.generation.formats import FORMATS
-from dimvida.generation.formats.webdataset import header
+from dimvida.generation.formats.webdataset import header, members
 from dimvida.generation.plan import make_plan, stem_of
 from dimvida.generation.run import Generation
 from dimvida.generation.settings import resolve_settings
@@ -282,3 +283,18 @@ def test_headers_of_tar_files_are_those_of_tarfile(name: str, size: int):
     entry = tarfile.TarInfo(name)
     entry.size = size
     assert header(name, size) == entry.tobuf(tarfile.PAX_FORMAT)
+
+
+@given(st.lists(st.tuples(st.text(st.sampled_from("ab.é"), min_size=1, max_size=130), st.binary(max_size=1100))))
+def test_members_of_tar_files_are_those_of_tarfile(files: list[tuple[str, bytes]]):
+    blocks = [header(name, len(data)) + data + bytes(-len(data) % 512) for name, data in files]
+    content = b"".join(blocks) + bytes(1024)
+    with tarfile.open(fileobj=io.BytesIO(content), mode="r:") as archive:
+        expected = [(entry.name, entry.offset_data, entry.size) for entry in archive]
+    assert list(members(io.BytesIO(content))) == expected
+
+
+@pytest.mark.parametrize("damaged", [header("a", 700) + bytes(588), b"b" + header("a", 0)[1:] + bytes(1024)])
+def test_members_of_a_damaged_tar_file(damaged: bytes):
+    with pytest.raises(tarfile.TarError):
+        list(members(io.BytesIO(damaged)))

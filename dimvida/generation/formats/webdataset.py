@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 import tarfile
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
@@ -62,12 +62,14 @@ class WebDatasetWriter(SingleFileWriter):
         if not path.exists():  # a shard of unreadable inputs has none
             return
         places: dict[str, tuple[int, int]] = {}
-        with local_file(path) as file, tarfile.open(file, "r:") as archive:
-            for entry in archive:
-                places[entry.name] = entry.offset_data, entry.size
-                if entry.name.endswith(".json") and wanted(text := archive.extractfile(entry).read()):
-                    views = json.loads(text)["views"].values()
-                    yield from ({**line, "place": places[line["file_name"]]} for line in views if line["file_name"])
+        with local_file(path) as name, open(name, "rb") as file:
+            for member, start, size in members(file):
+                places[member] = start, size
+                if member.endswith(".json"):
+                    file.seek(start)
+                    if wanted(text := file.read(size)):
+                        views = json.loads(text)["views"].values()
+                        yield from ({**line, "place": places[line["file_name"]]} for line in views if line["file_name"])
 
     @classmethod
     def pixels(cls, folder: Place, stem: str, lines: Sequence[Mapping[str, Any]]) -> list[np.ndarray]:
@@ -118,3 +120,31 @@ def header(name: str, size: int) -> bytes:
     encoded, digits = name.encode(), b"%011o\0" % size
     checksum = b"%06o\0 " % (_SUM + sum(encoded) + sum(digits))
     return b"".join((encoded.ljust(100, b"\0"), _BETWEEN[0], digits, _BETWEEN[1], checksum, _BETWEEN[2]))
+
+
+def members(file: IO[bytes]) -> Iterator[tuple[str, int, int]]:
+    """Name, place and size of each file in an archive: as ``tarfile`` says, but ten times as fast for plain headers.
+
+    Raises:
+        tarfile.TarError: It is damaged or cut off.
+    """
+    start = 0
+    while True:
+        file.seek(start)
+        head = file.read(tarfile.BLOCKSIZE)
+        if len(head) < tarfile.BLOCKSIZE:
+            raise tarfile.ReadError("unexpected end of data")
+        try:
+            name, size = head[_NAME].rstrip(b"\0").decode("ascii"), int(head[_SIZE].rstrip(b"\0"), 8)
+        except ValueError:
+            break
+        if head != header(name, size):
+            break
+        start += tarfile.BLOCKSIZE
+        yield name, start, size
+        start += size + -size % tarfile.BLOCKSIZE
+    file.seek(start)  # an extended header, or the end, or damage
+    if start == 0 or head != bytes(tarfile.BLOCKSIZE):
+        with tarfile.open(fileobj=file, mode="r:") as archive:
+            for entry in archive:
+                yield entry.name, entry.offset_data, entry.size
