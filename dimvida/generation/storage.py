@@ -102,7 +102,7 @@ class RemotePath:
                 system.pipe_file(path, data, mode="create")
             except FileExistsError:
                 return False
-            except (TypeError, NotImplementedError):
+            except (TypeError, NotImplementedError):  # a file system of fsspec that takes no mode, or not this one
                 system.pipe_file(path, data)
         return True
 

@@ -110,7 +110,22 @@ def send_hashes(source: Any, connection: Any) -> None:
     connection.send([source.read_view(0, view).sha256 for view in source.records[0].views])
 
 
-class Hub(http.server.BaseHTTPRequestHandler):
+class Answering(http.server.BaseHTTPRequestHandler):
+    """Answers with whole bodies, and prints nothing."""
+
+    def answer(self, status: int, body: bytes, headers: Mapping[str, str] | None = None) -> None:
+        self.send_response(status)
+        for key, value in {"Content-Length": str(len(body)), **(headers or {})}.items():
+            self.send_header(key, value)
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    def log_message(self, *args: Any) -> None:
+        """Nothing is printed."""
+
+
+class Hub(Answering):
     """As much of the Hugging Face Hub as its file system asks of one data set: revisions, folders, parts of files."""
 
     protocol_version = "HTTP/1.1"
@@ -123,53 +138,42 @@ class Hub(http.server.BaseHTTPRequestHandler):
         type(self).asked.append(unquote(path))
         found = re.fullmatch(r"(?:/api)?/datasets/owner/name(?:/(revision|tree|resolve)/([^/]+)(?:/(.*))?)?", path)
         if found is None:
-            return self._answer(401, b"{}", {"X-Error-Code": "RepoNotFound"})  # as of one that nobody may see
+            return self.answer(401, b"{}", {"X-Error-Code": "RepoNotFound"})  # as of one that nobody may see
         what, revision, name = found[1], unquote(found[2] or "main"), unquote(found[3] or "")
         if revision not in self.revisions:
-            return self._answer(404, b"{}", {"X-Error-Code": "RevisionNotFound"})
+            return self.answer(404, b"{}", {"X-Error-Code": "RevisionNotFound"})
         if what in (None, "revision"):
-            return self._answer(200, json.dumps({"id": "owner/name", "sha": "0" * 40, "siblings": []}).encode())
+            return self.answer(200, json.dumps({"id": "owner/name", "sha": "0" * 40, "siblings": []}).encode())
         if what == "tree":
             return self._tree(name and f"{name}/", "recursive=true" in query.lower())
         if name not in self.files:
-            return self._answer(404, b"", {"X-Error-Code": "EntryNotFound"})
+            return self.answer(404, b"", {"X-Error-Code": "EntryNotFound"})
         data, tag = self.files[name], f'"{hashlib.sha1(self.files[name]).hexdigest()}"'
         span = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
         part = data if span is None else data[int(span[1]) : int(span[2] or len(data)) + 1]
-        return self._answer(200 if span is None else 206, part, {"ETag": tag, "X-Repo-Commit": "0" * 40})
+        return self.answer(200 if span is None else 206, part, {"ETag": tag, "X-Repo-Commit": "0" * 40})
 
     do_HEAD = do_GET
 
     def do_POST(self) -> None:
         """What ``paths-info`` says of some files."""
         told = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        self._answer(200, json.dumps([self._entry(name) for name in told["paths"] if name in self.files]).encode())
+        self.answer(200, json.dumps([self._entry(name) for name in told["paths"] if name in self.files]).encode())
 
     def _tree(self, folder: str, below: bool) -> None:
         names = [name.removeprefix(folder) for name in self.files if name.startswith(folder)]
         if not names:
-            return self._answer(404, b"{}", {"X-Error-Code": "EntryNotFound"})
+            return self.answer(404, b"{}", {"X-Error-Code": "EntryNotFound"})
         parts = [name.split("/") for name in names]
         depths = {"/".join(part[:depth]) for part in parts for depth in range(1, len(part))}
         folders = sorted(name for name in depths if below or "/" not in name)
         entries = [{"type": "directory", "path": folder + name, "oid": "0" * 40} for name in folders]
         entries += [self._entry(folder + name) for name in names if below or "/" not in name]
-        return self._answer(200, json.dumps(entries).encode())
+        return self.answer(200, json.dumps(entries).encode())
 
     def _entry(self, name: str) -> dict[str, Any]:
         data = self.files[name]
         return {"type": "file", "path": name, "size": len(data), "oid": hashlib.sha1(data).hexdigest()}
-
-    def _answer(self, status: int, body: bytes, headers: Mapping[str, str] | None = None) -> None:
-        self.send_response(status)
-        for key, value in {"Content-Length": str(len(body)), **(headers or {})}.items():
-            self.send_header(key, value)
-        self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(body)
-
-    def log_message(self, *args: Any) -> None:
-        """Nothing is printed."""
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from typing import ClassVar
 import pytest
 import torch
 import yaml
+from helpers.servers import Answering
 
 from dimvida.errors import InputError
 from dimvida.models.checkpoint import Checkpoint, CheckpointConfig, load_checkpoint, save_checkpoint
@@ -44,7 +45,7 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-class Hub(http.server.BaseHTTPRequestHandler):
+class Hub(Answering):
     """As much of the Hub as a download asks: what a revision is, its files, and their bytes."""
 
     files: ClassVar[dict[str, bytes]]
@@ -57,31 +58,20 @@ class Hub(http.server.BaseHTTPRequestHandler):
         path = self.path.partition("?")[0]
         type(self).asked.append(path)
         if not path.removeprefix("/api/models").startswith(f"/{NAME}/"):
-            return self._answer(404, b"{}", {"X-Error-Code": "RepoNotFound"})
+            return self.answer(404, b"{}", {"X-Error-Code": "RepoNotFound"})
         if (found := re.search(r"/revision/(.+)$", path)) is not None:
             if found[1] not in ("main", "v1", COMMIT):
-                return self._answer(404, b"{}", {"X-Error-Code": "RevisionNotFound"})
-            return self._answer(200, json.dumps({"id": NAME, "sha": COMMIT, "siblings": []}).encode())
+                return self.answer(404, b"{}", {"X-Error-Code": "RevisionNotFound"})
+            return self.answer(200, json.dumps({"id": NAME, "sha": COMMIT, "siblings": []}).encode())
         if "/tree/" in path:
             rows = [
                 {"type": "file", "path": name, "size": len(data), "oid": hashlib.sha1(data).hexdigest()}
                 for name, data in self.files.items()
             ]
-            return self._answer(200, json.dumps(rows).encode())
+            return self.answer(200, json.dumps(rows).encode())
         data = self.files[path.rpartition("/")[2]]
         etag = {"ETag": f'"{hashlib.sha1(data).hexdigest()}"', "X-Repo-Commit": COMMIT}
-        return self._answer(200, data, etag)
-
-    def _answer(self, status: int, body: bytes, headers: dict[str, str] | None = None) -> None:
-        self.send_response(status)
-        for key, value in {"Content-Length": str(len(body)), **(headers or {})}.items():
-            self.send_header(key, value)
-        self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(body)
-
-    def log_message(self, format: str, *arguments: object) -> None:
-        pass
+        return self.answer(200, data, etag)
 
 
 @pytest.fixture
