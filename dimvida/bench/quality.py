@@ -13,10 +13,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from dimvida.evaluation.estimates import Tally
 from dimvida.evaluation.frechet import latent_frechet_distance, picture_latents
-from dimvida.evaluation.metrics import psnr
-from dimvida.evaluation.subsets import complete_subsets, view_subsets
+from dimvida.evaluation.metrics import Tally, psnr
+from dimvida.evaluation.objects import view_subsets
+from dimvida.evaluation.protocol import complete_subsets
 from dimvida.results.solvers import SolverQuality, SolverScore
 from dimvida.sampling.loop import SEED_LIMIT
 from dimvida.sampling.multiview import MultiViewModel

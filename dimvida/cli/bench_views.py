@@ -64,7 +64,7 @@ def solvers(
     from dimvida.bench import machine
     from dimvida.bench.quality import REFERENCE_SOLVER, REFERENCE_STEPS, QualityBench, reconstruction
     from dimvida.diffusion.solvers import SOLVERS, step_table
-    from dimvida.evaluation.subsets import view_subsets
+    from dimvida.evaluation.objects import view_subsets
     from dimvida.generation.settings import resolve_settings
     from dimvida.results.charts import save_panels
     from dimvida.results.files import write_json

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -19,9 +19,13 @@ from dimvida.files import require_writable_file, require_writable_folder
 from dimvida.results.metrics import METRICS
 
 if TYPE_CHECKING:
+    from dimvida.data.batch import MultiViewBatch
+    from dimvida.data.source import MultiViewSource
     from dimvida.evaluation.metrics import MetricSet
+    from dimvida.generation.settings import GenerationSettings
     from dimvida.models.classifiers import ImageClassifier
     from dimvida.results.schema import EvaluationResult, Scores
+    from dimvida.sampling.multiview import MultiViewModel
 
 BREAKDOWNS = ("view", "class")
 
@@ -66,89 +70,63 @@ def evaluate(
     on. What cannot be measured is left out, with the reason.
     """
     from dimvida.data.subset import of_classes
-    from dimvida.evaluation.folder import draw_sheets, require_free, write_evaluation
-    from dimvida.evaluation.metrics import build_metrics, check_names
-    from dimvida.evaluation.objects import complete_objects, evaluated_views, unfamiliar
-    from dimvida.evaluation.protocol import evaluate_model, progress_total, rank_metric
-    from dimvida.evaluation.weights import INCEPTION, SQUEEZENET, require_given
+    from dimvida.evaluation.folder import draw_sheets, write_evaluation
+    from dimvida.evaluation.metrics import build_metrics
+    from dimvida.evaluation.objects import complete_objects, count_subsets, evaluated_views
+    from dimvida.evaluation.protocol import evaluate_model
     from dimvida.generation.settings import resolve_settings
     from dimvida.results.files import software_versions, write_json
-    from dimvida.results.schema import EvaluationResult, JudgeFacts, SkippedInput
+    from dimvida.results.schema import EvaluationResult, SkippedInput
     from dimvida.sampling.multiview import load
 
     # What is quickly told comes first: options, places, given files, which views there are.
-    numbers, breakdowns = _parse_known(known), _parse_breakdowns(by)
-    wanted = parse_names("--metrics", metrics) or tuple(METRICS)
-    check_names(wanted)
-    require_writable_file("--json", json_)
-    if out is not None:
-        require_free(out, overwrite=overwrite)
-        require_apart(locate(data), out, around=True)
-        require_writable_folder("--out", out)
+    numbers, breakdowns = _parse_known(known), _parse_choice("--by", by, BREAKDOWNS) or ()
+    wanted = _parse_choice("--metrics", metrics, tuple(METRICS)) or tuple(METRICS)
+    _require_places(data, json_, out, overwrite=overwrite)
     source = open_for_evaluation(data, split, partition, column)
     source = of_classes(source, parse_names("--classes", chosen_classes), keep_labels=True)  # which the judge knows
     model = load(checkpoint, resolve_device(device))
-    classes = source.classes
     settings = resolve_settings(model, steps=steps, solver=solver, seed=seed, batch=batch, backend=backend, dtype=dtype)
     views, cameras = evaluated_views(model, source)
     counts = numbers or tuple(range(1, len(views)))
-    total = progress_total(1, len(views), counts, subsets)  # also refuses counts that do not fit
+    rounds = 2 + count_subsets(len(views), counts, subsets)  # first the true views, and their reconstruction
     complete = complete_objects(source, views, by_camera=model.cameras is not None)
-    require_given(SQUEEZENET, lpips_weights)
-    require_given(INCEPTION, inception_weights)
-    judge = None if judge_ is None else _load_judge(judge_, classes)
+    _require_weights(lpips_weights, inception_weights)
+    judge = None if judge_ is None else _load_judge(judge_, source.classes)
 
     # Then the pictures, and only then the weights that have to be downloaded.
     objects, bad = read_objects(source, model, limit, views)
-    strange = unfamiliar(model, objects, classes)
-    splits = ", ".join(source.splits) or "no split"
-    shown = f"{len(objects)} objects of {data.name} ({splits})"
-    print(f"{shown}, {settings.solver}, {settings.steps} steps, seed {seed}", flush=True)
-    print_wrapped(f"views: {', '.join(views)}")
-    for line in strange:
-        print_note(line)
+    strange = _introduce(model, source, objects, settings, data.name)
     if judge is not None:
         print_judge(judge, judge_, model.image_size)
-    measured = build_metrics(
-        model.image_size, classes, model.device, names=wanted, inception_weights=inception_weights,
-        lpips_weights=lpips_weights, classifier=judge,
-    )  # fmt: skip
+    weights = {"inception_weights": inception_weights, "lpips_weights": lpips_weights, "classifier": judge}
+    measured = build_metrics(model.image_size, source.classes, model.device, names=wanted, **weights)
     _require_any(measured)
 
-    with ProgressBar("evaluating", total * len(objects), "objects") as bar:
+    # Every set of known views is given in turn, and what is generated is scored against the true views.
+    sampling = {"cameras": cameras, **settings.sampling}
+    with ProgressBar("evaluating", rounds * len(objects), "objects") as bar:
         evaluation = evaluate_model(
-            model, objects, classes, measured, counts, cameras=cameras, batch=batch, most_subsets=subsets,
-            progress=bar.advance,
-            introduce=lambda reference: _introduce_judge(reference, bar), **settings.sampling,
+            model, objects, source.classes, measured, counts, batch=batch, most_subsets=subsets,
+            progress=bar.advance, introduce=lambda reference: _introduce_judge(reference, bar), **sampling,
         )  # fmt: skip
 
-    ranked = rank_metric(measured)
     result = EvaluationResult(
         command=command_line(context),
         versions=software_versions(),
-        data=Path(source.path).name,
-        splits=list(source.splits),
+        **_facts(model, source, objects, settings, judge),
         partition=partition and partition.name,
-        classes=list(classes),
-        view_names=list(views),
-        checkpoint=model.checkpoint_hash,
-        **{name: getattr(settings, name) for name in ("solver", "steps", "seed", "dtype", "backend")},
-        objects=len(objects),
         left_out=len(source) - len(complete),
         unfamiliar=strange,
-        judge=judge and JudgeFacts(judge.config.name, list(judge.config.classes), judge.config.image_size or None),
         metrics=measured.to_result(),
         **evaluation.to_result(),
-        sheet_metric=ranked,
         skipped=[SkippedInput(file.location, file.reason) for file in bad],
     )
     _print(result, breakdowns)
     if json_ is not None:
         write_json(json_, result)
     if out is not None:
-        sampling = {"cameras": cameras, **settings.sampling}
-        sheets = draw_sheets(model, objects, classes, evaluation, ranked, **sampling) if ranked else {}
-        write_evaluation(out, result, sheets)
+        write_evaluation(out, result, draw_sheets(model, objects, source.classes, evaluation, **sampling))
     if not skip_bad:
         require_readable(bad)
     return 0
@@ -164,12 +142,29 @@ def _parse_known(text: str | None) -> tuple[int, ...] | None:
         raise InputError(f"{error}; every set of so many views is given in turn, so views have no names here") from None
 
 
-def _parse_breakdowns(text: str | None) -> tuple[str, ...]:
-    breakdowns = parse_names("--by", text) or ()
-    for name in breakdowns:
-        if name not in BREAKDOWNS:
-            raise InputError(f"--by {name}: choose from {', '.join(BREAKDOWNS)}")
-    return breakdowns
+def _parse_choice(option: str, text: str | None, choices: Sequence[str]) -> tuple[str, ...] | None:
+    names = parse_names(option, text)
+    for name in names or ():
+        if name not in choices:
+            raise InputError(f"{option} {name}: choose from {', '.join(choices)}")
+    return names
+
+
+def _require_places(data: Path, json: Path | None, out: Path | None, *, overwrite: bool) -> None:
+    from dimvida.evaluation.folder import require_free
+
+    require_writable_file("--json", json)
+    if out is not None:
+        require_free(out, overwrite=overwrite)
+        require_apart(locate(data), out, around=True)
+        require_writable_folder("--out", out)
+
+
+def _require_weights(lpips: Path | None, inception: Path | None) -> None:
+    from dimvida.evaluation.weights import INCEPTION, SQUEEZENET, require_given
+
+    require_given(SQUEEZENET, lpips)
+    require_given(INCEPTION, inception)
 
 
 def _load_judge(folder: Path, classes: tuple[str, ...]) -> ImageClassifier:
@@ -181,10 +176,48 @@ def _load_judge(folder: Path, classes: tuple[str, ...]) -> ImageClassifier:
     return judge
 
 
+def _introduce(
+    model: MultiViewModel, source: MultiViewSource, objects: MultiViewBatch, settings: GenerationSettings, name: str
+) -> list[str]:
+    """Say what is evaluated on what; returns in what the objects are unlike those that the model was trained on."""
+    from dimvida.evaluation.objects import unfamiliar
+
+    strange = unfamiliar(model, objects, source.classes)
+    splits = ", ".join(source.splits) or "no split"
+    shown = f"{len(objects)} objects of {name} ({splits})"
+    print(f"{shown}, {settings.solver}, {settings.steps} steps, seed {settings.seed}", flush=True)
+    print_wrapped(f"views: {', '.join(objects.view_names)}")
+    for line in strange:
+        print_note(line)
+    return strange
+
+
 def _introduce_judge(reference: Scores, bar: ProgressBar) -> None:
     if "coherence" in reference:
         share = METRICS["coherence"].quantity(reference["coherence"].mean)
         bar.message(f"judge: sees the class of {share} of the true views")
+
+
+def _facts(
+    model: MultiViewModel,
+    source: MultiViewSource,
+    objects: MultiViewBatch,
+    settings: GenerationSettings,
+    judge: ImageClassifier | None,
+) -> dict[str, Any]:
+    """What was evaluated on what, and how, by the names of ``EvaluationResult``."""
+    from dimvida.results.schema import JudgeFacts
+
+    return {
+        "data": Path(source.path).name,
+        "splits": list(source.splits),
+        "classes": list(source.classes),
+        "view_names": list(objects.view_names),
+        "checkpoint": model.checkpoint_hash,
+        **{name: getattr(settings, name) for name in ("solver", "steps", "seed", "dtype", "backend")},
+        "objects": len(objects),
+        "judge": judge and JudgeFacts(judge.config.name, list(judge.config.classes), judge.config.image_size or None),
+    }
 
 
 def _print(result: EvaluationResult, breakdowns: Sequence[str]) -> None:

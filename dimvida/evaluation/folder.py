@@ -19,8 +19,7 @@ from dimvida.data.batch import MultiViewBatch
 from dimvida.data.contact_sheet import SheetRow, draw_contact_sheet
 from dimvida.data.sheets import view_tiles
 from dimvida.errors import InputError
-from dimvida.evaluation.protocol import ModelEvaluation
-from dimvida.evaluation.subsets import complete_subsets
+from dimvida.evaluation.protocol import ModelEvaluation, complete_subsets
 from dimvida.files import atomic_path
 from dimvida.results.files import write_result
 from dimvida.results.metrics import METRICS
@@ -51,7 +50,6 @@ def draw_sheets(
     objects: MultiViewBatch,
     classes: Sequence[str],
     evaluation: ModelEvaluation,
-    metric: str,
     **sampling: Any,
 ) -> dict[str, Image.Image]:
     """A sheet for the best, the median and the worst objects: of each its true views and, below, its completion.
@@ -64,29 +62,30 @@ def draw_sheets(
         objects: What it was evaluated on.
         classes: Names of their classes.
         evaluation: Its scores; objects are ranked by those at the fewest known views.
-        metric: Name of what ``evaluation.object_means`` are of.
         sampling: ``cameras``, ``steps``, ``solver``, ``seed``, ``backend`` and ``dtype``, as for ``evaluate_model``.
 
     Returns:
-        Sheets by the names ``best``, ``median`` and ``worst``.
+        Sheets by the names ``best``, ``median`` and ``worst``; none without a metric to rank objects by.
     """
-    label = METRICS[metric].short
+    if evaluation.ranked is None:
+        return {}
+    metric = METRICS[evaluation.ranked]
     known = min(evaluation.object_means)
     given, means = evaluation.subsets[known][0], evaluation.object_means[known]
     kinds = ["given" if view in given else "generated" for view in range(len(objects.view_names))]
     names = " + ".join(objects.view_names[view] for view in given)
     sheets = {}
-    for name, chosen in rank_objects(means, metric).items():
+    for name, chosen in rank_objects(means, metric.name).items():
         images, ids = objects.images[chosen], [objects.ids[place] for place in chosen]
         ((_, _, completed),) = complete_subsets(model, images, ids, [given], batch=len(ids), **sampling)
         rows = []
         for place, true, views in zip(chosen, images, completed, strict=True):
-            score = METRICS[metric].quantity(means[place].item())
+            score = metric.quantity(means[place].item())
             number = objects.labels[place].item()
             title = [objects.ids[place].rpartition("/")[2], *([classes[number]] if number >= 0 else [])]
             rows.append(SheetRow("\n".join(title), view_tiles(true, objects.view_names, "true")))
-            rows.append(SheetRow(f"{label} {score}", view_tiles(views, objects.view_names, kinds)))
-        header = f"{name.capitalize()} by {label} at {known} known, completed from {names}"
+            rows.append(SheetRow(f"{metric.short} {score}", view_tiles(views, objects.view_names, kinds)))
+        header = f"{name.capitalize()} by {metric.short} at {known} known, completed from {names}"
         sheets[name] = draw_contact_sheet(rows, header=header)
     return sheets
 

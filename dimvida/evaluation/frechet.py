@@ -22,7 +22,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from dimvida.evaluation.estimates import estimate_by_jackknife
+from dimvida.evaluation.metrics import estimate_with_interval
 from dimvida.results.schema import Estimate
 from dimvida.sampling.multiview import MultiViewModel
 
@@ -74,6 +74,44 @@ class FeatureSums:
         return mean, (self.products - self.count * torch.outer(mean, mean)) / (self.count - 1)
 
 
+class DistanceTally:
+    """Features of generated pictures, summed up by group of objects, beside those of the true ones.
+
+    Args:
+        true: Features of every true view, float32 [N, V, D].
+        groups: Group of each object, int64 [N], see ``object_groups``.
+        device: The device that sums.
+    """
+
+    def __init__(self, true: Tensor, groups: Tensor, device: torch.device) -> None:
+        self._true, self._groups, self._device = true, groups, device
+        self._shown = torch.zeros(true.shape[:2], dtype=torch.int64)  # how often each object's view was scored
+        self._sums = [FeatureSums.empty(true.shape[-1], device) for _ in range(int(groups.max()) + 1)]
+
+    def add(self, rows: slice, views: Tensor, features: Tensor) -> None:
+        """Add pictures of consecutive objects.
+
+        Args:
+            rows: The objects.
+            views: Which view each column shows, int64 [M], all different.
+            features: float32 [len(rows), M, D].
+        """
+        groups = self._groups[rows]
+        for group in groups.unique().tolist():
+            chosen = features[(groups == group).to(features.device)].flatten(0, 1)
+            self._sums[group] += FeatureSums.of(chosen)
+        self._shown[rows, views] += 1
+
+    def estimate(self) -> Estimate:
+        """The distance to the true pictures, every view as often as it was added."""
+        true = []
+        for group in range(len(self._sums)):
+            chosen = self._groups == group
+            rows = self._true[chosen].to(self._device)
+            true.append(FeatureSums.of(rows.flatten(0, 1), self._shown[chosen].flatten()))
+        return estimate_distance(self._sums, true)
+
+
 def object_groups(objects: int, seed: int) -> Tensor:
     """A group from 0 to ``GROUPS`` - 1 for every object, int64 [N]: drawn at random, of equal sizes to within one."""
     order = torch.randperm(objects, generator=torch.Generator().manual_seed(seed))
@@ -97,6 +135,28 @@ def estimate_distance(generated: Sequence[FeatureSums], true: Sequence[FeatureSu
     if any(math.isnan(distance) for distance in left_out):
         left_out = []
     return estimate_by_jackknife(value, left_out, all_generated.count)
+
+
+def estimate_by_jackknife(value: float, left_out: Sequence[float], count: int) -> Estimate:
+    """A value with the interval that its variation without each of G groups of objects gives: the grouped jackknife.
+
+    Source: Wolter, Introduction to Variance Estimation, 2007, chapter 4.
+
+    A bias that all the values share, such as that of a distance between few pictures, moves the interval as it moves
+    the value: the interval is for other sets of as many objects.
+
+    Args:
+        value: The number that all objects give.
+        left_out: What all but one group give, for each group of about equally many objects; fewer than two give no
+            interval.
+        count: Pictures that the value is over.
+    """
+    groups = len(left_out)
+    if groups < 2:
+        return Estimate(value, math.nan, math.nan, math.nan, count)
+    mean = sum(left_out) / groups
+    error = math.sqrt((groups - 1) / groups * sum((other - mean) ** 2 for other in left_out))
+    return estimate_with_interval(value, error, groups - 1, count)
 
 
 def distance_of_sums(a: FeatureSums, b: FeatureSums) -> float:

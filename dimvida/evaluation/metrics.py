@@ -1,16 +1,18 @@
-"""Which metrics can be measured here, and why the others cannot.
+"""Metrics: which can be measured here, and why the others cannot; their values for pictures; means over those.
 
-``MAKERS`` has a function for each metric that adds it to a ``MetricSet``; ``dimvida.results.metrics`` says how its
-numbers are shown.
+``build_metrics`` says how each is made; ``dimvida.results.metrics`` says how its numbers are shown.
 """
 
 from __future__ import annotations
 
+import functools
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
+from scipy.stats import t as student
 from torch import Tensor
 from torchmetrics.functional.image import peak_signal_noise_ratio, structural_similarity_index_measure
 
@@ -22,13 +24,14 @@ from dimvida.evaluation.networks import (
     PerceptualDistance,
     require_torch_fidelity,
 )
-from dimvida.evaluation.weights import INCEPTION, SQUEEZENET, PublishedWeights, Unavailable, obtain_weights
+from dimvida.evaluation.weights import INCEPTION, SQUEEZENET, Unavailable, obtain_weights
 from dimvida.models.classifiers import ImageClassifier
 from dimvida.results.metrics import METRICS
-from dimvida.results.schema import Availability
+from dimvida.results.schema import Availability, Estimate
 
 SSIM_SMALLEST = 11  # its window
 BACKGROUND = 0.1  # of the range of a channel: what differs by more from the background is the object
+LEVEL = 0.95  # of intervals
 CHUNK = 256  # pictures at a time: SSIM makes several copies of each
 
 PictureMetric = Callable[[Tensor, Tensor], Tensor]
@@ -44,7 +47,7 @@ class MetricSet:
         pictures: Metrics of one picture beside the true one, by name.
         inception: Gives the features of FID.
         judge: Gives coherence and the features of ``feature_frechet``.
-        coherence, feature_frechet: Which of the judge's metrics are wanted and possible.
+        judged: Which of those two are wanted and possible.
         reasons: Why a metric that was asked for is not measured.
     """
 
@@ -52,19 +55,14 @@ class MetricSet:
     pictures: dict[str, PictureMetric] = field(default_factory=dict)
     inception: InceptionFeatures | None = None
     judge: Judge | None = None
-    coherence: bool = False
-    feature_frechet: bool = False
+    judged: set[str] = field(default_factory=set)
     reasons: dict[str, str] = field(default_factory=dict)
 
     @property
     def available(self) -> tuple[str, ...]:
         """Names of what is measured, in the order of ``METRICS``."""
-        single = {
-            "fid": self.inception is not None,
-            "coherence": self.coherence,
-            "feature_frechet": self.feature_frechet,
-        }
-        return tuple(name for name in METRICS if name in self.pictures or single.get(name))
+        there = {*self.pictures, *self.judged, *(["fid"] if self.inception else [])}
+        return tuple(name for name in METRICS if name in there)
 
     @property
     def per_picture(self) -> tuple[str, ...]:
@@ -73,11 +71,8 @@ class MetricSet:
 
     def to_result(self) -> dict[str, Availability]:
         """Every metric that was asked for, with the reason where it is not available."""
-        return {
-            name: Availability(name in self.available, None if name in self.available else self.reasons[name])
-            for name in METRICS
-            if name in self.available or name in self.reasons
-        }
+        names = (name for name in METRICS if name in self.available or name in self.reasons)
+        return {name: Availability(name in self.available, self.reasons.get(name)) for name in names}
 
 
 def build_metrics(
@@ -101,29 +96,68 @@ def build_metrics(
         classifier: What judges the pictures; without one its metrics are unavailable.
 
     Raises:
-        InputError: For an unknown name, a file that is given and cannot be used, or a classifier that does not know all
-            classes.
+        InputError: For an unknown name, a file that cannot be used, or a classifier that does not know all classes.
     """
     names = tuple(METRICS) if names is None else names
-    check_names(names)
+    if unknown := [name for name in names if name not in METRICS]:
+        raise InputError(f"--metrics {unknown[0]}: choose from {', '.join(METRICS)}")
     metrics = MetricSet(device)
-    given = _Given(image_size, classes, inception_weights, lpips_weights, classifier)
+
+    def add(name: str) -> None:
+        """Add one, or raise ``Unavailable`` with what would help."""
+        match name:
+            case "psnr":
+                metrics.pictures[name] = psnr
+            case "ssim" if image_size < SSIM_SMALLEST:
+                raise Unavailable(f"its window is {SSIM_SMALLEST} pixels wide, the pictures only {image_size}")
+            case "ssim":
+                metrics.pictures[name] = ssim
+            case "colour":
+                metrics.pictures[name] = colour
+            case "lpips" if image_size < LPIPS_SMALLEST:
+                raise Unavailable(f"SqueezeNet needs pictures of {LPIPS_SMALLEST} pixels, these have {image_size}")
+            case "lpips":
+                state = obtain_weights(SQUEEZENET, lpips_weights)
+                metrics.pictures[name] = PerceptualDistance(state, SQUEEZENET.place(lpips_weights), device)
+            case "fid":
+                require_torch_fidelity()  # before its weights are downloaded
+                state = obtain_weights(INCEPTION, inception_weights)
+                metrics.inception = InceptionFeatures(state, INCEPTION.place(inception_weights), device)
+            case "coherence" if classifier is not None and not classes:
+                raise Unavailable("the objects have no class")
+            case "coherence" | "feature_frechet":
+                if classifier is None:
+                    raise Unavailable("needs a classifier of these classes; train one and give its folder with --judge")
+                metrics.judge = metrics.judge or Judge(classifier, classifier.classes, classes, "--judge", device)
+                metrics.judged.add(name)
+            case _:
+                raise NotImplementedError(name)
+
     for name in METRICS:
         if name in names:
             try:
-                MAKERS[name](metrics, given)
+                add(name)
             except Unavailable as reason:
                 metrics.reasons[name] = str(reason)
     return metrics
 
 
-def check_names(names: Sequence[str]) -> None:
-    """Raise InputError unless all of them are metrics."""
-    for name in names:
-        if name not in METRICS:
-            raise InputError(f"--metrics {name}: choose from {', '.join(METRICS)}")
+def _by_chunks(metric: PictureMetric) -> PictureMetric:
+    """A metric of float32 pictures in 0..1, as one of uint8 pictures that takes some of them at a time."""
+
+    @functools.wraps(metric)
+    def of_bytes(images: Tensor, references: Tensor) -> Tensor:
+        if images.shape != references.shape or images.ndim != 4:
+            raise ValueError(f"expected two times [N, C, H, W], not {list(images.shape)} and {list(references.shape)}")
+        chunks = zip(images.split(CHUNK), references.split(CHUNK), strict=True)
+        # reshape: a metric of one picture comes back without a dimension.
+        values = [metric(x.float() / 255, y.float() / 255).reshape(-1) for x, y in chunks]
+        return torch.cat(values).double().cpu()
+
+    return of_bytes
 
 
+@_by_chunks
 def psnr(images: Tensor, references: Tensor) -> Tensor:
     """Peak signal-to-noise ratio in dB.
 
@@ -134,13 +168,10 @@ def psnr(images: Tensor, references: Tensor) -> Tensor:
     Returns:
         float64 [N]; infinity where two pictures are equal.
     """
-
-    def metric(x: Tensor, y: Tensor) -> Tensor:
-        return peak_signal_noise_ratio(x, y, data_range=1.0, reduction="none", dim=(1, 2, 3))
-
-    return _per_picture(metric, images, references)
+    return peak_signal_noise_ratio(images, references, data_range=1.0, reduction="none", dim=(1, 2, 3))
 
 
+@_by_chunks
 def ssim(images: Tensor, references: Tensor) -> Tensor:
     """Structural similarity with a Gaussian window of 11 pixels, sigma 1.5.
 
@@ -151,13 +182,10 @@ def ssim(images: Tensor, references: Tensor) -> Tensor:
     Returns:
         float64 [N], at most 1; accurate to 1e-4, because variances are differences in float32.
     """
-
-    def metric(x: Tensor, y: Tensor) -> Tensor:
-        return structural_similarity_index_measure(x, y, data_range=1.0, reduction="none")
-
-    return _per_picture(metric, images, references)
+    return structural_similarity_index_measure(images, references, data_range=1.0, reduction="none")
 
 
+@_by_chunks
 def colour(images: Tensor, references: Tensor) -> Tensor:
     """Squared difference of mean colours, whose root mean over pictures is what is reported.
 
@@ -171,13 +199,9 @@ def colour(images: Tensor, references: Tensor) -> Tensor:
     Returns:
         float64 [N], the mean over channels in squares of their range.
     """
-
-    def metric(x: Tensor, y: Tensor) -> Tensor:
-        border = torch.cat([y[:, :, 0], y[:, :, -1], y[:, :, :, 0], y[:, :, :, -1]], -1)
-        background = border.median(-1).values[..., None, None]
-        return (_mean_colour(x, background) - _mean_colour(y, background)).square().mean(1)
-
-    return _per_picture(metric, images, references)
+    edges = references[:, :, 0], references[:, :, -1], references[:, :, :, 0], references[:, :, :, -1]
+    background = torch.cat(edges, -1).median(-1).values[..., None, None]
+    return (_mean_colour(images, background) - _mean_colour(references, background)).square().mean(1)
 
 
 def _mean_colour(images: Tensor, background: Tensor) -> Tensor:
@@ -187,83 +211,84 @@ def _mean_colour(images: Tensor, background: Tensor) -> Tensor:
     return background.flatten(1) + (apart * is_object).sum((2, 3)) / is_object.sum((2, 3)).clamp_min(1)
 
 
-@dataclass(frozen=True, slots=True)
-class _Given:
-    """What metrics are made of; see ``build_metrics``."""
+class Tally:
+    """Sums of one metric by object and by view, from which every mean of it follows; no picture's value is kept.
 
-    image_size: int
-    classes: Sequence[str]
-    inception_weights: Path | None
-    lpips_weights: Path | None
-    classifier: ImageClassifier | None
+    Args:
+        objects: N.
+        views: V.
+        count_equal: Infinite values mean equal pictures and are counted as such (PSNR).
+        root: Values are squares, and what is estimated is the root of their mean.
+    """
 
+    def __init__(self, objects: int, views: int, *, count_equal: bool = False, root: bool = False) -> None:
+        self._root = root
+        self._sums = torch.zeros(objects, views, dtype=torch.float64)
+        self._counts = torch.zeros(objects, views, dtype=torch.int64)
+        self._equal = torch.zeros(objects, views, dtype=torch.int64) if count_equal else None
 
-def _add_psnr(metrics: MetricSet, given: _Given) -> None:
-    metrics.pictures["psnr"] = psnr
+    def add(self, rows: slice, views: Tensor, values: Tensor) -> None:
+        """Add pictures of consecutive objects.
 
+        Args:
+            rows: The objects.
+            views: Which view each column shows, int64 [M], all different.
+            values: float64 [len(rows), M]; infinite ones (see ``count_equal``) and NaN (no value) stay out of means.
+        """
+        finite = values.isfinite()
+        self._sums[rows, views] += torch.where(finite, values, 0.0)
+        self._counts[rows, views] += finite
+        if self._equal is not None:
+            self._equal[rows, views] += values.isinf()
 
-def _add_ssim(metrics: MetricSet, given: _Given) -> None:
-    if given.image_size < SSIM_SMALLEST:
-        raise Unavailable(f"its window is {SSIM_SMALLEST} pixels wide, the pictures only {given.image_size}")
-    metrics.pictures["ssim"] = ssim
+    def estimate(self, *, objects: Tensor | None = None, views: Sequence[int] | None = None) -> Estimate:
+        """The mean over all pictures, or its root, or over those of some objects (bool [N]) or views."""
+        chosen = torch.ones(len(self._sums), dtype=torch.bool) if objects is None else objects
+        columns = slice(None) if views is None else list(views)
+        sums, counts = self._sums[chosen][:, columns].sum(1), self._counts[chosen][:, columns].sum(1)
+        equal = None if self._equal is None else int(self._equal[chosen][:, columns].sum())
+        estimate = estimate_mean(sums, counts, equal=equal)
+        if not self._root:
+            return estimate
+        # In this order max keeps NaN.
+        mean, low, high = (math.sqrt(max(value, 0.0)) for value in (estimate.mean, estimate.low, estimate.high))
+        error = estimate.standard_error / (2 * mean) if mean else math.nan
+        return Estimate(mean, error, low, high, estimate.count, estimate.equal)
 
-
-def _add_colour(metrics: MetricSet, given: _Given) -> None:
-    metrics.pictures["colour"] = colour
-
-
-def _add_lpips(metrics: MetricSet, given: _Given) -> None:
-    if given.image_size < LPIPS_SMALLEST:
-        raise Unavailable(f"SqueezeNet needs pictures of {LPIPS_SMALLEST} pixels, these have {given.image_size}")
-    state = obtain_weights(SQUEEZENET, given.lpips_weights)
-    metrics.pictures["lpips"] = PerceptualDistance(state, _where(SQUEEZENET, given.lpips_weights), metrics.device)
-
-
-def _add_fid(metrics: MetricSet, given: _Given) -> None:
-    require_torch_fidelity()  # before its weights are downloaded
-    state = obtain_weights(INCEPTION, given.inception_weights)
-    metrics.inception = InceptionFeatures(state, _where(INCEPTION, given.inception_weights), metrics.device)
-
-
-def _add_coherence(metrics: MetricSet, given: _Given) -> None:
-    if given.classifier is not None and not given.classes:
-        raise Unavailable("the objects have no class")
-    _add_judge(metrics, given)
-    metrics.coherence = True
-
-
-def _add_feature_frechet(metrics: MetricSet, given: _Given) -> None:
-    _add_judge(metrics, given)
-    metrics.feature_frechet = True
-
-
-def _add_judge(metrics: MetricSet, given: _Given) -> None:
-    if given.classifier is None:
-        raise Unavailable("needs a classifier of these classes; train one and give its folder with --judge")
-    if metrics.judge is None:
-        metrics.judge = Judge(given.classifier, given.classifier.classes, given.classes, "--judge", metrics.device)
+    def object_means(self) -> Tensor:
+        """The mean of each object, float64 [N]; infinite where all its pictures are equal to the true ones."""
+        counts = self._counts.sum(1)
+        nothing = torch.inf if self._equal is not None else torch.nan
+        return torch.where(counts > 0, self._sums.sum(1) / counts, nothing)
 
 
-MAKERS: dict[str, Callable[[MetricSet, _Given], None]] = {
-    "psnr": _add_psnr,
-    "ssim": _add_ssim,
-    "lpips": _add_lpips,
-    "colour": _add_colour,
-    "fid": _add_fid,
-    "coherence": _add_coherence,
-    "feature_frechet": _add_feature_frechet,
-}
-"""What adds each metric of ``dimvida.results.metrics`` to a set, or raises ``Unavailable`` with what would help."""
+def estimate_mean(sums: Tensor, counts: Tensor, *, equal: int | None = None) -> Estimate:
+    """The mean over all pictures, with an interval that counts objects, not pictures.
+
+    Pictures of one object share its shape, its colours and its noise. The standard error is that of a ratio of sums
+    over objects (Cochran, Sampling Techniques, 1977, section 2.11), the quantile that of Student's t.
+
+    Args:
+        sums: Sum over each object's pictures, float64 [N].
+        counts: Pictures of each object, int [N]; objects without any are left out.
+        equal: See ``Estimate``.
+    """
+    counted = counts > 0
+    sums, counts = sums[counted], counts[counted]
+    pictures, objects = int(counts.sum()), len(sums)
+    mean = float(sums.sum()) / pictures if pictures else math.nan
+    error = math.nan
+    if objects > 1:
+        # Where all objects have equally many pictures, the standard error of the mean of their means.
+        spread = float((sums - mean * counts).square().sum())
+        error = math.sqrt(spread * objects / (objects - 1)) / pictures
+    return estimate_with_interval(mean, error, objects - 1, pictures, equal)
 
 
-def _where(published: PublishedWeights, file: Path | None) -> str:
-    return f"{published.option} {file}" if file else str(published.cached)
+def estimate_with_interval(mean: float, error: float, freedom: int, count: int, equal: int | None = None) -> Estimate:
+    """A value with its 95 % interval, from its standard error and the degrees of freedom of that.
 
-
-def _per_picture(metric: Callable[[Tensor, Tensor], Tensor], images: Tensor, references: Tensor) -> Tensor:
-    if images.shape != references.shape or images.ndim != 4:
-        raise ValueError(f"expected two times [N, C, H, W], not {list(images.shape)} and {list(references.shape)}")
-    chunks = zip(images.split(CHUNK), references.split(CHUNK), strict=True)
-    # reshape: a metric of one picture comes back without a dimension.
-    values = [metric(x.float() / 255, y.float() / 255).reshape(-1) for x, y in chunks]
-    return torch.cat(values).double().cpu()
+    Without a degree of freedom there is none. For ``count`` and ``equal`` see ``Estimate``.
+    """
+    half = float(student.ppf((1 + LEVEL) / 2, freedom)) * error  # NaN without a degree of freedom
+    return Estimate(mean, error, mean - half, mean + half, count, equal)

@@ -1,8 +1,11 @@
-"""The objects that a model can be evaluated on: those with every view it has."""
+"""What a model is evaluated on: the objects with every view it has, and the sets of views that are given of them."""
 
 from __future__ import annotations
 
 import dataclasses
+import itertools
+import math
+import random
 from collections import Counter
 from collections.abc import Callable, Sequence
 
@@ -16,6 +19,12 @@ from dimvida.sampling.multiview import MultiViewModel
 
 SAME_ANGLE = 0.5  # degrees up to which a view counts as one that a model was trained on
 RECONSTRUCTED = 256  # views, about, of which it is seen whether the model can show them
+
+SUBSETS = 100
+"""Sets of known views of one size, unless there are fewer."""
+
+SUBSET_LIMIT = 1000
+"""Sets of one size that are all given, where no sample of them is asked for."""
 
 
 def load_complete(
@@ -85,6 +94,38 @@ def evaluated_views(
     return there, tuple(own[view] for view in there)
 
 
+def view_subsets(views: int, known: int, most: int | None = None, seed: int = 0) -> list[tuple[int, ...]]:
+    """Sets of ``known`` of ``views`` views, in the order of ``itertools.combinations``.
+
+    Args:
+        views: V.
+        known: Views of a set.
+        most: Where there are more sets, so many different ones are drawn at random; None takes all of them.
+        seed: Seed of the draw.
+
+    Raises:
+        InputError: There is no set with something left to generate, or there are too many and ``most`` is None.
+    """
+    if not 1 <= known < views:
+        raise InputError(f"--known {known}: must be between 1 and {views - 1}, with {views} views")
+    total = math.comb(views, known)
+    if most is None and total > SUBSET_LIMIT:
+        raise InputError(f"--known {known}: {total} subsets of {views} views are too many")
+    if most is None or total <= most:
+        return list(itertools.combinations(range(views), known))
+    places = random.Random(f"subsets {seed} {views} {known}").sample(range(total), most)
+    return [_combination(views, known, place) for place in sorted(places)]
+
+
+def count_subsets(views: int, counts: Sequence[int], most: int) -> int:
+    """How many sets of known views are given, of all the sizes in ``counts``, at most ``most`` of each.
+
+    Raises:
+        InputError: For a number of known views that does not fit.
+    """
+    return sum(len(view_subsets(views, count, most)) for count in counts)
+
+
 def views_by_angle(model: MultiViewModel, cameras: Sequence[tuple[float, float]]) -> dict[str, list[int]]:
     """Which of some views are where a camera-conditioned model was trained on some (``trained``), and which are not.
 
@@ -138,6 +179,18 @@ def complete_objects(source: MultiViewSource, view_names: Sequence[str], *, by_c
             + ("; with a cameras.json in the data its views may be any" if by_camera and not source.cameras else "")
         )
     return complete
+
+
+def _combination(views: int, known: int, place: int) -> tuple[int, ...]:
+    """The combination at a place of ``itertools.combinations(range(views), known)``, without making those before."""
+    chosen: list[int] = []
+    for view in range(views):
+        with_view = math.comb(views - view - 1, known - len(chosen) - 1) if len(chosen) < known else 0
+        if place < with_view:
+            chosen.append(view)
+        else:
+            place -= with_view
+    return tuple(chosen)
 
 
 def _present(source: MultiViewSource) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,14 +17,13 @@ from torch import Tensor
 
 from dimvida.data.batch import MultiViewBatch
 from dimvida.errors import DimvidaError
-from dimvida.evaluation.estimates import Tally
-from dimvida.evaluation.frechet import FeatureSums, estimate_distance, object_groups
-from dimvida.evaluation.metrics import MetricSet
-from dimvida.evaluation.objects import views_by_angle
-from dimvida.evaluation.subsets import SUBSETS, complete_subsets, view_subsets
+from dimvida.evaluation.frechet import DistanceTally, object_groups
+from dimvida.evaluation.metrics import MetricSet, Tally
+from dimvida.evaluation.objects import SUBSETS, view_subsets, views_by_angle
 from dimvida.results.metrics import METRICS
 from dimvida.results.schema import Comparands, Scores, ScoresOfClass, ScoresOfKnown, ScoresOfView
 from dimvida.sampling.multiview import MultiViewModel
+from dimvida.sampling.trajectory import sample_id_tensor
 
 
 @dataclass(frozen=True)
@@ -42,8 +41,8 @@ class ModelEvaluation:
             them.
         reference: Scores of the true views themselves: the classifier's own accuracy.
         subsets: The sets of known views that were given, by their size.
-        object_means: The mean of ``rank_metric`` for each object, float64 [N], by the number of known views; nothing
-            without such a metric.
+        ranked: The metric that objects are ranked by: LPIPS if it is measured, else PSNR, else None.
+        object_means: The mean of that for each object, float64 [N], by the number of known views.
     """
 
     known: list[ScoresOfKnown]
@@ -53,6 +52,7 @@ class ModelEvaluation:
     reconstruction: Scores
     reference: Scores
     subsets: dict[int, list[tuple[int, ...]]]
+    ranked: str | None
     object_means: dict[int, Tensor]
 
     def to_result(self) -> dict[str, Any]:
@@ -64,6 +64,7 @@ class ModelEvaluation:
             "per_view": self.per_view,
             "per_class": self.per_class,
             "per_angle": self.per_angle or None,
+            "sheet_metric": self.ranked,
         }
 
 
@@ -95,7 +96,8 @@ def evaluate_model(
         batch: Objects at a time.
         most_subsets: Where there are more sets of k views, so many of them are drawn.
         seed: Seed of the noise, the drawn sets and the groups of objects for intervals.
-        progress: Called with the number of objects after each batch, see ``progress_total``.
+        progress: Called with the number of objects after each batch: of the true views, of the reconstruction, of
+            each set of known views.
         introduce: Called with the scores of the true views, before anything is generated.
         sampling: ``steps``, ``solver``, ``backend`` and ``dtype`` of ``MultiViewModel.generate``.
 
@@ -105,13 +107,14 @@ def evaluate_model(
     true = study_true_views(metrics, objects.images, objects.labels, batch=batch, seed=seed)
     progress(len(objects))
     introduce(true.reference)
-    ranked, labels = rank_metric(metrics), Counter(label for label in objects.labels.tolist() if label >= 0)
+    ranked = next((name for name in ("lpips", "psnr") if name in metrics.pictures), None)
+    labels = Counter(label for label in objects.labels.tolist() if label >= 0)
     reconstruction = _score_reconstruction(model, metrics, true, batch)
-    evaluation = ModelEvaluation([], [], [], [], reconstruction, true.reference, {}, {})
+    evaluation = ModelEvaluation([], [], [], [], reconstruction, true.reference, {}, ranked, {})
     angles = {} if cameras is None else views_by_angle(model, cameras)
     progress(len(objects))
     for count in counts:
-        chosen = view_subsets(true.views, count, most_subsets, seed)
+        chosen = view_subsets(len(objects.view_names), count, most_subsets, seed)
         scorer = Scorer(metrics, true)
         for given, rows, completed in complete_subsets(
             model, objects.images, objects.ids, chosen, batch=batch, cameras=cameras, seed=seed, **sampling
@@ -119,7 +122,7 @@ def evaluate_model(
             missing = (~given).nonzero().flatten()
             scorer.add(rows, missing, completed[:, missing])
             progress(len(completed))
-        total = math.comb(true.views, count)
+        total = math.comb(len(objects.view_names), count)
         evaluation.known.append(ScoresOfKnown(count, len(chosen), total, len(objects), scorer.scores()))
         for view, name in enumerate(objects.view_names):
             evaluation.per_view.append(ScoresOfView(count, name, scorer.view_scores([view])))
@@ -133,22 +136,42 @@ def evaluate_model(
     return evaluation
 
 
-def progress_total(objects: int, views: int, counts: Sequence[int], most_subsets: int) -> int:
-    """Objects that ``evaluate_model`` reports in all: each set of known views, the true views, the reconstruction.
+def complete_subsets(
+    model: MultiViewModel,
+    images: Tensor,
+    ids: Sequence[str],
+    chosen: Sequence[tuple[int, ...]],
+    *,
+    batch: int,
+    **sampling: Any,
+) -> Iterator[tuple[Tensor, slice, Tensor]]:
+    """Give every set of views in turn and generate the others, batch by batch.
 
-    Raises:
-        InputError: For a number of known views that does not fit.
+    Every set starts from the same noise of an object, so differences between them are not chance.
+
+    Args:
+        model: What generates.
+        images: Complete objects, uint8 [N, V, C, H, W].
+        ids: Their ids, which the noise belongs to.
+        chosen: The sets, see ``view_subsets``.
+        batch: Objects at a time.
+        sampling: Further arguments of ``MultiViewModel.generate``.
+
+    Yields:
+        The given views, bool [V]; the objects; all their views, uint8 [b, V, C, H, W].
     """
-    return objects * (2 + sum(len(view_subsets(views, count, most_subsets, 0)) for count in counts))
-
-
-def rank_metric(metrics: MetricSet) -> str | None:
-    """The metric that objects are ranked by: LPIPS if it is measured, else PSNR, else None."""
-    return next((name for name in ("lpips", "psnr") if name in metrics.pictures), None)
+    for subset in chosen:
+        given = torch.zeros(images.shape[1], dtype=torch.bool)
+        given[list(subset)] = True
+        for start in range(0, len(images), batch):
+            rows = slice(start, min(start + batch, len(images)))
+            part = images[rows]
+            sample_ids = sample_id_tensor(ids[rows])
+            yield given, rows, model.generate(part, given.expand(len(part), -1), sample_ids=sample_ids, **sampling)
 
 
 def _score_reconstruction(model: MultiViewModel, metrics: MetricSet, true: TrueViews, batch: int) -> Scores:
-    scorer, every = Scorer(metrics, true), torch.arange(true.views)
+    scorer, every = Scorer(metrics, true), torch.arange(true.images.shape[1])
     for start in range(0, len(true.images), batch):
         rows = slice(start, min(start + batch, len(true.images)))
         decoded = (model.decode(model.encode(true.images[rows])) * 255).round().to(torch.uint8)
@@ -174,11 +197,6 @@ class TrueViews:
     features: dict[str, Tensor]
     reference: Scores
 
-    @property
-    def views(self) -> int:
-        """Number V of views."""
-        return self.images.shape[1]
-
 
 def study_true_views(metrics: MetricSet, images: Tensor, labels: Tensor, *, batch: int, seed: int = 0) -> TrueViews:
     """Look at the true views once.
@@ -201,7 +219,7 @@ def study_true_views(metrics: MetricSet, images: Tensor, labels: Tensor, *, batc
         if agreement is not None:
             coherence.add(rows, every, agreement)
     features = {name: torch.cat(rows_of_features) for name, rows_of_features in parts.items()}
-    reference = {"coherence": coherence.estimate()} if metrics.coherence else {}
+    reference = {"coherence": coherence.estimate()} if "coherence" in metrics.judged else {}
     return TrueViews(images, labels, object_groups(len(images), seed), features, reference)
 
 
@@ -220,11 +238,8 @@ class Scorer:
             name: Tally(*shape, count_equal=METRICS[name].counts_equal, root=METRICS[name].is_root)
             for name in metrics.per_picture
         }
-        self._shown = torch.zeros(shape, dtype=torch.int64)  # how often each object's view was scored
-        groups = int(true.groups.max()) + 1
-        self._moments = {
-            name: [FeatureSums.empty(features.shape[-1], metrics.device) for _ in range(groups)]
-            for name, features in true.features.items()
+        self._distances = {
+            name: DistanceTally(features, true.groups, metrics.device) for name, features in true.features.items()
         }
 
     def add(self, rows: slice, views: Tensor, pictures: Tensor) -> None:
@@ -246,18 +261,12 @@ class Scorer:
         features, agreement = _look(self._metrics, pictures, self._true.labels[rows])
         if agreement is not None:
             self._tallies["coherence"].add(rows, views, agreement)
-        groups = self._true.groups[rows]
         for name, values in features.items():
-            for group in groups.unique().tolist():
-                chosen = values[(groups == group).to(values.device)].flatten(0, 1)
-                self._moments[name][group] += FeatureSums.of(chosen)
-        self._shown[rows, views] += 1
+            self._distances[name].add(rows, views, values)
 
     def scores(self) -> Scores:
         """The scores over all pictures."""
-        scores = {name: tally.estimate() for name, tally in self._tallies.items()}
-        for name, moments in self._moments.items():
-            scores[name] = estimate_distance(moments, self._true_moments(name))
+        scores = {name: tally.estimate() for name, tally in (self._tallies | self._distances).items()}
         return {name: scores[name] for name in self._metrics.available}
 
     def view_scores(self, views: Sequence[int]) -> Scores:
@@ -273,16 +282,6 @@ class Scorer:
         """The mean of a metric over each object's pictures, float64 [N]."""
         return self._tallies[metric].object_means()
 
-    def _true_moments(self, name: str) -> list[FeatureSums]:
-        """The true pictures of each group, every view as often as it was scored."""
-        features = self._true.features[name]
-        moments = []
-        for group in range(len(self._moments[name])):
-            chosen = self._true.groups == group
-            rows = features[chosen].to(self._metrics.device)
-            moments.append(FeatureSums.of(rows.flatten(0, 1), self._shown[chosen].flatten()))
-        return moments
-
 
 def _look(metrics: MetricSet, pictures: Tensor, labels: Tensor) -> tuple[dict[str, Tensor], Tensor | None]:
     """Features [B, M, D] by name, and the judge's agreement [B, M] with the labels, of uint8 [B, M, C, H, W]."""
@@ -293,6 +292,7 @@ def _look(metrics: MetricSet, pictures: Tensor, labels: Tensor) -> tuple[dict[st
     if metrics.judge is None:
         return features, None
     seen, judged = metrics.judge(flat)
-    if metrics.feature_frechet:
+    if "feature_frechet" in metrics.judged:
         features["feature_frechet"] = judged.unflatten(0, shape)
-    return features, metrics.judge.agreement(seen.unflatten(0, shape), labels) if metrics.coherence else None
+    right = metrics.judge.agreement(seen.unflatten(0, shape), labels)
+    return features, right if "coherence" in metrics.judged else None

@@ -48,6 +48,10 @@ class PublishedWeights:
         """Where it is looked for, and kept once it is downloaded: the place that torch.hub uses too."""
         return Path(torch.hub.get_dir()) / "checkpoints" / self.url.rpartition("/")[2]
 
+    def place(self, given: Path | None) -> str:
+        """What to call the file in messages: the one that is given, or the published one."""
+        return f"{self.option} {given}" if given else str(self.cached)
+
     @property
     def digits(self) -> str:
         """The first digits of its SHA-256."""

@@ -41,7 +41,7 @@ def test_sheets_show_what_was_scored(tiny_checkpoint: Path):
     metrics = build_metrics(16, ("chair",), model.device, names=("psnr",))
     sampling = {"steps": 2, "seed": 5}
     evaluation = evaluate_model(model, objects, ("chair",), metrics, [2, 1], batch=3, **sampling)
-    sheets = draw_sheets(model, objects, ("chair",), evaluation, "psnr", **sampling)
+    sheets = draw_sheets(model, objects, ("chair",), evaluation, **sampling)
     assert list(sheets) == ["best", "median", "worst"]
 
     given = torch.tensor([True, False, False, False]).expand(3, 4)

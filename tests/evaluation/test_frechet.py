@@ -8,12 +8,14 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import t as student
 from torchmetrics.image.fid import FrechetInceptionDistance
 
 from dimvida.evaluation.frechet import (
     GROUPS,
     FeatureSums,
     distance_of_sums,
+    estimate_by_jackknife,
     estimate_distance,
     frechet_distance,
     latent_frechet_distance,
@@ -167,3 +169,17 @@ def test_groups_are_drawn_and_of_one_size():
     assert sorted(groups.bincount().tolist()) == [9] * 5 + [10] * 5
     assert groups.tolist() == object_groups(95, seed=3).tolist() != object_groups(95, seed=4).tolist()
     assert sorted(object_groups(4, seed=0).tolist()) == [0, 1, 2, 3]
+
+
+def test_the_jackknife_of_a_mean_is_its_standard_error():
+    values = torch.randn(10, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    left_out = [float(torch.cat([values[:i], values[i + 1 :]]).mean()) for i in range(10)]
+    estimate = estimate_by_jackknife(float(values.mean()), left_out, 10)
+    assert estimate.standard_error == pytest.approx(float(values.std()) / math.sqrt(10))
+    half = student.ppf(0.975, 9) * estimate.standard_error
+    assert (estimate.low, estimate.high) == pytest.approx((estimate.mean - half, estimate.mean + half), rel=1e-3)
+
+
+def test_one_group_has_no_interval():
+    estimate = estimate_by_jackknife(1.5, [1.0], 7)
+    assert (estimate.mean, estimate.count) == (1.5, 7) and math.isnan(estimate.low)

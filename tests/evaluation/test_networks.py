@@ -15,9 +15,8 @@ from torchmetrics.image.fid import FrechetInceptionDistance
 from torchvision.models import squeezenet1_1
 
 from dimvida.errors import InputError
-from dimvida.evaluation.estimates import Tally
 from dimvida.evaluation.frechet import FeatureSums, estimate_distance
-from dimvida.evaluation.metrics import build_metrics
+from dimvida.evaluation.metrics import Tally, build_metrics
 from dimvida.evaluation.networks import (
     INCEPTION_FEATURES,
     JUDGE_CHUNK,

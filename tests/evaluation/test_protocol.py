@@ -18,8 +18,6 @@ from dimvida.evaluation.protocol import (
     ModelEvaluation,
     Scorer,
     evaluate_model,
-    progress_total,
-    rank_metric,
     study_true_views,
 )
 from dimvida.sampling.multiview import MultiViewModel, load
@@ -58,7 +56,7 @@ def similarity(model: MultiViewModel) -> MetricSet:
 
 def judged(model: MultiViewModel) -> MetricSet:
     judge = Judge(Brightness(), ("dark", "bright"), ("dark", "bright"), "--classifier here")
-    return MetricSet(model.device, judge=judge, coherence=True, feature_frechet=True)
+    return MetricSet(model.device, judge=judge, judged={"coherence", "feature_frechet"})
 
 
 def generated(
@@ -158,7 +156,7 @@ def test_a_sample_of_sets(model, objects):
     assert (two.known, one.known) == (2, 1)
     assert (two.subsets, two.subsets_total, one.subsets, one.subsets_total) == (3, 6, 3, 4)
     assert two.scores["coherence"].count == 3 * 3 * 2
-    assert sum(done) == progress_total(3, 4, [2, 1], 3)
+    assert sum(done) == 3 * (2 + 3 + 3)
     # The distance is to the true pictures of the same views, each as often as it was generated.
     assert two.scores["feature_frechet"].count == 18
     shown = [sum(view not in subset for subset in evaluation.subsets[2]) for view in VIEWS]
@@ -189,12 +187,14 @@ def test_numbers_of_known_views_that_leave_nothing_to_do(model, objects, known: 
         evaluate(model, objects, similarity(model), [known])
 
 
-def test_what_objects_are_ranked_by(model):
+def test_what_objects_are_ranked_by(model, objects):
     metrics = similarity(model)
-    assert rank_metric(metrics) == "psnr"
+    assert evaluate(model, objects, metrics, [3]).ranked == "psnr"
     metrics.pictures["lpips"] = lambda images, references: torch.zeros(len(images), dtype=torch.float64)
-    assert rank_metric(metrics) == "lpips"
-    assert rank_metric(judged(model)) is None
+    with_lpips = evaluate(model, objects, metrics, [3])
+    assert with_lpips.ranked == "lpips" and with_lpips.object_means[3].tolist() == [0.0] * 3
+    unranked = evaluate(model, objects, judged(model), [3])
+    assert unranked.ranked is None and not unranked.object_means
 
 
 def test_views_of_trained_and_of_other_angles_are_told_apart(camera_checkpoint):

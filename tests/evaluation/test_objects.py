@@ -8,7 +8,7 @@ import math
 import pytest
 
 from dimvida.errors import InputError
-from dimvida.evaluation.subsets import view_subsets
+from dimvida.evaluation.objects import view_subsets
 
 
 @pytest.mark.parametrize("known", [0, 4, -1])
