@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dimvida.cli import bench_views, options
+from dimvida.cli import options
+from dimvida.cli.bench_generation import generation
+from dimvida.cli.bench_solvers import solvers
 from dimvida.cli.options import parse_names, parse_numbers, resolve_device
 from dimvida.cli.progress import ProgressBar
 from dimvida.cli.terminal import print_table, print_wrapped
@@ -201,5 +203,5 @@ def training(
     return 0
 
 
-for _command in (sampling, bench_views.solvers, bench_views.generation, training):
+for _command in (sampling, solvers, generation, training):
     app.command()(_command)

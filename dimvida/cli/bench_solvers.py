@@ -1,0 +1,155 @@
+"""``dimvida bench solvers``: how good views are by how many evaluations of the network they took."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from dimvida.cli import options
+from dimvida.cli.evaluation_data import open_for_evaluation, read_objects
+from dimvida.cli.options import parse_names, parse_numbers, require_readable, resolve_device
+from dimvida.cli.progress import ProgressBar
+from dimvida.cli.terminal import console, fitting, print_wrapped
+from dimvida.errors import InputError
+from dimvida.files import require_writable_file
+
+if TYPE_CHECKING:
+    from dimvida.bench.quality import QualityBench
+    from dimvida.results.solvers import SolverQuality, SolversOfKnown
+
+STEPS = (5, 8, 10, 15, 20, 30, 50, 100)
+MOST_KNOWN = 3
+
+
+def solvers(
+    data: options.Data,
+    checkpoint: options.Checkpoint = "bundled",
+    split: options.TestSplit = None,
+    column: options.Column = None,
+    limit: Annotated[int, typer.Option(metavar="N", min=1, help="So many objects, spread over all.")] = 128,
+    solvers_: Annotated[str | None, typer.Option("--solvers", metavar="LIST", help="Default: all.")] = None,
+    steps: Annotated[str | None, typer.Option(metavar="LIST", help="Default: 5,8,10,15,20,30,50,100.")] = None,
+    known: Annotated[str | None, typer.Option(metavar="LIST", help="Known views; default: 1,2,3.")] = None,
+    seed: options.NoiseSeed = 0,
+    backend: options.Backend = "auto",
+    dtype: options.DType = "auto",
+    device: options.Device = "auto",
+    batch: options.Batch = 256,
+    json_: options.Json = None,
+    plot: Annotated[Path | None, typer.Option(metavar="FILE", help="Draw the curves (PNG).")] = None,
+    skip_bad: options.SkipBad = False,
+) -> int:
+    """Measure each solver's quality against its number of evaluations.
+
+    The reference is Euler-Maruyama with 250 evaluations, same inputs, same
+    seed. PSNR in dB, against the true views and the reference's. LFD, latent
+    Fréchet distance: between Gaussians fitted to the autoencoder's latents of
+    two sets of views (no FID; it compares solvers of one model only).
+    """
+    numbers, evaluations = parse_numbers("--known", known), parse_numbers("--steps", steps) or STEPS
+    names = parse_names("--solvers", solvers_)
+    require_writable_file("--json", json_)
+    require_writable_file("--plot", plot)
+
+    from dimvida.bench import machine
+    from dimvida.bench.quality import REFERENCE_SOLVER, REFERENCE_STEPS, QualityBench, reconstruction
+    from dimvida.diffusion.solvers import SOLVERS, step_table
+    from dimvida.evaluation.objects import view_subsets
+    from dimvida.generation.settings import resolve_settings
+    from dimvida.results.charts import save_panels
+    from dimvida.results.files import write_json
+    from dimvida.results.schema import SkippedInput
+    from dimvida.results.solvers import SolversResult, quality_charts
+    from dimvida.sampling.multiview import load
+
+    samplers = list(itertools.product(names or SOLVERS, evaluations))
+    for name, count in samplers:
+        step_table(name, count)  # refuses what it cannot do before anything is read
+    source = open_for_evaluation(data, split, column=column)
+    model = load(checkpoint, resolve_device(device))
+    settings = resolve_settings(model, seed=seed, batch=batch, backend=backend, dtype=dtype)
+    views = len(model.view_names)
+    numbers = numbers or tuple(range(1, min(MOST_KNOWN + 1, views)))
+    trajectories = sum(len(view_subsets(views, count)) for count in numbers)
+    objects, bad = read_objects(source, model, limit, model.view_names)
+    ceiling, ceiling_distance = reconstruction(model, objects.images, batch)
+    result = SolversResult(
+        complete=False,
+        versions=machine.versions(),
+        hardware=machine.hardware(model.device),
+        settings={
+            "data": data.name,
+            "splits": list(source.splits),
+            "objects": len(objects),
+            "checkpoint": model.checkpoint_hash,
+            "views": views,
+            "latent_dim": model.config.autoencoder.latent_dim,
+            "x0_clip": model.config.sampling.x0_clip,
+            "seed": seed,
+            "backend": settings.backend,
+            "dtype": settings.dtype,
+            "reference": {"solver": REFERENCE_SOLVER, "steps": REFERENCE_STEPS, "dtype": "float32"},
+        },
+        reconstruction={"psnr_true": ceiling.mean, "distance_true": ceiling_distance},
+        known=[],
+        skipped=[SkippedInput(file.location, file.reason) for file in bad],
+    )
+    splits = ", ".join(source.splits) or "no split"
+    print_wrapped(
+        f"{len(objects)} objects of {data.name} ({splits}), checkpoint {model.checkpoint_hash[:12]}, "
+        f"{settings.backend} {settings.dtype}, seed {seed}; the autoencoder's reconstruction: {ceiling.mean:.2f} dB, "
+        f"LFD {ceiling_distance:.2f}"
+    )
+
+    work = (sum(count for _, count in samplers) + 2 * REFERENCE_STEPS) * trajectories * len(objects)
+    sampling = {"batch": batch, "seed": seed, "backend": settings.backend, "dtype": settings.torch_dtype}
+    with ProgressBar("sampling", work, "evaluations") as bar:
+        for count in numbers:
+            bench = QualityBench(model, objects.images, objects.ids, count, **sampling, progress=bar.advance)
+            entry = _reference(bench, count, REFERENCE_STEPS)
+            result.known.append(entry)
+            for sampler in samplers:
+                entry.points.append(bench.measure(*sampler))
+                result.complete = (count, sampler) == (numbers[-1], samplers[-1])
+                if json_ is not None:
+                    write_json(json_, result)
+                _print_quality(entry.points[-1])
+    if plot is not None:
+        try:
+            save_panels(plot, [quality_charts(entry, "solvers") for entry in result.known])
+        except (OSError, ValueError) as error:
+            raise InputError(f"--plot {plot}: cannot be drawn ({error})") from error
+    if not skip_bad:
+        require_readable(bad)
+    return 0
+
+
+def _reference(bench: QualityBench, count: int, steps: int) -> SolversOfKnown:
+    """Measure and print the paper's sampler for a number of known views, twice; without points."""
+    from dimvida.results.solvers import SolversOfKnown, quality_heading
+
+    pictures = len(bench.images) * len(bench.views)
+    line = ("-" if console().options.ascii_only else "─") * 78
+    print(f"\n{count} known: {len(bench.subsets)} sets, {pictures} views\n{quality_heading()}\n {line}", flush=True)
+    reference = bench.measure_reference(steps)
+    _print_quality(reference, "reference")
+    draw = bench.measure_another_draw(steps)
+    _print_quality(draw, "another draw")
+    return SolversOfKnown(
+        known=count,
+        sets=len(bench.subsets),
+        views_scored=pictures,
+        reference=reference,
+        another_draw=draw,
+        points=[],
+    )
+
+
+def _print_quality(quality: SolverQuality, name: str = "") -> None:
+    """One measurement, as soon as it is there."""
+    from dimvida.results.solvers import quality_line
+
+    print(fitting(quality_line(quality, name)), flush=True)
