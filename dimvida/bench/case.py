@@ -15,11 +15,12 @@ from dimvida.bench.timing import captured
 from dimvida.diffusion.schedule import VPSchedule
 from dimvida.diffusion.solvers import step_table
 from dimvida.diffusion.step_table import StepTable
+from dimvida.errors import InputError
 from dimvida.models.checkpoint import Checkpoint, CheckpointConfig
 from dimvida.models.score_network import MultiTimeNetwork
 from dimvida.models.transformer import ViewTransformer
 from dimvida.sampling import sample
-from dimvida.sampling.multiview import MultiViewModel
+from dimvida.sampling.multiview import MultiViewModel, load
 from dimvida.training.config import load_preset
 
 VIEWS = ("front", "right", "back", "left")
@@ -116,6 +117,19 @@ def random_model(config: CheckpointConfig) -> MultiViewModel:
         nn.init.normal_(score.output.weight, std=0.02)
     dim = config.autoencoder.latent_dim
     return MultiViewModel(Checkpoint(config, autoencoder, score, torch.zeros(dim), torch.ones(dim)))
+
+
+def chosen_model(preset: str | None, checkpoint: str | None, device: torch.device) -> MultiViewModel:
+    """A preset's model with random weights or, without a preset, a checkpoint's, by default the bundled one's.
+
+    Raises:
+        InputError: Both are given, or there is no such preset or checkpoint.
+    """
+    if preset is None:
+        return load(checkpoint or "bundled", device)
+    if checkpoint is not None:
+        raise InputError("give --preset or --checkpoint, not both")
+    return preset_model(preset).to(device)
 
 
 def preset_model(preset: str, view_names: Sequence[str] = VIEWS) -> MultiViewModel:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -57,13 +58,7 @@ def sampling(
     and attention alone, in the same type, timed among them. Views are missing
     views: each row knows one. The file is written after each table.
     """
-    sizes, evaluations = parse_numbers("--batch", batch), parse_numbers("--steps", steps) or ()
-    if sizes is not None and min(sizes) < 1:
-        raise InputError(f"--batch {batch}: every batch must be at least 1")
-    if min(evaluations) < 1:
-        raise InputError(f"--steps {steps}: every number must be at least 1")
-    if preset is not None and checkpoint is not None:
-        raise InputError("give --preset or --checkpoint, not both")
+    sizes, evaluations = _parse_counts("--batch", batch), _parse_counts("--steps", steps) or ()
     if arms is not None and dtype is not None:
         raise InputError("give --arms or --dtype, not both")
     if compile_mode is not None and compile_mode not in COMPILE_MODES:
@@ -84,24 +79,13 @@ def sampling(
     chosen, left_out = choose_arms(names, dtypes, target)
     repeats, compile_mode = repeats or REPEATS[kind], compile_mode or COMPILE_MODE[kind]
     with machine.torch_threads(threads):
-        model, network = _timed_model(preset, checkpoint, target)
-        # Refuses what it cannot do before anything is printed.
-        make_case(model, 1, solver=solver, steps=evaluations[0])
+        model, about = _timed_model(preset, checkpoint, target)
+        make_case(model, 1, solver=solver, steps=evaluations[0])  # refuses what cannot be before anything is printed
+        asked = {"solver": solver, "steps": list(evaluations), "repeats": repeats, "seconds": seconds}
         result = SamplingBenchmark(
             versions=machine.versions(),
             hardware=machine.hardware(target),
-            settings={
-                "network": network,
-                **{field: getattr(model.score, field) for field in ("views", "latent_dim")},
-                **dataclasses.asdict(model.config.score),
-                "known_views": 1,
-                "solver": solver,
-                "steps": list(evaluations),
-                "repeats": repeats,
-                "seconds": seconds,
-                "device": target.type,
-                "compile_mode": compile_mode,
-            },
+            settings={**about, "known_views": 1, **asked, "device": target.type, "compile_mode": compile_mode},
             arms=[ArmFacts(arm.name, arm.description, left_out.get(arm.name)) for arm in ARMS.values()],
         )
         for line in head_lines(result):
@@ -110,18 +94,11 @@ def sampling(
         turns = runs_of(chosen, repeats, profiled=profile) + end_to_end * end_to_end_runs(repeats)
         with ProgressBar("timing", turns * len(cells), "runs") as bar:
             for size, count in cells:
-
-                def progress(what: str, where: str = f"batch {size}, {count} steps") -> None:
-                    bar.advance(note=f"{where}: {what}")
-
-                measured = measure(
-                    make_case(model, size, solver=solver, steps=count, compile_mode=compile_mode),
-                    chosen,
-                    repeats,
-                    profiled=profile and count == evaluations[0],  # a kernel takes as long at any number of steps
-                    limit=math.inf if seconds is None else seconds,
-                    progress=progress,
-                )
+                progress = _titled(bar, f"batch {size}, {count} steps")
+                profiled = profile and count == evaluations[0]  # a kernel takes as long at any number of steps
+                case = make_case(model, size, solver=solver, steps=count, compile_mode=compile_mode)
+                limit = math.inf if seconds is None else seconds
+                measured = measure(case, chosen, repeats, profiled=profiled, limit=limit, progress=progress)
                 for table in batch_tables(measured):
                     print_table(table)
                 if end_to_end:
@@ -136,19 +113,32 @@ def sampling(
     return 0
 
 
-def _timed_model(preset: str | None, checkpoint: str | None, device: torch.device) -> tuple[MultiViewModel, str]:
-    """The model and what to call it."""
+def _parse_counts(option: str, text: str | None) -> tuple[int, ...] | None:
+    numbers = parse_numbers(option, text)
+    if numbers is not None and min(numbers) < 1:
+        raise InputError(f"{option} {text}: every number must be at least 1")
+    return numbers
+
+
+def _titled(bar: ProgressBar, title: str) -> Callable[[str], None]:
+    """Counts one run of what the title names, whose piece is told."""
+    return lambda piece: bar.advance(note=f"{title}: {piece}")
+
+
+def _timed_model(
+    preset: str | None, checkpoint: str | None, device: torch.device
+) -> tuple[MultiViewModel, dict[str, Any]]:
+    """The model, and what the file says of its network."""
+    from dimvida.bench.case import chosen_model
+
     if checkpoint is None:
-        from dimvida.bench.case import preset_model
-
         preset = preset or "paper"
-        return preset_model(preset).to(device), f"preset {preset}, random weights"
-    from dimvida.sampling.multiview import load
-
-    model = load(checkpoint, device)
-    if not model.is_trained:
+    model = chosen_model(preset, checkpoint, device)
+    if checkpoint is not None and not model.is_trained:
         raise InputError(f"--checkpoint {checkpoint}: its score network is untrained; zeros are faster")
-    return model, f"checkpoint {model.checkpoint_hash[:12]}"
+    network = f"checkpoint {model.checkpoint_hash[:12]}" if checkpoint else f"preset {preset}, random weights"
+    sizes = {field: getattr(model.score, field) for field in ("views", "latent_dim")}
+    return model, {"network": network, **sizes, **dataclasses.asdict(model.config.score)}
 
 
 def training(
@@ -191,11 +181,7 @@ def training(
         print_wrapped(machine_line(result.versions, result.hardware))
         with ProgressBar("timing", runs_of(repeats) * len(configs) * len(stages), "runs") as bar:
             for (name, config), part in itertools.product(configs.items(), stages):
-
-                def progress(piece: str, title: str = f"{name} {part}") -> None:
-                    bar.advance(note=f"{title}: {piece}")
-
-                times = measure_step(config, part, batch, target, repeats, progress)
+                times = measure_step(config, part, batch, target, repeats, _titled(bar, f"{name} {part}"))
                 result.results.append(dataclasses.replace(times, preset=name))
         print_table(steps_table(result.results))
     if json_ is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import tempfile
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -60,24 +61,25 @@ def generation(
     evaluations = parse_numbers("--steps", steps)
     if inputs not in INPUTS:
         raise InputError(f"--inputs {inputs}: choose from {', '.join(INPUTS)}")
-    if preset is not None and checkpoint is not None:
-        raise InputError("give --preset or --checkpoint, not both")
     require_writable_file("--json", json_)
 
-    from dimvida.bench import generation as runs
     from dimvida.bench import machine
-    from dimvida.bench.stages import stage_floors
+    from dimvida.bench.case import chosen_model
     from dimvida.data.columns import parse_columns
     from dimvida.data.opening import open_source
     from dimvida.data.sample import NAME
     from dimvida.results.files import write_json
-    from dimvida.results.generation import GenerationBenchmark, memory_line, run_line, stages_table
-    from dimvida.results.metrics import metric
+    from dimvida.results.generation import GenerationBenchmark
 
-    model = _generating_model(preset, checkpoint, resolve_device(device))
+    model = chosen_model(preset, checkpoint, resolve_device(device))
     if view not in model.view_names:
         raise InputError(f"--view {view}: the checkpoint has no such view; it has {', '.join(model.view_names)}")
     source = open_source(data or NAME, split=split, columns=parse_columns(column))
+
+    def save() -> None:
+        if json_ is not None:
+            write_json(json_, result)
+
     with machine.torch_threads(threads):
         result = GenerationBenchmark(
             versions=machine.versions(),
@@ -88,53 +90,32 @@ def generation(
             solver=model.config.sampling.solver,
         )
         if memory:
-            result.memory = {}
-            for form in forms:
-                held = runs.measure_memory(source, view, memory, form)
-                result.memory[form] = {"growth": runs.growth(held), "held": held[:: max(1, len(held) // 100)]}
-                print(memory_line(form, memory, held, runs.growth(held)))
+            _measure_memory(result, source, view, memory, forms)
         elif host:
             _measure_host(result, source, view, objects, forms, sizes)
         else:
-            result.inputs, result.runs = {"form": inputs, "objects": objects, "workers": workers}, []
-
-            def add(run: RunTimes) -> None:
-                print(run_line(run))
-                result.runs.append(run)
-                if json_ is not None:
-                    write_json(json_, result)
-
-            runs.warm_up(model)
+            result.inputs = {"form": inputs, "objects": objects, "workers": workers}
             cells = list(itertools.product(evaluations or (model.config.sampling.steps,), sizes, forms))
-            total = (len(model.view_names) - 1) * (objects * len(cells) + loop)
-            with ProgressBar("timing", total, "views") as bar:
-                with runs.repeated_inputs(source, view, objects, inputs) as folder:
-                    for count, size, form in cells:
-                        add(runs.measure_run(model, folder, form, size, count, workers=workers, progress=bar.advance))
-                if loop:
-                    with runs.repeated_inputs(source, view, loop) as folder:
-                        add(runs.measure_loop(model, folder, bar.advance))
-            timed = dict.fromkeys((size, count) for count, size, _ in cells)
-            result.stages = [one for size, count in timed for one in stage_floors(model, size, count)]
-            print_table(stages_table(result.stages))
-            for run in result.runs[:-1] if loop else ():
-                ratio = run.views_per_second / result.runs[-1].views_per_second
-                print(f"{run.name}: {ratio:.1f} times the plain loop")
+            _measure_runs(result, model, source, view, cells, loop, save)
+            _measure_stages(result, model, cells)
             if compared:
-                result.quality = runs.measure_quality(model, source, view, compared, batch=64)
-                for name, score in result.quality.items():
-                    psnr, ssim = metric("psnr").quantity(score["psnr"]), metric("ssim").number(score["ssim"])
-                    print(f"{name}: PSNR {fitting(psnr)}, SSIM {ssim} over {score['views']} views")
-        if json_ is not None:
-            write_json(json_, result)
+                _compare(result, model, source, view, compared)
+        save()
     return 0
 
 
-def _generating_model(preset: str | None, checkpoint: str | None, device: torch.device) -> MultiViewModel:
-    from dimvida.bench.case import preset_model
-    from dimvida.sampling.multiview import load
+def _measure_memory(
+    result: GenerationBenchmark, source: MultiViewSource, view: str, objects: int, forms: Sequence[str]
+) -> None:
+    """What the process holds while it generates, for each form."""
+    from dimvida.bench.generation import growth, measure_memory
+    from dimvida.results.generation import memory_line
 
-    return load(checkpoint or "bundled", device) if preset is None else preset_model(preset).to(device)
+    result.memory = {}
+    for form in forms:
+        held = measure_memory(source, view, objects, form)
+        result.memory[form] = {"growth": growth(held), "held": held[:: max(1, len(held) // 100)]}
+        print(memory_line(form, objects, held, growth(held)))
 
 
 def _measure_host(
@@ -155,3 +136,59 @@ def _measure_host(
         for form, size in cells:
             result.host.append(measure_host(source, view, objects, form, size, progress=bar.advance))
     print_table(host_table(result.host))
+
+
+def _measure_runs(
+    result: GenerationBenchmark,
+    model: MultiViewModel,
+    source: MultiViewSource,
+    view: str,
+    cells: Sequence[tuple[int, int, str]],
+    loop: int,
+    save: Callable[[], None],
+) -> None:
+    """A run for each number of evaluations, batch and form, then the plain loop, unless it is to have no objects."""
+    from dimvida.bench import generation as runs
+    from dimvida.results.generation import run_line
+
+    facts, result.runs = result.inputs, []
+    objects, form_of_inputs, workers = facts["objects"], facts["form"], facts["workers"]
+
+    def add(run: RunTimes) -> None:
+        print(run_line(run))
+        result.runs.append(run)
+        save()
+
+    runs.warm_up(model)
+    with ProgressBar("timing", (len(model.view_names) - 1) * (objects * len(cells) + loop), "views") as bar:
+        with runs.repeated_inputs(source, view, objects, form_of_inputs) as folder:
+            for steps, batch, form in cells:
+                add(runs.measure_run(model, folder, form, batch, steps, workers=workers, progress=bar.advance))
+        if loop:
+            with runs.repeated_inputs(source, view, loop) as folder:
+                add(runs.measure_loop(model, folder, bar.advance))
+
+
+def _measure_stages(result: GenerationBenchmark, model: MultiViewModel, cells: Sequence[tuple[int, int, str]]) -> None:
+    """The model's stages beside their floors, and the runs beside the plain loop."""
+    from dimvida.bench.stages import stage_floors
+    from dimvida.results.generation import stages_table
+
+    timed = dict.fromkeys((batch, steps) for steps, batch, _ in cells)
+    result.stages = [stage for batch, steps in timed for stage in stage_floors(model, batch, steps)]
+    print_table(stages_table(result.stages))
+    for run in result.runs[: len(cells)] if len(result.runs) > len(cells) else ():
+        print(f"{run.name}: {run.views_per_second / result.runs[-1].views_per_second:.1f} times the plain loop")
+
+
+def _compare(
+    result: GenerationBenchmark, model: MultiViewModel, source: MultiViewSource, view: str, objects: int
+) -> None:
+    """Both ways of sampling beside the true views."""
+    from dimvida.bench.generation import measure_quality
+    from dimvida.results.metrics import metric
+
+    result.quality = measure_quality(model, source, view, objects, batch=64)
+    for name, score in result.quality.items():
+        psnr, ssim = metric("psnr").quantity(score["psnr"]), metric("ssim").number(score["ssim"])
+        print(f"{name}: PSNR {fitting(psnr)}, SSIM {ssim} over {score['views']} views")

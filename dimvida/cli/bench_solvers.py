@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -18,7 +18,11 @@ from dimvida.files import require_writable_file
 
 if TYPE_CHECKING:
     from dimvida.bench.quality import QualityBench
-    from dimvida.results.solvers import SolverQuality, SolversOfKnown
+    from dimvida.data.batch import MultiViewBatch
+    from dimvida.data.source import MultiViewSource
+    from dimvida.generation.settings import GenerationSettings
+    from dimvida.results.solvers import SolverQuality, SolversOfKnown, SolversResult
+    from dimvida.sampling.multiview import MultiViewModel
 
 STEPS = (5, 8, 10, 15, 20, 30, 50, 100)
 MOST_KNOWN = 3
@@ -55,54 +59,37 @@ def solvers(
     require_writable_file("--plot", plot)
 
     from dimvida.bench import machine
-    from dimvida.bench.quality import REFERENCE_SOLVER, REFERENCE_STEPS, QualityBench, reconstruction
+    from dimvida.bench.quality import REFERENCE_STEPS, QualityBench, reconstruction
     from dimvida.diffusion.solvers import SOLVERS, step_table
-    from dimvida.evaluation.objects import view_subsets
+    from dimvida.evaluation.objects import count_subsets
     from dimvida.generation.settings import resolve_settings
-    from dimvida.results.charts import save_panels
     from dimvida.results.files import write_json
     from dimvida.results.schema import SkippedInput
-    from dimvida.results.solvers import SolversResult, quality_charts
+    from dimvida.results.solvers import SolversResult
     from dimvida.sampling.multiview import load
 
+    # What cannot be done is refused before anything is read.
     samplers = list(itertools.product(names or SOLVERS, evaluations))
     for name, count in samplers:
-        step_table(name, count)  # refuses what it cannot do before anything is read
+        step_table(name, count)
     source = open_for_evaluation(data, split, column=column)
     model = load(checkpoint, resolve_device(device))
     settings = resolve_settings(model, seed=seed, batch=batch, backend=backend, dtype=dtype)
-    views = len(model.view_names)
-    numbers = numbers or tuple(range(1, min(MOST_KNOWN + 1, views)))
-    trajectories = sum(len(view_subsets(views, count)) for count in numbers)
+    numbers = numbers or tuple(range(1, min(MOST_KNOWN + 1, len(model.view_names))))
+    trajectories = count_subsets(len(model.view_names), numbers)
     objects, bad = read_objects(source, model, limit, model.view_names)
+
     ceiling, ceiling_distance = reconstruction(model, objects.images, batch)
     result = SolversResult(
         complete=False,
         versions=machine.versions(),
         hardware=machine.hardware(model.device),
-        settings={
-            "data": data.name,
-            "splits": list(source.splits),
-            "objects": len(objects),
-            "checkpoint": model.checkpoint_hash,
-            "views": views,
-            "latent_dim": model.config.autoencoder.latent_dim,
-            "x0_clip": model.config.sampling.x0_clip,
-            "seed": seed,
-            "backend": settings.backend,
-            "dtype": settings.dtype,
-            "reference": {"solver": REFERENCE_SOLVER, "steps": REFERENCE_STEPS, "dtype": "float32"},
-        },
+        settings=_facts(data, source, objects, model, settings),
         reconstruction={"psnr_true": ceiling.mean, "distance_true": ceiling_distance},
         known=[],
         skipped=[SkippedInput(file.location, file.reason) for file in bad],
     )
-    splits = ", ".join(source.splits) or "no split"
-    print_wrapped(
-        f"{len(objects)} objects of {data.name} ({splits}), checkpoint {model.checkpoint_hash[:12]}, "
-        f"{settings.backend} {settings.dtype}, seed {seed}; the autoencoder's reconstruction: {ceiling.mean:.2f} dB, "
-        f"LFD {ceiling_distance:.2f}"
-    )
+    print_wrapped(_heading(result))
 
     work = (sum(count for _, count in samplers) + 2 * REFERENCE_STEPS) * trajectories * len(objects)
     sampling = {"batch": batch, "seed": seed, "backend": settings.backend, "dtype": settings.torch_dtype}
@@ -118,13 +105,40 @@ def solvers(
                     write_json(json_, result)
                 _print_quality(entry.points[-1])
     if plot is not None:
-        try:
-            save_panels(plot, [quality_charts(entry, "solvers") for entry in result.known])
-        except (OSError, ValueError) as error:
-            raise InputError(f"--plot {plot}: cannot be drawn ({error})") from error
+        _draw(plot, result)
     if not skip_bad:
         require_readable(bad)
     return 0
+
+
+def _facts(
+    data: Path, source: MultiViewSource, objects: MultiViewBatch, model: MultiViewModel, settings: GenerationSettings
+) -> dict[str, Any]:
+    """What is sampled and how, for the file."""
+    from dimvida.bench.quality import REFERENCE_SOLVER, REFERENCE_STEPS
+
+    return {
+        "data": data.name,
+        "splits": list(source.splits),
+        "objects": len(objects),
+        "checkpoint": model.checkpoint_hash,
+        "views": len(model.view_names),
+        "latent_dim": model.config.autoencoder.latent_dim,
+        "x0_clip": model.config.sampling.x0_clip,
+        "seed": settings.seed,
+        "backend": settings.backend,
+        "dtype": settings.dtype,
+        "reference": {"solver": REFERENCE_SOLVER, "steps": REFERENCE_STEPS, "dtype": "float32"},
+    }
+
+
+def _heading(result: SolversResult) -> str:
+    facts, ceiling = result.settings, result.reconstruction
+    return (
+        f"{facts['objects']} objects of {facts['data']} ({', '.join(facts['splits']) or 'no split'}), checkpoint "
+        f"{facts['checkpoint'][:12]}, {facts['backend']} {facts['dtype']}, seed {facts['seed']}; the autoencoder's "
+        f"reconstruction: {ceiling['psnr_true']:.2f} dB, LFD {ceiling['distance_true']:.2f}"
+    )
 
 
 def _reference(bench: QualityBench, count: int, steps: int) -> SolversOfKnown:
@@ -153,3 +167,13 @@ def _print_quality(quality: SolverQuality, name: str = "") -> None:
     from dimvida.results.solvers import quality_line
 
     print(fitting(quality_line(quality, name)), flush=True)
+
+
+def _draw(plot: Path, result: SolversResult) -> None:
+    from dimvida.results.charts import save_panels
+    from dimvida.results.solvers import quality_charts
+
+    try:
+        save_panels(plot, [quality_charts(entry, "solvers") for entry in result.known])
+    except (OSError, ValueError) as error:
+        raise InputError(f"--plot {plot}: cannot be drawn ({error})") from error

@@ -117,8 +117,8 @@ def view_subsets(views: int, known: int, most: int | None = None, seed: int = 0)
     return [_combination(views, known, place) for place in sorted(places)]
 
 
-def count_subsets(views: int, counts: Sequence[int], most: int) -> int:
-    """How many sets of known views are given, of all the sizes in ``counts``, at most ``most`` of each.
+def count_subsets(views: int, counts: Sequence[int], most: int | None = None) -> int:
+    """How many sets of known views are given, of all the sizes in ``counts``; see ``view_subsets``.
 
     Raises:
         InputError: For a number of known views that does not fit.
