@@ -250,7 +250,7 @@ def test_the_settings_are_ones_of_the_presets(gpu: ModuleType, preset: str):
 
 @pytest.mark.slow
 def test_check_builds_and_tests_a_copy(tmp_path: Path):
-    tests = "tests/ops/test_philox.py tests/ops/test_pack_images.py"
+    tests = "tests/ops/test_noise.py tests/ops/test_pack_images.py"
     done = run_script("check", "--device", "cpu", "--tests", tests, "--out", tmp_path, "--minutes", 60)
     log = (tmp_path / "log.txt").read_text()
     assert done.returncode == 0, done.stdout + done.stderr + log[-2000:]
