@@ -34,6 +34,15 @@ ALLOWED = {
 }  # fmt: skip
 
 
+# Tests that mirror no single module: of what several do together, or of what is beside the package.
+CROSSING = {
+    "bench": {"bench_encoders", "bench_ops", "bench_step"},  # what pytest-benchmark times
+    "models": {"another_network"},  # as docs/architecture.md says how to add one
+    "ops": {"cuda_on_host", "residual_ops"},
+    "": {"bundled", "checkpoint_scripts", "examples", "layout", "packaging", "scripts"},
+}
+
+
 def imports_of(source: str, package: str) -> list[str]:
     """Dotted names of everything a module imports, at any depth, type-checking imports included."""
     names: list[str] = []
@@ -146,3 +155,30 @@ def test_nothing_is_built_for_the_machine_at_hand(name):
     files = [target] if target.is_file() else sorted(target.rglob("*.cmake"))
     for file in files:
         assert not re.search(r"-march=native|-mtune=native|-ffast-math|use_fast_math", file.read_text())
+
+
+def mirrored(folder: Path) -> set[str]:
+    """What tests in a folder of ``tests`` may be called by: modules, kernels for ops, scripts for the root."""
+    names = {path.stem for path in (PACKAGE / folder).iterdir()} if (PACKAGE / folder).is_dir() else set()
+    if folder == Path("ops"):
+        names |= {path.stem for path in NATIVE_SOURCES}
+    if folder == Path():
+        names |= {path.stem for path in (ROOT / "scripts").iterdir()}
+    return names | CROSSING.get("" if folder == Path() else str(folder), set())
+
+
+def test_tests_are_called_by_the_module_that_they_mirror():
+    strays = []
+    for path in (ROOT / "tests").rglob("test_*.py"):
+        folder = path.parent.relative_to(ROOT / "tests")
+        if folder.name in ("gpu", "cuda_on_host") or (PACKAGE / folder).with_suffix(".py").exists():
+            continue  # what only a GPU has, or needs none; a folder of one module's tests
+        name = path.stem.removeprefix("test_")
+        if not any(name == other or name.startswith(f"{other}_") for other in mirrored(folder)):
+            strays.append(str(path.relative_to(ROOT)))
+    assert strays == []
+
+
+def test_helpers_of_tests_are_few():
+    lines = sum(len(path.read_text().splitlines()) for path in (ROOT / "tests/helpers").glob("*.py"))
+    assert len(list((ROOT / "tests/helpers").glob("*.py"))) <= lines // 300 + 1  # as many as their length asks for

@@ -5,9 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from helpers.objects import VIEWS, tree
+from helpers.objects import CHAIR_SOFA, VIEWS, image_bytes, tree, view_rows, write_parquet
 from helpers.servers import s3_server
-from helpers.tables import CHAIR_SOFA, image_bytes, view_rows, write_parquet
 
 
 @pytest.fixture

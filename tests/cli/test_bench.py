@@ -1,4 +1,4 @@
-"""``dimvida bench sampling``."""
+"""``dimvida bench sampling`` and ``training``."""
 
 from __future__ import annotations
 
@@ -11,10 +11,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from helpers.commands import PATIENCE
+from helpers.runs import FAST
+from helpers.runs import options as set_options
 
 from dimvida.bench.arms import ARMS
 
-PATIENCE = 900  # seconds after which a process hangs
 QUICK = ("--preset", "tiny", "--device", "cpu", "--steps", 2, "--repeats", 1)
 
 
@@ -178,3 +180,27 @@ def test_an_interruption_keeps_what_is_done(tmp_path: Path):
     assert re.search(r"eager-fp32 +[\d.]+", out)
     result = json.loads(file.read_text())
     assert not result["complete"] and [batch["batch"] for batch in result["results"]] == [2]
+
+
+def test_steps_of_a_training_are_printed_and_written(dimvida, tmp_path: Path):
+    path = tmp_path / "training.json"
+    result = dimvida("bench", "training", "--preset", "tiny", "--repeats", 1, "--json", path, *set_options(FAST))
+    assert result.code == 0, result
+    table = [line.split() for line in result.out.splitlines() if line.strip().startswith("tiny")]
+    assert [row[:3] for row in table] == [["tiny", "autoencoder", "64"], ["tiny", "diffusion", "64"]]
+    assert max(map(len, result.out.splitlines())) <= 80
+    written = json.loads(path.read_text())
+    assert [row["stage"] for row in written["results"]] == ["autoencoder", "diffusion"]
+    assert written["settings"]["overrides"] == list(FAST) and written["hardware"]["cpu"]
+    for row, shown in zip(written["results"], table, strict=True):
+        assert row["overhead"] > -1 and shown[-2] == f"{100 * row['overhead']:.1f}"
+
+
+def test_bad_options_of_a_training_get_one_line(dimvida, tmp_path: Path):
+    for arguments, named in (
+        (["--stage", "both"], "--stage both"),
+        (["--preset", "huge"], "'huge'"),
+        (["--set", "score.widht=3"], "'widht'"),
+        (["--json", tmp_path / "missing" / "x.json"], "--json"),
+    ):
+        assert named in dimvida("bench", "training", *arguments).refusal()

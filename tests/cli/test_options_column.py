@@ -6,8 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from helpers.objects import VIEWS
-from helpers.tables import CHAIR_SOFA, image_bytes, write_parquet
+from helpers.objects import CHAIR_SOFA, VIEWS, image_bytes, write_parquet
 
 ASKED = ("--column", "view=pose", "--column", "object=who", "--column", "class=kind_of")
 

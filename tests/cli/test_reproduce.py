@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from helpers.commands import Result, Started, command, wait_until
 from helpers.objects import VIEWS, coloured_boxes
-from helpers.trainings import SHORT, options, weights
+from helpers.runs import SHORT, options, weights
 from PIL import Image
 
 from dimvida.models.checkpoint import load_checkpoint

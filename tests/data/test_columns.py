@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pyarrow as pa
 import pytest
-from helpers.tables import CHAIR_SOFA, hub_image, image_bytes, make_table
+from helpers.objects import CHAIR_SOFA, hub_image, image_bytes, make_table
 
 from dimvida.data.columns import Columns, make_layout, parse_columns, require_alike
 from dimvida.errors import InputError

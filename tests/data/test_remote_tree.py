@@ -11,8 +11,8 @@ import fsspec
 import numpy as np
 import pytest
 from helpers.commands import PATIENCE
+from helpers.objects import CHAIR_SOFA, image_bytes, view_rows, write_parquet, write_tar
 from helpers.servers import gs_server, http_server, hub_server, s3_server, send_hashes
-from helpers.tables import CHAIR_SOFA, image_bytes, view_rows, write_parquet, write_tar
 
 from dimvida import remote
 from dimvida.data import remote_tree

@@ -11,8 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers.objects import Trap
-from helpers.shards import array_shard, check_damaged, damaged, tar_shard
+from helpers.objects import Trap, array_shard, check_damaged, damaged, tar_shard
 
 from dimvida.data.opening import open_source
 from dimvida.errors import InputError, UnreadableImage

@@ -7,7 +7,7 @@ import pickle
 from pathlib import Path
 
 import pytest
-from helpers.tables import image_bytes, write_parquet
+from helpers.objects import image_bytes, write_parquet
 
 from dimvida.data import table_files
 from dimvida.data.folder_tree import FolderTree

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
-from helpers.tables import CHAIR_SOFA, hub_image, view_rows, write_parquet
+from helpers.objects import CHAIR_SOFA, hub_image, view_rows, write_parquet
 
 from dimvida.data.opening import open_source
 from dimvida.errors import InputError

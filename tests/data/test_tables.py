@@ -10,7 +10,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from helpers.tables import CHAIR_SOFA, hub_image, image_bytes, view_rows, write_parquet
+from helpers.objects import CHAIR_SOFA, hub_image, image_bytes, view_rows, write_parquet
 
 from dimvida.data.columns import Columns
 from dimvida.data.opening import open_source

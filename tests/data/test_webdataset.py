@@ -6,7 +6,7 @@ import pickle
 from pathlib import Path
 
 import pytest
-from helpers.tables import image_bytes, write_tar
+from helpers.objects import image_bytes, write_tar
 
 from dimvida.data.columns import Columns
 from dimvida.data.opening import open_source

@@ -6,7 +6,7 @@ import math
 
 import pytest
 import torch
-from helpers.networks import MU, SCHEDULE, S, marginal, propagate
+from helpers.networks import MU, SCHEDULE, S, propagate
 from torch import Tensor
 
 from dimvida.diffusion.solvers import SOLVERS, step_table
@@ -14,6 +14,13 @@ from dimvida.diffusion.step_table import Solver
 from dimvida.errors import InputError
 
 T_END = 0.05  # away from 0, where the log signal-to-noise ratio is infinite
+
+
+def marginal(t: float) -> tuple[float, float]:
+    """Exact mean and variance at time t."""
+    time = torch.tensor(t, dtype=torch.float64)
+    m, sigma = float(SCHEDULE.mean(time)), float(SCHEDULE.sigma(time))
+    return m * MU, (m * S) ** 2 + sigma**2
 
 
 def grid(solver: Solver, evaluations: int) -> Tensor:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from helpers.objects import tree
-from helpers.outputs import Writer, draw
+from helpers.runs import Writer, draw
 
 from dimvida.errors import DimvidaError, InputError
 from dimvida.generation.formats import FORMATS

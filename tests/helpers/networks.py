@@ -1,4 +1,4 @@
-"""Networks that tests know: a Gaussian's exact score, random score networks, and a random Inception network; devices.
+"""Networks, checkpoints and arguments of ops that tests know, and the devices that they run on.
 
 The Gaussian is the known answer that solvers and samplers are tested on. For data N(MU, S^2) the marginals are Gaussian
 and the exact score is affine in x. The rows of a solver then map the mean and variance of the state by a linear
@@ -7,8 +7,9 @@ recursion, computed here in float64 without sampling.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,34 +20,26 @@ from torch import Tensor
 from dimvida.diffusion.schedule import VPSchedule
 from dimvida.diffusion.solvers import step_table
 from dimvida.diffusion.step_table import StepRow
-from dimvida.models import ScoreNetwork, TransformerConfig, ViewTransformer
+from dimvida.models import AutoencoderConfig, ScoreConfig, ScoreNetwork, TransformerConfig, ViewTransformer
+from dimvida.models.checkpoint import Checkpoint, CheckpointConfig
 from dimvida.models.classifiers import ImageClassifier, build_classifier
+from dimvida.ops import native, registration
 from dimvida.sampling import sample
 from dimvida.sampling.engine import Engine
 from dimvida.sampling.loop import run_steps
 from dimvida.sampling.trajectory import Trajectory
 
-DEVICES = [
-    "cpu",
-    pytest.param(
-        "cuda",
-        marks=[
-            pytest.mark.gpu,
-            pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device is visible"),
-        ],
-    ),
-]
+_NEEDS_CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device is visible")
+DEVICES = ["cpu", pytest.param("cuda", marks=[pytest.mark.gpu, _NEEDS_CUDA])]
 """As parameters of a fixture."""
+
+FLOATING = [torch.float32, torch.bfloat16, torch.float16]
+
+# Blocks and threads of a launch: the whole work at once, several turns of the grid, and threads left over.
+SHAPES = [(1, 32), (2, 64), (3, 96), (5, 256)]
 
 SCHEDULE = VPSchedule()
 MU, S = 0.8, 0.5
-
-
-def marginal(t: float) -> tuple[float, float]:
-    """Exact mean and variance at time t."""
-    time = torch.tensor(t, dtype=torch.float64)
-    m, sigma = float(SCHEDULE.mean(time)), float(SCHEDULE.sigma(time))
-    return m * MU, (m * S) ** 2 + sigma**2
 
 
 def noise_network(x: Tensor, tau: Tensor) -> Tensor:
@@ -135,17 +128,6 @@ def randomised(network: ViewTransformer, seed: int = 0) -> ViewTransformer:
     return network
 
 
-@contextmanager
-def default_dtype(dtype: torch.dtype) -> Iterator[None]:
-    """A caller that has set another default type."""
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(dtype)
-    try:
-        yield
-    finally:
-        torch.set_default_dtype(before)
-
-
 def random_images(count: int = 3, size: int = 32) -> Tensor:
     """uint8 [count, 3, size, size]; the same for every call."""
     generator = torch.Generator().manual_seed(1)
@@ -173,3 +155,143 @@ def engine_run(engine: Engine, network: ScoreNetwork, rows: int, solver: str = "
     table = step_table(solver, 5)
     trajectory = Trajectory(table.tensor(), known, torch.arange(rows), torch.tensor([1]), None, 4.0)
     return engine.run(network, latents.clone(), table, trajectory, run_steps)
+
+
+def partial_objects(rows: int, views: int, generator: torch.Generator) -> torch.Tensor:
+    """bool [rows, views], two or more of each row."""
+    present = torch.rand(rows, views, generator=generator) < 0.5
+    first = torch.rand(rows, views, generator=generator).argsort(1) < 2
+    return present | first
+
+
+def make_checkpoint(seed: int) -> Checkpoint:
+    """Three views, and random weights."""
+    torch.manual_seed(seed)
+    config = CheckpointConfig(
+        view_names=("front", "right", "back"),
+        classes=("chair",),
+        autoencoder=AutoencoderConfig(image_size=16, latent_dim=4, base=8),
+        score=ScoreConfig(width=16, time_dim=8, groups=4),
+        provenance={"note": "test"},
+    )
+    autoencoder, score = config.build()
+    torch.nn.init.normal_(score.output.weight)
+    return Checkpoint(config, autoencoder, score, torch.randn(4), torch.rand(4) + 0.5)
+
+
+def edit_config(folder: Path, **changes) -> None:
+    """Change options of its config.json."""
+    path = folder / "config.json"
+    values = json.loads(path.read_text())
+    values.update(changes)
+    path.write_text(json.dumps(values))
+
+
+def forget_hashes(folder: Path) -> None:
+    """Make it a checkpoint of the time before they were written down."""
+    values = json.loads((folder / "config.json").read_text())
+    del values["sha256"]
+    (folder / "config.json").write_text(json.dumps(values))
+
+
+def _weights(checkpoint: Checkpoint) -> dict[str, torch.Tensor]:
+    """All that a checkpoint computes with."""
+    parts = {"autoencoder": checkpoint.autoencoder, "score": checkpoint.score}
+    state = {f"{part}.{name}": tensor for part, module in parts.items() for name, tensor in module.state_dict().items()}
+    return {**state, "mean": checkpoint.latent_mean, "std": checkpoint.latent_std}
+
+
+def same_weights(one: Checkpoint, other: Checkpoint) -> bool:
+    """Whether all weights are equal."""
+    first, second = _weights(one), _weights(other)
+    return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
+
+
+def params_of(name: str, *arguments):
+    """The parameters of an op's kernel: its arguments in order, then its result if it has one."""
+    op = registration.OPS[name]
+    return op.fill(op.check(*arguments[: len(op.signature.parameters)]), arguments)
+
+
+def finish(status: int) -> None:
+    assert status == 0, native._native.cuda_error_string(status)
+
+
+def same(a, b) -> bool:
+    """Equal bit for bit, NaNs and absent tensors included."""
+    if a is None or b is None:
+        return a is b
+    size = {4: torch.int32, 2: torch.int16}[a.element_size()]
+    return torch.equal(a.view(size), b.view(size))
+
+
+def unaligned(tensor):
+    """The same values one element past an aligned address; also the end of their memory."""
+    if tensor is None:
+        return None
+    room = tensor.new_empty(tensor.numel() + 1)
+    room[1:] = tensor.flatten()
+    return room[1:].view(tensor.shape)
+
+
+@dataclass(frozen=True)
+class NormCase:
+    """The arguments of ``group_norm_silu_``, in the order of its schema."""
+
+    out: Tensor
+    left: Tensor
+    weight: Tensor
+    bias: Tensor
+    groups: int
+    eps: float = 1e-5
+    right: Tensor | None = None
+    time_bias: Tensor | None = None
+    table_row: Tensor | None = None
+    step: Tensor | None = None
+
+    def args(self) -> tuple[object, ...]:
+        return tuple(vars(self).values())
+
+    def to(self, device: str) -> NormCase:
+        """The same values in memory of their own, each row as far from the next as here."""
+        moved = {}
+        for name, tensor in vars(self).items():
+            if isinstance(tensor, Tensor):
+                other = torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device=device)
+                moved[name] = other.copy_(tensor)
+        return replace(self, **moved)
+
+
+def random_norm(
+    batch: int = 5,
+    left: int = 24,
+    right: int = 24,
+    groups: int = 4,
+    *,
+    dtype: torch.dtype = torch.float32,
+    out_dtype: torch.dtype = torch.float32,
+    masks: int = 3,
+    steps: int = 2,
+    gap: int = 0,
+    step_dtype: torch.dtype = torch.int64,
+    seed: int = 0,
+) -> NormCase:
+    """Random tensors of all kinds; no time bias where ``masks`` is 0."""
+    g = torch.Generator().manual_seed(seed)
+    width = left + right
+
+    def apart(columns: int) -> Tensor:
+        """Rows with ``gap`` unused elements after each."""
+        return torch.randn(batch, columns + gap, generator=g).to(dtype)[:, :columns]
+
+    return NormCase(
+        out=torch.zeros(batch, width + gap, dtype=out_dtype)[:, :width],
+        left=apart(left),
+        weight=torch.randn(width, generator=g),
+        bias=torch.randn(width, generator=g),
+        groups=groups,
+        right=apart(right) if right else None,
+        time_bias=torch.randn(masks, steps, width + gap, generator=g)[..., :width] if masks else None,
+        table_row=torch.randint(masks, (batch,), generator=g) if masks else None,
+        step=torch.randint(steps, (1,), generator=g).to(step_dtype) if masks else None,
+    )

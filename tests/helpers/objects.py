@@ -1,24 +1,32 @@
-"""Data that tests write: boxes of one colour, wide in front and back, narrow from the sides; what is in a folder."""
+"""Data that tests write: boxes, wide in front and back, narrow from the sides; tables, tar files and shards."""
 
 from __future__ import annotations
 
 import io
 import json
 import struct
+import tarfile
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image, features
 
 from dimvida.data.images import decode_image
+from dimvida.data.opening import open_source
 from dimvida.data.source import MultiViewSource
+from dimvida.errors import InputError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 VIEWS = ("front", "right", "back", "left")
 SIZE = 16
 SHADES = ("dark", "light")
+CHAIR_SOFA = {"label": {"names": ["chair", "sofa"], "_type": "ClassLabel"}}
 
 
 def coloured_boxes(objects: int, size: int = SIZE) -> np.ndarray:
@@ -160,3 +168,107 @@ def gray_of(data: bytes) -> list[int]:
     pixels = decode_image(data, "a").pixels
     assert (pixels == pixels[..., :1]).all()
     return pixels[0, :, 0].tolist()
+
+
+def image_bytes(value: int, size: int = 8) -> bytes:
+    """A PNG file of one gray level."""
+    file = io.BytesIO()
+    Image.new("RGB", (size, size), (value, value, value)).save(file, "PNG")
+    return file.getvalue()
+
+
+def hub_image(value: int) -> dict[str, Any]:
+    """An image as the Hub stores it."""
+    return {"bytes": image_bytes(value), "path": f"{value}.png"}
+
+
+def view_rows(objects: int, views: Sequence[str] = ("front", "right", "back", "left")) -> list[dict[str, Any]]:
+    """A row for each view; view v of object i has the level 10 i + v."""
+    return [
+        {"image": hub_image(10 * i + v), "view": view, "label": i % 2, "object": f"o{i}"}
+        for i in range(objects)
+        for v, view in enumerate(views)
+    ]
+
+
+def make_table(
+    rows: Sequence[Mapping[str, Any]],
+    features: Mapping[str, Any] | None = None,
+    types: Mapping[str, pa.DataType] | None = None,
+) -> pa.Table:
+    """Rows as a table; columns of images are structs unless ``types`` says otherwise."""
+    import pyarrow as pa
+
+    image = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+    given = dict(types or {})
+    columns = {}
+    for name in rows[0]:
+        values = [row[name] for row in rows]
+        kind = given.get(name) or (image if any(isinstance(value, dict) for value in values) else None)
+        columns[name] = pa.array(values, kind)
+    table = pa.table(columns)
+    if features is not None:
+        table = table.replace_schema_metadata({"huggingface": json.dumps({"info": {"features": features}})})
+    return table
+
+
+def write_parquet(path: Path, rows: Sequence[Mapping[str, Any]], row_group_size: int = 5, **table: Any) -> Path:
+    """A parquet file of rows, and the folders around it."""
+    import pyarrow.parquet as pq
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(make_table(rows, **table), path, row_group_size=row_group_size)
+    return path
+
+
+def write_tar(
+    path: Path, members: dict[str, bytes | str | dict], format: int = tarfile.DEFAULT_FORMAT, **fields: Any
+) -> Path:
+    """A tar file of members in order, whose headers may have other ``fields``; objects become JSON."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tarfile.open(path, "w", format=format, errors="surrogateescape") as archive:
+        for name, data in members.items():
+            data = json.dumps(data) if isinstance(data, dict) else data
+            data = data.encode() if isinstance(data, str) else data
+            entry = tarfile.TarInfo(name)
+            entry.size = len(data)
+            for field, value in fields.items():
+                setattr(entry, field, value)
+            archive.addfile(entry, io.BytesIO(data))
+    return path
+
+
+def tar_shard(folder: Path, members: dict[str, bytes], number: int = 0, **options: Any) -> Path:
+    """A shard of these members, see ``write_tar``."""
+    return write_tar(folder / f"shard-{number:06d}.tar", members, **options)
+
+
+def array_shard(folder: Path, array: np.ndarray, lines: list[dict], number: int = 0) -> Path:
+    """A shard of these pictures and lines."""
+    path = folder / f"shard-{number:06d}.npy"
+    np.save(path, array)
+    path.with_suffix(".jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return path
+
+
+def damaged(data: bytes, seed: int) -> bytes:
+    """The same with up to eight other bytes, every third time cut short."""
+    rng = np.random.default_rng(seed)
+    changed = bytearray(data)
+    # Most of a file is pixels or zeros; what matters comes early.
+    reach = len(data) if seed % 4 == 0 else min(len(data), 600)
+    for place in rng.integers(0, reach, rng.integers(1, 9)):
+        changed[place] = rng.integers(0, 256)
+    return bytes(changed[: rng.integers(1, len(data))] if seed % 3 == 0 else changed)
+
+
+def check_damaged(path: Path) -> None:
+    """Read everything that opens; whatever is raised must name the shard or its list."""
+    try:
+        source = open_source(path.parent)
+        for index, record in enumerate(source.records):
+            for view in record.views:
+                source.read_view(index, view)
+    except InputError as error:
+        assert path.stem in str(error)
+        str(error).encode()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from helpers.checkpoints import make_checkpoint
+from helpers.networks import make_checkpoint
 
 from dimvida.models.checkpoint import Checkpoint, save_checkpoint
 

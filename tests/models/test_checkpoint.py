@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers.checkpoints import edit_config, forget_hashes, same
+from helpers.networks import edit_config, forget_hashes, same_weights
 
 from dimvida.errors import InputError
 from dimvida.models.checkpoint import (
@@ -82,7 +82,7 @@ def test_a_checkpoint_without_hashes_is_the_one_it_was(folder: Path):
     before = load_checkpoint(folder)
     forget_hashes(folder)
     after = load_checkpoint(folder)
-    assert same(before, after)
+    assert same_weights(before, after)
     assert before.digest == after.digest
 
 
@@ -101,7 +101,7 @@ def test_the_bundled_checkpoint_has_its_hashes():
 def test_a_home_folder(checkpoint: Checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     save_checkpoint("~/models/mine", checkpoint)
-    assert same(load_checkpoint(tmp_path / "models/mine"), load_checkpoint("~/models/mine"))
+    assert same_weights(load_checkpoint(tmp_path / "models/mine"), load_checkpoint("~/models/mine"))
 
 
 def test_what_the_training_images_look_like_names_no_other_checkpoint(checkpoint: Checkpoint, folder: Path):

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers.checkpoints import edit_config, forget_hashes, make_checkpoint, same
+from helpers.networks import edit_config, forget_hashes, make_checkpoint, same_weights
 from safetensors.torch import load_file, save_file
 
 from dimvida.errors import InputError
@@ -172,7 +172,7 @@ def test_a_flipped_bit_or_a_missing_end_is_refused_or_changes_no_weight(folder: 
             refused += 1
             assert str(folder) in str(error) and "\n" not in str(error)
         else:
-            assert same(loaded, untouched)
+            assert same_weights(loaded, untouched)
             assert name == "config.json"
     assert refused == 120 or (name == "config.json" and refused >= 40)
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from helpers.kernels import NormCase, random_norm
+from helpers.networks import NormCase, random_norm
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from helpers.kernels import FLOATING, SHAPES, finish, params_of, same, unaligned
+from helpers.networks import FLOATING, SHAPES, finish, params_of, same, unaligned
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -9,13 +9,33 @@ import math
 
 import pytest
 import torch
-from helpers.kernels import FLOATING, SHAPES, balanced, finish, padded, params_of, same, unaligned
+from helpers.networks import FLOATING, SHAPES, finish, params_of, same, unaligned
 from hypothesis import given
 from hypothesis import strategies as st
 
 from dimvida.ops import native, registration
 
 kernels = pytest.importorskip("kernels_on_host", reason="this is no build of the CUDA kernels for the host")
+
+
+def balanced(*shape: int, group: int):
+    """Small whole numbers whose sum over each group is a multiple of its size.
+
+    Means, deviations and sums of squares are then exact, so the order of additions cannot be seen.
+    """
+    values = torch.randint(-4, 5, (*shape[:-1], shape[-1] // group, group)).float()
+    surplus = values.sum(-1, keepdim=True) % group
+    return (values - (torch.arange(group) < surplus).float()).reshape(shape)
+
+
+def padded(tensor, columns: int):
+    """The same values in rows with `columns` more between them; the last row ends the memory."""
+    rows, width = tensor.shape
+    room = tensor.new_full((rows * (width + columns),), math.nan)
+    placed = room.as_strided(
+        tensor.shape, (width + columns, 1), room.numel() - ((rows - 1) * (width + columns) + width)
+    )
+    return placed.copy_(tensor) if rows else tensor
 
 
 @st.composite

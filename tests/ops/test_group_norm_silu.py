@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from helpers.kernels import FLOATING, NormCase, random_norm
+from helpers.networks import FLOATING, NormCase, random_norm
 from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn import functional

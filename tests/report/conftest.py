@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from helpers.results import Report, write_all
+from helpers.results import Report, write_classification, write_evaluation, write_solvers, write_training
 
 from dimvida.cli.app import run
 
@@ -28,4 +28,10 @@ def report(tmp_path: Path) -> Callable[..., Report]:
 def full_report(tmp_path_factory: pytest.TempPathFactory) -> Report:
     """A report of everything; only to be read."""
     root = tmp_path_factory.mktemp("full")
-    return make_report(root / "report", *write_all(root))
+    folders = (
+        write_training(root / "model"),
+        write_evaluation(root / "evaluation"),
+        write_classification(root / "classification"),
+        write_solvers(root / "solvers"),
+    )
+    return make_report(root / "report", *folders)

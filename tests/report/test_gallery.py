@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers.galleries import VIEWS, write_output
+from helpers.runs import VIEWS, write_output
 from PIL import Image
 
 from dimvida.report import gallery

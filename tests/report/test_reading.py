@@ -7,8 +7,8 @@ import re
 from pathlib import Path
 
 import pytest
-from helpers.pages import Page
 from helpers.results import (
+    Page,
     classification,
     evaluation,
     write,

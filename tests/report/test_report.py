@@ -6,9 +6,9 @@ import re
 from pathlib import Path
 
 import pytest
-from helpers.pages import Page
 from helpers.results import (
     REASON,
+    Page,
     accuracy,
     cell,
     evaluation,

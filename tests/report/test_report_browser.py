@@ -14,8 +14,8 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from helpers.galleries import write_output
 from helpers.results import Report
+from helpers.runs import write_output
 
 from .conftest import make_report
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from helpers.objects import VIEWS, coloured_boxes
-from helpers.trainings import FAST, run
+from helpers.runs import FAST, run
 
 from dimvida.data.batch import MultiViewBatch
 from dimvida.training.config import TrainConfig, load_preset

@@ -12,7 +12,7 @@ import pytest
 import torch
 from helpers.commands import Forked, wait_until
 from helpers.objects import write_boxes
-from helpers.trainings import FAST, curve, has_reached, options
+from helpers.runs import FAST, curve, has_reached, options
 
 from dimvida.errors import DimvidaError
 from dimvida.models import AutoencoderConfig

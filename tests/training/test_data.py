@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 import torch
 import torch._dynamo
-from helpers.trainings import OBJECTS, batch_of, complete, partly, prepared
+from helpers.runs import OBJECTS, batch_of, complete, partly, prepared
 
 from dimvida.data.batch import MultiViewBatch
 from dimvida.errors import InputError

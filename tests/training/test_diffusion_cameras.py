@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from helpers.networks import tiny_transformer
-from helpers.trainings import FAST, TRANSFORMER, batch_of, complete, curve, partly, run, with_stage
+from helpers.runs import FAST, TRANSFORMER, batch_of, complete, curve, partly, run, with_stage
 from torch import Tensor
 
 from dimvida.data.cameras import Camera

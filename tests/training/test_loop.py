@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 import torch._dynamo
-from helpers.trainings import curve, run, with_stage
+from helpers.runs import curve, run, with_stage
 
 from dimvida.errors import DimvidaError
 from dimvida.models.checkpoint import load_checkpoint

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from helpers.networks import tiny_transformer
-from helpers.trainings import TRANSFORMER, run, weights, with_stage
+from helpers.runs import TRANSFORMER, run, weights, with_stage
 
 from dimvida.models.score_network import ScoreNetwork
 from dimvida.training.config import load_preset

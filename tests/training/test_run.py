@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 import torch._dynamo
-from helpers.trainings import curve, run, with_stage
+from helpers.runs import curve, run, with_stage
 from PIL import Image
 from safetensors.torch import load_file
 

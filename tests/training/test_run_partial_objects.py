@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers.trainings import partly, prepared, run
+from helpers.runs import partly, prepared, run
 
 from dimvida.models.checkpoint import WEIGHT_FILES
 from dimvida.sampling.multiview import load

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 import torch._dynamo
-from helpers.trainings import curve, no_progress, run, with_stage
+from helpers.runs import curve, no_progress, run, with_stage
 
 from dimvida.errors import InputError
 from dimvida.models import ScoreConfig

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from helpers.networks import tiny_transformer
-from helpers.trainings import TRANSFORMER, curve, partly, prepared, run, with_stage
+from helpers.runs import TRANSFORMER, curve, partly, prepared, run, with_stage
 
 from dimvida.diffusion.schedule import VPSchedule
 from dimvida.errors import InputError

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 import torch._dynamo
-from helpers.trainings import curve, run, with_stage
+from helpers.runs import curve, run, with_stage
 
 from dimvida.errors import InputError
 from dimvida.models.autoencoder import build_autoencoder

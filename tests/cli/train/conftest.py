@@ -8,7 +8,7 @@ import pytest
 import torch
 from helpers.commands import Result
 from helpers.objects import write_boxes
-from helpers.trainings import train
+from helpers.runs import train
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from helpers.commands import command
-from helpers.trainings import description, options, train
+from helpers.runs import description, options, train
 from PIL import Image
 
 from dimvida.data.opening import open_source

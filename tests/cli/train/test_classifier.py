@@ -8,7 +8,7 @@ import pytest
 import torch
 from helpers.commands import Result, command
 from helpers.objects import SIZE, coloured_boxes
-from helpers.trainings import curve
+from helpers.runs import curve
 from PIL import Image
 
 from dimvida.models.classifier_checkpoint import load_classifier

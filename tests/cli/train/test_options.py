@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from helpers.commands import Result, command
 from helpers.objects import VIEWS, write_boxes
-from helpers.trainings import TRANSFORMER, curve, description, options, train, weights
+from helpers.runs import TRANSFORMER, curve, description, options, train, weights
 
 from dimvida.models.checkpoint import load_checkpoint
 

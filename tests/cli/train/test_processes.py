@@ -18,7 +18,7 @@ import pytest
 import torch
 from helpers.commands import PATIENCE, Result, Started, command, killed_at_access, wait_until
 from helpers.objects import SIZE
-from helpers.trainings import FAST, SHORT, curve, has_reached, options, weights
+from helpers.runs import FAST, SHORT, curve, has_reached, options, weights
 from rich.cells import cell_len
 
 from dimvida.errors import InputError

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from helpers.commands import Result
-from helpers.trainings import train
+from helpers.runs import train
 
 from dimvida.cli.progress import ProgressBar, duration
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 from helpers.commands import PATIENCE, Result, command, forked_ranks, free_port, torchrun, wait_until
-from helpers.trainings import FAST, curve, options
+from helpers.runs import FAST, curve, options
 
 from dimvida.models.checkpoint import load_checkpoint
 

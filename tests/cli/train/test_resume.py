@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from helpers.commands import Result, command
 from helpers.objects import write_boxes
-from helpers.trainings import curve, description, options, train, weights
+from helpers.runs import curve, description, options, train, weights
 
 from dimvida.models.classifier_checkpoint import load_classifier
 

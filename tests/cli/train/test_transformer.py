@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from helpers.commands import command, forked_ranks
-from helpers.trainings import TRANSFORMER, curve, options
+from helpers.runs import TRANSFORMER, curve, options
 
 from dimvida import ops
 from dimvida.models.checkpoint import load_checkpoint
