@@ -96,6 +96,7 @@ def generate(
 
     from dimvida.data.columns import parse_columns
     from dimvida.data.sample import locate, require_apart
+    from dimvida.generation.jobs import look_out
     from dimvida.generation.run import Generation
     from dimvida.generation.storage import output_place
     from dimvida.generation.trial import best_batch, settings_with_batch
@@ -106,6 +107,9 @@ def generate(
         require_apart(locate(input_), output)
     if sheet is not None:
         require_apart(locate(input_), sheet, "--sheet")
+    look = look_out(output)
+    if ray is not None:
+        look()
     model = load(checkpoint, resolve_device(device) if ray is None else "cpu")
     objects = split, parse_columns(column), parse_names("--classes", classes), samples_per_view
     if angles is None:
@@ -130,7 +134,7 @@ def generate(
     find_batch = partial(best_batch, rows=len(plan), views=plan.most_views, folder=output, overwrite=overwrite)
     with _place_of_work(shard, ray, cpus_per_worker) as (job, cluster):
         if cluster is not None:
-            settings = cluster.settings(model, chosen, find_batch)
+            settings = cluster.settings(model, chosen, find_batch, look, note)
         else:  # all processes of the job agree on a batch
             settings = settings_with_batch(
                 model, chosen, lambda *of: job.broadcast_from_rank_0(partial(find_batch, *of))
@@ -167,10 +171,12 @@ def _place_of_work(shard: str | None, address: str | None, cpus: int | None) -> 
     if address is None:
         yield job_of(shard), None
         return
-    from dimvida.generation.cluster import PATIENCE, ray_cluster
+    from dimvida.generation.cluster_connection import ray_connection
 
-    with ray_cluster(address, cpus) as cluster:
-        yield alone(PATIENCE), cluster
+    with ray_connection(address):
+        from dimvida.generation.cluster import PATIENCE, RayCluster
+
+        yield alone(PATIENCE), RayCluster(cpus)
 
 
 def _generate(generation: Generation, make: MakeShards | None) -> GenerationReport | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +9,7 @@ from dimvida.cli.options import parse_angles, require_elevation
 from dimvida.cli.terminal import note
 from dimvida.errors import InputError
 from dimvida.files import require_writable_file, require_writable_folder
+from dimvida.generation.cluster_connection import import_ray
 from dimvida.torchrun import is_rank
 
 if TYPE_CHECKING:
@@ -146,8 +146,6 @@ def check_cluster(ray: str | None, cpus: int | None, shard: str | None, device: 
         return
     if cpus is not None and cpus < 1:
         raise InputError(f"--cpus-per-worker {cpus}: must be at least 1")
-    if find_spec("ray") is None:
-        raise InputError("--ray: needs Ray; pip install 'dimvida[ray]'")
     for given, name, why in (
         (shard is not None, "--shard", "Ray divides the work itself"),
         (device != "auto", "--device", "its workers have a GPU each, or --cpus-per-worker"),
@@ -156,6 +154,7 @@ def check_cluster(ray: str | None, cpus: int | None, shard: str | None, device: 
     ):
         if given:
             raise InputError(f"--ray and {name}: {why}")
+    import_ray()
 
 
 def parse_batch(text: str) -> int | None:

@@ -12,13 +12,11 @@ from __future__ import annotations
 
 import math
 import os
-import signal
-import socket
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager, suppress
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, suppress
+from typing import Any
 
 import ray
 from ray.exceptions import RayError, RayTaskError
@@ -26,11 +24,11 @@ from ray.exceptions import RayError, RayTaskError
 from dimvida import interruption
 from dimvida.data.names import counted
 from dimvida.errors import DimvidaError, InputError
-from dimvida.generation.pipeline import StageTimes
+from dimvida.generation.cluster_worker import PATIENCE, ShardMade, ShardWorker, resolve
 from dimvida.generation.plan import Shard
 from dimvida.generation.run import Generation, MadeBatch
 from dimvida.generation.settings import GenerationSettings
-from dimvida.generation.trial import FindBatch, settings_with_batch
+from dimvida.generation.trial import FindBatch
 from dimvida.sampling.multiview import MultiViewModel
 
 LARGEST_LEASE = 16
@@ -39,125 +37,27 @@ LARGEST_LEASE = 16
 ATTEMPTS = 10
 """Workers that may be lost with the same shard in their hands, before the shard is taken for the reason."""
 
-PATIENCE = 60.0
-"""Seconds that processes of a driver or a worker that was lost may take to end, and to give back their locks."""
-
-_CONNECT = 10.0  # seconds in which a cluster must answer
 _POLL = 0.1  # seconds between looks at signals
-_GROWTH = 5.0  # seconds between looks at what the cluster has room for
-
-Run = tuple[list[Any], str]
-"""What workers are told: a reference to the ``Generation``, in a list, and where its paths may be relative to."""
-
-
-class ShardMade(NamedTuple):
-    """What a worker says of a shard that is finished: its views, files that could not be read, and why, and notes."""
-
-    number: int
-    views: int
-    skipped: list[tuple[str, str]]
-    notes: list[str]
-
-
-class ShardWorker:
-    """An actor: makes shards of a run whose folder another process, the driver, has locked."""
-
-    def take_up(self, run: Run) -> None:
-        """Be ready to work on a run."""
-        (reference,), place = run
-        try:
-            os.chdir(place)
-        except OSError as error:
-            raise DimvidaError(f"{place}: not there on {os.uname().nodename} ({error.strerror})") from None
-        generation: Generation = ray.get(reference)
-        generation.model.to(generation.settings.device)
-        generation.times = StageTimes(generation.model.device)
-        generation.output.open(generation.job.name, part=None, joins=True)
-        self._generation = generation
-
-    def make(self, numbers: Sequence[int]) -> Iterator[ShardMade]:
-        """Make some shards, and say of each that it is finished."""
-        generation, skipped, notes, views = self._generation, [], [], 0
-        shards = (self._taken(generation.shards[number]) for number in numbers)
-        try:
-            with closing(generation.make(shards, lambda *file: skipped.append(file), notes.append)) as batches:
-                for batch in batches:
-                    views += batch.views
-                    if batch.finished is not None:
-                        yield ShardMade(batch.finished.number, views, skipped, notes)
-                        skipped, notes, views = [], [], 0
-        except DimvidaError as error:  # of whatever kind: not all can be sent
-            kind = InputError if isinstance(error, InputError) else DimvidaError
-            raise kind(str(error)) from None
-        finally:
-            for number in numbers:
-                generation.output.lock.give_back(1 + number)
-
-    def leave(self) -> None:
-        """Give back what it has of the lock."""
-        self._generation.output.close()
-
-    def _taken(self, shard: Shard) -> Shard:
-        """A shard, once no other worker has it; one that is lost to the driver may still be at it."""
-        until = time.monotonic() + PATIENCE
-        while not self._generation.output.lock.take(1 + shard.number):  # part 0 is the driver's
-            if time.monotonic() > until:
-                raise DimvidaError(f"{shard.stem}: a worker that the cluster has lost is still writing it")
-            time.sleep(_POLL)
-        return shard
-
-
-@contextmanager
-def ray_cluster(address: str, cpus: int | None) -> Iterator[RayCluster]:
-    """A cluster that this process drives, while entered.
-
-    Args:
-        address: As ``ray.init`` takes it. Empty: that of ``RAY_ADDRESS``, as under ``ray job submit``, or a cluster of
-            this machine; where there is none, Ray starts one here.
-        cpus: Cores of a worker, which then has no GPU; None for a GPU each.
-
-    Raises:
-        InputError: There is no such cluster.
-    """
-    _require_there(address or os.environ.get("RAY_ADDRESS", ""))
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # of a cluster that is started here: it tells nobody
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # and prints no advice about that
-    before = {number: signal.getsignal(number) for number in interruption.SIGNALS}
-    try:
-        ray.init(address or None, log_to_driver=False, logging_level="ERROR", include_dashboard=False)
-    except Exception as error:  # of many kinds, bare ones among them
-        reason = str(error).strip().partition("\n")[0]
-        raise InputError(f"--ray {address}: no cluster can be reached or started ({reason})") from error
-    finally:
-        for number, handler in before.items():  # Ray sets its own for SIGTERM
-            signal.signal(number, handler)
-    try:
-        yield RayCluster(cpus)
-    finally:
-        ray.shutdown()
-
-
-def _require_there(address: str) -> None:
-    """Raise InputError for an address where nobody is; Ray would try for minutes, and print lines about it."""
-    if address in ("", "auto", "local"):
-        return
-    host, _, port = address.rpartition(":")
-    if not host or not port.isdigit() or "/" in host:
-        raise InputError(f"--ray {address}: give HOST:PORT of the cluster's head, 'auto' or 'local'")
-    try:
-        socket.create_connection((host.strip("[]"), int(port)), _CONNECT).close()
-    except (OSError, OverflowError, UnicodeError) as error:
-        raise InputError(f"--ray {address}: no cluster can be reached ({error})") from None
+_GROWTH = 5.0  # seconds between looks at what the cluster has room for, and at whoever else is at the output
+_SILENCE = 10.0  # seconds for which nothing is told of a wait
+_LEAVE = 5.0  # seconds that workers which were ended have to be gone
 
 
 class RayCluster:
-    """The cluster that ``ray_cluster`` has entered, with workers of so many cores, or of a GPU each for None."""
+    """The cluster that this process is connected to, with workers of so many cores, or of a GPU each for None."""
 
     def __init__(self, cpus: int | None) -> None:
         self.needs = {"num_cpus": cpus or 1, "num_gpus": int(cpus is None)}
 
-    def settings(self, model: MultiViewModel, options: Mapping[str, Any], find_batch: FindBatch) -> GenerationSettings:
-        """What ``settings_with_batch`` gives where a worker is.
+    def settings(
+        self,
+        model: MultiViewModel,
+        options: Mapping[str, Any],
+        find_batch: FindBatch,
+        look_out: Callable[[], object],
+        on_note: Callable[[str], object],
+    ) -> GenerationSettings:
+        """What ``settings_with_batch`` gives where a worker is; ``look_out`` is called before, and while it waits.
 
         Raises:
             InputError: As ``resolve_settings``; or no node has room for a worker, or its GPU cannot be used.
@@ -167,8 +67,13 @@ class RayCluster:
         if not self.room():
             lacking = {"cuda": "a GPU; give --cpus-per-worker N", "cpu": counted(self.needs["num_cpus"], "core")}
             raise InputError(f"--ray: no node of the cluster has {lacking[device]}")
-        resolving = ray.remote(_resolve).options(**self.needs).remote(model, device, options, find_batch)
+        wait, looked = _Wait(self, on_note), -math.inf
+        resolving = ray.remote(resolve).options(**self.needs).remote(model, device, options, find_batch)
         while not ray.wait([resolving], timeout=_POLL)[0]:
+            if time.monotonic() > looked + _GROWTH:
+                look_out()
+                looked = time.monotonic()
+            wait.look()
             interruption.check()
         return _answer(resolving)
 
@@ -203,6 +108,31 @@ class RayCluster:
             crew.leave()
 
 
+class _Wait:
+    """A wait for a worker, of which a line tells when it lasts: what a worker needs, and what of that is free."""
+
+    def __init__(self, cluster: RayCluster, tell: Callable[[str], object]) -> None:
+        self._needs, self._tell = cluster.needs, tell
+        self.over()
+
+    def over(self) -> None:
+        """There is a worker; the next wait is another one."""
+        self._until = time.monotonic() + _SILENCE
+
+    def look(self) -> None:
+        """There is none yet."""
+        if time.monotonic() < self._until:
+            return
+        self._until = math.inf
+        there, free = ray.cluster_resources(), ray.available_resources()
+        kinds = [("GPU", "GPU", self._needs["num_gpus"]), ("CPU", "core", self._needs["num_cpus"])]
+        needed = " and ".join(counted(count, name) for _, name, count in kinds if count)
+        left = " and ".join(
+            f"{free.get(kind, 0):g} of {counted(int(there.get(kind, 0)), name)}" for kind, name, count in kinds if count
+        )
+        self._tell(f"still without a worker, which needs {needed} of a node; free on the cluster: {left}")
+
+
 class _Crew:
     """The workers of a run, and the shards in their hands: what tells of these -> the worker and its shards."""
 
@@ -210,6 +140,7 @@ class _Crew:
         self.leases: dict[Any, tuple[Any, dict[int, Shard]]] = {}
         self._actor, self._room = ray.remote(ShardWorker).options(**cluster.needs), cluster.room
         self._run, self._on_note = ([ray.put(generation)], os.getcwd()), on_note
+        self._output, self._wait = generation.output, _Wait(cluster, on_note)
         self._starting: dict[Any, Any] = {}  # what says that a worker is there -> the worker
         self._free: list[Any] = []
         self._lost: Counter[Shard | None] = Counter()  # workers, by what they were at
@@ -234,6 +165,10 @@ class _Crew:
 
     def hear(self, left: deque[Shard]) -> Iterator[ShardMade]:
         """What they have to say at the moment, or DimvidaError; shards of those that are lost are left again."""
+        if self.leases or self._free:
+            self._wait.over()
+        else:
+            self._wait.look()
         told, _ = ray.wait([*self._starting, *self.leases], num_returns=1, timeout=_POLL)
         for ref in told:
             worker, shards = self.leases.get(ref) or (self._starting.pop(ref), {})
@@ -259,10 +194,20 @@ class _Crew:
             ray.wait([worker.leave.remote() for worker in self._free], num_returns=len(self._free), timeout=PATIENCE)
 
     def close(self) -> None:
-        """End all workers."""
+        """End all workers, and remove what those have left that were lost, or at work until now."""
         for worker in [*self._starting.values(), *self._free, *(worker for worker, _ in self.leases.values())]:
             with suppress(RayError):
                 ray.kill(worker)
+        with suppress(OSError, DimvidaError):  # which would hide why this ends
+            self._sweep()
+
+    def _sweep(self) -> None:
+        until = time.monotonic() + _LEAVE
+        while not self._output.lock.be_alone():
+            if time.monotonic() > until:  # what somebody may still be writing is left to the next run
+                return
+            time.sleep(_POLL)
+        self._output.sweep()
 
     def _bury(self, shard: Shard | None, error: RayError) -> None:
         self._looked, self._lost[shard] = -math.inf, self._lost[shard] + 1
@@ -284,16 +229,3 @@ def _answer(ref: Any) -> Any:
 
 def _line(error: Exception) -> str:
     return str(error).strip().rpartition("\n")[2].strip()
-
-
-def _resolve(
-    model: MultiViewModel, device: str, options: Mapping[str, Any], find_batch: FindBatch
-) -> GenerationSettings:
-    try:
-        model.to(device)
-    except (RuntimeError, AssertionError) as error:
-        raise InputError(
-            f"--ray: PyTorch on {os.uname().nodename} cannot use the GPU that the cluster says it has "
-            f"({str(error).partition('. ')[0]}); give --cpus-per-worker N"
-        ) from None
-    return settings_with_batch(model, options, find_batch)

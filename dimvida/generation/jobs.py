@@ -19,11 +19,13 @@ import torch.distributed as dist
 from dimvida import interruption
 from dimvida.data.names import counted
 from dimvida.errors import DimvidaError, FailedOnAnotherRank, InputError
-from dimvida.generation.lock import FolderBusy
+from dimvida.generation.lease import require_unrenewed
+from dimvida.generation.lock import FolderBusy, require_unled
 from dimvida.generation.output import OutputFolder, stored_configuration
 from dimvida.generation.plan import Shard
 from dimvida.generation.read import CHUNK, RowReader
 from dimvida.generation.stats import GenerationReport, fail_empty
+from dimvida.generation.storage import Place, RemotePath
 from dimvida.generation.verify import recheck_files, recheck_inputs
 from dimvida.torchrun import barrier, broadcast_from_rank_0, is_rank, meet
 
@@ -39,7 +41,7 @@ class Job:
         name: The same for all processes of the job, and for no other job.
         rank, count: Which process of how many.
         array: Whether they are the members of an array job, which never meet.
-        patience: Seconds that another run in the folder is waited for.
+        patience: Seconds that what a lost process has left at work in the folder is waited for.
     """
 
     name: str
@@ -92,8 +94,8 @@ class Job:
                 try:
                     with interruption.held():
                         return output.open(self.name, self.rank)
-                except FolderBusy:
-                    if time.monotonic() > until:
+                except FolderBusy as busy:
+                    if busy.led or time.monotonic() > until:
                         raise
                 time.sleep(_POLL)
 
@@ -162,8 +164,26 @@ def _require_readable(reader: RowReader) -> None:
 
 
 def alone(patience: float = 0) -> Job:
-    """A job of this process only, with the patience for another run to end."""
+    """A job of this process only, with the patience for what is left of another run to end."""
     return Job(uuid.uuid4().hex, patience=patience)
+
+
+def look_out(place: Place) -> Callable[[], None]:
+    """A look at an output that is not opened yet, for whoever waits for something else before that is done.
+
+    Returns:
+        Raises FolderBusy, the first or a later time, if the first process of another run is at work there.
+    """
+    seen = None
+
+    def look() -> None:
+        nonlocal seen
+        if isinstance(place, RemotePath):
+            seen = require_unrenewed(place, seen)
+        else:
+            require_unled(place)
+
+    return look
 
 
 def array_member(text: str) -> Job:

@@ -30,6 +30,7 @@ BEAT, LAST = 15.0, 60.0
 """Seconds after which a lease is renewed, and after which one that is not has ended."""
 
 _LOOK = 1.0  # seconds between looks at a lease of which it is not known whether it still is one
+_LED = ".generation.lease-00000.json"  # of the first process of a run
 _LEASE = re.compile(r"\.generation\.lease-\w+\.json")  # what a folder that has nothing else may have, see ``output``
 
 
@@ -134,7 +135,7 @@ class Lease:
         same_job = lease is not None and lease.get("job") == self._job
         if same_job and place is not self._own:
             return
-        busy = FolderBusy(f"{self.folder}: another run is writing to it; wait for it, or choose another --out")
+        busy = FolderBusy(self.folder, led=place.name == _LED)
         if same_job:
             busy = InputError(f"{self.folder}: another process of this job makes these shards; wait for it")
         while lease is not None and (now := self._living(place)) is not None:
@@ -163,6 +164,18 @@ class Lease:
                     return
                 self._number += 1
                 self._own.write_bytes(self._content())
+
+
+def require_unrenewed(folder: RemotePath, before: dict[str, Any] | None) -> dict[str, Any] | None:
+    """The lease of the first process of a run at an output, or None.
+
+    Raises:
+        FolderBusy: It is at work: its process runs here, or its lease is not what it was (``before``, unless None).
+    """
+    lease = _read(folder / _LED)
+    if lease is not None and (_runs(lease.get("process")) or before not in (None, lease)):
+        raise FolderBusy(folder, led=True)
+    return lease
 
 
 def _read(place: RemotePath) -> dict[str, Any] | None:

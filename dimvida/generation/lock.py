@@ -28,13 +28,23 @@ from dimvida.errors import DimvidaError, InputError
 
 LOCK = ".generation.lock"
 _SHARED, _FIRST_PART = 0, 1  # bytes
+_FLOCK = "hhqqi4x"  # struct flock
 _POLL = 0.02  # seconds
 
 _opened: set[int] = set()  # lock files that this process has open
 
 
 class FolderBusy(InputError):
-    """Another run has the folder."""
+    """Another run has the folder.
+
+    Attributes:
+        led: Whether its first process is at work. Without, it may be that of a driver which was lost: what it has
+            left behind will end by itself.
+    """
+
+    def __init__(self, folder: object, led: bool) -> None:
+        super().__init__(f"{folder}: another run is writing to it; wait for it, or choose another --out")
+        self.led = led
 
 
 class FolderLock:
@@ -114,17 +124,36 @@ class FolderLock:
             if not _is_at(self._handle, self._path):
                 return False
             if shared and os.pread(self._handle, 4096, 0) != self._job:
-                raise FolderBusy(f"{self.folder}: another run is writing to it; wait for it, or choose another --out")
+                raise FolderBusy(self.folder, _is_locked(self._handle, _FIRST_PART))
             if shared:
                 return True
             interruption.check()  # somebody is alone there, and the name that the file has may be an older one
             time.sleep(_POLL)
 
 
+def require_unled(folder: Path) -> None:
+    """Raise FolderBusy if the first process of a run is at work in a folder, which need not be there."""
+    try:
+        handle = os.open(folder / LOCK, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError:
+        return
+    try:
+        if _is_locked(handle, _FIRST_PART):
+            raise FolderBusy(folder, led=True)
+    finally:
+        os.close(handle)
+
+
+def _is_locked(handle: int, byte: int) -> bool:
+    """Whether another has a byte."""
+    there = fcntl.fcntl(handle, fcntl.F_OFD_GETLK, struct.pack(_FLOCK, fcntl.F_WRLCK, os.SEEK_SET, byte, 1, 0))
+    return struct.unpack(_FLOCK, there)[0] != fcntl.F_UNLCK
+
+
 def _lock(handle: int, kind: int, start: int, length: int) -> bool:
     """Lock or unlock some bytes, all from ``start`` on with length 0; False if another has some of them."""
     try:
-        fcntl.fcntl(handle, fcntl.F_OFD_SETLK, struct.pack("hhqqi4x", kind, os.SEEK_SET, start, length, 0))
+        fcntl.fcntl(handle, fcntl.F_OFD_SETLK, struct.pack(_FLOCK, kind, os.SEEK_SET, start, length, 0))
     except (BlockingIOError, PermissionError):  # whichever the file system says
         return False
     return True

@@ -20,7 +20,7 @@ from typing import Any
 
 from dimvida.data.cameras import CAMERAS_NAME, Camera, cameras_text
 from dimvida.errors import DimvidaError, InputError
-from dimvida.files import atomic_path, make_folder, require_writable_folder
+from dimvida.files import atomic_path, make_folder
 from dimvida.generation.card import card_problem, remove_card, write_card
 from dimvida.generation.formats import FORMATS, remove_shard
 from dimvida.generation.lease import Lease
@@ -79,14 +79,11 @@ class OutputFolder:
         self.configuration = dict(configuration)
         self.overwrite = overwrite
         self.lock: FolderLock | Lease | None = None
-        if isinstance(self.folder, RemotePath):
-            if not FORMATS[self.form].takes_urls:
-                takers = ", ".join(name for name, form in FORMATS.items() if form.takes_urls)
-                raise InputError(f"--out {self.folder}: not for a file of each picture; give --format {takers}")
-            if writing:
-                require_writable_place(self.folder)
-        elif writing:
-            require_writable_folder("--out", self.folder)
+        if isinstance(self.folder, RemotePath) and not FORMATS[self.form].takes_urls:
+            takers = ", ".join(name for name, form in FORMATS.items() if form.takes_urls)
+            raise InputError(f"--out {self.folder}: not for a file of each picture; give --format {takers}")
+        if writing:
+            require_writable_place(self.folder)
         stored = stored_configuration(self.folder)
         if stored is not None and not self.overwrite:
             check_same(self.folder, stored, self.configuration)
@@ -189,7 +186,7 @@ class OutputFolder:
             if not self.cameras_right():
                 write_whole(self.folder / CAMERAS_NAME, self._cameras())
             write_card(self.folder, self.configuration, report, draw)
-            self._sweep()  # what processes of this job left that were killed
+            self.sweep()  # what processes of this job left that were killed
             if not self.report_right(report):
                 write_whole(self.folder / REPORT, report.to_json(self.hash))
         return report
@@ -237,7 +234,7 @@ class OutputFolder:
 
     def _prepare(self) -> None:
         """What the first process of a job does before another one comes in."""
-        self._sweep()
+        self.sweep()
         stored = stored_configuration(self.folder)
         if stored is not None:
             same = configuration_hash(stored) == self.hash
@@ -250,10 +247,12 @@ class OutputFolder:
         content = {"schema": SCHEMA, "hash": self.hash, "configuration": self.configuration}
         write_whole(self.folder / CONFIGURATION, json.dumps(content, indent=1) + "\n")
 
-    def _sweep(self) -> None:
+    def sweep(self) -> None:
         """Remove what processes that were killed had begun. Nobody may be at work on a shard."""
-        left = [] if isinstance(self.folder, RemotePath) else self.folder.iterdir()  # in a bucket there are none
-        for path in sorted(left):
+        if isinstance(self.folder, RemotePath):
+            self.folder.abort_uploads()
+            return
+        for path in sorted(self.folder.iterdir()):
             if _STALE.fullmatch(path.name) and path.is_file() and path.name != LOCK:
                 path.unlink(missing_ok=True)
             elif _STALE.fullmatch(path.name) and path.suffix == ".part":  # a folder: the pictures of a shard

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import IO, NamedTuple
 
 from dimvida.errors import DimvidaError, InputError
-from dimvida.files import atomic_write
+from dimvida.files import atomic_write, require_writable_folder
 from dimvida.remote import filesystem, one_line, shown, url_of
 
 _WHOLE = ("s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "memory")
@@ -112,6 +112,21 @@ class RemotePath:
         with one_line(self.url):
             system.put_file(str(file), path)
 
+    def abort_uploads(self) -> None:
+        """Give up what processes that were killed had begun to put in it: parts, which no listing shows but are paid.
+
+        Only S3 has such. Where the user may not ask for them, the bucket's lifecycle rules must remove them.
+        """
+        system, path = filesystem(self.url)
+        if not hasattr(system, "abort_mpu"):
+            return
+        bucket, prefix, _ = system.split_path(f"{path}/")
+        with suppress(DimvidaError), one_line(self.url):
+            begun = system.call_s3("list_multipart_uploads", Bucket=bucket, Prefix=prefix).get("Uploads", [])
+            for upload in begun:
+                if "/" not in upload["Key"].removeprefix(prefix):
+                    system.abort_mpu(bucket, upload["Key"], upload["UploadId"])
+
     def unlink(self, missing_ok: bool = False) -> None:
         """Remove the file."""
         system, path = filesystem(self.url)
@@ -154,16 +169,23 @@ def output_place(text: str | Path) -> Place:
     return RemotePath(url)
 
 
-def require_writable_place(folder: RemotePath) -> None:
+def require_writable_place(folder: Place) -> None:
     """Find out now, rather than after long work, whether something can be put there; nothing is left.
 
     Raises:
-        InputError: It cannot.
+        InputError: It cannot, or there is no such bucket.
         DimvidaError: The store cannot be reached.
     """
-    probe = folder / _PROBE
-    probe.write_bytes(b"{}")
-    probe.unlink()
+    if isinstance(folder, Path):
+        require_writable_folder("--out", folder)
+        return
+    system, path = filesystem((folder / _PROBE).url)
+    with one_line(folder.url):  # which is what the user has named
+        try:
+            system.pipe_file(path, b"{}")
+            system.rm_file(path)
+        except FileNotFoundError:
+            raise InputError(f"--out {folder}: there is no such bucket, and none is made") from None
 
 
 @contextmanager

@@ -49,7 +49,7 @@ def test_nobody_is_there(dimvida, generation, fronts, tmp_path: Path, monkeypatc
 
 
 def test_without_ray(dimvida, generation, fronts, tmp_path: Path, monkeypatch):
-    monkeypatch.setattr("dimvida.cli.generation_plan.find_spec", lambda name: None)
+    monkeypatch.setitem(sys.modules, "ray", None)
     line = dimvida(*generation(fronts, tmp_path / "out", "--view", "front", "--ray")).refusal()
     assert "--ray: needs Ray; pip install 'dimvida[ray]'" in line
 
@@ -65,6 +65,7 @@ def environment() -> Iterator[Any]:
     """A bucket that nodes find in their environment."""
     pytest.importorskip("s3fs")
     with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OMP_NUM_THREADS", "1")
         patch.setenv("RAY_worker_niceness", "0")  # else they wait for every other test
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
         with s3_server(patch) as system:
@@ -83,16 +84,25 @@ def cluster(environment) -> Iterator[Any]:
     cluster.shutdown()
 
 
-@pytest.fixture
-def command(generation, write_fronts, cluster, tmp_path: Path) -> Callable[..., list[str]]:
+@pytest.fixture(scope="module")
+def command(tiny_checkpoint: Path, write_fronts, cluster, tmp_path_factory) -> Callable[..., list[str]]:
     """A command line of 160 shards, of inputs of which one cannot be read."""
-    images = write_fronts(tmp_path / "images", 8, unreadable=[5])
+    images = write_fronts(tmp_path_factory.mktemp("ray") / "images", 8, unreadable=[5])
 
     def make(output: object, *options: object) -> list[str]:
-        more = ("--format", "npy", "--samples-per-view", 40, "--shard-size", 2, "--skip-bad")
-        return [sys.executable, "-m", "dimvida", *generation(images, output, *more, *options)]
+        paths = ("--data", images, "--out", output, "--checkpoint", tiny_checkpoint)
+        more = ("--batch", 2, "--format", "npy", "--samples-per-view", 40, "--shard-size", 2, "--skip-bad")
+        return [sys.executable, "-m", "dimvida", "generate", *map(str, (*paths, *more, *options))]
 
     return make
+
+
+@pytest.fixture(scope="module")
+def expected(command, tmp_path_factory) -> dict[str, bytes]:
+    """What one process makes."""
+    folder = tmp_path_factory.mktemp("ray") / "one"
+    assert subprocess.run(command(folder), capture_output=True).returncode == 0
+    return tree(folder)
 
 
 def on(cluster: Any) -> tuple[object, ...]:
@@ -112,24 +122,23 @@ def workers() -> list[int]:
 
 
 @pytest.mark.slow
-def test_into_a_bucket(command, cluster, environment, tmp_path: Path):
-    assert subprocess.run(command(tmp_path / "one"), capture_output=True).returncode == 0
+def test_into_a_bucket(command, expected, cluster, environment):
     done = subprocess.run(command("s3://bucket/views", *on(cluster)), capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     environment.invalidate_cache()
     content = {
         name.removeprefix("bucket/views/"): environment.cat_file(name) for name in environment.find("bucket/views")
     }
-    assert content == tree(tmp_path / "one")
+    assert content == expected
 
 
 @pytest.mark.slow
-def test_a_cluster_that_loses_everything_makes_what_one_process_makes(command, cluster, tmp_path: Path):
-    assert subprocess.run(command(tmp_path / "one"), capture_output=True).returncode == 0
-    folder, chance = tmp_path / "many", random.Random(7)
+def test_a_cluster_that_loses_everything_makes_what_one_process_makes(command, expected, cluster, tmp_path: Path):
+    folder, chance, told = tmp_path / "many", random.Random(7), []
 
     def start() -> subprocess.Popen[str]:
-        return subprocess.Popen(command(folder, *on(cluster)), stderr=subprocess.PIPE, text=True)
+        streams = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+        return subprocess.Popen(command(folder, *on(cluster)), **streams)
 
     def until(more: int) -> None:
         """Wait for some more shards; there are enough left for whatever is done then."""
@@ -140,16 +149,26 @@ def test_a_cluster_that_loses_everything_makes_what_one_process_makes(command, c
     driver = start()
     try:
         until(chance.randint(1, 20))
+        second = subprocess.run(command(folder, *on(cluster)), capture_output=True, text=True)
+        assert f"error: {folder}: another run is writing to it" in second.stderr
         os.kill(chance.choice(workers()), signal.SIGKILL)
+        until(chance.randint(1, 20))
+        driver.terminate()
+        told.append(driver.communicate()[0])
+        assert driver.returncode == 128 + signal.SIGTERM, told  # not before all else: there was work left
+        assert not list(folder.glob(".*"))
+        driver = start()
         until(chance.randint(1, 20))
         cluster.remove_node(next(iter(cluster.worker_nodes)), allow_graceful=False)
         until(chance.randint(1, 20))
         driver.kill()
-        assert driver.wait() == -signal.SIGKILL  # not before all else: there was work left
+        told.append(driver.communicate()[0])
+        assert driver.returncode == -signal.SIGKILL
         driver = start()  # with the node that is left
-        _, told = driver.communicate()
+        told.append(driver.communicate()[0])
     finally:
         driver.kill()
     assert driver.returncode == 0, told
-    assert "skipped chair/05__front.png" in told and "generating: 960/960 views" in told
-    assert tree(folder) == tree(tmp_path / "one")
+    assert "skipped chair/05__front.png" in told[-1] and "generating: 960/960 views" in told[-1]
+    assert "a worker was lost" in told[0] and "(raylet" not in "".join(told)
+    assert tree(folder) == expected

@@ -90,11 +90,14 @@ def test_killed_and_repeated_a_bucket_has_what_a_folder_has(command, done, dimvi
         assert sum(path.endswith(".json") and path.startswith("shard-") for path in found) == shards
         assert "report.json" not in found
         assert found.pop(".generation.lease-00000.json") and found.items() <= expected.items()
+    for key in ("views/shard-000003.tar", "other/shard-000003.tar"):  # begun by somebody who was killed
+        system.call_s3("create_multipart_upload", Bucket=name, Key=key)
     times = {path: system.info(f"{place}/{path}")["LastModified"] for path in found}
     done(command(url, form))
     assert content(system, place) == expected
     system.invalidate_cache()
     assert {path: system.info(f"{place}/{path}")["LastModified"] for path in times} == times
+    assert [upload["Key"] for upload in system.list_multipart_uploads(name)] == ["other/shard-000003.tar"]
 
     damaged = next(path for path in sorted(expected) if path.startswith("shard-000002") and not path.endswith("json"))
     system.pipe_file(f"{place}/{damaged}", expected[damaged][:-1] + b"!")

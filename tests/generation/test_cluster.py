@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections.abc import Iterator
 from types import SimpleNamespace
@@ -34,6 +35,7 @@ class Pretended:
         self.random, self.room, self.dies = random.Random(seed), room, dies
         self.made: list[int] = []
         self.leases: list[int] = []
+        self.swept: list[None] = []
         self.alive: set[Any] = set()
 
     def remote(self, actor: type) -> Any:
@@ -92,7 +94,9 @@ def make(monkeypatch, ray: Pretended, count: int) -> tuple[list[int], list[str],
     for name in ("remote", "nodes", "put", "kill", "wait", "get"):
         monkeypatch.setattr(cluster.ray, name, getattr(ray, name))
     monkeypatch.setattr(cluster, "_GROWTH", 0)
-    generation = SimpleNamespace(shards=cut_shards(count, 1))
+    lock = SimpleNamespace(be_alone=lambda: not ray.alive)
+    output = SimpleNamespace(lock=lock, sweep=lambda: ray.alive or ray.swept.append(None))
+    generation = SimpleNamespace(shards=cut_shards(count, 1), output=output)
     skipped, notes = [], []
     batches = RayCluster(1).make(
         generation, iter(generation.shards), lambda file, reason: skipped.append(file), notes.append, lambda: None
@@ -124,7 +128,7 @@ def test_what_every_worker_is_lost_over_ends_the_run(monkeypatch, bad, where):
     ray = Pretended(0, (2,), lambda number: number == bad)
     with pytest.raises(DimvidaError, match=rf"--ray: {ATTEMPTS} workers were lost, {where}"):
         make(monkeypatch, ray, 20)
-    assert ray.alive == set()
+    assert ray.alive == set() and ray.swept == [None]
 
 
 def test_nothing_to_make_asks_for_nobody(monkeypatch):
@@ -143,7 +147,7 @@ def test_nothing_to_make_asks_for_nobody(monkeypatch):
 def test_no_room_for_a_worker(monkeypatch, cpus, nodes, lacking: str):
     monkeypatch.setattr(cluster.ray, "nodes", lambda: [{"Alive": True, "Resources": node} for node in nodes])
     with pytest.raises(InputError, match=f"--ray: no node of the cluster has {lacking}"):
-        RayCluster(cpus).settings(None, {}, lambda model, settings: 1)
+        RayCluster(cpus).settings(None, {}, lambda model, settings: 1, lambda: None, print)
 
 
 def test_room(monkeypatch):
@@ -153,9 +157,40 @@ def test_room(monkeypatch):
     assert [RayCluster(cpus).room() for cpus in (None, 1, 3, 9)] == [4 + 2, 8 + 2 + 7, 2 + 0 + 2, 0]
 
 
-def test_a_gpu_that_pytorch_cannot_use(monkeypatch):
-    def to(device: str) -> None:
-        raise AssertionError("Torch not compiled with CUDA enabled")
+@pytest.fixture
+def queued(monkeypatch) -> list[str]:
+    """A cluster of two nodes whose cores others have, where nothing asked for is ever done, and time that flies."""
+    time, told = itertools.count(), []
+    monkeypatch.setattr(cluster.time, "monotonic", lambda: next(time))
+    for name, value in (
+        ("nodes", [{"Alive": True, "Resources": {"CPU": 4.0, "GPU": 1.0}}] * 2),
+        ("cluster_resources", {"CPU": 8.0, "GPU": 2.0}),
+        ("available_resources", {"CPU": 0.5}),
+        ("wait", ([], [])),
+        ("remote", SimpleNamespace(options=lambda **needs: SimpleNamespace(remote=lambda *asked: None))),
+    ):
+        monkeypatch.setattr(cluster.ray, name, lambda *args, value=value, **options: value)
+    return told
 
-    with pytest.raises(InputError, match=r"cannot use the GPU .* \(Torch not compiled .*\); give --cpus-per-worker N"):
-        cluster._resolve(SimpleNamespace(to=to), "cuda", {}, lambda model, settings: 1)
+
+@pytest.mark.parametrize(
+    ("cpus", "line"),
+    [
+        (3, "still without a worker, which needs 3 cores of a node; free on the cluster: 0.5 of 8 cores"),
+        (
+            None,
+            "still without a worker, which needs 1 GPU and 1 core of a node; "
+            "free on the cluster: 0 of 2 GPUs and 0.5 of 8 cores",
+        ),
+    ],
+)
+def test_a_driver_that_waits_says_so_once_and_looks_whether_it_is_alone(queued, cpus: int | None, line: str):
+    looks = itertools.count(1)
+
+    def look_out() -> None:
+        if next(looks) == 30:
+            raise InputError("another run came")
+
+    with pytest.raises(InputError, match="another run came"):
+        RayCluster(cpus).settings(None, {}, lambda model, settings: 1, look_out, queued.append)
+    assert queued == [line]

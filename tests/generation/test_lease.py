@@ -13,6 +13,7 @@ import pytest
 
 from dimvida.errors import DimvidaError, InputError
 from dimvida.generation import lease
+from dimvida.generation.jobs import look_out
 from dimvida.generation.lease import Lease, _process
 from dimvida.generation.lock import FolderBusy
 from dimvida.generation.storage import RemotePath, output_place
@@ -90,9 +91,31 @@ def renewed(monkeypatch, place: RemotePath) -> None:
 def test_another_job_that_lives_is_not_disturbed(place: RemotePath, enter, monkeypatch, part: int):
     other = put(place, "another", part)
     renewed(monkeypatch, other)
-    with pytest.raises(FolderBusy, match=ANOTHER_RUN):
+    with pytest.raises(FolderBusy, match=ANOTHER_RUN) as busy:
         enter("job", first=lambda: pytest.fail("came in"))
-    assert place.names() == {other.name}
+    assert place.names() == {other.name} and busy.value.led == (part == 0)
+
+
+def test_whoever_waits_elsewhere_sees_that_a_first_process_is_at_work(place: RemotePath, enter):
+    look = look_out(place)
+    look()
+    put(place, "another", 1)
+    look()
+    put(place, "another", number=3)
+    look()
+    look()  # it may have been killed: it stands still
+    put(place, "another", number=4)
+    with pytest.raises(FolderBusy, match=ANOTHER_RUN):
+        look()
+
+
+def test_a_first_process_of_this_machine_is_seen_at_once(place: RemotePath):
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as living:
+        put(place, "another", process=_process(living.pid))
+        with pytest.raises(FolderBusy, match=ANOTHER_RUN):
+            look_out(place)()
+        living.communicate(b"\n")
+    look_out(place)()
 
 
 @pytest.mark.parametrize("content", [None, b"", b"[1]", b"{}"], ids=["lease", "empty", "list", "nothing"])

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from dimvida.errors import InputError
-from dimvida.generation.lock import LOCK, FolderLock
+from dimvida.generation.lock import LOCK, FolderBusy, FolderLock, require_unled
 
 HOLD = """
 import sys
@@ -43,6 +43,21 @@ def test_another_job_is_refused_and_a_member_of_the_same_is_not(tmp_path: Path, 
     FolderLock(tmp_path, "theirs").release()
     with pytest.raises(InputError, match="another run"):
         FolderLock(tmp_path, "mine")
+
+
+def test_a_run_whose_first_process_lives_is_told_from_what_a_lost_one_left(tmp_path: Path, holder):
+    require_unled(tmp_path)
+    require_unled(tmp_path / "none")
+    with pytest.raises(FolderBusy) as busy:
+        FolderLock(tmp_path, "mine")
+    assert not busy.value.led
+    first = FolderLock(tmp_path, "theirs", 0)
+    for ask in (lambda: FolderLock(tmp_path, "mine"), lambda: require_unled(tmp_path)):
+        with pytest.raises(FolderBusy, match="another run is writing to it") as busy:
+            ask()
+        assert busy.value.led
+    first.release()
+    require_unled(tmp_path)
 
 
 def test_a_process_that_was_killed_holds_nothing(tmp_path: Path, holder):

@@ -5,14 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from helpers.objects import tree
 
 from dimvida.errors import InputError
-from dimvida.generation import lease
+from dimvida.generation import lease, storage
 from dimvida.generation.run import Generation
-from dimvida.generation.storage import RemotePath, local_file, output_place, write_whole
+from dimvida.generation.storage import RemotePath, local_file, output_place, require_writable_place, write_whole
 from dimvida.generation.verify import find_damage, open_output
 
 fsspec = pytest.importorskip("fsspec")
@@ -63,6 +64,40 @@ def test_a_place_does_what_a_path_does(place: RemotePath):
     file.unlink()
     assert not file.exists()
     assert file.create(b"1") and not file.create(b"2") and file.read_bytes() == b"1"
+
+
+def test_a_bucket_that_is_not_there_is_named_as_the_user_named_it(monkeypatch):
+    def pipe_file(path: str, data: bytes) -> None:
+        raise FileNotFoundError("The specified bucket does not exist")
+
+    monkeypatch.setattr(storage, "filesystem", lambda url: (SimpleNamespace(pipe_file=pipe_file), url))
+    with pytest.raises(InputError) as refused:
+        require_writable_place(output_place("s3://no-bucket/views/"))
+    assert str(refused.value) == "--out s3://no-bucket/views: there is no such bucket, and none is made"
+
+
+def test_uploads_that_were_begun_in_it_are_given_up_and_no_others(place: RemotePath, monkeypatch):
+    place.abort_uploads()  # nothing where the store has none
+    keys, left = ("one/shard-000001.tar", "one/below/shard-000001.tar"), []
+
+    def call_s3(method: str, Bucket: str, Prefix: str) -> dict:
+        assert (method, Bucket, Prefix) == ("list_multipart_uploads", "bucket", "one/")
+        return {"Uploads": [{"Key": key, "UploadId": str(number)} for number, key in enumerate(keys)]}
+
+    system = SimpleNamespace(
+        split_path=lambda path: ("bucket", path.partition("/")[2], None),
+        call_s3=call_s3,
+        abort_mpu=lambda *upload: left.append(upload),
+    )
+    monkeypatch.setattr(storage, "filesystem", lambda url: (system, url.partition("://")[2]))
+    output_place("s3://bucket/one").abort_uploads()
+    assert left == [("bucket", keys[0], "0")]
+
+    def denied(method: str, **options: str) -> None:
+        raise PermissionError("may not list")
+
+    system.call_s3 = denied
+    output_place("s3://bucket/one").abort_uploads()
 
 
 def test_what_is_there_is_not_replaced_where_only_the_store_knows_of_it(place: RemotePath, monkeypatch):
