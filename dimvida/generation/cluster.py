@@ -14,7 +14,7 @@ import math
 import os
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing, suppress
 from typing import Any
 
@@ -64,7 +64,7 @@ class RayCluster:
             DimvidaError: No worker could be started.
         """
         device = "cuda" if self.needs["num_gpus"] else "cpu"
-        if not self.room():
+        if not self.room() and not self._fits(_node_types()):
             lacking = {"cuda": "a GPU; give --cpus-per-worker N", "cpu": counted(self.needs["num_cpus"], "core")}
             raise InputError(f"--ray: no node of the cluster has {lacking[device]}")
         wait, looked = _Wait(self, on_note), -math.inf
@@ -79,9 +79,12 @@ class RayCluster:
 
     def room(self) -> int:
         """Workers that the cluster's nodes have room for, if nobody else uses them."""
-        there = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+        return self._fits(node["Resources"] for node in ray.nodes() if node["Alive"])
+
+    def _fits(self, nodes: Iterable[Mapping[str, float]]) -> int:
+        """Workers that fit on nodes with so much of everything."""
         cpus, gpus = self.needs["num_cpus"], self.needs["num_gpus"]
-        return sum(int(min(node.get("CPU", 0) // cpus, node.get("GPU", 0) if gpus else math.inf)) for node in there)
+        return sum(int(min(node.get("CPU", 0) // cpus, node.get("GPU", 0) if gpus else math.inf)) for node in nodes)
 
     def make(
         self,
@@ -215,6 +218,14 @@ class _Crew:
         if self._lost[shard] == ATTEMPTS:
             raise DimvidaError(f"--ray: {ATTEMPTS} workers were lost, {where}: {_line(error)}") from error
         self._on_note(f"a worker was lost, {where}; another one goes on")
+
+
+def _node_types() -> list[Mapping[str, float]]:
+    """What the nodes have that an autoscaler may add, one of each kind. Nothing public of Ray says so."""
+    with suppress(AttributeError):
+        config = ray._private.state.state.get_cluster_config()
+        return [kind.resources for kind in config.node_group_configs if kind.max_count] if config else []
+    return []
 
 
 def _answer(ref: Any) -> Any:

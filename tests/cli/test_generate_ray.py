@@ -17,6 +17,8 @@ from helpers.commands import free_port
 from helpers.objects import tree
 from helpers.servers import s3_server
 
+from dimvida.generation.lock import FolderLock
+
 pytest.importorskip("ray")
 
 NODE = {"num_cpus": 1, "object_store_memory": 100_000_000}
@@ -46,6 +48,14 @@ def test_nobody_is_there(dimvida, generation, fronts, tmp_path: Path, monkeypatc
     assert line in dimvida(*arguments, address).refusal()
     monkeypatch.setenv("RAY_ADDRESS", address)
     assert line in dimvida(*arguments).refusal()
+
+
+def test_a_second_driver_is_refused_before_it_asks_for_a_worker(dimvida, generation, fronts, tmp_path: Path):
+    (tmp_path / "out").mkdir()
+    first = FolderLock(tmp_path / "out", "theirs", 0)
+    arguments = generation(fronts, tmp_path / "out", "--view", "front", "--ray", f"127.0.0.1:{free_port()}")
+    assert f"{tmp_path / 'out'}: another run is writing to it; wait for it" in dimvida(*arguments).refusal()
+    first.release()
 
 
 def test_without_ray(dimvida, generation, fronts, tmp_path: Path, monkeypatch):
@@ -149,8 +159,6 @@ def test_a_cluster_that_loses_everything_makes_what_one_process_makes(command, e
     driver = start()
     try:
         until(chance.randint(1, 20))
-        second = subprocess.run(command(folder, *on(cluster)), capture_output=True, text=True)
-        assert f"error: {folder}: another run is writing to it" in second.stderr
         os.kill(chance.choice(workers()), signal.SIGKILL)
         until(chance.randint(1, 20))
         driver.terminate()

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import shutil
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from helpers.commands import Result, Started, command, wait_until
 from helpers.objects import VIEWS, coloured_boxes
 from helpers.runs import SHORT, options, weights
+from helpers.servers import s3_server
 from PIL import Image
 
 from dimvida.models.checkpoint import load_checkpoint
@@ -36,7 +38,7 @@ def shades(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def line(data: Path, out: Path, *arguments: str) -> list[str]:
+def line(data: Path | str, out: Path, *arguments: str) -> list[str]:
     start = ["reproduce", "--data", str(data), "--out", str(out), "--preset", "tiny", "--seeds", "1"]
     return [*start, "--classifiers", "mobilenet-v3-small", *options(SETTINGS), *arguments]
 
@@ -107,15 +109,29 @@ def test_another_configuration_is_refused(finished, shades: Path, dimvida, argum
     assert "begun with another" in dimvida(*line(shades, out, *arguments)).refusal()
 
 
-def test_a_killed_and_terminated_chain_ends_with_the_same_numbers(finished, shades: Path, tmp_path: Path, dimvida):
+@pytest.fixture
+def bucket(shades: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The boxes in a zip file of a bucket."""
+    pytest.importorskip("s3fs")
+    pytest.importorskip("moto.server")
+    monkeypatch.setenv("DIMVIDA_CACHE", str(tmp_path / "cache"))
+    with s3_server(monkeypatch) as system:
+        system.mkdir("bucket")
+        system.put_file(shutil.make_archive(str(tmp_path / "shades"), "zip", shades), "bucket/shades.zip")
+        yield "s3://bucket/shades.zip"
+
+
+def test_killed_and_terminated_a_chain_on_a_url_ends_with_the_same_numbers(
+    finished, bucket: str, tmp_path: Path, dimvida
+):
     out = tmp_path / "chain"
-    process = Started(*line(shades, out))
+    process = Started(*line(bucket, out))
     wait_until(lambda: (out / "model" / "autoencoder.csv").exists(), process)
     process.kill()
     process.finish()
     assert [stage["finished"] for stage in state(out)["stages"]] == [True, False]
 
-    process = Started(*line(shades, out))
+    process = Started(*line(bucket, out))
     wait_until(lambda: (out / "model" / "diffusion.csv").exists(), process)
     process.send_signal(signal.SIGTERM)
     stopped = process.finish()
@@ -124,20 +140,20 @@ def test_a_killed_and_terminated_chain_ends_with_the_same_numbers(finished, shad
     assert "--resume" in stopped.out  # the training's command line
     assert not (out / "evaluation").exists()
 
-    process = Started(*line(shades, out))
+    process = Started(*line(bucket, out))
     wait_until(lambda: (out / "evaluation").exists(), process)
     process.send_signal(signal.SIGTERM)  # to a command that does not take it for itself
     stopped = process.finish()
     assert (stopped.code, stopped.errors) == (128 + signal.SIGTERM, ["error: stopped by SIGTERM"]), stopped
 
-    process = Started(*line(shades, out))
+    process = Started(*line(bucket, out))
     wait_until(lambda: list(out.glob("classification/generated/*/draw-0/*.safetensors")), process)
     process.send_signal(signal.SIGINT)
     stopped = process.finish()
     assert (stopped.code, stopped.errors) == (130, ["error: interrupted"]), stopped
     evaluated = (out / "evaluation" / "evaluation.json").stat().st_mtime_ns
 
-    assert dimvida(*line(shades, out)).code == 0
+    assert dimvida(*line(bucket, out)).code == 0
     assert (out / "evaluation" / "evaluation.json").stat().st_mtime_ns == evaluated
     assert results(out) == results(finished[0])
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import itertools
 import random
+import re
+import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -146,8 +149,29 @@ def test_nothing_to_make_asks_for_nobody(monkeypatch):
 )
 def test_no_room_for_a_worker(monkeypatch, cpus, nodes, lacking: str):
     monkeypatch.setattr(cluster.ray, "nodes", lambda: [{"Alive": True, "Resources": node} for node in nodes])
+    monkeypatch.setattr(cluster, "_node_types", list)
     with pytest.raises(InputError, match=f"--ray: no node of the cluster has {lacking}"):
         RayCluster(cpus).settings(None, {}, lambda model, settings: 1, lambda: None, print)
+
+
+def test_a_cluster_that_may_grow_is_waited_for(queued, monkeypatch):
+    """As one whose head alone is up, of nodes with GPUs that come when they are asked for."""
+
+    def asked() -> None:
+        raise InterruptedError
+
+    config = SimpleNamespace(
+        node_group_configs=[
+            SimpleNamespace(resources={"CPU": 8}, max_count=1),
+            SimpleNamespace(resources={"CPU": 48, "GPU": 8}, max_count=4),
+            SimpleNamespace(resources={"CPU": 64}, max_count=0),
+        ]
+    )
+    monkeypatch.setattr(cluster.ray, "nodes", lambda: [{"Alive": True, "Resources": {"CPU": 8.0}}])
+    monkeypatch.setattr(cluster.ray._private.state.state, "get_cluster_config", lambda: config)
+    for cpus, error in ((None, InterruptedError), (48, InterruptedError), (49, InputError)):
+        with pytest.raises(error):
+            RayCluster(cpus).settings(None, {}, lambda model, settings: 1, asked, print)
 
 
 def test_room(monkeypatch):
@@ -194,3 +218,26 @@ def test_a_driver_that_waits_says_so_once_and_looks_whether_it_is_alone(queued, 
     with pytest.raises(InputError, match="another run came"):
         RayCluster(cpus).settings(None, {}, lambda model, settings: 1, look_out, queued.append)
     assert queued == [line]
+
+
+def block(start: str) -> str:
+    """The code block of the documentation's page that begins so."""
+    text = (Path(__file__).parents[2] / "docs" / "cluster.md").read_text()
+    (found,) = (code for code in re.findall(r"^```\w+\n(.*?)^```", text, re.M | re.S) if code.startswith(start))
+    return found
+
+
+def test_the_documented_cluster_file_is_one():
+    import yaml
+    from ray.autoscaler._private.util import prepare_config, validate_config
+
+    config = prepare_config(yaml.safe_load(block("cluster_name")))
+    validate_config(config)
+    workers = config["available_node_types"]["gpus"]
+    assert RayCluster(None)._fits([workers["resources"]]) == 8 and workers["min_workers"] == config["max_workers"]
+    for command in config["setup_commands"]:
+        subprocess.run(["bash", "-n", "-c", command], check=True)
+
+
+def test_the_documented_job_is_a_script():
+    subprocess.run(["bash", "-n", "-c", block("#!/bin/bash")], check=True)
