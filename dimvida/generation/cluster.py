@@ -133,7 +133,7 @@ class _Wait:
         left = " and ".join(
             f"{free.get(kind, 0):g} of {counted(int(there.get(kind, 0)), name)}" for kind, name, count in kinds if count
         )
-        self._tell(f"still without a worker, which needs {needed} of a node; free on the cluster: {left}")
+        self._tell(f"no worker is ready yet: one needs {needed} of a node; free on the cluster: {left}")
 
 
 class _Crew:

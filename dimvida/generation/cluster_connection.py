@@ -58,13 +58,15 @@ def ray_connection(address: str) -> Iterator[None]:
         InputError: There is no such cluster, or no Ray.
     """
     ray = import_ray()
-    _require_there(address or os.environ.get("RAY_ADDRESS", ""))
+    place = address or os.environ.get("RAY_ADDRESS", "")
+    _require_there(place)
     before = {number: signal.getsignal(number) for number in interruption.SIGNALS}
     try:
         ray.init(address or None, log_to_driver=False, logging_level="CRITICAL", include_dashboard=False)
     except Exception as error:  # of many kinds, bare ones among them
         reason = str(error).strip().partition("\n")[0]
-        raise InputError(f"--ray {address}: no cluster can be reached or started ({reason})") from error
+        token = "" if "RAY_AUTH_MODE" in os.environ else "; one with a token needs RAY_AUTH_MODE=token"
+        raise InputError(f"--ray {place}: no cluster can be reached or started ({reason}{token})") from error
     finally:
         for number, handler in before.items():  # Ray sets its own for SIGTERM
             signal.signal(number, handler)

@@ -200,10 +200,10 @@ def queued(monkeypatch) -> list[str]:
 @pytest.mark.parametrize(
     ("cpus", "line"),
     [
-        (3, "still without a worker, which needs 3 cores of a node; free on the cluster: 0.5 of 8 cores"),
+        (3, "no worker is ready yet: one needs 3 cores of a node; free on the cluster: 0.5 of 8 cores"),
         (
             None,
-            "still without a worker, which needs 1 GPU and 1 core of a node; "
+            "no worker is ready yet: one needs 1 GPU and 1 core of a node; "
             "free on the cluster: 0 of 2 GPUs and 0.5 of 8 cores",
         ),
     ],

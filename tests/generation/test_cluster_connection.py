@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import signal
 import socket
 import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from types import SimpleNamespace
 
 import pytest
 from helpers.commands import free_port
 
 from dimvida.errors import InputError
 from dimvida.generation import cluster_connection
-from dimvida.generation.cluster_connection import _require_there, import_ray
+from dimvida.generation.cluster_connection import _require_there, import_ray, ray_connection
 
 SETTINGS = bytes((0, 0, 6, 4, 0, 0, 0, 0, 0))
 
@@ -103,3 +105,22 @@ def test_a_broken_install(monkeypatch, tmp_path):
     (tmp_path / "ray.py").write_text("raise ImportError('libray.so: cannot open\\nmore')")
     with pytest.raises(InputError, match=r"--ray: Ray cannot be imported \(libray.so: cannot open\); pip install"):
         import_ray()
+
+
+def test_a_cluster_that_lets_nobody_in_is_named_and_signals_stay_as_they_were(monkeypatch):
+    def init(address: str, **options: object) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        raise ConnectionError("Failed to connect to Ray cluster\nmore")
+
+    before = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr(cluster_connection, "import_ray", lambda: SimpleNamespace(init=init))
+    monkeypatch.setattr(cluster_connection, "_require_there", lambda place: None)
+    monkeypatch.setenv("RAY_ADDRESS", "head:6379")
+    monkeypatch.delenv("RAY_AUTH_MODE", raising=False)
+    said = r"--ray head:6379: no cluster can be reached or started \(Failed to connect to Ray cluster"
+    with pytest.raises(InputError, match=said + r"; one with a token needs RAY_AUTH_MODE=token\)$"):
+        ray_connection("").__enter__()
+    monkeypatch.setenv("RAY_AUTH_MODE", "token")
+    with pytest.raises(InputError, match=said + r"\)$"):
+        ray_connection("").__enter__()
+    assert signal.getsignal(signal.SIGTERM) is before
