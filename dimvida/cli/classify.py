@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
+import itertools
 import signal
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -19,6 +22,13 @@ from dimvida.data.sample import locate, require_apart
 from dimvida.errors import InputError
 from dimvida.files import require_writable_folder
 from dimvida.torchrun import is_rank
+
+if TYPE_CHECKING:
+    from dimvida.classification.cache import CompletedObjects
+    from dimvida.classification.design import StudyCell, StudyDesign
+    from dimvida.classification.study import Runs, Study
+    from dimvida.results.schema import ClassificationResult
+    from dimvida.training.config import TrainConfig
 
 
 def classify(
@@ -69,37 +79,24 @@ def classify(
     on e and ea. --beyond: averaging,samples,augmentation,views,steps.
     """
     from dimvida.classification.cache import Sampler
-    from dimvida.classification.design import StudyDesign
     from dimvida.classification.objects import assign_roles
-    from dimvida.classification.run import Study, check_folder
+    from dimvida.classification.study import Study, check_folder
     from dimvida.data.columns import parse_columns
     from dimvida.diffusion.solvers import step_table
     from dimvida.generation.settings import resolve_settings
     from dimvida.models.classifier_checkpoint import load_classifier
     from dimvida.results.classification import printed_tables
-    from dimvida.results.files import software_versions
     from dimvida.sampling.multiview import load
     from dimvida.training.config import load_preset
-    from dimvida.training.control import Interrupt, Interrupted
+    from dimvida.training.control import Interrupt
 
     # What is asked, and whether it can be: options, places, given files, and who has seen which object.
     if is_rank():
         raise InputError("classify runs in one process; start it without torchrun")
     _require_numbers(seeds, seed, limit, minutes)
-    names = parse_names("--classifiers", classifiers) or ()
-    design = StudyDesign(
-        classifiers=names,
-        weights=options.parse_weights(weights, names),
-        seeds=tuple(range(seed, seed + seeds)),
-        budgets=("steps", "epochs") if budget == "both" else (budget,),
-        average=average,
-        beyond=options.parse_beyond(beyond),
-        samples_per_view=samples_per_view,
-        sampler_steps=parse_numbers("--sampler-steps", sampler_steps) or (),
-    )
     config = dataclasses.replace(load_preset(preset, set_ or []), seed=seed)
-    if "augmentation" in design.beyond and config.classifier_stage.augment != "none":
-        raise InputError("--beyond augmentation: compares with none; leave out --set classifier_stage.augment")
+    numbers = range(seed, seed + seeds)
+    design = _design(config, classifiers, weights, numbers, budget, average, beyond, samples_per_view, sampler_steps)
     require_apart(locate(data), out, around=True)
     require_writable_folder("--out", out)
     check_folder(out)
@@ -112,56 +109,132 @@ def classify(
         step_table(sampler.solver, count)  # raises for what it cannot do
     if judge is not None:
         print_judge(judge, judge_, model.image_size)
-    roles = assign_roles(
-        data,
-        model.config.provenance,
-        partition=partition,
-        split=split,
-        columns=parse_columns(column),
-        classes=parse_names("--classes", classes),
-        c_share=c_share,
-        seed=seed,
-    )
+    chosen = {"partition": partition, "split": split, "columns": parse_columns(column)}
+    chosen |= {"classes": parse_names("--classes", classes), "c_share": c_share, "seed": seed}
+    roles = assign_roles(data, model.config.provenance, **chosen)
 
     with Interrupt(minutes, announce) as interrupt, contextlib.ExitStack() as bars:
-
-        def say(line: str) -> None:
-            bars.close()  # a bar would be drawn through it
-            print(line, flush=True)
-
-        def tell(line: str) -> None:
-            bars.close()
-            note(line)
-
+        lines = {"say": _below(bars, functools.partial(print, flush=True)), "note": _below(bars, note)}
         study = Study(
-            out,
-            roles,
-            model,
-            sampler,
-            config,
-            design,
-            watcher(bars),
-            interrupt,
-            say=say,
-            note=tell,
-            judge=judge,
-            limit=limit,
+            out, roles, model, sampler, config, design, watcher(bars), interrupt, **lines, judge=judge, limit=limit
         )
-        about = {"command": command_line(context), "versions": software_versions(), "data": data.name}
-        try:
-            results = study.run(about)
-        except Interrupted:
-            say("stopped; the same command continues")
-            if interrupt.signal == signal.SIGINT:
-                raise KeyboardInterrupt from None  # so that whoever called learns of it, as from any other command
-            return 0
-
-    for table in printed_tables(results):
+        result = _carry_out(study, {"command": command_line(context), "data": data.name})
+    if result is None:
+        return 0
+    for table in printed_tables(result):
         print_table(table)
-    print(f"results: {out / 'classification.json'}")
+    print(f"results: {out / result.file}")
     if not skip_bad:
         require_readable([*roles.e.left_out, *study.bad])
     return 0
+
+
+def _carry_out(study: Study, about: dict[str, Any]) -> ClassificationResult | None:
+    """Read, generate, judge the generator, train, ask, compare; what is done already is not done again.
+
+    Returns None where it was interrupted before its end.
+    """
+    from dimvida.classification.design import study_cells
+    from dimvida.classification.verdict import cell_result, compare, verdict
+    from dimvida.results.files import software_versions, write_result
+    from dimvida.results.schema import ClassificationResult
+    from dimvida.training.control import Interrupted
+
+    try:
+        with study.owned():
+            c, e = study.read("c", study.roles.c), study.read("e", study.roles.e)
+            ca, ea = study.complete("ca", c), study.complete("ea", e)
+            coherence = study.measure_coherence(ca)
+            study.say(verdict(coherence))
+            for line in study.notes():
+                study.note(line)
+            cells = study_cells(study.design, len(study.model.view_names), study.sampler.steps)
+            runs = _train_classifiers(study, cells, ca)
+            first, classes = study.design.seeds[0], study.roles.c.classes
+            predictions = {cell: study.predict(cell, runs, ea) for cell in cells}
+            result = ClassificationResult(
+                **about,
+                versions=software_versions(),
+                **study.facts(c, e, coherence),
+                cells=[
+                    cell_result(cell, runs[cell.recipe, first].plan.config.steps, labels, e.labels, len(classes))
+                    for cell, labels in predictions.items()
+                ],
+                comparisons=compare(predictions, e.labels),
+                diversity=study.diversity(runs, ea),
+            )
+            write_result(study.folder / ClassificationResult.file, result)
+    except Interrupted:
+        study.say("stopped; the same command continues")
+        if study.interrupt.signal == signal.SIGINT:
+            raise KeyboardInterrupt from None  # so that whoever called learns of it, as from any other command
+        return None
+    return result
+
+
+def _train_classifiers(study: Study, cells: Sequence[StudyCell], ca: CompletedObjects) -> Runs:
+    """Train each recipe with each seed, unless it is."""
+    from dimvida.classification.objects import training_set
+    from dimvida.classification.study import CLASSIFIERS
+    from dimvida.training.classifier import ClassifierPlan, ClassifierRun
+
+    c, classes, runs = ca.objects, study.roles.c.classes, {}
+    recipes = dict.fromkeys(cell.recipe for cell in cells)
+    trainings = list(itertools.product(recipes, study.design.seeds))
+    for number, (recipe, seed) in enumerate(trainings, 1):
+        stage = recipe.stage(study.config.classifier_stage, len(c), len(c.view_names))
+        plan = ClassifierPlan(recipe.classifier, stage, seed, recipe.weights)
+        data = c.digest + "".join(f"\0{name}" for name in classes)
+        if recipe.augmented:  # Omega_s does not know of the generator: another checkpoint leaves it as it is
+            data = f"{data} {ca.digest} {recipe.draws}"
+        name, place = f"{recipe.classifier}-{recipe.train}-seed{seed}", study.folder / CLASSIFIERS
+        run = ClassifierRun.named(place, name, plan, data, study.model.device, study.interrupt)
+        if not run.finished():
+            drawn = range(recipe.draws if recipe.augmented else 0)
+            draws = [ca.draw(draw, study.watch, study.interrupt) for draw in drawn]
+            pictures = training_set(recipe, c, draws, classes)
+            run.train(pictures, study.watch, f"{recipe.classifier} on {recipe.train}, {number} of {len(trainings)}")
+        runs[recipe, seed] = run
+    return runs
+
+
+def _design(
+    config: TrainConfig,
+    classifiers: str,
+    weights: list[str] | None,
+    seeds: range,
+    budget: str,
+    average: str,
+    beyond: str | None,
+    samples_per_view: int,
+    sampler_steps: str | None,
+) -> StudyDesign:
+    from dimvida.classification.design import StudyDesign
+
+    names = parse_names("--classifiers", classifiers) or ()
+    design = StudyDesign(
+        classifiers=names,
+        weights=options.parse_weights(weights, names),
+        seeds=tuple(seeds),
+        budgets=("steps", "epochs") if budget == "both" else (budget,),
+        average=average,
+        beyond=options.parse_beyond(beyond),
+        samples_per_view=samples_per_view,
+        sampler_steps=parse_numbers("--sampler-steps", sampler_steps) or (),
+    )
+    if "augmentation" in design.beyond and config.classifier_stage.augment != "none":
+        raise InputError("--beyond augmentation: compares with none; leave out --set classifier_stage.augment")
+    return design
+
+
+def _below(bars: contextlib.ExitStack, show: Callable[[str], object]) -> Callable[[str], None]:
+    """Shows a line after the last bar, which would be drawn through it."""
+
+    def line(text: str) -> None:
+        bars.close()
+        show(text)
+
+    return line
 
 
 def _require_numbers(seeds: int, seed: int, limit: int | None, minutes: float) -> None:

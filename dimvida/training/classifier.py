@@ -29,14 +29,12 @@ from dimvida.models.classifiers import IMAGENET, ImageClassifier, build_classifi
 from dimvida.training.control import Interrupt, Interrupted, ShowProgress, StartProgress
 from dimvida.training.data import LabelledImages
 from dimvida.training.figures import write_csv
-from dimvida.training.folder import RunFolder, another_configuration, not_read
+from dimvida.training.folder import PLAN, RunFolder, another_configuration, read_plan
 from dimvida.training.loop import Diverged, Hooks, loss_note, run_stage
 from dimvida.training.ranks import Ranks, Share
 from dimvida.training.seeds import derived_seed, seeded
 from dimvida.training.stage_config import ClassifierStageConfig
 from dimvida.training.state import TrainingState, load_state
-
-_PLAN = "training.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +103,15 @@ class ClassifierRun:
     def __post_init__(self) -> None:
         self._files = RunFolder(self.folder)
 
+    @classmethod
+    def named(
+        cls, parent: Path, name: str, plan: ClassifierPlan, data: str, device: torch.device, interrupt: Interrupt
+    ) -> ClassifierRun:
+        """One in a folder that is called by all that decides about it, after ``name``; ``data`` is their digest."""
+        digest = plan.digest(data)
+        parent.mkdir(parents=True, exist_ok=True)
+        return cls(parent / f"{name}-{digest[:12]}", plan, digest, device, interrupt)
+
     def check(self, *, resume: bool) -> None:
         """Whether it may be trained here; changes nothing.
 
@@ -147,7 +154,7 @@ class ClassifierRun:
                 self._files.state("classifier").unlink(missing_ok=True)
                 return
             content = {**self.origin, "digest": self.digest, **self.plan.to_dict(), "data": data.description}
-            atomic_write(self.folder / _PLAN, json.dumps(content, indent=2) + "\n")
+            atomic_write(self.folder / PLAN, json.dumps(content, indent=2) + "\n")
             self._train(data, watch, work)
 
     def load(self) -> ImageClassifier:
@@ -210,26 +217,6 @@ class ClassifierRun:
         """The digest of the training in the folder, None if there is none."""
         plan = read_plan(self.folder)
         return None if plan is None else plan["digest"]
-
-
-def read_plan(folder: Path) -> dict[str, Any] | None:
-    """What is trained in a folder, as its ``training.json`` says; None if there is none.
-
-    Raises:
-        InputError: It is damaged, or cannot be read.
-    """
-    path = folder / _PLAN
-    try:
-        plan = json.loads(path.read_bytes())
-        if type(plan["digest"]) is not str or not isinstance(plan.get("options", {}), dict):
-            raise ValueError
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except OSError as error:
-        raise not_read(path, error) from error
-    except (ValueError, KeyError, TypeError, RecursionError):
-        raise InputError(f"{path}: damaged; choose another --out") from None
-    return plan
 
 
 class _CurveOnly(Hooks):

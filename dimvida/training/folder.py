@@ -25,6 +25,7 @@ _UNFINISHED = re.compile(
     r"\.(run|training|curves|latents|config|score|(autoencoder|diffusion|classifier)(-\d+)?)\.\w{8}"
     r"\.(json|png|csv|state|safetensors)|\.tmp\w{6}"
 )
+PLAN = "training.json"  # of a classifier
 
 
 class RunFolder:
@@ -165,6 +166,26 @@ class RunFolder:
             f"--init: is checkpoint {init[:12]}, but {self.path} was started from {before[:12]}; "
             "give that one, or another --out"
         )
+
+
+def read_plan(folder: Path) -> dict[str, Any] | None:
+    """What is trained in a folder, as its ``training.json`` says; None if there is none.
+
+    Raises:
+        InputError: It is damaged, or cannot be read.
+    """
+    path = folder / PLAN
+    try:
+        plan = json.loads(path.read_bytes())
+        if type(plan["digest"]) is not str or not isinstance(plan.get("options", {}), dict):
+            raise ValueError
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise not_read(path, error) from error
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise InputError(f"{path}: damaged; choose another --out") from None
+    return plan
 
 
 def not_read(path: Path, error: OSError) -> InputError:

@@ -1,4 +1,4 @@
-"""A whole study in one folder: read, generate, judge the generator, train, ask, compare.
+"""The steps of a study in one folder, in the order in which ``dimvida classify`` takes them.
 
 generated/            completed objects of c and e, see ``cache``
 classifiers/          trained classifiers, see ``dimvida.training.classifier``, with what they say, see ``cache``
@@ -11,9 +11,8 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import itertools
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,12 +22,10 @@ import torch
 from torch import Tensor
 
 from dimvida.classification.cache import CachedLogits, CompletedObjects, Sampler
-from dimvida.classification.design import Recipe, StudyCell, StudyDesign, study_cells
-from dimvida.classification.objects import Roles, SingleViews, read_single_views, training_set
+from dimvida.classification.design import Recipe, StudyCell, StudyDesign
+from dimvida.classification.objects import Roles, SingleViews, read_single_views
 from dimvida.classification.verdict import (
     answers,
-    cell_result,
-    compare,
     disagreement,
     is_too_weak,
     measure_coherence,
@@ -42,14 +39,15 @@ from dimvida.errors import InputError
 from dimvida.files import exclusive_folder
 from dimvida.models.classifier_checkpoint import DESCRIPTION
 from dimvida.models.classifiers import ImageClassifier, require_known
-from dimvida.results.files import write_result
 from dimvida.results.schema import ClassificationResult, CoherenceResult, Diversity, SkippedInput
 from dimvida.sampling.multiview import MultiViewModel
 from dimvida.training.classifier import ClassifierPlan, ClassifierRun
 from dimvida.training.config import TrainConfig
 from dimvida.training.control import Interrupt, StartProgress
 from dimvida.training.data import LabelledImages, all_views
-from dimvida.training.stage_config import ClassifierStageConfig
+
+Runs = Mapping[tuple[Recipe, int], ClassifierRun]
+"""The classifiers of each recipe and seed."""
 
 GENERATED, CLASSIFIERS = "generated", "classifiers"
 JUDGE = "resnet18"  # what judges the generator, unless a classifier is given
@@ -92,60 +90,14 @@ class Study:
     limit: int | None = None
     bad: list[BadFile] = field(default_factory=list)
 
-    def run(self, about: dict[str, Any]) -> ClassificationResult:
-        """Do what is not done yet, and write ``classification.json``.
-
-        Args:
-            about: What the result says of how it was asked for, first of all.
-
-        Returns:
-            What ``classification.json`` says.
+    @contextmanager
+    def owned(self) -> Iterator[None]:
+        """Keep other processes out of the folder, and remove what a killed one left half written.
 
         Raises:
-            Interrupted: It was interrupted; the same call continues.
             InputError: The folder holds something else, or another process is at work in it.
         """
         check_folder(self.folder)
-        with self._owned():
-            c, e = self._read("c", self.roles.c), self._read("e", self.roles.e)
-            ca, ea = self._complete("ca", c), self._complete("ea", e)
-            coherence = self._measure_coherence(ca)
-            outcome = verdict(coherence)
-            self.say(outcome)
-            notes = self._notes()
-            for line in notes:
-                self.note(line)
-            cells = study_cells(self.design, len(self.model.view_names), self.sampler.steps)
-            self._train_classifiers(cells, ca)
-            predictions = {cell: self._predict(cell, ca, ea) for cell in cells}
-            classes = self.roles.c.classes
-            result = ClassificationResult(
-                **about,
-                checkpoint=self.model.checkpoint_hash,
-                solver=self.sampler.solver,
-                steps=self.sampler.steps,
-                seed=self.sampler.seed,
-                classes=list(classes),
-                view_names=list(self.model.view_names),
-                partitions={"d": self.roles.d and len(self.roles.d), "c": len(c), "e": len(e)},
-                coherence=coherence,
-                too_weak=is_too_weak(coherence),
-                note=outcome,
-                notes=notes,
-                cells=[
-                    cell_result(cell, self._stage(cell.recipe, c).steps, predicted, e.labels, len(classes))
-                    for cell, predicted in predictions.items()
-                ],
-                comparisons=compare(predictions, e.labels),
-                diversity=self._diversity(ca, ea),
-                skipped=[SkippedInput(file.location, file.reason) for file in self.bad],
-            )
-            write_result(self.folder / ClassificationResult.file, result)
-        return result
-
-    @contextmanager
-    def _owned(self) -> Iterator[None]:
-        """Keep other processes out, and remove what a killed one left half written."""
         with exclusive_folder(self.folder, "another process works here; wait for it, or choose another --out"):
             for path in self.folder.rglob(".*"):
                 if _UNFINISHED.fullmatch(path.name):
@@ -154,7 +106,8 @@ class Study:
                 (finished.parent / "classifier.state").unlink(missing_ok=True)
             yield
 
-    def _read(self, name: str, source: MultiViewSource) -> SingleViews:
+    def read(self, name: str, source: MultiViewSource) -> SingleViews:
+        """Read one view of each object, which is the one that is known from then on."""
         show = self.watch(f"reading {name}", min(self.limit or len(source), len(source)), "objects", 0)
         objects, bad, notes = read_single_views(
             source,
@@ -170,12 +123,13 @@ class Study:
         self.bad += bad
         return objects
 
-    def _complete(self, name: str, objects: SingleViews) -> CompletedObjects:
+    def complete(self, name: str, objects: SingleViews) -> CompletedObjects:
+        """Generate the missing views once, or find them where they were kept."""
         completed = CompletedObjects(self.folder / GENERATED, f"generating {name}", self.model, objects, self.sampler)
         completed.draw(0, self.watch, self.interrupt)
         return completed
 
-    def _measure_coherence(self, ca: CompletedObjects) -> CoherenceResult | None:
+    def measure_coherence(self, ca: CompletedObjects) -> CoherenceResult | None:
         """Let a classifier of real views, given or trained on all of d, judge ca; None without either."""
         c, d, classes = ca.objects, self.roles.d, self.roles.c.classes
         if self.judge is not None:
@@ -190,7 +144,8 @@ class Study:
         # The pixels of d are not read again to name a finished classifier; those of c, of the same data, stand for
         # them.
         names = "\n".join((*(record.id for record in d.records), *classes))
-        run = self._place("judge", plan, f"{hashlib.sha256(names.encode()).hexdigest()} {c.digest} {validation}")
+        data = f"{hashlib.sha256(names.encode()).hexdigest()} {c.digest} {validation}"
+        run = ClassifierRun.named(self.folder / CLASSIFIERS, "judge", plan, data, self.model.device, self.interrupt)
         if not run.finished():
             run.train(self._read_all_views(d), self.watch, "judge")
         return measure_coherence(self._logits.of_trained(run, ca), c.labels, c)
@@ -204,7 +159,8 @@ class Study:
             self.note(f"left out of d: {file.location}: {file.reason}")
         return all_views(batch, self.roles.c.classes, self.config.validation, self.config.seed, {"part": "d"})
 
-    def _notes(self) -> list[str]:
+    def notes(self) -> list[str]:
+        """What a reader of the results has to know of the study, a line each."""
         notes = list(self.roles.notes)
         if self.design.weights and self.design.not_fine_tuned:
             notes.append(f"{', '.join(self.design.not_fine_tuned)}: not fine-tuned, for want of --weights")
@@ -212,51 +168,22 @@ class Study:
             notes.append("no --weights were given, so there is no table of fine-tuned classifiers")
         return notes
 
-    def _train_classifiers(self, cells: list[StudyCell], ca: CompletedObjects) -> None:
-        """Train each recipe with each seed, unless it is."""
-        recipes = list(dict.fromkeys(cell.recipe for cell in cells))
-        trainings = list(itertools.product(recipes, self.design.seeds))
-        for number, (recipe, seed) in enumerate(trainings, 1):
-            run = self._classifier(recipe, seed, ca)
-            if not run.finished():
-                drawn = range(recipe.draws if recipe.augmented else 0)
-                draws = [ca.draw(draw, self.watch, self.interrupt) for draw in drawn]
-                pictures = training_set(recipe, ca.objects, draws, self.roles.c.classes)
-                run.train(pictures, self.watch, f"{recipe.classifier} on {recipe.train}, {number} of {len(trainings)}")
-
-    def _classifier(self, recipe: Recipe, seed: int, ca: CompletedObjects) -> ClassifierRun:
-        """Where a recipe is, or will be, trained with a seed: named by all that decides about it."""
-        plan = ClassifierPlan(recipe.classifier, self._stage(recipe, ca.objects), seed, recipe.weights)
-        data = ca.objects.digest + "".join(f"\0{name}" for name in self.roles.c.classes)
-        if recipe.augmented:  # Omega_s does not know of the generator: another checkpoint leaves it as it is
-            data = f"{data} {ca.digest} {recipe.draws}"
-        return self._place(f"{recipe.classifier}-{recipe.train}-seed{seed}", plan, data)
-
-    def _stage(self, recipe: Recipe, c: SingleViews) -> ClassifierStageConfig:
-        return recipe.stage(self.config.classifier_stage, len(c), len(c.view_names))
-
-    def _place(self, name: str, plan: ClassifierPlan, data: str) -> ClassifierRun:
-        digest = plan.digest(data)
-        (self.folder / CLASSIFIERS).mkdir(parents=True, exist_ok=True)
-        folder = self.folder / CLASSIFIERS / f"{name}-{digest[:12]}"
-        return ClassifierRun(folder, plan, digest, self.model.device, self.interrupt)
-
     @property
     def _logits(self) -> CachedLogits:
         return CachedLogits(self.model.device, self.watch, self.interrupt)
 
-    def _predict(self, cell: StudyCell, ca: CompletedObjects, ea: CompletedObjects) -> Tensor:
+    def predict(self, cell: StudyCell, runs: Runs, ea: CompletedObjects) -> Tensor:
         """Labels of the objects of e by the classifier of each seed, int64 [S, N]."""
         asked, rows = cell.inference, []
         if asked.sampler_steps != ea.sampler.steps:
             ea = dataclasses.replace(ea, sampler=dataclasses.replace(ea.sampler, steps=asked.sampler_steps))
         for seed in self.design.seeds:
-            run = self._classifier(cell.recipe, seed, ca)
+            run = runs[cell.recipe, seed]
             draws = [self._logits.of_trained(run, ea, draw) for draw in range(asked.samples_per_view)]
             rows.append(answers(draws, ea.objects, asked))
         return torch.stack(rows)
 
-    def _diversity(self, ca: CompletedObjects, ea: CompletedObjects) -> Diversity | None:
+    def diversity(self, runs: Runs, ea: CompletedObjects) -> Diversity | None:
         """How much the samples of a generated view of ea differ, if several were asked for: in their pixels, and in
         the classes that each classifier trained on ca puts them into.
         """
@@ -270,11 +197,26 @@ class Study:
             recipe = Recipe(name, augmented=True, budget=self.design.budgets[0])
             shares = []
             for seed in self.design.seeds:
-                run = self._classifier(recipe, seed, ca)
-                logits = [self._logits.of_trained(run, ea, number) for number in range(count)]
+                logits = [self._logits.of_trained(runs[recipe, seed], ea, number) for number in range(count)]
                 shares.append(disagreement(torch.stack([each.argmax(2)[generated] for each in logits])))
             disagreements[name] = sum(shares) / len(shares)
         return Diversity(count, pixel_deviation(draws), disagreements)
+
+    def facts(self, c: SingleViews, e: SingleViews, coherence: CoherenceResult | None) -> dict[str, Any]:
+        """What was studied, and what that says of the generator, by the names of ``ClassificationResult``."""
+        d = self.roles.d
+        return {
+            "checkpoint": self.model.checkpoint_hash,
+            **{name: getattr(self.sampler, name) for name in ("solver", "steps", "seed")},
+            "classes": list(self.roles.c.classes),
+            "view_names": list(self.model.view_names),
+            "partitions": {"d": d and len(d), "c": len(c), "e": len(e)},
+            "coherence": coherence,
+            "too_weak": is_too_weak(coherence),
+            "note": verdict(coherence),
+            "notes": self.notes(),
+            "skipped": [SkippedInput(file.location, file.reason) for file in self.bad],
+        }
 
 
 def check_folder(folder: Path) -> None:
