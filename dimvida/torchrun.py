@@ -45,12 +45,11 @@ def local_processes(environment: Mapping[str, str] = os.environ) -> int:
     return max(1, int(count)) if _is_number(count) and is_rank(environment) else 1
 
 
-def meet(backend: str, longest: datetime.timedelta = LONGEST_MEETING) -> dist.Store:
+def meet(backend: str) -> dist.Store:
     """Meet the other processes; afterwards the default process group is there, and waits ``LONGEST_WAIT``.
 
     Args:
         backend: As for ``torch.distributed.init_process_group``.
-        longest: How long to wait for processes that are not there yet.
 
     Returns:
         What all of them can reach without meeting.
@@ -64,10 +63,10 @@ def meet(backend: str, longest: datetime.timedelta = LONGEST_MEETING) -> dist.St
 
     _check_variables(os.environ)
     try:
-        store, rank, count = next(iter(dist.rendezvous("env://", timeout=longest)))
-        store.set_timeout(longest)
+        store, rank, count = next(iter(dist.rendezvous("env://", timeout=LONGEST_MEETING)))
+        store.set_timeout(LONGEST_MEETING)
         dist.init_process_group(
-            backend, store=dist.PrefixStore("group", store), rank=rank, world_size=count, timeout=longest
+            backend, store=dist.PrefixStore("group", store), rank=rank, world_size=count, timeout=LONGEST_MEETING
         )
         dist.all_reduce(torch.zeros(1))  # on the host, whatever the backend
     except (dist.DistError, RuntimeError) as error:

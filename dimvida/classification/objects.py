@@ -21,9 +21,8 @@ from dimvida.data.batch import BadFile, load_all
 from dimvida.data.columns import Columns
 from dimvida.data.names import check_split, counted
 from dimvida.data.opening import open_source
-from dimvida.data.partitions import Partitions, load_partitions, make_partitions, select_partition
+from dimvida.data.partitions import Partitions, load_partitions, make_partitions, of_classes, select_partition
 from dimvida.data.source import MultiViewSource, spread
-from dimvida.data.subset import of_classes
 from dimvida.errors import InputError
 from dimvida.training.data import LabelledImages, require_labels
 

@@ -69,7 +69,7 @@ def evaluate(
     autoencoder's reconstruction. Use objects that the model was not trained
     on. What cannot be measured is left out, with the reason.
     """
-    from dimvida.data.subset import of_classes
+    from dimvida.data.partitions import of_classes
     from dimvida.evaluation.folder import draw_sheets, write_evaluation
     from dimvida.evaluation.metrics import build_metrics
     from dimvida.evaluation.objects import complete_objects, count_subsets, evaluated_views

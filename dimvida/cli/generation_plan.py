@@ -61,7 +61,7 @@ def plan_named(
     draws: int,
 ) -> GenerationPlan:
     """What makes views that the model has names for."""
-    from dimvida.data.subset import of_classes
+    from dimvida.data.partitions import of_classes
     from dimvida.generation.cameras import model_cameras
     from dimvida.generation.inputs import open_input
     from dimvida.generation.plan import make_plan
@@ -84,7 +84,7 @@ def plan_placed(
     draws: int,
 ) -> GenerationPlan:
     """What makes views at any angles, and notes on those that are special."""
-    from dimvida.data.subset import of_classes
+    from dimvida.data.partitions import of_classes
     from dimvida.generation.cameras import (
         known_note,
         model_cameras,

@@ -226,7 +226,7 @@ def _read(
     """
     from dimvida.data.batch import load_all
     from dimvida.data.columns import parse_columns
-    from dimvida.data.subset import first, of_classes
+    from dimvida.data.partitions import first, of_classes
     from dimvida.training.data import open_for_training
 
     source, split = open_for_training(asked.data, asked.split, asked.partition, parse_columns(asked.column))

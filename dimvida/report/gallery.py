@@ -30,8 +30,7 @@ from dimvida.data.source import MultiViewSource, spread
 from dimvida.errors import UnreadableImage
 from dimvida.files import atomic_write
 from dimvida.report.document import Block, Heading, Link, Section, Text
-from dimvida.report.generated import GeneratedOutput
-from dimvida.report.reading import Part, slug
+from dimvida.report.reading import GeneratedOutput, Part, slug
 from dimvida.report.writing import render_template
 from dimvida.results.tables import Column, Table, TableCell, text_column
 

@@ -8,8 +8,7 @@ from pathlib import PurePath
 from typing import Any
 
 from dimvida.report.document import Block, Lines, Note, Section, Text, gallery, section_by_run
-from dimvida.report.generated import GeneratedOutput
-from dimvida.report.reading import Curve, Part, Runs, slug
+from dimvida.report.reading import Curve, GeneratedOutput, Part, Runs, slug
 from dimvida.results.charts import LineChart, Series
 from dimvida.results.files import ReproductionResult, TrainingResult
 from dimvida.results.metrics import DASH

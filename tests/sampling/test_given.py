@@ -8,9 +8,9 @@ import torch
 from PIL import Image
 
 import dimvida
-from dimvida.data.held_images import fit_held
 from dimvida.errors import InputError
 from dimvida.generation.turntable import read_known
+from dimvida.sampling.given import fit_held
 
 RNG = np.random.default_rng(3)
 PICTURES = [Image.fromarray(RNG.integers(0, 256, (size, 20, 3), np.uint8)) for size in (16, 20, 31, 40)]

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image, TiffImagePlugin
 
-from dimvida.data import held_images
-from dimvida.data.held_images import fit_held
 from dimvida.data.images import decode_image, resize_image, with_channels
 from dimvida.errors import UnreadableImage
+from dimvida.sampling import given
+from dimvida.sampling.given import fit_held
 
 SIZE = 16
 
@@ -127,7 +127,7 @@ def test_pictures_that_are_none(monkeypatch: pytest.MonkeyPatch):
         pytest.raises(UnreadableImage, match="views: damaged or truncated image"),
     ):
         fit_held(damaged, "views", 3, SIZE)
-    monkeypatch.setattr(held_images, "PIXEL_LIMIT", 100)
+    monkeypatch.setattr(given, "PIXEL_LIMIT", 100)
     for image in (Image.new("L", (11, 11)), np.zeros((11, 11), np.uint8)):
         with pytest.raises(UnreadableImage, match="11 x 11 pixels, more than the limit of 100"):
             fit_held(image, "views", 3, SIZE)
