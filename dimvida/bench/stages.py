@@ -90,7 +90,7 @@ def stage_floors(
 
     Args:
         model: The model.
-        batch: Rows.
+        batch: Rows of the batch, one for each object.
         steps: Network evaluations.
         repeats: Runs of each stage and each floor.
         sampling: ``solver``, ``backend`` and ``dtype`` of ``MultiViewModel.generate``.

@@ -46,7 +46,7 @@ def interleaved(
 
     Args:
         works: What to run, warmed up.
-        repeats: Rounds.
+        repeats: Rounds in which each has its turn.
         device: Whose queue is waited for before and after each run.
         progress: Called with a name after each run.
         limit: Seconds after which no further round begins; the first one always runs.

@@ -20,7 +20,7 @@ class StudyDesign:
     """The questions of a study, from which its cells follow.
 
     Attributes:
-        classifiers: Architectures.
+        classifiers: Their architectures, of ``dimvida.models.classifiers.CLASSIFIERS``.
         weights: For the table of fine-tuned ones, what each starts from; those without are not fine-tuned.
         seeds: A classifier is trained with each.
         budgets: How the training of Omega_m is matched to that of Omega_s.
@@ -111,7 +111,7 @@ class Recipe:
         Args:
             config: What Omega_s has: its steps, or its epochs over c.
             objects: Objects in c.
-            views: V.
+            views: Number V of views of an object.
         """
         steps = config.total_steps(objects)
         if self.budget == "epochs":

@@ -167,7 +167,7 @@ class ArrayShardSource(ShardSource):
     form = "npy"
 
     def __init__(self, tree: FileTree, names: Iterable[str], split: str | None) -> None:
-        """See ``ShardSource``."""
+        """Read the lists of these shards; see ``ShardSource``."""
         self._arrays = RecentArrays(partial(_map, tree), most_arrays=_MOST_MAPPED)
         super().__init__(tree, names, split)
 

@@ -18,7 +18,7 @@ class TarMember(NamedTuple):
     Attributes:
         archive: Name of the tar file in its tree.
         name: Its own.
-        offset, size: Bytes.
+        offset, size: Where its data begin in the file and how long they are, in bytes.
     """
 
     archive: str

@@ -43,7 +43,7 @@ class Listing(NamedTuple):
     """What is directly in a folder, by full names in the tree, each in natural order.
 
     Attributes:
-        folders: Folders.
+        folders: Folders that are looked into.
         files: Ordinary files.
         hidden: Dotfiles, and with a "/" at the end dotted folders and ``SYSTEM_FOLDERS``, which are not looked into.
         circular: Links to a folder around them.

@@ -35,7 +35,7 @@ class FeatureSums:
     """Sums over pictures that a Gaussian of their features is fitted from.
 
     Attributes:
-        count: Pictures.
+        count: Number of pictures.
         total: Sum of their features, float64 [D].
         products: Sum of the features' outer products, float64 [D, D].
     """

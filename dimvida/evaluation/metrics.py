@@ -215,8 +215,8 @@ class Tally:
     """Sums of one metric by object and by view, from which every mean of it follows; no picture's value is kept.
 
     Args:
-        objects: N.
-        views: V.
+        objects: Number N of objects.
+        views: Number V of views of each.
         count_equal: Infinite values mean equal pictures and are counted as such (PSNR).
         root: Values are squares, and what is estimated is the root of their mean.
     """

@@ -98,7 +98,7 @@ def view_subsets(views: int, known: int, most: int | None = None, seed: int = 0)
     """Sets of ``known`` of ``views`` views, in the order of ``itertools.combinations``.
 
     Args:
-        views: V.
+        views: Number V of views of an object.
         known: Views of a set.
         most: Where there are more sets, so many different ones are drawn at random; None takes all of them.
         seed: Seed of the draw.

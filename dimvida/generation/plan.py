@@ -174,7 +174,7 @@ def default_shard_size(batch: int) -> int:
 
 
 def stem_of(number: int) -> str:
-    """``shard-000012``."""
+    """The name of a shard's files without their ending, as ``shard-000012``."""
     return f"shard-{number:06d}"
 
 

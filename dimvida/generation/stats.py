@@ -32,8 +32,8 @@ class StoredFile:
 
     Attributes:
         name: Relative to the output folder, with "/" between the parts.
-        size: Bytes.
-        sha256: Hex.
+        size: Its length in bytes.
+        sha256: Hash of what is in it, in hex.
     """
 
     name: str

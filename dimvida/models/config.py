@@ -186,7 +186,7 @@ class TransformerConfig(ScoreSizes):
     Attributes:
         kind: ``transformer``.
         width: Numbers W of a token, a multiple of ``heads``.
-        depth: Blocks.
+        depth: Number of blocks.
         heads: Heads of each attention.
         patch: Edge p of the patches that are tokens, in places of the latent grid, whose edge it must divide.
         mlp_ratio: Hidden width of a block's MLP in units of ``width``.

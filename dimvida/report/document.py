@@ -58,7 +58,7 @@ class Matrices:
 
 @dataclass(frozen=True, slots=True)
 class Illustration:
-    """A picture.
+    """A picture with its caption.
 
     Attributes:
         name: Name of its file, unique in the report.

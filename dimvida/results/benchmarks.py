@@ -124,7 +124,7 @@ class PieceTimes:
     Attributes:
         name: ``encode``, ``decode``, or ``generate`` with a backend, which is encode, sample and decode.
         views: Views that it takes (encode) or makes.
-        ms: Milliseconds.
+        ms: Time that it took, in milliseconds.
         views_per_second: Views that it takes or makes in a second.
     """
 

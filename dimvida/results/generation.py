@@ -73,7 +73,7 @@ class StageAndFloor:
 
     Attributes:
         stage: ``encode``, ``sample`` or ``decode``.
-        batch: Rows.
+        batch: Rows of the batch, one for each object.
         ms, floor_ms, eager_ms: Milliseconds of a batch.
         of_floor: The floor's time over the stage's, at the medians.
         speed_up: The eager backend's time over the stage's, at the medians.

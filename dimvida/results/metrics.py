@@ -21,7 +21,7 @@ class Metric:
     Attributes:
         name: In options and result files, such as ``psnr``.
         title: What people call it, such as ``PSNR``.
-        digits: Decimals.
+        digits: Decimals that are shown.
         better: Which direction is better; None where that is not known.
         unit: Unit of its numbers as they are shown, such as ``dB``; "" without one.
         factor: What a number in a result file is multiplied by to be shown: 100 for a share in percent.

@@ -238,7 +238,7 @@ class ClassifierObjective:
     Args:
         network: The classifier to train.
         data: Pictures and labels.
-        config: Augmentation.
+        config: How pictures are augmented.
         device: The device that computes.
     """
 
