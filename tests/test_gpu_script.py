@@ -17,11 +17,11 @@ from types import ModuleType
 
 import pytest
 import torch
+from helpers.commands import PATIENCE
 
 ROOT = Path(__file__).parents[1]
 SCRIPT = ROOT / "scripts" / "gpu"
 SAMPLE = ROOT / "dimvida" / "assets" / "sample" / "true"
-PATIENCE = 300  # seconds after which a process hangs
 
 SMALL = ("autoencoder.base=8", "score.width=24", "autoencoder_stage.batch=8", "diffusion_stage.batch=8")
 

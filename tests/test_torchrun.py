@@ -10,13 +10,12 @@ import sys
 
 import pytest
 import torch.distributed as dist
-from helpers.commands import free_port
+from helpers.commands import PATIENCE, free_port
 
 from dimvida.errors import InputError
 from dimvida.torchrun import LONGEST_MEETING, LONGEST_WAIT, is_rank, local_processes, meet
 
 WHOLE = {"RANK": "1", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29500"}
-PATIENCE = 300  # seconds after which a process hangs
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,6 @@ CLASSIFIER = ("steps=4", "batch=4", "save_every=2", "warmup_steps=0", "log_every
 SETTINGS = (*SHORT, "autoencoder_stage.warmup_steps=0", "validation=0.25")
 SETTINGS += tuple(f"classifier_stage.{value}" for value in CLASSIFIER)
 STAGES = ["partition", "model", "classifier for coherence", "evaluation", "classification", "report"]
-PATIENCE = 900  # seconds after which a process hangs
 
 pytestmark = pytest.mark.slow
 

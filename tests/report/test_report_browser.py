@@ -14,13 +14,13 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from helpers.commands import PATIENCE
 from helpers.results import Report
 from helpers.runs import write_output
 
 from .conftest import make_report
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-PATIENCE = 300  # seconds
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason="no chromium on PATH")]
 

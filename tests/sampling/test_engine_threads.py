@@ -12,6 +12,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
 import torch
+from helpers.commands import PATIENCE
 from helpers.networks import random_inputs, random_network
 from torch import Tensor
 
@@ -23,7 +24,6 @@ from dimvida.sampling.engine import engine_of
 from dimvida.sampling.workspace import SPARE
 
 CPU = torch.device("cpu")
-PATIENCE = 300  # seconds after which a thread hangs
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
