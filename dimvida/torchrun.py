@@ -45,11 +45,12 @@ def local_processes(environment: Mapping[str, str] = os.environ) -> int:
     return max(1, int(count)) if _is_number(count) and is_rank(environment) else 1
 
 
-def meet(backend: str) -> dist.Store:
+def meet(backend: str, longest: datetime.timedelta = LONGEST_MEETING) -> dist.Store:
     """Meet the other processes; afterwards the default process group is there, and waits ``LONGEST_WAIT``.
 
     Args:
         backend: As for ``torch.distributed.init_process_group``.
+        longest: How long to wait for processes that are not there yet.
 
     Returns:
         What all of them can reach without meeting.
@@ -63,10 +64,10 @@ def meet(backend: str) -> dist.Store:
 
     _check_variables(os.environ)
     try:
-        store, rank, count = next(iter(dist.rendezvous("env://", timeout=LONGEST_MEETING)))
-        store.set_timeout(LONGEST_MEETING)
+        store, rank, count = next(iter(dist.rendezvous("env://", timeout=longest)))
+        store.set_timeout(longest)
         dist.init_process_group(
-            backend, store=dist.PrefixStore("group", store), rank=rank, world_size=count, timeout=LONGEST_MEETING
+            backend, store=dist.PrefixStore("group", store), rank=rank, world_size=count, timeout=longest
         )
         dist.all_reduce(torch.zeros(1))  # on the host, whatever the backend
     except (dist.DistError, RuntimeError) as error:
