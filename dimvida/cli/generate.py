@@ -173,10 +173,10 @@ def _place_of_work(shard: str | None, address: str | None, cpus: int | None) -> 
         return
     from dimvida.generation.cluster_connection import ray_connection
 
-    with ray_connection(address):
+    with ray_connection(address) as grows:
         from dimvida.generation.cluster import PATIENCE, RayCluster
 
-        yield alone(PATIENCE), RayCluster(cpus)
+        yield alone(PATIENCE), RayCluster(cpus, grows)
 
 
 def _generate(generation: Generation, make: MakeShards | None) -> GenerationReport | None:

@@ -14,7 +14,7 @@ import math
 import os
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, suppress
 from typing import Any
 
@@ -40,14 +40,21 @@ ATTEMPTS = 10
 _POLL = 0.1  # seconds between looks at signals
 _GROWTH = 5.0  # seconds between looks at what the cluster has room for, and at whoever else is at the output
 _SILENCE = 10.0  # seconds for which nothing is told of a wait
+_JOIN = 900.0  # seconds that a cloud has to add the first node with room for a worker
 _LEAVE = 5.0  # seconds that workers which were ended have to be gone
 
 
 class RayCluster:
-    """The cluster that this process is connected to, with workers of so many cores, or of a GPU each for None."""
+    """The cluster that this process is connected to.
 
-    def __init__(self, cpus: int | None) -> None:
+    Args:
+        cpus: Cores of a worker; None for a GPU each.
+        grows: Whether nodes may join it.
+    """
+
+    def __init__(self, cpus: int | None, grows: bool) -> None:
         self.needs = {"num_cpus": cpus or 1, "num_gpus": int(cpus is None)}
+        self._grows = grows
 
     def settings(
         self,
@@ -64,27 +71,29 @@ class RayCluster:
             DimvidaError: No worker could be started.
         """
         device = "cuda" if self.needs["num_gpus"] else "cpu"
-        if not self.room() and not self._fits(_node_types()):
-            lacking = {"cuda": "a GPU; give --cpus-per-worker N", "cpu": counted(self.needs["num_cpus"], "core")}
-            raise InputError(f"--ray: no node of the cluster has {lacking[device]}")
-        wait, looked = _Wait(self, on_note), -math.inf
+        lacking = {"cuda": "a GPU; give --cpus-per-worker N", "cpu": counted(self.needs["num_cpus"], "core")}
+        no_room = f"--ray: no node of the cluster has {lacking[device]}"
+        if not self.room():
+            if not self._grows:
+                raise InputError(no_room)
+            on_note(f"{no_room}; waiting for one that has")
+        wait, looked, until = _Wait(self, on_note), -math.inf, time.monotonic() + _JOIN
         resolving = ray.remote(resolve).options(**self.needs).remote(model, device, options, find_batch)
         while not ray.wait([resolving], timeout=_POLL)[0]:
             if time.monotonic() > looked + _GROWTH:
                 look_out()
                 looked = time.monotonic()
+                if looked > until and not self.room():
+                    raise InputError(no_room)
             wait.look()
             interruption.check()
         return _answer(resolving)
 
     def room(self) -> int:
         """Workers that the cluster's nodes have room for, if nobody else uses them."""
-        return self._fits(node["Resources"] for node in ray.nodes() if node["Alive"])
-
-    def _fits(self, nodes: Iterable[Mapping[str, float]]) -> int:
-        """Workers that fit on nodes with so much of everything."""
+        there = [node["Resources"] for node in ray.nodes() if node["Alive"]]
         cpus, gpus = self.needs["num_cpus"], self.needs["num_gpus"]
-        return sum(int(min(node.get("CPU", 0) // cpus, node.get("GPU", 0) if gpus else math.inf)) for node in nodes)
+        return sum(int(min(node.get("CPU", 0) // cpus, node.get("GPU", 0) if gpus else math.inf)) for node in there)
 
     def make(
         self,
@@ -218,14 +227,6 @@ class _Crew:
         if self._lost[shard] == ATTEMPTS:
             raise DimvidaError(f"--ray: {ATTEMPTS} workers were lost, {where}: {_line(error)}") from error
         self._on_note(f"a worker was lost, {where}; another one goes on")
-
-
-def _node_types() -> list[Mapping[str, float]]:
-    """What the nodes have that an autoscaler may add, one of each kind. Nothing public of Ray says so."""
-    with suppress(AttributeError):
-        config = ray._private.state.state.get_cluster_config()
-        return [kind.resources for kind in config.node_group_configs if kind.max_count] if config else []
-    return []
 
 
 def _answer(ref: Any) -> Any:

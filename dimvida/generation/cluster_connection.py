@@ -47,8 +47,8 @@ def import_ray() -> ModuleType:
 
 
 @contextmanager
-def ray_connection(address: str) -> Iterator[None]:
-    """This process is a driver of a cluster, while entered.
+def ray_connection(address: str) -> Iterator[bool]:
+    """This process is a driver of a cluster, while entered; gives whether nodes may join that, which was there before.
 
     Args:
         address: As ``ray.init`` takes it. Empty: that of ``RAY_ADDRESS``, as under ``ray job submit``, or a cluster of
@@ -71,7 +71,7 @@ def ray_connection(address: str) -> Iterator[None]:
         for number, handler in before.items():  # Ray sets its own for SIGTERM
             signal.signal(number, handler)
     try:
-        yield
+        yield not ray._private.worker._global_node.is_head()
     finally:
         ray.shutdown()
 

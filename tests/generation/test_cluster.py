@@ -101,7 +101,7 @@ def make(monkeypatch, ray: Pretended, count: int) -> tuple[list[int], list[str],
     output = SimpleNamespace(lock=lock, sweep=lambda: ray.alive or ray.swept.append(None))
     generation = SimpleNamespace(shards=cut_shards(count, 1), output=output)
     skipped, notes = [], []
-    batches = RayCluster(1).make(
+    batches = RayCluster(1, True).make(
         generation, iter(generation.shards), lambda file, reason: skipped.append(file), notes.append, lambda: None
     )
     made = [batch.finished.number for batch in batches if batch.views == VIEWS]
@@ -149,36 +149,24 @@ def test_nothing_to_make_asks_for_nobody(monkeypatch):
 )
 def test_no_room_for_a_worker(monkeypatch, cpus, nodes, lacking: str):
     monkeypatch.setattr(cluster.ray, "nodes", lambda: [{"Alive": True, "Resources": node} for node in nodes])
-    monkeypatch.setattr(cluster, "_node_types", list)
     with pytest.raises(InputError, match=f"--ray: no node of the cluster has {lacking}"):
-        RayCluster(cpus).settings(None, {}, lambda model, settings: 1, lambda: None, print)
+        RayCluster(cpus, False).settings(None, {}, lambda model, settings: 1, lambda: None, print)
 
 
 def test_a_cluster_that_may_grow_is_waited_for(queued, monkeypatch):
-    """As one whose head alone is up, of nodes with GPUs that come when they are asked for."""
-
-    def asked() -> None:
-        raise InterruptedError
-
-    config = SimpleNamespace(
-        node_group_configs=[
-            SimpleNamespace(resources={"CPU": 8}, max_count=1),
-            SimpleNamespace(resources={"CPU": 48, "GPU": 8}, max_count=4),
-            SimpleNamespace(resources={"CPU": 64}, max_count=0),
-        ]
-    )
+    """As one whose head alone is up, where nodes with GPUs come when they are asked for; up to a time."""
     monkeypatch.setattr(cluster.ray, "nodes", lambda: [{"Alive": True, "Resources": {"CPU": 8.0}}])
-    monkeypatch.setattr(cluster.ray._private.state.state, "get_cluster_config", lambda: config)
-    for cpus, error in ((None, InterruptedError), (48, InterruptedError), (49, InputError)):
-        with pytest.raises(error):
-            RayCluster(cpus).settings(None, {}, lambda model, settings: 1, asked, print)
+    line = "--ray: no node of the cluster has a GPU; give --cpus-per-worker N"
+    with pytest.raises(InputError, match=f"^{line}$"):
+        RayCluster(None, True).settings(None, {}, lambda model, settings: 1, lambda: None, queued.append)
+    assert queued[0] == f"{line}; waiting for one that has" and len(queued) == 2
 
 
 def test_room(monkeypatch):
     there = [{"CPU": 8.0, "GPU": 4.0}, {"CPU": 2.0, "GPU": 4.0}, {"CPU": 7.0}]
     nodes = [{"Alive": True, "Resources": node} for node in there] + [{"Alive": False, "Resources": there[0]}]
     monkeypatch.setattr(cluster.ray, "nodes", lambda: nodes)
-    assert [RayCluster(cpus).room() for cpus in (None, 1, 3, 9)] == [4 + 2, 8 + 2 + 7, 2 + 0 + 2, 0]
+    assert [RayCluster(cpus, True).room() for cpus in (None, 1, 3, 9)] == [4 + 2, 8 + 2 + 7, 2 + 0 + 2, 0]
 
 
 @pytest.fixture
@@ -216,7 +204,7 @@ def test_a_driver_that_waits_says_so_once_and_looks_whether_it_is_alone(queued, 
             raise InputError("another run came")
 
     with pytest.raises(InputError, match="another run came"):
-        RayCluster(cpus).settings(None, {}, lambda model, settings: 1, look_out, queued.append)
+        RayCluster(cpus, True).settings(None, {}, lambda model, settings: 1, look_out, queued.append)
     assert queued == [line]
 
 
@@ -234,7 +222,7 @@ def test_the_documented_cluster_file_is_one():
     config = prepare_config(yaml.safe_load(block("cluster_name")))
     validate_config(config)
     workers = config["available_node_types"]["gpus"]
-    assert RayCluster(None)._fits([workers["resources"]]) == 8 and workers["min_workers"] == config["max_workers"]
+    assert workers["resources"]["GPU"] and workers["min_workers"] == config["max_workers"]
     for command in config["setup_commands"]:
         subprocess.run(["bash", "-n", "-c", command], check=True)
 
