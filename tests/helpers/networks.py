@@ -8,7 +8,8 @@ recursion, computed here in float64 without sampling.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -30,9 +31,7 @@ from dimvida.sampling.loop import run_steps
 from dimvida.sampling.trajectory import Trajectory
 
 _NEEDS_CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device is visible")
-DEVICES = ["cpu", pytest.param("cuda", marks=[pytest.mark.gpu, _NEEDS_CUDA])]
-"""As parameters of a fixture."""
-
+DEVICES = ["cpu", pytest.param("cuda", marks=[pytest.mark.gpu, _NEEDS_CUDA])]  # as parameters of a fixture
 FLOATING = [torch.float32, torch.bfloat16, torch.float16]
 
 # Blocks and threads of a launch: the whole work at once, several turns of the grid, and threads left over.
@@ -128,6 +127,17 @@ def randomised(network: ViewTransformer, seed: int = 0) -> ViewTransformer:
     return network
 
 
+@contextmanager
+def default_dtype(dtype: torch.dtype) -> Iterator[None]:
+    """A caller that has set another default type."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
+
+
 def random_images(count: int = 3, size: int = 32) -> Tensor:
     """uint8 [count, 3, size, size]; the same for every call."""
     generator = torch.Generator().manual_seed(1)
@@ -155,13 +165,6 @@ def engine_run(engine: Engine, network: ScoreNetwork, rows: int, solver: str = "
     table = step_table(solver, 5)
     trajectory = Trajectory(table.tensor(), known, torch.arange(rows), torch.tensor([1]), None, 4.0)
     return engine.run(network, latents.clone(), table, trajectory, run_steps)
-
-
-def partial_objects(rows: int, views: int, generator: torch.Generator) -> torch.Tensor:
-    """bool [rows, views], two or more of each row."""
-    present = torch.rand(rows, views, generator=generator) < 0.5
-    first = torch.rand(rows, views, generator=generator).argsort(1) < 2
-    return present | first
 
 
 def make_checkpoint(seed: int) -> Checkpoint:
@@ -194,16 +197,15 @@ def forget_hashes(folder: Path) -> None:
     (folder / "config.json").write_text(json.dumps(values))
 
 
-def _weights(checkpoint: Checkpoint) -> dict[str, torch.Tensor]:
-    """All that a checkpoint computes with."""
-    parts = {"autoencoder": checkpoint.autoencoder, "score": checkpoint.score}
-    state = {f"{part}.{name}": tensor for part, module in parts.items() for name, tensor in module.state_dict().items()}
-    return {**state, "mean": checkpoint.latent_mean, "std": checkpoint.latent_std}
-
-
 def same_weights(one: Checkpoint, other: Checkpoint) -> bool:
-    """Whether all weights are equal."""
-    first, second = _weights(one), _weights(other)
+    """Whether all that two checkpoints compute with is equal."""
+
+    def state(of: Checkpoint) -> dict[str, Tensor]:
+        parts = {"autoencoder": of.autoencoder.state_dict(), "score": of.score.state_dict()}
+        named = {f"{part}.{name}": tensor for part, tensors in parts.items() for name, tensor in tensors.items()}
+        return {**named, "mean": of.latent_mean, "std": of.latent_std}
+
+    first, second = state(one), state(other)
     return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
 
 

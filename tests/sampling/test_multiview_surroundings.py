@@ -2,28 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
+from helpers.networks import default_dtype
 
 import dimvida
 from dimvida.models.classifiers import build_classifier
 from dimvida.sampling.multiview import MultiViewModel
-
-
-@contextmanager
-def default_dtype(dtype: torch.dtype) -> Iterator[None]:
-    """A caller that has set another default type."""
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(dtype)
-    try:
-        yield
-    finally:
-        torch.set_default_dtype(before)
-
 
 VIEWS = torch.randint(0, 256, (4, 4, 3, 16, 16), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
 KNOWN = torch.tensor([[True, False, False, False]] * 3 + [[False, True, True, False]])
