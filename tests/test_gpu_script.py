@@ -239,7 +239,7 @@ def test_steps_that_fit(gpu: ModuleType, tmp_path: Path):
     assert gpu.fitting(10.0, 10.0) == 92 and gpu.fitting(10.0, -3.0) == 1
 
 
-@pytest.mark.parametrize("preset", ["paper", "small", "tiny"])
+@pytest.mark.parametrize("preset", ["paper", "small", "base", "tiny"])
 def test_the_settings_are_ones_of_the_presets(gpu: ModuleType, preset: str):
     from dimvida.training.config import load_preset
 
