@@ -66,7 +66,7 @@ def sample(
             more than its weights. ``auto``: ``fused`` where the native module serves the device and the network is of
             such a kind, else ``eager``.
         noise: float [rows, B, V, D], replaces the drawn noise. ``rows`` equals ``steps`` for every solver but
-            ``repaint``, which has extra rows that only add noise.
+            ``repaint`` and ``repaint-mean``, which have extra rows that only add noise.
         x0_clip: Clamp the predicted clean latents to +-x0_clip, above 0; by default they are not.
         schedule: Noise schedule, by default the paper's.
         spacing: Spacing of the time grid, by default the solver's own.

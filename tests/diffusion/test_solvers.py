@@ -72,13 +72,14 @@ def test_tables_are_finite_and_count_evaluations(name: str, steps: int, spacing:
     assert table.tensor().shape == (len(table), 8)
     assert table.tensor().isfinite().all()
     assert all(row.b == row.c == 0 for row in table.rows if not row.evaluate)
-    assert (len(table) > steps) == (name == "repaint" and steps > 1)
+    assert (len(table) > steps) == (steps >= {"repaint": 2, "repaint-mean": 3}.get(name, math.inf))
 
 
 @pytest.mark.parametrize("name", [name for name in SOLVERS if name != "euler-maruyama"])
 def test_last_step_returns_the_data_prediction(name: str):
     last = step_table(name, 10).rows[-1]
-    assert (last.a, last.b, last.c, last.d) == pytest.approx((0, 1, 0, 0), abs=1e-15)
+    weights = (0.5, 0.5) if name == "repaint-mean" else (1, 0)
+    assert (last.a, last.b, last.c, last.d) == pytest.approx((0, *weights, 0), abs=1e-15)
 
 
 @pytest.mark.parametrize("name", SOLVERS)
@@ -98,8 +99,23 @@ def test_euler_maruyama_row_is_equation_5():
     assert row.a * x + row.b * x0 + row.d * z == pytest.approx(expected, rel=1e-12)
 
 
-def test_repaint_renoises_back_to_where_it_was():
-    rows = step_table("repaint", 10).rows
+@pytest.mark.parametrize(("evaluations", "visits"), [(1, [1]), (2, [1, 1]), (4, [1, 1, 2]), (5, [1, 2, 2])])
+def test_repaint_mean_visits_late_intervals_twice(evaluations: int, visits: list[int]):
+    rows = step_table("repaint-mean", evaluations).rows
+    times = [row.t for row in rows if row.evaluate]
+    assert [times.count(1 - i / len(visits)) for i in range(len(visits))] == visits
+    plain = {row.t: row for row in step_table("repaint", 2 * len(visits)).rows if row.evaluate}
+    for before, row in zip((None, *rows), rows, strict=False):
+        if row.evaluate:  # again after noise was added: the mean of both visits' x0 in place of the last one's
+            halves = 0.5 * plain[row.t].b
+            again = before is not None and not before.evaluate
+            assert (row.b, row.c) == pytest.approx((halves, halves) if again else (2 * halves, 0))
+            assert (row.a, row.d) == (plain[row.t].a, plain[row.t].d)
+
+
+@pytest.mark.parametrize("name", ["repaint", "repaint-mean"])
+def test_repaint_renoises_back_to_where_it_was(name: str):
+    rows = step_table(name, 10).rows
     for before, renoise, after in zip(rows, rows[1:], rows[2:], strict=False):
         if not renoise.evaluate:
             assert before.t == after.t > renoise.t
