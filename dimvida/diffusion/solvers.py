@@ -150,8 +150,9 @@ def repaint_mean_rows(schedule: VPSchedule, times: Tensor, evaluations: int) -> 
     """RePaint whose second descent of an interval goes to the mean of both visits' data predictions.
 
     Ours. The two predictions are made from the same state up to fresh noise, so their mean is nearer to the expected
-    x0 at no evaluation more. The first intervals are descended once: at t = 1 nothing of the object is in x yet, and a
-    second prediction there would be the first. With ``repaint_rows`` for the steps and 0.5 (x0 + x0_prev) for x0.
+    x0 at no evaluation more: 0.5 (x0 + x0_prev) in place of x0, the steps are those of ``repaint_rows``. The first
+    interval is descended once: at t = 1 nothing of the object is in x yet, and a second prediction there would be the
+    first. So is the second interval if evaluations are even.
     """
     moments = grid_moments(schedule, times)
     intervals = len(moments) - 1

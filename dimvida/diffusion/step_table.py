@@ -28,7 +28,7 @@ class StepRow(NamedTuple):
     Attributes:
         t: Time at which the network is evaluated.
         sigma, m: Marginal standard deviation and mean factor at t.
-        a, b, c, d: Factors of x, of x0, of the previous step's x0 and of the noise.
+        a, b, c, d: Factors of x, of x0, of the x0 that was predicted before and of the noise.
         evaluate: False for a row that only adds noise (b = c = 0), which needs no network evaluation.
     """
 

@@ -160,7 +160,7 @@ def run_steps(
     """Apply the rows of the step table to the state, in place. Nothing here waits for a device.
 
     Args:
-        x, x0_prev: The state and the data prediction of the row before, float32 [B, V, D].
+        x, x0_prev: The state and the last data prediction, float32 [B, V, D].
         index: The row of the table, int64 [1], on the device; counted up.
         evaluates: Whether the network is asked, for each row.
         given: What else there is.

@@ -16,7 +16,7 @@ FLOAT32 = {"backend": "fused", "dtype": torch.float32}
 CLOSE = {"rtol": 1e-4, "atol": 1e-4}
 
 
-@pytest.mark.parametrize("solver", ["euler-maruyama", "sde-dpmpp-2m", "repaint"])
+@pytest.mark.parametrize("solver", ["euler-maruyama", "sde-dpmpp-2m", "repaint", "repaint-mean"])
 def test_a_graph_computes_what_its_launches_compute(device, make_network, make_inputs, solver: str):
     latents, known = (tensor.to(device) for tensor in make_inputs(37, 4, 64))
     network = make_network(4, 64, 96, 8).to(device)

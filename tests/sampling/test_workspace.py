@@ -114,7 +114,7 @@ def test_results_do_not_depend_on_what_came_before(graphs):
     assert torch.equal(draw(first, 37), draw(second, 37))
 
 
-@pytest.mark.parametrize("solver", ["euler-maruyama", "repaint", "ddim"])
+@pytest.mark.parametrize("solver", ["euler-maruyama", "repaint", "repaint-mean", "ddim"])
 def test_a_table_too_large_to_hold_is_padded_as_well(graphs, solver: str, monkeypatch):
     network, plain = random_network(9), random_network(9)
     engine_of(network, torch.float32, CPU).largest_table = 0
