@@ -109,8 +109,15 @@ class Command(TyperCommand):
 
 
 def _with_values(args: list[str]) -> list[str]:
-    """The same words, with an empty value for each option of ``MAY_BE_EMPTY`` that none follows."""
-    followed = zip(args, [*args, "-"][1:], strict=True)
+    """The same words, with an empty value for each option of ``MAY_BE_EMPTY`` that none follows.
+
+    Raises:
+        InputError: Such a value is given, as by a variable of a shell that is not set.
+    """
+    followed = [*zip(args, [*args, "-"][1:], strict=True)]
+    for option in MAY_BE_EMPTY:
+        if (option, "") in followed or f"{option}=" in args:
+            raise InputError(f"{option}: what is given is empty; give a value, or leave it out")
     return [f"{word}=" if word in MAY_BE_EMPTY and after.startswith("-") else word for word, after in followed]
 
 

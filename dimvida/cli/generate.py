@@ -96,6 +96,7 @@ def generate(
 
     from dimvida.data.columns import parse_columns
     from dimvida.data.sample import locate, require_apart
+    from dimvida.generation.cluster_connection import find_cluster
     from dimvida.generation.jobs import look_out
     from dimvida.generation.run import Generation
     from dimvida.generation.storage import output_place
@@ -110,6 +111,7 @@ def generate(
     look = look_out(output)
     if ray is not None:
         look()
+        ray = find_cluster(ray, note)
     model = load(checkpoint, resolve_device(device) if ray is None else "cpu")
     objects = split, parse_columns(column), parse_names("--classes", classes), samples_per_view
     if angles is None:

@@ -9,7 +9,7 @@ from dimvida.cli.options import parse_angles, require_elevation
 from dimvida.cli.terminal import note
 from dimvida.errors import InputError
 from dimvida.files import require_writable_file, require_writable_folder
-from dimvida.generation.cluster_connection import import_ray
+from dimvida.generation.cluster_connection import check_address, import_ray
 from dimvida.torchrun import is_rank
 
 if TYPE_CHECKING:
@@ -154,6 +154,7 @@ def check_cluster(ray: str | None, cpus: int | None, shard: str | None, device: 
     ):
         if given:
             raise InputError(f"--ray and {name}: {why}")
+    check_address(ray)
     import_ray()
 
 

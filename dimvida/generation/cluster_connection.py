@@ -7,17 +7,15 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import ModuleType
 
 from dimvida import interruption
 from dimvida.errors import InputError
+from dimvida.generation.cluster_address import host_and_port, why_none
 
-_CONNECT = 10.0  # seconds in which a cluster must answer
-_GREETING = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes((0, 0, 0, 4, 0, 0, 0, 0, 0))  # RFC 9113, 3.4; no settings
-_SETTINGS = 4  # type of the frame that whoever speaks HTTP/2 answers with
+_NO_ADDRESSES = ("", "auto", "local")  # but words for what there is on this machine
 
 _QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",  # of a cluster that is started here: it tells nobody
@@ -46,27 +44,66 @@ def import_ray() -> ModuleType:
     return ray
 
 
+def check_address(address: str) -> None:
+    """Raise InputError for what cannot be the address of a cluster, whatever is there."""
+    origin, place = _place(address)
+    if place not in _NO_ADDRESSES:
+        try:
+            host_and_port(place)
+        except ValueError as error:
+            raise InputError(f"{origin}: {error}") from None
+
+
+def find_cluster(address: str, tell: Callable[[str], object]) -> str:
+    """What ``ray_connection`` is to take: a cluster that answers, or 'local', where Ray is to start one.
+
+    Args:
+        address: What was given. Empty: the cluster of ``RAY_ADDRESS``, as under ``ray job submit``, else the one
+            that was started last on this machine, if it is there.
+        tell: Hears that it is not there any more.
+
+    Raises:
+        InputError: Nothing answers at an address, no cluster runs on this machine for 'auto', or no Ray is installed.
+    """
+    ray = import_ray()
+    origin, place = _place(address)
+    if place not in _NO_ADDRESSES:
+        if (reason := why_none(place)) is not None:
+            raise InputError(f"{origin}: {reason}")
+        return place
+    # Ray would try one that is gone for a minute, and print lines about it.
+    recorded = ray._private.utils.read_ray_address() if place != "local" else None
+    if recorded and why_none(recorded) is None:
+        return place
+    if place == "auto":
+        if not ray._private.services.find_gcs_addresses():
+            raise InputError(f"{origin}: no cluster runs on this machine; without an address, Ray starts one")
+        return place
+    if recorded:
+        tell(f"--ray: the cluster {recorded} that was started on this machine is gone; Ray starts one for this run")
+    return "local"
+
+
 @contextmanager
-def ray_connection(address: str) -> Iterator[bool]:
+def ray_connection(found: str) -> Iterator[bool]:
     """This process is a driver of a cluster, while entered; gives whether nodes may join that, which was there before.
 
     Args:
-        address: As ``ray.init`` takes it. Empty: that of ``RAY_ADDRESS``, as under ``ray job submit``, or a cluster of
-            this machine; where there is none, Ray starts one here.
+        found: By ``find_cluster``.
 
     Raises:
-        InputError: There is no such cluster, or no Ray.
+        InputError: The cluster lets nobody in, or none can be started.
     """
     ray = import_ray()
-    place = address or os.environ.get("RAY_ADDRESS", "")
-    _require_there(place)
     before = {number: signal.getsignal(number) for number in interruption.SIGNALS}
     try:
-        ray.init(address or None, log_to_driver=False, logging_level="CRITICAL", include_dashboard=False)
+        ray.init(found or None, log_to_driver=False, logging_level="CRITICAL", include_dashboard=False)
     except Exception as error:  # of many kinds, bare ones among them
         reason = str(error).strip().partition("\n")[0]
         token = "" if "RAY_AUTH_MODE" in os.environ else "; one with a token needs RAY_AUTH_MODE=token"
-        raise InputError(f"--ray {place}: no cluster can be reached or started ({reason}{token})") from error
+        raise InputError(
+            f"{f'--ray {found}'.rstrip()}: no cluster can be reached or started ({reason}{token})"
+        ) from error
     finally:
         for number, handler in before.items():  # Ray sets its own for SIGTERM
             signal.signal(number, handler)
@@ -76,32 +113,9 @@ def ray_connection(address: str) -> Iterator[bool]:
         ray.shutdown()
 
 
-def _require_there(address: str) -> None:
-    """Raise InputError for an address where no cluster is; Ray would try for minutes, and print lines about it."""
-    if address in ("", "auto", "local"):
-        return
-    host, _, port = address.rpartition(":")
-    if not host or not port.isdecimal() or "/" in host:
-        raise InputError(f"--ray {address}: give HOST:PORT of the cluster's head, 'auto' or 'local'")
-    if not 0 < int(port) < 1 << 16:
-        raise InputError(f"--ray {address}: {port} is no port, which are 1 to 65535")
-    try:
-        with socket.create_connection((host.strip("[]"), int(port)), _CONNECT) as connection:
-            ours = os.environ.get("RAY_USE_TLS", "0") != "0" or _speaks_http2(connection)
-    except (OSError, UnicodeError) as error:
-        raise InputError(f"--ray {address}: no cluster can be reached ({error})") from None
-    if not ours:
-        raise InputError(f"--ray {address}: no head of a Ray cluster answers there (its port is mostly 6379)")
-
-
-def _speaks_http2(connection: socket.socket) -> bool:
-    """Whether the other end does, as gRPC needs it: all else that listens at ports says something else, or nothing."""
-    connection.settimeout(_CONNECT)
-    answer = b""
-    try:
-        connection.sendall(_GREETING)
-        while len(answer) < 9 and (more := connection.recv(9 - len(answer))):
-            answer += more
-    except OSError:
-        return False
-    return len(answer) == 9 and answer[3] == _SETTINGS and answer[5:] == bytes(4)
+def _place(address: str) -> tuple[str, str]:
+    """Where an address comes from, as errors say it, and the address."""
+    variable = os.environ.get("RAY_ADDRESS", "")
+    if address or not variable:
+        return f"--ray {address}".rstrip(), address
+    return f"RAY_ADDRESS={variable}", variable

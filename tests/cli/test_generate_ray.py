@@ -33,21 +33,26 @@ NODE = {"num_cpus": 1, "object_store_memory": 100_000_000}
         (("--ray", "--device", "cpu"), "--ray and --device: its workers have a GPU each, or --cpus-per-worker"),
         (("--dry-run", "--ray"), "--ray and --dry-run: leave one of them out"),
         (("--ray", "ray://head:10001"), "--ray ray://head:10001: give HOST:PORT of the cluster's head"),
-        (("--ray", "head"), "--ray head: give HOST:PORT of the cluster's head"),
+        (("--ray", "a:b:c"), "--ray a:b:c: give HOST:PORT of the cluster's head, as 10.0.0.1:6379"),
+        (("--ray", "head:70000"), "--ray head:70000: 70000 is no port"),
+        (("--ray", ""), "--ray: what is given is empty; give a value, or leave it out"),
+        (("--ray=",), "--ray: what is given is empty"),
     ],
 )
 def test_what_does_not_go_together(dimvida, generation, fronts, tmp_path: Path, options, line: str):
-    assert line in dimvida(*generation(fronts, tmp_path / "out", "--view", "front", *options)).refusal()
+    """Told before a model is loaded."""
+    arguments = generation(fronts, tmp_path / "out", "--view", "front", "--checkpoint", tmp_path / "none", *options)
+    assert line in dimvida(*arguments).refusal()
     assert not (tmp_path / "out").exists()
 
 
 def test_nobody_is_there(dimvida, generation, fronts, tmp_path: Path, monkeypatch):
     address = f"127.0.0.1:{free_port()}"
-    arguments = generation(fronts, tmp_path / "out", "--view", "front", "--cpus-per-worker", 1, "--ray")
-    line = f"--ray {address}: no cluster can be reached (["
-    assert line in dimvida(*arguments, address).refusal()
+    arguments = generation(fronts, tmp_path / "out", "--checkpoint", tmp_path / "none", "--cpus-per-worker", 1, "--ray")
+    line = f"{address}: no cluster can be reached (["
+    assert f"--ray {line}" in dimvida(*arguments, address).refusal()
     monkeypatch.setenv("RAY_ADDRESS", address)
-    assert line in dimvida(*arguments).refusal()
+    assert f"RAY_ADDRESS={line}" in dimvida(*arguments).refusal()
 
 
 def test_a_second_driver_is_refused_before_it_asks_for_a_worker(dimvida, generation, fronts, tmp_path: Path):
