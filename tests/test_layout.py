@@ -19,7 +19,7 @@ ALLOWED = {
     "diffusion": set(),
     "ops": {"diffusion"},
     "sampling": {"diffusion", "ops", "models", "data"},
-    "generation": {"sampling", "diffusion", "ops", "models", "data"},
+    "generation": {"results", "sampling", "diffusion", "ops", "models", "data"},
     "evaluation": {"results", "sampling", "diffusion", "models", "data"},
     "training": {"results", "sampling", "diffusion", "models", "data"},
     "classification": {"training", "results", "sampling", "diffusion", "models", "data"},

@@ -11,7 +11,6 @@ report.json          counts, skipped files, conversions; written last: with it t
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shutil
@@ -36,9 +35,9 @@ from dimvida.generation.storage import (
     require_writable_place,
     write_whole,
 )
+from dimvida.results.files import GenerationConfiguration, GenerationResult, result_text
 
-METADATA, REPORT = "metadata.jsonl", "report.json"
-SCHEMA = 2
+METADATA, REPORT = "metadata.jsonl", GenerationResult.file
 _SHARD = re.compile(r"\.?shard-(\d{6,})\.")
 _STALE = re.compile(
     r"\.(generation|report|metadata|cameras)\..*\.jsonl?|\.shard-\d{6,}\..*|\.generation\.(finish|gate)"
@@ -188,7 +187,7 @@ class OutputFolder:
             write_card(self.folder, self.configuration, report, draw)
             self.sweep()  # what processes of this job left that were killed
             if not self.report_right(report):
-                write_whole(self.folder / REPORT, report.to_json(self.hash))
+                write_whole(self.folder / REPORT, self._report_text(report))
         return report
 
     def make_report(self) -> GenerationReport:
@@ -206,7 +205,10 @@ class OutputFolder:
 
     def report_right(self, report: GenerationReport) -> bool:
         """Whether ``report.json`` says this."""
-        return _holds(self.folder / REPORT, [report.to_json(self.hash).encode()])
+        return _holds(self.folder / REPORT, [self._report_text(report).encode()])
+
+    def _report_text(self, report: GenerationReport) -> str:
+        return result_text(report.result(self.hash), ascii=False)
 
     def metadata_right(self) -> bool:
         """Whether ``metadata.jsonl`` is what the shards' lines give."""
@@ -244,8 +246,8 @@ class OutputFolder:
                 self._discard()
             if same:
                 return
-        content = {"schema": SCHEMA, "hash": self.hash, "configuration": self.configuration}
-        write_whole(self.folder / CONFIGURATION, json.dumps(content, indent=1) + "\n")
+        content = GenerationConfiguration(hash=self.hash, configuration=self.configuration)
+        write_whole(self.folder / CONFIGURATION, result_text(content))
 
     def sweep(self) -> None:
         """Remove what processes that were killed had begun. Nobody may be at work on a shard."""

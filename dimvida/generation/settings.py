@@ -22,6 +22,8 @@ from dimvida.generation.formats import FORMATS
 from dimvida.generation.formats.columns import IMAGE_SUFFIXES
 from dimvida.generation.plan import GenerationPlan, default_shard_size
 from dimvida.generation.storage import Place
+from dimvida.records import from_json
+from dimvida.results.files import GenerationConfiguration
 from dimvida.sampling.backends import DTYPES, resolve_dtype
 from dimvida.sampling.loop import SEED_LIMIT, backend_of
 from dimvida.sampling.multiview import MultiViewModel
@@ -30,7 +32,7 @@ AUTO_BATCH = 256
 QUALITY = 90
 """Of JPEG and WebP, unless another one is asked for."""
 
-CONFIGURATION = "generation.json"
+CONFIGURATION = GenerationConfiguration.file
 # What differs where a configuration holds a hash, which tells nobody anything.
 _DIGESTS = {
     "checkpoint": "of another checkpoint",
@@ -204,17 +206,16 @@ def read_configuration(path: Place) -> dict[str, Any]:
         InputError: It cannot be read, or is damaged.
     """
     try:
-        content = json.loads(path.read_bytes())
-        stored = dict(content["configuration"])
-        if content["hash"] != configuration_hash(stored):
+        content = from_json(GenerationConfiguration, json.loads(path.read_bytes()), str(path))
+        if content.hash != configuration_hash(content.configuration):
             raise ValueError
-        return stored
+        return content.configuration
     except OSError as error:  # which says nothing of what is in it
         raise InputError(
             f"{path}: cannot be read ({error.strerror or error}); nothing was changed, and once it can be read "
             "the same command continues"
         ) from error
-    except (ValueError, KeyError, TypeError, RecursionError):
+    except (ValueError, InputError, RecursionError):
         raise InputError(f"{path}: damaged; choose another --out, or remove the folder") from None
 
 

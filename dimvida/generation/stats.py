@@ -15,6 +15,8 @@ from dimvida.data.names import counted, unsafe_name
 from dimvida.errors import InputError
 from dimvida.files import sha256_file
 from dimvida.generation.storage import Place, write_whole
+from dimvida.results.files import ConvertedInputs, GenerationResult
+from dimvida.results.schema import SkippedInput
 
 if TYPE_CHECKING:
     from dimvida.generation.read import ReadBatch
@@ -133,7 +135,7 @@ class ShardStats:
 
 @dataclass(slots=True)
 class GenerationReport:
-    """Counts of a finished run.
+    """The sum of the shards' stats, as it grows; ``result`` is what ``report.json`` says of it.
 
     Attributes:
         objects: Objects that views were generated for.
@@ -179,19 +181,17 @@ class GenerationReport:
         lines = [f"{text}: {counted(count, 'image')} (first: {first})" for text, (count, first) in self.notes.items()]
         return lines + [f"{counted(count, 'object')} left out: {reason}" for reason, count in self.left_out.items()]
 
-    def to_json(self, configuration: str) -> str:
-        """The content of ``report.json``; ``configuration`` is the hash of the run's."""
-        content = {
-            "configuration": configuration,
-            "objects": self.objects,
-            "views_generated": self.views,
-            "objects_left_out": self.left_out,
-            "files_left_out": [{"file": name, "reason": reason} for name, reason in self.files_left_out.items()],
-            "skipped_files": len(self.skipped),
-            "skipped": self.skipped,
-            "notes": [{"note": text, "images": count, "first": first} for text, (count, first) in self.notes.items()],
-        }
-        return json.dumps(content, indent=1, ensure_ascii=False) + "\n"
+    def result(self, configuration: str) -> GenerationResult:
+        """What ``report.json`` says of it; ``configuration`` is the hash of the run's."""
+        return GenerationResult(
+            configuration=configuration,
+            objects=self.objects,
+            views=self.views,
+            left_out=self.left_out,
+            files_left_out=[SkippedInput(name, reason) for name, reason in self.files_left_out.items()],
+            skipped=[SkippedInput(**file) for file in self.skipped],
+            notes=[ConvertedInputs(text, count, first) for text, (count, first) in self.notes.items()],
+        )
 
 
 def fail_empty(skipped: list[dict[str, str]]) -> NoReturn:

@@ -148,7 +148,7 @@ def generated_section(parts: Sequence[Part[GeneratedOutput]]) -> Section:
     columns = [text_column("output"), Column("objects"), Column("generated views"), Column("skipped files")]
     rows = []
     for part in parts:
-        counts = part.record.objects, part.record.views, len(part.record.skipped)
+        counts = part.record.result.objects, part.record.result.views, len(part.record.skipped)
         rows.append([TableCell(part.label), *(TableCell(f"{count:,}") for count in counts)])
     blocks: list[Block] = [Table("Outputs of dimvida generate.", columns, rows)]
     for part in parts:
@@ -189,7 +189,7 @@ def _write_script(path: Path, statement: str, value: Any) -> None:
 
 def _page(part: Part[GeneratedOutput], shown: Shown, classes: Sequence[Sequence[Any]]) -> str:
     record, total, count = part.record, len(shown.source), len(shown.indices)
-    about = f"Generated views: {record.views:,}, of objects: {record.objects:,}."
+    about = f"Generated views: {record.result.views:,}, of objects: {record.result.objects:,}."
     if count < total:
         about += (
             f" Shown are {count:,} of {total:,}, at even distances: a gallery has {MOST_PICTURES:,} pictures at most."

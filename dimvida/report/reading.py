@@ -13,8 +13,17 @@ from typing import Any, ClassVar, Generic, TypeVar
 from dimvida.data.names import counted
 from dimvida.data.opening import open_tree
 from dimvida.errors import InputError
+from dimvida.records import from_json
 from dimvida.remote import shown, url_of
-from dimvida.results.files import ReproductionResult, TrainingResult, parse_content, parse_result, read_content
+from dimvida.results.files import (
+    GenerationConfiguration,
+    GenerationResult,
+    ReproductionResult,
+    TrainingResult,
+    parse_content,
+    parse_result,
+    read_content,
+)
 from dimvida.results.schema import ClassificationResult, EvaluationResult, SkippedInput
 from dimvida.results.solvers import SolversResult
 
@@ -191,29 +200,26 @@ def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-COUNTS = "report.json"
 SHOWN = ("checkpoint", "solver", "steps", "seed", "dtype", "backend", "format", "image_size", "version")
 
 
 @dataclass(frozen=True, slots=True)
 class GeneratedOutput:
-    """What ``generation.json`` and ``report.json`` say of a finished output.
+    """A finished output of ``dimvida generate``, as a report shows it.
 
     Attributes:
         configuration: Everything that decided about a byte of it.
-        objects, views: Objects that views were generated for, and how many views.
-        skipped: Files that could not be read, or belong to no object, with reasons.
-        left_out: Objects that nothing was to be generated for: reason -> how many.
-        notes: How input images were converted: text -> how many.
+        result: What came of it.
     """
 
-    file: ClassVar[str] = "generation.json"
+    file: ClassVar[str] = GenerationConfiguration.file
     configuration: dict[str, Any]
-    objects: int
-    views: int
-    skipped: list[SkippedInput] = field(default_factory=list)
-    left_out: dict[str, int] = field(default_factory=dict)
-    notes: dict[str, int] = field(default_factory=dict)
+    result: GenerationResult
+
+    @property
+    def skipped(self) -> list[SkippedInput]:
+        """Files that could not be read, or belong to no object, with reasons."""
+        return [*self.result.skipped, *self.result.files_left_out]
 
     @property
     def settings(self) -> list[tuple[str, str]]:
@@ -229,8 +235,8 @@ class GeneratedOutput:
     @property
     def lines(self) -> list[str]:
         """What else became of the input: conversions, and objects that were left out."""
-        lines = [f"{counted(count, 'object')} left out: {reason}" for reason, count in self.left_out.items()]
-        return lines + [f"{text}: {counted(count, 'image')}" for text, count in self.notes.items()]
+        lines = [f"{counted(count, 'object')} left out: {reason}" for reason, count in self.result.left_out.items()]
+        return lines + [f"{converted.note}: {counted(converted.images, 'image')}" for converted in self.result.notes]
 
 
 def read_generated(folder: Path | str) -> tuple[GeneratedOutput, dict[str, Any]]:
@@ -244,29 +250,20 @@ def read_generated(folder: Path | str) -> tuple[GeneratedOutput, dict[str, Any]]
         DimvidaError: It cannot be reached.
     """
     tree = open_tree(folder)
-    if not tree.exists(GeneratedOutput.file):
-        raise InputError(f"{tree.path}: not an output of dimvida generate; it has no {GeneratedOutput.file}")
-    if not tree.exists(COUNTS):
-        raise InputError(f"{tree.path}: not finished, it has no {COUNTS}; the command that began it continues")
-    content, counts = (parse_content(tree.read(name), tree.location(name)) for name in (GeneratedOutput.file, COUNTS))
+    begun, ended = GenerationConfiguration.file, GenerationResult.file
+    if not tree.exists(begun):
+        raise InputError(f"{tree.path}: not an output of dimvida generate; it has no {begun}")
+    if not tree.exists(ended):
+        raise InputError(f"{tree.path}: not finished, it has no {ended}; the command that began it continues")
+    content, counts = (parse_content(tree.read(name), tree.location(name)) for name in (begun, ended))
     try:
-        left_out = [SkippedInput(entry["file"], entry["reason"]) for entry in counts.get("files_left_out", [])]
-        configuration = dict(content["configuration"])
+        configuration = from_json(GenerationConfiguration, content, begun).configuration
         if (
             not all(isinstance(name, str) for name in configuration["view_names"])
             or int(configuration["image_size"]) < 1
         ):
             raise ValueError
-        record = GeneratedOutput(
-            configuration,
-            int(counts["objects"]),
-            int(counts["views_generated"]),
-            [SkippedInput(str(entry["file"]), str(entry["reason"])) for entry in counts["skipped"]] + left_out,
-            {str(reason): int(count) for reason, count in counts["objects_left_out"].items()},
-            {str(entry["note"]): int(entry["images"]) for entry in counts["notes"]},
-        )
-    except (KeyError, TypeError, ValueError, AttributeError):
-        raise InputError(
-            f"{tree.path}: {GeneratedOutput.file} or {COUNTS} is damaged, or not of dimvida generate"
-        ) from None
+        record = GeneratedOutput(configuration, from_json(GenerationResult, counts, ended))
+    except (KeyError, TypeError, ValueError, InputError):
+        raise InputError(f"{tree.path}: {begun} or {ended} is damaged, or not of dimvida generate") from None
     return record, {**content, "report": counts}

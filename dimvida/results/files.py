@@ -1,4 +1,4 @@
-"""Result files as a whole: how they are written and read, and what those of ``train`` and ``reproduce`` hold."""
+"""Result files as a whole: how they are written and read; what those of ``train``, ``generate``, ``reproduce`` hold."""
 
 from __future__ import annotations
 
@@ -68,9 +68,61 @@ class ReproductionResult:
     stages: list[ReproducedStage]
 
 
-def result_text(result: Any) -> str:
-    """A result as the text of its file, without NaN."""
-    return json.dumps(to_json(result), indent=1, allow_nan=False) + "\n"
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GenerationConfiguration:
+    """``generation.json`` of ``dimvida generate``, which begins an output.
+
+    Attributes:
+        hash: Of the configuration, see ``dimvida.generation.settings``.
+        configuration: Everything that decides about a byte of the output.
+    """
+
+    file: ClassVar[str] = "generation.json"
+    schema: int = 2
+    hash: str
+    configuration: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class ConvertedInputs:
+    """How many input images were converted in some way, and the first one's file."""
+
+    note: str
+    images: int
+    first: str
+
+
+@dataclass(slots=True, kw_only=True)
+class GenerationResult:
+    """``report.json`` of ``dimvida generate``, which ends an output.
+
+    Attributes:
+        configuration: The hash that stands in ``generation.json``.
+        objects: Objects that views were generated for.
+        views: Views generated, over all draws.
+        left_out: Objects that nothing was to be generated for: reason -> how many.
+        files_left_out: Files of the input that may be images and belong to no object.
+        skipped: Files that could not be read.
+        notes: How input images were converted.
+    """
+
+    file: ClassVar[str] = "report.json"
+    configuration: str
+    objects: int
+    views: int = field(metadata={"key": "views_generated"})
+    left_out: dict[str, int] = field(metadata={"key": "objects_left_out"})
+    files_left_out: list[SkippedInput] = field(default_factory=list)
+    skipped_files: int = field(init=False)
+    skipped: list[SkippedInput]
+    notes: list[ConvertedInputs]
+
+    def __post_init__(self) -> None:
+        self.skipped_files = len(self.skipped)
+
+
+def result_text(result: Any, *, ascii: bool = True) -> str:
+    """A result as the text of its file, without NaN; ``ascii``: other letters as escapes."""
+    return json.dumps(to_json(result), indent=1, allow_nan=False, ensure_ascii=ascii) + "\n"
 
 
 def write_result(path: Path, result: Any) -> None:

@@ -1,8 +1,9 @@
 """What ``evaluation.json`` and ``classification.json`` hold, declared once: commands write it, a report reads it back.
 
 Keys stand in the files in the order of the fields. Fields with a default may be missing in files of earlier versions.
-A schema number rises where a file of before can no longer be read as one of now. The files of ``train`` and
-``reproduce``, and how all are written and read, are in ``files``; those of ``bench`` in ``benchmarks``.
+A schema number rises where a file of before can no longer be read as one of now. The files of ``train``,
+``generate`` and ``reproduce``, and how all are written and read, are in ``files``; those of ``bench`` in
+``benchmarks``.
 """
 
 from __future__ import annotations
@@ -110,10 +111,11 @@ class JudgeFacts:
 
 @dataclass(frozen=True, slots=True)
 class SkippedInput:
-    """An input that could not be read, and why."""
+    """An input that could not be read, and why; ``source`` is the object left out for it, where that is known."""
 
     file: str
     reason: str = ""
+    source: str | None = field(default=None, metadata=OPTIONAL)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
