@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import datetime
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from dimvida import interruption
@@ -25,13 +25,13 @@ LONGEST_WAIT = datetime.timedelta(hours=12)
 _NEEDED = ("RANK", "MASTER_ADDR", "MASTER_PORT")
 
 
-def is_rank(environment: Mapping[str, str] = os.environ) -> bool:
+def is_rank() -> bool:
     """Whether this process is one of several; a ``WORLD_SIZE`` of 1, as one-replica pods set it, is a process alone.
 
     Raises:
         InputError: ``WORLD_SIZE`` is not a number of processes.
     """
-    count = environment.get("WORLD_SIZE", "").strip()
+    count = os.environ.get("WORLD_SIZE", "").strip()
     if not count:
         return False
     if not _is_number(count) or int(count) < 1:
@@ -39,35 +39,34 @@ def is_rank(environment: Mapping[str, str] = os.environ) -> bool:
     return int(count) > 1
 
 
-def local_processes(environment: Mapping[str, str] = os.environ) -> int:
+def local_processes() -> int:
     """How many processes of this work run on this machine, as far as the environment says; at least 1."""
-    count = environment.get("LOCAL_WORLD_SIZE", "").strip()
-    return max(1, int(count)) if _is_number(count) and is_rank(environment) else 1
+    count = os.environ.get("LOCAL_WORLD_SIZE", "").strip()
+    return max(1, int(count)) if _is_number(count) and is_rank() else 1
 
 
-def meet(backend: str, longest: datetime.timedelta = LONGEST_MEETING) -> dist.Store:
+def meet(backend: str) -> dist.Store:
     """Meet the other processes; afterwards the default process group is there, and waits ``LONGEST_WAIT``.
 
     Args:
         backend: As for ``torch.distributed.init_process_group``.
-        longest: How long to wait for processes that are not there yet.
 
     Returns:
         What all of them can reach without meeting.
 
     Raises:
         InputError: A variable that says where and who is missing or makes no sense.
-        DimvidaError: Not all came in time.
+        DimvidaError: Not all came within ``LONGEST_MEETING``.
     """
     import torch
     import torch.distributed as dist
 
-    _check_variables(os.environ)
+    _check_variables()
     try:
-        store, rank, count = next(iter(dist.rendezvous("env://", timeout=longest)))
-        store.set_timeout(longest)
+        store, rank, count = next(iter(dist.rendezvous("env://", timeout=LONGEST_MEETING)))
+        store.set_timeout(LONGEST_MEETING)
         dist.init_process_group(
-            backend, store=dist.PrefixStore("group", store), rank=rank, world_size=count, timeout=longest
+            backend, store=dist.PrefixStore("group", store), rank=rank, world_size=count, timeout=LONGEST_MEETING
         )
         dist.all_reduce(torch.zeros(1))  # on the host, whatever the backend
     except (dist.DistError, RuntimeError) as error:
@@ -151,7 +150,8 @@ def _rank_lost() -> Iterator[None]:
         raise RankLost from error
 
 
-def _check_variables(environment: Mapping[str, str]) -> None:
+def _check_variables() -> None:
+    environment = os.environ
     missing = [name for name in _NEEDED if not environment.get(name, "").strip()]
     count = environment["WORLD_SIZE"]
     if missing:

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Mapping
 
 import pytest
 import torch.distributed as dist
@@ -16,6 +17,14 @@ from dimvida.errors import InputError
 from dimvida.torchrun import LONGEST_MEETING, LONGEST_WAIT, is_rank, local_processes, meet
 
 WHOLE = {"RANK": "1", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29500"}
+
+
+def surround(monkeypatch: pytest.MonkeyPatch, environment: Mapping[str, str | None]) -> None:
+    """Set these of torchrun's variables, and no others; None is one that is not there."""
+    for name in (*WHOLE, "LOCAL_WORLD_SIZE"):
+        monkeypatch.delenv(name, raising=False)
+        if environment.get(name) is not None:
+            monkeypatch.setenv(name, environment[name])
 
 
 @pytest.mark.parametrize(
@@ -30,21 +39,25 @@ WHOLE = {"RANK": "1", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_POR
         ({"RANK": "0", "WORLD_SIZE": ""}, False),
     ],
 )
-def test_a_process_alone_is_no_rank(environment: dict[str, str], several: bool):
-    assert is_rank(environment) is several
+def test_a_process_alone_is_no_rank(environment: dict[str, str], several: bool, monkeypatch: pytest.MonkeyPatch):
+    surround(monkeypatch, environment)
+    assert is_rank() is several
 
 
 @pytest.mark.parametrize("count", ["0", "-1", "two", "1.5", "²"])
-def test_a_number_of_processes_that_is_none(count: str):
+def test_a_number_of_processes_that_is_none(count: str, monkeypatch: pytest.MonkeyPatch):
+    surround(monkeypatch, {**WHOLE, "WORLD_SIZE": count})
     with pytest.raises(InputError, match=f"WORLD_SIZE={count} in the environment: must be the number of processes"):
-        is_rank({**WHOLE, "WORLD_SIZE": count})
+        is_rank()
 
 
 @pytest.mark.parametrize(("count", "here"), [("4", 4), ("", 1), ("0", 1), ("many", 1), (None, 1)])
-def test_neighbours_on_this_machine(count: str | None, here: int):
-    environment = WHOLE if count is None else {**WHOLE, "LOCAL_WORLD_SIZE": count}
-    assert local_processes(environment) == here
-    assert local_processes({**environment, "WORLD_SIZE": "1"}) == 1
+def test_neighbours_on_this_machine(count: str | None, here: int, monkeypatch: pytest.MonkeyPatch):
+    environment = {**WHOLE, "LOCAL_WORLD_SIZE": count}
+    surround(monkeypatch, environment)
+    assert local_processes() == here
+    surround(monkeypatch, {**environment, "WORLD_SIZE": "1"})
+    assert local_processes() == 1
 
 
 @pytest.mark.parametrize(
@@ -59,10 +72,7 @@ def test_neighbours_on_this_machine(count: str | None, here: int):
     ],
 )
 def test_half_of_the_variables(changes: dict[str, str | None], message: str, monkeypatch: pytest.MonkeyPatch):
-    for name, value in {**WHOLE, **changes}.items():
-        monkeypatch.delenv(name, raising=False)
-        if value is not None:
-            monkeypatch.setenv(name, value)
+    surround(monkeypatch, {**WHOLE, **changes})
     with pytest.raises(InputError, match=message):
         meet("gloo")
     assert not dist.is_initialized()
@@ -72,10 +82,11 @@ def test_half_of_the_variables(changes: dict[str, str | None], message: str, mon
 RANK = """
 import datetime, sys
 import torch.distributed as dist
+from dimvida import torchrun
 from dimvida.errors import DimvidaError
-from dimvida.torchrun import meet
+torchrun.LONGEST_MEETING = datetime.timedelta(seconds=float(sys.argv[1]))
 try:
-    meet("gloo", datetime.timedelta(seconds=float(sys.argv[1])))
+    torchrun.meet("gloo")
     group = dist.distributed_c10d._get_default_group()
     print(group._get_backend(group._device_types[0]).options._timeout.total_seconds())
     dist.destroy_process_group()

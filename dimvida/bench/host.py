@@ -69,12 +69,12 @@ def measure_host(
     objects: int,
     form: str,
     batch: int,
-    rounds: int = ROUNDS,
     progress: Callable[[int], object] = lambda objects: None,
 ) -> HostTimes:
     """Time the whole of a run but its networks, from arrays of known views to a finished output, and its floor.
 
-    Both are run in turn, so that a machine that others use meets both alike.
+    Both are run in turn, ``ROUNDS`` times, so that a machine that others use meets both alike; one run of the pipeline
+    goes before them.
 
     Args:
         source: Whose pictures are repeated.
@@ -82,7 +82,6 @@ def measure_host(
         objects: How many there are.
         form: Form of the output.
         batch: Objects at a time.
-        rounds: Runs of both; one of the pipeline goes before them.
         progress: Called with numbers of objects as they are done.
     """
     model, cores = model_of(source, view, batch), len(os.sched_getaffinity(0))
@@ -106,7 +105,7 @@ def measure_host(
             encoded=settings.image_format is not None,
         )
         with FloorProcesses(work, cores) as floor_processes:
-            for _ in range(rounds):
+            for _ in range(ROUNDS):
                 with TemporaryDirectory() as name:
                     generation = Generation(model, plan, settings, Path(name) / "out")
                     begin = time.process_time()

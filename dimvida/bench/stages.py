@@ -81,40 +81,36 @@ def products_of(work: Callable[[], object]) -> Callable[[], None]:
     return products
 
 
-def stage_floors(
-    model: MultiViewModel, batch: int, steps: int, repeats: int = REPEATS, **sampling: Any
-) -> list[StageAndFloor]:
+def stage_floors(model: MultiViewModel, batch: int, steps: int) -> list[StageAndFloor]:
     """Time encoding, sampling and decoding of a batch, one view of each row known, beside products and eager layers.
 
-    All are warmed up and run in turn.
+    All are warmed up and run in turn, ``REPEATS`` times.
 
     Args:
         model: The model.
         batch: Rows of the batch, one for each object.
         steps: Network evaluations.
-        repeats: Runs of each stage and each floor.
-        sampling: ``solver``, ``backend`` and ``dtype`` of ``MultiViewModel.generate``.
     """
     known = one_known(batch, len(model.view_names))
     shape = (batch, *model.config.autoencoder.image_shape)
     generator = torch.Generator().manual_seed(0)
     images = torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator).to(model.device)
     latents = model.encode_known(images, known)
-    sampled = model.sample_missing(latents, known, steps=steps, **sampling)
+    sampled = model.sample_missing(latents, known, steps=steps)
 
     def stages_by(name: str = "", **how: Any) -> dict[str, Callable[[], object]]:
         return {
             f"encode{name}": lambda: model.encode_known(images, known, **how),
-            f"sample{name}": lambda: model.sample_missing(latents, known, steps=steps, **sampling | how),
+            f"sample{name}": lambda: model.sample_missing(latents, known, steps=steps, **how),
             f"decode{name}": lambda: model.decode_views(sampled, ~known, **how),
         }
 
-    stages = stages_by(**{name: sampling[name] for name in ("backend", "dtype") if name in sampling})
+    stages = stages_by()
     floors = {f"{stage} floor": products_of(work) for stage, work in stages.items()}
     works = stages | floors | stages_by(" eager", backend="eager", dtype=None)
     for work in works.values():
         work()
-    seconds = interleaved(works, repeats, model.device)
+    seconds = interleaved(works, REPEATS, model.device)
     return [
         StageAndFloor(
             stage=stage,

@@ -134,7 +134,7 @@ def _measure_host(
     cells = list(itertools.product(forms, sizes))
     with ProgressBar("timing", objects * ROUNDS * len(cells), "objects") as bar:
         for form, size in cells:
-            result.host.append(measure_host(source, view, objects, form, size, progress=bar.advance))
+            result.host.append(measure_host(source, view, objects, form, size, bar.advance))
     print_table(host_table(result.host))
 
 

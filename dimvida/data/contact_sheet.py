@@ -47,17 +47,16 @@ class SheetRow:
     tiles: Sequence[Tile] = field(default_factory=tuple)
 
 
-def draw_contact_sheet(rows: Sequence[SheetRow], *, header: str, scale: float | None = None) -> Image.Image:
+def draw_contact_sheet(rows: Sequence[SheetRow], *, header: str) -> Image.Image:
     """Draw rows of tiles under a header and a legend.
 
+    Pictures are about 128 pixels wide, or 64 where there are more than 12 in a row.
     Given views have a coloured frame and a label, so that they stand out without colour too. Captions
     are written once above a column when all its tiles share theirs, otherwise below each tile.
 
     Args:
         rows: At least one, each with at least one tile; rows may differ in length.
         header: Text above everything, wrapped to the sheet's width.
-        scale: Enlargement of the pictures; by default such that they are about 128 pixels wide, or 64
-            where there are more than 12 in a row.
 
     Returns:
         RGB image.
@@ -67,7 +66,7 @@ def draw_contact_sheet(rows: Sequence[SheetRow], *, header: str, scale: float | 
     """
     if not rows or not all(row.tiles for row in rows):
         raise ValueError("a contact sheet needs rows, and every row tiles")
-    return _Sheet(rows, header, scale).draw()
+    return _Sheet(rows, header).draw()
 
 
 def save_contact_sheet(sheet: Image.Image, path: str | Path, *, parents: bool = False) -> None:
@@ -113,13 +112,13 @@ _LABEL_HEIGHT = 18
 class _Sheet:
     """Measures first, then draws."""
 
-    def __init__(self, rows: Sequence[SheetRow], header: str, scale: float | None) -> None:
+    def __init__(self, rows: Sequence[SheetRow], header: str) -> None:
         self._rows = rows
         self._header_font = ImageFont.load_default(19)
         self._font = ImageFont.load_default(14)
         self._small = ImageFont.load_default(12)
         self._columns = max(len(row.tiles) for row in rows)
-        self._tile = self._tile_size(scale)
+        self._tile = self._tile_size()
         self._captions = self._column_captions()
         used = {tile.kind for row in rows for tile in row.tiles}
         # Where all are true there is nothing to tell apart.
@@ -151,11 +150,9 @@ class _Sheet:
             self._draw_row(sheet, draw, row, rows_top + number * row_height)
         return sheet
 
-    def _tile_size(self, scale: float | None) -> int:
+    def _tile_size(self) -> int:
         images = [tile.image for row in self._rows for tile in row.tiles if tile.image is not None]
         edge = max((max(image.shape[:2]) for image in images), default=64)
-        if scale is not None:
-            return max(1, round(edge * scale))
         target = 128 if self._columns <= WIDE else 64
         # Whole factors keep small pictures even.
         return edge * (target // edge) if edge <= target else target

@@ -23,6 +23,7 @@ from dimvida.files import atomic_write
 
 SCHEMA = "dimvida-partitions/1"
 PARTS = ("d", "c", "e")
+SHOWN = 20  # names of classes in a message
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,10 +224,10 @@ def first(source: MultiViewSource, limit: int | None) -> MultiViewSource:
     return source if limit is None or limit >= len(source) else source.select(range(limit))
 
 
-def _list(classes: Sequence[str], shown: int = 20) -> str:
+def _list(classes: Sequence[str]) -> str:
     if not classes:
         return "it has none"
-    return f"it has {', '.join(map(_quoted, classes[:shown]))}{' and more' if len(classes) > shown else ''}"
+    return f"it has {', '.join(map(_quoted, classes[:SHOWN]))}{' and more' if len(classes) > SHOWN else ''}"
 
 
 def _quoted(name: str) -> str:

@@ -31,16 +31,15 @@ ROWS = 6
 """Objects on a sheet."""
 
 
-def rank_objects(means: Tensor, metric: str, rows: int = ROWS) -> dict[str, list[int]]:
-    """Objects for each sheet, each list from better to worse.
+def rank_objects(means: Tensor, metric: str) -> dict[str, list[int]]:
+    """Objects for each sheet, ``ROWS`` or all if there are fewer, each list from better to worse.
 
     Args:
         means: The metric's mean of every object, float64 [N].
         metric: Its name; ``dimvida.results.metrics`` says which direction is better.
-        rows: So many for each, or all if there are fewer.
     """
     order = torch.argsort(means, descending=METRICS[metric].better == "higher", stable=True).tolist()
-    rows = min(rows, len(order))
+    rows = min(ROWS, len(order))
     middle = (len(order) - rows) // 2
     return {"best": order[:rows], "median": order[middle : middle + rows], "worst": order[len(order) - rows :]}
 

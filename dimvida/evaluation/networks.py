@@ -92,21 +92,13 @@ class InceptionFeatures:
         state: Weights with torch-fidelity's names.
         where: What to name in messages.
         device: The device that computes.
-        size: Which features: 2048, the usual ones, or 768, 192 or 64.
 
     Raises:
         InputError: The weights are not those of that network.
         Unavailable: The package torch-fidelity is missing.
     """
 
-    def __init__(
-        self,
-        state: Mapping[str, Tensor],
-        where: str,
-        device: torch.device | str = "cpu",
-        *,
-        size: int = INCEPTION_FEATURES,
-    ) -> None:
+    def __init__(self, state: Mapping[str, Tensor], where: str, device: torch.device | str = "cpu") -> None:
         require_torch_fidelity()
         from torchmetrics.image.fid import NoTrainInceptionV3  # needs torch-fidelity
 
@@ -116,7 +108,7 @@ class InceptionFeatures:
         buffer.seek(0)
         try:
             with torch.random.fork_rng(devices=[]):
-                self._network = NoTrainInceptionV3("inception-v3-compat", [str(size)], buffer).to(device)
+                self._network = NoTrainInceptionV3("inception-v3-compat", [str(INCEPTION_FEATURES)], buffer).to(device)
         except RuntimeError as error:
             raise InputError(f"{where}: is not the Inception network of torch-fidelity ({misfit(error)})") from None
         self._device = device

@@ -66,7 +66,7 @@ INCEPTION = PublishedWeights(
 SQUEEZENET = PublishedWeights("--lpips-weights", "https://download.pytorch.org/models/squeezenet1_1-b8a52dc0.pth")
 
 
-def obtain_weights(published: PublishedWeights, given: Path | None, *, timeout: float = TIMEOUT) -> dict[str, Tensor]:
+def obtain_weights(published: PublishedWeights, given: Path | None) -> dict[str, Tensor]:
     """Named tensors of a given file, or of the published one, which is downloaded if it is not there yet.
 
     Raises:
@@ -78,7 +78,7 @@ def obtain_weights(published: PublishedWeights, given: Path | None, *, timeout: 
     path = published.cached
     if not path.is_file():
         try:
-            _download(published, path, timeout)
+            _download(published, path)
         except (OSError, ValueError, http.client.HTTPException) as error:
             raise Unavailable(
                 f"its weights could not be downloaded ({_why(error)}); fetch {published.url} and give it with "
@@ -134,12 +134,12 @@ def _shown(path: Path) -> str:
         return str(path)
 
 
-def _download(published: PublishedWeights, path: Path, timeout: float) -> None:
+def _download(published: PublishedWeights, path: Path) -> None:
     """Raises OSError, ValueError or an HTTPException for whatever goes wrong."""
     print(f"downloading {published.url}", file=sys.stderr, flush=True)
     digest = hashlib.sha256()
     # urlopen's timeout holds for connecting and for every read.
-    with urllib.request.urlopen(published.url, timeout=timeout) as response:
+    with urllib.request.urlopen(published.url, timeout=TIMEOUT) as response:
         path.parent.mkdir(parents=True, exist_ok=True)
         with atomic_path(path) as temporary, open(temporary, "wb") as file:
             while block := response.read(BLOCK):

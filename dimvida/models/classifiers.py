@@ -29,6 +29,7 @@ CLASSIFIERS = tuple(_ARCHITECTURES)
 # the running statistics still hold their first values, and what was learned is not seen in evaluation mode.
 BATCH_NORM_MOMENTUM = 0.1
 
+BATCH = 256  # of images whose logits are predicted
 LARGEST_SIZE = 8192
 """Most pixels along an edge."""
 
@@ -239,11 +240,11 @@ def require_known(classes: Sequence[str], known: Sequence[str], where: str) -> N
     raise InputError(f"{where}: does not know the {word} {named} of the data; it knows {', '.join(known)}{hint}")
 
 
-def predict_logits(classifier: nn.Module, images: Tensor, *, batch: int = 256, device: Any = "cpu") -> Tensor:
+def predict_logits(classifier: nn.Module, images: Tensor, *, device: Any = "cpu") -> Tensor:
     """Logits float32 [N, K] on the CPU of images uint8 [N, C, H, W], in evaluation mode and without gradients."""
     classifier.eval()
     with torch.no_grad():
-        parts = [classifier(part.to(device)).float().cpu() for part in images.split(batch)]
+        parts = [classifier(part.to(device)).float().cpu() for part in images.split(BATCH)]
     return torch.cat(parts)
 
 

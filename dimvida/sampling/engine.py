@@ -104,16 +104,16 @@ class Engine:
 
     Args:
         dtype: Type of the products and activations. Norms, time table and the state x are float32.
-        largest_table: Bytes of time table above which only the current evaluation's part is held.
 
     Attributes:
+        largest_table: Bytes of time table above which only the current evaluation's part is held.
         graphs: Whether a trajectory on CUDA is one graph. Without, kernels are launched one by one, and a profile can
             tell which operation launched what.
         builds: How often ``weights``, ``buffers`` and ``graph`` were made anew.
     """
 
-    def __init__(self, dtype: torch.dtype, largest_table: int = LARGEST_TABLE) -> None:
-        self.dtype, self.largest_table = dtype, largest_table
+    def __init__(self, dtype: torch.dtype) -> None:
+        self.dtype, self.largest_table = dtype, LARGEST_TABLE
         self.graphs = True
         self.builds: Counter[str] = Counter()
         self._weights: WeightsCopy[FusedForm] | None = None

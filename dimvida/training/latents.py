@@ -171,7 +171,6 @@ class LatentStore:
         data_key: Stands for these objects: others have another one.
         device: The device that encodes; the latents stay on the CPU.
         dtype: What it multiplies in, see ``encode_views``.
-        batch: Images encoded at a time.
     """
 
     def __init__(
@@ -183,11 +182,10 @@ class LatentStore:
         data_key: str,
         device: torch.device,
         dtype: torch.dtype = torch.float32,
-        batch: int = ENCODE_BATCH,
     ) -> None:
         self._path, self._autoencoder, self._device, self._dtype = path, autoencoder, device, dtype
         self._data, self._variants = data, variants
-        self._objects_at_once = max(1, batch // data.images.shape[1])
+        self._objects_at_once = max(1, ENCODE_BATCH // data.images.shape[1])
         self._key = _key(autoencoder, data_key, variants, self._objects_at_once, dtype)
         objects = len(data.held_out) + len(variants) * len(data.images)
         # Held-out objects first, then the training objects of each variant: [M + K N, V, D].

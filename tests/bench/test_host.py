@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from helpers.objects import VIEWS
 
+from dimvida.bench import host
 from dimvida.bench.floor import FloorProcesses, Work
 from dimvida.bench.generation import repeated_inputs
-from dimvida.bench.host import measure_host, model_of
+from dimvida.bench.host import model_of
 from dimvida.data.opening import open_source
 from dimvida.data.source import MultiViewSource
 from dimvida.generation.formats import FORMATS
@@ -63,9 +64,10 @@ def test_the_floor_writes_the_files_of_a_run(source, tmp_path: Path, form: str, 
         assert (again / path).read_bytes() == (output / path).read_bytes()
 
 
-def test_both_are_timed_in_turn(source, one_thread):
+def test_both_are_timed_in_turn(source, one_thread, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(host, "ROUNDS", 2)
     done = []
-    times = measure_host(source, "front", 5, "npy", BATCH, 2, done.append)
+    times = host.measure_host(source, "front", 5, "npy", BATCH, done.append)
     assert done == [5, 5]
     assert (times.format, times.batch, times.objects) == ("npy", BATCH, 5)
     kinds = (times.seconds, times.floor_seconds, times.processor_seconds, times.floor_processor_seconds)

@@ -75,8 +75,8 @@ def test_many_columns_get_smaller_pictures():
     assert count(sheet, (1, 2, 3)) == 24 * 64 * 64
 
 
-def test_scale_is_obeyed():
-    assert count(drawn([row("nn", size=10)], scale=3), (1, 2, 3)) == 2 * 30 * 30
+def test_small_pictures_are_enlarged_by_a_whole_factor():
+    assert count(drawn([row("nn", size=10)]), (1, 2, 3)) == 2 * 120 * 120
 
 
 def test_given_views_have_a_thick_frame_and_a_label():

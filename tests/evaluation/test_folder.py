@@ -12,6 +12,7 @@ from PIL import Image
 
 from dimvida.data.batch import MultiViewBatch
 from dimvida.errors import InputError
+from dimvida.evaluation import folder
 from dimvida.evaluation.folder import draw_sheets, rank_objects, require_free
 from dimvida.evaluation.metrics import build_metrics
 from dimvida.evaluation.protocol import evaluate_model
@@ -22,14 +23,15 @@ MEANS = torch.tensor([5.0, 1.0, 4.0, 2.0, 3.0, 0.0], dtype=torch.float64)
 
 
 @pytest.mark.parametrize(("metric", "order"), [("psnr", [0, 2, 4, 3, 1, 5]), ("lpips", [5, 1, 3, 4, 2, 0])])
-def test_the_best_come_first(metric: str, order: list[int]):
-    assert rank_objects(MEANS, metric, rows=2) == {"best": order[:2], "median": order[2:4], "worst": order[4:]}
-    assert rank_objects(MEANS, metric, rows=9) == {"best": order, "median": order, "worst": order}
+def test_the_best_come_first(metric: str, order: list[int], monkeypatch: pytest.MonkeyPatch):
+    assert rank_objects(MEANS, metric) == {"best": order, "median": order, "worst": order}
+    monkeypatch.setattr(folder, "ROWS", 2)
+    assert rank_objects(MEANS, metric) == {"best": order[:2], "median": order[2:4], "worst": order[4:]}
 
 
 def test_equal_pictures_are_best():
     means = torch.tensor([20.0, math.inf], dtype=torch.float64)
-    assert rank_objects(means, "psnr", rows=1)["best"] == [1]
+    assert rank_objects(means, "psnr")["best"] == [1, 0]
 
 
 def test_sheets_show_what_was_scored(tiny_checkpoint: Path):

@@ -16,6 +16,7 @@ import pytest
 import torch
 
 from dimvida.errors import InputError
+from dimvida.evaluation import weights
 from dimvida.evaluation.weights import INCEPTION, SQUEEZENET, PublishedWeights, Unavailable, obtain_weights
 
 STATE = {"layer.weight": torch.arange(6.0).view(2, 3)}
@@ -84,10 +85,11 @@ def test_a_download_is_kept(server, tmp_path: Path, capsys):
 @pytest.mark.parametrize(
     ("way", "reason"), [("missing", "404"), ("cut", ""), ("other", "SHA-256 differs"), ("silent", "timed out")]
 )
-def test_downloads_that_fail(server, tmp_path: Path, way: str, reason: str):
+def test_downloads_that_fail(server, tmp_path: Path, way: str, reason: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(weights, "TIMEOUT", 0.3)
     published = server(way)
     with pytest.raises(Unavailable) as error:
-        obtain_weights(published, None, timeout=0.3)
+        obtain_weights(published, None)
     message = str(error.value)
     assert reason in message and published.url in message and "--some-weights" in message
     assert not re.search(r"Errno|Error|<", message)

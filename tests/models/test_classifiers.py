@@ -16,6 +16,7 @@ from safetensors.torch import save_file
 from dimvida.data.images import resize_image, with_channels
 from dimvida.data.source import ViewImage
 from dimvida.errors import DimvidaError, InputError
+from dimvida.models import classifiers
 from dimvida.models.classifier_checkpoint import load_classifier, save_classifier
 from dimvida.models.classifiers import (
     CLASSIFIERS,
@@ -89,11 +90,11 @@ def test_input_size_resizes():
     assert shown == [(48, 48), (48, 48)]
 
 
-def test_the_logits_do_not_depend_on_the_batch():
+def test_the_logits_do_not_depend_on_the_batch(monkeypatch: pytest.MonkeyPatch):
     classifier = small_classifier()
-    torch.testing.assert_close(
-        predict_logits(classifier, random_images(7), batch=3), predict_logits(classifier, random_images(7))
-    )
+    together = predict_logits(classifier, random_images(7))
+    monkeypatch.setattr(classifiers, "BATCH", 3)
+    torch.testing.assert_close(predict_logits(classifier, random_images(7)), together)
 
 
 def test_nonsense_is_refused():

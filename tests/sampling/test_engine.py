@@ -116,7 +116,8 @@ def test_only_what_changed_is_rebuilt():
 
 def test_a_time_table_too_large_to_hold_is_made_step_by_step():
     network = random_network(24, 2)
-    whole, stepwise = Engine(torch.float32), Engine(torch.float32, largest_table=0)
+    whole, stepwise = Engine(torch.float32), Engine(torch.float32)
+    stepwise.largest_table = 0
     for solver in ("euler-maruyama", "repaint"):
         torch.testing.assert_close(engine_run(stepwise, network, 6, solver), engine_run(whole, network, 6, solver))
 

@@ -15,6 +15,7 @@ from dimvida import ops
 from dimvida.errors import InputError
 from dimvida.models import GridAutoencoderConfig
 from dimvida.models.autoencoder import Autoencoder, build_autoencoder
+from dimvida.training import latents
 from dimvida.training.config import load_preset
 from dimvida.training.control import Interrupted
 from dimvida.training.data import TrainingData
@@ -115,6 +116,12 @@ def encoded(autoencoder: Autoencoder) -> list[int]:
     return sizes
 
 
+@pytest.fixture(autouse=True)
+def small_batches(monkeypatch: pytest.MonkeyPatch):
+    """So that a store has several batches to encode."""
+    monkeypatch.setattr(latents, "ENCODE_BATCH", 8)
+
+
 def store(
     path: Path,
     autoencoder: Autoencoder,
@@ -125,7 +132,7 @@ def store(
     there = torch.ones(len(IMAGES), 2, dtype=torch.bool)
     held_out = there[: len(HELD_OUT)]
     data = TrainingData(IMAGES, HELD_OUT, there, held_out, ("front", "back"), (), {}, "", ("a", "b", "c"))
-    return LatentStore(path, autoencoder, data, variants, key, CPU, dtype, batch=8)
+    return LatentStore(path, autoencoder, data, variants, key, CPU, dtype)
 
 
 def everything(path: Path, autoencoder: Autoencoder, stop: int = 10**9, **options) -> tuple[Tensor, Tensor]:
