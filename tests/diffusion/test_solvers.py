@@ -100,14 +100,17 @@ def test_euler_maruyama_row_is_equation_5():
 
 
 @pytest.mark.parametrize(("evaluations", "visits"), [(1, [1]), (2, [1, 1]), (4, [1, 1, 2]), (5, [1, 2, 2])])
-def test_repaint_mean_visits_late_intervals_twice(evaluations: int, visits: list[int]):
+def test_repaint_mean_visits_late_intervals_twice_with_contrast(evaluations: int, visits: list[int]):
     rows = step_table("repaint-mean", evaluations).rows
     times = [row.t for row in rows if row.evaluate]
     assert [times.count(1 - i / len(visits)) for i in range(len(visits))] == visits
     plain = {row.t: row for row in step_table("repaint", 2 * len(visits)).rows if row.evaluate}
     for before, row in zip((None, *rows), rows, strict=False):
         if row.evaluate:  # again after noise was added: the mean of both visits' x0 in place of the last one's
-            halves = 0.5 * plain[row.t].b
+            after = torch.tensor(row.t - 1 / len(visits), dtype=torch.float64).clamp_min(0)
+            m, sigma = float(SCHEDULE.mean(after)), float(SCHEDULE.sigma(after))
+            contrast = 1 + 0.25 * (1 - (row.m * sigma) ** 2 / (m * row.sigma) ** 2) * sigma**2
+            halves = 0.5 * contrast * plain[row.t].b
             again = before is not None and not before.evaluate
             assert (row.b, row.c) == pytest.approx((halves, halves) if again else (2 * halves, 0))
             assert (row.a, row.d) == (plain[row.t].a, plain[row.t].d)
