@@ -3,9 +3,10 @@
 
 file(GLOB DIMVIDA_CPU_SOURCES CONFIGURE_DEPENDS RELATIVE ${CMAKE_SOURCE_DIR} csrc/cpu/*.cpp)
 set(DIMVIDA_CPU_ONCE csrc/cpu/dispatch.cpp csrc/cpu/sha256.cpp)  # what is no kernel of a set
-list(REMOVE_ITEM DIMVIDA_CPU_SOURCES ${DIMVIDA_CPU_ONCE})
+list(REMOVE_ITEM DIMVIDA_CPU_SOURCES ${DIMVIDA_CPU_ONCE} csrc/cpu/png.cpp)
 
 find_package(OpenMP COMPONENTS CXX)
+find_package(ZLIB)
 
 function(dimvida_add_kernel_set target simd)
   add_library(kernels_${simd} OBJECT ${DIMVIDA_CPU_SOURCES})
@@ -29,6 +30,11 @@ function(dimvida_add_cpu_kernels target)
     dimvida_add_kernel_set(${target} avx512 -mavx512f -mavx512bw -mavx512dq -mavx512vl -mfma
                            -mprefer-vector-width=512)
     target_compile_definitions(${target} PRIVATE DIMVIDA_X86_SETS)
+  endif()
+  if(ZLIB_FOUND)
+    target_sources(${target} PRIVATE csrc/cpu/png.cpp)
+    target_compile_definitions(${target} PRIVATE DIMVIDA_WITH_ZLIB)
+    target_link_libraries(${target} PRIVATE ZLIB::ZLIB)
   endif()
   if(OpenMP_CXX_FOUND)
     # PyTorch has loaded libgomp.so.1 by the time the module is imported, so both share one pool of threads.

@@ -2,6 +2,9 @@
 #include <pybind11/pybind11.h>
 
 #include "cpu/kernels.h"
+#if defined(DIMVIDA_WITH_ZLIB)
+#include "cpu/png.h"
+#endif
 
 namespace py = pybind11;
 
@@ -16,7 +19,7 @@ static constexpr const char* kCompiler = "unknown";
 #endif
 
 // A dict of: version, compiler, cuda (bool), cuda_version, cuda_archs, simd_compiled, simd_supported, simd,
-// openmp, and of the test builds: cuda_on_host (bool), sanitized (bool).
+// openmp, zlib (its version or None), and of the test builds: cuda_on_host (bool), sanitized (bool).
 py::dict build_info() {
   py::dict info;
   info["version"] = DIMVIDA_VERSION;
@@ -55,6 +58,11 @@ py::dict build_info() {
   info["openmp"] = true;
 #else
   info["openmp"] = false;
+#endif
+#if defined(DIMVIDA_WITH_ZLIB)
+  info["zlib"] = cpu::version_of_zlib();
+#else
+  info["zlib"] = py::none();
 #endif
   return info;
 }

@@ -6,10 +6,14 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "bindings/params.h"
 #include "core/kernels.h"
 #include "cpu/kernels.h"
+#if defined(DIMVIDA_WITH_ZLIB)
+#include "cpu/png.h"
+#endif
 #include "cpu/sha256.h"
 #if defined(DIMVIDA_WITH_CUDA)
 #include "cuda/launchers.h"
@@ -70,6 +74,25 @@ std::string sha256_rows(uintptr_t address, int64_t rows, int64_t bytes) {
   return text;
 }
 
+#if defined(DIMVIDA_WITH_ZLIB)
+// PNG files of uint8 [count, height, width, channels] at an address.
+py::list png_files(uintptr_t address, int64_t count, int64_t height, int64_t width, int64_t channels) {
+  std::vector<uint8_t> data;
+  std::vector<int64_t> sizes;
+  {
+    const py::gil_scoped_release unlocked;
+    data = cpu::png_files(reinterpret_cast<const uint8_t*>(address), count, height, width, channels, sizes);
+  }
+  py::list files;
+  const char* file = reinterpret_cast<const char*>(data.data());
+  for (const int64_t size : sizes) {
+    files.append(py::bytes(file, size_t(size)));
+    file += size;
+  }
+  return files;
+}
+#endif
+
 }  // namespace
 }  // namespace dimvida
 
@@ -80,6 +103,9 @@ PYBIND11_MODULE(_native, m) {
   m.def("build_info", &build_info);
   m.attr("HAS_SHA256") = cpu::has_sha256();
   m.def("sha256_rows", &sha256_rows);
+#if defined(DIMVIDA_WITH_ZLIB)
+  m.def("png_files", &png_files);
+#endif
   bind_dtypes(m);
 #define DIMVIDA_BIND(kernel, Params)         \
   bind_params<Params>(m, #kernel "_params"); \

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,7 +23,7 @@ from dimvida.generation.formats.base import Picture, Sample, ShardWriter, json_t
 from dimvida.generation.names import FileNames
 from dimvida.generation.plan import GenerationPlan, Row, Shard
 from dimvida.generation.settings import QUALITY, GenerationSettings
-from dimvida.ops import sha256_rows
+from dimvida.ops import has_png_files, png_files, sha256_rows
 from dimvida.sampling.trajectory import sample_id
 
 _NUMBERS = ("seed", "sample_id", "steps")  # whose null is -1 where there is none
@@ -103,7 +104,7 @@ class Packer:
         """What is written of each picture, and its SHA-256."""
         if self._encode is None:
             return zip(pictures, sha256_rows(pictures), strict=True)
-        return ((data, hashlib.sha256(data).hexdigest()) for data in map(self._encode, pictures))
+        return ((data, hashlib.sha256(data).hexdigest()) for data in self._encode(pictures))
 
     def _sample(self, row: Row, hashes: dict[str, str], rest: Iterator[tuple[bytes | np.ndarray, str]]) -> Sample:
         """One row, whose pictures come next."""
@@ -173,15 +174,15 @@ class Packer:
         return ", ".join(f'"{name}": {text}' for name, text in texts.items())
 
 
-def image_encoder(image_format: str, quality: int | None = None) -> Callable[[np.ndarray], bytes]:
-    """A function from uint8 pixels, RGB [H, W, 3] or gray [H, W, 1], to the bytes of an image file.
+def image_encoder(image_format: str, quality: int | None = None) -> Callable[[np.ndarray], Iterable[bytes]]:
+    """A function from pictures uint8 [N, H, W, C], RGB or gray, to the bytes of their image files.
 
     Args:
         image_format: One of ``IMAGE_SUFFIXES`` (in ``formats.columns``).
         quality: 1 to 100, for JPEG and WebP; PNG has none.
     """
     if image_format == "png":
-        return run_length_png
+        return png_files if has_png_files() else partial(map, run_length_png)
     options: dict[str, Any] = {"format": image_format.upper(), "quality": QUALITY if quality is None else quality}
     if image_format == "jpeg":
         options["subsampling"] = 0  # at this size a halved chroma shows
@@ -191,4 +192,4 @@ def image_encoder(image_format: str, quality: int | None = None) -> Callable[[np
         to_picture(pixels).save(buffer, **options)
         return buffer.getvalue()
 
-    return encode
+    return partial(map, encode)

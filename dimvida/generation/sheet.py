@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,7 @@ from dimvida.data.source import MultiViewSource
 from dimvida.errors import UnreadableImage
 from dimvida.generation.cameras import caption, same_camera
 from dimvida.generation.formats import FORMATS
-from dimvida.generation.plan import GenerationPlan, Row, stem_of
+from dimvida.generation.plan import GenerationPlan, Row
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -74,16 +75,17 @@ class _Drawer:
         self._captions = {view: caption(view, cameras.get(view)) for view in generation.plan.view_names}
         self._true_names = {} if truth is None else _true_names(generation.plan, truth)
         self._form = FORMATS[generation.settings.format]
-        self._stem, self._sources = "", set[str]()  # the shard that was asked for last, and what was read about there
+        self._chosen: list[int] = []  # places of the plan
+        self._stem, self._asked = "", set[tuple[str, int]]()  # the last shard, and the rows that were asked for there
         self._lines: dict[tuple[str, int], dict[str, Any]] = {}
 
     def choose(self, count: int) -> Iterator[tuple[int, Row]]:
         """Places of the plan at even distances and their rows; for one without pictures (of a bad input) the next."""
         plan = self._generation.plan
         count, start = min(count, len(plan)), 0
-        self._sources = {plan.row(number * len(plan) // count).task.record.id for number in range(count)}
-        for number in range(count):
-            for place in range(max(start, number * len(plan) // count), len(plan)):
+        self._chosen = [number * len(plan) // count for number in range(count)]
+        for first in self._chosen:
+            for place in range(max(start, first), len(plan)):
                 if self._lines_of(place):
                     yield place, plan.row(place)
                     start = place + 1
@@ -127,15 +129,31 @@ class _Drawer:
 
     def _lines_of(self, place: int) -> dict[str, dict[str, Any]]:
         """What the output says about the pictures of a row, by their views."""
-        plan, row = self._generation.plan, self._generation.plan.row(place)
-        stem, source = stem_of(place // self._generation.settings.shard_size), row.task.record.id
-        if self._stem != stem or source not in self._sources:
-            after = range(place, min(place + READ_AHEAD, len(plan)))
-            self._stem, self._lines = stem, {}
-            self._sources |= {plan.row(other).task.record.id for other in after}
-            for line in self._form.lines(self._generation.output.folder, stem, self._sources):
-                self._lines.setdefault((line["source"], line["draw"]), {})[line["view"]] = line
-        return self._lines.get((source, row.draw), {})
+        generation, row = self._generation, self._generation.plan.row(place)
+        shard = generation.shards[place // generation.settings.shard_size]
+        if self._stem != shard.stem or _key(row) not in self._asked:
+            after = range(place, min(place + READ_AHEAD, shard.stop))
+            chosen = [other for other in self._chosen if shard.start <= other < shard.stop]
+            rows = [generation.plan.row(other) for other in {*chosen, *after}]
+            left = {_key(row): generation.packer.pictures_of(row) for row in rows}
+            self._stem, self._asked, self._lines = shard.stem, set(left), {}
+            sources = {source for source, _ in left}
+            with closing(self._form.lines(generation.output.folder, shard.stem, sources)) as lines:
+                for line in lines:
+                    key = (line["source"], line["draw"])
+                    self._lines.setdefault(key, {})[line["view"]] = line
+                    if left.get(key) == 1:
+                        del left[key]
+                        if not left:  # the rest of the shard is about others
+                            break
+                    elif key in left:
+                        left[key] -= 1
+        return self._lines.get(_key(row), {})
+
+
+def _key(row: Row) -> tuple[str, int]:
+    """What the lines about a row's pictures say of it."""
+    return row.task.record.id, row.draw
 
 
 def _true_names(plan: GenerationPlan, truth: MultiViewSource) -> dict[str, str]:

@@ -17,7 +17,7 @@ from dimvida.ops.autoencoder_schemas import (
     residual_norm_silu_,
     tiles_to_images_,
 )
-from dimvida.ops.native import build_info, native_available, sha256_rows
+from dimvida.ops.native import build_info, has_png_files, native_available, png_files, sha256_rows
 from dimvida.ops.schemas import group_norm_silu_, masked_step_, pack_images, philox4x32, philox_normal_
 from dimvida.ops.token_schemas import bias_gelu_, modulated_norm_
 
@@ -25,6 +25,7 @@ __all__ = [
     "bias_gelu_",
     "build_info",
     "group_norm_silu_",
+    "has_png_files",
     "images_to_patches_",
     "images_to_tiles_",
     "masked_step_",
@@ -35,6 +36,7 @@ __all__ = [
     "patches_to_images_",
     "philox4x32",
     "philox_normal_",
+    "png_files",
     "reference",
     "residual_act_",
     "residual_norm_silu_",

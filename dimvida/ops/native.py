@@ -6,6 +6,7 @@ import ctypes
 import hashlib
 import math
 import os
+import zlib
 from collections.abc import Sequence
 from types import ModuleType
 from typing import Any
@@ -39,7 +40,7 @@ def build_info() -> dict[str, Any]:
     Returns:
         version, compiler, cuda (bool), cuda_version, cuda_archs, simd_compiled, simd_supported and simd (instruction
         sets in the module, usable on this processor, and in use: the last of these, or what DIMVIDA_SIMD names),
-        openmp (bool), cuda_on_host and sanitized (bool, true in builds for tests only).
+        openmp (bool), zlib (its version, or None), cuda_on_host and sanitized (bool, true in builds for tests only).
     """
     if _native is None:
         return {}
@@ -93,3 +94,22 @@ def sha256_rows(rows: np.ndarray) -> list[str]:
         return [hashlib.sha256(row).hexdigest() for row in rows]
     digests = _native.sha256_rows(rows.ctypes.data, len(rows), math.prod(rows.shape[1:]))
     return [digests[place : place + 64] for place in range(0, len(digests), 64)]
+
+
+def has_png_files() -> bool:
+    """Whether ``png_files`` is there: built with zlib, and with the version that Python has, whose bytes it makes."""
+    return build_info().get("zlib") == zlib.ZLIB_RUNTIME_VERSION
+
+
+def png_files(pictures: np.ndarray) -> list[bytes]:
+    """PNG files of pictures uint8 [N, H, W, C] in C order, RGB or gray; only where ``has_png_files()``.
+
+    They are what ``dimvida.data.image_files.run_length_png`` makes, in one call that lets other threads go on: those
+    that come back from one of many short calls wait for each other.
+
+    Raises:
+        ValueError: For numbers of another type, in another order or of other channels.
+    """
+    if pictures.dtype != np.uint8 or not pictures.flags.c_contiguous or pictures.shape[3:] not in ((1,), (3,)):
+        raise ValueError("png_files takes uint8 [N, H, W, 1 or 3] in C order")
+    return _native.png_files(pictures.ctypes.data, *pictures.shape)

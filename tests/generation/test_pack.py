@@ -9,14 +9,20 @@ import pytest
 from PIL import Image
 
 from dimvida.data.images import decode_image
+from dimvida.generation import pack
 from dimvida.generation.formats.columns import IMAGE_SUFFIXES
 from dimvida.generation.pack import image_encoder
+
+
+def file_of(pixels: np.ndarray, *options: object) -> bytes:
+    (file,) = image_encoder(*options)(pixels[None])
+    return file
 
 
 @pytest.mark.parametrize(("name", "mode"), [("jpeg", "L"), ("webp", "RGB")])
 def test_gray_pictures_in_lossy_files(name: str, mode: str):
     pixels = np.tile(np.arange(64, dtype=np.uint8)[:, None, None] * 3, (1, 64, 1))
-    image = Image.open(io.BytesIO(image_encoder(name, 95)(pixels)))
+    image = Image.open(io.BytesIO(file_of(pixels, name, 95)))
     assert image.mode == mode  # WebP has no gray
     assert np.abs(np.asarray(image.convert("L")).astype(int) - pixels[..., 0]).mean() < 2
 
@@ -26,10 +32,19 @@ def test_lossy_files_are_near_and_smaller_with_less_quality(name: str, kind: str
     ramp = np.arange(64, dtype=np.uint8) * 3
     pixels = np.stack([np.broadcast_to(ramp, (64, 64)), np.broadcast_to(ramp[:, None], (64, 64))] * 2, -1)[..., :3]
     pixels = np.ascontiguousarray(pixels)
-    good, poor = image_encoder(name, 95)(pixels), image_encoder(name, 20)(pixels)
+    good, poor = file_of(pixels, name, 95), file_of(pixels, name, 20)
     assert Image.open(io.BytesIO(good)).format == kind
     assert IMAGE_SUFFIXES[name] in (".jpg", ".webp")
     error = np.abs(decode_image(good, "x").pixels.astype(int) - pixels).mean()
     assert error < 4
     assert len(poor) < len(good)
-    assert image_encoder(name)(pixels) == image_encoder(name, 90)(pixels)
+    assert file_of(pixels, name) == file_of(pixels, name, 90)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_png_files_are_the_same_without_the_native_module(channels: int, monkeypatch: pytest.MonkeyPatch):
+    pictures = np.random.default_rng(0).integers(0, 256, (3, 20, 20, channels), np.uint8)
+    files = list(image_encoder("png")(pictures))
+    monkeypatch.setattr(pack, "has_png_files", lambda: False)
+    assert list(image_encoder("png")(pictures)) == files
+    assert np.array_equal(decode_image(files[1], "x").pixels[..., :channels], pictures[1])
