@@ -77,7 +77,7 @@ def compiled(case: Case, dtype: torch.dtype) -> Trajectory:
 
 def start(case: Case) -> tuple[Tensor, Tensor]:
     """The state at t = 1 and an empty history, each [B, V, D]."""
-    x = torch.where(case.known[..., None], case.latents, torch.randn_like(case.latents))
+    x = torch.where(case.known[..., None].to(case.device), case.latents, torch.randn_like(case.latents))
     return x, torch.zeros_like(x)
 
 
@@ -85,7 +85,8 @@ def plain_step(case: Case, dtype: torch.dtype) -> Step:
     """One row of the table on (x, x0 of the row before); returns the new pair."""
     # Weights of its own, so that every arm's memory is counted alike.
     network = copy.deepcopy(case.network).to(dtype)
-    known, missing = case.known[..., None], (~case.known).float()
+    known = case.known.to(case.device)
+    known, missing = known[..., None], (~known).float()
     clip, clips = case.x0_clip, math.isfinite(case.x0_clip)
     has_history, has_noise = any(row.c for row in case.table.rows), any(row.d for row in case.table.rows)
 

@@ -36,7 +36,7 @@ class Case:
         schedule: Its noise schedule.
         x0_clip: Clamp of the data prediction; infinity for none.
         latents: Standardised latents, float32 [B, V, D].
-        known: Which views are given, bool [B, V].
+        known: Which views are given, bool [B, V] on the CPU, where those have it that ask for views.
         solver: Name of a solver.
         table: The steps that the solver makes.
         compile_mode: Mode of ``torch.compile``.
@@ -94,7 +94,7 @@ def make_case(model: MultiViewModel, batch: int, *, solver: str, steps: int, com
         schedule=schedule,
         x0_clip=config.sampling.x0_clip or math.inf,
         latents=latents.to(model.device),
-        known=one_known(batch, network.views).to(model.device),
+        known=one_known(batch, network.views),
         solver=solver,
         table=step_table(solver, steps, schedule),
         compile_mode=compile_mode,

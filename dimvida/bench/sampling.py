@@ -141,7 +141,7 @@ def measure_end_to_end(
     sizes, generator = model.config.autoencoder, torch.Generator().manual_seed(0)
     shape = (batch, len(model.view_names), sizes.channels, model.image_size, model.image_size)
     images = torch.randint(0, 256, shape, generator=generator, dtype=torch.uint8).to(model.device)
-    known = one_known(*shape[:2]).to(model.device)
+    known = one_known(*shape[:2])
     latents = torch.randn(int((~known).sum()), sizes.latent_dim, generator=generator).to(model.device)
     works: dict[str, Work] = {
         "encode": lambda: model.encode(images[known]),

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import ModuleType
 
 from dimvida import interruption
@@ -95,22 +95,40 @@ def ray_connection(found: str) -> Iterator[bool]:
         InputError: The cluster lets nobody in, or none can be started.
     """
     ray = import_ray()
-    before = {number: signal.getsignal(number) for number in interruption.SIGNALS}
     try:
-        ray.init(found or None, log_to_driver=False, logging_level="CRITICAL", include_dashboard=False)
+        with _left_alone():
+            ray.init(found or None, log_to_driver=False, logging_level="CRITICAL", include_dashboard=False)
     except Exception as error:  # of many kinds, bare ones among them
         reason = str(error).strip().partition("\n")[0]
         token = "" if "RAY_AUTH_MODE" in os.environ else "; one with a token needs RAY_AUTH_MODE=token"
         raise InputError(
             f"{f'--ray {found}'.rstrip()}: no cluster can be reached or started ({reason}{token})"
         ) from error
-    finally:
-        for number, handler in before.items():  # Ray sets its own for SIGTERM
-            signal.signal(number, handler)
     try:
         yield not ray._private.worker._global_node.is_head()
     finally:
         ray.shutdown()
+
+
+@contextmanager
+def _left_alone() -> Iterator[None]:
+    """What Ray does to this process while it starts is undone: its handlers of signals, and its group of processes.
+
+    One that starts a cluster leaves the group that a terminal's ctrl-C goes to, as in a script.
+    """
+    before, group = {number: signal.getsignal(number) for number in interruption.SIGNALS}, os.getpgrp()
+    try:
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+            if os.getpgrp() != group:
+                with suppress(OSError):  # nobody is left in it
+                    os.setpgid(0, group)
+    except SystemExit:  # by Ray's handler of SIGTERM
+        signal.raise_signal(signal.SIGTERM)
+        raise
 
 
 def _place(address: str) -> tuple[str, str]:

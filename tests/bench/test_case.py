@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 
@@ -36,6 +38,12 @@ def test_every_row_knows_one_view_and_neighbours_know_different_ones(model):
     assert case.known.int().argmax(1).tolist() == [0, 1, 2, 3, 0, 1]
     assert case.missing_views == 18
     assert case.latents.shape == (6, 4, 8)
+
+
+def test_what_is_known_is_said_from_the_host_as_users_do(model):
+    """Else a GPU is waited for, and known views are computed at every evaluation."""
+    case = make_case(copy.deepcopy(model).to("meta"), 6, solver="ddim", steps=3)
+    assert (case.latents.device.type, case.known.device.type) == ("meta", "cpu")
 
 
 def test_floor_does_the_products_of_every_evaluation(case, monkeypatch):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from types import SimpleNamespace
@@ -104,3 +105,23 @@ def test_a_cluster_that_lets_nobody_in_is_named_and_signals_stay_as_they_were(mo
     with pytest.raises(InputError, match=said + r"\)$"):
         ray_connection("head:6379").__enter__()
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_a_process_stays_in_its_group_and_sigterm_is_its_own(monkeypatch):
+    """Ray makes the driver leader of a group, which a terminal's ctrl-C misses, and ends it with SIGTERM's number."""
+    groups, taken = [7], []
+
+    def init(address: str, **options: object) -> None:
+        groups.append(8)
+        raise SystemExit(signal.SIGTERM)
+
+    monkeypatch.setattr(os, "getpgrp", lambda: groups[-1])
+    monkeypatch.setattr(os, "setpgid", lambda process, group: groups.append(group))
+    monkeypatch.setattr(cluster_connection, "import_ray", lambda: SimpleNamespace(init=init))
+    before = signal.signal(signal.SIGTERM, lambda number, frame: taken.append(number))
+    try:
+        with pytest.raises(SystemExit):
+            ray_connection("local").__enter__()
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert (groups, taken) == ([7, 8, 7], [signal.SIGTERM])

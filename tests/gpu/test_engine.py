@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from dimvida.diffusion.solvers import SOLVERS
 from dimvida.sampling import sample
 from dimvida.sampling.engine import engine_of
+from dimvida.sampling.modulation import Modulation
 
 FLOAT32 = {"backend": "fused", "dtype": torch.float32}
 CLOSE = {"rtol": 1e-4, "atol": 1e-4}
@@ -88,6 +89,36 @@ def test_a_transformer_agrees_with_the_eager_loop_on_the_cpu(device, make_inputs
     assert engine_of(network, torch.float32, device).builds["graph"] == 1
     engine_of(network, torch.float32, device).graphs = False
     assert torch.equal(sample(network, latents, known, **FLOAT32, **options), got)
+    low = sample(network, latents, known, backend="fused", dtype=torch.bfloat16, **options)
+    assert 0 < (low - got)[~known].square().mean().sqrt() < 0.05 * got[~known].square().mean().sqrt()
+
+
+@pytest.mark.parametrize("counts", [(1,), (2,), (3,), (1, 2, 3), (0, 3, 4)], ids=str)
+@pytest.mark.parametrize("solver", ["ddim", "sde-dpmpp-2m", "repaint-mean"])
+def test_known_views_that_are_computed_once_agree_with_the_cpu(device, make_inputs, solver: str, counts, monkeypatch):
+    """Of a transformer whose known views attend to known ones; rows know as many views as counts say, in turn."""
+    network, kept = tiny_transformer(4, (2, 4, 4), known_attend="known"), []
+    latents, _ = make_inputs(33, 4, 32)
+    places = torch.rand(33, 4, generator=torch.Generator().manual_seed(1)).argsort(1)
+    known = places < torch.tensor([counts[row % len(counts)] for row in range(33)])[:, None]
+    options = {"solver": solver, "steps": 6, "seed": 7, "x0_clip": 3.0, "prediction": "velocity"}
+    expected = sample(network, latents, known, backend="eager", **options)
+    later = Modulation.later
+    monkeypatch.setattr(Modulation, "later", lambda self: kept.append(self.kept is not None) or later(self))
+    network, latents = network.to(device), latents.to(device)
+    eager = sample(network, latents, known.to(device), backend="eager", **options)
+    torch.testing.assert_close(eager.cpu(), expected, **CLOSE)
+    got = sample(network, latents, known, **FLOAT32, **options)
+    torch.testing.assert_close(got.cpu(), expected, **CLOSE)
+    assert torch.equal(got.cpu()[known], latents.cpu()[known])
+    assert kept and all(kept) == (0 not in counts)  # a row that lacks all views leaves none to keep
+    engine = engine_of(network, torch.float32, device)
+    assert engine.builds["graph"] == 1
+    engine.graphs = False
+    assert torch.equal(sample(network, latents, known, **FLOAT32, **options), got)
+    # Where the GPU alone knows which are known, all are computed in every evaluation, rather than waiting for it.
+    everywhere = sample(network, latents, known.to(device), **FLOAT32, **options)
+    torch.testing.assert_close(everywhere, got, **CLOSE)
     low = sample(network, latents, known, backend="fused", dtype=torch.bfloat16, **options)
     assert 0 < (low - got)[~known].square().mean().sqrt() < 0.05 * got[~known].square().mean().sqrt()
 

@@ -1,4 +1,4 @@
-"""Mass generation on a GPU by its command: every form, unreadable files, a smaller last batch, too little memory."""
+"""Mass generation on a GPU by its command: every form, files that are bad, a last batch, too little memory, Ray."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from helpers.objects import damaged, image_bytes
+from helpers.objects import damaged, image_bytes, tree
 
 from dimvida.cli.app import run
 from dimvida.generation.formats import FORMATS
@@ -46,6 +46,25 @@ def test_many_objects_with_files_that_cannot_be_read(device: torch.device, tmp_p
         pytest.importorskip("pyarrow")
     images = write_objects(tmp_path / "images", OBJECTS, BAD)
     check_generation(tmp_path / "out", images, form, str(device), OBJECTS, BATCH, BAD)
+
+
+def check_ray(folder: Path, images: Path, alone: tuple[str, ...], ray: tuple[str, ...]) -> None:
+    """Generate by one process and by workers, and compare all bytes."""
+    made = []
+    for name, options in (("one", alone), ("ray", ray)):
+        source = ["--data", str(images), "--view", "front", "--checkpoint", "bundled", "--out", str(folder / name)]
+        size = ["--format", "npy", "--batch", "64", "--shard-size", "128", "--skip-bad"]
+        assert run(["generate", *source, *size, *options]) == 0
+        made.append(tree(folder / name))
+    assert made[0] == made[1] and len(made[0]) > 6
+
+
+def test_a_worker_of_ray_takes_the_gpu_and_makes_what_a_process_makes(device: torch.device, tmp_path: Path):
+    if device.index:
+        pytest.skip("the first device is enough")
+    pytest.importorskip("ray")
+    images = write_objects(tmp_path / "images", 700, BAD)
+    check_ray(tmp_path, images, ("--device", str(device)), ("--ray", "local"))
 
 
 def test_too_little_memory_ends_in_smaller_batches(device: torch.device):
