@@ -14,30 +14,31 @@ from pathlib import Path
 
 from dimvida.errors import InputError
 from dimvida.results.files import Result, parse_result, read_content
+from dimvida.results.metrics import METRICS, Metric
 from dimvida.results.schema import Estimate, EvaluationResult
 from dimvida.results.solvers import SolverQuality, SolversResult
 
-METRICS = {"psnr": ("PSNR, dB", 2, 1.0), "ssim": ("SSIM", 3, 1.0), "colour": ("colour, levels", 1, 255.0)}
-"""Title, decimals, and what a value is multiplied with."""
+MEASURED = ("psnr", "ssim", "colour")
+"""Metrics of the table of quality."""
 SHOWN = (5, 10, 20, 50)
 """Evaluations of the table of solvers."""
 
 
 def quality(result: EvaluationResult) -> Iterator[str]:
     """Quality by the number of known views, with the standard error over objects, and of reconstructions."""
-    names = [name for name in METRICS if name in result.known[0].scores]
-    yield "| known views | views scored | " + " | ".join(METRICS[name][0] for name in names) + " |"
+    names = [name for name in MEASURED if name in result.known[0].scores]
+    yield "| known views | views scored | " + " | ".join(METRICS[name].short_heading for name in names) + " |"
     yield "|---" * (2 + len(names)) + "|"
     rows = [(str(known.known), known.scores) for known in result.known]
     if result.reconstruction is not None:
         rows.append(("reconstruction", result.reconstruction.scores))
     for title, scores in rows:
-        cells = [_written(scores[name], *METRICS[name][1:]) if name in scores else "" for name in names]
+        cells = [_written(METRICS[name], scores[name]) if name in scores else "" for name in names]
         yield f"| {title} | {scores['psnr'].count:,} | " + " | ".join(cells) + " |"
 
 
-def _written(score: Estimate, decimals: int, unit: float) -> str:
-    return f"{unit * score.mean:.{decimals}f} ± {unit * score.standard_error:.{decimals}f}"
+def _written(metric: Metric, score: Estimate) -> str:
+    return f"{metric.number(score.mean)} ± {metric.number(score.standard_error)}"
 
 
 def solvers(result: SolversResult) -> Iterator[str]:

@@ -106,6 +106,12 @@ def test_no_class_name_is_used_twice():
     assert {name: places for name, places in homes.items() if len(places) > 1} == {}
 
 
+def test_every_module_is_named_in_the_documentation():
+    text = (ROOT / "docs/architecture.md").read_text().partition("## Directions")[0]
+    stems = {path.stem for path in PACKAGE.rglob("*.py") if not path.stem.startswith("_")}
+    assert sorted(stem for stem in stems if not re.search(rf"(?<!\w){stem}(?!\w)", text)) == []
+
+
 def test_no_source_is_longer_than_300_lines():
     lengths = {
         str(path.relative_to(ROOT)): len(path.read_text().splitlines())

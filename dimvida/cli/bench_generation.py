@@ -13,7 +13,7 @@ import typer
 from dimvida.cli import options
 from dimvida.cli.options import parse_names, parse_numbers, resolve_device
 from dimvida.cli.progress import ProgressBar
-from dimvida.cli.terminal import fitting, print_table
+from dimvida.cli.terminal import RowPrinter, print_table
 from dimvida.errors import InputError
 from dimvida.files import require_writable_file
 
@@ -109,13 +109,13 @@ def _measure_memory(
 ) -> None:
     """What the process holds while it generates, for each form."""
     from dimvida.bench.generation import growth, measure_memory
-    from dimvida.results.generation import memory_line
+    from dimvida.results.generation import memory_columns, memory_row
 
-    result.memory = {}
+    result.memory, table = {}, RowPrinter(memory_columns())
     for form in forms:
         held = measure_memory(source, view, objects, form)
         result.memory[form] = {"growth": growth(held), "held": held[:: max(1, len(held) // 100)]}
-        print(memory_line(form, objects, held, growth(held)))
+        table.add(memory_row(form, objects, held, growth(held)))
 
 
 def _measure_host(
@@ -149,13 +149,13 @@ def _measure_runs(
 ) -> None:
     """A run for each number of evaluations, batch and form, then the plain loop, unless it is to have no objects."""
     from dimvida.bench import generation as runs
-    from dimvida.results.generation import run_line
+    from dimvida.results.generation import rate_columns, rate_row, shares_table
 
-    facts, result.runs = result.inputs, []
+    facts, result.runs, table = result.inputs, [], RowPrinter(rate_columns())
     objects, form_of_inputs, workers = facts["objects"], facts["form"], facts["workers"]
 
     def add(run: RunTimes) -> None:
-        print(run_line(run))
+        table.add(rate_row(run))
         result.runs.append(run)
         save()
 
@@ -167,18 +167,17 @@ def _measure_runs(
         if loop:
             with runs.repeated_inputs(source, view, loop) as folder:
                 add(runs.measure_loop(model, folder, bar.advance))
+    print_table(shares_table(result.runs[: len(cells)], result.runs[-1] if loop else None))
 
 
 def _measure_stages(result: GenerationBenchmark, model: MultiViewModel, cells: Sequence[tuple[int, int, str]]) -> None:
-    """The model's stages beside their floors, and the runs beside the plain loop."""
+    """The model's stages beside their floors."""
     from dimvida.bench.stages import stage_floors
     from dimvida.results.generation import stages_table
 
     timed = dict.fromkeys((batch, steps) for steps, batch, _ in cells)
     result.stages = [stage for batch, steps in timed for stage in stage_floors(model, batch, steps)]
     print_table(stages_table(result.stages))
-    for run in result.runs[: len(cells)] if len(result.runs) > len(cells) else ():
-        print(f"{run.name}: {run.views_per_second / result.runs[-1].views_per_second:.1f} times the plain loop")
 
 
 def _compare(
@@ -186,9 +185,7 @@ def _compare(
 ) -> None:
     """Both ways of sampling beside the true views."""
     from dimvida.bench.generation import measure_quality
-    from dimvida.results.metrics import metric
+    from dimvida.results.generation import compared_table
 
     result.quality = measure_quality(model, source, view, objects, batch=64)
-    for name, score in result.quality.items():
-        psnr, ssim = metric("psnr").quantity(score["psnr"]), metric("ssim").number(score["ssim"])
-        print(f"{name}: PSNR {fitting(psnr)}, SSIM {ssim} over {score['views']} views")
+    print_table(compared_table(result.quality))

@@ -12,7 +12,7 @@ from dimvida.cli import options
 from dimvida.cli.evaluation_data import open_for_evaluation, read_objects
 from dimvida.cli.options import parse_names, parse_numbers, require_readable, resolve_device
 from dimvida.cli.progress import ProgressBar
-from dimvida.cli.terminal import console, fitting, print_wrapped
+from dimvida.cli.terminal import RowPrinter, print_wrapped
 from dimvida.errors import InputError
 from dimvida.files import require_writable_file
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from dimvida.data.batch import MultiViewBatch
     from dimvida.data.source import MultiViewSource
     from dimvida.generation.settings import GenerationSettings
-    from dimvida.results.solvers import SolverQuality, SolversOfKnown, SolversResult
+    from dimvida.results.solvers import SolversOfKnown, SolversResult
     from dimvida.sampling.multiview import MultiViewModel
 
 STEPS = (5, 8, 10, 15, 20, 30, 50, 100)
@@ -65,7 +65,7 @@ def solvers(
     from dimvida.generation.settings import resolve_settings
     from dimvida.results.files import write_json
     from dimvida.results.schema import SkippedInput
-    from dimvida.results.solvers import SolversResult
+    from dimvida.results.solvers import SolversResult, quality_row
     from dimvida.sampling.multiview import load
 
     # What cannot be done is refused before anything is read.
@@ -96,14 +96,15 @@ def solvers(
     with ProgressBar("sampling", work, "evaluations") as bar:
         for count in numbers:
             bench = QualityBench(model, objects.images, objects.ids, count, **sampling, progress=bar.advance)
-            entry = _reference(bench, count, REFERENCE_STEPS)
+            table = _begin_table(bench, count)
+            entry = _reference(bench, count, table)
             result.known.append(entry)
             for sampler in samplers:
                 entry.points.append(bench.measure(*sampler))
                 result.complete = (count, sampler) == (numbers[-1], samplers[-1])
                 if json_ is not None:
                     write_json(json_, result)
-                _print_quality(entry.points[-1])
+                table.add(quality_row(entry.points[-1]))
     if plot is not None:
         _draw(plot, result)
     if not skip_bad:
@@ -141,32 +142,35 @@ def _heading(result: SolversResult) -> str:
     )
 
 
-def _reference(bench: QualityBench, count: int, steps: int) -> SolversOfKnown:
-    """Measure and print the paper's sampler for a number of known views, twice; without points."""
-    from dimvida.results.solvers import SolversOfKnown, quality_heading
+def _begin_table(bench: QualityBench, count: int) -> RowPrinter:
+    """The table for a number of known views, whose rows are printed as soon as they are there."""
+    from dimvida.results.solvers import quality_columns
 
-    pictures = len(bench.images) * len(bench.views)
-    line = ("-" if console().options.ascii_only else "─") * 78
-    print(f"\n{count} known: {len(bench.subsets)} sets, {pictures} views\n{quality_heading()}\n {line}", flush=True)
-    reference = bench.measure_reference(steps)
-    _print_quality(reference, "reference")
-    draw = bench.measure_another_draw(steps)
-    _print_quality(draw, "another draw")
+    print(f"\n{count} known: {len(bench.subsets)} sets, {_pictures(bench)} views", flush=True)
+    return RowPrinter(quality_columns())
+
+
+def _pictures(bench: QualityBench) -> int:
+    return len(bench.images) * len(bench.views)
+
+
+def _reference(bench: QualityBench, count: int, table: RowPrinter) -> SolversOfKnown:
+    """Measure and print the paper's sampler for a number of known views, twice; without points."""
+    from dimvida.bench.quality import REFERENCE_STEPS
+    from dimvida.results.solvers import SolversOfKnown, quality_row
+
+    reference = bench.measure_reference(REFERENCE_STEPS)
+    table.add(quality_row(reference, "reference"))
+    draw = bench.measure_another_draw(REFERENCE_STEPS)
+    table.add(quality_row(draw, "another draw"))
     return SolversOfKnown(
         known=count,
         sets=len(bench.subsets),
-        views_scored=pictures,
+        views_scored=_pictures(bench),
         reference=reference,
         another_draw=draw,
         points=[],
     )
-
-
-def _print_quality(quality: SolverQuality, name: str = "") -> None:
-    """One measurement, as soon as it is there."""
-    from dimvida.results.solvers import quality_line
-
-    print(fitting(quality_line(quality, name)), flush=True)
 
 
 def _draw(plot: Path, result: SolversResult) -> None:

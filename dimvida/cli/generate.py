@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dimvida.cli import options
-from dimvida.cli.generation_plan import (
+from dimvida.cli.generate_options import (
     check_cluster,
     check_member,
     check_sheet,
@@ -28,6 +28,7 @@ from dimvida.cli.progress import ProgressBar, duration
 from dimvida.cli.terminal import note
 from dimvida.data.names import counted
 from dimvida.errors import DimvidaError
+from dimvida.generation.formats import NAMES
 
 if TYPE_CHECKING:
     from dimvida.generation.cluster import RayCluster
@@ -68,7 +69,7 @@ def generate(
     dtype: options.DType = "auto",
     device: options.Device = "auto",
     format_: Annotated[
-        str, option(OUTPUT, "imagefolder (default), webdataset, npy, parquet.", "--format", metavar="NAME")
+        str, option(OUTPUT, f"{', '.join(NAMES)}; default imagefolder.", "--format", metavar="NAME")
     ] = "imagefolder",
     image_format: Annotated[str | None, option(OUTPUT, "png (default), jpeg or webp.", metavar="NAME")] = None,
     quality: Annotated[int | None, option(OUTPUT, "Of JPEG and WebP; default 90.", metavar="Q")] = None,

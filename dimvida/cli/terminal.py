@@ -17,12 +17,13 @@ import textwrap
 
 TYPE_CHECKING = False  # that of typing, without its import: this comes before most of what a command needs
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import Any, TextIO
 
     from rich.console import Console
     from rich.table import Table as RichTable
 
-    from dimvida.results.tables import Table
+    from dimvida.results.tables import Column, Table, TableCell
 
 WIDTH = 80
 STAND_INS = {"±": "+-", "×": "x", "Ω": "Omega_", "é": "e"}
@@ -119,6 +120,27 @@ def print_table(table: Table) -> None:
     console().print(shown)
     for line in table.notes:
         print_wrapped(fitting(line))
+
+
+class RowPrinter:
+    """Prints the rows of a table as they come, one by one, under its headings; every column has its ``width``."""
+
+    def __init__(self, columns: Sequence[Column]) -> None:
+        self._columns = columns
+        self._print([column.heading for column in columns])
+        rule = "-" if console().options.ascii_only else "─"
+        print(" " + rule * (sum(column.width for column in columns) + len(columns) - 1), flush=True)
+
+    def add(self, row: Sequence[TableCell]) -> None:
+        """Print a row."""
+        self._print([cell.line for cell in row])
+
+    def _print(self, texts: Sequence[str]) -> None:
+        cells = (
+            text.rjust(column.width) if column.numeric else text.ljust(column.width)
+            for column, text in zip(self._columns, texts, strict=True)
+        )
+        print(fitting(f" {' '.join(cells)}".rstrip()), flush=True)
 
 
 def print_note(text: str) -> None:

@@ -1,6 +1,6 @@
 """Metrics: which can be measured here, and why the others cannot; their values for pictures; means over those.
 
-``build_metrics`` says how each is made; ``dimvida.results.metrics`` says how its numbers are shown.
+``build_metrics`` makes those of networks; ``dimvida.results.metrics`` says how the numbers of all are shown.
 """
 
 from __future__ import annotations
@@ -29,13 +29,15 @@ from dimvida.models.classifiers import ImageClassifier
 from dimvida.results.metrics import METRICS
 from dimvida.results.schema import Availability, Estimate
 
-SSIM_SMALLEST = 11  # its window
 BACKGROUND = 0.1  # of the range of a channel: what differs by more from the background is the object
 LEVEL = 0.95  # of intervals
 CHUNK = 256  # pictures at a time: SSIM makes several copies of each
 
 PictureMetric = Callable[[Tensor, Tensor], Tensor]
 """A function of generated and true pictures, uint8 [N, C, H, W] each, that gives float64 [N]."""
+
+PICTURE_METRICS: dict[str, tuple[PictureMetric, int]] = {}
+"""Those that need no network, by name, with the window that a picture must hold, in pixels; see ``picture_metric``."""
 
 
 @dataclass
@@ -106,14 +108,6 @@ def build_metrics(
     def add(name: str) -> None:
         """Add one, or raise ``Unavailable`` with what would help."""
         match name:
-            case "psnr":
-                metrics.pictures[name] = psnr
-            case "ssim" if image_size < SSIM_SMALLEST:
-                raise Unavailable(f"its window is {SSIM_SMALLEST} pixels wide, the pictures only {image_size}")
-            case "ssim":
-                metrics.pictures[name] = ssim
-            case "colour":
-                metrics.pictures[name] = colour
             case "lpips" if image_size < LPIPS_SMALLEST:
                 raise Unavailable(f"SqueezeNet needs pictures of {LPIPS_SMALLEST} pixels, these have {image_size}")
             case "lpips":
@@ -131,7 +125,10 @@ def build_metrics(
                 metrics.judge = metrics.judge or Judge(classifier, classifier.classes, classes, "--judge", device)
                 metrics.judged.add(name)
             case _:
-                raise NotImplementedError(name)
+                measure, window = PICTURE_METRICS[name]
+                if image_size < window:
+                    raise Unavailable(f"its window is {window} pixels wide, the pictures only {image_size}")
+                metrics.pictures[name] = measure
 
     for name in METRICS:
         if name in names:
@@ -142,22 +139,30 @@ def build_metrics(
     return metrics
 
 
-def _by_chunks(metric: PictureMetric) -> PictureMetric:
-    """A metric of float32 pictures in 0..1, as one of uint8 pictures that takes some of them at a time."""
+def picture_metric(window: int = 1) -> Callable[[PictureMetric], PictureMetric]:
+    """Make a function of float32 pictures in 0..1 a metric of its name, of uint8 pictures, some of them at a time.
 
-    @functools.wraps(metric)
-    def of_bytes(images: Tensor, references: Tensor) -> Tensor:
-        if images.shape != references.shape or images.ndim != 4:
-            raise ValueError(f"expected two times [N, C, H, W], not {list(images.shape)} and {list(references.shape)}")
-        chunks = zip(images.split(CHUNK), references.split(CHUNK), strict=True)
-        # reshape: a metric of one picture comes back without a dimension.
-        values = [metric(x.float() / 255, y.float() / 255).reshape(-1) for x, y in chunks]
-        return torch.cat(values).double().cpu()
+    Args:
+        window: Pixels of a picture's edge that it needs at least.
+    """
 
-    return of_bytes
+    def declare(metric: PictureMetric) -> PictureMetric:
+        @functools.wraps(metric)
+        def of_bytes(images: Tensor, references: Tensor) -> Tensor:
+            if images.shape != references.shape or images.ndim != 4:
+                raise ValueError(f"expected two times [N, C, H, W], not {[*images.shape]} and {[*references.shape]}")
+            chunks = zip(images.split(CHUNK), references.split(CHUNK), strict=True)
+            # reshape: a metric of one picture comes back without a dimension.
+            values = [metric(x.float() / 255, y.float() / 255).reshape(-1) for x, y in chunks]
+            return torch.cat(values).double().cpu()
+
+        PICTURE_METRICS[metric.__name__] = of_bytes, window
+        return of_bytes
+
+    return declare
 
 
-@_by_chunks
+@picture_metric()
 def psnr(images: Tensor, references: Tensor) -> Tensor:
     """Peak signal-to-noise ratio in dB.
 
@@ -171,7 +176,7 @@ def psnr(images: Tensor, references: Tensor) -> Tensor:
     return peak_signal_noise_ratio(images, references, data_range=1.0, reduction="none", dim=(1, 2, 3))
 
 
-@_by_chunks
+@picture_metric(window=11)
 def ssim(images: Tensor, references: Tensor) -> Tensor:
     """Structural similarity with a Gaussian window of 11 pixels, sigma 1.5.
 
@@ -185,7 +190,7 @@ def ssim(images: Tensor, references: Tensor) -> Tensor:
     return structural_similarity_index_measure(images, references, data_range=1.0, reduction="none")
 
 
-@_by_chunks
+@picture_metric()
 def colour(images: Tensor, references: Tensor) -> Tensor:
     """Squared difference of mean colours, whose root mean over pictures is what is reported.
 

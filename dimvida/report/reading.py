@@ -16,6 +16,7 @@ from dimvida.errors import InputError
 from dimvida.records import from_json
 from dimvida.remote import shown, url_of
 from dimvida.results.files import (
+    CLASSIFIER,
     GenerationConfiguration,
     GenerationResult,
     ReproductionResult,
@@ -26,8 +27,6 @@ from dimvida.results.files import (
 )
 from dimvida.results.schema import ClassificationResult, EvaluationResult, SkippedInput
 from dimvida.results.solvers import SolversResult
-
-CLASSIFIER = "classifier"  # the folder of a classifier in that of a training
 
 # The kinds of results, each recognised by its file, and what report.json calls them.
 KINDS: dict[type, str] = {

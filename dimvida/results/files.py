@@ -17,6 +17,9 @@ from dimvida.results.schema import OPTIONAL, SkippedInput
 
 Result = TypeVar("Result")
 
+CLASSIFIER = "classifier"
+"""A training's folder of a classifier, which needs neither of its stages and is needed by none."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingResult:

@@ -1,14 +1,14 @@
-"""The file of ``dimvida bench generation``: what it holds, and its lines on a terminal."""
+"""The file of ``dimvida bench generation``: what it holds, and its tables."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import median
 from typing import Any
 
 from dimvida.results.benchmarks import Spread
-from dimvida.results.metrics import significant
+from dimvida.results.metrics import metric, significant
 from dimvida.results.tables import Column, Table, TableCell, text_column
 
 # What runs side by side in generation, and the stages that each does one after the other.
@@ -168,14 +168,44 @@ class GenerationBenchmark:
     quality: dict[str, dict[str, float]] | None = field(default=None, metadata={"optional": True})
 
 
-def run_line(run: RunTimes) -> str:
-    """One run: its rates, what its stages took, and what the others wait for."""
-    shares = ", ".join(f"{name} {100 * share:.1f} %" for name, share in run.share_of_wall.items())
-    rates = f"{run.objects_per_second:.1f} objects/s, {run.views_per_second:.1f} views/s"
-    return f"{run.name}: {rates}; {shares}; bound by the {run.bound_by}"
+def rate_columns() -> list[Column]:
+    """Of the table of runs, which are printed as they end."""
+    widths = {"batch": 5, "steps": 5, "objects/s": 9, "views/s": 9}
+    named = [Column(title, width=width) for title, width in widths.items()]
+    return [text_column("format", 11), *named, text_column("bound by", 8)]
 
 
-def memory_line(form: str, objects: int, held: Sequence[tuple[int, int]], growth: float) -> str:
+def rate_row(run: RunTimes) -> list[TableCell]:
+    """One run: its rates, and the lane that the others wait for."""
+    cells = [*_names(run), f"{run.objects_per_second:.1f}", f"{run.views_per_second:.1f}", run.bound_by]
+    return [TableCell(cell) for cell in cells]
+
+
+def shares_table(runs: Sequence[RunTimes], loop: RunTimes | None) -> Table:
+    """What the stages of runs took, and how many times the rate of the plain loop they have, if that was run."""
+    stages = list(dict.fromkeys(name for run in runs for name in run.share_of_wall))
+    rows = []
+    for run in runs:
+        shares = (run.share_of_wall.get(name) for name in stages)
+        times = [] if loop is None else [f"{run.views_per_second / loop.views_per_second:.1f}"]
+        rows.append([*_names(run), *("" if share is None else f"{100 * share:.1f}" for share in shares), *times])
+    columns = [text_column("format"), *map(Column, ("batch", "steps", *stages, *(["loops"] if loop else [])))]
+    notes = ["loops: how many times the rate of the plain loop"] if loop else []
+    caption = "stages at work, % of the time on the wall (they overlap)"
+    return Table(caption, columns, [[TableCell(cell) for cell in row] for row in rows], notes)
+
+
+def _names(run: RunTimes) -> list[str]:
+    return [run.format, str(run.batch), str(run.steps)]
+
+
+def memory_columns() -> list[Column]:
+    """Of the table of what runs held, which are printed as they end."""
+    widths = {"objects": 9, "MiB after a tenth": 17, "MiB at the end": 14, "growth": 8}
+    return [text_column("format", 11), *(Column(title, width=width) for title, width in widths.items())]
+
+
+def memory_row(form: str, objects: int, held: Sequence[tuple[int, int]], growth: float) -> list[TableCell]:
     """What a run held in memory.
 
     Args:
@@ -184,11 +214,18 @@ def memory_line(form: str, objects: int, held: Sequence[tuple[int, int]], growth
         held: Objects that were done, and bytes held then.
         growth: How much more it held at the end than at the beginning.
     """
-    first, last = held[len(held) // 10][1], held[-1][1]
-    return (
-        f"{form}: {objects} objects, {first / 2**20:.0f} MiB after a tenth of them, {last / 2**20:.0f} MiB at the end, "
-        f"growth {100 * growth:.1f} %"
-    )
+    sizes = [f"{size / 2**20:.0f}" for size in (held[len(held) // 10][1], held[-1][1])]
+    return [TableCell(cell) for cell in (form, str(objects), *sizes, f"{100 * growth:.1f} %")]
+
+
+def compared_table(quality: Mapping[str, Mapping[str, float]]) -> Table:
+    """PSNR and SSIM of ways to sample, by their names."""
+    shown = metric("psnr"), metric("ssim")
+    rows = [
+        [name, *(one.number(score[one.name]) for one in shown), str(score["views"])] for name, score in quality.items()
+    ]
+    columns = [text_column("sampler"), *(Column(one.heading) for one in shown), Column("views")]
+    return Table("against the true views", columns, [[TableCell(cell) for cell in row] for row in rows])
 
 
 def host_table(runs: Sequence[HostTimes]) -> Table:

@@ -1,4 +1,4 @@
-"""``solvers.json`` of ``dimvida bench solvers``: what it holds, its lines on a terminal, and its curves."""
+"""``solvers.json`` of ``dimvida bench solvers``: what it holds, its table, and its curves."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 from dimvida.results.charts import LineChart, Series
 from dimvida.results.metrics import LATENT_FRECHET, metric, significant
 from dimvida.results.schema import SkippedInput, normal_interval
+from dimvida.results.tables import Column, TableCell, text_column
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,19 +96,26 @@ class SolversResult:
     skipped: list[SkippedInput] = field(default_factory=list)
 
 
-def quality_heading() -> str:
-    """Above the lines of ``quality_line``, which are printed one by one as they are measured."""
+def quality_columns() -> list[Column]:
+    """Of the table of measurements, which are printed as they are made; 79 characters."""
     psnr, distance = metric("psnr").short, LATENT_FRECHET.short
-    start = f" {'solver':22} {'steps':>5} {psnr + ' true':>14} {psnr + ' ref.':>14}"
-    return f"{start} {distance + ' true':>9} {distance + ' ref.':>9}"
+    return [
+        text_column("solver", 22),
+        Column("steps", width=5),
+        *(Column(f"{psnr} {against}", width=14) for against in ("true", "ref.")),
+        *(Column(f"{distance} {against}", width=9) for against in ("true", "ref.")),
+    ]
 
 
-def quality_line(quality: SolverQuality, name: str = "") -> str:
-    """One measurement in 79 columns, under the solver's name or another."""
-    reference = "" if quality.psnr_reference is None else _psnr(quality.psnr_reference)
-    distance = "" if quality.distance_reference is None else significant(quality.distance_reference)
-    start = f" {name or quality.solver:22} {quality.steps:>5} {_psnr(quality.psnr_true):>14} {reference:>14}"
-    return f"{start} {significant(quality.distance_true):>9} {distance:>9}".rstrip()
+def quality_row(quality: SolverQuality, name: str = "") -> list[TableCell]:
+    """One measurement, under the solver's name or another."""
+    distances = (quality.distance_true, quality.distance_reference)
+    return [
+        TableCell(name or quality.solver),
+        TableCell(str(quality.steps)),
+        *map(_psnr, (quality.psnr_true, quality.psnr_reference)),
+        *(TableCell("" if distance is None else significant(distance)) for distance in distances),
+    ]
 
 
 def quality_charts(scores: SolversOfKnown, name: str) -> list[LineChart]:
@@ -157,8 +165,10 @@ def quality_charts(scores: SolversOfKnown, name: str) -> list[LineChart]:
     return charts
 
 
-def _psnr(score: SolverScore) -> str:
-    return f"{metric('psnr').number(score.mean)} ± {metric('psnr').number(score.standard_error)}"
+def _psnr(score: SolverScore | None) -> TableCell:
+    if score is None:
+        return TableCell("")
+    return TableCell(metric("psnr").number(score.mean), f"± {metric('psnr').number(score.standard_error)}")
 
 
 def _finite(value: float | None) -> float | None:

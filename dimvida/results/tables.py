@@ -39,6 +39,7 @@ class Column:
         quoted: Whether its figures are somebody else's.
         numeric: Whether it is aligned as numbers are.
         narrow: The heading for a terminal; "" if that is ``title``.
+        width: Characters in a terminal where rows are printed as they come; 0 where the rows are known before.
     """
 
     title: str
@@ -46,6 +47,7 @@ class Column:
     quoted: bool = False
     numeric: bool = True
     narrow: str = ""
+    width: int = 0
 
     @property
     def heading(self) -> str:
@@ -82,6 +84,6 @@ class Table:
         return merged
 
 
-def text_column(title: str) -> Column:
+def text_column(title: str, width: int = 0) -> Column:
     """A column of words, aligned to the left."""
-    return Column(title, numeric=False)
+    return Column(title, numeric=False, width=width)

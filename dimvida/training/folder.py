@@ -15,10 +15,9 @@ from typing import Any
 from dimvida.errors import DimvidaError, InputError
 from dimvida.files import atomic_write, exclusive_folder
 from dimvida.records import from_json, to_json
-from dimvida.results.files import TrainingResult
+from dimvida.results.files import CLASSIFIER, TrainingResult
 
 STAGES = ("autoencoder", "diffusion")
-CLASSIFIER = "classifier"  # a run's folder of a classifier, which needs neither stage and is needed by none
 
 # The names that dimvida.files.atomic_path gives to the unfinished files of a run, and safetensors to its own.
 _UNFINISHED = re.compile(

@@ -213,7 +213,7 @@ class TestCheckpoint:
         (("--seed", "-1"), "--seed -1"),
         (("--samples-per-view", "0"), "--samples-per-view 0"),
         (("--backend", "nope"), "unknown backend 'nope'"),
-        (("--format", "zip"), "--format zip: choose from imagefolder, webdataset, npy, parquet"),
+        (("--format", "zip"), "--format zip: choose from imagefolder, npy, parquet, webdataset"),
         (("--image-format", "gif"), "--image-format gif: choose from png, jpeg, webp"),
         (("--quality", "80"), "--quality 80: PNG has none"),
         (("--format", "npy", "--image-format", "png"), "--format npy: holds pixels"),

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -108,9 +109,11 @@ def test_two_that_want_to_be_alone_are_one_after_the_other(tmp_path: Path):
     assert not list(tmp_path.iterdir())
 
 
-def test_nobody_comes_in_while_one_is_alone(tmp_path: Path):
-    one, entered = FolderLock(tmp_path, "job", 0), threading.Event()
+def test_nobody_comes_in_while_one_is_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    one, entered, refused = FolderLock(tmp_path, "job", 0), threading.Event(), threading.Event()
     assert one.be_alone()
+    sleep = time.sleep
+    monkeypatch.setattr(time, "sleep", lambda seconds: (refused.set(), sleep(seconds)))  # before it tries again
 
     def enter() -> None:
         lock = FolderLock(tmp_path, "job", 1)
@@ -119,7 +122,7 @@ def test_nobody_comes_in_while_one_is_alone(tmp_path: Path):
 
     thread = threading.Thread(target=enter)
     thread.start()
-    assert not entered.wait(0.1)
+    assert refused.wait(60) and not entered.is_set()
     one.release()
     thread.join()
     assert entered.is_set() and not list(tmp_path.iterdir())

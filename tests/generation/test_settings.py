@@ -41,7 +41,7 @@ class TestSettings:
             ({"batch": 0}, "--batch 0"),
             ({"backend": "nope"}, "unknown backend 'nope'"),
             ({"dtype": "float64"}, "unknown dtype 'float64'"),
-            ({"format": "zip"}, "--format zip: choose from imagefolder, webdataset, npy, parquet"),
+            ({"format": "zip"}, "--format zip: choose from imagefolder, npy, parquet, webdataset"),
             ({"image_format": "gif"}, "--image-format gif: choose from png, jpeg, webp"),
             ({"quality": 80}, "--quality 80: PNG has none"),
             ({"image_format": "jpeg", "quality": 0}, "--quality 0: must be between 1 and 100"),

@@ -9,7 +9,7 @@ from helpers.results import solvers
 
 from dimvida.results.charts import BarChart, LineChart, Series, render_svg, save_panels
 from dimvida.results.files import parse_result
-from dimvida.results.solvers import SolversResult, quality_charts, quality_heading, quality_line
+from dimvida.results.solvers import SolversResult, quality_charts, quality_columns, quality_row
 
 BARS = BarChart(
     name="bars",
@@ -54,8 +54,12 @@ def test_a_picture_of_the_solvers_curves(tmp_path: Path):
     assert (tmp_path / "curves.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
 
 
-def test_lines_of_solvers_stand_under_their_headings():
+def test_rows_of_solvers_fit_their_columns():
     result = parse_result(SolversResult, solvers(), Path())
-    line = quality_line(result.known[0].points[0])
-    assert line.split()[:5] == ["ddim", "5", "15.00", "±", "0.30"] and len(line) <= len(quality_heading()) == 79
-    assert quality_line(result.known[0].reference, "reference").startswith(" reference ")
+    columns, known = quality_columns(), result.known[0]
+    rows = [quality_row(known.reference, "reference"), *map(quality_row, known.points)]
+    assert [cell.line for cell in rows[1]][:3] == ["ddim", "5", "15.00 ± 0.30"]
+    assert rows[0][0].line == "reference"
+    for row in rows:
+        assert all(len(cell.line) <= column.width for column, cell in zip(columns, row, strict=True))
+    assert sum(column.width for column in columns) + len(columns) == 79

@@ -131,3 +131,6 @@ def _write(path: str, data: bytes) -> None:
             written += os.write(handle, data[written:])
     finally:
         os.close(handle)
+
+
+WRITER = ImageFolderWriter

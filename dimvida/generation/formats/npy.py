@@ -88,3 +88,6 @@ class NpyWriter(SingleFileWriter):
         header = buffer.getvalue()
         assert len(header) == _HEADER and math.prod(self.shape) > 0
         return header
+
+
+WRITER = NpyWriter

@@ -228,3 +228,6 @@ def _opened(path: Place) -> Iterator[parquet.ParquetFile]:
 
     with local_file(path) as local, open(local, "rb") as file:
         yield parquet.ParquetFile(file, pre_buffer=False)
+
+
+WRITER = ParquetWriter

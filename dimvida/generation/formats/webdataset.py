@@ -148,3 +148,6 @@ def members(file: IO[bytes]) -> Iterator[tuple[str, int, int]]:
         with tarfile.open(fileobj=file, mode="r:") as archive:
             for entry in archive:
                 yield entry.name, entry.offset_data, entry.size
+
+
+WRITER = WebDatasetWriter
