@@ -104,8 +104,8 @@ def has_png_files() -> bool:
 def png_files(pictures: np.ndarray) -> list[bytes]:
     """PNG files of pictures uint8 [N, H, W, C] in C order, RGB or gray; only where ``has_png_files()``.
 
-    They are what ``dimvida.data.image_files.run_length_png`` makes, in one call that lets other threads go on: those
-    that come back from one of many short calls wait for each other.
+    They are what ``dimvida.data.image_files.run_length_png`` makes, in one call that lets other threads go on: two
+    threads that make a call or two for each picture get no further than one (benchmarks/generation.md).
 
     Raises:
         ValueError: For numbers of another type, in another order or of other channels.
