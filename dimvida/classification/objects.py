@@ -51,6 +51,7 @@ def assign_roles(
     partition: Path | None = None,
     split: str | None = None,
     columns: Columns | None = None,
+    nmr_views: Sequence[int] | None = None,
     classes: Sequence[str] | None = None,
     c_share: float = 0.5,
     seed: int = 0,
@@ -62,7 +63,7 @@ def assign_roles(
         provenance: What the generator's checkpoint says of its training.
         partition: A partition file, whose d, c and e are taken. Without, c and e are made of one split.
         split: That split; by default that for testing if there is one, else all objects.
-        columns: As ``open_source`` has them.
+        columns, nmr_views: As ``open_source`` has them.
         classes: Keep the objects of these only; c and e are those of the whole set.
         c_share: Share of c in it, in every class; the rest is e.
         seed: Seed of that choice.
@@ -70,7 +71,7 @@ def assign_roles(
     Raises:
         InputError: The generator was trained on objects of c or e, or one of the two is empty.
     """
-    source = open_source(path, columns=columns)
+    source = open_source(path, columns=columns, nmr_views=nmr_views)
     if partition is not None:
         if split is not None:
             raise InputError("--split and --partition: give one of them; a partition names its objects itself")

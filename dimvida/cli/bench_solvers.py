@@ -33,6 +33,7 @@ def solvers(
     checkpoint: options.Checkpoint = "bundled",
     split: options.TestSplit = None,
     column: options.Column = None,
+    nmr_views: options.NmrViews = None,
     limit: Annotated[int, typer.Option(metavar="N", min=1, help="So many objects, spread over all.")] = 128,
     solvers_: Annotated[str | None, typer.Option("--solvers", metavar="LIST", help="Default: all.")] = None,
     steps: Annotated[str | None, typer.Option(metavar="LIST", help="Default: 5,8,10,15,20,30,50,100.")] = None,
@@ -72,7 +73,7 @@ def solvers(
     samplers = list(itertools.product(names or SOLVERS, evaluations))
     for name, count in samplers:
         step_table(name, count)
-    source = open_for_evaluation(data, split, column=column)
+    source = open_for_evaluation(data, split, column=column, nmr_views=nmr_views)
     model = load(checkpoint, resolve_device(device))
     settings = resolve_settings(model, seed=seed, batch=batch, backend=backend, dtype=dtype)
     numbers = numbers or tuple(range(1, min(MOST_KNOWN + 1, len(model.view_names))))

@@ -39,6 +39,7 @@ def classify(
     partition: options.StudyPartition = None,
     split: options.DividedSplit = None,
     column: options.Column = None,
+    nmr_views: options.NmrViews = None,
     c_share: Annotated[
         float, option(options.DATA, "... into c and e; share of c, default 0.5.", "--c-share", metavar="F")
     ] = 0.5,
@@ -82,6 +83,7 @@ def classify(
     from dimvida.classification.objects import assign_roles
     from dimvida.classification.study import Study, check_folder
     from dimvida.data.columns import parse_columns
+    from dimvida.data.nmr_arrays import parse_nmr_views
     from dimvida.diffusion.solvers import step_table
     from dimvida.generation.settings import resolve_settings
     from dimvida.models.classifier_checkpoint import load_classifier
@@ -110,6 +112,7 @@ def classify(
     if judge is not None:
         print_judge(judge, judge_, model.image_size)
     chosen = {"partition": partition, "split": split, "columns": parse_columns(column)}
+    chosen |= {"nmr_views": parse_nmr_views(nmr_views)}
     chosen |= {"classes": parse_names("--classes", classes), "c_share": c_share, "seed": seed}
     roles = assign_roles(data, model.config.provenance, **chosen)
 

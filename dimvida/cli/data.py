@@ -37,6 +37,7 @@ def inspect(
     split: options.Split = None,
     view: options.SingleView = None,
     column: options.Column = None,
+    nmr_views: options.NmrViews = None,
     sheet: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Contact sheet; NAME-sheet.png by default, beside the data.")
     ] = None,
@@ -50,13 +51,15 @@ def inspect(
     """
     from dimvida.data.columns import parse_columns
     from dimvida.data.contact_sheet import draw_contact_sheet, save_contact_sheet
+    from dimvida.data.nmr_arrays import parse_nmr_views
     from dimvida.data.opening import open_source
     from dimvida.data.sample import locate, require_apart
     from dimvida.data.sheets import example_rows
 
     if sheet is not None:
         require_apart(locate(path), sheet, "--sheet")
-    source = open_source(path, split=split, view=view, columns=parse_columns(column))
+    chosen = {"columns": parse_columns(column), "nmr_views": parse_nmr_views(nmr_views)}
+    source = open_source(path, split=split, view=view, **chosen)
     given, path = path, Path(source.path)  # which differ for the sample, whose folder has another name
     if check:
         total = sum(len(record.views) for record in source.records)

@@ -36,6 +36,7 @@ def evaluate(
     checkpoint: options.Checkpoint = "bundled",
     split: options.TestSplit = None,
     column: options.Column = None,
+    nmr_views: options.NmrViews = None,
     partition: options.TestPartition = None,
     chosen_classes: options.Classes = None,
     limit: options.SpreadLimit = None,
@@ -83,7 +84,7 @@ def evaluate(
     numbers, breakdowns = _parse_known(known), _parse_choice("--by", by, BREAKDOWNS) or ()
     wanted = _parse_choice("--metrics", metrics, tuple(METRICS)) or tuple(METRICS)
     _require_places(data, json_, out, overwrite=overwrite)
-    source = open_for_evaluation(data, split, partition, column)
+    source = open_for_evaluation(data, split, partition, column, nmr_views)
     source = of_classes(source, parse_names("--classes", chosen_classes), keep_labels=True)  # which the judge knows
     model = load(checkpoint, resolve_device(device))
     settings = resolve_settings(model, steps=steps, solver=solver, seed=seed, batch=batch, backend=backend, dtype=dtype)

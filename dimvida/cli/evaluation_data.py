@@ -17,7 +17,11 @@ if TYPE_CHECKING:
 
 
 def open_for_evaluation(
-    path: Path, split: str | None, partition: Path | None = None, column: list[str] | None = None
+    path: Path,
+    split: str | None,
+    partition: Path | None = None,
+    column: list[str] | None = None,
+    nmr_views: str | None = None,
 ) -> MultiViewSource:
     """Multi-view data; without a split's name its test split, and if it has none all. Of a partition, its part e.
 
@@ -27,9 +31,10 @@ def open_for_evaluation(
         InputError: There are several test splits.
     """
     from dimvida.data.columns import parse_columns
+    from dimvida.data.nmr_arrays import parse_nmr_views
     from dimvida.data.opening import open_part
 
-    source, split = open_part(path, "test", split, partition, parse_columns(column))
+    source, split = open_part(path, "test", split, partition, parse_columns(column), parse_nmr_views(nmr_views))
     if split is None and partition is None and source.splits:
         names = ", ".join(source.splits)
         note(f"none of the splits is called test or testing: objects of all ({names}) are taken; see --split")

@@ -54,6 +54,7 @@ def generate(
     azimuth: Annotated[str | None, option(DATA, "Where single views were taken.", metavar="DEG")] = None,
     split: options.Split = None,
     column: options.Column = None,
+    nmr_views: options.NmrViews = None,
     classes: options.Classes = None,
     limit: options.Limit = None,
     strict: Annotated[bool, option(DATA, "Refuse images of another size.", "--strict")] = False,
@@ -96,6 +97,7 @@ def generate(
     angles, at = parse_places(azimuths, azimuth, elevation, given, targets)
 
     from dimvida.data.columns import parse_columns
+    from dimvida.data.nmr_arrays import parse_nmr_views
     from dimvida.data.sample import locate, require_apart
     from dimvida.generation.cluster_connection import find_cluster
     from dimvida.generation.jobs import look_out
@@ -114,7 +116,8 @@ def generate(
         look()
         ray = find_cluster(ray, note)
     model = load(checkpoint, resolve_device(device) if ray is None else "cpu")
-    objects = split, parse_columns(column), parse_names("--classes", classes), samples_per_view
+    views = parse_nmr_views(nmr_views)
+    objects = split, parse_columns(column), views, parse_names("--classes", classes), samples_per_view
     if angles is None:
         plan = plan_named(input_, model, given, targets, *objects)
     else:

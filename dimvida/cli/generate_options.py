@@ -57,6 +57,7 @@ def plan_named(
     targets: tuple[str, ...] | None,
     split: str | None,
     columns: Columns,
+    nmr_views: tuple[int, ...] | None,
     classes: tuple[str, ...] | None,
     draws: int,
 ) -> GenerationPlan:
@@ -66,7 +67,7 @@ def plan_named(
     from dimvida.generation.inputs import open_input
     from dimvida.generation.plan import make_plan
 
-    source = of_classes(open_input(path, model.view_names, given, split, columns), classes)
+    source = of_classes(open_input(path, model.view_names, given, split, columns, nmr_views), classes)
     cameras = None if model.cameras is None else model_cameras(model)
     return make_plan(source, model.view_names, given=given, targets=targets, draws=draws, cameras=cameras)
 
@@ -80,6 +81,7 @@ def plan_placed(
     elevation: float | None,
     split: str | None,
     columns: Columns,
+    nmr_views: tuple[int, ...] | None,
     classes: tuple[str, ...] | None,
     draws: int,
 ) -> GenerationPlan:
@@ -96,7 +98,7 @@ def plan_placed(
 
     trained = model_cameras(model)
     targets = name_views("--azimuths", angles, trained, elevation)
-    source, placed = open_placed(path, model, given, at, split, columns)
+    source, placed = open_placed(path, model, given, at, split, columns, nmr_views)
     plan = plan_at(of_classes(source, classes), placed, targets, given=given, draws=draws)
     for text in (untrained_note(targets.values(), model.trained_cameras), known_note(plan, targets)):
         if text is not None:

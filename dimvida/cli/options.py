@@ -59,6 +59,9 @@ SingleView = Annotated[
 Column = Annotated[
     list[str] | None, option(DATA, "image, view, class or object = a column.", "--column", metavar="X=NAME")
 ]
+NmrViews = Annotated[
+    str | None, option(DATA, "Of NMR: all, or as 0,3,6; default: four.", "--nmr-views", metavar="LIST")
+]
 TrainPartition = Annotated[Path | None, option(DATA, "Partition; trains on its part d.", "--partition", metavar="FILE")]
 TestPartition = Annotated[Path | None, option(DATA, "Only the objects of its part e.", "--partition", metavar="FILE")]
 StudyPartition = Annotated[Path | None, option(DATA, "Take its parts c and e.", "--partition", metavar="FILE")]

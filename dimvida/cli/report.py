@@ -22,6 +22,7 @@ def report(
         typer.Option(metavar="PATH", help="What views were generated from, for galleries."),
     ] = None,
     view: options.SingleView = None,
+    nmr_views: options.NmrViews = None,
 ) -> int:
     """Write one report of trainings, evaluations and classifications.
 
@@ -32,6 +33,7 @@ def report(
     that makes it. Views that generate made get a gallery to look through; they
     may be in a bucket.
     """
+    from dimvida.data.nmr_arrays import parse_nmr_views
     from dimvida.data.opening import open_source
     from dimvida.files import require_writable_folder
     from dimvida.report.report import write_report
@@ -39,7 +41,7 @@ def report(
     require_writable_folder("--out", out)
     if view is not None and data is None:
         raise InputError("--view names the view of the images of --data; give that, too")
-    given = None if data is None else open_source(data, view=view)
+    given = None if data is None else open_source(data, view=view, nmr_views=parse_nmr_views(nmr_views))
     page = write_report(runs, out, paper=paper, given=given)
     print(f"report: {page}")
     return 0

@@ -21,6 +21,7 @@ def reproduce(
     context: typer.Context,
     data: Annotated[str, typer.Option(metavar="PATH", help="Data of any form, or NMR; nmr:PATH insists.")],
     out: options.ContinuedOut,
+    nmr_views: options.NmrViews = None,
     preset: options.Preset = "paper",
     minutes: options.TotalMinutes = 0,
     seeds: options.Seeds = 3,
@@ -61,13 +62,14 @@ def reproduce(
         beyond=beyond,
         values=tuple(set_ or ()),
         init=init,
+        nmr_views=nmr_views,
     )
     # What classify would refuse is refused now, rather than after hours.
     names = parse_names("--classifiers", classifiers) or ()
     StudyDesign(names, parse_weights(weights, names), tuple(range(seeds)), beyond=parse_beyond(beyond))
     if init is not None:
         load_checkpoint(init)
-    source = open_data(data)
+    source = open_data(data, nmr_views)
     with owned(out), signals_noted() as noted:
         state = load_state(out, asked.describe(source), command_line(context))
 

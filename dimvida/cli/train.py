@@ -54,6 +54,7 @@ def train(
     split: options.TrainSplit = None,
     partition: options.TrainPartition = None,
     column: options.Column = None,
+    nmr_views: options.NmrViews = None,
     classes: options.Classes = None,
     limit: options.Limit = None,
     skip_bad: options.SkipBad = False,
@@ -100,6 +101,7 @@ def train(
                 split=split,
                 partition=partition,
                 column=column,
+                nmr_views=nmr_views,
                 classes=classes,
                 limit=limit,
                 init=init,
@@ -226,10 +228,12 @@ def _read(
     """
     from dimvida.data.batch import load_all
     from dimvida.data.columns import parse_columns
+    from dimvida.data.nmr_arrays import parse_nmr_views
     from dimvida.data.partitions import first, of_classes
     from dimvida.training.data import open_for_training
 
-    source, split = open_for_training(asked.data, asked.split, asked.partition, parse_columns(asked.column))
+    chosen = parse_columns(asked.column), parse_nmr_views(asked.nmr_views)
+    source, split = open_for_training(asked.data, asked.split, asked.partition, *chosen)
     source = first(of_classes(source, parse_names("--classes", asked.classes)), asked.limit)
     with ProgressBar("reading", len(source), "objects") as bar:
         size = asked.config.autoencoder.image_size

@@ -60,7 +60,7 @@ def class_of(synset: str) -> str:
 
 
 def nmr_view_names(views: Sequence[int]) -> tuple[str, ...]:
-    """Names of chosen views: front, right, back, left for the default four, else ``view00`` ...
+    """Names of chosen views: front, right, back, left for 0, 6, 12, 18; others have those of their files, ``0001`` ...
 
     Raises:
         InputError: Fewer than two views, a repeated one, or one outside 0..23.
@@ -69,7 +69,29 @@ def nmr_view_names(views: Sequence[int]) -> tuple[str, ...]:
     if len(views) < 2 or len(set(views)) < len(views) or not all(0 <= view < VIEW_COUNT for view in views):
         chosen = ", ".join(map(str, views)) or "none"
         raise InputError(f"NMR views {chosen}: choose two or more different ones of 0 to {VIEW_COUNT - 1}")
-    return CANONICAL_VIEWS if views == DEFAULT_VIEWS else tuple(f"view{view:02d}" for view in views)
+    named = dict(zip(DEFAULT_VIEWS, CANONICAL_VIEWS, strict=True))
+    return tuple(named.get(view, f"{view:04d}") for view in views)
+
+
+def parse_nmr_views(text: str | None) -> tuple[int, ...] | None:
+    """``all``, or ``front,0001,2`` as numbers of views; None stays None.
+
+    Raises:
+        InputError: As ``nmr_view_names``, or one of them is neither a number nor the name of one.
+    """
+    if text is None:
+        return None
+    named = dict(zip(CANONICAL_VIEWS, DEFAULT_VIEWS, strict=True))
+    parts = list(map(str, range(VIEW_COUNT))) if text == "all" else [part.strip() for part in text.split(",")]
+    for part in parts:
+        if part not in named and not re.fullmatch("[0-9]{1,4}", part):
+            raise InputError(
+                f"--nmr-views {text}: give all, or views separated by commas: 0 to {VIEW_COUNT - 1}, or "
+                + ", ".join(CANONICAL_VIEWS)
+            )
+    views = tuple(named[part] if part in named else int(part) for part in parts)
+    nmr_view_names(views)
+    return views
 
 
 def nmr_cameras(views: Sequence[int]) -> dict[str, Camera]:

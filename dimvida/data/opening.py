@@ -36,7 +36,7 @@ def open_source(
     split: str | None = None,
     view: str | None = None,
     columns: Columns | None = None,
-    nmr_views: Sequence[int] = DEFAULT_VIEWS,
+    nmr_views: Sequence[int] | None = None,
 ) -> MultiViewSource:
     """Open a folder or a zip file in whichever form it is.
 
@@ -57,7 +57,7 @@ def open_source(
         split: Only the objects of this split.
         view: The view of all images of a single-view set; multi-view sets name their views themselves.
         columns: Columns of tables, where they are not called as usual.
-        nmr_views: The NMR views to read, of 0 to 23.
+        nmr_views: The NMR views to read, of 0 to 23; by default 0, 6, 12 and 18.
 
     Raises:
         InputError: Nothing fits, there is no such split, or what is there contradicts itself.
@@ -66,7 +66,9 @@ def open_source(
     # Each form says None to what it is not. Those that a few names tell come first; images may lie in any way.
     source = open_shards(tree, split)  # a folder with numbered shards in it
     if source is None:
-        source = open_nmr(tree, split, nmr_views)  # arrays or lists of synsets, in it or in its only folder
+        source = open_nmr(
+            tree, split, DEFAULT_VIEWS if nmr_views is None else nmr_views
+        )  # arrays or lists of synsets, in it or in its only folder
     if source is None:
         source = open_tables(
             tree, split, view, columns or Columns()
@@ -77,6 +79,10 @@ def open_source(
         raise InputError(f"{tree.path}: has no columns, so no --column; parquet files and WebDataset shards have")
     if source is None:
         source = open_images(tree, split, view)  # whatever images are below, and what metadata.jsonl say of them
+    if nmr_views is not None and not source.form.startswith("nmr-"):
+        raise InputError(
+            f"{tree.path}: not the NMR data set but {source.form}, so no --nmr-views; its views are all read"
+        )
     return source
 
 
@@ -86,6 +92,7 @@ def open_part(
     split: str | None = None,
     partition: Path | None = None,
     columns: Columns | None = None,
+    nmr_views: Sequence[int] | None = None,
 ) -> tuple[MultiViewSource, str | None]:
     """Open the objects of a data set that a model is trained on, or tested on.
 
@@ -94,7 +101,7 @@ def open_part(
         purpose: ``train`` for part d of a partition or the split for training, ``test`` for part e or that for testing.
         split: The split instead, by its name.
         partition: A partition file. It names its objects itself, of whatever split.
-        columns: As ``open_source`` has them.
+        columns, nmr_views: As ``open_source`` has them.
 
     Returns:
         The objects, and the name of their split; None where no split was chosen: those are all objects there are, or
@@ -103,13 +110,15 @@ def open_part(
     Raises:
         InputError: As ``open_source`` and ``select_partition``, or there are several splits for the purpose.
     """
-    source = open_source(path, split=split, columns=columns)
+    source = open_source(path, split=split, columns=columns, nmr_views=nmr_views)
     if partition is not None:
         return select_partition(source, partition, {"train": "d", "test": "e"}[purpose]), split
     if split is not None or not source.splits:
         return source, split
     split = source.split_for(purpose)
-    return (source if split is None else open_source(path, split=split, columns=columns)), split
+    if split is not None:
+        source = open_source(path, split=split, columns=columns, nmr_views=nmr_views)
+    return source, split
 
 
 def open_tree(path: str | Path) -> FileTree:

@@ -21,6 +21,7 @@ def open_input(
     given: Sequence[str] | None = None,
     split: str | None = None,
     columns: Columns | None = None,
+    nmr_views: Sequence[int] | None = None,
 ) -> MultiViewSource:
     """Open what is to be completed.
 
@@ -33,13 +34,15 @@ def open_input(
         given: The views that are said to be known.
         split: Only the objects of this split.
         columns: Columns of tables, where they are not called as usual.
+        nmr_views: The NMR views to read, of 0 to 23; by default 0, 6, 12 and 18.
 
     Raises:
         InputError: As ``open_source``.
     """
     path, problem = locate(path, to_complete=True), None
+    chosen = {"split": split, "columns": columns, "nmr_views": nmr_views}
     try:
-        source = open_source(path, split=split, columns=columns)
+        source = open_source(path, **chosen)
         if set(source.view_names) & set(view_names):
             return source
     except InputError as error:
@@ -48,7 +51,7 @@ def open_input(
         if problem is not None:
             raise problem
         return source
-    source = open_source(path, split=split, view=given[0], columns=columns)
+    source = open_source(path, view=given[0], **chosen)
     if problem is not None and any(record.name in view_names for record in source.records):
         raise problem  # files called front.png and the like are views, and what is wrong with them was said
     return source
@@ -61,6 +64,7 @@ def open_placed(
     at: Angle | None,
     split: str | None,
     columns: Columns | None = None,
+    nmr_views: Sequence[int] | None = None,
 ) -> tuple[MultiViewSource, dict[str, Camera]]:
     """Open what views at any angle are made from, and say where its views were taken.
 
@@ -72,7 +76,7 @@ def open_placed(
         model: A model with cameras.
         given: The views that are said to be known.
         at: Where images that name no view were taken.
-        split, columns: As ``open_input`` has them.
+        split, columns, nmr_views: As ``open_input`` has them.
 
     Returns:
         The source, and the camera of each of its views of which something says it.
@@ -82,12 +86,13 @@ def open_placed(
     """
     own = model_cameras(model)
     if at is None:
-        source = open_input(path, model.view_names, given, split, columns)
+        source = open_input(path, model.view_names, given, split, columns, nmr_views)
         if source.cameras is not None:
             return source, dict(source.cameras)
         return source, {view: own[view] for view in source.view_names if view in own}
     named = name_views("--azimuth", [at], own)
-    source = open_source(locate(path, to_complete=True), split=split, view=next(iter(named)), columns=columns)
+    chosen = {"split": split, "columns": columns, "nmr_views": nmr_views}
+    source = open_source(locate(path, to_complete=True), view=next(iter(named)), **chosen)
     if source.view_names != tuple(named):
         raise InputError(
             f"--azimuth {at[0]:g}: {source.path} names its views itself ({', '.join(source.view_names)}); choose "

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dimvida.data.nmr_arrays import parse_nmr_views
 from dimvida.data.opening import open_source
 from dimvida.data.sample import locate
 from dimvida.data.source import MultiViewSource
@@ -46,6 +47,7 @@ class ChainOptions:
         beyond: Questions beyond the paper's tables, as ``dimvida classify`` takes them.
         values: Replaced values of the preset, as ``table.option=value``.
         init: Checkpoint whose weights training starts from, as ``dimvida train`` takes it.
+        nmr_views: The views of NMR that are read, as commands take them.
 
     Raises:
         InputError: A preset's value does not fit, or a number is out of range.
@@ -63,6 +65,7 @@ class ChainOptions:
     beyond: str | None = None
     values: tuple[str, ...] = ()
     init: str | None = None
+    nmr_views: str | None = None
 
     def __post_init__(self) -> None:
         load_preset(self.preset, self.overrides)
@@ -92,13 +95,13 @@ def parse_data(text: str) -> Path | str:
     return locate(text.removeprefix(NMR_PREFIX))
 
 
-def open_data(text: str) -> MultiViewSource:
-    """Open what ``--data`` names.
+def open_data(text: str, nmr_views: str | None = None) -> MultiViewSource:
+    """Open what ``--data`` names, of NMR those views.
 
     Raises:
         InputError: It cannot be opened, is not NMR though it should be, or has one view or no classes.
     """
-    source = open_source(parse_data(text))
+    source = open_source(parse_data(text), nmr_views=parse_nmr_views(nmr_views))
     if text.startswith(NMR_PREFIX) and not source.form.startswith("nmr-"):
         raise InputError(f"--data {text}: not the NMR data set but {source.form}; leave out {NMR_PREFIX!r} to use it")
     if len(source.view_names) < 2:
@@ -232,7 +235,8 @@ class StageMaker:
         return ChainStage("report", REPORT, ("report", str(self.out), "--out", str(self.out / REPORT)))
 
     def _parts(self) -> tuple[str, ...]:
-        return "--data", str(self.options.data), "--partition", str(self.out / PARTITION)
+        views = ("--nmr-views", self.options.nmr_views) if self.options.nmr_views else ()
+        return "--data", str(self.options.data), *views, "--partition", str(self.out / PARTITION)
 
     def _train(self, out: Path) -> tuple[str, ...]:
         return "train", *self._parts(), "--out", str(out), "--preset", self.options.preset

@@ -25,7 +25,11 @@ from dimvida.training.seeds import derived_generator
 
 
 def open_for_training(
-    path: Path, split: str | None, partition: Path | None, columns: Columns | None = None
+    path: Path,
+    split: str | None,
+    partition: Path | None,
+    columns: Columns | None = None,
+    nmr_views: Sequence[int] | None = None,
 ) -> tuple[MultiViewSource, str | None]:
     """Multi-view data and the split they are of: part d of a partition, a named split, or that for training.
 
@@ -34,7 +38,7 @@ def open_for_training(
     Raises:
         InputError: There are splits, and none or several of them are for training.
     """
-    source, split = open_part(path, "train", split, partition, columns)
+    source, split = open_part(path, "train", split, partition, columns, nmr_views)
     chosen = split is not None or partition is not None
     if not chosen and source.splits and (len(source.splits) > 1 or split_family(source.splits[0]) is not None):
         raise InputError(

@@ -51,6 +51,7 @@ class TrainOptions:
     split: str | None
     partition: Path | None
     column: list[str] | None
+    nmr_views: str | None
     classes: str | None
     limit: int | None
     init: str | None

@@ -48,8 +48,9 @@ def test_help_fits_a_screen(dimvida, command: tuple[str, ...]):
     lines = re.sub(r"\x1b\[[0-9;]*m", "", result.out).splitlines()
     assert any("Usage:" in line for line in lines)
     assert max(map(len, lines)) <= 80
-    # Columns, classes, limit and a cluster are asked of few commands that had as many options as a screen has room for.
-    assert len(lines) <= {("generate",): 51, ("classify",): 47}.get(command, 45)
+    # Columns, views of NMR, classes, limit and a cluster are asked of few commands that had as many options as a screen
+    # has room for.
+    assert len(lines) <= {("generate",): 52, ("classify",): 48, ("evaluate",): 46}.get(command, 45)
     assert "…" not in result.out  # nothing was cut to fit
 
 

@@ -76,10 +76,8 @@ def test_softras_pixels(softras_path):
 
 def test_softras_chosen_views(softras_path):
     source = open_source(softras_path, split="test", nmr_views=range(23, -1, -1))
-    assert source.view_names[0] == "view23"
-    assert np.array_equal(
-        source.read_view(0, "view01").pixels, composite_on_white(array(1, 1)[0, 1].transpose(1, 2, 0))
-    )
+    assert source.view_names[0] == "0023"
+    assert np.array_equal(source.read_view(0, "0001").pixels, composite_on_white(array(1, 1)[0, 1].transpose(1, 2, 0)))
 
 
 def test_softras_in_another_process(softras_path):
@@ -189,4 +187,4 @@ def test_one_folder_may_be_around_the_set(softras_path):
 
 def test_softras_views_have_their_cameras(softras_path):
     assert open_source(softras_path).cameras["left"] == Camera(-270, 30)
-    assert open_source(softras_path, nmr_views=(2, 5)).cameras == {"view02": Camera(-30, 30), "view05": Camera(-75, 30)}
+    assert open_source(softras_path, nmr_views=(2, 5)).cameras == {"0002": Camera(-30, 30), "0005": Camera(-75, 30)}
