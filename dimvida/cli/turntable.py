@@ -27,7 +27,7 @@ LONGEST = 600.0
 def turntable(
     images: Annotated[list[Path], typer.Argument(metavar="IMAGE", help="Known views of one object.")],
     out: Annotated[
-        Path, option(OUTPUT, ".gif or .webp; a strip is beside it, as .png.", "--out", metavar="FILE")
+        Path, option(OUTPUT, ".gif or .webp; a strip is beside, NAME-strip.png.", "--out", metavar="FILE")
     ] = Path("turntable.gif"),
     views: Annotated[int, option(DATA, "How many, evenly around.", "--views", min=1, metavar="N")] = 24,
     azimuth: Annotated[
@@ -57,7 +57,7 @@ def turntable(
     from dimvida.sampling.cameras import turn
     from dimvida.sampling.multiview import load
 
-    beside = out.with_suffix(".png")
+    beside = out.with_name(f"{out.stem}-strip.png")
     if out.suffix.lower() not in ANIMATIONS:
         raise InputError(f"--out {out}: name a file that ends in {' or '.join(ANIMATIONS)}")
     for place in (out, beside):

@@ -33,14 +33,25 @@ def test_one_image(dimvida, images: list[Path], camera_checkpoint: Path, tmp_pat
     assert result.code == 0, result.err
     note, done = result.out.splitlines()
     assert note.startswith("note: 4 of 8 angles were not among the 4 of training; the farthest")
-    assert done == f"8 views from 1 image: {out}, {tmp_path / 'turn.png'}"
+    assert done == f"8 views from 1 image: {out}, {tmp_path / 'turn-strip.png'}"
     made = frames(out)
     assert len(made) == 8 and made[0].shape == (256, 256, 3)
-    with Image.open(tmp_path / "turn.png") as strip:
+    with Image.open(tmp_path / "turn-strip.png") as strip:
         assert strip.width > 8 * 128
     before = out.read_bytes()
     assert dimvida(*asked).code == 0 and out.read_bytes() == before
     assert dimvida(*asked, "--seed", 1).code == 0 and out.read_bytes() != before
+
+
+def test_the_line_of_the_readme_names_the_animation_after_the_image(
+    dimvida, images: list[Path], camera_checkpoint: Path, monkeypatch
+):
+    monkeypatch.chdir(images[0].parent)
+    before = images[0].read_bytes()
+    result = dimvida("turntable", "one.png", "--out", "one.gif", "--views", 2, "--checkpoint", camera_checkpoint)
+    assert result.code == 0, result.err
+    assert result.out.splitlines()[-1] == "2 views from 1 image: one.gif, one-strip.png"
+    assert images[0].read_bytes() == before
 
 
 def test_several_images_of_known_places(dimvida, images: list[Path], camera_checkpoint: Path, tmp_path: Path):
@@ -98,11 +109,15 @@ def test_images_that_contradict_or_would_be_replaced(dimvida, images: list[Path]
     asked = ["turntable", *images, "--checkpoint", camera_checkpoint, "--out"]
     twice = dimvida(*asked, tmp_path / "turn.gif", "--azimuth", "-90,270")
     assert twice.code == 2 and "two of the images are said to be the same view" in twice.err
+    images[0].rename(tmp_path / "one-strip.png")
+    asked[1] = tmp_path / "one-strip.png"
     over = dimvida(*asked, tmp_path / "one.gif", "--azimuth", "0,90")
-    assert over.code == 2 and "one.png is one of the images" in over.err
-    (tmp_path / "other.png").write_bytes(b"of another turn, or of something else")
+    assert over.code == 2 and "one-strip.png is one of the images" in over.err
+    (tmp_path / "other-strip.png").write_bytes(b"of another turn, or of something else")
     strip = dimvida(*asked, tmp_path / "other.webp", "--azimuth", "0,90")
-    assert strip.code == 2 and "other.png, where its strip goes, is there already; choose another name" in strip.err
+    assert (
+        strip.code == 2 and "other-strip.png, where its strip goes, is there already; choose another name" in strip.err
+    )
     (tmp_path / "two.png").write_bytes(b"")
     broken = dimvida(*asked, tmp_path / "turn.gif", "--azimuth", "0,90")
     assert broken.code == 2 and "two.png: empty file" in broken.err
