@@ -85,7 +85,43 @@ def place_cameras(source: MultiViewSource, tree: FileTree, others: Collection[st
     if others:
         text = f"{counted(len(others), 'camera')} of {CAMERAS_NAME} without views here (first: {others[0]})"
         source.notes = (*source.notes, text)
+    _leave_out_seen_twice(source, cameras)
     source.cameras = {view: cameras[view] for view in source.view_names}
+
+
+def _leave_out_seen_twice(source: MultiViewSource, cameras: Mapping[str, Camera]) -> None:
+    """Of views at one place, as the first and the last of a closed rig are, an object keeps the first that it has.
+
+    The second says nothing new, and a model that was given one would be asked for the other.
+    """
+    first: dict[tuple[float, float], str] = {}
+    places = {view: _place(cameras[view]) for view in source.view_names}
+    twins = {view: first.setdefault(place, view) for view, place in places.items()}
+    twins = {view: other for view, other in twins.items() if view != other}
+    if not twins:
+        return
+    kept = [
+        tuple(
+            view for at, view in enumerate(record.views) if places[view] not in {places[v] for v in record.views[:at]}
+        )
+        for record in source.records
+    ]
+    lost = sum(len(record.views) - len(views) for record, views in zip(source.records, kept, strict=True))
+    view, other = next(iter(twins.items()))
+    said = " and ".join(f"azimuth {cameras[name].azimuth:g}" for name in (view, other))
+    text = (
+        f"{counted(lost, 'view')} left out, as another of the object is at the same place in {CAMERAS_NAME} (first: "
+        f"{view!r}, that of {other!r}: {said} at elevation {cameras[view].elevation:g})"
+    )
+    rest = source.with_views(kept)
+    source.records, source._files = rest.records, rest._files
+    source.view_names = tuple(view for view in source.view_names if any(view in views for views in kept))
+    source.notes = (*source.notes, text)
+
+
+def _place(camera: Camera) -> tuple[float, float]:
+    """Equal for the same camera, to the ten-thousandth of a degree."""
+    return round(camera.azimuth % 360, 4) % 360, round(camera.elevation, 4)
 
 
 def parse_cameras(data: bytes, where: str) -> dict[str, Camera]:

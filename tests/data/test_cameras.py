@@ -53,6 +53,23 @@ def test_the_innermost_file_counts(make, tmp_path: Path, images: dict[str, bytes
     assert open_source(make.folder(tmp_path, files)).cameras == other
 
 
+@pytest.mark.parametrize("turn", [360, -360, 720])
+def test_a_closed_rig_has_each_place_once(make, tmp_path: Path, turn: int):
+    """An object that has only the second of two views at one place keeps it."""
+    cameras = {f"v{i}": Camera(azimuth, 30) for i, azimuth in enumerate((0, turn / 2 - 30, turn))}
+    files = {f"chair/{name}/{view}.png": make.png(i) for name in "ab" for i, view in enumerate(cameras)}
+    source = open_source(make.folder(tmp_path / "whole", {**files, "cameras.json": cameras_text(cameras)}))
+    assert source.view_names == ("v0", "v1") and [record.views for record in source.records] == [("v0", "v1")] * 2
+    assert source.cameras == {"v0": cameras["v0"], "v1": cameras["v1"]}
+    said = f"(first: 'v2', that of 'v0': azimuth {turn} and azimuth 0 at elevation 30)"
+    note = f"2 views left out, as another of the object is at the same place in cameras.json {said}"
+    assert source.notes == (note,) and not source.left_out
+    del files["chair/a/v0.png"]
+    source = open_source(make.folder(tmp_path / "partly", {**files, "cameras.json": cameras_text(cameras)}))
+    assert [record.views for record in source.records] == [("v1", "v2"), ("v0", "v1")]
+    assert source.location(0, "v2").endswith("chair/a/v2.png") and source.location(1, "v1").endswith("b/v1.png")
+
+
 def test_data_without_the_file_have_none(make, tmp_path: Path, images: dict[str, bytes]):
     assert open_source(make.folder(tmp_path, images)).cameras is None
 
