@@ -119,10 +119,9 @@ def generate(
     views = parse_nmr_views(nmr_views)
     objects = split, parse_columns(column), views, parse_names("--classes", classes), samples_per_view
     if angles is None:
-        plan = plan_named(input_, model, given, targets, *objects)
+        plan = plan_named(input_, model, given, targets, *objects).first(limit)
     else:
-        plan = plan_placed(input_, model, given, at, angles, elevation, *objects)
-    plan = plan.first(limit)
+        plan = plan_placed(input_, model, given, at, angles, elevation, *objects, limit)
     true_source = open_truth(input_, plan, truth)
     chosen = {
         "batch": rows,

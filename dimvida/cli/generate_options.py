@@ -84,6 +84,7 @@ def plan_placed(
     nmr_views: tuple[int, ...] | None,
     classes: tuple[str, ...] | None,
     draws: int,
+    limit: int | None,
 ) -> GenerationPlan:
     """What makes views at any angles, and notes on those that are special."""
     from dimvida.data.partitions import of_classes
@@ -99,7 +100,7 @@ def plan_placed(
     trained = model_cameras(model)
     targets = name_views("--azimuths", angles, trained, elevation)
     source, placed = open_placed(path, model, given, at, split, columns, nmr_views)
-    plan = plan_at(of_classes(source, classes), placed, targets, given=given, draws=draws)
+    plan = plan_at(of_classes(source, classes), placed, targets, given=given, draws=draws).first(limit)
     for text in (untrained_note(targets.values(), model.trained_cameras), known_note(plan, targets)):
         if text is not None:
             note(text)
