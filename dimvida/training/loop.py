@@ -113,7 +113,14 @@ def run_stage(
     clock = time.monotonic()
     with feed(draws, range(stage.step, total), default_workers(objective) if workers is None else workers) as batches:
         while stage.step < total and not ranks.stops(interrupt.requested):
-            optimise(stage, module, *next(batches))
+            try:
+                optimise(stage, module, *next(batches))
+            except Exception as error:
+                if not (stage.config.compile and _of_compiler(error)):
+                    raise
+                if ranks.count == 1 and interrupt.requested:
+                    break  # ctrl-C reaches the compiler's processes, too; nothing of this step was done
+                raise _not_compiled(stage, error) from error
             if len(stage.unread) >= patience:
                 read_losses(stage, ranks)
             now = time.monotonic()
@@ -144,6 +151,16 @@ def loss_module(stage: TrainingState, ranks: Ranks) -> nn.Module:
     """The stage's loss, whose gradients are those of all processes, compiled if the configuration says so."""
     module = ranks.wrap(LossModule(stage.objective))
     return torch.compile(module) if stage.config.compile else module
+
+
+def _of_compiler(error: Exception) -> bool:
+    return any(kind.__module__.startswith(("torch._dynamo", "torch._inductor")) for kind in type(error).__mro__)
+
+
+def _not_compiled(stage: TrainingState, error: Exception) -> DimvidaError:
+    reason = next(iter(str(error).split("\n")), "")[:200]
+    name = stage.objective.name
+    return DimvidaError(f"{name}: torch.compile failed ({reason}); --set {name}_stage.compile=false trains without it")
 
 
 def optimise(stage: TrainingState, module: nn.Module, share: Share, batch: dict[str, Tensor]) -> None:

@@ -9,9 +9,11 @@ import pytest
 import torch
 import torch._dynamo
 from helpers.runs import curve, run, with_stage
+from torch._inductor.exc import InvalidCxxCompiler
 
 from dimvida.errors import DimvidaError
 from dimvida.models.checkpoint import load_checkpoint
+from dimvida.training import loop
 from dimvida.training.config import TrainConfig, load_preset
 from dimvida.training.data import TrainingData
 from dimvida.training.loop import learning_rate
@@ -41,6 +43,32 @@ def test_after_a_divergence_the_advice_helps(tmp_path: Path, fast_config: TrainC
     assert "diffusion_stage.lr below 1e+30" in str(caught.value) and said in str(caught.value)
     lower = with_stage(config, "diffusion", lr=1e-3)
     assert run(tmp_path / "lower", lower, data, init=load_checkpoint(tmp_path / "high"), stage="diffusion")
+
+
+@pytest.fixture
+def failing_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where there is none, or where a signal reached its processes."""
+
+    def fail(*arguments: object, **batch: object) -> None:
+        raise InvalidCxxCompiler
+
+    monkeypatch.setattr(loop.torch, "compile", lambda module: fail)
+
+
+def test_interrupted_while_compiling_it_saves_and_goes_on(
+    tmp_path: Path, fast_config: TrainConfig, data: TrainingData, failing_compiler: None
+):
+    config = with_stage(fast_config, "autoencoder", compile=True)
+    assert not run(tmp_path, config, data, stop=1)  # asked before the step, and when it has failed
+    assert (tmp_path / "autoencoder.state").is_file()
+
+
+def test_without_a_compiler_one_line_says_what_to_do(
+    tmp_path: Path, fast_config: TrainConfig, data: TrainingData, failing_compiler: None
+):
+    config = with_stage(fast_config, "autoencoder", compile=True)
+    with pytest.raises(DimvidaError, match=r"^autoencoder: torch.compile failed \(.*\); --set autoencoder_stage.com"):
+        run(tmp_path, config, data)
 
 
 @pytest.mark.slow
