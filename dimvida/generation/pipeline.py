@@ -166,7 +166,7 @@ class StageTimes:
             return
         # Which stream must be said: without, it is one of the current device, which may be another.
         stream = torch.cuda.current_stream(self._device)
-        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        start, end = (torch.cuda.Event(enable_timing=True, blocking=True) for _ in range(2))
         start.record(stream)
         yield
         end.record(stream)

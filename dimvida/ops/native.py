@@ -108,8 +108,11 @@ def png_files(pictures: np.ndarray) -> list[bytes]:
     threads that make a call or two for each picture get no further than one (benchmarks/generation.md).
 
     Raises:
-        ValueError: For numbers of another type, in another order or of other channels.
+        ValueError: For numbers of another type, in another order or of other channels, and for pictures without pixels
+            or of more than a GiB: the chunk of a file holds 2 GiB.
     """
     if pictures.dtype != np.uint8 or not pictures.flags.c_contiguous or pictures.shape[3:] not in ((1,), (3,)):
         raise ValueError("png_files takes uint8 [N, H, W, 1 or 3] in C order")
+    if not 0 < math.prod(pictures.shape[1:]) <= 2**30:
+        raise ValueError("png_files takes pictures of a byte to a GiB")
     return _native.png_files(pictures.ctypes.data, *pictures.shape)

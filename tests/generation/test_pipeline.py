@@ -208,7 +208,8 @@ class Event:
 
     made: ClassVar[list[Event]] = []
 
-    def __init__(self, enable_timing: bool = False) -> None:
+    def __init__(self, enable_timing: bool, blocking: bool) -> None:
+        assert enable_timing and blocking  # blocking: whoever waits leaves its core to others
         self.streams: list[object] = []
         self.made.append(self)
 

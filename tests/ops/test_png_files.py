@@ -53,8 +53,10 @@ def test_none_at_all():
         np.zeros((4, 4, 3), np.uint8),
         np.zeros((1, 4, 4, 3), np.float32),
         np.zeros((1, 4, 8, 3), np.uint8)[:, :, ::2],
+        np.zeros((1, 0, 8, 3), np.uint8),
+        np.empty((1, 2**15, 2**15 + 1, 1), np.uint8),  # never touched
     ],
-    ids=["channels", "dimensions", "type", "order"],
+    ids=["channels", "dimensions", "type", "order", "pixels", "size"],
 )
 def test_what_no_such_pictures_are(pictures: np.ndarray):
     with pytest.raises(ValueError, match="png_files takes"):

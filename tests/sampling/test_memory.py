@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+from unittest.mock import MagicMock
+
 import pytest
 import torch
 
-from dimvida.sampling.memory import host_memory, is_out_of_memory
+from dimvida.sampling.memory import HostCopies, host_memory, is_out_of_memory
 
 
 def test_what_is_out_of_memory():
@@ -60,3 +63,23 @@ def test_where_no_memory_can_be_pinned_it_is_ordinary(monkeypatch):
     monkeypatch.setattr(torch, "empty", out_of_pinned)
     memory = host_memory(2, 3, pinned=True)
     assert (memory.dtype, tuple(memory.shape), memory.is_pinned()) == (torch.uint8, (2, 3), False)
+
+
+def test_whoever_waits_for_a_copy_leaves_its_core_to_others(monkeypatch):
+    streams, events, empty = MagicMock(), MagicMock(), torch.empty
+    monkeypatch.setattr(torch.cuda, "Stream", lambda device: streams.own)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: streams.current)
+    monkeypatch.setattr(torch.cuda, "stream", lambda stream: nullcontext())
+    monkeypatch.setattr(torch.cuda, "Event", events)
+    monkeypatch.setattr(torch, "empty", lambda *shape, pin_memory=False, **options: empty(*shape, **options))
+    monkeypatch.setattr(torch.Tensor, "record_stream", lambda tensor, stream: streams.held(stream))
+    made = torch.arange(6, dtype=torch.uint8).view(2, 3), torch.tensor([True, False])
+    copies, wait = HostCopies(torch.device("cuda", 0)).begin(*made)
+    streams.own.wait_stream.assert_called_once_with(streams.current)
+    assert streams.held.call_count == 2  # its memory is given to nobody while it is copied
+    events.assert_called_once_with(blocking=True)
+    events.return_value.record.assert_called_once_with()
+    events.return_value.synchronize.assert_not_called()
+    wait()
+    events.return_value.synchronize.assert_called_once_with()
+    assert all(copy.dtype == one.dtype and torch.equal(copy, one) for copy, one in zip(copies, made, strict=True))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from unittest.mock import MagicMock
+
 import pytest
 import torch
 from helpers.networks import engine_run, fused_and_eager, random_inputs, random_network
@@ -104,7 +106,10 @@ def test_changes_without_a_version_counter_are_noticed(change, inference: bool, 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("change", CHANGES)
 def test_the_comparison_of_a_gpu_notices_the_same(change, dtype: torch.dtype, monkeypatch):
+    event = MagicMock()
     monkeypatch.setattr(weights_copy, "_on_cpu", lambda tensors: False)
+    monkeypatch.setattr(torch.cuda, "Event", event)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: "the caller's")
     for odd in (False, True):  # 8 bytes at a time, and a number of bytes that allows no more than one
         network = random_network()
         if odd:
@@ -112,7 +117,13 @@ def test_the_comparison_of_a_gpu_notices_the_same(change, dtype: torch.dtype, mo
         weights = WeightsCopy(network, lambda own: FusedScoreNetwork(own, dtype))
         assert weights.comparison(network)()
         change(network)
-        assert not weights.comparison(network)()
+        event.reset_mock()
+        unchanged = weights.comparison(network)
+        event.assert_called_once_with(blocking=True)  # leaves the core of whoever waits to others
+        event.return_value.record.assert_called_once_with("the caller's")
+        event.return_value.synchronize.assert_not_called()
+        assert not unchanged()
+        event.return_value.synchronize.assert_called_once_with()
 
 
 def test_weights_of_other_kinds_are_noticed():
