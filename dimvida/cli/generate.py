@@ -99,7 +99,7 @@ def generate(
     from dimvida.data.columns import parse_columns
     from dimvida.data.nmr_arrays import parse_nmr_views
     from dimvida.data.sample import locate, require_apart
-    from dimvida.generation.cluster_connection import find_cluster
+    from dimvida.generation.cluster_connection import check_cores, find_cluster
     from dimvida.generation.jobs import look_out
     from dimvida.generation.run import Generation
     from dimvida.generation.storage import output_place
@@ -115,6 +115,7 @@ def generate(
     if ray is not None:
         look()
         ray = find_cluster(ray, note)
+        check_cores(ray, cpus_per_worker)
     model = load(checkpoint, resolve_device(device) if ray is None else "cpu")
     views = parse_nmr_views(nmr_views)
     objects = split, parse_columns(column), views, parse_names("--classes", classes), samples_per_view

@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 from types import ModuleType
 
 from dimvida import interruption
+from dimvida.data.names import counted
 from dimvida.errors import InputError
 from dimvida.generation.cluster_address import host_and_port, why_none
 
@@ -82,6 +83,18 @@ def find_cluster(address: str, tell: Callable[[str], object]) -> str:
     if recorded:
         tell(f"--ray: the cluster {recorded} that was started on this machine is gone; Ray starts one for this run")
     return "local"
+
+
+def check_cores(found: str, cpus: int | None) -> None:
+    """Raise InputError where Ray is to start a cluster, and no worker of so many cores would have room in it.
+
+    Args:
+        found: By ``find_cluster``.
+        cpus: Cores of a worker; None for a GPU each, of which Ray tells when the cluster is there.
+    """
+    cores = import_ray()._private.utils.get_num_cpus(override_docker_cpu_warning=True)  # as it counts them itself
+    if found == "local" and cpus is not None and cpus > cores:
+        raise InputError(f"--cpus-per-worker {cpus}: what Ray starts here has {counted(int(cores), 'core')}")
 
 
 @contextmanager

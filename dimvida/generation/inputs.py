@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from dimvida.data.cameras import Camera
@@ -92,7 +93,14 @@ def open_placed(
         return source, {view: own[view] for view in source.view_names if view in own}
     named = name_views("--azimuth", [at], own)
     chosen = {"split": split, "columns": columns, "nmr_views": nmr_views}
-    source = open_source(locate(path, to_complete=True), view=next(iter(named)), **chosen)
+    path, source = locate(path, to_complete=True), None
+    try:
+        source = open_source(path, view=next(iter(named)), **chosen)
+    except InputError:  # which would tell of a --view that nobody gave, where files are called after their views
+        with suppress(InputError):
+            source = open_source(path, **chosen)
+        if source is None:
+            raise
     if source.view_names != tuple(named):
         raise InputError(
             f"--azimuth {at[0]:g}: {source.path} names its views itself ({', '.join(source.view_names)}); choose "

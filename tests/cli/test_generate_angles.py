@@ -225,6 +225,16 @@ def test_bad_input_is_one_line(generate, objects: Path, tmp_path: Path, options:
     assert not (tmp_path / "out").exists()
 
 
+def test_files_called_after_their_views_are_not_placed(generate, write_fronts, tmp_path: Path):
+    """Told of the option that was given, and not of the one that says views otherwise."""
+    fronts = write_fronts(tmp_path / "fronts", 2)
+    line = generate(fronts, "out", "--azimuths", "0", "--azimuth", "5").refusal()
+    assert f"--azimuth 5: {fronts} names its views itself (front); choose known ones with --view" in line
+    (fronts / "chair" / "more.png").write_bytes((fronts / "chair" / "00__front.png").read_bytes())
+    line = generate(fronts, "out", "--azimuths", "0", "--azimuth", "5").refusal()
+    assert "00__front.png: two views, 'front' by its name" in line
+
+
 def test_views_of_which_nothing_says_where_they_were_taken(generate, write_objects, tmp_path: Path):
     data = write_objects(tmp_path / "data", {"chair/a": ("front", "top")})
     result = generate(data, "out", *ANGLES)

@@ -29,6 +29,10 @@ NODE = {"num_cpus": 1, "object_store_memory": 100_000_000}
     [
         (("--cpus-per-worker", 2), "--cpus-per-worker 2: is for --ray"),
         (("--ray", "--cpus-per-worker", 0), "--cpus-per-worker 0: must be at least 1"),
+        (
+            ("--ray", "local", "--cpus-per-worker", 9999),
+            "--cpus-per-worker 9999: what Ray starts here has ",
+        ),
         (("--ray", "--shard", "0/2"), "--ray and --shard: Ray divides the work itself"),
         (("--ray", "--device", "cpu"), "--ray and --device: its workers have a GPU each, or --cpus-per-worker"),
         (("--dry-run", "--ray"), "--ray and --dry-run: leave one of them out"),

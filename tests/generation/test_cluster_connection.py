@@ -11,7 +11,7 @@ import pytest
 
 from dimvida.errors import InputError
 from dimvida.generation import cluster_connection
-from dimvida.generation.cluster_connection import check_address, find_cluster, import_ray, ray_connection
+from dimvida.generation.cluster_connection import check_address, check_cores, find_cluster, import_ray, ray_connection
 
 
 def test_a_broken_install(monkeypatch, tmp_path):
@@ -78,6 +78,16 @@ def test_what_is_not_found(machine, monkeypatch):
     monkeypatch.setenv("RAY_ADDRESS", "old:1")
     with pytest.raises(InputError, match=r"^RAY_ADDRESS=old:1: silence$"):
         find_cluster("", print)
+
+
+def test_a_worker_has_room_in_a_cluster_that_is_to_start(machine, monkeypatch):
+    from ray._private import utils
+
+    monkeypatch.setattr(utils, "get_num_cpus", lambda **_: 4)
+    for found, cpus in (("local", 4), ("local", None), ("auto", 5), ("head:1", 5)):
+        check_cores(found, cpus)
+    with pytest.raises(InputError, match=r"^--cpus-per-worker 5: what Ray starts here has 4 cores$"):
+        check_cores("local", 5)
 
 
 def test_what_is_no_address_is_refused_by_its_name(monkeypatch):

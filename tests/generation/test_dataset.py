@@ -52,6 +52,18 @@ def test_what_is_computed_is_what_is_written(model, data: Path, tmp_path: Path, 
     assert by_id["chair/b"]["known"].tolist() == [False, True, False, True]
 
 
+def test_data_in_memory_are_as_those_on_disk(model, data: Path):
+    """Which commands refuse, as it is gone when they end."""
+    fs = pytest.importorskip("fsspec").filesystem("memory")
+    fs.put(f"{data}/", "/generated-views", recursive=True)
+    try:
+        remote = GeneratedViews(model, "memory://generated-views")
+        for ours, theirs in zip(remote, GeneratedViews(model, data), strict=True):
+            assert ours["id"] == theirs["id"] and torch.equal(ours["views"], theirs["views"])
+    finally:
+        fs.rm("/generated-views", recursive=True)
+
+
 def test_any_order_gives_the_same_and_each_batch_is_made_once(model, data: Path, monkeypatch):
     made = []
     original = MultiViewModel.generate
