@@ -101,6 +101,16 @@ def test_the_bundled_decoder_in_bfloat16_is_near_that_in_float32():
     assert decibels(model.decode_bytes(latents, torch.bfloat16)[0], exact) > 50
 
 
+@torch.no_grad()
+def test_a_decoder_of_the_papers_size_in_bfloat16_is_near_that_in_float32():
+    case = Case(AutoencoderConfig("pooling"), count=2)
+    latents = 3 * torch.randn(2, 64, generator=torch.Generator().manual_seed(0))
+    _, exact = case.planned(AutoencoderPlan(torch.float32), latents)
+    assert exact.float().std() > 20  # where pictures are one gray, nothing is far from anything
+    _, rounded = case.planned(AutoencoderPlan(torch.bfloat16), latents)
+    assert decibels(rounded, exact) > 50
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("name", ["pooling", "grid"])
 @torch.no_grad()
