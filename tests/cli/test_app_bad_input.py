@@ -15,6 +15,7 @@ import pytest
 from helpers.objects import tree
 from PIL import Image
 
+from dimvida.generation.formats import NAMES
 from dimvida.models.checkpoint import load_checkpoint, save_checkpoint
 
 
@@ -213,7 +214,7 @@ class TestCheckpoint:
         (("--seed", "-1"), "--seed -1"),
         (("--samples-per-view", "0"), "--samples-per-view 0"),
         (("--backend", "nope"), "unknown backend 'nope'"),
-        (("--format", "zip"), "--format zip: choose from imagefolder, npy, parquet, webdataset"),
+        (("--format", "zip"), f"--format zip: choose from {', '.join(NAMES)}"),
         (("--image-format", "gif"), "--image-format gif: choose from png, jpeg, webp"),
         (("--quality", "80"), "--quality 80: PNG has none"),
         (("--format", "npy", "--image-format", "png"), "--format npy: holds pixels"),

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from dimvida.errors import InputError
+from dimvida.generation.formats import NAMES
 from dimvida.generation.settings import GenerationSettings, resolve_settings
 from dimvida.sampling.backends import default_dtype
 from dimvida.sampling.multiview import MultiViewModel
@@ -41,7 +42,7 @@ class TestSettings:
             ({"batch": 0}, "--batch 0"),
             ({"backend": "nope"}, "unknown backend 'nope'"),
             ({"dtype": "float64"}, "unknown dtype 'float64'"),
-            ({"format": "zip"}, "--format zip: choose from imagefolder, npy, parquet, webdataset"),
+            ({"format": "zip"}, f"--format zip: choose from {', '.join(NAMES)}"),
             ({"image_format": "gif"}, "--image-format gif: choose from png, jpeg, webp"),
             ({"quality": 80}, "--quality 80: PNG has none"),
             ({"image_format": "jpeg", "quality": 0}, "--quality 0: must be between 1 and 100"),
