@@ -101,7 +101,12 @@ def plan_placed(
     targets = name_views("--azimuths", angles, trained, elevation)
     source, placed = open_placed(path, model, given, at, split, columns, nmr_views)
     plan = plan_at(of_classes(source, classes), placed, targets, given=given, draws=draws).first(limit)
-    for text in (untrained_note(targets.values(), model.trained_cameras), known_note(plan, targets)):
+    known = [camera for view, camera in placed.items() if given is None or view in given]
+    for text in (
+        untrained_note(targets.values(), model.trained_cameras),
+        untrained_note(known, model.trained_cameras, "angles of known views"),
+        known_note(plan, targets),
+    ):
         if text is not None:
             note(text)
     return plan

@@ -24,6 +24,7 @@ from dimvida.errors import InputError
 
 CAMERAS_NAME = "cameras.json"
 _MOST_BYTES = 2**20
+_MOST_DEGREES = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,11 +32,11 @@ class Camera:
     """Where a view is seen from.
 
     Attributes:
-        azimuth: Degrees around the object; a full turn more is the same camera.
+        azimuth: Degrees around the object, at most a million; a full turn more is the same camera.
         elevation: Degrees above it, from -90 to 90.
 
     Raises:
-        InputError: An angle is not finite, or the elevation out of range.
+        InputError: An angle is not finite, or out of range.
     """
 
     azimuth: float
@@ -44,8 +45,12 @@ class Camera:
     def __post_init__(self) -> None:
         if not math.isfinite(self.azimuth):
             raise InputError(f"azimuth {self.azimuth:g} is not a finite number of degrees")
+        if abs(self.azimuth) > _MOST_DEGREES:
+            raise InputError(f"azimuth {self.azimuth:g} is more than {_MOST_DEGREES:,} degrees")
         if not -90 <= self.elevation <= 90:
             raise InputError(f"elevation {self.elevation:g} is not between -90 and 90 degrees")
+        for angle in ("azimuth", "elevation"):
+            object.__setattr__(self, angle, getattr(self, angle) + 0)  # no -0.0, which would be printed
 
 
 def place_cameras(source: MultiViewSource, tree: FileTree, others: Collection[str], prefix: str = "") -> None:
@@ -158,7 +163,7 @@ def _camera(value: Any, where: str) -> Camera:
         raise InputError(f'{where}: needs "azimuth" and "elevation" and nothing else, as in {_FORM}')
     angles = {}
     for name, angle in value.items():
-        if type(angle) not in (int, float) or abs(angle) > 1e6:  # exact types, as True is an int for Python
+        if type(angle) not in (int, float) or abs(angle) > _MOST_DEGREES:  # exact types, as True is an int for Python
             raise InputError(f"{where}: {name} is not a number of degrees")
         angles[name] = float(angle)
     try:

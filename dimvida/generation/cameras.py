@@ -146,7 +146,9 @@ def same_camera(left: Camera, right: Camera) -> bool:
     return bool((steps[0] == steps[1]).all())
 
 
-def untrained_note(cameras: Iterable[Camera], trained: Sequence[tuple[float, float]] | None) -> str | None:
+def untrained_note(
+    cameras: Iterable[Camera], trained: Sequence[tuple[float, float]] | None, what: str = "angles"
+) -> str | None:
     """One line that says which angles are outside of those that a model was trained on; None where none are."""
     assert trained is not None  # of a model without cameras nobody asks for angles
     asked = list(cameras)
@@ -156,6 +158,6 @@ def untrained_note(cameras: Iterable[Camera], trained: Sequence[tuple[float, flo
         return None
     degrees, camera = max(others, key=lambda other: other[0])
     return (
-        f"{len(others)} of {len(asked)} angles were not among the {len(trained)} of training; the farthest, azimuth "
+        f"{len(others)} of {len(asked)} {what} were not among the {len(trained)} of training; the farthest, azimuth "
         f"{camera.azimuth:g} at elevation {camera.elevation:g}, is {degrees:.1f} degrees from the nearest of them"
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import os
 import tarfile
 from pathlib import Path
@@ -156,6 +157,12 @@ def test_a_malformed_file_is_one_clear_line(make, tmp_path: Path, images: dict[s
     with pytest.raises(InputError, match=message) as caught:
         open_source(path)
     assert str(path / "cameras.json") in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_an_angle_of_many_turns_is_refused_and_none_is_minus_zero():
+    with pytest.raises(InputError, match=r"azimuth 1e.30 is more than 1,000,000 degrees"):
+        Camera(1e30, 30)
+    assert [math.copysign(1, angle) for angle in (Camera(-0.0, -0.0).azimuth, Camera(-0.0, -0.0).elevation)] == [1, 1]
 
 
 def test_a_file_with_a_byte_order_mark_is_read(make, tmp_path: Path, images: dict[str, bytes]):

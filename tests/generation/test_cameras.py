@@ -94,3 +94,5 @@ def test_a_note_on_angles_that_were_not_trained():
     text = untrained_note([Camera(0, 30), Camera(10, 30), Camera(-90, 55)], ANGLES)
     assert text is not None and text.startswith("2 of 3 angles were not among the 4 of training; the farthest, azimuth")
     assert text.endswith("-90 at elevation 55, is 25.0 degrees from the nearest of them")
+    known = untrained_note([Camera(20, 10)], ANGLES, "angles of known views")
+    assert known is not None and known.startswith("1 of 1 angles of known views were not among the 4 of training")
