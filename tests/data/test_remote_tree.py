@@ -49,7 +49,7 @@ def here(tmp_path_factory: pytest.TempPathFactory) -> Path:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(image_bytes(10 * number + place))
     (root / "images" / "cameras.json").write_text(
-        json.dumps({view: {"azimuth": 0, "elevation": 0} for view in ("front", "left")})
+        json.dumps({view: {"azimuth": azimuth, "elevation": 0} for view, azimuth in (("front", 0), ("left", 90))})
     )
     shutil.make_archive(str(root / "images"), "zip", root / "images")
     for number in range(2):

@@ -144,7 +144,7 @@ def test_the_same_output_as_in_a_folder(start: Callable[..., Generation], tmp_pa
 
 
 def test_an_image_folder_and_another_output_are_refused(start: Callable[..., Generation], place: RemotePath):
-    with pytest.raises(InputError, match=r"memory://outputs/one: not for a file of each picture; give --format webdat"):
+    with pytest.raises(InputError, match=r"memory://outputs/one: not for a file of each picture; give --format npy"):
         start(place)
     write_whole(place / "mine.txt", "mine")
     with pytest.raises(InputError, match="not empty, and not an output of dimvida generate"):

@@ -52,7 +52,7 @@ def test_everything_that_the_run_was_begun_with_is_known(finished: tuple[Path, R
     assert before["options"] == {
         "data": str(boxes), "stage": "autoencoder", "split": "train", "partition": str(parts),
         "init": str(finished[0]), "classifier": "resnet18", "weights": None, "skip_bad": False, "tensorboard": False,
-        "column": None, "classes": None, "limit": None,
+        "column": None, "nmr_views": None, "classes": None, "limit": None,
     }  # fmt: skip
     result = command("train", "--resume", "--out", out)
     assert result.code == 0 and result.out.endswith("next: --stage diffusion)\n")
