@@ -118,8 +118,7 @@ def _leave_out_seen_twice(source: MultiViewSource, cameras: Mapping[str, Camera]
         f"{counted(lost, 'view')} left out, as another of the object is at the same place in {CAMERAS_NAME} (first: "
         f"{view!r}, that of {other!r}: {said} at elevation {cameras[view].elevation:g})"
     )
-    rest = source.with_views(kept)
-    source.records, source._files = rest.records, rest._files
+    source.keep_views(kept)
     source.view_names = tuple(view for view in source.view_names if any(view in views for views in kept))
     source.notes = (*source.notes, text)
 

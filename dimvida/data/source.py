@@ -153,10 +153,14 @@ class MultiViewSource(ABC):
             InputError: An object has no such view.
         """
         restricted = copy.copy(self)
-        pairs = list(zip(self.records, chosen, strict=True))
-        restricted.records = tuple(dataclasses.replace(record, views=tuple(views)) for record, views in pairs)
-        restricted._files = tuple(tuple(self._file(i, view) for view in views) for i, (_, views) in enumerate(pairs))
+        restricted.keep_views(chosen)
         return restricted
+
+    def keep_views(self, chosen: Sequence[Sequence[str]]) -> None:
+        """``with_views`` in place, for whoever still puts a source together."""
+        pairs = list(zip(self.records, chosen, strict=True))
+        self._files = tuple(tuple(self._file(i, view) for view in views) for i, views in enumerate(chosen))
+        self.records = tuple(dataclasses.replace(record, views=tuple(views)) for record, views in pairs)
 
     def packed(self) -> MultiViewSource:
         """The same source, if it is large in little memory: slower to ask at random, as good in order."""
