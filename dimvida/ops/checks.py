@@ -46,3 +46,13 @@ def check(
 def name_of(dtype: torch.dtype) -> str:
     """Its name without the module."""
     return str(dtype).removeprefix("torch.")
+
+
+def root_of_blocks(count: int, channels: int) -> int:
+    """The s with count = s s channels; raises ValueError where there is none."""
+    scale = 1
+    while channels and scale * scale * channels < count:
+        scale += 1
+    if scale * scale * channels != count:
+        raise ValueError(f"{count} channels are not s x s blocks of {channels}")
+    return scale

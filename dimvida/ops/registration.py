@@ -1,7 +1,12 @@
 """How an op is made of one signature: its schema, its public function and its fake; and how it runs on the kernels.
 
-Pointers are taken here and nowhere else, after the checks. A build without CUDA, or none at all, leaves an op to the
-PyTorch reference.
+The signature is that of the function that checks the arguments (``declare``): it raises ``TypeError`` for a wrong dtype
+and ``ValueError`` for a wrong shape, device, layout or number, names the argument, and returns the sizes that the
+kernels take besides the arguments. Every backend checks so before it reads a pointer, for a few microseconds. Kernels
+are filled by the names of arguments and sizes, those in C++ as the one in PyTorch that every op has (``in_pytorch``):
+the specification that the others are tested against, and what runs where there is none of them.
+
+Pointers are taken here and nowhere else, after the checks.
 """
 
 from __future__ import annotations
@@ -10,6 +15,7 @@ import functools
 import inspect
 import string
 from collections.abc import Callable, Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -24,6 +30,15 @@ LIBRARY = torch.library.Library(NAMESPACE, "DEF")
 
 Sizes = dict[str, Any]
 """Numbers that the kernels take besides the arguments, by the names of fields of their parameter struct."""
+
+Arguments = SimpleNamespace
+"""What the kernel in PyTorch takes: the arguments and the sizes, as attributes of the same names."""
+
+PUBLIC: dict[str, Callable[..., Any]] = {}
+"""The public function of each op, by name."""
+
+reference = SimpleNamespace()
+"""Functions like the public ones that run the kernel in PyTorch on any device, as attributes."""
 
 # Annotations of a signature, and the type of a schema that each stands for; {} is where an alias goes.
 _TYPES = {"Tensor": "Tensor{}", "Tensor | None": "Tensor{}?", "int": "int", "float": "float", "float | None": "float?"}
@@ -181,29 +196,33 @@ def declare(
             LIBRARY.impl(op.name, op.on_cpu, "CPU")
         if op.has_cuda:
             LIBRARY.impl(op.name, op.on_cuda, "CUDA")
+        PUBLIC[op.name] = public
         return public
 
     return define
 
 
-def implement(key: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Register a function for the op of its name; it is called with all arguments in order, after the check.
+def in_pytorch(public: Callable[..., Any]) -> Callable[[Callable[[Arguments], Any]], Callable[..., Any]]:
+    """Make of a function the op's kernel in plain PyTorch, for every device without one of its own.
+
+    It takes the arguments after the check, never waits for a device, and returns the op's result if there is one.
 
     Args:
-        key: Which devices it is for, a dispatch key of torch.
+        public: The op's public function.
     """
 
-    def register(function: Callable[..., Any]) -> Callable[..., Any]:
-        op = OPS[function.__name__]
+    def register(kernel: Callable[[Arguments], Any]) -> Callable[..., Any]:
+        op = OPS[public.__name__]
 
-        @functools.wraps(function)
+        @functools.wraps(public)
         def checked(*arguments: Any, **named: Any) -> Any:
             bound = op.signature.bind(*arguments, **named)
             bound.apply_defaults()
-            op.check(*bound.args)
-            return function(*bound.args)
+            sizes = op.check(*bound.args)
+            return kernel(Arguments(**{**bound.arguments, **sizes}))
 
-        LIBRARY.impl(op.name, checked, key)
+        LIBRARY.impl(op.name, checked, "CompositeExplicitAutograd")
+        setattr(reference, op.name, checked)
         return checked
 
     return register

@@ -19,7 +19,7 @@ from dimvida.models.autoencoder import (
     PoolingResidual,
 )
 from dimvida.models.config import AnyAutoencoderConfig
-from dimvida.ops.autoencoder_schemas import MOST_CHANNELS
+from dimvida.ops.convolutions import MOST_CHANNELS
 from dimvida.sampling.fused_autoencoder import Decoder, Encoder, Half
 from dimvida.sampling.images import part_size
 from dimvida.sampling.weights_copy import WeightsCopy, has_only, made_of
