@@ -109,20 +109,28 @@ class Layout:
         return [name for name in (self.view, self.label, self.object, self.kind, self.draw) if name is not None]
 
 
-def image_columns(schema: pa.Schema) -> list[str]:
-    """The columns that can hold image files: what ``datasets`` calls images, else bytes, bare or beside a path."""
+def image_columns(schema: pa.Schema, asked: Columns) -> list[str]:
+    """The columns that can hold image files: what ``datasets`` calls images, else bytes, bare or beside a path.
+
+    Bare bytes that are asked for as something else, or are usually, are text as some writers have it.
+    """
     import pyarrow.types as types
 
     told = [name for name, feature in _features(schema).items() if feature.get("_type") == "Image"]
     if told := [name for name in told if name in schema.names]:
         return told
+    usual = {name for what in ("view", "class", "object") for name in _USUAL[what]}
+    texts = {asked.view, asked.label, asked.object, *usual} - {*asked.image}
 
-    def holds_bytes(kind: pa.DataType) -> bool:
-        if types.is_struct(kind):
-            return any(part.name == "bytes" and holds_bytes(part.type) for part in kind)
+    def is_bytes(kind: pa.DataType) -> bool:
         return types.is_binary(kind) or types.is_large_binary(kind) or str(kind) == "binary_view"
 
-    return [field.name for field in schema if holds_bytes(field.type)]
+    def holds_files(field: pa.Field) -> bool:
+        if types.is_struct(field.type):
+            return any(part.name == "bytes" and is_bytes(part.type) for part in field.type)
+        return is_bytes(field.type) and field.name not in texts
+
+    return [field.name for field in schema if holds_files(field)]
 
 
 def make_layout(schema: pa.Schema, asked: Columns, where: str) -> Layout | None:
@@ -136,7 +144,7 @@ def make_layout(schema: pa.Schema, asked: Columns, where: str) -> Layout | None:
     Raises:
         InputError: A column that was named is not there, or several columns have images and nothing says which to take.
     """
-    candidates = image_columns(schema)
+    candidates = image_columns(schema, asked)
     absent = [name for name in asked.image if name not in candidates]
     if absent:
         there = f"those of {where} are {', '.join(candidates)}" if candidates else f"{where} has none"

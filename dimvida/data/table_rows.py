@@ -16,6 +16,8 @@ from dimvida.errors import InputError
 if TYPE_CHECKING:
     import pyarrow as pa
 
+_TEXTS = ("string", "large_string", "string_view", "null")
+_BYTES = ("binary", "large_binary", "binary_view")  # which some writers have for text
 _PLAIN = r"^[ !#-.0-\[\]-~]+$"  # ASCII without slashes
 
 
@@ -183,18 +185,33 @@ class _Rows:
     def _text(self, column: str) -> pa.ChunkedArray:
         """A column as text: numbers that stand for names are those, others are written out."""
         import pyarrow as pa
-        import pyarrow.compute as pc
         import pyarrow.types as types
 
         values = self._texts.column(column)
         if types.is_dictionary(values.type):
             values = values.cast(values.type.value_type)
         if types.is_integer(values.type) and (names := self._layout.classes.get(column)):
-            inside = pc.and_(pc.greater_equal(values, 0), pc.less(values, len(names)))  # -1 is "none"
-            values = pc.take(pa.array(names, pa.large_string()), pc.if_else(inside, values, None))
-        if not types.is_integer(values.type) and str(values.type) not in ("string", "large_string", "string_view"):
+            return self._names_of(values, names, column)
+        if not types.is_integer(values.type) and str(values.type) not in (*_TEXTS, *_BYTES):
             raise InputError(f"{self._where}: column {column} is {values.type}, neither text nor whole numbers")
-        return values.cast(pa.large_string())
+        try:
+            return values.cast(pa.large_string())
+        except pa.ArrowInvalid:
+            raise InputError(f"{self._where}: column {column} holds bytes that are no text (UTF-8)") from None
+
+    def _names_of(self, numbers: pa.ChunkedArray, names: Sequence[str], column: str) -> pa.ChunkedArray:
+        """The names that numbers stand for; none for -1."""
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        numbers = numbers.cast(pa.int64(), safe=False)
+        inside = pc.and_(pc.greater_equal(numbers, 0), pc.less(numbers, len(names)))
+        strange = numbers.filter(pc.invert(pc.or_(inside, pc.equal(numbers, -1))))  # nulls are left out
+        if len(strange):
+            raise InputError(
+                f"{self._where}: column {column} holds {strange[0]}, and has names for 0 to {len(names) - 1} only"
+            )
+        return pc.take(pa.array(names, pa.large_string()), pc.if_else(inside, numbers, None))
 
     def _require_all(self, column: str, numbers: np.ndarray) -> None:
         if len(lacking := np.flatnonzero(numbers < 0)):

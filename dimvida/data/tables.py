@@ -52,11 +52,12 @@ def open_tables(tree: FileTree, split: str | None, view: str | None, columns: Co
         return None  # those are the data, and tables beside them say something else
     require_pyarrow(str(tree.path))
     files: TableFiles = ArrowFiles(tree, names) if saved else ParquetFiles(tree, names)
-    layout = make_layout(files.schemas[0], columns, str(tree.path))
+    layouts = ((schema, make_layout(schema, columns, str(tree.path))) for schema in files.schemas)
+    first, layout = next((found for found in layouts if found[1] is not None), (None, None))
     if layout is None:
         return None
     for name, schema in zip(names, files.schemas, strict=True):
-        require_alike(schema, files.schemas[0], layout, tree.location(name))
+        require_alike(schema, first, layout, tree.location(name))
     splits = [saved.get(name, "") if saved else split_of_file(name) for name in names]
     source = TableSource(tree, files, layout, splits, split, view)
     _tell_what_is_beside(source, tree, names)

@@ -11,6 +11,8 @@ from dimvida.data.names import is_text, unsafe_name
 from dimvida.data.tree import READ_LIMIT, FileTree
 from dimvida.errors import DimvidaError, InputError, UnreadableImage
 
+_PADDING = 2**20  # bytes of it that are looked at at once
+
 
 class TarMember(NamedTuple):
     """An ordinary file in a tar file, and where its bytes lie.
@@ -36,8 +38,8 @@ def tar_members(tree: FileTree, name: str) -> Iterator[TarMember]:
     """All ordinary files but hidden ones in a tar file of a tree, in order.
 
     Raises:
-        InputError: The tar file is compressed, damaged or cut off, or a member is a link or a special file, is there
-            twice, is too large, or has a name that leaves the archive or is not UTF-8.
+        InputError: The tar file is compressed, damaged, cut off or goes on after its end, or a member is a link or a
+            special file, is there twice, is too large, or has a name that leaves the archive or is not UTF-8.
     """
     seen = set()
     path = tree.location(name)
@@ -59,6 +61,9 @@ def tar_members(tree: FileTree, name: str) -> Iterator[TarMember]:
             file.seek(archive.offset)
             if file.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
                 raise tarfile.ReadError(f"damaged or cut off at byte {archive.offset}")
+            while padding := file.read(_PADDING):
+                if padding.strip(b"\0"):
+                    raise tarfile.ReadError(f"goes on after its end at byte {archive.offset}, as if joined by cat")
     except (DimvidaError, MemoryError):
         raise
     except Exception as error:  # a damaged header raises almost anything

@@ -96,8 +96,13 @@ class WebDatasetSource(MultiViewSource):
                     self._passed_over.setdefault("not among the images that were asked for", []).append(where)
                     continue
                 told = {**fields, **views[part]} if isinstance(views.get(part), dict) else fields
+                if (suffix,) == self._columns.image and self._view_is_told(told, where):
+                    part = ""  # it was asked for as the image of each sample, and not as a view
                 class_name, object_name, view = self._names(key, part, told, number, where)
                 yield (split, class_name, object_name), view, _Picture(member, told.get("kind") == "generated")
+
+    def _view_is_told(self, fields: Mapping[str, Any], where: str) -> bool:
+        return self._view is not None or _text(fields, self._columns.find("view", fields, where), where) is not None
 
     def _samples(self, name: str) -> Iterator[tuple[str, dict[str, TarMember]]]:
         """The samples of a tar file: key, and members by what follows it."""
@@ -132,11 +137,12 @@ class WebDatasetSource(MultiViewSource):
         if "cls" not in members:
             return None
         where = member_location(self._tree, members["cls"])
+        if members["cls"].size > _MOST_TOLD:
+            raise InputError(f"{where}: has more than the limit of {_MOST_TOLD} bytes")
         try:
-            text = read_member(self._tree, members["cls"]).decode() if members["cls"].size <= _MOST_TOLD else "/"
+            return _part(read_member(self._tree, members["cls"]).decode("utf-8-sig").strip(), where)
         except UnicodeDecodeError:
-            text = "/"
-        return _part(text.strip(), where)
+            raise InputError(f"{where}: holds bytes that are no text (UTF-8)") from None
 
     def _names(
         self, key: str, part: str, fields: Mapping[str, Any], number: str | None, where: str

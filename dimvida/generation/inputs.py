@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from dimvida.data.cameras import Camera
 from dimvida.data.columns import Columns
@@ -13,6 +13,7 @@ from dimvida.data.sample import locate
 from dimvida.data.source import MultiViewSource
 from dimvida.errors import InputError
 from dimvida.generation.cameras import Angle, model_cameras, name_views
+from dimvida.remote import shown
 from dimvida.sampling.multiview import MultiViewModel
 
 
@@ -93,17 +94,34 @@ def open_placed(
         return source, {view: own[view] for view in source.view_names if view in own}
     named = name_views("--azimuth", [at], own)
     chosen = {"split": split, "columns": columns, "nmr_views": nmr_views}
-    path, source = locate(path, to_complete=True), None
+    path, (name,) = locate(path, to_complete=True), named
     try:
-        source = open_source(path, view=next(iter(named)), **chosen)
-    except InputError:  # which would tell of a --view that nobody gave, where files are called after their views
-        with suppress(InputError):
-            source = open_source(path, **chosen)
-        if source is None:
-            raise
-    if source.view_names != tuple(named):
+        source, problem = open_source(path, view=name, **chosen), None
+    except InputError as error:  # which would tell of a --view that nobody gave, where images name their views
+        source, problem = _opened_as_named(path, error, **chosen), error
+    if source is not None and source.view_names == (name,):
+        return source, named
+    if source is None or name in source.view_names:
+        of = shown(path) if isinstance(path, str) else path
         raise InputError(
-            f"--azimuth {at[0]:g}: {source.path} names its views itself ({', '.join(source.view_names)}); choose "
-            "known ones with --view, and say where they were taken in cameras.json"
-        )
-    return source, named
+            f"--azimuth {at[0]:g}: some images of {of} name their views themselves, and others do not; have all "
+            "of them name one, or none"
+        ) from problem
+    raise InputError(
+        f"--azimuth {at[0]:g}: {source.path} names its views itself ({', '.join(source.view_names)}); choose "
+        "known ones with --view, and say where they were taken in cameras.json"
+    )
+
+
+def _opened_as_named(path: Path | str, problem: InputError, **chosen: Any) -> MultiViewSource | None:
+    """What names all its views itself; None for what names some of them.
+
+    Raises:
+        InputError: The ``problem`` that there was with a view said for all, where it is the same without.
+    """
+    try:
+        return open_source(path, **chosen)
+    except InputError as error:
+        if str(error) == str(problem):
+            raise
+        return None

@@ -41,6 +41,7 @@ from dimvida.models.weights import (
     user_path,
 )
 from dimvida.records import LATER, config_from_json, options_to_json, require_positive
+from dimvida.remote import shown, url_of
 
 SCHEMA = 1
 CONFIG_FILE = "config.json"
@@ -198,8 +199,10 @@ def _load(folder: Path, data: bytes) -> Checkpoint:
 
 
 def _find_folder(path: str | Path) -> Path:
-    if str(path).startswith(SCHEME):
-        return hub_snapshot(str(path), (CONFIG_FILE, *WEIGHT_FILES))
+    if (url := url_of(path)) is not None:
+        if not url.startswith(SCHEME):
+            raise InputError(f"checkpoint {shown(url)}: models are read from folders, and from hf://owner/name")
+        return hub_snapshot(url, (CONFIG_FILE, *WEIGHT_FILES))
     folder = BUNDLED if str(path) == "bundled" else user_path(path)
     for candidate in (folder, folder / "checkpoint"):
         try:

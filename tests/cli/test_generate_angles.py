@@ -232,7 +232,11 @@ def test_files_called_after_their_views_are_not_placed(generate, write_fronts, t
     assert f"--azimuth 5: {fronts} names its views itself (front); choose known ones with --view" in line
     (fronts / "chair" / "more.png").write_bytes((fronts / "chair" / "00__front.png").read_bytes())
     line = generate(fronts, "out", "--azimuths", "0", "--azimuth", "5").refusal()
-    assert "00__front.png: two views, 'front' by its name" in line
+    assert f"--azimuth 5: some images of {fronts} name their views themselves, and others do not" in line
+    (fronts / "chair" / "more.png").write_bytes(b"")
+    (fronts / "metadata.jsonl").write_text("{")
+    line = generate(fronts, "out", "--azimuths", "0", "--azimuth", "5").refusal()
+    assert "metadata.jsonl:1" in line and "--azimuth" not in line  # what is wrong whatever is said
 
 
 def test_views_of_which_nothing_says_where_they_were_taken(generate, write_objects, tmp_path: Path):

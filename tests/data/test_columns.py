@@ -54,6 +54,18 @@ def test_bytes_are_images(kind):
     assert layout.images == {"photo": None}
 
 
+def test_bytes_are_text_where_a_usual_name_or_an_option_says_so():
+    row = {"photo": b"1", "class": b"x", "pose": b"x", "what": b"x"}
+    layout = make_layout(schema(row), Columns(object="what"), "x")
+    assert (layout.images, layout.label, layout.view, layout.object) == ({"photo": None}, "class", "pose", "what")
+    assert make_layout(schema({"label": b"1"}), Columns(("label",)), "x").images == {"label": None}
+
+
+def test_a_struct_of_other_things_than_bytes_is_no_image():
+    within = pa.struct([("bytes", pa.struct([("bytes", pa.binary())]))])
+    assert make_layout(pa.schema([("image", within)]), Columns(), "x") is None
+
+
 def test_what_datasets_calls_an_image_is_one_and_other_bytes_are_not():
     features = {"image": {"_type": "Image"}, "hash": {"_type": "Value", "dtype": "binary"}}
     layout = make_layout(schema({"image": hub_image(1), "hash": b"1"}, features=features), Columns(), "x")

@@ -35,7 +35,9 @@ def test_views_may_be_numbers_with_names_too(tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    "kind", [pa.string(), pa.large_string(), pa.string_view(), pa.dictionary(pa.int32(), pa.string())], ids=str
+    "kind",
+    [pa.string(), pa.large_string(), pa.string_view(), pa.dictionary(pa.int32(), pa.string()), pa.binary()],
+    ids=str,
 )
 def test_text_of_every_type_is_read(tmp_path: Path, kind):
     rows = [{"object": "a", "class": "x"}, {"object": "b", "class": None}]
@@ -44,6 +46,19 @@ def test_text_of_every_type_is_read(tmp_path: Path, kind):
 
 def test_numbers_without_names_are_names(tmp_path: Path):
     assert ids(open_rows(tmp_path, {"object": 7, "class": 3})) == ["3/7"]
+
+
+@pytest.mark.parametrize("kind", [pa.null(), pa.string(), pa.int64()], ids=str)
+def test_a_column_of_nothing_names_no_classes(tmp_path: Path, kind):
+    source = open_rows(tmp_path, {"object": "a", "class": None}, types={"class": kind}, features=CHAIR_SOFA)
+    assert ids(source) == ["a"] and source.classes == ()
+
+
+@pytest.mark.parametrize("label", [2, -2, 2**64 - 9])
+def test_numbers_beyond_the_names_of_classes_are_refused(tmp_path: Path, label: int):
+    kind = pa.uint64() if label > 2 else pa.int8()
+    with pytest.raises(InputError, match=r"column label holds -?\d, and has names for 0 to 1 only"):
+        open_rows(tmp_path, {"object": "a", "label": label}, types={"label": kind}, features=CHAIR_SOFA)
 
 
 def test_names_are_composed(tmp_path: Path):
@@ -76,6 +91,7 @@ def test_one_name_in_two_classes_is_two_objects(tmp_path: Path):
         ({"object": ""}, "'' cannot be the name of an object"),
         ({"object": "a", "class": "x/y"}, "'x/y' cannot be the name of a class"),
         ({"object": "a", "view": "x/y"}, "column view: 'x/y' cannot name a view"),
+        ({"object": b"\xff"}, "column object holds bytes that are no text"),
         ({"object": 1.5}, "column object is double, neither text nor whole numbers"),
     ],
 )

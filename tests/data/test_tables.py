@@ -92,12 +92,12 @@ class TestOneRowAView:
 
 class TestAColumnAView:
     def test_several_columns_of_images_are_views(self, tmp_path: Path):
-        rows = [{"left": hub_image(i), "front": hub_image(10 + i), "label": i} for i in range(3)]
+        rows = [{"left": hub_image(i), "front": hub_image(10 + i), "label": (0, 1, -1)[i]} for i in range(3)]
         write_parquet(tmp_path / "a.parquet", rows, features=CHAIR_SOFA)
         source = open_source(tmp_path)
         assert source.view_names == ("front", "left")
         assert levels(source)["sofa/00000001"] == {"front": 11, "left": 1}
-        assert [record.class_name for record in source.records] == ["chair", "sofa", ""]  # 2 is no class
+        assert [record.class_name for record in source.records] == ["chair", "sofa", ""]  # -1 is no class
         assert source.location(1, "left") == f"{tmp_path / 'a.parquet'}[1, left]"
 
     @pytest.mark.parametrize("plain", [False, True])
@@ -237,6 +237,15 @@ def test_images_of_newer_writers_are_read(tmp_path: Path):
     assert [source.read_view(place, "front").pixels[0, 0, 0] for place in (0, 2)] == [1, 2]
     with pytest.raises(UnreadableImage, match="holds no image"):
         source.read_view(1, "front")
+
+
+def test_a_table_without_images_beside_others_is_named_whatever_comes_first(tmp_path: Path):
+    write_parquet(tmp_path / "b.parquet", view_rows(1))
+    for name in ("a.parquet", "c.parquet"):
+        write_parquet(tmp_path / name, [{"note": "x"}])
+        with pytest.raises(InputError, match=rf"{name}: has no column image, which files beside it have; it has note"):
+            open_source(tmp_path)
+        (tmp_path / name).unlink()
 
 
 def test_tables_without_images_are_told(tmp_path: Path):

@@ -64,6 +64,20 @@ def test_fields_of_the_json_can_be_named(tmp_path: Path):
         open_source(tmp_path, columns=Columns(("jpg",), "other"))
 
 
+def test_an_image_that_is_asked_for_is_of_the_view_that_is_said(tmp_path: Path):
+    """Its suffix is what its writer calls a picture, and no view then."""
+    write_tar(tmp_path / "a.tar", {"1.rgb.png": PNG, "1.mask.png": PNG, "1.json": {"seen": "left"}})
+    asked = Columns(("rgb.png",))
+    assert found(open_source(tmp_path, columns=asked)) == [("1", ("rgb",))]
+    assert found(open_source(tmp_path, view="front", columns=asked)) == [("1", ("front",))]
+    assert found(open_source(tmp_path, columns=Columns(("rgb.png",), "seen"))) == [("1", ("left",))]
+
+
+def test_a_class_may_begin_with_a_byte_order_mark(tmp_path: Path):
+    write_tar(tmp_path / "a.tar", {"1.front.png": PNG, "1.cls": b"\xef\xbb\xbfsofa\r\n"})
+    assert found(open_source(tmp_path)) == [("sofa/1", ("front",))]
+
+
 def test_splits_folders_and_braces(tmp_path: Path):
     for name in ("train-000", "train-001", "val-000"):
         write_tar(tmp_path / f"{name}.tar", {f"{name}.front.png": PNG})
@@ -101,7 +115,7 @@ def test_images_beside_tar_files_are_the_data(tmp_path: Path, write_objects):
         ({"a.front.png": PNG, "a.json": "[]"}, r"a\.json: not a JSON object"),
         ({"a.front.png": PNG, "a.json": {"label": ["x"]}}, "'label' in its JSON is .* neither text nor a whole number"),
         ({"a.front.png": PNG, "a.cls": "x/y"}, "'x/y' cannot be the name of a class"),
-        ({"a.front.png": PNG, "a.cls": b"\xff"}, "cannot be the name of a class"),
+        ({"a.front.png": PNG, "a.cls": b"\xff"}, r"a\.cls: holds bytes that are no text"),
         ({"a.front.png": PNG, "a.json": {"object": "../x"}}, "cannot be the name of an object"),
         ({"a.x!y.png": PNG}, "'x!y' cannot name a view"),
         ({"a.front.png": PNG, "a.front.jpg": PNG}, "both are view 'front' of object 'a'"),
@@ -115,6 +129,14 @@ def test_what_contradicts_itself_is_one_line(tmp_path: Path, members, line):
     with pytest.raises(InputError, match=line) as caught:
         open_source(tmp_path)
     assert "\n" not in str(caught.value)
+
+
+def test_files_that_cat_joined_are_refused(tmp_path: Path):
+    """All of the second one would be lost without a word; whoever reads tar files stops at the first end."""
+    path = write_tar(tmp_path / "a.tar", {"a.front.png": PNG})
+    path.write_bytes(path.read_bytes() + write_tar(tmp_path / "b.tar", {"b.front.png": PNG}).read_bytes())
+    with pytest.raises(InputError, match=r"a\.tar: not a readable tar file \(goes on after its end at byte \d+"):
+        open_source(path)
 
 
 def test_a_cut_file_is_refused(tmp_path: Path):

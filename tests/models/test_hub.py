@@ -159,6 +159,14 @@ def test_what_is_not_there_is_said_in_one_line(hub: type[Hub], address: str, sai
     assert refusal(address).startswith(f"{address}: {said}")
 
 
+@pytest.mark.parametrize("url", ["memory://model", "s3://bucket/model", "https://host/model", "file:///model"])
+def test_models_are_behind_no_other_urls(url: str):
+    """Which are shown as they were, not as paths, that lose a slash."""
+    told = f"checkpoint {url}: models are read from folders, and from hf://owner/name"
+    assert refusal(url) == told == refusal(Path(url))
+    assert refusal(url.replace("://", "://user:secret@")) == told
+
+
 def test_a_repository_of_something_else(hub: type[Hub]):
     hub.files = {"pytorch_model.bin": b"\x80\x04"}
     assert refusal(f"hf://{NAME}") == f"hf://{NAME}: not a model of dimvida: it has no config.json"
