@@ -1,6 +1,6 @@
 // The Python module dimvida.ops._native: integers in, a status out. Tensors never cross this line, so one
 // build serves every version of PyTorch. Callers have checked dtype, shape, device and layout; see
-// dimvida/ops. Of each kernel in core/kernels.h it has <kernel>_params (bindings/params.h), <kernel>_cpu,
+// dimvida/ops. Of each kernel declared in core/ it has <kernel>_params (bindings/params.h), <kernel>_cpu,
 // which is cpu/<kernel>.cpp for an instruction set, and <kernel>_cuda, the launcher in cuda/<kernel>.cu.
 #include <pybind11/pybind11.h>
 
@@ -9,21 +9,21 @@
 #include <vector>
 
 #include "bindings/params.h"
-#include "core/kernels.h"
 #include "cpu/kernels.h"
 #if defined(DIMVIDA_WITH_ZLIB)
 #include "cpu/png.h"
 #endif
 #include "cpu/sha256.h"
-#if defined(DIMVIDA_WITH_CUDA)
-#include "cuda/launchers.h"
-#endif
 
 namespace py = pybind11;
 
 namespace dimvida {
 
 py::dict build_info();  // build_info.cpp
+
+namespace cuda {
+const char* error_string(int status);  // of a launcher, masked_step.cu
+}
 
 namespace {
 
@@ -113,7 +113,7 @@ PYBIND11_MODULE(_native, m) {
   DIMVIDA_CPU_KERNELS(DIMVIDA_BIND)
 #if defined(DIMVIDA_WITH_CUDA)
 #define DIMVIDA_BIND_CUDA(kernel, Params) bind_cuda<Params>(m, #kernel, &cuda::kernel);
-  DIMVIDA_KERNELS(DIMVIDA_BIND_CUDA)
+  DIMVIDA_CUDA_KERNELS(DIMVIDA_BIND_CUDA)
   m.def("cuda_error_string", &cuda::error_string);
 #endif
 }

@@ -23,7 +23,7 @@ namespace dimvida {
   FIELD(NUMBER, DType, x_dtype)                      /* floating */
 // clang-format on
 
-DIMVIDA_PARAMS(BiasGeluParams, DIMVIDA_BIAS_GELU_PARAMS);
+DIMVIDA_KERNEL(bias_gelu, BiasGeluParams, DIMVIDA_BIAS_GELU_PARAMS);
 
 // x / (1 + 2^y) for y = -2 u / ln 2, since (1 + tanh(u)) / 2 = 1 / (1 + exp(-2 u)).
 DIMVIDA_HD float gelu(float x) {

@@ -49,7 +49,7 @@ namespace dimvida {
   FIELD(NUMBER, DType, step_dtype)                   /* kInt32 or kInt64 */
 // clang-format on
 
-DIMVIDA_PARAMS(GroupNormSiluParams, DIMVIDA_GROUP_NORM_SILU_PARAMS);
+DIMVIDA_KERNEL(group_norm_silu, GroupNormSiluParams, DIMVIDA_GROUP_NORM_SILU_PARAMS);
 
 DIMVIDA_HD int64_t bias_step(const GroupNormSiluParams& p) {
   return p.step ? index_at(p.step, p.step_dtype) : 0;

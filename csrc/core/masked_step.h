@@ -46,7 +46,7 @@ constexpr int kStepTableColumns = 8;  // sigma, m, a, b, c, d, and two unused so
   FIELD(NUMBER, DType, step_dtype)                   /* kInt32 or kInt64 */
 // clang-format on
 
-DIMVIDA_PARAMS(MaskedStepParams, DIMVIDA_MASKED_STEP_PARAMS);
+DIMVIDA_KERNEL(masked_step, MaskedStepParams, DIMVIDA_MASKED_STEP_PARAMS);
 
 // A row of the table and what of the formula it uses. Unused terms are left out, not multiplied by zero, so
 // what they would read may be uninitialised.

@@ -40,7 +40,7 @@ namespace dimvida {
   FIELD(NUMBER, DType, step_dtype)                   /* kInt32 or kInt64 */
 // clang-format on
 
-DIMVIDA_PARAMS(ModulatedNormParams, DIMVIDA_MODULATED_NORM_PARAMS);
+DIMVIDA_KERNEL(modulated_norm, ModulatedNormParams, DIMVIDA_MODULATED_NORM_PARAMS);
 
 // The row of the table that missing views take.
 DIMVIDA_HD int64_t missing_row(const ModulatedNormParams& p) {

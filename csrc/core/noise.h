@@ -155,8 +155,8 @@ DIMVIDA_HD Normals4 normals_of(Words4 words) {
   FIELD(NUMBER, int64_t, count)                      /* number of counters, may be 0 */
 // clang-format on
 
-DIMVIDA_PARAMS(PhiloxNormalParams, DIMVIDA_PHILOX_NORMAL_PARAMS);
-DIMVIDA_PARAMS(Philox4x32Params, DIMVIDA_PHILOX4X32_PARAMS);
+DIMVIDA_KERNEL(philox_normal, PhiloxNormalParams, DIMVIDA_PHILOX_NORMAL_PARAMS);
+DIMVIDA_KERNEL(philox4x32, Philox4x32Params, DIMVIDA_PHILOX4X32_PARAMS);
 
 // Writes the words of counter i.
 DIMVIDA_HD void write_words(const Philox4x32Params& p, int64_t i) {

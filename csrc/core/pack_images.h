@@ -26,7 +26,7 @@ namespace dimvida {
   FIELD(NUMBER, DType, images_dtype)                 /* floating */
 // clang-format on
 
-DIMVIDA_PARAMS(PackImagesParams, DIMVIDA_PACK_IMAGES_PARAMS);
+DIMVIDA_KERNEL(pack_images, PackImagesParams, DIMVIDA_PACK_IMAGES_PARAMS);
 
 // Bits of a float32 whose lowest byte is round(255 clamp(x, 0, 1)), ties to even; 0 for NaN.
 DIMVIDA_HD uint32_t level_bits(float x) {

@@ -1,4 +1,9 @@
-// Parameter structs of the kernels, each declared once as a list of its fields.
+// The kernels, each declared by one line with its parameter struct, which is a list of its fields.
+//
+// DIMVIDA_KERNEL(name, Struct, LIST) declares the kernel of the op of that name on the CPU, cpu/*.cpp, and on
+// the GPU, cuda/*.cu; DIMVIDA_CPU_KERNEL one that only the CPU has: on a GPU its op is what PyTorch makes of
+// it. From these lines, which stand in the files beside this one, cmake/kernel_list.cmake makes what
+// dispatches and binds the kernels.
 //
 // A list applies a macro FIELD(kind, type, name, extent) to every field. From it come the struct that a
 // kernel takes, the Python class that fills it by name (bindings/params.h) and the refusal of tensors that
@@ -38,6 +43,15 @@ DIMVIDA_HD int64_t divided(int64_t n, int64_t parts) { return parts == 0 ? 0 : n
 
 enum class Access { kWritten, kInPlace, kRead };
 
+namespace cpu {
+
+enum Status : int {
+  kOk = 0,
+  kStepOutOfRange = 1,  // the step index is out of range; nothing was changed
+};
+
+}  // namespace cpu
+
 }  // namespace dimvida
 
 #define DIMVIDA_DECLARE_FIELD(kind, type, ...) DIMVIDA_DECLARE_##kind(type, __VA_ARGS__, )
@@ -52,13 +66,25 @@ enum class Access { kWritten, kInPlace, kRead };
 #define DIMVIDA_VISIT_READ(name, ...) visitor.tensor(#name, name, Access::kRead, __VA_ARGS__);
 #define DIMVIDA_VISIT_NUMBER(name) visitor.number(#name, name);
 
-// The struct `Name`. Its `visit` calls visitor.tensor(name, address, access, extent) and
-// visitor.number(name, value) for all fields in order.
-#define DIMVIDA_PARAMS(Name, FIELDS) \
-  struct Name {                      \
-    FIELDS(DIMVIDA_DECLARE_FIELD)    \
-    template <class Visitor>         \
-    void visit(Visitor&& visitor) {  \
-      FIELDS(DIMVIDA_VISIT_FIELD)    \
-    }                                \
+// The struct `Struct`. Its `visit` calls visitor.tensor(name, address, access, extent) and
+// visitor.number(name, value) for all fields in order. The kernel of a CPU is
+// `int name(const Struct&, int threads)` in the namespace of its instruction set and returns a cpu::Status.
+#define DIMVIDA_CPU_KERNEL(name, Struct, FIELDS) \
+  struct Struct {                                \
+    FIELDS(DIMVIDA_DECLARE_FIELD)                \
+    template <class Visitor>                     \
+    void visit(Visitor&& visitor) {              \
+      FIELDS(DIMVIDA_VISIT_FIELD)                \
+    }                                            \
   }
+
+// And the launcher, which enqueues the kernel on `stream` (a cudaStream_t of the current device) and returns
+// the cudaError_t of the launch as an int, 0 for success. It never synchronises, allocates or prints. An
+// empty batch launches nothing, and a step index out of range leaves every tensor as it is: a kernel cannot
+// raise.
+#define DIMVIDA_KERNEL(name, Struct, FIELDS)    \
+  DIMVIDA_CPU_KERNEL(name, Struct, FIELDS);     \
+  namespace cuda {                              \
+  int name(const Struct& params, void* stream); \
+  }                                             \
+  static_assert(true, "so that a semicolon may follow")

@@ -44,8 +44,8 @@ namespace dimvida {
   FIELD(NUMBER, DType, patches_dtype)                /* floating */
 // clang-format on
 
-DIMVIDA_PARAMS(ImagesToPatchesParams, DIMVIDA_IMAGES_TO_PATCHES_PARAMS);
-DIMVIDA_PARAMS(PatchesToImagesParams, DIMVIDA_PATCHES_TO_IMAGES_PARAMS);
+DIMVIDA_KERNEL(images_to_patches, ImagesToPatchesParams, DIMVIDA_IMAGES_TO_PATCHES_PARAMS);
+DIMVIDA_KERNEL(patches_to_images, PatchesToImagesParams, DIMVIDA_PATCHES_TO_IMAGES_PARAMS);
 
 DIMVIDA_HD bool is_finite(float value) { return (bits_of(value) & 0x7f800000u) != 0x7f800000u; }
 

@@ -17,7 +17,7 @@ namespace dimvida {
   FIELD(NUMBER, float, slope)                        /* below 0: of a leaky ReLU, 1 for none, NaN for SiLU */
 // clang-format on
 
-DIMVIDA_PARAMS(ResidualActParams, DIMVIDA_RESIDUAL_ACT_PARAMS);
+DIMVIDA_KERNEL(residual_act, ResidualActParams, DIMVIDA_RESIDUAL_ACT_PARAMS);
 
 DIMVIDA_HD bool is_silu(const ResidualActParams& p) { return !(p.slope == p.slope); }
 

@@ -22,6 +22,6 @@ namespace dimvida {
   FIELD(NUMBER, float, eps)                          /* added to the variance */
 // clang-format on
 
-DIMVIDA_PARAMS(ResidualNormSiluParams, DIMVIDA_RESIDUAL_NORM_SILU_PARAMS);
+DIMVIDA_KERNEL(residual_norm_silu, ResidualNormSiluParams, DIMVIDA_RESIDUAL_NORM_SILU_PARAMS);
 
 }  // namespace dimvida

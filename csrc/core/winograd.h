@@ -32,8 +32,8 @@ namespace dimvida {
   FIELD(NUMBER, DType, images_dtype)            /* floating */
 // clang-format on
 
-DIMVIDA_PARAMS(ImagesToTilesParams, DIMVIDA_IMAGES_TO_TILES_PARAMS);
-DIMVIDA_PARAMS(TilesToImagesParams, DIMVIDA_TILES_TO_IMAGES_PARAMS);
+DIMVIDA_CPU_KERNEL(images_to_tiles, ImagesToTilesParams, DIMVIDA_IMAGES_TO_TILES_PARAMS);
+DIMVIDA_CPU_KERNEL(tiles_to_images, TilesToImagesParams, DIMVIDA_TILES_TO_IMAGES_PARAMS);
 
 constexpr int kTileEdge = 6, kTilePixels = 4;  // of a tile, and of its results
 

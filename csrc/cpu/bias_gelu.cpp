@@ -2,7 +2,6 @@
 #include "core/bias_gelu.h"
 
 #include "core/elements.h"
-#include "cpu/kernels.h"
 #include "cpu/tiles.h"
 
 namespace dimvida::cpu::DIMVIDA_SIMD {

@@ -1,7 +1,6 @@
 // Group norm and SiLU on the CPU.
 #include "core/group_norm_silu.h"
 
-#include "cpu/kernels.h"
 #include "cpu/tiles.h"
 
 namespace dimvida::cpu::DIMVIDA_SIMD {

@@ -1,17 +1,12 @@
 // The CPU kernels, one set per instruction set, and the choice between them at run time.
 #pragma once
 
-#include "core/kernels.h"
+#include "kernel_list.h"  // made by cmake/kernel_list.cmake
 
 namespace dimvida::cpu {
 
-enum Status : int {
-  kOk = 0,
-  kStepOutOfRange = 1,  // the step index is out of range; nothing was changed
-};
-
-// One compiled copy of every kernel. They return a Status. All copies give the same bits, and so does any
-// number of threads.
+// One compiled copy of every kernel. All copies give the same bits, and so does any number of
+// threads.
 struct KernelSet {
   const char* name;
 #define DIMVIDA_MEMBER(kernel, Params) int (*kernel)(const Params& params, int threads);

@@ -1,7 +1,6 @@
 // The masked step on the CPU.
 #include "core/masked_step.h"
 
-#include "cpu/kernels.h"
 #include "cpu/tiles.h"
 
 namespace dimvida::cpu::DIMVIDA_SIMD {

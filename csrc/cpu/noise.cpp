@@ -1,7 +1,6 @@
 // Noise tensors and raw random words on the CPU.
 #include "core/noise.h"
 
-#include "cpu/kernels.h"
 #include "cpu/tiles.h"
 
 namespace dimvida::cpu::DIMVIDA_SIMD {

@@ -1,7 +1,6 @@
 // Packing of images to bytes on the CPU.
 #include "core/pack_images.h"
 
-#include "cpu/kernels.h"
 #include "cpu/tiles.h"
 
 namespace dimvida::cpu::DIMVIDA_SIMD {

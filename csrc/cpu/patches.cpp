@@ -3,7 +3,6 @@
 
 #include <cstring>
 
-#include "cpu/kernels.h"
 #include "cpu/tiles.h"
 
 namespace dimvida::cpu::DIMVIDA_SIMD {

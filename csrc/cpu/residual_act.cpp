@@ -1,7 +1,6 @@
 // Residual and activation on the CPU.
 #include "core/residual_act.h"
 
-#include "cpu/kernels.h"
 #include "cpu/summands.h"
 
 namespace dimvida::cpu::DIMVIDA_SIMD {

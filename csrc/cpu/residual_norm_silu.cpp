@@ -1,7 +1,6 @@
 // Residual, group norm and SiLU on the CPU: an image at a time, whose runs are read once in every pass.
 #include "core/residual_norm_silu.h"
 
-#include "cpu/kernels.h"
 #include "cpu/summands.h"
 
 namespace dimvida::cpu::DIMVIDA_SIMD {

@@ -4,7 +4,6 @@
 #include <algorithm>
 #include <cstring>
 
-#include "cpu/kernels.h"
 #include "cpu/tiles.h"
 
 namespace dimvida::cpu::DIMVIDA_SIMD {

@@ -7,7 +7,6 @@
 #include "core/group_norm_silu.h"
 #include "cuda/access.cuh"
 #include "cuda/launch.h"
-#include "cuda/launchers.h"
 #include "cuda/silu.cuh"
 
 namespace dimvida::cuda {

@@ -7,7 +7,6 @@
 #include "core/noise.h"
 #include "cuda/access.cuh"
 #include "cuda/launch.h"
-#include "cuda/launchers.h"
 
 namespace dimvida::cuda {
 

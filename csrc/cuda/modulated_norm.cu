@@ -6,7 +6,6 @@
 #include "core/modulated_norm.h"
 #include "cuda/access.cuh"
 #include "cuda/launch.h"
-#include "cuda/launchers.h"
 
 namespace dimvida::cuda {
 

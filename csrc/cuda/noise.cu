@@ -1,7 +1,6 @@
 // Noise tensors and raw random words on the GPU: one thread per Philox counter.
 #include "core/noise.h"
 #include "cuda/launch.h"
-#include "cuda/launchers.h"
 
 namespace dimvida::cuda {
 

@@ -5,7 +5,6 @@
 #include "core/pack_images.h"
 #include "cuda/access.cuh"
 #include "cuda/launch.h"
-#include "cuda/launchers.h"
 
 namespace dimvida::cuda {
 

@@ -3,7 +3,6 @@
 #include "core/patches.h"
 #include "cuda/access.cuh"
 #include "cuda/launch.h"
-#include "cuda/launchers.h"
 
 namespace dimvida::cuda {
 

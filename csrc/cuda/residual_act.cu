@@ -2,7 +2,6 @@
 #include "core/residual_act.h"
 #include "cuda/access.cuh"
 #include "cuda/launch.h"
-#include "cuda/launchers.h"
 #include "cuda/silu.cuh"
 #include "cuda/summands.cuh"
 

@@ -3,7 +3,6 @@
 #include "core/residual_norm_silu.h"
 #include "cuda/access.cuh"
 #include "cuda/launch.h"
-#include "cuda/launchers.h"
 #include "cuda/silu.cuh"
 #include "cuda/summands.cuh"
 
