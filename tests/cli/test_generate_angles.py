@@ -236,7 +236,7 @@ def test_files_called_after_their_views_are_not_placed(generate, write_fronts, t
     (fronts / "chair" / "more.png").write_bytes(b"")
     (fronts / "metadata.jsonl").write_text("{")
     line = generate(fronts, "out", "--azimuths", "0", "--azimuth", "5").refusal()
-    assert "metadata.jsonl:1" in line and "--azimuth" not in line  # what is wrong whatever is said
+    assert "metadata.jsonl, line 1: not JSON" in line and "--azimuth" not in line  # what is wrong whatever is said
 
 
 def test_views_of_which_nothing_says_where_they_were_taken(generate, write_objects, tmp_path: Path):
