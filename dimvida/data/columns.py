@@ -92,6 +92,7 @@ class Layout:
         view, label, object: The columns of these, where there are such.
         kind: The column that says "real" or "generated".
         draw: The column that numbers the draws of an output without keys.
+        keys: Whether objects are called by the keys of an output, a folder of the class and a name.
         classes: The names that whole numbers stand for, by column.
     """
 
@@ -101,6 +102,7 @@ class Layout:
     object: str | None
     kind: str | None
     draw: str | None
+    keys: bool
     classes: Mapping[str, tuple[str, ...]]
 
     @property
@@ -176,6 +178,7 @@ def make_layout(schema: pa.Schema, asked: Columns, where: str) -> Layout | None:
         object=named,
         kind="kind" if "kind" in others else None,
         draw="draw" if named == "source" and "draw" in others else None,
+        keys=named == "key" and {"kind", "source", "draw"} <= {*others},
         classes=_class_names(schema),
     )
 

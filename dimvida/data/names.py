@@ -120,6 +120,14 @@ def unsafe_name(name: str) -> str | None:
     return None
 
 
+def may_be_in_id(name: str) -> bool:
+    """Whether a text that names a class or an object, inside of a file, may be a part of ids.
+
+    It is no name of a file, so it may hold what those of some systems may not: ``a: b``, a backslash.
+    """
+    return is_text(name) and "\0" not in name and not name.startswith("/") and ".." not in name.split("/")
+
+
 def natural_key(text: str) -> tuple[tuple[int, int, str], ...]:
     """Sort key that counts: ``view2`` comes before ``view10``."""
     key = []

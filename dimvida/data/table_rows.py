@@ -9,7 +9,7 @@ import numpy as np
 
 from dimvida.data.columns import Layout
 from dimvida.data.compact import ObjectTable
-from dimvida.data.names import check_view_name, composed, counted, order_splits, order_views, unsafe_name
+from dimvida.data.names import check_view_name, composed, counted, may_be_in_id, order_splits, order_views
 from dimvida.data.table_files import TableFiles
 from dimvida.errors import InputError
 
@@ -65,7 +65,7 @@ def index_rows(files: TableFiles, layout: Layout, splits: Sequence[str], view: s
         first, object_of = first[~empty], (np.cumsum(~empty) - 1)[object_of]
     name, label, split = name[first], label[first], split[first]
     if names is not None:
-        names, name = _named(names, name, label, split, classes, where)
+        names, name = _named(names, name, label, split, classes, layout.keys, where)
     order = np.lexsort((views.view, object_of))
     object_of, view_of = object_of[order], views.view[order]
     kind = rows.generated()
@@ -227,11 +227,18 @@ def _encode(texts: pa.ChunkedArray) -> tuple[pa.Array, np.ndarray]:
 
 
 def _named(
-    names: pa.Array, name: np.ndarray, label: np.ndarray, split: np.ndarray, classes: Sequence[str], where: str
+    names: pa.Array,
+    name: np.ndarray,
+    label: np.ndarray,
+    split: np.ndarray,
+    classes: Sequence[str],
+    keys: bool,
+    where: str,
 ) -> tuple[pa.Array, np.ndarray]:
     """Names of objects as they can be part of ids, and of each object its number.
 
-    What is before a name is left out where that is the object's class, as in the keys of outputs.
+    What is before a name is left out where that is the object's class, and in ``keys`` of outputs, where it is a folder
+    called like that.
     """
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -239,18 +246,19 @@ def _named(
     if pc.all(pc.match_substring_regex(names, _PLAIN)).as_py() is not False:
         return names, name
     made: list[str] = []
-    keys = set()
+    taken = set()
     for stored, *key in zip(names.take(pa.array(name)).to_pylist(), label.tolist(), split.tolist(), strict=True):
-        text = composed(stored).removeprefix(f"{classes[key[0]]}/")
-        if unsafe_name(text) or not text.strip("/ ."):
+        text = composed(stored)
+        text = text.rpartition("/")[2] if keys else text.removeprefix(f"{classes[key[0]]}/")
+        if not may_be_in_id(text) or not text.strip("/ ."):
             raise InputError(f"{where}: {stored[:80]!a} cannot be the name of an object")
         made.append(text.replace("/", "_"))
-        keys.add((made[-1], *key))
-        if len(keys) < len(made):
+        taken.add((made[-1], *key))
+        if len(taken) < len(made):
             raise InputError(f"{where}: two objects are called {made[-1]}, {stored[:80]!r} the second; rename one")
     return pa.array(made, pa.large_string()), np.arange(len(made))
 
 
 def _check_part(name: str, where: str) -> None:
-    if "/" in name or unsafe_name(name):
+    if "/" in name or not may_be_in_id(name):
         raise InputError(f"{where}: {name[:80]!r} cannot be the name of a class")

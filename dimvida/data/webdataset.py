@@ -17,7 +17,16 @@ from dimvida.data.cameras import place_cameras
 from dimvida.data.columns import Columns
 from dimvida.data.image_files import IMAGE_SUFFIXES, is_image_name
 from dimvida.data.images import decode_image
-from dimvida.data.names import CANONICAL_VIEWS, check_view_name, composed, counted, is_text, split_of_file, unsafe_name
+from dimvida.data.names import (
+    CANONICAL_VIEWS,
+    check_view_name,
+    composed,
+    counted,
+    is_text,
+    may_be_in_id,
+    split_of_file,
+    unsafe_name,
+)
 from dimvida.data.source import MultiViewSource, ViewImage, index_objects
 from dimvida.data.survey import Survey, tell
 from dimvida.data.tar_file import TarMember, member_location, read_member, tar_members
@@ -179,7 +188,7 @@ class WebDatasetSource(MultiViewSource):
         name = "_".join([*folders, stem])
         if told["object"] is not None:
             name = composed(told["object"]).removeprefix(f"{label}/")
-            if not name.strip("/ .") or unsafe_name(name):
+            if not name.strip("/ .") or not may_be_in_id(name):
                 raise InputError(f"{where}: {name[:80]!a} cannot be the name of an object")
             name = name.replace("/", "_")
         return label or "", name, view
@@ -207,6 +216,6 @@ def _text(fields: Mapping[str, Any], name: str | None, where: str) -> str | None
 
 
 def _part(name: str, where: str) -> str:
-    if "/" in name or unsafe_name(name):
+    if "/" in name or not may_be_in_id(name):
         raise InputError(f"{where}: {name[:80]!a} cannot be the name of a class")
     return composed(name)

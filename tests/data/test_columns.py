@@ -42,6 +42,7 @@ def test_usual_names_are_found():
     assert layout.images == {"image": None}
     assert (layout.view, layout.label, layout.object) == ("view", "label", "source")
     assert (layout.kind, layout.draw) == ("kind", "draw") and layout.classes == {"label": ("chair", "sofa")}
+    assert not layout.keys
 
 
 def test_tables_without_images_have_no_layout():

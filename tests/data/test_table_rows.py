@@ -72,6 +72,16 @@ def test_the_class_before_a_name_is_left_out(tmp_path: Path):
     assert ids(open_rows(tmp_path, *rows)) == ["chair/a-0", "chair/x_y"]
 
 
+def test_what_is_no_name_of_a_file_may_be_one_of_a_class_or_an_object(tmp_path: Path):
+    rows = [{"object": "C:x", "class": "a: b"}, {"object": "x\\y", "class": "a\\b"}]
+    assert ids(open_rows(tmp_path, *rows)) == ["a: b/C:x", "a\\b/x\\y"]
+
+
+def test_keys_of_an_output_are_known_whatever_their_folder_is_called(tmp_path: Path):
+    rows = [{"class": "a:b", "key": "a_b/é", "source": "x", "draw": 0, "kind": "generated"}]
+    assert ids(open_rows(tmp_path, *rows)) == ["a:b/é"]
+
+
 def test_draws_of_an_output_without_keys_are_objects(tmp_path: Path):
     rows = [{"source": "a", "draw": draw} for draw in (0, 1)]
     assert ids(open_rows(tmp_path, *rows)) == ["a-0", "a-1"]
