@@ -109,6 +109,17 @@ def ray_connection(found: str) -> Iterator[bool]:
     """
     ray = import_ray()
     try:
+        # A signal raised inside of Ray while it starts or ends leaves threads of its, over which the process crashes.
+        with interruption.held():
+            _start(ray, found)
+        yield not ray._private.worker._global_node.is_head()
+    finally:
+        with interruption.held():
+            ray.shutdown()
+
+
+def _start(ray: ModuleType, found: str) -> None:
+    try:
         with _left_alone():
             ray.init(found or None, log_to_driver=False, logging_level="CRITICAL", include_dashboard=False)
     except Exception as error:  # of many kinds, bare ones among them
@@ -117,10 +128,6 @@ def ray_connection(found: str) -> Iterator[bool]:
         raise InputError(
             f"{f'--ray {found}'.rstrip()}: no cluster can be reached or started ({reason}{token})"
         ) from error
-    try:
-        yield not ray._private.worker._global_node.is_head()
-    finally:
-        ray.shutdown()
 
 
 @contextmanager
@@ -141,6 +148,7 @@ def _left_alone() -> Iterator[None]:
                     os.setpgid(0, group)
     except SystemExit:  # by Ray's handler of SIGTERM
         signal.raise_signal(signal.SIGTERM)
+        interruption.check()
         raise
 
 

@@ -99,7 +99,9 @@ class GenerationPlan:
         """The plan of its first objects only; of all for None."""
         if objects is None:
             return self
-        return dataclasses.replace(self, tasks=self.tasks.select(itertools.islice(self.tasks, objects)))
+        return dataclasses.replace(
+            self, tasks=self.tasks.select(itertools.islice(self.tasks, min(objects, len(self.tasks))))
+        )
 
     def views_of(self, rows: range) -> int:
         """Number of views to generate in some rows."""

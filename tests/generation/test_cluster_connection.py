@@ -106,7 +106,7 @@ def test_a_cluster_that_lets_nobody_in_is_named_and_signals_stay_as_they_were(mo
         raise ConnectionError("Failed to connect to Ray cluster\nmore")
 
     before = signal.getsignal(signal.SIGTERM)
-    monkeypatch.setattr(cluster_connection, "import_ray", lambda: SimpleNamespace(init=init))
+    monkeypatch.setattr(cluster_connection, "import_ray", lambda: SimpleNamespace(init=init, shutdown=lambda: None))
     monkeypatch.delenv("RAY_AUTH_MODE", raising=False)
     said = r"--ray head:6379: no cluster can be reached or started \(Failed to connect to Ray cluster"
     with pytest.raises(InputError, match=said + r"; one with a token needs RAY_AUTH_MODE=token\)$"):
@@ -127,7 +127,7 @@ def test_a_process_stays_in_its_group_and_sigterm_is_its_own(monkeypatch):
 
     monkeypatch.setattr(os, "getpgrp", lambda: groups[-1])
     monkeypatch.setattr(os, "setpgid", lambda process, group: groups.append(group))
-    monkeypatch.setattr(cluster_connection, "import_ray", lambda: SimpleNamespace(init=init))
+    monkeypatch.setattr(cluster_connection, "import_ray", lambda: SimpleNamespace(init=init, shutdown=lambda: None))
     before = signal.signal(signal.SIGTERM, lambda number, frame: taken.append(number))
     try:
         with pytest.raises(SystemExit):
@@ -135,3 +135,26 @@ def test_a_process_stays_in_its_group_and_sigterm_is_its_own(monkeypatch):
     finally:
         signal.signal(signal.SIGTERM, before)
     assert (groups, taken) == ([7, 8, 7], [signal.SIGTERM])
+
+
+@pytest.mark.parametrize("when", ["init", "shutdown"])
+def test_a_signal_waits_until_ray_has_started_or_ended(monkeypatch, when: str):
+    """Raised inside of Ray it would leave threads, over which the process crashes at its end."""
+    done = []
+
+    def init(address: str, **options: object) -> None:
+        if when == "init":
+            os.kill(os.getpid(), signal.SIGINT)
+        done.append("init")
+
+    def shutdown() -> None:
+        if when == "shutdown":
+            os.kill(os.getpid(), signal.SIGINT)
+        done.append("shutdown")
+
+    node = SimpleNamespace(_global_node=SimpleNamespace(is_head=lambda: True))
+    ray = SimpleNamespace(init=init, shutdown=shutdown, _private=SimpleNamespace(worker=node))
+    monkeypatch.setattr(cluster_connection, "import_ray", lambda: ray)
+    with pytest.raises(KeyboardInterrupt), ray_connection("local"):
+        done.append("connected")
+    assert done == ["init", *["connected"] * (when == "shutdown"), "shutdown"]

@@ -48,3 +48,4 @@ def test_a_plan_of_a_packed_source_is_that_of_another(tmp_path: Path, write_obje
     ]
     first = small.first(1)
     assert [task.record.name for task in first.tasks] == [small.tasks[0].record.name] and len(first) == 2
+    assert len(small.first(10**30)) == len(small)  # whatever somebody says
