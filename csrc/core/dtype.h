@@ -25,11 +25,12 @@ DIMVIDA_HD int64_t index_at(const void* from, DType dtype) {
 
 DIMVIDA_HD float float_from_bfloat16(uint16_t value) { return float_of(static_cast<uint32_t>(value) << 16); }
 
+// Chosen before the shift: the other way round a vector is taken apart to choose in 16 bits.
 DIMVIDA_HD uint16_t bfloat16_from_float(float value) {
   const uint32_t bits = bits_of(value);
-  const uint32_t rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
-  const uint32_t quiet_nan = (bits >> 16) | 0x40u;
-  return static_cast<uint16_t>((bits & 0x7fffffffu) > 0x7f800000u ? quiet_nan : rounded);
+  const uint32_t rounded = bits + 0x7fffu + ((bits >> 16) & 1u);
+  const uint32_t quiet_nan = bits | 0x400000u;
+  return static_cast<uint16_t>((value != value ? quiet_nan : rounded) >> 16);
 }
 
 DIMVIDA_HD float float_from_float16(uint16_t value) {

@@ -6,10 +6,25 @@
 
 namespace dimvida::cpu::DIMVIDA_SIMD {
 
+// Elements of 2 bytes whose results wait in the L1 cache to be rounded together: compilers make more of two
+// loops than of one that computes in one width and stores in another.
+constexpr int64_t kTogether = 256;
+
 template <class Element>
 static void activate_row(typename Element::Stored* DIMVIDA_RESTRICT x, const float* DIMVIDA_RESTRICT bias,
                          int64_t width) {
-  for (int64_t i = 0; i < width; ++i) x[i] = Element::stored(gelu(Element::value(x[i]) + bias[i]));
+  if constexpr (sizeof(*x) == sizeof(float)) {
+    for (int64_t i = 0; i < width; ++i) x[i] = gelu(x[i] + bias[i]);
+  } else {
+    float activated[kTogether];
+    for (int64_t first = 0; first < width; first += kTogether) {
+      const int64_t count = width - first < kTogether ? width - first : kTogether;
+      for (int64_t i = 0; i < count; ++i) {
+        activated[i] = gelu(Element::value(x[first + i]) + bias[first + i]);
+      }
+      for (int64_t i = 0; i < count; ++i) x[first + i] = Element::stored(activated[i]);
+    }
+  }
 }
 
 template <class Element>

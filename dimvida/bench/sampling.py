@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gc
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -11,7 +12,7 @@ import torch
 
 from dimvida.bench.arms import ARMS, BASELINE, FLOORS, SamplingArm, product_precision
 from dimvida.bench.case import Case, flops_per_row, matrix_products, one_known
-from dimvida.bench.timing import current, interleaved, one_line, profile, synchronize
+from dimvida.bench.timing import beside_products, current, interleaved, one_line, profile, synchronize
 from dimvida.results.benchmarks import (
     ArmTimes,
     BatchTimes,
@@ -52,7 +53,7 @@ def measure(
         case: The trajectory.
         arms: What to compare.
         repeats: Timed runs of each.
-        profiled: Also profile one run of each, after the timed ones.
+        profiled: Also profile one run of each, after the timed ones, and of fused ones on the CPU ``beside_products``.
         limit: Seconds after which nothing is timed again; each arm is once.
         progress: Called with a few words after each run, timed or not.
     """
@@ -78,6 +79,9 @@ def measure(
         times = _milliseconds(works, repeats, case.device, progress, limit)
         for arm in ran if profiled else ():
             profiles[arm.name] = profile(works[arm.name], case.device, case.table.evaluations)
+            if arm.is_fused and case.device.type == "cpu":
+                share = beside_products(works[arm.name], repeats)
+                profiles[arm.name] = dataclasses.replace(profiles[arm.name], beside_products=share)
             progress(f"{arm.name}, profile")
     result.floors = [FloorTimes(kind, times[name].scaled(1 / result.evaluations)) for kind, name in floors.items()]
     for arm in ran:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import itertools
 import math
 import os
 import random
@@ -15,6 +16,7 @@ from typing import Any
 
 import torch
 from torch.autograd import DeviceType
+from torch.nn import functional
 
 from dimvida.results.benchmarks import Operation, Profile
 from dimvida.sampling.workspace import capture
@@ -29,6 +31,11 @@ KINDS = {
     "copies": r"cop[yi]|(?<![a-z])(cat|clone|to|fill_|zero_)(?![a-z])|memcpy|memset",
 }
 OTHER, OUTSIDE = "other", "outside"
+PRODUCTS = (
+    *((torch, name) for name in ("mm", "addmm", "bmm", "baddbmm")),
+    *((functional, name) for name in ("linear", "scaled_dot_product_attention")),
+)
+"""Where Python asks for a product or an attention."""
 TOP = 20  # operations of a profile that are kept
 
 
@@ -127,6 +134,51 @@ def profile(work: Callable[[], Any], device: torch.device, evaluations: int) -> 
             per_step = own / 1e3 / evaluations, event.count / evaluations
             operations.append(Operation(event.key, kind_of(event.key), *per_step))
     return summarise(operations, 1e3 * seconds / evaluations)
+
+
+def beside_products(work: Callable[[], Any], repeats: int) -> float:
+    """Part of a piece of work's processor time that is neither products, with the biases that they add, nor attention.
+
+    Each of these is timed where it stands in the work, and so is what lies between two of them. Of all runs the
+    smallest time of each counts: processor time of all threads, which other programs make longer at times and never
+    shorter. Of work on the CPU only, that asks for the same in every run, by the names of ``PRODUCTS``.
+    """
+    runs = []
+    with no_garbage_collection():
+        for _ in range(repeats):
+            with _product_marks() as marks:
+                work()
+            runs.append([after - before for before, after in itertools.pairwise(marks)])
+    smallest = [min(times) for times in zip(*runs, strict=True)]
+    return sum(smallest[::2]) / sum(smallest)
+
+
+@contextmanager
+def _product_marks() -> Iterator[list[float]]:
+    """The processor time at both ends, and as each product and each attention in between begins and ends.
+
+    In PyTorch's own functions, put back afterwards: a mode that sees all operations costs more than many of them take.
+    """
+    marks = [time.process_time()]
+
+    def marked(function: Callable[..., Any]) -> Callable[..., Any]:
+        def run(*args: Any, **kwargs: Any) -> Any:
+            marks.append(time.process_time())
+            made = function(*args, **kwargs)
+            marks.append(time.process_time())
+            return made
+
+        return run
+
+    before = [(module, name, getattr(module, name)) for module, name in PRODUCTS]
+    for module, name, function in before:
+        setattr(module, name, marked(function))
+    try:
+        yield marks
+    finally:
+        for module, name, function in before:
+            setattr(module, name, function)
+    marks.append(time.process_time())
 
 
 def kind_of(name: str) -> str:

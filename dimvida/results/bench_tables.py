@@ -51,7 +51,10 @@ def batch_tables(batch: BatchTimes) -> Iterator[Table]:
     if profiled:
         rows = [[arm.name, *(f"{100 * arm.profile.shares.get(kind, 0.0):.1f}" for kind in SHARES)] for arm in profiled]
         title = "share of a profiled step, % (norm: with activations; step: with noise; outside: in none)"
-        yield _table(title, ["arm"], [*SHARES.values()], rows)
+        beside = {arm.name: arm.profile.beside_products for arm in profiled}
+        each = ", ".join(f"{name} {100 * share:.1f} %" for name, share in beside.items() if share is not None)
+        notes = [f"of its processor time neither products nor attention: {each}"] if each else []
+        yield _table(title, ["arm"], [*SHARES.values()], rows, notes)
     for arm in profiled:
         if arm.name.startswith("fused"):
             yield _operations_table(arm)

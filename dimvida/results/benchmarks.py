@@ -63,11 +63,14 @@ class Profile:
         shares: Part of it by kind, summing to 1; ``outside`` is what is in no operation: Python and dispatch, or a
             GPU that waits.
         operations: Those that took the longest.
+        beside_products: Part of the processor time, measured without the profiler, that is neither products nor
+            attention; of the fused backend on the CPU only.
     """
 
     ms_per_step: float
     shares: dict[str, float]
     operations: tuple[Operation, ...]
+    beside_products: float | None = field(default=None, metadata={"optional": True})
 
 
 @dataclass(frozen=True, slots=True)

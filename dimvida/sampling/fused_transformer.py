@@ -95,7 +95,7 @@ class FusedTransformer:
     def allocate(self, views: int) -> TokenBuffers:
         """Uninitialised buffers for so many views."""
         places, width, entries = self.places, self.width, self.input.shape[1]
-        hidden = max(3 * width, *(len(block.expand) for block in self.blocks))
+        hidden = max(3 * width, len(self.blocks[0].contract))
         new = self.input.new_empty
         kept = 2 * width * places * len(self.blocks) if self.network.known_attend == "known" else 0
         return TokenBuffers(
@@ -123,9 +123,16 @@ class FusedTransformer:
         tokens, normed, product = buffers.tokens, buffers.normed, buffers.product  # [B n, P, W]
         flat, product_rows, patches = normed.flatten(0, 1), product.flatten(0, 1), buffers.patches.flatten(0, 1)
         table, step = time.at(evaluation)
+        sites = table.unbind(1)
+        # The same memory in every block.
+        joint = buffers.wide_rows(len(flat), 3 * self.width)
+        hidden = buffers.wide_rows(len(flat), len(self.blocks[0].contract))
+        heads = joint.view(len(x), -1, 3, self.blocks[0].heads, self.width // self.blocks[0].heads)
+        query, keys = heads[:, :, 0].transpose(1, 2), heads[:, :, 1:]
+        key, value = _apart(keys)
 
         def norm(site: int, bias: Tensor | None = None) -> None:
-            ops.modulated_norm_(tokens, normed, product, table[:, site], known, step, bias, NORM_EPSILON)
+            ops.modulated_norm_(tokens, normed, product, sites[site], known, step, bias, NORM_EPSILON)
 
         tokens.view(len(x), *time.start.shape[-3:]).copy_(time.start)
         views = x.view(-1, self.network.latent_dim)
@@ -133,19 +140,15 @@ class FusedTransformer:
         torch.mm(patches, self.input.t(), out=product_rows)
         norm(0)
         for number, block in enumerate(self.blocks):
-            joint = buffers.wide_rows(len(flat), 3 * self.width)
-            torch.addmm(block.attention_input_bias, flat, block.attention_input.t(), out=joint)
-            heads = joint.view(len(x), -1, 3, block.heads, self.width // block.heads)
-            keys = heads[:, :, 1:]
+            torch.addmm(block.attention_input_bias, flat, block.attention_input, out=joint)
             if time.kept is not None:
-                keys = _with_kept(keys, kept.view(len(self.blocks), len(x), -1, *keys.shape[2:])[number], time)
-            query, (key, value) = heads[:, :, 0].transpose(1, 2), keys.permute(2, 0, 3, 1, 4)
+                of_block = kept.view(len(self.blocks), len(x), -1, *keys.shape[2:])[number]
+                key, value = _apart(_with_kept(keys, of_block, time))
             attended = attention(query, key, value, time.mask).transpose(1, 2)  # [B, n P, heads, W / heads]
-            torch.mm(attended.reshape(flat.shape), block.attention_output.t(), out=product_rows)
+            torch.mm(attended.reshape(flat.shape), block.attention_output, out=product_rows)
             norm(2 * number + 1, block.attention_output_bias)
-            hidden = buffers.wide_rows(len(flat), len(block.expand))
             block.expand_tokens(flat, hidden)
-            torch.mm(hidden, block.contract.t(), out=product_rows)
+            torch.mm(hidden, block.contract, out=product_rows)
             norm(2 * number + 2, block.contract_bias)
         torch.addmm(self.output_bias, flat, self.output.t(), out=patches)
         self._reorder(buffers.patches, self.grid_order, buffers.model_output)
@@ -156,6 +159,12 @@ class FusedTransformer:
         """out <- the words of each view of x in another order; both of B n D elements."""
         x, out = (tensor.view(-1, self.network.latent_dim).view(self.word) for tensor in (x, out))
         torch.index_select(x, 1, order, out=out)
+
+
+def _apart(keys: Tensor) -> tuple[Tensor, Tensor]:
+    """Keys and values as attention takes them, [B, heads, N, W / heads] each, of both [B, N, 2, heads, W / heads]."""
+    key, value = keys.permute(2, 0, 3, 1, 4)
+    return key, value
 
 
 def _with_kept(keys: Tensor, kept: Tensor, time: Modulation) -> Tensor:
@@ -192,12 +201,14 @@ def _patch_order(network: ViewTransformer, dtype: torch.dtype) -> tuple[torch.dt
 class FusedTransformerBlock:
     """The weights of a block: of products in their dtype, as are biases that a product adds; other biases float32.
 
+    Matrices are views of the layers' own memory as products take them, transposed.
+
     Attributes:
         heads: Heads of the attention.
-        attention_input, attention_input_bias: [3 W, W] and [3 W].
+        attention_input, attention_input_bias: [W, 3 W] and [3 W].
         attention_output, attention_output_bias: [W, W] and [W].
-        expand, expand_bias: [hidden, W] and [hidden].
-        contract, contract_bias: [W, hidden] and [W].
+        expand, expand_bias: [W, hidden] and [hidden].
+        contract, contract_bias: [hidden, W] and [W].
     """
 
     heads: int
@@ -216,23 +227,23 @@ class FusedTransformerBlock:
         on_gpu = block.attention_input.weight.device.type != "cpu"
         return cls(
             heads=block.heads,
-            attention_input=block.attention_input.weight.to(dtype),
+            attention_input=block.attention_input.weight.to(dtype).t(),
             attention_input_bias=block.attention_input.bias.to(dtype),
-            attention_output=block.attention_output.weight.to(dtype),
+            attention_output=block.attention_output.weight.to(dtype).t(),
             attention_output_bias=block.attention_output.bias,
-            expand=block.mlp[0].weight.to(dtype),
+            expand=block.mlp[0].weight.to(dtype).t(),
             expand_bias=block.mlp[0].bias.to(dtype) if on_gpu else block.mlp[0].bias,
-            contract=block.mlp[2].weight.to(dtype),
+            contract=block.mlp[2].weight.to(dtype).t(),
             contract_bias=block.mlp[2].bias,
         )
 
     def expand_tokens(self, x: Tensor, out: Tensor) -> None:
-        """out <- gelu(x expand^T + bias), [N, hidden] of [N, W]."""
+        """out <- gelu(x expand + bias), [N, hidden] of [N, W]."""
         if x.device.type == "cpu":
-            torch.mm(x, self.expand.t(), out=out)
+            torch.mm(x, self.expand, out=out)
             ops.bias_gelu_(out, self.expand_bias)
         else:  # in the product of cuBLAS, whose GELU is the one by tanh
-            torch._addmm_activation(self.expand_bias, x, self.expand.t(), use_gelu=True, out=out)
+            torch._addmm_activation(self.expand_bias, x, self.expand, use_gelu=True, out=out)
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,6 +43,8 @@ def test_a_measurement(case):
         assert 0 < arm.ms_per_trajectory.q1 <= arm.ms_per_trajectory.median <= arm.ms_per_trajectory.q3
         assert sum(arm.profile.shares.values()) == pytest.approx(1)
         assert arm.profile.shares["products"] > 0
+    eager, fused = (arm.profile.beside_products for arm in result.arms)
+    assert eager is None and fused < 1
     deviations = [arm.rms_from_eager_fp32 for arm in result.arms]
     assert deviations[0] is None and deviations[1] < 1e-4
 

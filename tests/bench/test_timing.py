@@ -4,8 +4,19 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch.nn import functional
 
-from dimvida.bench.timing import KINDS, OTHER, OUTSIDE, interleaved, kind_of, profile, summarise
+from dimvida.bench import timing
+from dimvida.bench.timing import (
+    KINDS,
+    OTHER,
+    OUTSIDE,
+    beside_products,
+    interleaved,
+    kind_of,
+    profile,
+    summarise,
+)
 from dimvida.results.benchmarks import Operation, Spread
 
 CPU = torch.device("cpu")
@@ -80,3 +91,30 @@ def test_a_profile_sees_the_operations():
     found = profile(lambda: [x @ x for _ in range(6)], CPU, evaluations=3)
     products = next(operation for operation in found.operations if operation.name == "aten::mm")
     assert (products.kind, products.calls_per_step) == ("products", 2)
+
+
+def test_what_is_beside_products_of_the_processors_time(monkeypatch):
+    """On a clock that goes on in products, in attention and once beside them only, there at times for longer."""
+    now, other = 0.0, iter([5.0, 3.0, 4.0])
+
+    def taking(function, seconds: float):
+        def run(*args, **kwargs):
+            nonlocal now
+            now += seconds
+            return function(*args, **kwargs)
+
+        return run
+
+    monkeypatch.setattr(timing.time, "process_time", lambda: now)
+    monkeypatch.setattr(torch, "addmm", taking(torch.addmm, 3.0))
+    attention = taking(functional.scaled_dot_product_attention, 2.0)
+    monkeypatch.setattr(functional, "scaled_dot_product_attention", attention)
+    x, heads = torch.ones(4, 4), torch.ones(1, 1, 4, 4)
+
+    def work():
+        torch.addmm(x[0], x, x)
+        functional.scaled_dot_product_attention(heads, heads, heads)
+        taking(functional.gelu, next(other))(x)
+
+    assert beside_products(work, 3) == 3 / 8
+    assert functional.scaled_dot_product_attention is attention

@@ -38,7 +38,7 @@ def test_the_widest_table_of_a_gpu_fits(capsys):
             times_eager_fp32=123.45,
             peak_memory_bytes=2**37,
             rms_from_eager_fp32=1e-3,
-            profile=Profile(1.0, dict.fromkeys(SHARES, 1 / 6), (kernel,)),
+            profile=Profile(1.0, dict.fromkeys(SHARES, 1 / 6), (kernel,), 0.1234),
         )
         for arm in ARMS.values()
     ]
@@ -52,5 +52,6 @@ def test_the_widest_table_of_a_gpu_fits(capsys):
     lines = capsys.readouterr().out.splitlines()
     assert max(map(len, lines)) <= 80
     assert "…" not in "".join(lines)
+    assert "fused-bf16 12.3 %" in " ".join(" ".join(lines).split())
     for name in ARMS:
         assert any(line.strip().startswith(f"{name} ") and line.rstrip().endswith(" 128") for line in lines)
