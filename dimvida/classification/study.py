@@ -143,7 +143,8 @@ class Study:
         plan = ClassifierPlan(JUDGE, self.config.classifier_stage, seed, self.design.weights.get(JUDGE))
         # The pixels of d are not read again to name a finished classifier; those of c, of the same data, stand for
         # them.
-        names = "\n".join((*(record.id for record in d.records), *classes))
+        views = () if d.view_names == self.model.view_names else d.view_names  # --nmr-views chooses others
+        names = "\n".join((*(record.id for record in d.records), *classes, *views))
         data = f"{hashlib.sha256(names.encode()).hexdigest()} {c.digest} {validation}"
         run = ClassifierRun.named(self.folder / CLASSIFIERS, "judge", plan, data, self.model.device, self.interrupt)
         if not run.finished():

@@ -10,6 +10,7 @@ Angles are in degrees. Azimuth 0 sees the front, and a negative azimuth moves th
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 from collections.abc import Collection, Mapping, Sequence
@@ -97,7 +98,8 @@ def place_cameras(source: MultiViewSource, tree: FileTree, others: Collection[st
 def _leave_out_seen_twice(source: MultiViewSource, cameras: Mapping[str, Camera]) -> None:
     """Of views at one place, as the first and the last of a closed rig are, an object keeps the first that it has.
 
-    The second says nothing new, and a model that was given one would be asked for the other.
+    The second says nothing new, and a model that was given one would be asked for the other. An object that has only the
+    second has it by the first's name, so that all have the same views.
     """
     first: dict[tuple[float, float], str] = {}
     places = {view: _place(cameras[view]) for view in source.view_names}
@@ -105,22 +107,31 @@ def _leave_out_seen_twice(source: MultiViewSource, cameras: Mapping[str, Camera]
     twins = {view: other for view, other in twins.items() if view != other}
     if not twins:
         return
-    kept = [
-        tuple(
-            view for at, view in enumerate(record.views) if places[view] not in {places[v] for v in record.views[:at]}
-        )
-        for record in source.records
-    ]
+    order = {view: number for number, view in enumerate(source.view_names)}
+    kept = []
+    for record in source.records:
+        by_name: dict[str, str] = {}
+        for view in record.views:
+            by_name.setdefault(twins.get(view, view), view)
+        kept.append(dict(sorted(by_name.items(), key=lambda item: order[item[0]])))
     lost = sum(len(record.views) - len(views) for record, views in zip(source.records, kept, strict=True))
+    renamed = sum(name != view for views in kept for name, view in views.items())
     view, other = next(iter(twins.items()))
     said = " and ".join(f"azimuth {cameras[name].azimuth:g}" for name in (view, other))
-    text = (
-        f"{counted(lost, 'view')} left out, as another of the object is at the same place in {CAMERAS_NAME} (first: "
-        f"{view!r}, that of {other!r}: {said} at elevation {cameras[view].elevation:g})"
+    of = f"(first: {view!r}, that of {other!r}: {said} at elevation {cameras[view].elevation:g})"
+    notes = []
+    if lost:
+        text = f"{counted(lost, 'view')} left out, as another of the object is at the same place in {CAMERAS_NAME} {of}"
+        notes.append(text)
+    if renamed:
+        text = f"{counted(renamed, 'view')} called like another at the same place in {CAMERAS_NAME} {of}"
+        notes.append(text)
+    source.keep_views([tuple(views.values()) for views in kept])
+    source.records = tuple(
+        dataclasses.replace(record, views=tuple(views)) for record, views in zip(source.records, kept, strict=True)
     )
-    source.keep_views(kept)
-    source.view_names = tuple(view for view in source.view_names if any(view in views for views in kept))
-    source.notes = (*source.notes, text)
+    source.view_names = tuple(view for view in source.view_names if view not in twins)
+    source.notes = (*source.notes, *notes)
 
 
 def _place(camera: Camera) -> tuple[float, float]:

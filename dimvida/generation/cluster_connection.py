@@ -141,6 +141,9 @@ def _left_alone() -> Iterator[None]:
         try:
             yield
         finally:
+            signal.alarm(
+                0
+            )  # with which Ray, once it runs, would kill a process that SIGTERM came to, three seconds later
             for number, handler in before.items():
                 signal.signal(number, handler)
             if os.getpgrp() != group:

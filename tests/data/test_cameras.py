@@ -56,7 +56,7 @@ def test_the_innermost_file_counts(make, tmp_path: Path, images: dict[str, bytes
 
 @pytest.mark.parametrize("turn", [360, -360, 720])
 def test_a_closed_rig_has_each_place_once(make, tmp_path: Path, turn: int):
-    """An object that has only the second of two views at one place keeps it."""
+    """An object that has only the second of two views at one place keeps it, by the name of the first."""
     cameras = {f"v{i}": Camera(azimuth, 30) for i, azimuth in enumerate((0, turn / 2 - 30, turn))}
     files = {f"chair/{name}/{view}.png": make.png(i) for name in "ab" for i, view in enumerate(cameras)}
     source = open_source(make.folder(tmp_path / "whole", {**files, "cameras.json": cameras_text(cameras)}))
@@ -67,8 +67,13 @@ def test_a_closed_rig_has_each_place_once(make, tmp_path: Path, turn: int):
     assert source.notes == (note,) and not source.left_out
     del files["chair/a/v0.png"]
     source = open_source(make.folder(tmp_path / "partly", {**files, "cameras.json": cameras_text(cameras)}))
-    assert [record.views for record in source.records] == [("v1", "v2"), ("v0", "v1")]
-    assert source.location(0, "v2").endswith("chair/a/v2.png") and source.location(1, "v1").endswith("b/v1.png")
+    assert source.view_names == ("v0", "v1") and [record.views for record in source.records] == [("v0", "v1")] * 2
+    assert source.location(0, "v0").endswith("a/v2.png") and source.location(0, "v1").endswith("a/v1.png")
+    assert source.location(1, "v0").endswith("b/v0.png") and source.location(1, "v1").endswith("b/v1.png")
+    assert source.notes == (
+        note.replace("2 views", "1 view"),
+        f"1 view called like another at the same place in cameras.json {said}",
+    )
 
 
 def test_data_without_the_file_have_none(make, tmp_path: Path, images: dict[str, bytes]):
