@@ -15,6 +15,11 @@ from dimvida.classification.study import Study
 from dimvida.training.control import Interrupted
 
 
+class Objects(SimpleNamespace):
+    def __len__(self) -> int:
+        return len(self.records)
+
+
 def judged_by(views: tuple[str, ...], c: Any, monkeypatch: pytest.MonkeyPatch) -> str:
     """What a judge is named by, which is trained on objects that have these views."""
     told: list[str] = []
@@ -24,7 +29,7 @@ def judged_by(views: tuple[str, ...], c: Any, monkeypatch: pytest.MonkeyPatch) -
         raise Interrupted
 
     monkeypatch.setattr(study.ClassifierRun, "named", named)
-    d = SimpleNamespace(records=[SimpleNamespace(id="x")], view_names=views)
+    d = Objects(records=[SimpleNamespace(id="x")], view_names=views)
     nothing: Any = SimpleNamespace()
     config = SimpleNamespace(seed=0, validation=0.25, classifier_stage=None)
     model, design = SimpleNamespace(view_names=VIEWS, device=torch.device("cpu")), SimpleNamespace(weights={})
