@@ -102,7 +102,7 @@ def test_a_kernel_that_takes_more_registers_than_its_limit_fails(read):
 PTX = """\
 .visible .entry _ZN7dimvida4cuda18masked_step_kernelENS_16MaskedStepParamsE(
 \tst.global.u16 \t[%rd1], %rs1;
-.visible .entry _ZN7dimvida4cuda26masked_step_aligned_kernelINS_8BFloat16EEEvNS0_11AlignedStepE(
+.visible .entry _ZN7dimvida4cuda26masked_step_aligned_kernelINS_8BFloat16EEEvNS_16MaskedStepParamsENS0_12AlignedQuadsE(
 \tst.global.v2.u32 \t[%rd1], {%r50, %r49};
 \tst.global.u8 \t[%rd1], %r1;
 """

@@ -20,31 +20,24 @@ __device__ __forceinline__ float sum_over_lanes(float value, int lanes) {
   return value;
 }
 
-// What a held kernel takes of the parameters, in numbers of 32 bits.
-struct HeldNorm {
-  const void *left, *right;
-  const float* time_bias;
-  const int64_t* table_row;
-  const void* step;
-  const float *weight, *bias;
-  void* out;
-  uint32_t left_stride, right_stride, out_stride, time_bias_row_stride, time_bias_step_stride;
-  uint32_t time_bias_rows, time_bias_steps;
-  uint32_t left_width, tasks, count;  // columns of left, groups of all samples, columns of a group
-  uint32_t lanes_shift;               // lanes of a group, as a power of two
-  Divisor groups;
-  float eps;
-  DType step_dtype;
-
-  // What is added to sample b from a column on; null if nothing is.
-  __device__ __forceinline__ const float* added(int64_t at, uint32_t b, uint32_t column) const {
-    if (!time_bias) return nullptr;
-    const uint64_t row = table_row ? static_cast<uint64_t>(table_row[b]) : 0;  // negative ones become large
-    if (row >= time_bias_rows) return nullptr;
-    return time_bias + (static_cast<uint32_t>(row) * time_bias_row_stride +
-                        static_cast<uint32_t>(at) * time_bias_step_stride + column);
-  }
+// The groups that a held kernel computes. What it takes of the parameters fits numbers of 32 bits.
+struct HeldGroups {
+  uint32_t tasks, count;  // groups of all samples, columns of one
+  uint32_t lanes_shift;   // lanes of a group, as a power of two
+  Divisor of_sample;
 };
+
+DIMVIDA_HD uint32_t small(int64_t number) { return static_cast<uint32_t>(number); }
+
+// What is added to sample b from a column on, in offsets of 32 bits; null if nothing is.
+__device__ __forceinline__ const float* held_row(const GroupNormSiluParams& p, int64_t step, uint32_t b,
+                                                 uint32_t column) {
+  if (!p.time_bias) return nullptr;
+  const uint64_t row = p.table_row ? static_cast<uint64_t>(p.table_row[b]) : 0;  // negative ones become large
+  if (row >= small(p.time_bias_rows)) return nullptr;
+  return p.time_bias + (static_cast<uint32_t>(row) * small(p.time_bias_row_stride) +
+                        small(step) * small(p.time_bias_step_stride) + column);
+}
 
 // Lane l of a group has its quads l, l + lanes, ..., kQuads at most and more than kQuads - 1 lanes; all exist
 // but the last perhaps. Lanes past the last group compute that one too and write nothing: all take part in
@@ -52,24 +45,25 @@ struct HeldNorm {
 // With 40 registers a thread six blocks fit on a multiprocessor; where lanes are not known before, five.
 template <class T, int kQuads, int kLanes>
 __global__ void __launch_bounds__(kBlockThreads, kLanes != 0 ? 6 : 5)
-    group_norm_silu_held_kernel(const HeldNorm p) {
+    group_norm_silu_held_kernel(const GroupNormSiluParams p, const HeldGroups groups) {
   using Stored = typename T::Stored;
   int64_t step = 0;
   if (p.step) step = index_at(p.step, p.step_dtype);
-  if (p.time_bias && static_cast<uint64_t>(step) >= p.time_bias_steps) return;  // all threads alike
-  const uint32_t lanes = kLanes ? kLanes : 1u << p.lanes_shift;
-  const uint32_t place = (blockIdx.x * kBlockThreads + threadIdx.x) >> p.lanes_shift;
+  if (p.time_bias && static_cast<uint64_t>(step) >= small(p.time_bias_steps)) return;  // all threads alike
+  const uint32_t lanes = kLanes ? kLanes : 1u << groups.lanes_shift;
+  const uint32_t place = (blockIdx.x * kBlockThreads + threadIdx.x) >> groups.lanes_shift;
   const uint32_t lane = threadIdx.x & (lanes - 1);
-  const uint32_t task = place < p.tasks ? place : p.tasks - 1;
-  const uint32_t b = p.groups.quotient(task);
-  const uint32_t begin = (task - b * p.groups.value) * p.count;
+  const uint32_t task = place < groups.tasks ? place : groups.tasks - 1;
+  const uint32_t b = groups.of_sample.quotient(task);
+  const uint32_t begin = (task - b * groups.of_sample.value) * groups.count;
   const uint32_t first = begin + 4 * lane;
-  const bool last_exists = 4 * (lane + (kQuads - 1) * lanes) < p.count;
-  const bool on_right = begin >= p.left_width;
+  const bool last_exists = 4 * (lane + (kQuads - 1) * lanes) < groups.count;
+  const uint32_t left_width = small(p.left_width);
+  const bool on_right = begin >= left_width;
   const Stored* const half = static_cast<const Stored*>(on_right ? p.right : p.left);
   const Stored* const input =
-      half + (b * (on_right ? p.right_stride : p.left_stride) + first - (on_right ? p.left_width : 0));
-  const float* const row = p.added(step, b, first);
+      half + (b * small(on_right ? p.right_stride : p.left_stride) + first - (on_right ? left_width : 0));
+  const float* const row = held_row(p, step, b, first);
 
   float v[kQuads][4], added[kQuads][4];
 #pragma unroll
@@ -87,7 +81,7 @@ __global__ void __launch_bounds__(kBlockThreads, kLanes != 0 ? 6 : 5)
       sum += v[i][j];
     }
   }
-  const float mean = sum_over_lanes(sum, lanes) / static_cast<float>(p.count);
+  const float mean = sum_over_lanes(sum, lanes) / static_cast<float>(groups.count);
   float squares = 0.0f;
 #pragma unroll
   for (int i = 0; i < kQuads; ++i) {
@@ -98,9 +92,9 @@ __global__ void __launch_bounds__(kBlockThreads, kLanes != 0 ? 6 : 5)
     }
   }
   squares = sum_over_lanes(squares, lanes);
-  const GroupMoments moments = group_moments(mean, squares, p.count, p.eps);
-  if (place >= p.tasks) return;
-  Stored* const out = static_cast<Stored*>(p.out) + (b * p.out_stride + first);
+  const GroupMoments moments = group_moments(mean, squares, groups.count, p.eps);
+  if (place >= groups.tasks) return;
+  Stored* const out = static_cast<Stored*>(p.out) + (b * small(p.out_stride) + first);
   const float *const weights = p.weight + first, *const biases = p.bias + first;
 #pragma unroll
   for (int i = 0; i < kQuads; ++i) {
@@ -187,37 +181,15 @@ static int lanes_shift_for(int64_t quads) {
   return shift;
 }
 
-static HeldNorm held_norm(const GroupNormSiluParams& p) {
+static HeldGroups held_groups(const GroupNormSiluParams& p) {
   const int64_t count = p.width / p.groups;
-  const auto small = [](int64_t number) { return static_cast<uint32_t>(number); };
-  return {p.left,
-          p.right,
-          p.time_bias,
-          p.table_row,
-          p.step,
-          p.weight,
-          p.bias,
-          p.out,
-          small(p.left_stride),
-          small(p.right_stride),
-          small(p.out_stride),
-          small(p.time_bias_row_stride),
-          small(p.time_bias_step_stride),
-          small(p.time_bias_rows),
-          small(p.time_bias_steps),
-          small(p.left_width),
-          small(p.batch * p.groups),
-          small(count),
-          small(lanes_shift_for(count / 4)),
-          Divisor(p.groups),
-          p.eps,
-          p.step_dtype};
+  return {small(p.batch * p.groups), small(count), small(lanes_shift_for(count / 4)), Divisor(p.groups)};
 }
 
 // By the quads of a lane and, for the usual widths (three of them), by the lanes of a group; 0 is any number
 // of lanes.
 template <class T>
-static void (*held_kernel(int64_t quads, bool any_lanes))(HeldNorm) {
+static void (*held_kernel(int64_t quads, bool any_lanes))(GroupNormSiluParams, HeldGroups) {
   const int shift = lanes_shift_for(quads);
   const int64_t of_each = ((quads - 1) >> shift) + 1;
   if (of_each == 1) return group_norm_silu_held_kernel<T, 1, 0>;
@@ -230,10 +202,11 @@ static void (*held_kernel(int64_t quads, bool any_lanes))(HeldNorm) {
 }
 
 static int launch_held(const GroupNormSiluParams& p, void* stream, bool any_lanes = false) {
-  const HeldNorm held = held_norm(p);
+  const HeldGroups groups = held_groups(p);
   const auto kernel = with_elements(
-      p.out_dtype, [&](auto type) { return held_kernel<decltype(type)>(held.count / 4, any_lanes); });
-  return launch(kernel, blocks_for(int64_t{held.tasks} << held.lanes_shift), kBlockThreads, 0, stream, held);
+      p.out_dtype, [&](auto type) { return held_kernel<decltype(type)>(groups.count / 4, any_lanes); });
+  const auto blocks = blocks_for(int64_t{groups.tasks} << groups.lanes_shift);
+  return launch(kernel, blocks, kBlockThreads, 0, stream, p, groups);
 }
 
 static int launch_streamed(const GroupNormSiluParams& p, void* stream) {

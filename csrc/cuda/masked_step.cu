@@ -16,42 +16,32 @@ __device__ __forceinline__ Normals4 drawn_noise(const int64_t* sample_id, const 
   return normals_of(philox_words(noise_counter(number, draw, *sample_id), philox_key(*seed)));
 }
 
-// What the kernel for aligned quads takes of the parameters, in numbers of 32 bits.
-struct AlignedStep {
-  float *x, *x0_prev;
-  const void* model_output;
-  const uint8_t* known;
-  const float* table;
-  const void* step;
-  const int64_t *sample_ids, *seed;
-  const float* noise;
-  void* x_cast;
-  uint32_t quads;  // of all samples
+// The aligned quads of all samples, and how many there are of a sample and of a view.
+struct AlignedQuads {
+  uint32_t count;
   Divisor of_sample, of_view;
-  int64_t table_rows;
-  float clip;
-  DType step_dtype;
 };
 
 // T: the type of model_output and, if there is one, of x_cast.
 template <class T>
-__global__ void __launch_bounds__(kBlockThreads) masked_step_aligned_kernel(const AlignedStep p) {
+__global__ void __launch_bounds__(kBlockThreads)
+    masked_step_aligned_kernel(const MaskedStepParams p, const AlignedQuads quads) {
   using Stored = typename T::Stored;
   const int64_t index = index_at(p.step, p.step_dtype);
   if (static_cast<uint64_t>(index) >= static_cast<uint64_t>(p.table_rows)) return;
   const uint32_t quad = blockIdx.x * kBlockThreads + threadIdx.x;
-  if (quad >= p.quads) return;
+  if (quad >= quads.count) return;
   const uint32_t i = 4 * quad;
   float x[4];
   load_vector<Float32>(x, p.x + i);
-  if (p.known[p.of_view.quotient(quad)] == 0) {
+  if (p.known[quads.of_view.quotient(quad)] == 0) {
     const StepRow row = step_row(p.table, index);
     float z[4] = {0.0f, 0.0f, 0.0f, 0.0f};
     if (row.uses_noise() && p.noise) {
       load_vector<Float32>(z, p.noise + i);
     } else if (row.uses_noise()) {
-      const uint32_t sample = p.of_sample.quotient(quad);
-      const uint32_t number = quad - sample * p.of_sample.value;
+      const uint32_t sample = quads.of_sample.quotient(quad);
+      const uint32_t number = quad - sample * quads.of_sample.value;
       const Normals4 drawn = drawn_noise(p.sample_ids + sample, p.seed, number, step_draw(index));
       z[0] = drawn.z0, z[1] = drawn.z1, z[2] = drawn.z2, z[3] = drawn.z3;
     }
@@ -119,26 +109,11 @@ static bool is_of_aligned_quads(const MaskedStepParams& p) {
 }
 
 static int launch_aligned(const MaskedStepParams& p, void* stream) {
-  const int64_t of_view = p.dim / 4, of_sample = p.views * of_view, quads = p.batch * of_sample;
-  const AlignedStep step = {p.x,
-                            p.x0_prev,
-                            p.model_output,
-                            p.known,
-                            p.table,
-                            p.step,
-                            p.sample_ids,
-                            p.seed,
-                            p.noise,
-                            p.x_cast,
-                            static_cast<uint32_t>(quads),
-                            Divisor(of_sample),
-                            Divisor(of_view),
-                            p.table_rows,
-                            p.clip,
-                            p.step_dtype};
+  const int64_t of_view = p.dim / 4, of_sample = p.views * of_view, count = p.batch * of_sample;
+  const AlignedQuads quads = {static_cast<uint32_t>(count), Divisor(of_sample), Divisor(of_view)};
   return with_elements(p.model_output_dtype, [&](auto type) {
-    return launch(masked_step_aligned_kernel<decltype(type)>, blocks_for(quads), kBlockThreads, 0, stream,
-                  step);
+    return launch(masked_step_aligned_kernel<decltype(type)>, blocks_for(count), kBlockThreads, 0, stream, p,
+                  quads);
   });
 }
 
