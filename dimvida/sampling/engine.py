@@ -11,7 +11,6 @@ import dataclasses
 import os
 import threading
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass
 from weakref import WeakKeyDictionary
 
@@ -25,7 +24,7 @@ from dimvida.models.transformer import ViewTransformer
 from dimvida.sampling.backends import plain_modes
 from dimvida.sampling.fused_mlp import FusedScoreNetwork, MLPBuffers
 from dimvida.sampling.fused_transformer import FusedTransformer, TokenBuffers
-from dimvida.sampling.trajectory import Conditioning, Trajectory, fixed_rows, padded
+from dimvida.sampling.trajectory import Conditioning, Trajectory, fixed_rows, padded, run_steps
 from dimvida.sampling.weights_copy import WeightsCopy
 from dimvida.sampling.workspace import WorkspacePool
 
@@ -120,19 +119,8 @@ class Engine:
         self._lock = threading.Lock()
         self._pool = WorkspacePool()
 
-    def run(
-        self,
-        network: MultiTimeNetwork,
-        x: Tensor,
-        table: StepTable,
-        trajectory: Trajectory,
-        steps: Callable[..., None],
-    ) -> Tensor:
-        """Apply every row of the table to x, float32 [B, V, D], in place, and return it.
-
-        ``steps`` is the loop over the rows, ``dimvida.sampling.loop.run_steps``: it is given how the network is
-        evaluated here, and on CUDA it is captured.
-        """
+    def run(self, network: MultiTimeNetwork, x: Tensor, table: StepTable, trajectory: Trajectory) -> Tensor:
+        """Apply every row of the table to x, float32 [B, V, D], in place, and return it. On CUDA that is captured."""
         if x.numel() == 0:
             return x
         with plain_modes(x.device):
@@ -145,7 +133,7 @@ class Engine:
                     self._count("buffers")
 
                 def launch(state: EngineState, evaluates: tuple[bool, ...]) -> None:
-                    launch_steps(steps, fused, buffers, state, evaluates)
+                    launch_steps(fused, buffers, state, evaluates)
 
                 if has_graphs(x.device) and self.graphs and trajectory.noise is None:
                     if workspace.graphs.run(launch, state, evaluates):
@@ -201,13 +189,7 @@ class Engine:
             self.builds[name] += 1
 
 
-def launch_steps(
-    steps: Callable[..., None],
-    fused: FusedForm,
-    buffers: FusedBuffers,
-    state: EngineState,
-    evaluates: tuple[bool, ...],
-) -> None:
+def launch_steps(fused: FusedForm, buffers: FusedBuffers, state: EngineState, evaluates: tuple[bool, ...]) -> None:
     """Launch all rows of the step table; True in ``evaluates`` where the network is asked."""
     x_cast = None if buffers.x_cast.dtype == torch.float32 else buffers.x_cast.view_as(state.x)
     if x_cast is not None:
@@ -223,7 +205,7 @@ def launch_steps(
         return buffers.model_output.view_as(state.x)
 
     given, step = state.trajectory, ops.masked_step_
-    steps(state.x, state.x0_prev, state.index, evaluates, given, evaluate, step, x_cast)
+    run_steps(state.x, state.x0_prev, state.index, evaluates, given, evaluate, step, x_cast)
 
 
 # Built on first use and kept as long as the network lives. A cache, not a setting: it changes no result.

@@ -1,11 +1,11 @@
-"""The sampling loop: one page, with the network, the step and the noise injected."""
+"""``sample``: a trajectory made of what is asked, and its steps with the network as it is or as the engine has it."""
 
 from __future__ import annotations
 
 import copy
 import math
 import numbers
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -19,7 +19,7 @@ from dimvida.errors import InputError, require_whole
 from dimvida.models.score_network import MultiTimeNetwork
 from dimvida.sampling.backends import plain_modes, resolve_backend, resolve_dtype, upload
 from dimvida.sampling.engine import FUSED_FORMS, engine_of, has_fused_form
-from dimvida.sampling.trajectory import Trajectory, as_drawn, start_from_noise
+from dimvida.sampling.trajectory import Trajectory, run_steps, start_from_noise
 
 SEED_LIMIT = 2**63
 
@@ -107,7 +107,7 @@ def sample(
         if noise is None:
             x = start_from_noise(x, trajectory.known, trajectory.sample_ids, trajectory.seed)
         if backend == "fused" and has_fused_form(score_network):
-            return engine_of(score_network, dtype, latents.device).run(score_network, x, table, trajectory, run_steps)
+            return engine_of(score_network, dtype, latents.device).run(score_network, x, table, trajectory)
         step = ops.reference.masked_step_ if backend == "eager" else ops.masked_step_
         return run_trajectory(in_float32(score_network), x, table, trajectory, step)
 
@@ -145,49 +145,6 @@ def run_trajectory(
     index = torch.zeros(1, dtype=torch.int64, device=x.device)
     run_steps(x, torch.zeros_like(x), index, [row.evaluate for row in table.rows], trajectory, evaluate, step)
     return x
-
-
-def run_steps(
-    x: Tensor,
-    x0_prev: Tensor,
-    index: Tensor,
-    evaluates: Sequence[bool],
-    given: Trajectory,
-    evaluate: Callable[[int], Tensor],
-    step: Callable[..., None],
-    x_cast: Tensor | None = None,
-) -> None:
-    """Apply the rows of the step table to the state, in place. Nothing here waits for a device.
-
-    Args:
-        x, x0_prev: The state and the last data prediction, float32 [B, V, D].
-        index: The row of the table, int64 [1], on the device; counted up.
-        evaluates: Whether the network is asked, for each row.
-        given: What else there is.
-        evaluate: What the network says of x at a row, [B, V, D]; what an evaluation leaves there serves the rows after
-            it that ask for none.
-        step: ``dimvida.ops.masked_step_`` or its reference.
-        x_cast: Takes a copy of the new x in another dtype.
-    """
-    ids = given.sample_ids
-    model_output = x0_prev  # of rows in front of the first evaluation, which read none
-    for row, asks in enumerate(evaluates):
-        if asks:
-            model_output = evaluate(row)
-        step(
-            as_drawn(x, ids),
-            as_drawn(x0_prev, ids),
-            as_drawn(model_output, ids),
-            as_drawn(given.known, ids),
-            given.table,
-            index,
-            ids.flatten(),
-            given.seed,
-            noise=None if given.noise is None else as_drawn(given.noise[row], ids),
-            clip=given.x0_clip,
-            x_cast=None if x_cast is None else as_drawn(x_cast, ids),
-        )
-        index += 1
 
 
 def require_seed(seed: int) -> int:

@@ -1,4 +1,4 @@
-"""A trajectory: what it needs besides its state, and the noise that it starts from.
+"""A trajectory: what it needs besides its state, the noise that it starts from, and its steps.
 
 Noise belongs to a sample, not to its place in a batch: every normal number is a pure function of (seed, sample id,
 draw, element), see ``dimvida.ops.philox_normal_``. The same seed therefore gives the same noise for any batch size,
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -127,6 +127,49 @@ def start_from_noise(latents: Tensor, known: Tensor, sample_ids: Tensor, seed: T
     noise = torch.empty_like(latents, memory_format=torch.contiguous_format)
     ops.philox_normal_(as_drawn(noise, sample_ids), sample_ids.flatten(), seed, 0)
     return torch.where(known[..., None], latents, noise)
+
+
+def run_steps(
+    x: Tensor,
+    x0_prev: Tensor,
+    index: Tensor,
+    evaluates: Sequence[bool],
+    given: Trajectory,
+    evaluate: Callable[[int], Tensor],
+    step: Callable[..., None],
+    x_cast: Tensor | None = None,
+) -> None:
+    """Apply the rows of the step table to the state, in place. Nothing here waits for a device.
+
+    Args:
+        x, x0_prev: The state and the last data prediction, float32 [B, V, D].
+        index: The row of the table, int64 [1], on the device; counted up.
+        evaluates: Whether the network is asked, for each row.
+        given: What else there is.
+        evaluate: What the network says of x at a row, [B, V, D]; what an evaluation leaves there serves the rows after
+            it that ask for none.
+        step: ``dimvida.ops.masked_step_`` or its reference.
+        x_cast: Takes a copy of the new x in another dtype.
+    """
+    ids = given.sample_ids
+    model_output = x0_prev  # of rows in front of the first evaluation, which read none
+    for row, asks in enumerate(evaluates):
+        if asks:
+            model_output = evaluate(row)
+        step(
+            as_drawn(x, ids),
+            as_drawn(x0_prev, ids),
+            as_drawn(model_output, ids),
+            as_drawn(given.known, ids),
+            given.table,
+            index,
+            ids.flatten(),
+            given.seed,
+            noise=None if given.noise is None else as_drawn(given.noise[row], ids),
+            clip=given.x0_clip,
+            x_cast=None if x_cast is None else as_drawn(x_cast, ids),
+        )
+        index += 1
 
 
 class Conditioning:
