@@ -121,6 +121,23 @@ def test_no_source_is_longer_than_300_lines():
     assert {name: length for name, length in lengths.items() if length > 300} == {}
 
 
+def body_lines(function: ast.FunctionDef) -> int:
+    """Lines of a function without its signature and documentation."""
+    begins = function.body[1 if ast.get_docstring(function) and len(function.body) > 1 else 0]
+    return function.body[-1].end_lineno - begins.lineno + 1
+
+
+def test_functions_of_commands_are_a_page_at_most():
+    lengths = {
+        f"{path.stem}.{node.name}": body_lines(node)
+        for path in (PACKAGE / "cli").rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.FunctionDef)
+    }
+    assert lengths["generate.generate"] > 30  # the functions are found
+    assert {name: length for name, length in lengths.items() if length > 60} == {}
+
+
 def test_only_ops_imports_the_native_module():
     importers = {
         path.relative_to(PACKAGE).parts[0]

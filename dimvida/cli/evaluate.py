@@ -29,6 +29,13 @@ if TYPE_CHECKING:
 
 BREAKDOWNS = ("view", "class")
 
+Known = Annotated[str | None, option(options.METRICS, "How many are known, as 1,2; else any.", metavar="LIST")]
+Subsets = Annotated[int, option(options.METRICS, "More sets are sampled.", min=1, metavar="N")]
+Metrics = Annotated[str | None, option(options.METRICS, "Default: all that can be had.", metavar="LIST")]
+Judge = Annotated[Path | None, option(options.METRICS, "For coherence, feature_frechet.", "--judge", metavar="DIR")]
+By = Annotated[str | None, option(options.METRICS, "Also print tables by view,class.", metavar="LIST")]
+OutWithSheets = Annotated[Path | None, option(options.OUTPUT, "Here, with contact sheets.", "--out", metavar="DIR")]
+
 
 def evaluate(
     context: typer.Context,
@@ -40,14 +47,10 @@ def evaluate(
     partition: options.TestPartition = None,
     chosen_classes: options.Classes = None,
     limit: options.SpreadLimit = None,
-    known: Annotated[
-        str | None, option(options.METRICS, "How many are known, as 1,2; else any.", metavar="LIST")
-    ] = None,
-    subsets: Annotated[int, option(options.METRICS, "More sets are sampled.", min=1, metavar="N")] = 100,
-    metrics: Annotated[str | None, option(options.METRICS, "Default: all that can be had.", metavar="LIST")] = None,
-    judge_: Annotated[
-        Path | None, option(options.METRICS, "For coherence, feature_frechet.", "--judge", metavar="DIR")
-    ] = None,
+    known: Known = None,
+    subsets: Subsets = 100,
+    metrics: Metrics = None,
+    judge_: Judge = None,
     inception_weights: options.InceptionWeights = None,
     lpips_weights: options.LpipsWeights = None,
     steps: options.Steps = None,
@@ -57,9 +60,9 @@ def evaluate(
     dtype: options.DType = "auto",
     device: options.Device = "auto",
     batch: options.Batch = 256,
-    by: Annotated[str | None, option(options.METRICS, "Also print tables by view,class.", metavar="LIST")] = None,
+    by: By = None,
     json_: options.Json = None,
-    out: Annotated[Path | None, option(options.OUTPUT, "Here, with contact sheets.", metavar="DIR")] = None,
+    out: OutWithSheets = None,
     overwrite: options.Overwrite = False,
     skip_bad: options.SkipBad = False,
 ) -> int:
@@ -93,7 +96,7 @@ def evaluate(
     rounds = 2 + count_subsets(len(views), counts, subsets)  # first the true views, and their reconstruction
     complete = complete_objects(source, views, by_camera=model.cameras is not None)
     _require_weights(lpips_weights, inception_weights)
-    judge = None if judge_ is None else _load_judge(judge_, source.classes)
+    judge = judge_ and _load_judge(judge_, source.classes)
 
     # Then the pictures, and only then the weights that have to be downloaded.
     objects, bad = read_objects(source, model, limit, views)
@@ -101,8 +104,7 @@ def evaluate(
     if judge is not None:
         print_judge(judge, judge_, model.image_size)
     weights = {"inception_weights": inception_weights, "lpips_weights": lpips_weights, "classifier": judge}
-    measured = build_metrics(model.image_size, source.classes, model.device, names=wanted, **weights)
-    _require_any(measured)
+    measured = _require_any(build_metrics(model.image_size, source.classes, model.device, names=wanted, **weights))
 
     # Every set of known views is given in turn, and what is generated is scored against the true views.
     sampling = {"cameras": cameras, **settings.sampling}
@@ -238,7 +240,8 @@ def _print(result: EvaluationResult, breakdowns: Sequence[str]) -> None:
         print_wrapped(f"not available: {name}: {reason}")
 
 
-def _require_any(metrics: MetricSet) -> None:
+def _require_any(metrics: MetricSet) -> MetricSet:
     if not metrics.available:
         name, reason = next(iter(metrics.reasons.items()))
         raise DimvidaError(f"no metric can be measured; {name}: {reason}")
+    return metrics

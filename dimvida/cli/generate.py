@@ -12,29 +12,21 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from dimvida.cli import generate_options as own
 from dimvida.cli import options
-from dimvida.cli.generate_options import (
-    check_cluster,
-    check_member,
-    check_sheet,
-    open_truth,
-    parse_batch,
-    parse_places,
-    plan_named,
-    plan_placed,
-)
-from dimvida.cli.options import DATA, MODEL, OUTPUT, option, parse_names, resolve_device
+from dimvida.cli.options import OUTPUT, option, parse_names, resolve_device
 from dimvida.cli.progress import ProgressBar, duration
 from dimvida.cli.terminal import note
-from dimvida.data.names import counted
+from dimvida.data.names import counted, input_lines
 from dimvida.errors import DimvidaError
-from dimvida.generation.formats import NAMES
 
 if TYPE_CHECKING:
+    from dimvida.data.source import MultiViewSource
     from dimvida.generation.cluster import RayCluster
     from dimvida.generation.jobs import Job
     from dimvida.generation.run import Generation, MakeShards
     from dimvida.generation.stats import GenerationReport
+    from dimvida.generation.storage import Place
 
 SHOWN = 20  # skipped or damaged files on the screen; of those that are skipped the report lists all
 
@@ -45,60 +37,59 @@ def _verify(folder: str | None) -> None:
 
 
 def generate(
-    input_: Annotated[str, option(DATA, "Folder or zip, or 'sample'.", "--data", metavar="PATH")],
+    input_: own.Input,
     out: options.OutPlace,
-    view: Annotated[str | None, option(DATA, "Known views, as front,left; default: all.", metavar="NAMES")] = None,
-    target: Annotated[str | None, option(DATA, "Views to generate; default: all missing.", metavar="NAMES")] = None,
-    azimuths: Annotated[str | None, option(DATA, "Or views at angles, as 0,45,90 degrees.", metavar="DEG,...")] = None,
-    elevation: Annotated[float | None, option(DATA, "Of these; default: checkpoint's.", metavar="DEG")] = None,
-    azimuth: Annotated[str | None, option(DATA, "Where single views were taken.", metavar="DEG")] = None,
+    view: own.View = None,
+    target: own.Target = None,
+    azimuths: own.Azimuths = None,
+    elevation: own.Elevation = None,
+    azimuth: own.Azimuth = None,
     split: options.Split = None,
     column: options.Column = None,
     nmr_views: options.NmrViews = None,
     classes: options.Classes = None,
     limit: options.Limit = None,
-    strict: Annotated[bool, option(DATA, "Refuse images of another size.", "--strict")] = False,
+    strict: own.Strict = False,
     skip_bad: options.SkipBad = False,
     workers: options.Readers = 0,
     checkpoint: options.Checkpoint = "bundled",
-    batch: Annotated[str, option(MODEL, "Objects at a time; default auto: what fits.", metavar="N")] = "auto",
+    batch: own.BatchOrAuto = "auto",
     steps: options.Steps = None,
     solver: options.Solver = None,
     seed: options.NoiseSeed = 0,
-    samples_per_view: Annotated[int, option(MODEL, "Draws of each object.", metavar="K")] = 1,
+    samples_per_view: own.SamplesPerView = 1,
     backend: options.Backend = "auto",
     dtype: options.DType = "auto",
     device: options.Device = "auto",
-    format_: Annotated[
-        str, option(OUTPUT, f"{', '.join(NAMES)}; default imagefolder.", "--format", metavar="NAME")
-    ] = "imagefolder",
-    image_format: Annotated[str | None, option(OUTPUT, "png (default), jpeg or webp.", metavar="NAME")] = None,
-    quality: Annotated[int | None, option(OUTPUT, "Of JPEG and WebP; default 90.", metavar="Q")] = None,
-    include_known: Annotated[bool, option(OUTPUT, "Write the known views too.", "--include-known")] = False,
-    shard_size: Annotated[int | None, option(OUTPUT, "Rows a shard; default about 1024.", metavar="N")] = None,
-    shard: Annotated[str | None, option(OUTPUT, "Do part i of n, in an array job.", "--shard", metavar="I/N")] = None,
-    ray: Annotated[str | None, option(OUTPUT, "Make shards on Ray, here or at ADDR.", metavar="ADDR")] = None,
-    cpus_per_worker: Annotated[int | None, option(OUTPUT, "Cores, in place of a GPU each.", metavar="N")] = None,
+    format_: own.Format = "imagefolder",
+    image_format: own.ImageFormat = None,
+    quality: own.Quality = None,
+    include_known: own.IncludeKnown = False,
+    shard_size: own.ShardSize = None,
+    shard: own.Shard = None,
+    ray: own.Ray = None,
+    cpus_per_worker: own.CpusPerWorker = None,
     overwrite: options.Overwrite = False,
-    dry_run: Annotated[bool, option(OUTPUT, "Say what would be done, and how long.", "--dry-run")] = False,
-    verify: Annotated[  # eager, so that it needs no other option
+    dry_run: own.DryRun = False,
+    verify: Annotated[
         str | None,
-        option(OUTPUT, "Only check every file of an output.", metavar="DIR", callback=_verify, is_eager=True),
+        option(  # eager, so that it needs no other option
+            OUTPUT, "Only check every file of an output.", metavar="DIR", callback=_verify, is_eager=True
+        ),
     ] = None,
-    sheet: Annotated[Path | None, option(OUTPUT, "Also draw a contact sheet (PNG).", metavar="FILE")] = None,
-    sheet_rows: Annotated[int, option(OUTPUT, "Most rows of the sheet.", metavar="N")] = 16,
-    truth: Annotated[Path | None, option(OUTPUT, "True views, for the sheet.", metavar="PATH")] = None,
+    sheet: own.Sheet = None,
+    sheet_rows: own.SheetRows = 16,
+    truth: own.Truth = None,
 ) -> int:
     """Generate missing views of objects; the same command again continues."""
-    check_sheet(sheet, sheet_rows)
-    check_member(shard, overwrite, sheet)
-    check_cluster(ray, cpus_per_worker, shard, device, dry_run)
-    given, targets, rows = parse_names("--view", view), parse_names("--target", target), parse_batch(batch)
-    angles, at = parse_places(azimuths, azimuth, elevation, given, targets)
+    own.check_sheet(sheet, sheet_rows)
+    own.check_member(shard, overwrite, sheet)
+    own.check_cluster(ray, cpus_per_worker, shard, device, dry_run)
+    views = own.parse_wanted(view, target, azimuths, azimuth, elevation)
+    rows = own.parse_batch(batch)
 
     from dimvida.data.columns import parse_columns
     from dimvida.data.nmr_arrays import parse_nmr_views
-    from dimvida.data.sample import locate, require_apart
     from dimvida.generation.cluster_connection import check_cores, find_cluster
     from dimvida.generation.jobs import look_out
     from dimvida.generation.run import Generation
@@ -106,42 +97,30 @@ def generate(
     from dimvida.generation.trial import best_batch, settings_with_batch
     from dimvida.sampling.multiview import load
 
+    # What is quickly told comes first: places, who works on it, the model, which views there are and are wanted.
     output = output_place(out)
-    if isinstance(output, Path):  # before it is opened: an earlier output in it would be read as a part of it
-        require_apart(locate(input_), output)
-    if sheet is not None:
-        require_apart(locate(input_), sheet, "--sheet")
+    _require_apart(input_, output, sheet)
     look = look_out(output)
     if ray is not None:
         look()
         ray = find_cluster(ray, note)
         check_cores(ray, cpus_per_worker)
     model = load(checkpoint, resolve_device(device) if ray is None else "cpu")
-    views = parse_nmr_views(nmr_views)
-    objects = split, parse_columns(column), views, parse_names("--classes", classes), samples_per_view
-    if angles is None:
-        plan = plan_named(input_, model, given, targets, *objects).first(limit)
-    else:
-        plan = plan_placed(input_, model, given, at, angles, elevation, *objects, limit)
-    true_source = open_truth(input_, plan, truth)
+    data = split, parse_columns(column), parse_nmr_views(nmr_views), parse_names("--classes", classes)
+    plan = own.make_plan(input_, model, views, *data, draws=samples_per_view, limit=limit)
+    true_source = own.open_truth(input_, plan, truth)
+
+    # Then how: what is chosen by options and the checkpoint, and a batch that fits, on which all processes agree.
     chosen = {
-        "batch": rows,
-        "steps": steps,
-        "solver": solver,
-        "seed": seed,
-        "backend": backend,
-        "dtype": dtype,
-        "include_known": include_known,
-        "format": format_,
-        "image_format": image_format,
-        "quality": quality,
+        "batch": rows, "steps": steps, "solver": solver, "seed": seed, "backend": backend, "dtype": dtype,
+        "include_known": include_known, "format": format_, "image_format": image_format, "quality": quality,
         "shard_size": shard_size,
-    }
+    }  # fmt: skip
     find_batch = partial(best_batch, rows=len(plan), views=plan.most_views, folder=output, overwrite=overwrite)
     with _place_of_work(shard, ray, cpus_per_worker) as (job, cluster):
         if cluster is not None:
             settings = cluster.settings(model, chosen, find_batch, look, note)
-        else:  # all processes of the job agree on a batch
+        else:
             settings = settings_with_batch(
                 model, chosen, lambda *of: job.broadcast_from_rank_0(partial(find_batch, *of))
             )
@@ -152,21 +131,40 @@ def generate(
             return _print_forecast(generation)
         with generation, _stopping_in_order(generation):
             report = _generate(generation, None if cluster is None else partial(cluster.make, generation))
+
     if report is None:
         if shard is not None:
             print(f"done: shards {shard} of {output}; others are still to do theirs")
         return 0
     if sheet is not None:
-        from dimvida.generation.sheet import write_sheet
-
-        write_sheet(sheet, generation, true_source, sheet_rows)
-        print(f"contact sheet: {sheet}")
+        _draw(sheet, generation, true_source, sheet_rows)
     if report.not_read and not skip_bad:
-        raise DimvidaError(
-            f"{counted(report.not_read, 'input file')} that cannot be read: skipped or left out, see "
-            f"{output / 'report.json'} (not an error with --skip-bad)"
-        )
+        raise _unreadable(report, output)
     return 0
+
+
+def _require_apart(path: str, output: Place, sheet: Path | None) -> None:
+    """Raise InputError for places among the input: an earlier output there would be read as a part of it."""
+    from dimvida.data.sample import locate, require_apart
+
+    if isinstance(output, Path):
+        require_apart(locate(path), output)
+    if sheet is not None:
+        require_apart(locate(path), sheet, "--sheet")
+
+
+def _draw(sheet: Path, generation: Generation, truth: MultiViewSource, rows: int) -> None:
+    from dimvida.generation.sheet import write_sheet
+
+    write_sheet(sheet, generation, truth, rows)
+    print(f"contact sheet: {sheet}")
+
+
+def _unreadable(report: GenerationReport, output: Place) -> DimvidaError:
+    return DimvidaError(
+        f"{counted(report.not_read, 'input file')} that cannot be read: skipped or left out, see "
+        f"{output / 'report.json'} (not an error with --skip-bad)"
+    )
 
 
 @contextmanager
@@ -193,7 +191,7 @@ def _generate(generation: Generation, make: MakeShards | None) -> GenerationRepo
     before = not generation.pending
     report = _run_with_progress(generation, make) if speaks and not before else generation.run(make=make)
     if report is not None and speaks:
-        for line in [] if before else report.note_lines():
+        for line in [] if before else input_lines(report.notes, report.left_out):
             note(line)
         print(f"{'finished before' if before else 'done'}: {report.summary()} in {folder}")
     return report
@@ -277,8 +275,8 @@ def _print_forecast(generation: Generation) -> int:
         f"plan: {counted(plan.views, 'view')} of {counted(len(plan.tasks), 'object')} in {counted(len(plan), 'row')}, "
         f"{counted(expected.pictures, 'picture')} as {settings.format}"
     )
-    for reason, count in plan.left_out.items():
-        note(f"{counted(count, 'object')} left out: {reason}")
+    for line in input_lines({}, plan.left_out):
+        note(line)
     print(f"shards: {shards} of {settings.shard_size} rows in batches of {settings.batch}, {shards - pending} finished")
     print(f"model: {settings.solver}, {settings.steps} steps, {settings.backend} {settings.dtype} on {settings.device}")
     if expected.seconds is None or expected.size is None:

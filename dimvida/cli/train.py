@@ -36,21 +36,29 @@ if TYPE_CHECKING:
 
 SKIPS_SHOWN = 20  # on the screen; run.json lists all
 
+Data = Annotated[Path | None, typer.Option(metavar="PATH", help="A folder, a zip, or NMR; --resume knows it.")]
+Preset = Annotated[str | None, typer.Option(metavar="NAME", help="paper, base, small (default) or tiny.")]
+Stage = Annotated[str | None, typer.Option(metavar="NAME", help="all (default), autoencoder, diffusion, classifier.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Continue where this run stopped; it knows its other options.")]
+ConfigFile = Annotated[
+    Path | None, typer.Option("--config", metavar="FILE", help="TOML whose values replace the preset's.")
+]
+Classifier = Annotated[
+    str | None, typer.Option(metavar="NAME", help="What --stage classifier trains; default: resnet18.")
+]
+Weights = Annotated[str | None, typer.Option(metavar="FILE", help="Its first weights; or 'imagenet'.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be trained; write nothing.")]
+TensorBoard = Annotated[bool, typer.Option("--tensorboard", help="Also write curves for TensorBoard.")]
+Workers = Annotated[int | None, typer.Option(metavar="N", min=0, help="Processes that augment images.")]
+
 
 def train(
     context: typer.Context,
     out: options.Out,
-    data: Annotated[
-        Path | None, typer.Option(metavar="PATH", help="A folder, a zip, or NMR; --resume knows it.")
-    ] = None,
-    preset: Annotated[str | None, typer.Option(metavar="NAME", help="paper, base, small (default) or tiny.")] = None,
-    stage: Annotated[
-        str | None,
-        typer.Option(metavar="NAME", help="all (default), autoencoder, diffusion, classifier."),
-    ] = None,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Continue where this run stopped; it knows its other options.")
-    ] = False,
+    data: Data = None,
+    preset: Preset = None,
+    stage: Stage = None,
+    resume: Resume = False,
     split: options.TrainSplit = None,
     partition: options.TrainPartition = None,
     column: options.Column = None,
@@ -59,19 +67,14 @@ def train(
     limit: options.Limit = None,
     skip_bad: options.SkipBad = False,
     set_: options.Set = None,
-    config_file: Annotated[
-        Path | None, typer.Option("--config", metavar="FILE", help="TOML whose values replace the preset's.")
-    ] = None,
+    config_file: ConfigFile = None,
     init: options.Init = None,
-    classifier: Annotated[
-        str | None,
-        typer.Option(metavar="NAME", help="What --stage classifier trains; default: resnet18."),
-    ] = None,
-    weights: Annotated[str | None, typer.Option(metavar="FILE", help="Its first weights; or 'imagenet'.")] = None,
+    classifier: Classifier = None,
+    weights: Weights = None,
     minutes: options.Minutes = 0,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be trained; write nothing.")] = False,
-    tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Also write curves for TensorBoard.")] = False,
-    workers: Annotated[int | None, typer.Option(metavar="N", min=0, help="Processes that augment images.")] = None,
+    dry_run: DryRun = False,
+    tensorboard: TensorBoard = False,
+    workers: Workers = None,
     device: options.Device = "auto",
 ) -> int:
     """Train an autoencoder, then the diffusion over its latents; or a classifier.
@@ -91,26 +94,12 @@ def train(
     with together(torch_device) as ranks:
         asked = ranks.broadcast_from_rank_0(
             lambda: resolve_options(
-                out,
-                resume=resume,
-                preset=preset,
-                overrides=set_ or [],
-                config_file=config_file,
-                data=data,
-                stage=stage,
-                split=split,
-                partition=partition,
-                column=column,
-                nmr_views=nmr_views,
-                classes=classes,
-                limit=limit,
-                init=init,
-                classifier=classifier,
-                weights=weights,
-                skip_bad=skip_bad,
+                out, resume=resume, preset=preset, overrides=set_ or [], config_file=config_file, data=data,
+                stage=stage, split=split, partition=partition, column=column, nmr_views=nmr_views, classes=classes,
+                limit=limit, init=init, classifier=classifier, weights=weights, skip_bad=skip_bad,
                 tensorboard=tensorboard,
             )
-        )
+        )  # fmt: skip
         origin = {"command": command_line(context), "versions": software_versions(), "options": asked.to_dict()}
         if asked.stage == CLASSIFIER:
             if dry_run:

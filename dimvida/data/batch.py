@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -12,7 +11,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from dimvida.data.images import CHANNELS, resize_image, with_channels
-from dimvida.data.names import counted
+from dimvida.data.names import input_lines
 from dimvida.data.source import BadFile, MultiViewSource, ViewImage
 from dimvida.errors import DimvidaError, InputError, UnreadableImage
 
@@ -112,19 +111,21 @@ def load_batch(
     images = np.zeros((len(indices), *reader.row_shape), np.uint8)
     known = np.zeros((len(indices), len(view_names)), np.bool_)
     bad: list[BadFile] = []
-    notes = _Notes()
+    notes: dict[str, tuple[int, str]] = {}
     done = 0
     for chunk in _read_chunks(reader, indices, workers):
         rows = slice(done, done + len(chunk.images))
         images[rows], known[rows] = chunk.images, chunk.known
         bad += chunk.bad
-        notes.add(chunk.notes)
+        for location, text in chunk.notes:
+            count, first = notes.get(text, (0, location))
+            notes[text] = count + 1, first
         done = rows.stop
         if progress is not None:
             progress(done)
     ids = tuple(source.records[index].id for index in indices)
     batch = MultiViewBatch(torch.from_numpy(images), torch.from_numpy(known), labels, ids, view_names)
-    return batch, bad, notes.lines()
+    return batch, bad, input_lines(notes, {})
 
 
 def load_all(source: MultiViewSource, **options: Any) -> Loaded:
@@ -133,24 +134,6 @@ def load_all(source: MultiViewSource, **options: Any) -> Loaded:
     An object takes ``V * channels * image_size**2`` bytes: 48 KiB for four views of 64 pixels.
     """
     return load_batch(source, range(len(source)), **options)
-
-
-class _Notes:
-    """Counts equal notes; keeps where each came first."""
-
-    def __init__(self) -> None:
-        self._counts: Counter[str] = Counter()
-        self._first: dict[str, str] = {}
-
-    def add(self, notes: Sequence[tuple[str, str]]) -> None:
-        for location, text in notes:
-            self._counts[text] += 1
-            self._first.setdefault(text, location)
-
-    def lines(self) -> list[str]:
-        return [
-            f"{text}: {counted(count, 'image')} (first: {self._first[text]})" for text, count in self._counts.items()
-        ]
 
 
 @dataclass

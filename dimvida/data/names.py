@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from dimvida.errors import InputError
@@ -141,3 +141,14 @@ def natural_key(text: str) -> tuple[tuple[int, int, str], ...]:
 def counted(count: int, noun: str) -> str:
     """ "1 image", "2 images"."""
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def input_lines(notes: Mapping[str, tuple[int, str]], left_out: Mapping[str, int]) -> list[str]:
+    """What became of an input, a line for each kind.
+
+    Args:
+        notes: What is unusual about images, as how they were converted: text -> (how many, the first one's file).
+        left_out: Why objects were left out: reason -> how many.
+    """
+    lines = [f"{text}: {counted(count, 'image')} (first: {first})" for text, (count, first) in notes.items()]
+    return lines + [f"{counted(count, 'object')} left out: {reason}" for reason, count in left_out.items()]

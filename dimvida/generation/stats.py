@@ -176,11 +176,6 @@ class GenerationReport:
         text = f"{counted(self.views, 'view')} of {counted(self.objects, 'object')}"
         return f"{text}, {counted(self.not_read, 'file')} skipped" if self.not_read else text
 
-    def note_lines(self) -> list[str]:
-        """One line for each kind of conversion, and for each reason to leave objects out."""
-        lines = [f"{text}: {counted(count, 'image')} (first: {first})" for text, (count, first) in self.notes.items()]
-        return lines + [f"{counted(count, 'object')} left out: {reason}" for reason, count in self.left_out.items()]
-
     def result(self, configuration: str) -> GenerationResult:
         """What ``report.json`` says of it; ``configuration`` is the hash of the run's."""
         return GenerationResult(

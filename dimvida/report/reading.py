@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
 
-from dimvida.data.names import counted
+from dimvida.data.names import input_lines
 from dimvida.data.opening import open_tree
 from dimvida.errors import InputError
 from dimvida.records import from_json
@@ -234,8 +234,7 @@ class GeneratedOutput:
     @property
     def lines(self) -> list[str]:
         """What else became of the input: conversions, and objects that were left out."""
-        lines = [f"{counted(count, 'object')} left out: {reason}" for reason, count in self.result.left_out.items()]
-        return lines + [f"{converted.note}: {counted(converted.images, 'image')}" for converted in self.result.notes]
+        return input_lines({note.note: (note.images, note.first) for note in self.result.notes}, self.result.left_out)
 
 
 def read_generated(folder: Path | str) -> tuple[GeneratedOutput, dict[str, Any]]:
