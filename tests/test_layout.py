@@ -138,6 +138,21 @@ def test_functions_of_commands_are_a_page_at_most():
     assert {name: length for name, length in lengths.items() if length > 60} == {}
 
 
+def test_an_op_is_written_in_three_places():
+    """As docs/architecture.md says: its family in Python, its header, and its kernels; lists are made of these."""
+    families = {path.name: path.read_text() for path in (PACKAGE / "ops").glob("*.py")}
+    headers = {path.name: path.read_text() for path in (ROOT / "csrc/core").glob("*.h")}
+    declared = re.findall(r"^DIMVIDA_(CPU_)?KERNEL\((\w+), ", "\n".join(headers.values()), re.MULTILINE)
+    assert len(declared) > 10
+    for cpu_only, kernel in declared:
+        public = rf"^def {kernel}_?\("
+        assert sum(bool(re.search(public, text, re.MULTILINE)) for text in families.values()) == 1, kernel
+        named = re.compile(rf"(?<!\w){kernel}_?(?!\w)")
+        code = [path for path in NATIVE_SOURCES if named.search(re.sub(r"//.*|#include.*", "", path.read_text()))]
+        assert [path.parent.name for path in code] == ["core", "cpu", *([] if cpu_only else ["cuda"])], code
+        assert not named.search(families["__init__.py"]), kernel
+
+
 def test_only_ops_imports_the_native_module():
     importers = {
         path.relative_to(PACKAGE).parts[0]
