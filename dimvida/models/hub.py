@@ -78,6 +78,7 @@ def model_card(config: CheckpointConfig) -> str:
     data = config.provenance.get("data")
     if isinstance(data, dict) and type(data.get("objects")) is int:
         about.append(f"Trained on {data['objects']:,} objects.")
+    about += filter(None, (_trained(stage, config.provenance.get(stage)) for stage in ("autoencoder", "diffusion")))
     made = f"uint8 [1, {len(config.view_names)}, {channels}, {size}, {size}]"
     sampling, newline = config.sampling, "\n"
     return f"""---
@@ -105,6 +106,15 @@ By default it samples with `{sampling.solver}` in {sampling.steps} evaluations o
 sizes, where its weights come from (`provenance`) and the SHA-256 of each file of weights. Those are safetensors, and
 nothing here is code.
 """
+
+
+def _trained(stage: str, account: object) -> str | None:
+    """How a stage was trained; None where its provenance does not say so, as that of earlier versions."""
+    match account:
+        case {"steps": int(steps), "batch": int(batch), "optimizer": str(optimizer), "lr_schedule": str(schedule)}:
+            how = f"{steps:,} steps of {batch:,} with {_quoted(optimizer)}, learning rate {_quoted(schedule)}"
+            return f"Training of the {stage}: {how}."
+    return None
 
 
 def _quoted(name: str) -> str:

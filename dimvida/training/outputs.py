@@ -169,12 +169,14 @@ class Outputs(Hooks):
 
     @staticmethod
     def _account(stage: TrainingState, point: CurvePoint | None = None) -> dict[str, object]:
-        """Where a stage is, or was at a point of its curve."""
+        """Where a stage is, or was at a point of its curve, and how it came there."""
         step, seconds = (stage.step, stage.seconds) if point is None else (point.step, point.seconds)
         if point is None and stage.curve:
             point = stage.curve[-1]
         validation = {} if point is None else point.validation
-        return {"steps": step, "minutes": round(seconds / 60, 1), "validation": validation}
+        config = stage.config
+        how = {"batch": config.batch, "optimizer": config.optimizer, "lr": config.lr, "lr_schedule": config.lr_schedule}
+        return {"steps": step, **how, "minutes": round(seconds / 60, 1), "validation": validation}
 
 
 def initial_checkpoint(

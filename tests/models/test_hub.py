@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import http.server
 import json
@@ -221,3 +222,11 @@ def test_the_card_is_yaml_and_markdown_and_names_command_neither():
     assert "`front`, `a'b # c` (16 x 16 pixels, RGB)" in text and "Trained on 1,234 objects" in text
     assert "<script>" not in re.sub(r"`[^`\n]*`", "", text)
     assert re.findall(r"^#.*$", text, re.MULTILINE) == ["# A multi-view model for dimvida"]
+
+
+def test_the_card_says_how_a_stage_was_trained_if_its_provenance_does():
+    account = {"steps": 25010, "batch": 64, "optimizer": "muon", "lr": 1e-3, "lr_schedule": "cooldown"}
+    config = dataclasses.replace(CONFIG, provenance={"autoencoder": {"steps": 5}, "diffusion": account})
+    text = model_card(config)
+    assert "Training of the diffusion: 25,010 steps of 64 with `muon`, learning rate `cooldown`." in text
+    assert "Training of the autoencoder" not in text

@@ -33,7 +33,9 @@ def test_the_folder_holds_what_it_promises(finished: Path, data: TrainingData):
         assert Image.open(finished / "samples" / sheet).width > 200
     checkpoint = load_checkpoint(finished)
     assert checkpoint.config.provenance["autoencoder"]["steps"] == 60
-    assert checkpoint.config.provenance["diffusion"]["steps"] == 120
+    account = checkpoint.config.provenance["diffusion"]
+    assert (account["steps"], account["batch"]) == (120, 16)
+    assert (account["optimizer"], account["lr"], account["lr_schedule"]) == ("adam", 2e-3, "cosine")
     assert checkpoint.config.provenance["data"]["name"] == "boxes"
     inputs = checkpoint.config.inputs
     assert inputs is not None and not inputs.foreign_border(data.images.flatten(0, 1)).any()

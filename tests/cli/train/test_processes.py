@@ -8,6 +8,7 @@ import json
 import os
 import random
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -164,6 +165,36 @@ def test_a_training_killed_at_random_accesses_to_its_files_resumes_to_the_same_b
     assert killed >= 3
     assert killed_at_access(out, 0, [*arguments, "--resume"], tmp_path / "log").code == 0
     assert_equal_runs(out, uninterrupted)
+
+
+COMPILER = """#!/bin/sh
+case "$*" in *--version*) exec g++ "$@" ;; esac
+mkdir "$0-called" && kill -INT 0  # once, whoever is in the terminal's foreground, this process too
+exit 1
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a compiler")
+def test_ctrl_c_while_a_compiler_compiles_saves_the_state(boxes: Path, tmp_path: Path):
+    """PyTorch's own compilation, and a compiler during whose work ctrl-C reaches all processes of the terminal."""
+    compiler, out = tmp_path / "g++-at-work", tmp_path / "run"
+    compiler.write_text(COMPILER)
+    compiler.chmod(0o755)
+    arguments = command_line(boxes, out, "--set", "autoencoder_stage.steps=2", "--set", "diffusion_stage.compile=true")
+    variables = {"CXX": str(compiler), "TORCHINDUCTOR_CACHE_DIR": str(tmp_path / "inductor")}
+    result = subprocess.run(
+        arguments,
+        env=environment() | variables,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        start_new_session=True,
+    )
+    assert result.returncode == 128 + signal.SIGINT, result.stderr
+    assert [line for line in result.stderr.splitlines() if line.startswith("error:")] == ["error: interrupted"]
+    assert "Traceback" not in result.stderr and "--resume" in result.stdout
+    assert (out / "diffusion.state").is_file() and (tmp_path / "inductor").is_dir()
 
 
 @pytest.mark.slow
