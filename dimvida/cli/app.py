@@ -57,7 +57,7 @@ class Command(TyperCommand):
         """Parse as click does, after old spellings are replaced and ``~`` is expanded.
 
         Raises:
-            InputError: A value is a web address where none is read, or in the memory of this process.
+            InputError: A value is a web address where none is read, half of one, or in the memory of this process.
         """
         flags = [param for param in self.params if getattr(param, "is_flag", False)]
         flag_names = {name for flag in flags for name in (*flag.opts, *flag.secondary_opts)}
@@ -66,6 +66,8 @@ class Command(TyperCommand):
             option = "" if option in flag_names else option  # which take no value
             if (url_of(value) or "").startswith("memory://"):
                 raise InputError(f"{word}: this memory is gone when the command ends; name a folder or a bucket")
+            if is_url(value) and value.endswith("://"):  # of which a path would keep even less
+                raise InputError(f"{word}: names a kind of place, and none of them; give all of its address")
             if option in MODEL_OPTIONS and value.lower().startswith("hf://"):
                 continue
             if option in DATA_OPTIONS or (self.name in DATA_COMMANDS and not option.startswith("-")):

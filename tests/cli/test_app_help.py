@@ -182,6 +182,10 @@ def test_a_web_address_is_refused_as_it_was_given(dimvida, arguments):
     assert re.search(r"(https|s3)://\S+: web addresses are not read; download it", line)
 
 
+def test_half_an_address_is_refused_as_it_was_given(dimvida):
+    assert dimvida("data", "inspect", "s3://").refusal().startswith("error: s3://: names a kind of place, and none")
+
+
 @pytest.mark.parametrize("option", ["--data", "--out", "--verify"])
 def test_the_memory_of_the_process_is_refused(dimvida, objects, tmp_path, option: str):
     arguments = {"--data": objects, "--out": tmp_path / "out", option: "memory://a"}
