@@ -175,11 +175,10 @@ def _place_of_work(shard: str | None, address: str | None, cpus: int | None) -> 
     if address is None:
         yield job_of(shard), None
         return
+    from dimvida.generation.cluster import PATIENCE, RayCluster
     from dimvida.generation.cluster_connection import ray_connection
 
     with ray_connection(address) as grows:
-        from dimvida.generation.cluster import PATIENCE, RayCluster
-
         yield alone(PATIENCE), RayCluster(cpus, grows)
 
 

@@ -56,6 +56,7 @@ class RayCluster:
         self.needs = {"num_cpus": cpus or 1, "num_gpus": int(cpus is None)}
         self._grows = grows
 
+    @interruption.held()
     def settings(
         self,
         model: MultiViewModel,
@@ -77,18 +78,17 @@ class RayCluster:
             if not self._grows:
                 raise InputError(no_room)
             on_note(f"{no_room}; waiting for one that has")
-        with interruption.held():
-            wait, looked, until = _Wait(self, on_note), -math.inf, time.monotonic() + _JOIN
-            resolving = ray.remote(resolve).options(**self.needs).remote(model, device, options, find_batch)
-            while not ray.wait([resolving], timeout=_POLL)[0]:
-                if time.monotonic() > looked + _GROWTH:
-                    look_out()
-                    looked = time.monotonic()
-                    if looked > until and not self.room():
-                        raise InputError(no_room)
-                wait.look()
-                interruption.check()
-            return _answer(resolving)
+        wait, looked, until = _Wait(self, on_note), -math.inf, time.monotonic() + _JOIN
+        resolving = ray.remote(resolve).options(**self.needs).remote(model, device, options, find_batch)
+        while not ray.wait([resolving], timeout=_POLL)[0]:
+            if time.monotonic() > looked + _GROWTH:
+                look_out()
+                looked = time.monotonic()
+                if looked > until and not self.room():
+                    raise InputError(no_room)
+            wait.look()
+            interruption.check()
+        return _answer(resolving)
 
     def room(self) -> int:
         """Workers that the cluster's nodes have room for, if nobody else uses them."""

@@ -119,8 +119,11 @@ def ray_connection(found: str) -> Iterator[bool]:
 
 
 def _start(ray: ModuleType, found: str) -> None:
+    utils = ray._private.utils
+    sets_handler = utils.set_sigterm_handler
     try:
         with _left_alone():
+            utils.set_sigterm_handler = lambda handler: None  # for one that leaves Ray in the middle of its start
             ray.init(found or None, log_to_driver=False, logging_level="CRITICAL", include_dashboard=False)
     except Exception as error:  # of many kinds, bare ones among them
         reason = str(error).strip().partition("\n")[0]
@@ -128,6 +131,8 @@ def _start(ray: ModuleType, found: str) -> None:
         raise InputError(
             f"{f'--ray {found}'.rstrip()}: no cluster can be reached or started ({reason}{token})"
         ) from error
+    finally:
+        utils.set_sigterm_handler = sets_handler
 
 
 @contextmanager
@@ -136,23 +141,21 @@ def _left_alone() -> Iterator[None]:
 
     One that starts a cluster leaves the group that a terminal's ctrl-C goes to, as in a script.
     """
-    before, group = {number: signal.getsignal(number) for number in interruption.SIGNALS}, os.getpgrp()
+    numbers, group = (*interruption.SIGNALS, signal.SIGALRM), os.getpgrp()
+    before = {number: signal.getsignal(number) for number in numbers}
+    # Where SIGTERM comes while Ray starts, its own handler sets an alarm that kills the process three seconds later.
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGALRM})
     try:
-        try:
-            yield
-        finally:
-            signal.alarm(
-                0
-            )  # with which Ray, once it runs, would kill a process that SIGTERM came to, three seconds later
-            for number, handler in before.items():
-                signal.signal(number, handler)
-            if os.getpgrp() != group:
-                with suppress(OSError):  # nobody is left in it
-                    os.setpgid(0, group)
-    except SystemExit:  # by Ray's handler of SIGTERM
-        signal.raise_signal(signal.SIGTERM)
-        interruption.check()
-        raise
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, signal.SIG_IGN)  # forgets one that came
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        if os.getpgrp() != group:
+            with suppress(OSError):  # nobody is left in it
+                os.setpgid(0, group)
 
 
 def _place(address: str) -> tuple[str, str]:

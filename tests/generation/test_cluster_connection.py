@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -100,13 +101,20 @@ def test_what_is_no_address_is_refused_by_its_name(monkeypatch):
         check_address(address)
 
 
+def ray_of(init: Any, shutdown: Any = lambda: None) -> SimpleNamespace:
+    """Ray, as far as it is started and ended."""
+    worker = SimpleNamespace(_global_node=SimpleNamespace(is_head=lambda: True))
+    utils = SimpleNamespace(set_sigterm_handler=lambda handler: signal.signal(signal.SIGTERM, handler))
+    return SimpleNamespace(init=init, shutdown=shutdown, _private=SimpleNamespace(worker=worker, utils=utils))
+
+
 def test_a_cluster_that_lets_nobody_in_is_named_and_signals_stay_as_they_were(monkeypatch):
     def init(address: str, **options: object) -> None:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         raise ConnectionError("Failed to connect to Ray cluster\nmore")
 
     before = signal.getsignal(signal.SIGTERM)
-    monkeypatch.setattr(cluster_connection, "import_ray", lambda: SimpleNamespace(init=init, shutdown=lambda: None))
+    monkeypatch.setattr(cluster_connection, "import_ray", lambda: ray_of(init))
     monkeypatch.delenv("RAY_AUTH_MODE", raising=False)
     said = r"--ray head:6379: no cluster can be reached or started \(Failed to connect to Ray cluster"
     with pytest.raises(InputError, match=said + r"; one with a token needs RAY_AUTH_MODE=token\)$"):
@@ -117,24 +125,14 @@ def test_a_cluster_that_lets_nobody_in_is_named_and_signals_stay_as_they_were(mo
     assert signal.getsignal(signal.SIGTERM) is before
 
 
-def test_a_process_stays_in_its_group_and_sigterm_is_its_own(monkeypatch):
-    """Ray makes the driver leader of a group, which a terminal's ctrl-C misses, and ends it with SIGTERM's number."""
-    groups, taken = [7], []
-
-    def init(address: str, **options: object) -> None:
-        groups.append(8)
-        raise SystemExit(signal.SIGTERM)
-
+def test_a_process_stays_in_its_group(monkeypatch):
+    """Ray makes the driver leader of a group, which a terminal's ctrl-C misses."""
+    groups = [7]
     monkeypatch.setattr(os, "getpgrp", lambda: groups[-1])
     monkeypatch.setattr(os, "setpgid", lambda process, group: groups.append(group))
-    monkeypatch.setattr(cluster_connection, "import_ray", lambda: SimpleNamespace(init=init, shutdown=lambda: None))
-    before = signal.signal(signal.SIGTERM, lambda number, frame: taken.append(number))
-    try:
-        with pytest.raises(SystemExit):
-            ray_connection("local").__enter__()
-    finally:
-        signal.signal(signal.SIGTERM, before)
-    assert (groups, taken) == ([7, 8, 7], [signal.SIGTERM])
+    monkeypatch.setattr(cluster_connection, "import_ray", lambda: ray_of(lambda address, **options: groups.append(8)))
+    with ray_connection("local"):
+        assert groups == [7, 8, 7]
 
 
 @pytest.mark.parametrize("when", ["init", "shutdown"])
@@ -152,9 +150,28 @@ def test_a_signal_waits_until_ray_has_started_or_ended(monkeypatch, when: str):
             os.kill(os.getpid(), signal.SIGINT)
         done.append("shutdown")
 
-    node = SimpleNamespace(_global_node=SimpleNamespace(is_head=lambda: True))
-    ray = SimpleNamespace(init=init, shutdown=shutdown, _private=SimpleNamespace(worker=node))
-    monkeypatch.setattr(cluster_connection, "import_ray", lambda: ray)
+    monkeypatch.setattr(cluster_connection, "import_ray", lambda: ray_of(init, shutdown))
     with pytest.raises(KeyboardInterrupt), ray_connection("local"):
         done.append("connected")
     assert done == ["init", *["connected"] * (when == "shutdown"), "shutdown"]
+
+
+def test_an_alarm_of_ray_s_is_taken_back_and_its_handler_of_sigterm_never_there(monkeypatch):
+    """Both would end the process in the middle of Ray's start, where SIGTERM comes then."""
+    before = signal.getsignal(signal.SIGALRM)
+
+    def init(address: str, **options: object) -> None:
+        signal.signal(signal.SIGALRM, lambda *told: pytest.fail("it rang"))
+        os.kill(os.getpid(), signal.SIGALRM)
+        signal.alarm(100)
+        handler = signal.getsignal(signal.SIGTERM)
+        ray._private.utils.set_sigterm_handler(lambda *told: pytest.fail("it left"))
+        assert signal.getsignal(signal.SIGTERM) is handler
+
+    ray = ray_of(init)
+    sets = ray._private.utils.set_sigterm_handler
+    monkeypatch.setattr(cluster_connection, "import_ray", lambda: ray)
+    with ray_connection("local"):
+        assert signal.alarm(0) == 0 and signal.getsignal(signal.SIGALRM) is before
+        assert signal.SIGALRM not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
+        assert ray._private.utils.set_sigterm_handler is sets
