@@ -81,8 +81,8 @@ std::vector<uint8_t> png_files(const uint8_t* pixels, int64_t count, int64_t hei
     std::memcpy(start, kSignature, sizeof(kSignature));
     uint8_t* out = start + sizeof(kSignature);
     uint8_t* header = put_number(put_number(out + 8, uint64_t(width)), uint64_t(height));
-    const uint8_t kind[] = {8, uint8_t(channels == 3 ? 2 : 0), 0, 0,
-                            0};  // bits, colours, and the only methods
+    // Bits, colours, and the only methods there are.
+    const uint8_t kind[] = {8, uint8_t(channels == 3 ? 2 : 0), 0, 0, 0};
     std::memcpy(header, kind, sizeof(kind));
     out = put_chunk(out, "IHDR", 13);
     filter(pixels, height, row, filtered.data());
