@@ -64,17 +64,18 @@ def find_cluster(address: str, tell: Callable[[str], object]) -> str:
         tell: Hears that it is not there any more.
 
     Raises:
-        InputError: Nothing answers at an address, no cluster runs on this machine for 'auto', or no Ray is installed.
+        InputError: Nothing answers at an address, or wants another token; no cluster runs on this machine for 'auto';
+            no Ray is installed.
     """
     ray = import_ray()
     origin, place = _place(address)
     if place not in _NO_ADDRESSES:
-        if (reason := why_none(place)) is not None:
+        if (reason := why_none(place, _authorization(ray))) is not None:
             raise InputError(f"{origin}: {reason}")
         return place
     # Ray would try one that is gone for a minute, and print lines about it.
     recorded = ray._private.utils.read_ray_address() if place != "local" else None
-    if recorded and why_none(recorded) is None:
+    if recorded and why_none(recorded, _authorization(ray)) is None:
         return place
     if place == "auto":
         if not ray._private.services.find_gcs_addresses():
@@ -156,6 +157,19 @@ def _left_alone() -> Iterator[None]:
         if os.getpgrp() != group:
             with suppress(OSError):  # nobody is left in it
                 os.setpgid(0, group)
+
+
+def _authorization(ray: ModuleType) -> str:
+    """The header that has this process's token, empty without one; asked of Ray, which knows where it may be.
+
+    Raises:
+        InputError: There is to be a token, and none is found.
+    """
+    loader = getattr(ray._raylet, "AuthenticationTokenLoader", None)  # which Ray has from 2.52 on
+    try:
+        return "" if loader is None else loader.instance().get_token_for_http_header().get("authorization", "")
+    except ray.exceptions.AuthenticationError as error:
+        raise InputError(f"--ray: {str(error).partition('. ')[0]}") from None
 
 
 def _place(address: str) -> tuple[str, str]:

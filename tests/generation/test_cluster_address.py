@@ -10,6 +10,7 @@ from contextlib import contextmanager
 import pytest
 from helpers.commands import free_port
 
+from dimvida.errors import InputError
 from dimvida.generation import cluster_address
 from dimvida.generation.cluster_address import host_and_port, why_none
 
@@ -106,14 +107,15 @@ def test_a_silent_listener_is_given_up(monkeypatch):
             over.set()
 
 
-def answering(status: bytes) -> Callable[[socket.socket], None]:
-    """Speaks as gRPC does, and ends the call with a status."""
+def answering(status: bytes, fields: bytes = b"trailers") -> Callable[[socket.socket], None]:
+    """Speaks as gRPC does, and ends the call with a status; is asked with fields of which these are the last."""
 
     def answer(connection: socket.socket) -> None:
         asked = b""
         while not asked.endswith(bytes(5)):
             asked += connection.recv(1000)
         assert asked.startswith(b"PRI * HTTP/2.0") and b"/ray.rpc.NodeInfoGcsService/CheckAlive" in asked
+        assert asked[:-14].endswith(fields)
         headers = b"\x88@\x0ccontent-type\x10application/grpc" + status
         frame = len(headers).to_bytes(3, "big") + bytes((1, 5, 0, 0, 0, 1)) + headers
         for part in (SETTINGS[:4], SETTINGS[4:] + bytes(6) + ACKNOWLEDGED + frame[:3], frame[3:]):
@@ -128,13 +130,29 @@ def answering(status: bytes) -> Callable[[socket.socket], None]:
         (b"@\x0bgrpc-status\x0212", False),  # unimplemented, as gRPC in C says it
         (b"@" + bytes.fromhex("889acac8b21234da8f8208bf"), False),  # the same as other implementations do
         (b"@\x0bgrpc-status\x010", True),
-        (b"\0\x0bgrpc-status\x0216", True),  # of a cluster with a token
     ],
-    ids=["unknown", "unknown in Huffman's code", "known", "not let in"],
+    ids=["unknown", "unknown in Huffman's code", "known"],
 )
 def test_another_server_of_grpc_says_that_it_knows_no_ray(status: bytes, passes: bool):
     with listening(answering(status)) as address:
         assert passes if why_none(address) is None else not passes
+
+
+@pytest.mark.parametrize("status", [b"@\x0bgrpc-status\x0216", b"\0" + bytes.fromhex("889acac8b21234da8f820b9f")])
+@pytest.mark.parametrize(
+    ("ours", "fields", "wanted"),
+    [
+        ("", b"trailers", "a token; set RAY_AUTH_MODE=token"),
+        ("Bearer abc", b"\x1f\x08\x0aBearer abc", "another token than "),
+    ],
+)
+def test_a_cluster_that_lets_nobody_in_without_its_token(status: bytes, ours: str, fields: bytes, wanted: str):
+    """As the heads of Ray 2.60 say it; Ray would try for 20 seconds and print a line for each."""
+    with (
+        listening(answering(status, fields)) as address,
+        pytest.raises(InputError, match=f"^--ray: the cluster {address} wants {wanted}"),
+    ):
+        why_none(address, ours)
 
 
 def test_whoever_is_slow_or_cannot_be_read_is_let_pass(monkeypatch):

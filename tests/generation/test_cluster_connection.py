@@ -38,7 +38,9 @@ def machine(monkeypatch, tmp_path) -> SimpleNamespace:
     machine.record.parent.mkdir()
     monkeypatch.setattr(services, "find_gcs_addresses", lambda: machine.heads)
     monkeypatch.setattr(
-        cluster_connection, "why_none", lambda address: None if address in machine.answering else "silence"
+        cluster_connection,
+        "why_none",
+        lambda address, authorization: None if address in machine.answering else "silence",
     )
     return machine
 
@@ -80,6 +82,29 @@ def test_what_is_not_found(machine, monkeypatch):
     monkeypatch.setenv("RAY_ADDRESS", "old:1")
     with pytest.raises(InputError, match=r"^RAY_ADDRESS=old:1: silence$"):
         find_cluster("", print)
+
+
+def test_a_token_is_asked_of_ray(machine, monkeypatch):
+    """Which looks for it, and knows whether there is to be one; a Ray before 2.52 knows none."""
+    from ray import _raylet
+    from ray.exceptions import AuthenticationError
+
+    def loader(header: Any) -> SimpleNamespace:
+        return SimpleNamespace(instance=lambda: SimpleNamespace(get_token_for_http_header=header))
+
+    def missing() -> dict[str, str]:
+        raise AuthenticationError("No token in /none. Ensure that ...")
+
+    monkeypatch.setattr(cluster_connection, "why_none", lambda address, authorization: f"sent {authorization!r}")
+    for there, line in (
+        (loader(lambda: {"authorization": "Bearer 0123"}), r"--ray head:1: sent 'Bearer 0123'"),
+        (loader(dict), r"--ray head:1: sent ''"),
+        (None, r"--ray head:1: sent ''"),
+        (loader(missing), r"--ray: No token in /none"),
+    ):
+        monkeypatch.setattr(_raylet, "AuthenticationTokenLoader", there)
+        with pytest.raises(InputError, match=f"^{line}$"):
+            find_cluster("head:1", print)
 
 
 def test_a_worker_has_room_in_a_cluster_that_is_to_start(machine, monkeypatch):
