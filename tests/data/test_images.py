@@ -228,7 +228,7 @@ def test_pixels_without_a_range_are_refused(make, mode):
         decode_image(make.encode(Image.new(mode, (2, 2), 7), "TIFF"), "a.tif")
 
 
-@settings(max_examples=400, deadline=None, derandomize=True)
+@settings(max_examples=400)
 @given(
     format=st.sampled_from(Maker.FORMATS),
     mode=st.sampled_from(["RGB", "L", "RGBA", "I;16"]),
