@@ -9,13 +9,12 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from helpers.commands import free_port
-from helpers.objects import tree
+from helpers.commands import free_port, wait_until
+from helpers.objects import finished_shards, tree
 
 OBJECTS = 12
 LINES = {
@@ -68,6 +67,15 @@ def check(process: subprocess.Popen[str], number: signal.Signals) -> int:
     return process.returncode
 
 
+def until_a_shard_is_begun(process: subprocess.Popen[str], output: Path, after: int = 0) -> None:
+    """Wait until a process that has finished so many shards has a further one in hand, or has ended."""
+
+    def there() -> bool:
+        return finished_shards(output) >= after and any(output.glob(".shard-*"))
+
+    wait_until(lambda: there() or process.poll() is not None)
+
+
 # Python has started and runs what it was told to once it imports the command line.
 def at_the_first_import(process: subprocess.Popen[str], module: str) -> None:
     for line in process.stderr:
@@ -113,32 +121,30 @@ def test_signals_at_any_moment(command, tmp_path: Path, workers: int):
     for _ in range(12):
         number = chance.choice(list(LINES))
         process = start(arguments)
-        shards = len(list(output.glob("shard-*.json")))
-        while not list(output.glob(".shard-*")) and process.poll() is None:
-            time.sleep(0.0005)
-        time.sleep(chance.choice([0.0, 0.01, 0.1]) * chance.random())  # a moment, not a wait for something
+        shards = finished_shards(output)
+        until_a_shard_is_begun(process, output, after=shards + chance.choice([0, 0, 1, 2]))
         send = os.killpg if chance.random() < 0.5 else os.kill
         if process.poll() is None:
             send(process.pid, number)
         if check(process, number):
             assert {path.name for path in output.glob(".*")} <= {".contact-sheet.png"}, "what was temporary went"
-            assert len(list(output.glob("shard-*.json"))) >= shards
+            assert finished_shards(output) >= shards
     assert subprocess.run(arguments).returncode == 0
     assert tree(output) == whole
 
 
 @pytest.mark.slow
-def test_ctrl_c_twice(command, tmp_path: Path):
-    """The second one waits for nothing."""
-    for wait in (0.0, 0.01, 0.05):
-        output = tmp_path / str(wait)
-        process = start(command(output, "--samples-per-view", 50))
-        while not list(output.glob(".shard-*")) and process.poll() is None:
-            time.sleep(0.001)
-        process.send_signal(signal.SIGINT)
-        time.sleep(wait)
-        process.send_signal(signal.SIGINT)
-        assert check(process, signal.SIGINT) == 130
+@pytest.mark.parametrize("heard", [False, True])
+def test_ctrl_c_twice(command, tmp_path: Path, heard: bool):
+    """The second one waits for nothing: it comes at once, or when the shard that the first met has gone."""
+    output = tmp_path / "out"
+    process = start(command(output, "--samples-per-view", 50))
+    until_a_shard_is_begun(process, output)
+    process.send_signal(signal.SIGINT)
+    if heard:
+        wait_until(lambda: not list(output.glob(".shard-*")) or process.poll() is not None)
+    process.send_signal(signal.SIGINT)
+    assert check(process, signal.SIGINT) == 130
 
 
 @pytest.mark.slow
@@ -154,8 +160,7 @@ def test_ctrl_c_while_other_ranks_are_awaited(command, tmp_path: Path, rank: int
     else:
         process = start(command(tmp_path / "out"), **place)
         other = socket.socket()
-        while other.connect_ex(("127.0.0.1", port)) and process.poll() is None:
-            time.sleep(0.01)
+        wait_until(lambda: not other.connect_ex(("127.0.0.1", port)) or process.poll() is not None)
     with other:
         process.send_signal(signal.SIGINT)
         assert check(process, signal.SIGINT) == 130

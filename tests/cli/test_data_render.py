@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers.commands import wait_until
+from helpers.commands import is_alive, wait_until
 from helpers.objects import save_box, tree
 
 from dimvida.cli.app import run
@@ -47,13 +47,6 @@ def children(pid: int) -> list[int]:
     return found
 
 
-def alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["out", "out.zip"])
 def test_a_killed_rendering_is_continued(tmp_path: Path, meshes: Path, name: str) -> None:
@@ -69,7 +62,7 @@ def test_a_killed_rendering_is_continued(tmp_path: Path, meshes: Path, name: str
         process.send_signal(signal.SIGKILL)
         process.wait()
     assert len(workers) >= 2
-    wait_until(lambda: not any(map(alive, workers)))
+    wait_until(lambda: not any(map(is_alive, workers)))
     assert not (tmp_path / "out.zip").exists() and not (folder / "index.csv").exists()
     lines = [json.loads(line) for line in journal.read_bytes().splitlines()[1:]]
     done = [folder.joinpath(*line["object"]) for line in lines]

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers.objects import tree
+from helpers.objects import lines_of, tree
 from PIL import Image
 
 from dimvida.sampling.trajectory import sample_id_tensor
@@ -23,16 +22,12 @@ def generate(dimvida, tiny_checkpoint: Path):
     return call
 
 
-def lines(folder: Path) -> list[dict]:
-    return [json.loads(line) for line in (folder / "metadata.jsonl").read_text().splitlines()]
-
-
 def test_single_images_with_the_view_as_an_option(generate, fronts: Path, tmp_path: Path):
     result = generate(fronts, tmp_path / "out", "--view", "front")
     assert result.code == 0, result.err
     assert f"done: 12 views of 4 objects in {tmp_path / 'out'}" in result.out
     assert "generating: 12/12 views" in result.err
-    assert {line["view"] for line in lines(tmp_path / "out")} == {"right", "back", "left"}
+    assert {line["view"] for line in lines_of(tmp_path / "out")} == {"right", "back", "left"}
     assert (tmp_path / "out" / "table" / "d__left.png").is_file()
 
 
@@ -65,7 +60,7 @@ def test_python_makes_of_a_picture_what_the_command_makes_of_its_file(generate, 
 
 def test_any_subset_to_any_subset(generate, objects: Path, tmp_path: Path):
     assert generate(objects, tmp_path / "out", "--view", "front,back", "--target", "left").code == 0
-    assert [(line["source"], line["view"], line["known"]) for line in lines(tmp_path / "out")] == [
+    assert [(line["source"], line["view"], line["known"]) for line in lines_of(tmp_path / "out")] == [
         (name, "left", ["front", "back"]) for name in ("chair/a", "chair/b", "table/c")
     ]
 
@@ -103,7 +98,7 @@ def test_draws_split_and_known_views(generate, tmp_path: Path, write_objects):
     result = generate(root, tmp_path / "out", "--split", "test", "--samples-per-view", 2, "--include-known")
     assert result.code == 0, result.err
     assert "8 views of 2 objects" in result.out
-    names = {line["file_name"] for line in lines(tmp_path / "out")}
+    names = {line["file_name"] for line in lines_of(tmp_path / "out")}
     assert names == {
         f"chair/{n}-{k}__{v}.png" for n in "ab" for k in (0, 1) for v in ("front", "right", "back", "left")
     }
@@ -112,11 +107,11 @@ def test_draws_split_and_known_views(generate, tmp_path: Path, write_objects):
 def test_some_classes_and_the_first_objects_belong_to_the_configuration(generate, fronts: Path, tmp_path: Path):
     asked = ("--view", "front", "--classes", "chair")
     assert generate(fronts, tmp_path / "out", *asked).code == 0
-    assert {line["label"] for line in lines(tmp_path / "out")} == {"chair"}
-    chairs = list(dict.fromkeys(line["source"] for line in lines(tmp_path / "out")))
+    assert {line["label"] for line in lines_of(tmp_path / "out")} == {"chair"}
+    chairs = list(dict.fromkeys(line["source"] for line in lines_of(tmp_path / "out")))
     assert len(chairs) == 2
     assert generate(fronts, tmp_path / "first", *asked, "--limit", 1).code == 0
-    assert list(dict.fromkeys(line["source"] for line in lines(tmp_path / "first"))) == chairs[:1]
+    assert list(dict.fromkeys(line["source"] for line in lines_of(tmp_path / "first"))) == chairs[:1]
     before = tree(tmp_path / "out")
     result = generate(fronts, tmp_path / "out", *asked, "--limit", 1)
     assert result.code == 2 and "another configuration (objects was 2, is 1)" in result.err
@@ -148,7 +143,7 @@ def test_another_configuration_needs_overwrite(generate, fronts: Path, tmp_path:
     assert "steps was 4, is 2" in refused.refusal() and "--overwrite" in refused.refusal()
     assert tree(tmp_path / "out") == before
     assert generate(fronts, tmp_path / "out", "--view", "back", "--overwrite").code == 0
-    assert {line["known"][0] for line in lines(tmp_path / "out")} == {"back"}
+    assert {line["known"][0] for line in lines_of(tmp_path / "out")} == {"back"}
     assert not (tmp_path / "out" / "chair" / "a__back.png").exists()
 
 
@@ -201,7 +196,7 @@ class TestSample:
         monkeypatch.chdir(tmp_path)
         result = generate("sample", "out", "--sheet", "out/contact-sheet.png")
         assert result.code == 0, result.err
-        written = lines(tmp_path / "out")
+        written = lines_of(tmp_path / "out")
         assert {line["view"] for line in written} == {"right", "back", "left"}
         assert len({line["label"] for line in written}) == 13
         assert TestSheet.TRUE in TestSheet().colours(tmp_path / "out" / "contact-sheet.png")
@@ -211,7 +206,7 @@ class TestSample:
         monkeypatch.chdir(tmp_path)
         fronts.rename(tmp_path / "sample")
         assert generate(given, tmp_path / "out", "--view", "front").code == 0
-        assert len(lines(tmp_path / "out")) == 12
+        assert len(lines_of(tmp_path / "out")) == 12
 
     def test_an_installation_without_it(self, generate, tmp_path: Path, monkeypatch):
         monkeypatch.setattr("dimvida.data.sample._FOLDER", tmp_path / "nowhere")

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from helpers.commands import Result, command
-from helpers.objects import VIEWS
+from helpers.objects import VIEWS, lines_of, tree
 
 from dimvida.data.cameras import Camera
 from dimvida.data.opening import open_source
@@ -47,10 +47,6 @@ def same(left: dict[str, np.ndarray], right: dict[str, np.ndarray]) -> bool:
     return left.keys() == right.keys() and all(abs(left[name] - right[name]).max() <= 1 for name in left)
 
 
-def content(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-
-
 @pytest.mark.parametrize("form", ["imagefolder", "webdataset", "npy"])
 def test_every_form_is_a_data_set_with_cameras(generate, objects: Path, tmp_path: Path, form: str):
     asked = (*ANGLES, "--elevation", 20, "--view", "front", "--format", form, "--shard-size", 2)
@@ -66,10 +62,10 @@ def test_every_form_is_a_data_set_with_cameras(generate, objects: Path, tmp_path
     pictures = pixels(out)
     assert len({picture.tobytes() for picture in pictures.values()}) == 9
     assert command("generate", "--verify", out).code == 0
-    before = content(out)
-    assert "finished before" in generate(objects, "out", *asked).out and content(out) == before
+    before = tree(out)
+    assert "finished before" in generate(objects, "out", *asked).out and tree(out) == before
     if form == "imagefolder":
-        line = json.loads((out / "metadata.jsonl").read_text().splitlines()[1])
+        line = lines_of(out)[1]
         assert line["view"] == "azimuth045" and line["camera"] == {"azimuth": 45.0, "elevation": 20.0}
         assert line["known"] == ["front"] and set(line["source_sha256"]) == {"front", *NAMES}
         assert (out / "chair" / "a__azimuth337_5.png").exists()
@@ -79,7 +75,7 @@ def test_what_is_damaged_is_repaired(generate, objects: Path, tmp_path: Path):
     asked = (*ANGLES, "--view", "front", "--shard-size", 1, "--elevation", 0)
     assert generate(objects, "out", *asked).code == 0
     out = tmp_path / "out"
-    before = content(out)
+    before = tree(out)
     for harm in (
         lambda: (out / "cameras.json").write_text("{}"),
         lambda: (out / "cameras.json").unlink(),
@@ -90,7 +86,7 @@ def test_what_is_damaged_is_repaired(generate, objects: Path, tmp_path: Path):
         unfinished = not (out / "report.json").exists()
         assert command("generate", "--verify", out).code == (0 if unfinished else 1)
         assert generate(objects, "out", *asked).code == 0
-        assert content(out) == before
+        assert tree(out) == before
     other = generate(objects, "out", *asked[:-1], 5)
     assert other.code == 2 and len(other.errors) == 1 and "another configuration" in other.err
     assert generate(objects, "out", *asked[:-1], 5, "--overwrite").code == 0
@@ -102,7 +98,7 @@ def test_members_of_an_array_job_and_the_order_of_angles(generate, objects: Path
     assert generate(objects, "whole", *ANGLES, *asked).code == 0
     for member in ("0/2", "1/2"):
         assert generate(objects, "parts", "--azimuths", "337.5,0,405", *asked, "--shard", member).code == 0
-    assert content(tmp_path / "parts") == content(tmp_path / "whole")
+    assert tree(tmp_path / "parts") == tree(tmp_path / "whole")
 
 
 def test_known_views_are_placed_by_name_by_angle_or_by_the_data(generate, fronts: Path, tmp_path: Path):
@@ -248,7 +244,7 @@ def test_views_of_which_nothing_says_where_they_were_taken(generate, write_objec
         '{"front": {"azimuth": 0, "elevation": 0}, "top": {"azimuth": 0, "elevation": 90}}'
     )
     assert generate(data, "all", *ANGLES).code == 0
-    line = json.loads((tmp_path / "all" / "metadata.jsonl").read_text().splitlines()[0])
+    line = lines_of(tmp_path / "all")[0]
     assert line["known"] == ["front", "top"]
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from helpers.commands import Result, at_shard, killed_at_access, wait_until_it_stops
-from helpers.objects import tree
+from helpers.objects import finished_shards, tree
 
 OBJECTS = 24
 BAD = ("05__front.png", "17__front.png")
@@ -53,10 +53,6 @@ def whole(dimvida, command, tmp_path: Path) -> Callable[..., dict[str, bytes]]:
     return make
 
 
-def finished(output: Path) -> int:
-    return len(list(output.glob("shard-*.json")))
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("form", FORMATS)
 def test_killed_twice_and_repeated_it_ends_as_if_it_had_run_through(command, whole, tmp_path, form: str):
@@ -65,7 +61,7 @@ def test_killed_twice_and_repeated_it_ends_as_if_it_had_run_through(command, who
     for more, shards in ((1, 1), (3, 4)):
         run = at_shard(more, signal.SIGKILL, command(output, "--format", form)[3:])
         assert subprocess.run(run, capture_output=True).returncode == -signal.SIGKILL
-        assert finished(output) == shards
+        assert finished_shards(output) == shards
         assert not (output / "report.json").exists()
     times = {path: path.stat().st_mtime_ns for path in output.glob("shard-*.json")}
     last = subprocess.run(command(output, "--format", form), capture_output=True, text=True)
@@ -222,7 +218,7 @@ def test_a_second_run_on_the_folder_is_refused(command, tmp_path: Path):
         assert third.wait() == 130
     finally:
         third.kill()
-    assert finished(output) >= 2
+    assert finished_shards(output) >= 2
     assert not list(output.glob(".*"))
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from helpers.commands import free_port, start_ranks, torchrun
-from helpers.objects import tree
+from helpers.objects import finished_shards, tree
 
 from dimvida.generation.lock import FolderLock
 
@@ -32,10 +32,6 @@ def expected(dimvida, options, tmp_path: Path) -> Callable[..., dict[str, bytes]
         return tree(tmp_path / "one")
 
     return make
-
-
-def finished(output: Path) -> int:
-    return len(list(output.glob("shard-*.json")))
 
 
 @pytest.mark.slow
@@ -89,7 +85,7 @@ def test_a_dead_rank_costs_its_own_shards_and_nobody_waits_for_ever(dimvida, opt
     assert codes == ([0, 0] if dies == 0 else [1, 0]), results
     if dies:
         assert "26 shards not made by ranks that ended; the same command continues" in results[0][1]
-    assert finished(tmp_path / "many") == 80 - 26 and not (tmp_path / "many" / "report.json").exists()
+    assert finished_shards(tmp_path / "many") == 80 - 26 and not (tmp_path / "many" / "report.json").exists()
     assert dimvida(*arguments).code == 0
     assert tree(tmp_path / "many") == wanted
 
@@ -102,7 +98,7 @@ def test_all_ranks_killed_and_another_number_of_them_completes_the_rest(options,
     for rank in ranks:
         rank.communicate()
     assert [rank.returncode for rank in ranks] == [-signal.SIGKILL, -signal.SIGKILL]
-    assert finished(tmp_path / "many") == 4
+    assert finished_shards(tmp_path / "many") == 4
     done = subprocess.run(torchrun(3, *arguments), capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert tree(tmp_path / "many") == wanted
@@ -145,7 +141,7 @@ def test_torchrun_that_loses_a_rank_stops_in_order_and_continues(options, expect
     agent = subprocess.run(dying, capture_output=True, text=True)
     assert agent.returncode != 0
     assert "stopped by a signal; the same command continues" in agent.stderr
-    assert 2 <= finished(tmp_path / "many") < 40
+    assert 2 <= finished_shards(tmp_path / "many") < 40
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert tree(tmp_path / "many") == wanted

@@ -7,14 +7,13 @@ import random
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers.commands import free_port
-from helpers.objects import tree
+from helpers.commands import free_port, wait_until
+from helpers.objects import finished_shards, tree
 from helpers.servers import s3_server
 
 from dimvida.generation.lock import FolderLock
@@ -161,9 +160,8 @@ def test_a_cluster_that_loses_everything_makes_what_one_process_makes(command, e
 
     def until(more: int) -> None:
         """Wait for some more shards; there are enough left for whatever is done then."""
-        whole = len(list(folder.glob("shard-*.json"))) + more
-        while len(list(folder.glob("shard-*.json"))) < whole and driver.poll() is None:
-            time.sleep(0.01)
+        whole = finished_shards(folder) + more
+        wait_until(lambda: finished_shards(folder) >= whole or driver.poll() is not None)
 
     driver = start()
     try:

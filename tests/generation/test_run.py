@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from helpers.objects import VIEWS, tree
+from helpers.objects import VIEWS, lines_of, tree
 from PIL import Image
 from torchvision.datasets import ImageFolder
 
@@ -67,10 +67,6 @@ def pictures(folder: Path) -> dict[str, np.ndarray]:
     }
 
 
-def lines(folder: Path) -> list[dict]:
-    return [json.loads(line) for line in (folder / "metadata.jsonl").read_text().splitlines()]
-
-
 def largest_difference(a: dict[str, np.ndarray], b: dict[str, np.ndarray]) -> int:
     assert a.keys() == b.keys()
     return max(int(np.abs(a[name] - b[name]).max()) for name in a)
@@ -81,10 +77,10 @@ def test_any_batch_gives_the_same_pictures_and_the_same_noise(make, tmp_path: Pa
         make(tmp_path / str(size), batch=size, draws=2)
     reference = pictures(tmp_path / "1")
     assert len(reference) == 2 * (3 + 2 + 2 + 3)
-    ids = {line["file_name"]: line["sample_id"] for line in lines(tmp_path / "1")}
+    ids = {line["file_name"]: line["sample_id"] for line in lines_of(tmp_path / "1")}
     for size in (3, 7):
         assert largest_difference(reference, pictures(tmp_path / str(size))) <= 1
-        assert {line["file_name"]: line["sample_id"] for line in lines(tmp_path / str(size))} == ids
+        assert {line["file_name"]: line["sample_id"] for line in lines_of(tmp_path / str(size))} == ids
     # The pictures differ where they should: the tolerance above is not met by grey mush.
     assert largest_difference({"x": reference["chair/a-0__left.png"]}, {"x": reference["chair/a-1__left.png"]}) > 8
 
@@ -109,15 +105,15 @@ def test_known_views_are_written_untouched(make, data: Path, tmp_path: Path):
     for name, view in (("chair/a", "front"), ("chair/b", "left"), ("table/d", "back")):
         original = np.asarray(Image.open(data / name / f"{view}.png"))
         assert np.array_equal(written[f"{name}__{view}.png"], original)
-    kinds = {line["file_name"]: line["kind"] for line in lines(tmp_path / "out")}
+    kinds = {line["file_name"]: line["kind"] for line in lines_of(tmp_path / "out")}
     assert kinds["chair/a__front.png"] == "real" and kinds["chair/a__left.png"] == "generated"
 
 
 def test_what_a_line_says(make, model: MultiViewModel, data: Path, tmp_path: Path):
     make(tmp_path / "out", seed=5, steps=3, solver="ddim", backend="eager", given=("left", "back"), targets=("right",))
-    first = lines(tmp_path / "out")[0]
+    first = lines_of(tmp_path / "out")[0]
     digest = hashlib.sha256((data / "table/c/back.png").read_bytes()).hexdigest()
-    by_name = {line["file_name"]: line for line in lines(tmp_path / "out")}
+    by_name = {line["file_name"]: line for line in lines_of(tmp_path / "out")}
     line = by_name["table/c__right.png"]
     assert list(first) == list(line)
     assert line["source"] == "table/c"
@@ -156,7 +152,7 @@ def test_hugging_face_datasets_reads_it(make, tmp_path: Path):
     assert {row["view"] for row in rows} == set(VIEWS)
     assert set(rows["label"]) == {"chair", "table"}
     assert rows[0]["image"].size == (16, 16)
-    ids = {(line["source"], line["view"]): line["sample_id"] for line in lines(tmp_path / "out")}
+    ids = {(line["source"], line["view"]): line["sample_id"] for line in lines_of(tmp_path / "out")}
     assert {(row["source"], row["view"]): row["sample_id"] for row in rows} == ids
 
 
@@ -174,7 +170,7 @@ def test_unlabeled_images(make, tmp_path: Path, tiny_image):
     tiny_image(1).save(tmp_path / "flat" / "a__front.png")
     make(tmp_path / "out", path=tmp_path / "flat")
     assert sorted(pictures(tmp_path / "out")) == [f"unlabeled/a__{view}.png" for view in ("back", "left", "right")]
-    assert {line["label"] for line in lines(tmp_path / "out")} == {None}
+    assert {line["label"] for line in lines_of(tmp_path / "out")} == {None}
     assert [record.class_name for record in open_source(tmp_path / "out").records] == [""]
 
 
@@ -204,7 +200,7 @@ class TestBadImages:
         report = make(tmp_path / "out", path=images.parent, batch=3, draws=2)
         assert [entry["file"] for entry in report.skipped] == ["chair/b__front.png", "chair/d__front.png"]
         assert "not an image" in report.skipped[1]["reason"]
-        assert {line["source"] for line in lines(tmp_path / "out")} == {"chair/a", "chair/c"}
+        assert {line["source"] for line in lines_of(tmp_path / "out")} == {"chair/a", "chair/c"}
         stored = json.loads((tmp_path / "out" / "report.json").read_text())
         assert stored["skipped"] == report.skipped
         assert (stored["objects"], stored["views_generated"], stored["skipped_files"]) == (2, 12, 2)
@@ -222,7 +218,7 @@ class TestBadImages:
         root = write_objects(tmp_path / "pairs", {"chair/a": ("front", "left"), "chair/b": ("front", "left")})
         (root / "chair/a/left.png").write_bytes(b"")
         make(tmp_path / "out", path=root)
-        assert {line["source"] for line in lines(tmp_path / "out")} == {"chair/b"}
+        assert {line["source"] for line in lines_of(tmp_path / "out")} == {"chair/b"}
 
     def test_conversions_are_counted_once_per_image(self, make, images: Path, tmp_path: Path, tiny_image):
         tiny_image(9, size=20).convert("L").save(images / "a__front.png")

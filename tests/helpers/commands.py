@@ -187,6 +187,14 @@ def wait_until(there: Callable[[], object], *processes: Started | Forked) -> Non
         time.sleep(0.005)
 
 
+def is_alive(pid: int) -> bool:
+    """Whether a process, of whomever, is there and more of it than its exit status."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
 def forked_ranks(count: int, arguments: list[str], logs: Path) -> list[Forked]:
     """Processes that work together, without an agent that ends all when one dies."""
     place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "WORLD_SIZE": str(count)}

@@ -155,6 +155,16 @@ def tree(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
+def finished_shards(output: Path) -> int:
+    """How many shards an output folder has."""
+    return len(list(output.glob("shard-*.json")))
+
+
+def lines_of(output: Path) -> list[dict]:
+    """What an output folder says of its pictures, one after the other."""
+    return [json.loads(line) for line in (output / "metadata.jsonl").read_text().splitlines()]
+
+
 def left_out(source: MultiViewSource) -> dict[str, str]:
     """What a source has left out: ``name below its path -> reason``."""
     return {file.location.removeprefix(f"{source.path}/"): file.reason for file in source.left_out}

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers.commands import Forked, wait_until
+from helpers.commands import Forked, is_alive, wait_until
 from helpers.objects import write_boxes
 from helpers.runs import FAST, curve, has_reached, options
 
@@ -107,6 +107,6 @@ def test_workers_neither_stop_a_training_nor_outlive_it(tmp_path: Path):
     wait_until(lambda: has_reached(out, "autoencoder", further), training)
     training.send(signal.SIGKILL)
     assert training.finish().code == -signal.SIGKILL
-    wait_until(lambda: not any(Path(f"/proc/{worker}").exists() for worker in workers))
+    wait_until(lambda: not any(map(is_alive, workers)))
     with RunFolder(out).owned():
         assert (out / "run.json").exists()
