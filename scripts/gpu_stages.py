@@ -19,8 +19,18 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 SOURCES = (
-    *("csrc", "cmake", "dimvida", "tests", "scripts", "docs"),
-    *("CMakeLists.txt", "setup.py", "pyproject.toml", "README.md", "LICENSE", "MANIFEST.in"),
+    "csrc",
+    "cmake",
+    "dimvida",
+    "tests",
+    "scripts",
+    "docs",
+    "CMakeLists.txt",
+    "setup.py",
+    "pyproject.toml",
+    "README.md",
+    "LICENSE",
+    "MANIFEST.in",
 )
 NEEDED = {
     "to build": ("setuptools", "pybind11", "cmake", "ninja"),

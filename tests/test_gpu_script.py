@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import importlib.machinery
 import importlib.util
 import json
@@ -17,7 +16,7 @@ from types import ModuleType
 
 import pytest
 import torch
-from helpers.commands import PATIENCE
+from helpers.commands import PATIENCE, is_alive, wait_until
 
 ROOT = Path(__file__).parents[1]
 SCRIPT = ROOT / "scripts" / "gpu"
@@ -131,20 +130,14 @@ def started(command: list[str], log: Path) -> subprocess.Popen[bytes]:
     """A process in a session of its own that has printed a line ``child``, and a number."""
     with open(log, "w") as file:
         process = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT, start_new_session=True)
-    while not log.read_text().endswith("\n"):
-        assert process.poll() is None, log.read_text()
-        time.sleep(0.05)
+    wait_until(lambda: log.read_text().endswith("\n") or process.poll() is not None)
+    assert process.poll() is None, log.read_text()
     return process
 
 
-def wait_until_gone(log: Path) -> None:
-    """Until the child that a log names is no more, or only its exit status is left."""
-    status = Path("/proc", log.read_text().split()[1], "stat")
-    deadline = time.monotonic() + PATIENCE
-    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-        while status.read_text().rpartition(")")[2].split()[0] != "Z":
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
+def child_of(log: Path) -> int:
+    """The process that a log names."""
+    return int(log.read_text().split()[1])
 
 
 def test_a_hanging_stage_is_interrupted_and_leaves_nothing_behind(stages: ModuleType, tmp_path: Path):
@@ -152,7 +145,7 @@ def test_a_hanging_stage_is_interrupted_and_leaves_nothing_behind(stages: Module
     process = started([sys.executable, "-c", HANGING], log)
     assert stages.wait(process, 0.01)
     assert process.returncode == 0 and "interrupted\n" in log.read_text()
-    wait_until_gone(log)
+    wait_until(lambda: not is_alive(child_of(log)))
 
 
 def test_a_stage_that_ignores_interruption_is_ended(stages: ModuleType, tmp_path: Path, monkeypatch):
@@ -174,7 +167,7 @@ def test_an_interrupted_script_leaves_no_stage_behind(tmp_path: Path, number: in
     process = started([sys.executable, "-c", code], log)
     process.send_signal(number)
     assert process.wait(PATIENCE) != 0
-    wait_until_gone(log)
+    wait_until(lambda: not is_alive(child_of(log)))
 
 
 def test_a_stage_that_meets_its_limit_is_stopped_and_the_next_one_runs(run, tmp_path: Path):
@@ -206,14 +199,12 @@ def test_without_kernels_nothing_else_runs(run, stages: ModuleType, tmp_path: Pa
     assert outcomes(tmp_path) == {"kernels": "failed", "after": "not run: there are no kernels for the device"}
 
 
-def test_what_is_planned_on_a_gpu_fits_and_covers_everything(run, gpu: ModuleType):
+def test_what_is_planned_on_a_gpu_fits_and_covers_everything(run, gpu: ModuleType, monkeypatch):
     planned: list = []
     run.gpu = {"name": "GPU X", "capability": "90"}
     run.do = lambda *stages: planned.extend(stages)
-    run.options = argparse.Namespace(
-        tests="-m gpu tests", device="cuda", preset="paper", batch="4096,1", steps="20,250", arms=gpu.ARMS,
-        repeats="15", objects="9", generate_batch="4", format="npy", only=gpu.MEASURED,
-    )  # fmt: skip
+    monkeypatch.setattr(sys, "argv", ["gpu", "check"])
+    run.options = gpu.parse_options()
     gpu.check(run)
     names = ["doctor", "first use", "tests", "memcheck", "racecheck", "initcheck", "synccheck"]
     assert [stage.name for stage in planned] == names
@@ -224,6 +215,8 @@ def test_what_is_planned_on_a_gpu_fits_and_covers_everything(run, gpu: ModuleTyp
     build = 180 + 30
     assert build + sum(stage.keep for stage in planned) <= 8.75 * 60  # even if the build takes all its time
     planned.clear()
+    monkeypatch.setattr(sys, "argv", ["gpu", "measure"])
+    run.options = gpu.parse_options()
     gpu.measure(run)
     assert [stage.name for stage in planned] == ["sampling-20", "generation", "training", "sampling-250"]
     assert build + sum(stage.keep for stage in planned) <= 8.75 * 60
@@ -285,10 +278,13 @@ def test_train_leaves_a_model_and_its_scores(tmp_path: Path):
     done = run_script("train", *options, *sizes)
     out = tmp_path / "out"
     assert done.returncode == 0, done.stdout + done.stderr + (out / "log.txt").read_text()[-2000:]
-    assert {path.name for path in out.iterdir()} == {
-        "log.txt", "summary.json", "evaluation.json", "sheet.png", "curves.png", "autoencoder.csv", "diffusion.csv",
-        "checkpoint.tar",
-    }  # fmt: skip
+    training = {"curves.png", "autoencoder.csv", "diffusion.csv", "checkpoint.tar"}
+    assert {path.name for path in out.iterdir()} == training | {
+        "log.txt",
+        "summary.json",
+        "evaluation.json",
+        "sheet.png",
+    }
     last = (out / "diffusion.csv").read_text().splitlines()[-1].split(",")
     assert last[0] == "12"
     assert json.loads((out / "evaluation.json").read_text())["objects"] == 4
