@@ -194,6 +194,28 @@ def camera_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def inception(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Weights with torch-fidelity's names, scaled so that pictures give different features; skips without it."""
+    import torch
+
+    package = pytest.importorskip("torch_fidelity.feature_extractor_inceptionv3")
+
+    class Untrained(package.FeatureExtractorInceptionV3):
+        def load_state_dict(self, *arguments: object, **options: object) -> None:
+            """Stay as it was made."""
+
+    path = tmp_path_factory.mktemp("weights") / "inception.pth"
+    torch.manual_seed(0)
+    torch.save({}, path)
+    network = Untrained("inception-v3-compat", ["2048"], str(path))
+    for parameter in network.parameters():
+        if parameter.ndim == 4:
+            torch.nn.init.kaiming_normal_(parameter, nonlinearity="relu")
+    torch.save(network.state_dict(), path)
+    return path
+
+
 @pytest.fixture(scope="module")
 def model(tiny_checkpoint: Path) -> MultiViewModel:
     """The tiny checkpoint, loaded."""

@@ -21,6 +21,11 @@ def in_one_thread(one_thread: None, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
+def narrow_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+
+
+@pytest.fixture
 def dimvida(capsys: pytest.CaptureFixture[str]) -> Callable[..., Result]:
     """Runs a command line in this process."""
 

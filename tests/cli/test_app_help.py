@@ -36,9 +36,7 @@ COMMANDS = [
 ]
 
 
-@pytest.fixture(autouse=True)
-def narrow_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("COLUMNS", "80")
+pytestmark = pytest.mark.usefixtures("narrow_terminal")
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)

@@ -32,8 +32,7 @@ def bench(dimvida, tmp_path: Path):
     return call
 
 
-def test_a_table_and_json(bench, monkeypatch):
-    monkeypatch.setenv("COLUMNS", "80")
+def test_a_table_and_json(bench, narrow_terminal: None):
     done, result = bench(*QUICK, "--batch", "3,8", "--arms", "fused-fp32,eager-fp32,eager-bf16")
     assert done.code == 0, done.err
     assert result["benchmark"] == "sampling" and result["schema"] == 3 and result["complete"]

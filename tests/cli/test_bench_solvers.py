@@ -24,8 +24,7 @@ def solvers(dimvida, tiny_checkpoint: Path):
     return call
 
 
-def test_lines_json_and_curves(solvers, objects: Path, tmp_path: Path, monkeypatch):
-    monkeypatch.setenv("COLUMNS", "80")
+def test_lines_json_and_curves(solvers, objects: Path, tmp_path: Path, narrow_terminal: None):
     file, picture = tmp_path / "solvers.json", tmp_path / "curves.png"
     options = ("--solvers", "ddim,repaint", "--steps", "3,2", "--known", "3,2", "--json", file, "--plot", picture)
     done = solvers(objects, *options)

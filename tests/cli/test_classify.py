@@ -89,9 +89,8 @@ def test_it_fills_the_papers_table(finished: tuple[Path, Result], shades: Path):
 
 
 def test_the_tables_fit_a_narrow_screen(
-    finished: tuple[Path, Result], shades: Path, tiny_checkpoint: Path, monkeypatch
+    finished: tuple[Path, Result], shades: Path, tiny_checkpoint: Path, narrow_terminal: None
 ):
-    monkeypatch.setenv("COLUMNS", "80")
     out, _ = finished
     result = command(*study(shades, out, tiny_checkpoint))
     tables = [line for line in result.out.splitlines() if line.startswith((" MobileNet", " classifier", " ──"))]

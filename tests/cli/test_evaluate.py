@@ -17,12 +17,7 @@ from dimvida.models.checkpoint import (
 )
 from dimvida.models.familiarity import InputStatistics
 
-pytestmark = pytest.mark.usefixtures("no_network")
-
-
-@pytest.fixture(autouse=True)
-def narrow(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("COLUMNS", "80")
+pytestmark = pytest.mark.usefixtures("no_network", "narrow_terminal")
 
 
 def test_a_table_and_json(evaluate, objects: Path, tmp_path: Path):

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers.networks import write_inception
 from helpers.objects import VIEWS
 from torchvision.models import squeezenet1_1
 
@@ -21,16 +20,11 @@ from dimvida.models.checkpoint import (
 from dimvida.models.classifier_checkpoint import save_classifier
 from dimvida.models.classifiers import build_classifier
 
-pytestmark = pytest.mark.usefixtures("no_network")
-
-
-@pytest.fixture(autouse=True)
-def narrow(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("COLUMNS", "80")
+pytestmark = pytest.mark.usefixtures("no_network", "narrow_terminal")
 
 
 @pytest.fixture(scope="module")
-def all_weights(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+def all_weights(tmp_path_factory: pytest.TempPathFactory, inception: Path) -> dict[str, Path]:
     """Options of everything that the metrics and a model of 32 pixels need, with random weights."""
     root = tmp_path_factory.mktemp("weights")
     torch.manual_seed(0)
@@ -50,7 +44,7 @@ def all_weights(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         "--checkpoint": root / "model",
         "--judge": root / "classifier",
         "--lpips-weights": root / "squeezenet.pth",
-        "--inception-weights": write_inception(root / "inception.pth"),
+        "--inception-weights": inception,
     }
 
 

@@ -10,7 +10,6 @@ from pathlib import Path
 import lpips
 import pytest
 import torch
-from helpers.networks import write_inception
 from torchmetrics.image.fid import FrechetInceptionDistance
 from torchvision.models import squeezenet1_1
 
@@ -112,11 +111,6 @@ def test_random_numbers_elsewhere_stay_as_they_are(squeezenet: Path):
 
 
 CPU = torch.device("cpu")
-
-
-@pytest.fixture(scope="module")
-def inception(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_inception(tmp_path_factory.mktemp("weights") / "inception.pth")
 
 
 def noisy_colours(count: int, seed: int) -> torch.Tensor:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from helpers.networks import normal
 from torch import Tensor
 
 from dimvida.ops import reference
@@ -14,10 +15,6 @@ from dimvida.ops import reference
 OPS = torch.ops.dimvida
 BATCH, VIEWS, DIM, WIDTH = 37, 4, 24, 96
 LATE = 200_000_000  # clock cycles, about a tenth of a second: what does not wait in its stream reads zeros
-
-
-def normal(*shape: int, seed: int) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
 def step_arguments(seed: int) -> list[Any]:

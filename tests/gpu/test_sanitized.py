@@ -11,16 +11,13 @@ from typing import Any
 
 import pytest
 import torch
+from helpers.networks import normal
 from torch import Tensor
 
 from dimvida.ops import reference
 
 OPS = torch.ops.dimvida
 DTYPES = [torch.float32, torch.bfloat16, torch.float16]
-
-
-def normal(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
 @dataclass

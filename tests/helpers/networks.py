@@ -12,11 +12,12 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from dimvida.diffusion.schedule import VPSchedule
 from dimvida.diffusion.solvers import step_table
@@ -74,36 +75,13 @@ def velocity_network(x: Tensor, tau: Tensor) -> Tensor:
 
 def random_network(views: int = 4, dim: int = 6, width: int = 32, groups: int = 4, seed: int = 0) -> ScoreNetwork:
     """Random weights and biases everywhere, so that every term of every layer shows."""
-    network = ScoreNetwork(views, dim, width=width, time_dim=16, groups=groups)
-    generator = torch.Generator().manual_seed(seed)
-    for parameter in network.parameters():
-        scale = 0.7 * parameter[0].numel() ** -0.5 if parameter.ndim > 1 else 0.3
-        parameter.data.copy_(scale * torch.randn(parameter.shape, generator=generator))
-    return network
+    return randomised(ScoreNetwork(views, dim, width=width, time_dim=16, groups=groups), seed, gain=0.7)
 
 
 def random_inputs(rows: int, views: int, dim: int, seed: int = 0) -> tuple[Tensor, Tensor]:
     generator = torch.Generator().manual_seed(seed)
     latents = torch.randn(rows, views, dim, generator=generator)
     return latents, torch.rand(rows, views, generator=generator) < 0.4
-
-
-def write_inception(path: Path, seed: int = 0) -> Path:
-    """Weights with torch-fidelity's names, scaled so that pictures give different features; skips without it."""
-    package = pytest.importorskip("torch_fidelity.feature_extractor_inceptionv3")
-
-    class Untrained(package.FeatureExtractorInceptionV3):
-        def load_state_dict(self, *arguments: object, **options: object) -> None:
-            """Stay as it was made."""
-
-    torch.manual_seed(seed)
-    torch.save({}, path)
-    network = Untrained("inception-v3-compat", ["2048"], str(path))
-    for parameter in network.parameters():
-        if parameter.ndim == 4:
-            torch.nn.init.kaiming_normal_(parameter, nonlinearity="relu")
-    torch.save(network.state_dict(), path)
-    return path
 
 
 def tiny_transformer(
@@ -117,13 +95,36 @@ def tiny_transformer(
     return randomised(config.build(views, latent_shape, cameras))
 
 
-def randomised(network: ViewTransformer, seed: int = 0) -> ViewTransformer:
+def randomised(network: nn.Module, seed: int = 0, gain: float = 1.0) -> Any:
     """The same network with random numbers in all its weights."""
     generator = torch.Generator().manual_seed(seed)
     for parameter in network.parameters():
-        scale = parameter[0].numel() ** -0.5 if parameter.ndim > 1 else 0.3
+        scale = gain * parameter[0].numel() ** -0.5 if parameter.ndim > 1 else 0.3
         parameter.data.copy_(scale * torch.randn(parameter.shape, generator=generator))
     return network
+
+
+class Doubled(nn.Linear):
+    """A layer that is more than its weights."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return 2 * super().forward(x)
+
+
+def own_forward(network: nn.Module) -> None:
+    """Let this one network give half of what it gave."""
+    whole = network.forward
+    network.forward = lambda *given, **named: whole(*given, **named) / 2
+
+
+def subclass(network: nn.Module) -> None:
+    """The same, as one of a class of its own."""
+
+    class Halved(type(network)):
+        def forward(self, *given: Tensor, **named: Tensor) -> Tensor:
+            return super().forward(*given, **named) / 2
+
+    network.__class__ = Halved
 
 
 @contextmanager
@@ -181,19 +182,11 @@ def make_checkpoint(seed: int) -> Checkpoint:
     return Checkpoint(config, autoencoder, score, torch.randn(4), torch.rand(4) + 0.5)
 
 
-def edit_config(folder: Path, **changes) -> None:
-    """Change options of its config.json."""
+def edit_config(folder: Path, *forgotten: str, **changes: object) -> None:
+    """Change options of its config.json, and leave some out."""
     path = folder / "config.json"
-    values = json.loads(path.read_text())
-    values.update(changes)
-    path.write_text(json.dumps(values))
-
-
-def forget_hashes(folder: Path) -> None:
-    """Make it a checkpoint of the time before they were written down."""
-    values = json.loads((folder / "config.json").read_text())
-    del values["sha256"]
-    (folder / "config.json").write_text(json.dumps(values))
+    values = json.loads(path.read_text()) | changes
+    path.write_text(json.dumps({name: value for name, value in values.items() if name not in forgotten}))
 
 
 def same_weights(one: Checkpoint, other: Checkpoint) -> bool:
@@ -235,8 +228,19 @@ def unaligned(tensor):
     return room[1:].view(tensor.shape)
 
 
+def normal(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+class Arguments:
+    """The arguments of an op as a dataclass, in the order of its schema."""
+
+    def args(self) -> tuple[Any, ...]:
+        return tuple(vars(self).values())
+
+
 @dataclass(frozen=True)
-class NormCase:
+class NormCase(Arguments):
     """The arguments of ``group_norm_silu_``, in the order of its schema."""
 
     out: Tensor
@@ -249,9 +253,6 @@ class NormCase:
     time_bias: Tensor | None = None
     table_row: Tensor | None = None
     step: Tensor | None = None
-
-    def args(self) -> tuple[object, ...]:
-        return tuple(vars(self).values())
 
     def to(self, device: str) -> NormCase:
         """The same values in memory of their own, each row as far from the next as here."""

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers.networks import edit_config, forget_hashes, make_checkpoint, same_weights
+from helpers.networks import edit_config, make_checkpoint, same_weights
 from safetensors.torch import load_file, save_file
 
 from dimvida.errors import InputError
@@ -29,7 +29,7 @@ AUTOENCODER, SCORE, LATENTS = WEIGHT_FILES
 
 
 def edit_tensors(path: Path, edit: Callable[[dict[str, torch.Tensor]], object]) -> None:
-    forget_hashes(path.parent)
+    edit_config(path.parent, "sha256")
     tensors = load_file(path)
     edit(tensors)
     save_file(tensors, path)
@@ -179,7 +179,7 @@ def test_a_flipped_bit_or_a_missing_end_is_refused_or_changes_no_weight(folder: 
 
 @pytest.mark.parametrize("name", WEIGHT_FILES)
 def test_damage_is_no_traceback_where_no_hash_tells(folder: Path, name: str):
-    forget_hashes(folder)
+    edit_config(folder, "sha256")
     path, chance = folder / name, random.Random(f"old {name}")
     whole = path.read_bytes()
     for trial in range(80):

@@ -5,11 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
 
 import pytest
 import torch
-from helpers.networks import DEVICES
+from helpers.networks import DEVICES, Arguments
 from torch import Tensor
 
 
@@ -25,7 +24,7 @@ def device_of(request: pytest.FixtureRequest) -> str:
 
 
 @dataclass(frozen=True)
-class StepArguments:
+class StepArguments(Arguments):
     """The arguments of ``masked_step_``, in the order of its schema."""
 
     x: Tensor  # [B, V, D]
@@ -39,9 +38,6 @@ class StepArguments:
     noise: Tensor | None  # [B, V, D]
     clip: float
     x_cast: Tensor | None  # [B, V, D]
-
-    def args(self) -> tuple[Any, ...]:
-        return tuple(vars(self).values())
 
     def clone(self, device: str | None = None) -> StepArguments:
         """The same values in memory of their own."""

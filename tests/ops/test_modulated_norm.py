@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 import pytest
 import torch
+from helpers.networks import Arguments
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
@@ -21,7 +22,7 @@ TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 2e-2, torch.float16: 2e-3}
 
 
 @dataclass(frozen=True)
-class Case:
+class Case(Arguments):
     """The arguments of ``modulated_norm_``, in the order of its schema."""
 
     x: Tensor
@@ -32,9 +33,6 @@ class Case:
     step: Tensor | None = None
     bias: Tensor | None = None
     eps: float = 1e-6
-
-    def args(self) -> tuple[object, ...]:
-        return tuple(vars(self).values())
 
     def to(self, device: str) -> Case:
         """The same values in memory of their own, rows of the table as far apart as here."""

@@ -16,14 +16,6 @@ from dimvida.ops import native, registration
 OPS = torch.ops.dimvida
 
 
-def normal_arguments(device="cpu"):
-    return torch.zeros(3, 4, 5, device=device), torch.arange(3, device=device), torch.tensor([1], device=device), 2
-
-
-def words_arguments(device="cpu"):
-    return torch.arange(8, device=device).reshape(2, 4), torch.tensor([1, 2], device=device)
-
-
 def test_a_device_without_kernels_gets_the_reference():
     # QuantizedCPU and the like have none: the default registration covers them.
     for name in registration.OPS:

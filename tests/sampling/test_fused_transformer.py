@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
-from helpers.networks import random_inputs, randomised, tiny_transformer
+from helpers.networks import Doubled, own_forward, random_inputs, randomised, subclass, tiny_transformer
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
@@ -173,16 +173,6 @@ def test_weights_of_other_kinds_are_the_numbers_that_they_are(kind: torch.dtype)
     assert all(parameter.dtype == kind for parameter in network.parameters())
 
 
-class Doubled(nn.Linear):
-    def forward(self, x: Tensor) -> Tensor:
-        return 2 * super().forward(x)
-
-
-class Halved(ViewTransformer):
-    def forward(self, *given: Tensor, **named: Tensor) -> Tensor:
-        return super().forward(*given, **named) / 2
-
-
 def other_layer(network: ViewTransformer) -> None:
     layer = Doubled(16, 16)
     layer.load_state_dict(network.blocks[0].attention_output.state_dict())
@@ -209,20 +199,17 @@ def hook(network: ViewTransformer) -> None:
     network.blocks[1].attention_output.register_forward_hook(lambda module, given, result: result + 3)
 
 
-def own_forward(network: ViewTransformer) -> None:
-    whole = network.forward
-    network.forward = lambda x, tau: whole(x, tau) / 2
-
-
-def subclass(network: ViewTransformer) -> None:
-    network.__class__ = Halved
-
-
 @pytest.mark.parametrize(
     "change",
     [
-        *(other_layer, other_activation, activation_of_another_place, other_heads, no_bias),
-        *(hook, own_forward, subclass),
+        other_layer,
+        other_activation,
+        activation_of_another_place,
+        other_heads,
+        no_bias,
+        hook,
+        own_forward,
+        subclass,
     ],
 )
 def test_a_network_that_is_more_than_its_weights_is_asked_itself(change):

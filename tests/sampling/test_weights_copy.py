@@ -6,7 +6,7 @@ from unittest.mock import MagicMock
 
 import pytest
 import torch
-from helpers.networks import engine_run, fused_and_eager, random_inputs, random_network
+from helpers.networks import Doubled, engine_run, fused_and_eager, own_forward, random_inputs, random_network, subclass
 from torch import Tensor
 
 from dimvida import ops
@@ -159,16 +159,6 @@ def test_bits_are_compared_and_not_numbers():
             same([zero], [other])
 
 
-class Doubled(torch.nn.Linear):
-    def forward(self, x: Tensor) -> Tensor:
-        return 2 * super().forward(x)
-
-
-class Halved(ScoreNetwork):
-    def forward(self, x: Tensor, tau: Tensor) -> Tensor:
-        return super().forward(x, tau) / 2
-
-
 def other_layer(network: ScoreNetwork) -> None:
     layer = Doubled(network.width, network.width)
     layer.load_state_dict(network.down_linears[0].state_dict())
@@ -181,15 +171,6 @@ def hook(network: ScoreNetwork) -> None:
 
 def hook_before(network: ScoreNetwork) -> None:
     network.register_forward_pre_hook(lambda module, given: (given[0] / 2, given[1]))
-
-
-def own_forward(network: ScoreNetwork) -> None:
-    whole = network.forward
-    network.forward = lambda x, tau: whole(x, tau) / 2
-
-
-def subclass(network: ScoreNetwork) -> None:
-    network.__class__ = Halved
 
 
 def parametrization(network: ScoreNetwork) -> None:
