@@ -184,15 +184,24 @@ def exclusive_folder(folder: Path, taken: str) -> Iterator[None]:
     except OSError as error:
         raise InputError(f"--out {folder}: {error.strerror}; choose another --out") from None
     try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise InputError(f"{folder}: {taken}") from None
-        except OSError:
-            pass  # some network file systems have no locks
+        take_lock(handle, f"{folder}: {taken}")
         yield
     finally:
         os.close(handle)
+
+
+def take_lock(handle: int | IO[Any], taken: str) -> None:
+    """Lock an open file or folder for this process alone, until it is closed or the process ends.
+
+    Raises:
+        InputError: Another process has it, with ``taken`` as its text.
+    """
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise InputError(taken) from None
+    except OSError:
+        pass  # some network file systems have no locks
 
 
 def fsync_folder(folder: Path) -> None:

@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "dimvida"
 NATIVE_SOURCES = sorted(p for p in (ROOT / "csrc").rglob("*") if p.suffix in {".h", ".cpp", ".cu", ".cuh"})
 
-# What each package may import besides itself and the modules beside it (errors, files, remote, _version).
+# What each package may import besides itself and the modules beside it, which every package may use (tested below).
 ALLOWED = {
     "data": set(),
     "models": set(),
@@ -136,6 +136,13 @@ def test_functions_of_commands_are_a_page_at_most():
     }
     assert lengths["generate.generate"] > 30  # the functions are found
     assert {name: length for name, length in lengths.items() if length > 60} == {}
+
+
+def test_no_command_packs_its_lines_to_be_a_page():
+    packed = [
+        path.name for path in (PACKAGE / "cli").rglob("*.py") if re.search(r"fmt:\s*(skip|off)", path.read_text())
+    ]
+    assert packed == []
 
 
 def test_an_op_is_written_in_three_places():

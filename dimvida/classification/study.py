@@ -39,7 +39,7 @@ from dimvida.errors import InputError
 from dimvida.files import exclusive_folder
 from dimvida.models.classifier_checkpoint import DESCRIPTION
 from dimvida.models.classifiers import ImageClassifier, require_known
-from dimvida.results.schema import ClassificationResult, CoherenceResult, Diversity, SkippedInput
+from dimvida.results.schema import JUDGE, ClassificationResult, CoherenceResult, Diversity, SkippedInput
 from dimvida.sampling.multiview import MultiViewModel
 from dimvida.training.classifier import ClassifierPlan, ClassifierRun
 from dimvida.training.config import TrainConfig
@@ -50,7 +50,6 @@ Runs = Mapping[tuple[Recipe, int], ClassifierRun]
 """The classifiers of each recipe and seed."""
 
 GENERATED, CLASSIFIERS = "generated", "classifiers"
-JUDGE = "resnet18"  # what judges the generator, unless a classifier is given
 
 # The names that dimvida.files.atomic_path gives to the unfinished files of a study.
 _UNFINISHED = re.compile(r"\.(classification|set|part-\d+|logits-[\w-]+|given-[\w-]+)\.\w{8}\.(json|safetensors)")

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from dimvida.classification.design import Inference, StudyCell
 from dimvida.classification.objects import SingleViews
-from dimvida.results.metrics import p_statement
+from dimvida.results.metrics import ACCURACY, p_statement
 from dimvida.results.schema import Accuracy, AccuracyCell, CoherenceResult, Comparison
 from dimvida.sampling.classifier import average_views
 
@@ -213,10 +213,10 @@ def verdict(coherence: CoherenceResult | None) -> str:
         start = "Averaging helps even a classifier that never saw a generated view"
     else:
         start = "Averaging neither helps nor harms a classifier that never saw a generated view"
+    generated, real, averaged = map(ACCURACY.quantity, (coherence.mean, coherence.real, coherence.averaged))
     return (
-        f"{start}: a classifier of real views names the class of {100 * coherence.mean:.1f} % of the generated views "
-        f"and of {100 * coherence.real:.1f} % of the real ones; averaged over both it is right for "
-        f"{100 * coherence.averaged:.1f} % of the objects ({p_statement(coherence.p)})."
+        f"{start}: a classifier of real views names the class of {generated} of the generated views and of {real} of "
+        f"the real ones; averaged over both it is right for {averaged} of the objects ({p_statement(coherence.p)})."
     )
 
 

@@ -15,6 +15,7 @@ from dimvida.cli.progress import ProgressBar
 from dimvida.cli.terminal import RowPrinter, print_wrapped
 from dimvida.errors import InputError
 from dimvida.files import require_writable_file
+from dimvida.results.metrics import LATENT_FRECHET, METRICS
 
 if TYPE_CHECKING:
     from dimvida.bench.quality import QualityBench
@@ -136,10 +137,11 @@ def _facts(
 
 def _heading(result: SolversResult) -> str:
     facts, ceiling = result.settings, result.reconstruction
+    psnr = METRICS["psnr"].quantity(ceiling["psnr_true"])
     return (
         f"{facts['objects']} objects of {facts['data']} ({', '.join(facts['splits']) or 'no split'}), checkpoint "
         f"{facts['checkpoint'][:12]}, {facts['backend']} {facts['dtype']}, seed {facts['seed']}; the autoencoder's "
-        f"reconstruction: {ceiling['psnr_true']:.2f} dB, LFD {ceiling['distance_true']:.2f}"
+        f"reconstruction: {psnr}, {LATENT_FRECHET.short} {LATENT_FRECHET.number(ceiling['distance_true'])}"
     )
 
 

@@ -58,12 +58,14 @@ def classify(
         str, option(options.TRAINING, "probabilities (default), logits, confidence.", metavar="NAME")
     ] = "probabilities",
     beyond: options.Beyond = None,
-    samples_per_view: Annotated[int, option(options.TRAINING, "Of samples: most; default 4.", metavar="K")] = 4,
+    samples_per_view: Annotated[
+        int, option(options.TRAINING, "Most in the table of samples; default 4.", metavar="K")
+    ] = 4,
     sampler_steps: Annotated[
-        str | None, option(options.TRAINING, "Of steps: which; default: four.", metavar="LIST")
+        str | None, option(options.TRAINING, "Those in the table of steps; default: four.", metavar="LIST")
     ] = None,
     judge_: Annotated[
-        Path | None, option(options.MODEL, "Its classifier; default: made of d.", "--judge", metavar="DIR")
+        Path | None, option(options.MODEL, "A classifier; default: trained on d.", "--judge", metavar="DIR")
     ] = None,
     steps: options.Steps = None,
     solver: options.Solver = None,

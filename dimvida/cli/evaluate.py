@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -108,11 +109,9 @@ def evaluate(
 
     # Every set of known views is given in turn, and what is generated is scored against the true views.
     sampling = {"cameras": cameras, **settings.sampling}
+    score = partial(evaluate_model, model, objects, source.classes, measured, counts, batch=batch, most_subsets=subsets)
     with ProgressBar("evaluating", rounds * len(objects), "objects") as bar:
-        evaluation = evaluate_model(
-            model, objects, source.classes, measured, counts, batch=batch, most_subsets=subsets,
-            progress=bar.advance, introduce=lambda reference: _introduce_judge(reference, bar), **sampling,
-        )  # fmt: skip
+        evaluation = score(progress=bar.advance, introduce=partial(_introduce_judge, bar), **sampling)
 
     result = EvaluationResult(
         command=command_line(context),
@@ -195,7 +194,7 @@ def _introduce(
     return strange
 
 
-def _introduce_judge(reference: Scores, bar: ProgressBar) -> None:
+def _introduce_judge(bar: ProgressBar, reference: Scores) -> None:
     if "coherence" in reference:
         share = METRICS["coherence"].quantity(reference["coherence"].mean)
         bar.message(f"judge: sees the class of {share} of the true views")

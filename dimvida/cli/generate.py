@@ -17,7 +17,7 @@ from dimvida.cli import options
 from dimvida.cli.options import OUTPUT, option, parse_names, resolve_device
 from dimvida.cli.progress import ProgressBar, duration
 from dimvida.cli.terminal import note
-from dimvida.data.names import counted, input_lines
+from dimvida.data.names import byte_size, counted, input_lines
 from dimvida.errors import DimvidaError
 
 if TYPE_CHECKING:
@@ -111,11 +111,9 @@ def generate(
     true_source = own.open_truth(input_, plan, truth)
 
     # Then how: what is chosen by options and the checkpoint, and a batch that fits, on which all processes agree.
-    chosen = {
-        "batch": rows, "steps": steps, "solver": solver, "seed": seed, "backend": backend, "dtype": dtype,
-        "include_known": include_known, "format": format_, "image_format": image_format, "quality": quality,
-        "shard_size": shard_size,
-    }  # fmt: skip
+    sampling = {"batch": rows, "steps": steps, "solver": solver, "seed": seed, "backend": backend, "dtype": dtype}
+    pictures = {"include_known": include_known, "format": format_, "image_format": image_format, "quality": quality}
+    chosen = {**sampling, **pictures, "shard_size": shard_size}
     find_batch = partial(best_batch, rows=len(plan), views=plan.most_views, folder=output, overwrite=overwrite)
     with _place_of_work(shard, ray, cpus_per_worker) as (job, cluster):
         if cluster is not None:
@@ -283,15 +281,7 @@ def _print_forecast(generation: Generation) -> int:
     else:
         time, probed = duration(expected.seconds), counted(expected.probed, "row")
         print(f"time: about {time} for what is left, from {probed} in one process")
-        free = "" if expected.free is None else f", and {_size(expected.free)} are free"
-        print(f"size: about {_size(expected.size)}{free}")
+        free = "" if expected.free is None else f", and {byte_size(expected.free)} are free"
+        print(f"size: about {byte_size(expected.size)}{free}")
     print("nothing was written")
     return 0
-
-
-def _size(count: float) -> str:
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if count < 1024:
-            return f"{count:.0f} {unit}"
-        count /= 1024
-    return f"{count:.1f} TiB"

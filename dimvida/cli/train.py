@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import signal
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -20,6 +21,7 @@ from dimvida.data.names import counted
 from dimvida.data.sample import locate, require_apart
 from dimvida.errors import DimvidaError, InputError
 from dimvida.files import require_writable_folder
+from dimvida.results.metrics import ACCURACY
 from dimvida.torchrun import is_rank
 
 if TYPE_CHECKING:
@@ -92,14 +94,12 @@ def train(
         raise InputError(f"--minutes {minutes:g}: must not be negative")
     torch_device = resolve_device(device)
     with together(torch_device) as ranks:
-        asked = ranks.broadcast_from_rank_0(
-            lambda: resolve_options(
-                out, resume=resume, preset=preset, overrides=set_ or [], config_file=config_file, data=data,
-                stage=stage, split=split, partition=partition, column=column, nmr_views=nmr_views, classes=classes,
-                limit=limit, init=init, classifier=classifier, weights=weights, skip_bad=skip_bad,
-                tensorboard=tensorboard,
-            )
-        )  # fmt: skip
+        pictures = {"data": data, "split": split, "partition": partition, "column": column, "nmr_views": nmr_views}
+        objects = {"classes": classes, "limit": limit, "skip_bad": skip_bad}
+        numbers = {"preset": preset, "overrides": set_ or [], "config_file": config_file}
+        networks = {"stage": stage, "init": init, "classifier": classifier, "weights": weights}
+        given = {**pictures, **objects, **numbers, **networks, "tensorboard": tensorboard}
+        asked = ranks.broadcast_from_rank_0(partial(resolve_options, out, resume=resume, **given))
         origin = {"command": command_line(context), "versions": software_versions(), "options": asked.to_dict()}
         if asked.stage == CLASSIFIER:
             if dry_run:
@@ -266,7 +266,7 @@ def _accuracy(run: ClassifierRun, images: LabelledImages) -> str:
     from dimvida.models.classifier_checkpoint import read_description
 
     accuracy = read_description(run.folder)["provenance"]["validation"]["accuracy"]
-    return f" ({100 * accuracy:.1f} % of the {len(images.held_out)} views of held-out objects right)"
+    return f" ({ACCURACY.quantity(accuracy)} of the {len(images.held_out)} views of held-out objects right)"
 
 
 def _unreadable(data: TrainingData, out: Path) -> DimvidaError:

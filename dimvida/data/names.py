@@ -143,6 +143,15 @@ def counted(count: int, noun: str) -> str:
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
+def byte_size(count: float) -> str:
+    """A number of bytes with its unit, as ``17 MiB``."""
+    for unit in ("B", "KiB", "MiB"):
+        if count < 1024:
+            return f"{count:.0f} {unit}"
+        count /= 1024
+    return f"{count:.1f} GiB" if count < 1024 else f"{count / 1024:.1f} TiB"
+
+
 def input_lines(notes: Mapping[str, tuple[int, str]], left_out: Mapping[str, int]) -> list[str]:
     """What became of an input, a line for each kind.
 

@@ -17,7 +17,7 @@ import numpy as np
 from dimvida import remote
 from dimvida.data.names import unsafe_name
 from dimvida.data.source import RecentArrays
-from dimvida.data.tree import READ_LIMIT, FileTree, Listing, index_names, is_hidden
+from dimvida.data.tree import READ_LIMIT, NamedTree, index_names, is_hidden
 from dimvida.errors import InputError, UnreadableImage
 
 T = TypeVar("T")
@@ -28,7 +28,7 @@ BLOCK = 4 * 2**20
 _KEPT = 64 * 2**20  # bytes of blocks
 
 
-class RemoteTree(FileTree):
+class RemoteTree(NamedTree):
     """A remote folder. A copy for another process, forked ones too, makes connections of its own."""
 
     form = "folder"
@@ -65,9 +65,6 @@ class RemoteTree(FileTree):
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         self._start()
-
-    def listing(self, folder: str = "") -> Listing:
-        return self._listings.get(folder, Listing())
 
     def exists(self, name: str) -> bool:
         return name in self._sizes

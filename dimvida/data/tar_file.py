@@ -19,7 +19,7 @@ class TarMember(NamedTuple):
 
     Attributes:
         archive: Name of the tar file in its tree.
-        name: Its own.
+        name: The member's name in the tar file.
         offset, size: Where its data begin in the file and how long they are, in bytes.
     """
 

@@ -131,6 +131,15 @@ class FileTree(ABC):
         yield rest
 
 
+class NamedTree(FileTree):
+    """A tree all of whose names are known when it is opened, as ``index_names`` has them in ``_listings``."""
+
+    _listings: dict[str, Listing]
+
+    def listing(self, folder: str = "") -> Listing:
+        return self._listings.get(folder, Listing())
+
+
 def files_below(tree: FileTree, suffixes: tuple[str, ...]) -> list[str]:
     """Files of such names, which hold many objects each, in order: those of a folder before those of folders in it.
 

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import csv
 import errno
-import fcntl
 import io
 import json
 import os
@@ -24,7 +23,7 @@ from PIL import Image
 from dimvida.data.cameras import CAMERAS_NAME, Camera, cameras_text
 from dimvida.data.names import check_view_name
 from dimvida.errors import DimvidaError, InputError
-from dimvida.files import atomic_write, fsync_folder, sha256_file
+from dimvida.files import atomic_write, fsync_folder, sha256_file, take_lock
 
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest a zip can hold; the same bytes whenever it is written
 _INDEX = "index.csv"
@@ -167,12 +166,7 @@ class MultiViewWriter:
 
     def _continue(self) -> None:
         """Take the folder for this process, and what the journal says that it holds."""
-        try:
-            fcntl.flock(self._journal, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise InputError(f"{self.path}: another process is writing it; wait for it or choose another") from None
-        except OSError:
-            pass  # some network file systems have no locks
+        take_lock(self._journal, f"{self.path}: another process is writing it; wait for it or choose another")
         about, end = None, 0
         for text in (self._folder / _JOURNAL).read_bytes().splitlines(keepends=True):
             line = _line(text)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from dimvida.data.names import unsafe_name
-from dimvida.data.tree import READ_LIMIT, FileTree, Listing, index_names, is_hidden
+from dimvida.data.tree import READ_LIMIT, NamedTree, index_names, is_hidden
 from dimvida.errors import InputError, UnreadableImage
 
 NAME_LIMIT, DEPTH_LIMIT = 4096, 64
@@ -35,7 +35,7 @@ class _Member(NamedTuple):
     crc: int
 
 
-class ZipTree(FileTree):
+class ZipTree(NamedTree):
     """A zip file whose members were all checked when it was opened.
 
     Members are read by position (``pread``) instead of through :class:`zipfile.ZipFile`: that leaves
@@ -61,9 +61,6 @@ class ZipTree(FileTree):
         self._members, folders, hidden = self._check(entries)
         self._listings = index_names(self._members, folders, hidden)
         self._open()
-
-    def listing(self, folder: str = "") -> Listing:
-        return self._listings.get(folder, Listing())
 
     def exists(self, name: str) -> bool:
         return name in self._members

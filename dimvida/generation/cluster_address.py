@@ -16,7 +16,7 @@ _FRAMES = 16  # of an answer that are looked through
 
 
 def _frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
-    """Of HTTP/2 (RFC 9113, 4.1)."""
+    """A frame of HTTP/2 (RFC 9113, 4.1) as its bytes."""
     return len(payload).to_bytes(3, "big") + bytes((kind, flags)) + stream.to_bytes(4, "big") + payload
 
 

@@ -127,12 +127,13 @@ class ImageClassifier(nn.Module):
         """
         if not isinstance(images, Tensor):
             raise TypeError(
-                f"images must be a torch tensor, uint8 or float [N, 3, H, W], not {type(images).__qualname__}; "
+                f"images must be a torch tensor, uint8 or float [N, 3 or 1, H, W], not {type(images).__qualname__}; "
                 "torch.as_tensor(images) makes one of it"
             )
         fits = images.ndim == 4 and images.shape[1] in (1, 3)
         if not fits or not (images.dtype == torch.uint8 or images.is_floating_point()):
-            raise ValueError(f"images must be uint8 or float [N, 3, H, W], not {images.dtype} {list(images.shape)}")
+            wanted = "uint8 or float [N, 3 or 1, H, W]"
+            raise ValueError(f"images must be {wanted}, not {images.dtype} {list(images.shape)}")
         images = images_like(images, self.config.image_size, self.config.channels)
         logits = self.network(self._prepare(images.expand(-1, 3, -1, -1)))
         return logits.to(torch.promote_types(logits.dtype, torch.float32))

@@ -29,6 +29,7 @@ class MultiTimeNetwork(nn.Module, ABC):
             one that does not has all of its named views.
         takes_cameras: Whether those may be cameras, too.
         prefers_bfloat16: Whether training multiplies in bfloat16 by default, where the hardware does so natively.
+        output: The last layer, whose weights begin as zeros.
 
     Raises:
         ValueError: If ``views`` is below 2.
@@ -38,6 +39,7 @@ class MultiTimeNetwork(nn.Module, ABC):
     takes_views = False
     takes_cameras = False
     prefers_bfloat16 = False
+    output: nn.Module
 
     def __init__(self, views: int, latent_dim: int) -> None:
         super().__init__()
@@ -46,9 +48,9 @@ class MultiTimeNetwork(nn.Module, ABC):
         self.views, self.latent_dim = views, latent_dim
 
     @property
-    @abstractmethod
     def is_trained(self) -> bool:
-        """Whether it has been trained."""
+        """Whether it has been trained: its last layer, ``output``, leaves zero with the first step."""
+        return bool(self.output.weight.any())
 
     @abstractmethod
     def forward(self, x: Tensor, tau: Tensor) -> Tensor:
@@ -119,11 +121,6 @@ class ScoreNetwork(MultiTimeNetwork):
         self.output = nn.Linear(width, size)
         nn.init.zeros_(self.output.weight)
         nn.init.zeros_(self.output.bias)
-
-    @property
-    def is_trained(self) -> bool:
-        """Whether it has been trained: its last layer leaves zero with the first step."""
-        return bool(self.output.weight.any())
 
     def forward(self, x: Tensor, tau: Tensor) -> Tensor:
         """Predict [B, V, D] of x [B, V, D] at the times tau [B, V], see ``MultiTimeNetwork``."""

@@ -81,11 +81,6 @@ class ViewTransformer(MultiTimeNetwork):
         self.modulation = _zeros(nn.Linear(width, 2 * width))
         self.output = _zeros(nn.Linear(width, entries))
 
-    @property
-    def is_trained(self) -> bool:
-        """Whether it has been trained: its last layer leaves zero with the first step."""
-        return bool(self.output.weight.any())
-
     def extra_repr(self) -> str:
         return f"patch={self.patch}, known_attend={self.known_attend}"
 

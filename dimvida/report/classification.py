@@ -236,9 +236,9 @@ def _about_bars(series: Sequence[Series]) -> str:
 def _spread(diversity: Diversity) -> str:
     text = f"Of the {diversity.samples_per_view} samples of a generated view"
     if diversity.pixel_deviation is not None:
-        text += f", a pixel's standard deviation is {100 * diversity.pixel_deviation:.1f} % of its range"
+        text += f", a pixel's standard deviation is {ACCURACY.quantity(diversity.pixel_deviation)} of its range"
     shares = [
-        f"{100 * share:.1f} % ({classifier_name(name)})"
+        f"{ACCURACY.quantity(share)} ({classifier_name(name)})"
         for name, share in diversity.disagreement.items()
         if share is not None
     ]

@@ -18,7 +18,8 @@ from pathlib import Path
 from dimvida.data.partitions import Partitions, save_partitions
 from dimvida.data.source import spread
 from dimvida.errors import DimvidaError, InputError
-from dimvida.reproduction.stages import CLASSIFIER, JUDGE, MODEL, PARTITION, ChainOptions, StageMaker
+from dimvida.reproduction.stages import CLASSIFIER, MODEL, PARTITION, ChainOptions, StageMaker
+from dimvida.results.schema import JUDGE
 from dimvida.training.config import TrainConfig, load_preset
 from dimvida.training.latents import training_variants
 from dimvida.training.stage_config import StageConfig
@@ -71,11 +72,11 @@ class StageLengths:
         return (*self._values("autoencoder", self.autoencoder), *self._values("diffusion", self.diffusion))
 
     def judge_values(self) -> tuple[str, ...]:
-        """For the classifier that coherence is measured with."""
+        """Replaced values of the preset for the classifier that coherence is measured with."""
         return self._values("classifier", self.judge)
 
     def study_values(self) -> tuple[str, ...]:
-        """For the classifiers of the tables."""
+        """Replaced values of the preset for the classifiers of the tables."""
         return self._values("classifier", self.study)
 
     def _values(self, stage: str, steps: int) -> tuple[str, ...]:

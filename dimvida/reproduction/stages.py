@@ -15,6 +15,7 @@ from dimvida.data.source import MultiViewSource
 from dimvida.errors import InputError
 from dimvida.remote import shown
 from dimvida.results.files import TrainingResult
+from dimvida.results.schema import JUDGE
 from dimvida.training.config import load_preset
 
 if TYPE_CHECKING:
@@ -22,9 +23,6 @@ if TYPE_CHECKING:
 
 
 NMR_PREFIX = "nmr:"
-
-# The classifier whose agreement with the true class is coherence.
-JUDGE = "resnet18"
 
 PARTITION, MODEL, CLASSIFIER, EVALUATION, CLASSIFICATION, REPORT = (
     "partition.json", "model", "classifier", "evaluation", "classification", "report",

@@ -22,7 +22,7 @@ SHARES = {
 
 
 def machine_line(versions: dict[str, str | None], hardware: dict[str, Any]) -> str:
-    """With what and on what it is measured."""
+    """The line that says with which versions and on which machine something was measured."""
     gpu = hardware["gpu"]
     flags = " ".join(hardware["cpu_flags"])
     return (
@@ -33,7 +33,7 @@ def machine_line(versions: dict[str, str | None], hardware: dict[str, Any]) -> s
 
 
 def head_lines(result: SamplingBenchmark) -> list[str]:
-    """What is measured on what, and which arms do not run."""
+    """The lines that say what is measured on which machine, and which arms do not run."""
     settings = result.settings
     return [
         machine_line(result.versions, result.hardware),

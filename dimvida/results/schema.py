@@ -14,6 +14,9 @@ from typing import ClassVar
 
 OPTIONAL = {"optional": True}  # left out of the file where it is None
 
+JUDGE = "resnet18"
+"""The classifier whose agreement with the true class is coherence, unless another one is given."""
+
 
 @dataclass(frozen=True, slots=True)
 class Estimate:

@@ -131,7 +131,7 @@ class ViewCompleter(LatentCodec):
 
 
 class BatchCompleter:
-    """Completes batches with one model; in smaller parts once memory did not suffice.
+    """Completes batches with one model, and takes them in smaller parts once memory did not suffice.
 
     Masks, ids and places of views are made on the host, so that no step waits for a GPU, and what it makes comes back
     beside what is made next.

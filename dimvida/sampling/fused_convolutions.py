@@ -96,7 +96,7 @@ class Convolution:
     Attributes:
         weight: [O, I, k, k], channels last, in the dtype that is multiplied in.
         bias: float32 [O].
-        stride, padding: Its own.
+        stride, padding: Of the convolution, in pixels, the same in both directions.
         scale: How many pixels in each direction come of one, in blocks of channels.
         tiled: Weights of Winograd's form, float32 [36, I, O]; None where the library's own convolution is faster.
     """

@@ -176,15 +176,15 @@ class Conditioning:
     """What the evaluations of a trajectory read besides the state: attributes that are tensors, and what is fixed."""
 
     def later(self) -> Conditioning:
-        """What those after the first read."""
+        """What the evaluations after the first one read."""
         return self
 
     def tensors(self) -> list[Tensor]:
-        """What differs from one batch to the next."""
+        """The attributes that are tensors: all that differs from one batch to the next."""
         return [value for value in vars(self).values() if isinstance(value, Tensor)]
 
     def copy(self) -> Conditioning:
-        """The same in memory of its own."""
+        """A copy whose tensors lie in memory of their own."""
         other = copy.copy(self)
         vars(other).update({name: value.clone() for name, value in vars(self).items() if isinstance(value, Tensor)})
         return other

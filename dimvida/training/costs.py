@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from dimvida.data.names import counted
+from dimvida.data.names import byte_size, counted
 from dimvida.models.checkpoint import CheckpointConfig
 from dimvida.models.config import Cameras
 from dimvida.training.config import TrainConfig
@@ -103,7 +103,7 @@ def forecast(config: TrainConfig, data: TrainingData, stages: Sequence[str]) -> 
         )
     held = _bytes(data.images) + _bytes(data.held_out) + _latents(config, data)
     largest = max(costs[name].memory for name in stages)
-    yield f"memory: about {_size(held + largest)}, of which the data take {_size(held)}"
+    yield f"memory: about {byte_size(held + largest)}, of which the data take {byte_size(held)}"
 
 
 def _step_cost(network: nn.Module, config: StageConfig, *inputs: Tensor | None) -> StepCost:
@@ -135,7 +135,3 @@ def _times(count: float) -> str:
 
 def _bytes(tensor: Tensor) -> int:
     return tensor.numel() * tensor.element_size()
-
-
-def _size(count: int) -> str:
-    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{max(1, round(count / 1e6))} MB"

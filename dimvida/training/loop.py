@@ -33,7 +33,7 @@ class Hooks:
     """
 
     def progress(self, stage: TrainingState) -> None:
-        """After every step."""
+        """It is called after every step."""
 
     def point(self, stage: TrainingState) -> None:
         """The learning curve has a new last point."""
@@ -45,7 +45,7 @@ class Hooks:
         """A checkpoint is to be kept."""
 
     def saving(self, stage: TrainingState) -> None:
-        """Before the training state is saved.
+        """It is called before the training state is saved.
 
         What is missing in files when a process is killed between two states is made again after the older one; what
         the newer one takes for done must be there before it.
