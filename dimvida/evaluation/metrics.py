@@ -5,6 +5,7 @@ Those that need no network are in ``picture_metrics``; ``dimvida.results.metrics
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -38,29 +39,31 @@ class MetricSet:
     Attributes:
         device: Where pictures are wanted.
         pictures: Metrics of one picture beside the true one, by name.
-        inception: Gives the features of FID.
-        judge: Gives coherence and the features of ``feature_frechet``.
-        judged: Which of those two are wanted and possible.
+        distances: Fréchet distances by name, each with the network whose features it is of.
+        judged: Shares of pictures in which a judge sees the object's class, by name, each with that judge.
         reasons: Why a metric that was asked for is not measured.
     """
 
     device: torch.device
     pictures: dict[str, PictureMetric] = field(default_factory=dict)
-    inception: InceptionFeatures | None = None
-    judge: Judge | None = None
-    judged: set[str] = field(default_factory=set)
+    distances: dict[str, InceptionFeatures | Judge] = field(default_factory=dict)
+    judged: dict[str, Judge] = field(default_factory=dict)
     reasons: dict[str, str] = field(default_factory=dict)
 
     @property
     def available(self) -> tuple[str, ...]:
         """Names of what is measured, in the order of ``METRICS``."""
-        there = {*self.pictures, *self.judged, *(["fid"] if self.inception else [])}
-        return tuple(name for name in METRICS if name in there)
+        return tuple(name for name in METRICS if name in self.pictures | self.distances | self.judged)
 
     @property
     def per_picture(self) -> tuple[str, ...]:
         """Those that have a value for each picture, and so for each view and class."""
-        return tuple(name for name in self.available if name in self.pictures or name == "coherence")
+        return tuple(name for name in self.available if name in self.pictures | self.judged)
+
+    @property
+    def networks(self) -> list[InceptionFeatures | Judge]:
+        """What has to look at every picture, each network once."""
+        return list(dict.fromkeys([*self.distances.values(), *self.judged.values()]))
 
     def to_result(self) -> dict[str, Availability]:
         """Every metric that was asked for, with the reason where it is not available."""
@@ -96,6 +99,13 @@ def build_metrics(
         raise InputError(f"--metrics {unknown[0]}: choose from {', '.join(METRICS)}")
     metrics = MetricSet(device)
 
+    @functools.cache
+    def judge() -> Judge:
+        """The one judge of all metrics that ask for it."""
+        if classifier is None:
+            raise Unavailable("needs a classifier of these classes; train one and give its folder with --judge")
+        return Judge(classifier, classifier.classes, classes, "--judge", device)
+
     def add(name: str) -> None:
         """Add one, or raise ``Unavailable`` with what would help."""
         match name:
@@ -107,14 +117,13 @@ def build_metrics(
             case "fid":
                 require_torch_fidelity()  # before its weights are downloaded
                 state = obtain_weights(INCEPTION, inception_weights)
-                metrics.inception = InceptionFeatures(state, INCEPTION.place(inception_weights), device)
+                metrics.distances[name] = InceptionFeatures(state, INCEPTION.place(inception_weights), device)
             case "coherence" if classifier is not None and not classes:
                 raise Unavailable("the objects have no class")
-            case "coherence" | "feature_frechet":
-                if classifier is None:
-                    raise Unavailable("needs a classifier of these classes; train one and give its folder with --judge")
-                metrics.judge = metrics.judge or Judge(classifier, classifier.classes, classes, "--judge", device)
-                metrics.judged.add(name)
+            case "coherence":
+                metrics.judged[name] = judge()
+            case "feature_frechet":
+                metrics.distances[name] = judge()
             case _:
                 measure, window = PICTURE_METRICS[name]
                 if image_size < window:

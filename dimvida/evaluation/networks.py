@@ -9,6 +9,7 @@ import importlib.util
 import io
 import warnings
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -83,6 +84,18 @@ def _untrained_lpips() -> nn.Module:
         return LPIPS(net="squeeze", pnet_rand=True, verbose=False)
 
 
+class Seen(NamedTuple):
+    """What a network makes of pictures.
+
+    Attributes:
+        classes: The class that it sees in each as its own number, int64 [N] on the CPU; None where it knows none.
+        features: Features, float32 [N, D], on the network's device.
+    """
+
+    classes: Tensor | None
+    features: Tensor
+
+
 class InceptionFeatures:
     """Features of pictures as ``torchmetrics.image.fid.FrechetInceptionDistance`` computes them.
 
@@ -114,9 +127,10 @@ class InceptionFeatures:
         self._device = device
 
     @torch.no_grad()
-    def __call__(self, images: Tensor) -> Tensor:
-        """Features float32 [N, D], on the network's device, of uint8 [N, 3 or 1, H, W]."""
-        return torch.cat([self._network(as_rgb(part.to(self._device))) for part in images.split(INCEPTION_CHUNK)])
+    def __call__(self, images: Tensor) -> Seen:
+        """Features of pictures, uint8 [N, 3, H, W], or [N, 1, H, W] of gray ones."""
+        parts = images.split(INCEPTION_CHUNK)
+        return Seen(None, torch.cat([self._network(as_rgb(part.to(self._device))) for part in parts]))
 
 
 class Judge:
@@ -150,18 +164,11 @@ class Judge:
         last.register_forward_pre_hook(lambda module, inputs: self._features.append(inputs[0]))
 
     @torch.no_grad()
-    def __call__(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Look at pictures.
-
-        Args:
-            images: uint8 [N, 3, H, W], or [N, 1, H, W] of gray ones.
-
-        Returns:
-            The class it sees in each as its own number, int64 [N] on the CPU; features float32 [N, D] on its device.
-        """
+    def __call__(self, images: Tensor) -> Seen:
+        """Classes and features of pictures, uint8 [N, 3, H, W], or [N, 1, H, W] of gray ones."""
         self._features.clear()
         seen = [self._classifier(as_rgb(part.to(self._device))).argmax(1).cpu() for part in images.split(JUDGE_CHUNK)]
-        return torch.cat(seen), torch.cat(self._features).float()
+        return Seen(torch.cat(seen), torch.cat(self._features).float())
 
     def agreement(self, seen: Tensor, labels: Tensor) -> Tensor:
         """Whether it sees the true class.

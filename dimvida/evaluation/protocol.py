@@ -208,18 +208,17 @@ def study_true_views(metrics: MetricSet, images: Tensor, labels: Tensor, *, batc
         batch: Objects at a time.
         seed: Decides which objects are in one group.
     """
-    coherence, parts = Tally(*images.shape[:2]), defaultdict(list)
+    tallies, parts = {name: Tally(*images.shape[:2]) for name in metrics.judged}, defaultdict(list)
     every = torch.arange(images.shape[1])
-    networks = metrics.inception is not None or metrics.judge is not None
-    for start in range(0, len(images), batch) if networks else ():
+    for start in range(0, len(images), batch) if metrics.networks else ():
         rows = slice(start, min(start + batch, len(images)))
-        features, agreement = _look(metrics, images[rows], labels[rows])
+        features, agreements = _look(metrics, images[rows], labels[rows])
         for name, rows_of_features in features.items():
             parts[name].append(rows_of_features.float().cpu())
-        if agreement is not None:
-            coherence.add(rows, every, agreement)
+        for name, agreement in agreements.items():
+            tallies[name].add(rows, every, agreement)
     features = {name: torch.cat(rows_of_features) for name, rows_of_features in parts.items()}
-    reference = {"coherence": coherence.estimate()} if "coherence" in metrics.judged else {}
+    reference = {name: tally.estimate() for name, tally in tallies.items()}
     return TrueViews(images, labels, object_groups(len(images), seed), features, reference)
 
 
@@ -258,9 +257,9 @@ class Scorer:
             if values.isnan().any():  # a mean would leave it out without a word
                 raise DimvidaError(f"{name}: is not a number for {int(values.isnan().sum())} pictures")
             self._tallies[name].add(rows, views, values.unflatten(0, shape))
-        features, agreement = _look(self._metrics, pictures, self._true.labels[rows])
-        if agreement is not None:
-            self._tallies["coherence"].add(rows, views, agreement)
+        features, agreements = _look(self._metrics, pictures, self._true.labels[rows])
+        for name, agreement in agreements.items():
+            self._tallies[name].add(rows, views, agreement)
         for name, values in features.items():
             self._distances[name].add(rows, views, values)
 
@@ -283,16 +282,12 @@ class Scorer:
         return self._tallies[metric].object_means()
 
 
-def _look(metrics: MetricSet, pictures: Tensor, labels: Tensor) -> tuple[dict[str, Tensor], Tensor | None]:
-    """Features [B, M, D] by name, and the judge's agreement [B, M] with the labels, of uint8 [B, M, C, H, W]."""
+def _look(metrics: MetricSet, pictures: Tensor, labels: Tensor) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Features [B, M, D] of distances, and judges' agreement [B, M] with the labels, of uint8 [B, M, C, H, W]."""
     shape, flat = pictures.shape[:2], pictures.flatten(0, 1)
-    features: dict[str, Tensor] = {}
-    if metrics.inception is not None:
-        features["fid"] = metrics.inception(flat).unflatten(0, shape)
-    if metrics.judge is None:
-        return features, None
-    seen, judged = metrics.judge(flat)
-    if "feature_frechet" in metrics.judged:
-        features["feature_frechet"] = judged.unflatten(0, shape)
-    right = metrics.judge.agreement(seen.unflatten(0, shape), labels)
-    return features, right if "coherence" in metrics.judged else None
+    seen = {network: network(flat) for network in metrics.networks}
+    features = {name: seen[network].features.unflatten(0, shape) for name, network in metrics.distances.items()}
+    agreements = {
+        name: judge.agreement(seen[judge].classes.unflatten(0, shape), labels) for name, judge in metrics.judged.items()
+    }
+    return features, agreements

@@ -81,7 +81,7 @@ def _render(block: Block) -> list[str]:
         label = "**Warning:** " if block.kind == "warning" else ""
         return [f"> {label}{escape(block.text)}", *([_fenced([block.command])] if block.command else [])]
     if isinstance(block, Table):
-        return [escape(block.caption), _table(block), *map(escape, block.notes)]
+        return [escape(block.caption), render_table(block), *map(escape, block.notes)]
     if isinstance(block, Matrices):
         return [text for matrix in block.matrices for text in (escape(matrix.caption), _matrix(matrix))]
     if isinstance(block, Lines):
@@ -89,7 +89,8 @@ def _render(block: Block) -> list[str]:
     return [_picture(picture) for picture in block.pictures]
 
 
-def _table(table: Table) -> str:
+def render_table(table: Table) -> str:
+    """The rows of a table in Markdown, without its caption and notes."""
     titles = [escape(column.heading) for column in table.columns]
     rows = [[_cell(cell) for cell in row] for row in table.rows]
     return _grid(titles, [column.numeric for column in table.columns], rows)
@@ -102,8 +103,9 @@ def _matrix(matrix: Matrix) -> str:
 
 
 def _grid(titles: Sequence[str], numeric: Sequence[bool], rows: Sequence[Sequence[str]]) -> str:
-    rule = ["---:" if right else "---" for right in numeric]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in (titles, rule, *rows))
+    rule = f"|{'|'.join('---:' if right else '---' for right in numeric)}|"
+    first, *others = (f"| {' | '.join(cells)} |" for cells in (titles, *rows))
+    return "\n".join([first, rule, *others])
 
 
 def _cell(cell: TableCell) -> str:

@@ -156,7 +156,8 @@ def test_pictures_that_are_too_small():
 def test_a_classifier_gives_two_metrics(classifier: ImageClassifier):
     metrics = build_metrics(32, CLASSES, CPU, names=("coherence", "feature_frechet"), classifier=classifier)
     assert metrics.available == ("coherence", "feature_frechet") and metrics.per_picture == ("coherence",)
-    seen, features = metrics.judge(torch.zeros(2, 3, 32, 32, dtype=torch.uint8))
+    assert len(metrics.networks) == 1  # it looks once for both
+    seen, features = metrics.judged["coherence"](torch.zeros(2, 3, 32, 32, dtype=torch.uint8))
     assert seen.shape == (2,) and features.shape == (2, 1024)
 
 

@@ -57,7 +57,7 @@ def similarity(model: MultiViewModel) -> MetricSet:
 
 def judged(model: MultiViewModel) -> MetricSet:
     judge = Judge(Brightness(), ("dark", "bright"), ("dark", "bright"), "--classifier here")
-    return MetricSet(model.device, judge=judge, judged={"coherence", "feature_frechet"})
+    return MetricSet(model.device, distances={"feature_frechet": judge}, judged={"coherence": judge})
 
 
 def generated(
