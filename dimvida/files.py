@@ -131,11 +131,7 @@ def require_writable_file(option: str, path: Path | None) -> None:
 def require_writable_folder(option: str, folder: Path) -> None:
     """Find out now, rather than after long work, whether a folder is, or can be made, there, and takes files.
 
-    Nothing is left there; a folder that is not there is not made.
-
-    Args:
-        option: Where the user named it, such as ``--out``.
-        folder: The folder.
+    Nothing is left there; a folder that is not there is not made. The user named it by ``option``.
 
     Raises:
         InputError: It is not, or does not.
@@ -170,12 +166,9 @@ def make_folder(folder: Path) -> None:
 def exclusive_folder(folder: Path, taken: str) -> Iterator[None]:
     """Make a folder and keep other processes that ask the same out of it; the lock ends with this process.
 
-    Args:
-        folder: The folder.
-        taken: What to say where another process has it.
-
     Raises:
-        InputError: Another process has it, or it cannot be made or written to; it is what the user named by ``--out``.
+        InputError: Another process has it, with ``taken`` as what is said of that; or the folder, which the user named
+            by ``--out``, cannot be made or written to.
     """
     require_writable_folder("--out", folder)
     try:
@@ -198,10 +191,9 @@ def take_lock(handle: int | IO[Any], taken: str) -> None:
     """
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise InputError(taken) from None
-    except OSError:
-        pass  # some network file systems have no locks
+    except OSError as error:  # of any other kind: some network file systems have no locks
+        if isinstance(error, BlockingIOError):
+            raise InputError(taken) from None
 
 
 def fsync_folder(folder: Path) -> None:

@@ -39,11 +39,11 @@ def sampling(
     batch: Annotated[str | None, typer.Option(metavar="LIST", help="CPU: 64,256. GPU: 1,64,1024,...")] = None,
     steps: Annotated[str, typer.Option(metavar="LIST", help="Network evaluations, such as 20,250.")] = "20",
     solver: Annotated[str, typer.Option(metavar="NAME", help="Such as ddim.")] = "euler-maruyama",
-    preset: Annotated[str | None, typer.Option(metavar="NAME", help="paper (default), base, small, tiny.")] = None,
-    checkpoint: Annotated[str | None, typer.Option(metavar="DIR", help="Or these weights; or 'bundled'.")] = None,
+    preset: options.TimedPreset = None,
+    checkpoint: options.TimedCheckpoint = None,
     arms: Annotated[str | None, typer.Option(metavar="LIST", help="Such as eager-fp32,fused-bf16.")] = None,
     dtype: Annotated[str | None, typer.Option(metavar="LIST", help="float32, tf32, bfloat16.")] = None,
-    repeats: Annotated[int | None, typer.Option(metavar="N", min=1, help="Timed runs: CPU 5, GPU 15.")] = None,
+    repeats: options.Repeats = None,
     seconds: Annotated[float | None, typer.Option(metavar="S", help="Fewer timed runs after S seconds.")] = None,
     threads: options.Threads = None,
     device: options.Device = "auto",
@@ -54,9 +54,11 @@ def sampling(
 ) -> int:
     """Time one trajectory in several ways, side by side in one run.
 
-    Arms are warmed up, then timed in turn. The floor is the network's products
-    and attention alone, in the same type, timed among them. Views are missing
-    views: each row knows one. The file is written after each table.
+    Weights are random ones of 'paper' by default. Arms are warmed up, then
+    timed in turn, by default 5 times on a CPU and 15 times on a GPU. The floor
+    is the network's products and attention alone, in the same type, timed
+    among them. Views are missing views: each row knows one. The file is
+    written after each table.
     """
     sizes, evaluations = _parse_counts("--batch", batch), _parse_counts("--steps", steps) or ()
     if arms is not None and dtype is not None:
@@ -142,11 +144,11 @@ def _timed_model(
 
 
 def training(
-    preset: Annotated[str, typer.Option(metavar="LIST", help="Of paper, base, small, tiny.")] = "paper,small",
+    preset: options.Presets = "paper,small",
     stage: Annotated[str, typer.Option(metavar="LIST", help="Of autoencoder, diffusion.")] = "autoencoder,diffusion",
     batch: options.Batch = 64,
     set_: options.Set = None,
-    repeats: Annotated[int, typer.Option(metavar="N", min=1, help="Timed runs of each piece.")] = 10,
+    repeats: options.Repeats = 10,
     threads: options.Threads = None,
     device: options.Device = "auto",
     json_: options.Json = None,

@@ -36,10 +36,8 @@ def generation(
     view: Annotated[str, typer.Option(metavar="NAME", help="The known view.")] = "front",
     inputs: Annotated[str, typer.Option(metavar="NAME", help="What they are: files (PNG) or npy.")] = "files",
     workers: options.Readers = 0,
-    checkpoint: Annotated[
-        str | None, typer.Option(metavar="DIR", help="A folder, or hf://owner/name; default: bundled.")
-    ] = None,
-    preset: Annotated[str | None, typer.Option(metavar="NAME", help="Or a preset's random weights.")] = None,
+    checkpoint: options.TimedCheckpoint = None,
+    preset: options.TimedPreset = None,
     loop: Annotated[int, typer.Option(metavar="N", min=0, help="Objects of the plain loop.")] = 64,
     compared: Annotated[int, typer.Option(metavar="N", min=0, help="Objects compared with the truth.")] = 64,
     memory: Annotated[int, typer.Option(metavar="N", min=0, help="Instead: memory over N objects, tiny model.")] = 0,
@@ -50,7 +48,8 @@ def generation(
 ) -> int:
     """Time mass generation from files to files, and a plain loop beside it.
 
-    Inputs are those of --data, repeated. The plain loop takes batches of 64,
+    Inputs are those of --data, repeated; weights by default the bundled
+    checkpoint's. The plain loop takes batches of 64,
     250 eager Euler-Maruyama steps and one Image.save for each view. With
     --host a model that only hands back pictures takes the place of the
     networks, inputs are arrays, and the floor reads, hashes, encodes and

@@ -79,10 +79,18 @@ DType = Annotated[str, option(MODEL, "auto (default), float32, bfloat16, float16
 Device = Annotated[str, option(MODEL, "auto (default), cpu, cuda, cuda:1, ...", metavar="NAME")]
 Batch = Annotated[int, option(MODEL, "Objects or images at a time.", min=1, metavar="N")]
 Threads = Annotated[int | None, option(MODEL, "CPU threads; default: torch's.", min=1, metavar="N")]
+TimedPreset = Annotated[
+    str | None, option(MODEL, "Random weights: paper, base, small, tiny.", "--preset", metavar="NAME")
+]
+TimedCheckpoint = Annotated[
+    str | None, option(MODEL, "Trained weights: DIR, hf://a/b, bundled.", "--checkpoint", metavar="DIR")
+]
+Repeats = Annotated[int | None, option(MODEL, "Timed runs of each piece.", min=1, metavar="N")]
 InceptionWeights = Annotated[Path | None, option(METRICS, "FID's; else downloaded.", metavar="FILE")]
 LpipsWeights = Annotated[Path | None, option(METRICS, "SqueezeNet's; else downloaded.", metavar="FILE")]
 
 Preset = Annotated[str, option(TRAINING, "paper, base, small or tiny.", metavar="NAME")]
+Presets = Annotated[str, option(TRAINING, "Of paper, base, small, tiny.", "--preset", metavar="LIST")]
 Set = Annotated[list[str] | None, option(TRAINING, "Replace a preset's value.", "--set", metavar="X=Y")]
 Init = Annotated[str | None, option(TRAINING, "Start from it, from bundled, or hf://a/b.", metavar="DIR")]
 Minutes = Annotated[float, option(TRAINING, "Stop after M minutes; default 0: never.", metavar="M")]

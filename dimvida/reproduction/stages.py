@@ -14,7 +14,7 @@ from dimvida.data.sample import locate
 from dimvida.data.source import MultiViewSource
 from dimvida.errors import InputError
 from dimvida.remote import shown
-from dimvida.results.files import TrainingResult
+from dimvida.results.files import ClassifierTraining, TrainingResult
 from dimvida.results.schema import JUDGE
 from dimvida.training.config import load_preset
 
@@ -185,7 +185,7 @@ class StageMaker:
         values = self._set(*(self.plan.judge_values() if self.plan else ()))
         arguments = (*self._train(out), *kind, *values, *self._machine())
         return ChainStage(
-            "classifier for coherence", f"{MODEL}/{CLASSIFIER}", arguments, out / CLASSIFIER / "training.json"
+            "classifier for coherence", f"{MODEL}/{CLASSIFIER}", arguments, out / CLASSIFIER / ClassifierTraining.file
         )
 
     def evaluation(self) -> ChainStage:

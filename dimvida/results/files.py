@@ -46,6 +46,30 @@ class TrainingResult:
     sha256: str | None = field(default=None, metadata=OPTIONAL)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClassifierTraining:
+    """``training.json`` of a classifier, which its training begins with: what is trained, on what.
+
+    Attributes:
+        command, versions, options, configuration: As in ``TrainingResult``; None where a study trains it.
+        digest: Hash of the plan and the data.
+        name, seed, weights, stage: The plan, see ``ClassifierPlan.to_dict``.
+        data: What it is trained on.
+    """
+
+    file: ClassVar[str] = "training.json"
+    command: list[str] | None = field(default=None, metadata=OPTIONAL)
+    versions: dict[str, str | None] | None = field(default=None, metadata=OPTIONAL)
+    options: dict[str, Any] | None = field(default=None, metadata=OPTIONAL)
+    configuration: dict[str, Any] | None = field(default=None, metadata=OPTIONAL)
+    digest: str
+    name: str
+    seed: int
+    weights: str | None
+    stage: dict[str, Any]
+    data: dict[str, Any]
+
+
 @dataclass(frozen=True, slots=True)
 class ReproducedStage:
     """One stage of ``dimvida reproduce``: its command line, its folder in the chain's, whether it finished."""

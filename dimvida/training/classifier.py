@@ -26,10 +26,12 @@ from dimvida.errors import DimvidaError, InputError
 from dimvida.files import atomic_write, sha256_file
 from dimvida.models.classifier_checkpoint import DESCRIPTION, load_classifier, read_description, save_classifier
 from dimvida.models.classifiers import IMAGENET, ImageClassifier, build_classifier, predict_logits
+from dimvida.records import to_json
+from dimvida.results.files import ClassifierTraining
 from dimvida.training.control import Interrupt, Interrupted, ShowProgress, StartProgress
 from dimvida.training.data import LabelledImages
 from dimvida.training.figures import write_csv
-from dimvida.training.folder import PLAN, RunFolder, another_configuration, read_plan
+from dimvida.training.folder import RunFolder, another_configuration, read_plan
 from dimvida.training.loop import Diverged, Hooks, loss_note, run_stage
 from dimvida.training.ranks import Ranks, Share
 from dimvida.training.seeds import derived_seed, seeded
@@ -88,7 +90,7 @@ class ClassifierRun:
         digest: Hash of the plan and the data, as ``ClassifierPlan.digest`` gives it.
         device: The device that computes.
         interrupt: Asked between steps whether to stop.
-        origin: What else ``training.json`` says of how it was made.
+        origin: ``command``, ``versions``, ``options`` and ``configuration`` of ``ClassifierTraining``, if any.
     """
 
     folder: Path
@@ -153,8 +155,10 @@ class ClassifierRun:
             if self.finished():
                 self._files.state("classifier").unlink(missing_ok=True)
                 return
-            content = {**self.origin, "digest": self.digest, **self.plan.to_dict(), "data": data.description}
-            atomic_write(self.folder / PLAN, json.dumps(content, indent=2) + "\n")
+            training = ClassifierTraining(
+                **self.origin, digest=self.digest, **self.plan.to_dict(), data=data.description
+            )
+            atomic_write(self.folder / training.file, json.dumps(to_json(training), indent=2) + "\n")
             self._train(data, watch, work)
 
     def load(self) -> ImageClassifier:
@@ -206,17 +210,18 @@ class ClassifierRun:
 
     def _changes(self) -> list[str]:
         """What differs from the training in the folder, apart from the data."""
-        before, now = read_plan(self.folder) or {}, self.plan.to_dict()
+        before, now = read_plan(self.folder), self.plan.to_dict()
         names = {"name": "--classifier", "weights": "--weights", "seed": "seed"}
-        pairs = [(shown, before.get(name), now[name]) for name, shown in names.items()]
-        stage = before.get("stage", {})
-        pairs += [(f"classifier_stage.{name}", stage.get(name, value), value) for name, value in now["stage"].items()]
+        pairs = [(shown, getattr(before, name), now[name]) for name, shown in names.items()]
+        pairs += [
+            (f"classifier_stage.{name}", before.stage.get(name, value), value) for name, value in now["stage"].items()
+        ]
         return [f"{name}: {old} -> {new}" for name, old, new in pairs if old != new]
 
     def _begun(self) -> str | None:
         """The digest of the training in the folder, None if there is none."""
         plan = read_plan(self.folder)
-        return None if plan is None else plan["digest"]
+        return None if plan is None else plan.digest
 
 
 class _CurveOnly(Hooks):

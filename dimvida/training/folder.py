@@ -15,7 +15,7 @@ from typing import Any
 from dimvida.errors import DimvidaError, InputError
 from dimvida.files import atomic_write, exclusive_folder
 from dimvida.records import from_json, to_json
-from dimvida.results.files import CLASSIFIER, TrainingResult
+from dimvida.results.files import CLASSIFIER, ClassifierTraining, TrainingResult
 
 STAGES = ("autoencoder", "diffusion")
 
@@ -24,7 +24,6 @@ _UNFINISHED = re.compile(
     r"\.(run|training|curves|latents|config|score|(autoencoder|diffusion|classifier)(-\d+)?)\.\w{8}"
     r"\.(json|png|csv|state|safetensors)|\.tmp\w{6}"
 )
-PLAN = "training.json"  # of a classifier
 
 
 class RunFolder:
@@ -145,7 +144,7 @@ class RunFolder:
         raise InputError(f"{self._description}: damaged, or not of a training run; choose another --out")
 
     def _not_written(self, error: OSError) -> DimvidaError:
-        begun = any((self.path / name).exists() for name in (TrainingResult.file, "training.json"))
+        begun = any((self.path / name).exists() for name in (TrainingResult.file, ClassifierTraining.file))
         way_on = "what was saved before is whole: make room, then add --resume" if begun else "nothing was begun"
         return DimvidaError(f"{error.filename or self.path}: cannot be written ({error.strerror}); {way_on}")
 
@@ -167,24 +166,21 @@ class RunFolder:
         )
 
 
-def read_plan(folder: Path) -> dict[str, Any] | None:
-    """What is trained in a folder, as its ``training.json`` says; None if there is none.
+def read_plan(folder: Path) -> ClassifierTraining | None:
+    """What classifier is trained in a folder, as its ``training.json`` says; None if there is none.
 
     Raises:
         InputError: It is damaged, or cannot be read.
     """
-    path = folder / PLAN
+    path = folder / ClassifierTraining.file
     try:
-        plan = json.loads(path.read_bytes())
-        if type(plan["digest"]) is not str or not isinstance(plan.get("options", {}), dict):
-            raise ValueError
+        return from_json(ClassifierTraining, json.loads(path.read_bytes()), str(path))
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
         raise not_read(path, error) from error
-    except (ValueError, KeyError, TypeError, RecursionError):
+    except (InputError, ValueError, RecursionError):
         raise InputError(f"{path}: damaged; choose another --out") from None
-    return plan
 
 
 def not_read(path: Path, error: OSError) -> InputError:

@@ -118,8 +118,8 @@ def _begun_with(out: Path, stage: str | None) -> tuple[dict[str, Any], dict[str,
     run = None if stage == CLASSIFIER else RunFolder(out).description()
     if run is not None:
         return run.options, run.configuration
-    plan = (read_plan(out / CLASSIFIER) if stage in (None, CLASSIFIER) else None) or {}
-    return plan.get("options", {}), plan.get("configuration", {})
+    plan = read_plan(out / CLASSIFIER) if stage in (None, CLASSIFIER) else None
+    return ({}, {}) if plan is None else (plan.options or {}, plan.configuration or {})
 
 
 def _written(name: str, value: Any) -> Any:

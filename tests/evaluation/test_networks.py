@@ -132,7 +132,7 @@ def test_the_distance_is_that_of_torchmetrics(inception: Path, monkeypatch: pyte
     generated, true = noisy_colours(12, 0), noisy_colours(12, 1)
     theirs.update(true, real=True)
     theirs.update(generated, real=False)
-    estimate = estimate_distance([FeatureSums.of(ours(generated))], [FeatureSums.of(ours(true))])
+    estimate = estimate_distance([FeatureSums.of(ours(generated).features)], [FeatureSums.of(ours(true).features)])
     assert estimate.mean == pytest.approx(theirs.compute().item(), rel=1e-3)
     assert estimate.mean > 0.01
 
