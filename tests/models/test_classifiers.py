@@ -68,16 +68,16 @@ def test_it_is_torchvisions_network_on_normalised_pixels(name: str):
 
 
 def test_other_images_are_refused():
-    with pytest.raises(ValueError, match=r"uint8 or float \[N, 3, H, W\]"):
+    with pytest.raises(ValueError, match=r"uint8 or float \[N, 3 or 1, H, W\]"):
         small_classifier()(random_images().long())
-    with pytest.raises(ValueError, match=r"uint8 or float \[N, 3, H, W\]"):
+    with pytest.raises(ValueError, match=r"uint8 or float \[N, 3 or 1, H, W\]"):
         small_classifier()(random_images()[0])
 
 
 def test_gray_is_shown_as_rgb():
     gray = random_images()[:, :1]
     torch.testing.assert_close(small_classifier()(gray), small_classifier()(gray.expand(-1, 3, -1, -1)))
-    with pytest.raises(ValueError, match=r"\[N, 3, H, W\]"):
+    with pytest.raises(ValueError, match=r"\[N, 3 or 1, H, W\]"):
         small_classifier()(random_images()[:, :2])
 
 
