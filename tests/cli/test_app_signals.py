@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -123,6 +124,7 @@ def test_signals_at_any_moment(command, tmp_path: Path, workers: int):
         process = start(arguments)
         shards = finished_shards(output)
         until_a_shard_is_begun(process, output, after=shards + chance.choice([0, 0, 1, 2]))
+        time.sleep(chance.choice([0.0, 0.01, 0.1]) * chance.random())  # a moment within it, not a wait for something
         send = os.killpg if chance.random() < 0.5 else os.kill
         if process.poll() is None:
             send(process.pid, number)
