@@ -80,7 +80,7 @@ Device = Annotated[str, option(MODEL, "auto (default), cpu, cuda, cuda:1, ...", 
 Batch = Annotated[int, option(MODEL, "Objects or images at a time.", min=1, metavar="N")]
 Threads = Annotated[int | None, option(MODEL, "CPU threads; default: torch's.", min=1, metavar="N")]
 TimedPreset = Annotated[
-    str | None, option(MODEL, "Random weights: paper, base, small, tiny.", "--preset", metavar="NAME")
+    str | None, option(MODEL, "Random weights: paper, base, small, tiny.", "--preset", metavar="PRESET")
 ]
 TimedCheckpoint = Annotated[
     str | None, option(MODEL, "Trained weights: DIR, hf://a/b, bundled.", "--checkpoint", metavar="DIR")
