@@ -190,6 +190,8 @@ def _write_script(path: Path, statement: str, value: Any) -> None:
 def _page(part: Part[GeneratedOutput], shown: Shown, classes: Sequence[Sequence[Any]]) -> str:
     record, total, count = part.record, len(shown.source), len(shown.indices)
     about = f"Generated views: {record.result.views:,}, of objects: {record.result.objects:,}."
+    if (draws := record.configuration.get("samples_per_view", 1)) > 1:
+        about += f" Below, each of the {draws} draws of an object is one."
     if count < total:
         about += (
             f" Shown are {count:,} of {total:,}, at even distances: a gallery has {MOST_PICTURES:,} pictures at most."

@@ -88,6 +88,15 @@ def test_names_are_text_everywhere(room: Path):
     assert not re.search(r"innerHTML|outerHTML|insertAdjacent|document\.write|eval|fetch|XMLHttp|https?:", scripts)
 
 
+def test_draws_are_told_from_objects(report, output: Path):
+    path = output / "generation.json"
+    generation = json.loads(path.read_bytes())
+    generation["configuration"]["samples_per_view"] = 4
+    path.write_text(json.dumps(generation), encoding="utf-8")
+    text = Elements((report(output).folder / "gallery/views/index.html").read_text(encoding="utf-8")).text
+    assert "of objects: 63. Below, each of the 4 draws of an object is one." in text
+
+
 def test_counts_skips_and_notes_are_said(room: Path, report, output: Path):
     text = Elements((room / "index.html").read_text(encoding="utf-8")).text
     for said in ("Generated views: 189, of objects: 63.", "2 skipped files", "1 × beside the classes"):
