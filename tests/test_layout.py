@@ -21,7 +21,7 @@ ALLOWED = {
     "sampling": {"diffusion", "ops", "models", "data"},
     "generation": {"results", "sampling", "diffusion", "ops", "models", "data"},
     "evaluation": {"results", "sampling", "diffusion", "models", "data"},
-    "training": {"results", "sampling", "diffusion", "models", "data"},
+    "training": {"results", "sampling", "diffusion", "ops", "models", "data"},
     "classification": {"training", "results", "sampling", "diffusion", "models", "data"},
     "bench": {"training", "generation", "evaluation", "results", "sampling", "diffusion", "ops", "models", "data"},
     "results": set(),

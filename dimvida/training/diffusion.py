@@ -8,6 +8,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from dimvida import ops
 from dimvida.diffusion.loss import denoising_loss, training_times
 from dimvida.diffusion.masking import random_known
 from dimvida.diffusion.schedule import VPSchedule
@@ -19,7 +20,7 @@ from dimvida.training.config import TrainConfig
 from dimvida.training.data import TrainingData
 from dimvida.training.latents import training_variants
 from dimvida.training.ranks import Share
-from dimvida.training.seeds import derived_generator
+from dimvida.training.seeds import derived_generator, derived_seed
 from dimvida.training.stage_config import DiffusionStageConfig
 
 VALIDATION_BATCH = 256
@@ -80,12 +81,18 @@ class DiffusionObjective:
         views, conditions = self._conditions(variants, self._present[variants, indices], generator)
         places = (variants * self.items + indices)[:, None] * self._views + views  # [B, n]
         latents = self._latents.for_batch(places[rows])
+        # The noise itself is made where the loss is: it is most of what a step draws, and would have to be copied.
+        noise_ids = (derived_seed(seed, "diffusion/noise", step) >> 1) + torch.arange(len(indices))
+        conditions = {"noise_ids": noise_ids, **conditions}
         return {"latents": latents, **{name: tensor[rows] for name, tensor in conditions.items()}}
 
-    def loss(self, share: Share, latents: Tensor, **conditions: Tensor) -> Tensor:
+    def loss(self, share: Share, latents: Tensor, noise_ids: Tensor, **conditions: Tensor) -> Tensor:
+        latents = self._latents.on_device(latents)
+        noise = torch.empty_like(latents)
+        ops.philox_normal_(noise, noise_ids, torch.zeros_like(noise_ids[:1]), 0)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self._autocast):
             return self._denoising_loss(
-                self.network, self._latents.on_device(latents), **conditions, time_weight=self.config.time_weight
+                self.network, latents, noise=noise, **conditions, time_weight=self.config.time_weight
             )
 
     @torch.no_grad()
@@ -98,6 +105,7 @@ class DiffusionObjective:
             unaltered = torch.zeros(len(latents), dtype=torch.int64)
             views, conditions = self._conditions(unaltered, present, generator)
             latents = latents.gather(1, views[..., None].expand(-1, -1, self._latent_dim))
+            conditions["noise"] = torch.randn(latents.shape, generator=generator)
             moved = {name: tensor.to(self.device) for name, tensor in {"latents": latents, **conditions}.items()}
             total += float(self._denoising_loss(network, **moved)) * len(latents)
         return {"loss": total / len(self.held_out)}
@@ -105,7 +113,7 @@ class DiffusionObjective:
     def _conditions(
         self, variants: Tensor, present: Tensor, generator: torch.Generator
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """What is drawn for a batch of objects: n views of each, int64 [B, n]; known ones of them, times and noise.
+        """What is drawn for a batch of objects: n views of each, int64 [B, n]; known ones of them, and times.
 
         Args:
             variants: Which variant of each object it is, int64 [B].
@@ -118,7 +126,6 @@ class DiffusionObjective:
         conditions = {
             "known": random_known(batch, count, self.config.drop, generator, present),
             "t": training_times(batch, self.schedule, self.config.times, generator),
-            "noise": torch.randn(batch, count, self._latent_dim, generator=generator),
             "present": present,
         }
         if self._cameras is not None:
