@@ -1,8 +1,8 @@
-"""The fused engine: the whole trajectory of a score network over preallocated buffers.
+"""The fused engine: the evaluations of a trajectory, and its state, over memory that is kept.
 
 Any number of threads may sample at once: the weights are shared and only read, and each trajectory has a workspace.
-What an evaluation launches is up to the network's fused form, ``fused_mlp`` or ``fused_transformer``; the masked step
-then draws its noise itself.
+What an evaluation launches is up to the network's fused form, ``fused_mlp`` or ``fused_transformer``; the steps between
+evaluations are ``loop.run_steps``.
 """
 
 from __future__ import annotations
@@ -11,22 +11,22 @@ import dataclasses
 import os
 import threading
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
 
-from dimvida import ops
 from dimvida.diffusion.step_table import StepTable
 from dimvida.models.score_network import MultiTimeNetwork, ScoreNetwork
 from dimvida.models.transformer import ViewTransformer
-from dimvida.sampling.backends import plain_modes
 from dimvida.sampling.fused_mlp import FusedScoreNetwork, MLPBuffers
 from dimvida.sampling.fused_transformer import FusedTransformer, TokenBuffers
-from dimvida.sampling.trajectory import Conditioning, Trajectory, fixed_rows, padded, run_steps
+from dimvida.sampling.trajectory import Conditioning, Trajectory, fixed_rows, padded
 from dimvida.sampling.weights_copy import WeightsCopy
-from dimvida.sampling.workspace import WorkspacePool
+from dimvida.sampling.workspace import GraphCache, WorkspacePool
 
 FusedForm = FusedScoreNetwork | FusedTransformer
 FusedBuffers = MLPBuffers | TokenBuffers
@@ -96,10 +96,57 @@ class EngineState:
         )
 
 
+class Evaluations:
+    """Evaluations of a network at a state, one after the other; each is launched as it is asked for.
+
+    Attributes:
+        x_cast: What the network reads of the state where that is not the state itself: a copy in another dtype, which
+            each step must keep up to date; else None.
+    """
+
+    def __init__(self, fused: FusedForm, buffers: FusedBuffers, state: EngineState) -> None:
+        self._fused, self._buffers, self._state, self._time = fused, buffers, state, state.time
+        is_cast = buffers.x_cast.dtype != torch.float32
+        self.x_cast = buffers.x_cast.view_as(state.x) if is_cast else None
+        if self.x_cast is not None:
+            self.x_cast.copy_(state.x)
+
+    def __call__(self, row: int) -> Tensor:
+        """What the network says of the state at the next evaluation, [B, V, D]."""
+        state = self._state
+        self._fused.evaluate(
+            state.x if self.x_cast is None else self.x_cast, self._time, state.evaluation, self._buffers
+        )
+        self._time = self._time.later()
+        state.evaluation += 1
+        return self._buffers.model_output.view_as(state.x)
+
+
+@dataclass(frozen=True, slots=True)
+class EngineRun:
+    """What a trajectory is computed with while its engine lends it.
+
+    Attributes:
+        fused: The network's weights, laid out.
+        buffers: Memory of its evaluations.
+        state: The trajectory at its start; where that may be a graph, of a batch with rows behind it.
+        graphs: Those that point to the buffers, or None where nothing is captured.
+    """
+
+    fused: FusedForm
+    buffers: FusedBuffers
+    state: EngineState
+    graphs: GraphCache | None
+
+    def evaluations(self, state: EngineState) -> Evaluations:
+        """The network's evaluations at a state, this run's or a copy of it."""
+        return Evaluations(self.fused, self.buffers, state)
+
+
 class Engine:
     """Samples with one score network in one dtype on one device.
 
-    The network's weights are copied at the first ``run``; changed ones are noticed at the next.
+    The network's weights are copied at the first trajectory; changed ones are noticed at the next.
 
     Args:
         dtype: Type of the products and activations. Norms, time table and the state x are float32.
@@ -119,43 +166,31 @@ class Engine:
         self._lock = threading.Lock()
         self._pool = WorkspacePool()
 
-    def run(self, network: MultiTimeNetwork, x: Tensor, table: StepTable, trajectory: Trajectory) -> Tensor:
-        """Apply every row of the table to x, float32 [B, V, D], in place, and return it. On CUDA that is captured."""
-        if x.numel() == 0:
-            return x
-        with plain_modes(x.device):
-            weights, state = self._begin(network, x, table, trajectory)
-            evaluates = tuple(row.evaluate for row in table.rows)
-            fused = weights.fused
-            with self._pool.workspace(x.device) as workspace:
-                buffers, made = workspace.reserve(fused.size(state.x.shape), fused, fused.allocate)
-                if made:
-                    self._count("buffers")
-
-                def launch(state: EngineState, evaluates: tuple[bool, ...]) -> None:
-                    launch_steps(fused, buffers, state, evaluates)
-
-                if has_graphs(x.device) and self.graphs and trajectory.noise is None:
-                    if workspace.graphs.run(launch, state, evaluates):
-                        self._count("graph")
-                else:
-                    launch(state, evaluates)
-                if state.x is not x:
-                    x.copy_(state.x[: len(x)])
-        return x
-
-    def _begin(
+    @contextmanager
+    def begin(
         self, network: MultiTimeNetwork, x: Tensor, table: StepTable, trajectory: Trajectory
-    ) -> tuple[WeightsCopy[FusedForm], EngineState]:
+    ) -> Iterator[EngineRun]:
+        """What the rows of a table are applied to x with, float32 [B, V, D]; its memory is lent until left."""
+        fused, state = self._start(network, x, table, trajectory)
+        with self._pool.workspace(x.device) as workspace:
+            buffers, made = workspace.reserve(fused.size(state.x.shape), fused, fused.allocate)
+            if made:
+                self.count("buffers")
+            graphed = has_graphs(x.device) and self.graphs and trajectory.noise is None
+            yield EngineRun(fused, buffers, state, workspace.graphs if graphed else None)
+
+    def _start(
+        self, network: MultiTimeNetwork, x: Tensor, table: StepTable, trajectory: Trajectory
+    ) -> tuple[FusedForm, EngineState]:
         """The weights as they are now, and the state at the start."""
         weights = self._weights
         if weights is not None:
             unchanged = weights.comparison(network)
             state = self._state(weights.fused, x, table, trajectory)  # while a GPU still compares
             if unchanged():
-                return weights, state
-        weights = self._renew(network, weights)
-        return weights, self._state(weights.fused, x, table, trajectory)
+                return weights.fused, state
+        fused = self._renew(network, weights).fused
+        return fused, self._state(fused, x, table, trajectory)
 
     def _lay_out(self, network: MultiTimeNetwork) -> FusedForm:
         return FUSED_FORMS[type(network)](network, self.dtype)
@@ -184,28 +219,10 @@ class Engine:
             evaluation=torch.zeros(1, dtype=torch.int64, device=x.device),
         )
 
-    def _count(self, name: str) -> None:
+    def count(self, name: str) -> None:
+        """One more of ``builds``."""
         with self._lock:
             self.builds[name] += 1
-
-
-def launch_steps(fused: FusedForm, buffers: FusedBuffers, state: EngineState, evaluates: tuple[bool, ...]) -> None:
-    """Launch all rows of the step table; True in ``evaluates`` where the network is asked."""
-    x_cast = None if buffers.x_cast.dtype == torch.float32 else buffers.x_cast.view_as(state.x)
-    if x_cast is not None:
-        x_cast.copy_(state.x)
-
-    time = state.time
-
-    def evaluate(row: int) -> Tensor:
-        nonlocal time
-        fused.evaluate(state.x if x_cast is None else x_cast, time, state.evaluation, buffers)
-        time = state.time.later()
-        state.evaluation += 1
-        return buffers.model_output.view_as(state.x)
-
-    given, step = state.trajectory, ops.masked_step_
-    run_steps(state.x, state.x0_prev, state.index, evaluates, given, evaluate, step, x_cast)
 
 
 # Built on first use and kept as long as the network lives. A cache, not a setting: it changes no result.

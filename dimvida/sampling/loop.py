@@ -1,11 +1,12 @@
-"""``sample``: a trajectory made of what is asked, and its steps with the network as it is or as the engine has it."""
+"""``sample``: a trajectory made of what is asked, and its steps, the network being asked as it is or as the engine has
+it."""
 
 from __future__ import annotations
 
 import copy
 import math
 import numbers
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -18,8 +19,14 @@ from dimvida.diffusion.step_table import StepTable
 from dimvida.errors import InputError, require_whole
 from dimvida.models.score_network import MultiTimeNetwork
 from dimvida.sampling.backends import plain_modes, resolve_backend, resolve_dtype, upload
-from dimvida.sampling.engine import FUSED_FORMS, engine_of, has_fused_form
-from dimvida.sampling.trajectory import Trajectory, run_steps, start_from_noise
+from dimvida.sampling.engine import FUSED_FORMS, Engine, EngineState, engine_of, has_fused_form
+from dimvida.sampling.trajectory import (
+    Trajectory,
+    as_drawn,
+    require_fitting,
+    require_tensors,
+    start_from_noise,
+)
 
 SEED_LIMIT = 2**63
 
@@ -86,13 +93,13 @@ def sample(
         InputError: For an unknown solver or backend, or a number of another kind or out of range.
         ValueError: For tensors whose shape, dtype or device does not fit.
     """
-    _require_tensors(latents=latents, known=known, sample_ids=sample_ids, noise=noise, views=views)
+    require_tensors(latents=latents, known=known, sample_ids=sample_ids, noise=noise, views=views)
     backend = backend_of(score_network, backend, latents.device)
     dtype = resolve_dtype(dtype, backend, latents.device)
     table = step_table(solver, steps, schedule, spacing)
     with plain_modes(latents.device):
         seed, x0_clip = require_seed(seed), _require_clip(x0_clip)
-        sample_ids = _validate(score_network, latents, known, sample_ids, noise, len(table), views)
+        sample_ids = require_fitting(score_network, latents, known, sample_ids, noise, len(table), views)
         trajectory = Trajectory(
             table=upload(table.tensor(prediction), latents.device),
             known=upload(known, latents.device).contiguous(),
@@ -107,7 +114,8 @@ def sample(
         if noise is None:
             x = start_from_noise(x, trajectory.known, trajectory.sample_ids, trajectory.seed)
         if backend == "fused" and has_fused_form(score_network):
-            return engine_of(score_network, dtype, latents.device).run(score_network, x, table, trajectory)
+            engine = engine_of(score_network, dtype, latents.device)
+            return run_on_engine(engine, score_network, x, table, trajectory)
         step = ops.reference.masked_step_ if backend == "eager" else ops.masked_step_
         return run_trajectory(in_float32(score_network), x, table, trajectory, step)
 
@@ -147,6 +155,72 @@ def run_trajectory(
     return x
 
 
+def run_on_engine(
+    engine: Engine, network: MultiTimeNetwork, x: Tensor, table: StepTable, trajectory: Trajectory
+) -> Tensor:
+    """The same with evaluations by the engine, on CUDA as one graph; under ``plain_modes``."""
+    if x.numel() == 0:
+        return x
+    evaluates = tuple(row.evaluate for row in table.rows)
+    with engine.begin(network, x, table, trajectory) as run:
+
+        def launch(state: EngineState, evaluates: Sequence[bool]) -> None:
+            evaluate = run.evaluations(state)
+            given, step, x_cast = state.trajectory, ops.masked_step_, evaluate.x_cast
+            run_steps(state.x, state.x0_prev, state.index, evaluates, given, evaluate, step, x_cast)
+
+        if run.graphs is None:
+            launch(run.state, evaluates)
+        elif run.graphs.run(launch, run.state, evaluates):
+            engine.count("graph")
+        if run.state.x is not x:
+            x.copy_(run.state.x[: len(x)])
+    return x
+
+
+def run_steps(
+    x: Tensor,
+    x0_prev: Tensor,
+    index: Tensor,
+    evaluates: Sequence[bool],
+    given: Trajectory,
+    evaluate: Callable[[int], Tensor],
+    step: Callable[..., None],
+    x_cast: Tensor | None = None,
+) -> None:
+    """Apply the rows of the step table to the state, in place. Nothing here waits for a device.
+
+    Args:
+        x, x0_prev: The state and the last data prediction, float32 [B, V, D].
+        index: The row of the table, int64 [1], on the device; counted up.
+        evaluates: Whether the network is asked, for each row.
+        given: What else there is.
+        evaluate: What the network says of x at a row, [B, V, D]; what an evaluation leaves there serves the rows after
+            it that ask for none.
+        step: ``dimvida.ops.masked_step_`` or its reference.
+        x_cast: Takes a copy of the new x in another dtype.
+    """
+    ids = given.sample_ids
+    model_output = x0_prev  # of rows in front of the first evaluation, which read none
+    for row, asks in enumerate(evaluates):
+        if asks:
+            model_output = evaluate(row)
+        step(
+            as_drawn(x, ids),
+            as_drawn(x0_prev, ids),
+            as_drawn(model_output, ids),
+            as_drawn(given.known, ids),
+            given.table,
+            index,
+            ids.flatten(),
+            given.seed,
+            noise=None if given.noise is None else as_drawn(given.noise[row], ids),
+            clip=given.x0_clip,
+            x_cast=None if x_cast is None else as_drawn(x_cast, ids),
+        )
+        index += 1
+
+
 def require_seed(seed: int) -> int:
     """A seed as an int.
 
@@ -160,66 +234,3 @@ def _require_clip(x0_clip: float) -> float:
     if not isinstance(x0_clip, numbers.Real) or isinstance(x0_clip, bool) or not x0_clip > 0:  # also refuses NaN
         raise InputError(f"x0_clip must be a number above 0, not {x0_clip!r}")
     return float(x0_clip)
-
-
-def _require_tensors(**tensors: Tensor | None) -> None:
-    for name, tensor in tensors.items():
-        optional = name in ("sample_ids", "noise", "views") and tensor is None
-        if not optional and not isinstance(tensor, Tensor):
-            raise ValueError(f"{name} must be a tensor, not {type(tensor).__name__}")
-
-
-def _validate(
-    network: Network,
-    latents: Tensor,
-    known: Tensor,
-    sample_ids: Tensor | None,
-    noise: Tensor | None,
-    rows: int,
-    which: Tensor | None,
-) -> Tensor:
-    """Raises unless the tensors fit; returns the sample ids, by default 0 .. B-1."""
-    if latents.ndim != 3 or not latents.is_floating_point():
-        raise ValueError(f"latents must be float [B, V, D], not {latents.dtype} {list(latents.shape)}")
-    batch, views, size = latents.shape
-    if isinstance(network, MultiTimeNetwork):
-        count = network.views if which is None else views
-        if (views, size) != (count, network.latent_dim):
-            wanted = f"[B, {count}, {network.latent_dim}]"
-            raise ValueError(f"the network takes latents {wanted}, not {list(latents.shape)}")
-        place = next(network.parameters()).device
-        if place != latents.device:
-            raise ValueError(f"the network is on {place}, the latents are on {latents.device}")
-    if which is not None:
-        _require_views(network, which, batch, views)
-    if known.dtype != torch.bool or known.shape != (batch, views):
-        raise ValueError(f"known must be bool [{batch}, {views}], not {known.dtype} {list(known.shape)}")
-    if noise is not None and (noise.shape != (rows, *latents.shape) or not noise.is_floating_point()):
-        raise ValueError(
-            f"noise must be float [{rows}, {batch}, {views}, {size}], not {noise.dtype} {list(noise.shape)}"
-        )
-    if sample_ids is None:
-        sample_ids = torch.arange(batch, device=latents.device)
-    shapes = [[batch]] if which is None else [[batch], [batch, views]]
-    if sample_ids.dtype != torch.int64 or list(sample_ids.shape) not in shapes:
-        wanted = " or ".join(map(str, shapes))
-        raise ValueError(f"sample_ids must be int64 {wanted}, not {sample_ids.dtype} {list(sample_ids.shape)}")
-    return sample_ids
-
-
-def _require_views(network: Network, which: Tensor, batch: int, views: int) -> None:
-    """Raise ValueError unless they say which views a network is to compute."""
-    ours = isinstance(network, MultiTimeNetwork)
-    if ours and not network.takes_views:
-        raise ValueError(f"a {type(network).__name__} always has all of its named views; views must be None")
-    takes_cameras = getattr(network, "takes_cameras", True)
-    shape, named = list(which.shape), which.dtype == torch.int64
-    forms = {f"int64 [{views}] or [{batch}, {views}]": named and shape in ([views], [batch, views])}
-    if takes_cameras:
-        fitting = which.dtype == torch.float32 and shape in ([views, 2], [batch, views, 2])
-        forms[f"float32 [{views}, 2] or [{batch}, {views}, 2]"] = fitting
-    if not any(forms.values()):
-        raise ValueError(f"views must be {', or '.join(forms)}, not {which.dtype} {shape}")
-    looked_at = named and ours and which.device.type == "cpu" and which.numel()
-    if looked_at and not 0 <= int(which.min()) <= int(which.max()) < network.views:
-        raise ValueError(f"views must be places from 0 to {network.views - 1} among the named views")

@@ -1,4 +1,4 @@
-"""A trajectory: what it needs besides its state, the noise that it starts from, and its steps.
+"""A trajectory: what it needs besides its state, whether that fits together, and the noise that it starts from.
 
 Noise belongs to a sample, not to its place in a batch: every normal number is a pure function of (seed, sample id,
 draw, element), see ``dimvida.ops.philox_normal_``. The same seed therefore gives the same noise for any batch size,
@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import copy
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from dimvida import ops
+from dimvida.models.score_network import MultiTimeNetwork
 
 FEW_ROWS = 16
 """Batches of up to as many rows are never padded."""
@@ -129,49 +130,6 @@ def start_from_noise(latents: Tensor, known: Tensor, sample_ids: Tensor, seed: T
     return torch.where(known[..., None], latents, noise)
 
 
-def run_steps(
-    x: Tensor,
-    x0_prev: Tensor,
-    index: Tensor,
-    evaluates: Sequence[bool],
-    given: Trajectory,
-    evaluate: Callable[[int], Tensor],
-    step: Callable[..., None],
-    x_cast: Tensor | None = None,
-) -> None:
-    """Apply the rows of the step table to the state, in place. Nothing here waits for a device.
-
-    Args:
-        x, x0_prev: The state and the last data prediction, float32 [B, V, D].
-        index: The row of the table, int64 [1], on the device; counted up.
-        evaluates: Whether the network is asked, for each row.
-        given: What else there is.
-        evaluate: What the network says of x at a row, [B, V, D]; what an evaluation leaves there serves the rows after
-            it that ask for none.
-        step: ``dimvida.ops.masked_step_`` or its reference.
-        x_cast: Takes a copy of the new x in another dtype.
-    """
-    ids = given.sample_ids
-    model_output = x0_prev  # of rows in front of the first evaluation, which read none
-    for row, asks in enumerate(evaluates):
-        if asks:
-            model_output = evaluate(row)
-        step(
-            as_drawn(x, ids),
-            as_drawn(x0_prev, ids),
-            as_drawn(model_output, ids),
-            as_drawn(given.known, ids),
-            given.table,
-            index,
-            ids.flatten(),
-            given.seed,
-            noise=None if given.noise is None else as_drawn(given.noise[row], ids),
-            clip=given.x0_clip,
-            x_cast=None if x_cast is None else as_drawn(x_cast, ids),
-        )
-        index += 1
-
-
 class Conditioning:
     """What the evaluations of a trajectory read besides the state: attributes that are tensors, and what is fixed."""
 
@@ -188,3 +146,79 @@ class Conditioning:
         other = copy.copy(self)
         vars(other).update({name: value.clone() for name, value in vars(self).items() if isinstance(value, Tensor)})
         return other
+
+
+def require_tensors(**tensors: Tensor | None) -> None:
+    """Raise ValueError for what is no tensor, and may not be left out."""
+    for name, tensor in tensors.items():
+        optional = name in ("sample_ids", "noise", "views") and tensor is None
+        if not optional and not isinstance(tensor, Tensor):
+            raise ValueError(f"{name} must be a tensor, not {type(tensor).__name__}")
+
+
+def require_fitting(
+    network: object,
+    latents: Tensor,
+    known: Tensor,
+    sample_ids: Tensor | None,
+    noise: Tensor | None,
+    rows: int,
+    which: Tensor | None,
+) -> Tensor:
+    """Look at the arguments of ``sample`` once.
+
+    Args:
+        network, latents, known, sample_ids, noise: As ``sample`` takes them.
+        rows: Rows of the step table.
+        which: ``views`` of ``sample``.
+
+    Returns:
+        The sample ids, by default 0 .. B-1.
+
+    Raises:
+        ValueError: A shape, dtype or device does not fit.
+    """
+    if latents.ndim != 3 or not latents.is_floating_point():
+        raise ValueError(f"latents must be float [B, V, D], not {latents.dtype} {list(latents.shape)}")
+    batch, views, size = latents.shape
+    if isinstance(network, MultiTimeNetwork):
+        count = network.views if which is None else views
+        if (views, size) != (count, network.latent_dim):
+            wanted = f"[B, {count}, {network.latent_dim}]"
+            raise ValueError(f"the network takes latents {wanted}, not {list(latents.shape)}")
+        place = next(network.parameters()).device
+        if place != latents.device:
+            raise ValueError(f"the network is on {place}, the latents are on {latents.device}")
+    if which is not None:
+        _require_views(network, which, batch, views)
+    if known.dtype != torch.bool or known.shape != (batch, views):
+        raise ValueError(f"known must be bool [{batch}, {views}], not {known.dtype} {list(known.shape)}")
+    if noise is not None and (noise.shape != (rows, *latents.shape) or not noise.is_floating_point()):
+        raise ValueError(
+            f"noise must be float [{rows}, {batch}, {views}, {size}], not {noise.dtype} {list(noise.shape)}"
+        )
+    if sample_ids is None:
+        sample_ids = torch.arange(batch, device=latents.device)
+    shapes = [[batch]] if which is None else [[batch], [batch, views]]
+    if sample_ids.dtype != torch.int64 or list(sample_ids.shape) not in shapes:
+        wanted = " or ".join(map(str, shapes))
+        raise ValueError(f"sample_ids must be int64 {wanted}, not {sample_ids.dtype} {list(sample_ids.shape)}")
+    return sample_ids
+
+
+def _require_views(network: object, which: Tensor, batch: int, views: int) -> None:
+    """Raise ValueError unless they say which views a network is to compute."""
+    ours = isinstance(network, MultiTimeNetwork)
+    if ours and not network.takes_views:
+        raise ValueError(f"a {type(network).__name__} always has all of its named views; views must be None")
+    takes_cameras = getattr(network, "takes_cameras", True)
+    shape, named = list(which.shape), which.dtype == torch.int64
+    forms = {f"int64 [{views}] or [{batch}, {views}]": named and shape in ([views], [batch, views])}
+    if takes_cameras:
+        fitting = which.dtype == torch.float32 and shape in ([views, 2], [batch, views, 2])
+        forms[f"float32 [{views}, 2] or [{batch}, {views}, 2]"] = fitting
+    if not any(forms.values()):
+        raise ValueError(f"views must be {', or '.join(forms)}, not {which.dtype} {shape}")
+    looked_at = named and ours and which.device.type == "cpu" and which.numel()
+    if looked_at and not 0 <= int(which.min()) <= int(which.max()) < network.views:
+        raise ValueError(f"views must be places from 0 to {network.views - 1} among the named views")

@@ -28,6 +28,7 @@ from dimvida.models.classifiers import ImageClassifier, build_classifier
 from dimvida.ops import native, registration
 from dimvida.sampling import sample
 from dimvida.sampling.engine import Engine
+from dimvida.sampling.loop import run_on_engine
 from dimvida.sampling.trajectory import Trajectory
 
 _NEEDS_CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device is visible")
@@ -164,7 +165,7 @@ def engine_run(engine: Engine, network: ScoreNetwork, rows: int, solver: str = "
     latents, known = random_inputs(rows, network.views, network.latent_dim)
     table = step_table(solver, 5)
     trajectory = Trajectory(table.tensor(), known, torch.arange(rows), torch.tensor([1]), None, 4.0)
-    return engine.run(network, latents.clone(), table, trajectory)
+    return run_on_engine(engine, network, latents.clone(), table, trajectory)
 
 
 def make_checkpoint(seed: int) -> Checkpoint:

@@ -21,7 +21,7 @@ from dimvida.sampling.backends import default_dtype
 from dimvida.sampling.engine import Engine, engine_of
 from dimvida.sampling.fused_mlp import TimeTable
 from dimvida.sampling.fused_mlp_weights import fuse_weights
-from dimvida.sampling.loop import run_trajectory
+from dimvida.sampling.loop import run_on_engine, run_trajectory
 from dimvida.sampling.trajectory import Trajectory
 
 CPU = torch.device("cpu")
@@ -38,8 +38,8 @@ def test_one_step_equals_the_eager_one(data):
     t = data.draw(st.floats(0.2, 1.0))
     table = StepTable((StepRow(t, sigma=0.8, m=0.6, a=0.9, b=0.2, c=0.0, d=0.3),))
     trajectory = Trajectory(table.tensor(), known, torch.arange(rows), torch.tensor([1]), None, 4.0)
-    fused = Engine(torch.float32).run(network, latents.clone(), table, trajectory)
     with torch.no_grad():
+        fused = run_on_engine(Engine(torch.float32), network, latents.clone(), table, trajectory)
         eager = run_trajectory(network, latents.clone(), table, trajectory, ops.reference.masked_step_)
     torch.testing.assert_close(fused, eager, rtol=1e-5, atol=1e-5)
 

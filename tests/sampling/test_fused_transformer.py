@@ -18,7 +18,7 @@ from dimvida.models import TransformerConfig, ViewTransformer
 from dimvida.sampling import sample
 from dimvida.sampling.engine import Engine, engine_of
 from dimvida.sampling.fused_transformer import FusedTransformer
-from dimvida.sampling.loop import run_trajectory
+from dimvida.sampling.loop import run_on_engine, run_trajectory
 from dimvida.sampling.trajectory import Trajectory
 
 CPU = torch.device("cpu")
@@ -58,8 +58,8 @@ def test_one_evaluation_equals_the_eager_one(data):
     latents, known = random_inputs(rows, views, network.latent_dim, data.draw(st.integers(0, 99)))
     table = StepTable((StepRow(data.draw(st.floats(0.2, 1.0)), sigma=0.8, m=0.6, a=0.9, b=0.2, c=0.0, d=0.3),))
     trajectory = Trajectory(table.tensor(), known, torch.arange(rows), torch.tensor([1]), None, 4.0)
-    fused = Engine(torch.float32).run(network, latents.clone(), table, trajectory)
     with torch.no_grad():
+        fused = run_on_engine(Engine(torch.float32), network, latents.clone(), table, trajectory)
         eager = run_trajectory(network, latents.clone(), table, trajectory, ops.reference.masked_step_)
     torch.testing.assert_close(fused, eager, rtol=1e-5, atol=1e-5)
 
