@@ -17,7 +17,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from dimvida.bench.case import one_known, preset_model
+from dimvida.bench.case import one_known
 from dimvida.data.batch import load_batch
 from dimvida.data.images import to_picture
 from dimvida.data.opening import open_source
@@ -32,7 +32,6 @@ from dimvida.sampling.multiview import MultiViewModel
 from dimvida.sampling.trajectory import sample_id_tensor
 
 INPUT_SHARD = 8192  # pictures of an array of inputs
-MEMORY_BATCH, MEMORY_SHARD = 64, 512
 LOOP_BATCH, LOOP_STEPS, LOOP_SOLVER = 64, 250, "euler-maruyama"
 STATM = Path("/proc/self/statm")
 
@@ -106,7 +105,7 @@ def measure_run(
     workers: int,
     progress: Callable[[int], object],
 ) -> RunTimes:
-    """Generate all views of the inputs into a temporary folder, as the command does.
+    """Generate all views of the inputs into a temporary folder, as the command does, and look at the memory meanwhile.
 
     Args:
         model: What completes the views.
@@ -119,12 +118,18 @@ def measure_run(
     """
     plan = make_plan(open_source(inputs), model.view_names)
     settings = resolve_settings(model, steps=steps, batch=batch, format=format)
+    held: list[int] = []
+
+    def count(views: int) -> None:
+        held.append(resident_bytes())
+        progress(views)
+
     with TemporaryDirectory(prefix="dimvida-bench-") as folder:
         output = Path(folder) / "out"
         generation = Generation(model, plan, settings, output, workers=workers)
         start = time.perf_counter()
         with generation:
-            report = generation.run(progress)
+            report = generation.run(count)
         seconds = time.perf_counter() - start
         assert report is not None
         size = sum(path.stat().st_size for path in output.rglob("*") if path.is_file())
@@ -138,34 +143,9 @@ def measure_run(
         generation.times.totals(),
         size,
         len(os.sched_getaffinity(0)),
+        held[-1],
+        growth(held),
     )
-
-
-def measure_memory(source: MultiViewSource, view: str, count: int, format: str) -> list[tuple[int, int]]:
-    """Objects that were done, and bytes of memory that the process held then, after each batch of a run.
-
-    A tiny model of random weights: what is held does not depend on what is made, and how long it takes would.
-
-    Args:
-        source: Whose pictures are repeated, see ``repeated_inputs``.
-        view: The known one.
-        count: Objects to generate.
-        format: Form of the output.
-    """
-    model = preset_model("tiny", source.view_names)
-    settings = resolve_settings(model, steps=2, batch=MEMORY_BATCH, format=format, shard_size=MEMORY_SHARD)
-    done, held = 0, []
-
-    def progress(views: int) -> None:
-        nonlocal done
-        done += views
-        held.append((done // (len(model.view_names) - 1), resident_bytes()))
-
-    with repeated_inputs(source, view, count) as inputs, TemporaryDirectory(prefix="dimvida-bench-") as folder:
-        plan = make_plan(open_source(inputs), model.view_names)
-        with Generation(model, plan, settings, Path(folder) / "out") as generation:
-            generation.run(progress)
-    return held
 
 
 def resident_bytes() -> int:
@@ -173,11 +153,10 @@ def resident_bytes() -> int:
     return int(STATM.read_text().split()[1]) * 4096
 
 
-def growth(held: Sequence[tuple[int, int]]) -> float:
-    """How much more memory the last fifth of a run held than its second tenth, at the median of each."""
+def growth(held: Sequence[int]) -> float:
+    """How much more memory the last fifth of a run's batches held than the second tenth, at the median of each."""
     count = len(held)
-    early = [size for _, size in held[count // 10 : count // 5]] or [held[0][1]]
-    late = [size for _, size in held[-(count // 5 or 1) :]]
+    early, late = held[count // 10 : count // 5] or held[:1], held[-(count // 5 or 1) :]
     return float(np.median(late) / np.median(early) - 1)
 
 

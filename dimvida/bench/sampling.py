@@ -1,4 +1,4 @@
-"""One batch size: every arm and its floor, warmed up one after the other, then timed in turn; and the whole model."""
+"""One batch size: every arm and its floor, warmed up one after the other, then timed in turn."""
 
 from __future__ import annotations
 
@@ -11,23 +11,19 @@ from typing import Any
 import torch
 
 from dimvida.bench.arms import ARMS, BASELINE, FLOORS, SamplingArm, product_precision
-from dimvida.bench.case import Case, flops_per_row, matrix_products, one_known
+from dimvida.bench.case import Case, flops_per_row, matrix_products
 from dimvida.bench.timing import beside_products, current, interleaved, one_line, profile, synchronize
 from dimvida.results.benchmarks import (
     ArmTimes,
     BatchTimes,
-    EndToEnd,
     Failure,
     FloorTimes,
-    PieceTimes,
     Profile,
     Spread,
 )
-from dimvida.sampling.multiview import MultiViewModel
 
 WARM_UPS = 2  # runs of each piece of work that are not timed; the first one compiles
 CHECKED_ROWS = 64
-BACKENDS = ("eager", "fused")
 Work = Callable[[], Any]
 Progress = Callable[[str], object]
 
@@ -121,55 +117,6 @@ def arm_times(
         rms_from_eager_fp32=deviation,
         profile=profile,
     )
-
-
-def end_to_end_runs(repeats: int) -> int:
-    """How often ``measure_end_to_end`` calls ``progress``, at most."""
-    return (2 + len(BACKENDS)) * (WARM_UPS + repeats)
-
-
-@torch.no_grad()
-def measure_end_to_end(
-    model: MultiViewModel,
-    batch: int,
-    repeats: int,
-    *,
-    solver: str,
-    steps: int,
-    progress: Progress = lambda what: None,
-) -> EndToEnd:
-    """Time ``MultiViewModel.generate`` and its parts on random pictures, one known view each.
-
-    Reading and writing files is not part of it.
-    """
-    sizes, generator = model.config.autoencoder, torch.Generator().manual_seed(0)
-    shape = (batch, len(model.view_names), sizes.channels, model.image_size, model.image_size)
-    images = torch.randint(0, 256, shape, generator=generator, dtype=torch.uint8).to(model.device)
-    known = one_known(*shape[:2])
-    latents = torch.randn(int((~known).sum()), sizes.latent_dim, generator=generator).to(model.device)
-    works: dict[str, Work] = {
-        "encode": lambda: model.encode(images[known]),
-        "decode": lambda: model.decode(latents),
-    }
-    for backend in BACKENDS:
-        works[f"generate, {backend}"] = lambda backend=backend: model.generate(
-            images, known, solver=solver, steps=steps, backend=backend
-        )
-    failed = []
-    with current(model.device):
-        for name in list(works):
-            try:
-                _warm_up(name, works[name], model.device, progress)
-            except Exception as error:  # no such backend here, or too little memory: the other pieces still can run
-                failed.append(Failure(name, one_line(error)))
-                del works[name]
-        times = _milliseconds(works, repeats, model.device, progress)
-    views = {"encode": int(known.sum())}
-    stages = []
-    for name, time in times.items():
-        count = views.get(name, len(latents))
-        stages.append(PieceTimes(name, count, time, count / time.median * 1e3))
-    return EndToEnd(stages, failed)
 
 
 def _prepare(arm: SamplingArm, case: Case, progress: Progress) -> tuple[Work, int | None, float | None]:

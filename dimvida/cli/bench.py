@@ -49,7 +49,6 @@ def sampling(
     device: options.Device = "auto",
     compile_mode: Annotated[str | None, typer.Option(metavar="NAME", help="Of torch.compile.")] = None,
     profile: Annotated[bool, typer.Option("--profile", help="Show what a step's time goes to.")] = False,
-    end_to_end: Annotated[bool, typer.Option("--end-to-end", help="Also encode, sample and decode.")] = False,
     json_: options.Json = None,
 ) -> int:
     """Time one trajectory in several ways, side by side in one run.
@@ -71,8 +70,8 @@ def sampling(
     from dimvida.bench import machine
     from dimvida.bench.arms import ARMS, choose_arms
     from dimvida.bench.case import make_case
-    from dimvida.bench.sampling import end_to_end_runs, measure, measure_end_to_end, runs_of
-    from dimvida.results.bench_tables import batch_tables, end_to_end_table, head_lines
+    from dimvida.bench.sampling import measure, runs_of
+    from dimvida.results.bench_tables import batch_tables, head_lines
     from dimvida.results.benchmarks import ArmFacts, SamplingBenchmark
     from dimvida.results.files import write_json
 
@@ -93,7 +92,7 @@ def sampling(
         for line in head_lines(result):
             print_wrapped(line)
         cells = list(itertools.product(sizes or BATCHES[kind], evaluations))
-        turns = runs_of(chosen, repeats, profiled=profile) + end_to_end * end_to_end_runs(repeats)
+        turns = runs_of(chosen, repeats, profiled=profile)
         with ProgressBar("timing", turns * len(cells), "runs") as bar:
             for size, count in cells:
                 progress = _titled(bar, f"batch {size}, {count} steps")
@@ -103,11 +102,6 @@ def sampling(
                 measured = measure(case, chosen, repeats, profiled=profiled, limit=limit, progress=progress)
                 for table in batch_tables(measured):
                     print_table(table)
-                if end_to_end:
-                    measured.end_to_end = measure_end_to_end(
-                        model, size, repeats, solver=solver, steps=count, progress=progress
-                    )
-                    print_table(end_to_end_table(measured.end_to_end))
                 result.results.append(measured)
                 result.complete = len(result.results) == len(cells)
                 if json_ is not None:

@@ -40,7 +40,6 @@ def generation(
     preset: options.TimedPreset = None,
     loop: Annotated[int, typer.Option(metavar="N", min=0, help="Objects of the plain loop.")] = 64,
     compared: Annotated[int, typer.Option(metavar="N", min=0, help="Objects compared with the truth.")] = 64,
-    memory: Annotated[int, typer.Option(metavar="N", min=0, help="Instead: memory over N objects, tiny model.")] = 0,
     host: Annotated[bool, typer.Option("--host", help="Instead: all but the networks, and its floor.")] = False,
     threads: options.Threads = None,
     device: options.Device = "auto",
@@ -88,9 +87,7 @@ def generation(
             checkpoint=model.checkpoint_hash,
             solver=model.config.sampling.solver,
         )
-        if memory:
-            _measure_memory(result, source, view, memory, forms)
-        elif host:
+        if host:
             _measure_host(result, source, view, objects, forms, sizes)
         else:
             result.inputs = {"form": inputs, "objects": objects, "workers": workers}
@@ -101,20 +98,6 @@ def generation(
                 _compare(result, model, source, view, compared)
         save()
     return 0
-
-
-def _measure_memory(
-    result: GenerationBenchmark, source: MultiViewSource, view: str, objects: int, forms: Sequence[str]
-) -> None:
-    """What the process holds while it generates, for each form."""
-    from dimvida.bench.generation import growth, measure_memory
-    from dimvida.results.generation import memory_columns, memory_row
-
-    result.memory, table = {}, RowPrinter(memory_columns())
-    for form in forms:
-        held = measure_memory(source, view, objects, form)
-        result.memory[form] = {"growth": growth(held), "held": held[:: max(1, len(held) // 100)]}
-        table.add(memory_row(form, objects, held, growth(held)))
 
 
 def _measure_host(

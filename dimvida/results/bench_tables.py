@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from dimvida.results.benchmarks import ArmTimes, BatchTimes, EndToEnd, Failure, SamplingBenchmark, Spread, StepTimes
+from dimvida.results.benchmarks import ArmTimes, BatchTimes, Failure, SamplingBenchmark, Spread, StepTimes
 from dimvida.results.metrics import significant
 from dimvida.results.tables import Column, Table, TableCell, text_column
 
@@ -58,16 +58,6 @@ def batch_tables(batch: BatchTimes) -> Iterator[Table]:
     for arm in profiled:
         if arm.name.startswith("fused"):
             yield _operations_table(arm)
-
-
-def end_to_end_table(measured: EndToEnd) -> Table:
-    """The whole way from pictures to pictures."""
-    rows = [
-        [piece.name, significant(piece.ms.median), _quartiles(piece.ms), significant(piece.views_per_second)]
-        for piece in measured.stages
-    ]
-    title = "end to end, files aside (generate: encode, sample and decode)"
-    return _table(title, ["stage"], ["ms", "quartiles", "views/s"], rows, _reasons(measured.failed))
 
 
 def steps_table(rows: Sequence[StepTimes]) -> Table:

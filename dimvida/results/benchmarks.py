@@ -120,31 +120,6 @@ class FloorTimes:
     ms_per_step: Spread
 
 
-@dataclass(frozen=True, slots=True)
-class PieceTimes:
-    """One piece of the way from pictures to pictures.
-
-    Attributes:
-        name: ``encode``, ``decode``, or ``generate`` with a backend, which is encode, sample and decode.
-        views: Views that it takes (encode) or makes.
-        ms: Time that it took, in milliseconds.
-        views_per_second: Views that it takes or makes in a second.
-    """
-
-    name: str
-    views: int
-    ms: Spread
-    views_per_second: float
-
-
-@dataclass(frozen=True, slots=True)
-class EndToEnd:
-    """The whole way from pictures to pictures, files aside: the pieces that ran, and those that did not."""
-
-    stages: list[PieceTimes]
-    failed: list[Failure]
-
-
 @dataclass(slots=True)
 class BatchTimes:
     """All arms at one batch size.
@@ -157,7 +132,6 @@ class BatchTimes:
         floors: The matrix products alone, by type.
         arms: Those that ran.
         failed: Those that did not.
-        end_to_end: If asked for.
     """
 
     batch: int
@@ -167,7 +141,6 @@ class BatchTimes:
     floors: list[FloorTimes] = field(default_factory=list)
     arms: list[ArmTimes] = field(default_factory=list)
     failed: list[Failure] = field(default_factory=list)
-    end_to_end: EndToEnd | None = field(default=None, metadata={"optional": True})
 
 
 @dataclass(frozen=True, slots=True)

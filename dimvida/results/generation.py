@@ -28,6 +28,8 @@ class RunTimes:
         stages: Seconds that each stage was at work; they overlap.
         size: Bytes written.
         packers: Threads that pack.
+        memory: Bytes that the process held with the last batch, as Linux counts them; None where nobody looked.
+        growth: How much more that was towards the end than near the beginning, as a share.
         share_of_wall: Each stage's share of the time on the wall.
         other_share: All stages but sampling and decoding, as a share of the time on the wall.
         lanes: Share of the time on the wall in which each lane was at work; a time contains waiting for processors.
@@ -43,6 +45,8 @@ class RunTimes:
     stages: dict[str, float]
     size: int = field(metadata={"key": "bytes"})
     packers: int = 1
+    memory: int | None = field(default=None, metadata={"key": "memory_bytes"})
+    growth: float | None = field(default=None, metadata={"key": "memory_growth"})
     objects_per_second: float = field(init=False)
     views_per_second: float = field(init=False)
     share_of_wall: dict[str, float] = field(init=False)
@@ -147,20 +151,18 @@ class GenerationBenchmark:
         network: Instead of a checkpoint, as ``preset tiny, random weights``.
         inputs, runs: What was generated from, and how long that took.
         quality: PSNR and SSIM of the loop's sampler and the model's own.
-        memory: Instead of runs: what the process held, by form of output.
         host: Instead of runs: all but the networks, by form of output.
         stages: Beside runs: the model's stages and their floors.
     """
 
     benchmark: str = "generation"
-    schema: int = 2  # 2: no encoders, no samples of nvidia-smi
+    schema: int = 3  # 2: no encoders, no samples of nvidia-smi; 3: each run's memory, and no run for that alone
     versions: dict[str, str | None]
     hardware: dict[str, Any]
     filesystem: str | None
     network: str | None
     checkpoint: str
     solver: str
-    memory: dict[str, dict[str, Any]] | None = field(default=None, metadata={"optional": True})
     host: list[HostTimes] | None = field(default=None, metadata={"optional": True})
     stages: list[StageAndFloor] | None = field(default=None, metadata={"optional": True})
     inputs: dict[str, Any] | None = field(default=None, metadata={"optional": True})
@@ -170,14 +172,16 @@ class GenerationBenchmark:
 
 def rate_columns() -> list[Column]:
     """Of the table of runs, which are printed as they end."""
-    widths = {"batch": 5, "steps": 5, "objects/s": 9, "views/s": 9}
+    widths = {"batch": 5, "steps": 5, "objects/s": 9, "views/s": 9, "MiB": 6, "growth": 7}
     named = [Column(title, width=width) for title, width in widths.items()]
     return [text_column("format", 11), *named, text_column("bound by", 8)]
 
 
 def rate_row(run: RunTimes) -> list[TableCell]:
-    """One run: its rates, and the lane that the others wait for."""
-    cells = [*_names(run), f"{run.objects_per_second:.1f}", f"{run.views_per_second:.1f}", run.bound_by]
+    """One run: its rates, the memory that it held, and the lane that the others wait for."""
+    rates = f"{run.objects_per_second:.1f}", f"{run.views_per_second:.1f}"
+    held = ("", "") if run.memory is None else (f"{run.memory / 2**20:.0f}", f"{100 * run.growth:.1f} %")
+    cells = [*_names(run), *rates, *held, run.bound_by]
     return [TableCell(cell) for cell in cells]
 
 
@@ -197,25 +201,6 @@ def shares_table(runs: Sequence[RunTimes], loop: RunTimes | None) -> Table:
 
 def _names(run: RunTimes) -> list[str]:
     return [run.format, str(run.batch), str(run.steps)]
-
-
-def memory_columns() -> list[Column]:
-    """Of the table of what runs held, which are printed as they end."""
-    widths = {"objects": 9, "MiB after a tenth": 17, "MiB at the end": 14, "growth": 8}
-    return [text_column("format", 11), *(Column(title, width=width) for title, width in widths.items())]
-
-
-def memory_row(form: str, objects: int, held: Sequence[tuple[int, int]], growth: float) -> list[TableCell]:
-    """What a run held in memory.
-
-    Args:
-        form: Form of the output.
-        objects: Objects that were generated.
-        held: Objects that were done, and bytes held then.
-        growth: How much more it held at the end than at the beginning.
-    """
-    sizes = [f"{size / 2**20:.0f}" for size in (held[len(held) // 10][1], held[-1][1])]
-    return [TableCell(cell) for cell in (form, str(objects), *sizes, f"{100 * growth:.1f} %")]
 
 
 def compared_table(quality: Mapping[str, Mapping[str, float]]) -> Table:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from dimvida.bench.arms import ARMS, SamplingArm
-from dimvida.bench.sampling import arm_times, end_to_end_runs, measure, measure_end_to_end, runs_of
+from dimvida.bench.sampling import arm_times, measure, runs_of
 from dimvida.records import to_json
 from dimvida.results.benchmarks import Spread
 
@@ -58,13 +58,3 @@ def test_an_arm_that_fails_stops_no_other(case):
     assert [arm.name for arm in result.arms] == ["eager-fp32"]
     assert [floor.dtype for floor in result.floors] == ["fp32"]
     assert to_json(result)["failed"] == [{"name": "eager-bf16", "reason": "RuntimeError: CUDA out of memory."}]
-
-
-def test_the_whole_way_and_its_parts(model):
-    steps: list[str] = []
-    made = measure_end_to_end(model, 3, 2, solver="ddim", steps=2, progress=steps.append)
-    assert len(steps) == end_to_end_runs(2) and made.failed == []
-    assert {piece.name: piece.views for piece in made.stages} == {
-        "encode": 3, "decode": 9, "generate, eager": 9, "generate, fused": 9,
-    }  # fmt: skip
-    assert all(piece.ms.runs == 2 for piece in made.stages)

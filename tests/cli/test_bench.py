@@ -78,9 +78,9 @@ def test_a_type_brings_its_arms_and_the_baseline(bench, monkeypatch):
     assert reasons["fused-fp32"] == "not asked for" and "needs cuda" in reasons["eager-tf32"]
 
 
-def test_profile_and_the_whole_way(bench, tiny_checkpoint: Path):
+def test_a_profile_of_a_checkpoint(bench, tiny_checkpoint: Path):
     options = ("--checkpoint", tiny_checkpoint, "--device", "cpu", "--steps", 2, "--repeats", 1, "--batch", 2)
-    done, result = bench(*options, "--arms", "fused-fp32", "--solver", "ddim", "--profile", "--end-to-end")
+    done, result = bench(*options, "--arms", "fused-fp32", "--solver", "ddim", "--profile")
     assert done.code == 0, done.err
     assert result["settings"]["network"].startswith("checkpoint ")
     batch = result["results"][0]
@@ -88,11 +88,6 @@ def test_profile_and_the_whole_way(bench, tiny_checkpoint: Path):
     assert sum(arm["profile"]["shares"].values()) == pytest.approx(1)
     assert any(operation["kind"] == "products" for operation in arm["profile"]["operations"])
     assert arm["times_eager_fp32"] is None
-    stages = {stage["name"]: stage for stage in batch["end_to_end"]["stages"]}
-    assert list(stages) == ["encode", "decode", "generate, eager", "generate, fused"]
-    assert [stage["views"] for stage in stages.values()] == [2, 6, 6, 6]
-    for stage in stages.values():
-        assert stage["views_per_second"] == pytest.approx(stage["views"] / stage["ms"]["median"] * 1e3)
 
 
 def test_several_numbers_of_steps_and_a_limit(bench):

@@ -90,7 +90,7 @@ def test_a_profile_sees_kernels(device):
 def test_the_command(device, tmp_path: Path, capsys):
     file = tmp_path / "result.json"
     options = ["--preset", "tiny", "--device", str(device), "--steps", "2", "--repeats", "1", "--batch", "3"]
-    options += ["--arms", "eager-fp32,eager-bf16+graph,fused-bf16", "--end-to-end", "--json", str(file)]
+    options += ["--arms", "eager-fp32,eager-bf16+graph,fused-bf16", "--json", str(file)]
     assert run(["bench", "sampling", *options]) == 0, capsys.readouterr().err
     result = json.loads(file.read_text())
     assert result["hardware"]["gpu"]["name"] == torch.cuda.get_device_properties(device).name

@@ -5,15 +5,13 @@ from __future__ import annotations
 from dimvida.bench.arms import ARMS, FLOORS
 from dimvida.bench.timing import KINDS, OTHER, OUTSIDE
 from dimvida.cli.terminal import print_table
-from dimvida.results.bench_tables import SHARES, batch_tables, end_to_end_table
+from dimvida.results.bench_tables import SHARES, batch_tables
 from dimvida.results.benchmarks import (
     ArmTimes,
     BatchTimes,
-    EndToEnd,
     Failure,
     FloorTimes,
     Operation,
-    PieceTimes,
     Profile,
     Spread,
 )
@@ -44,10 +42,7 @@ def test_the_widest_table_of_a_gpu_fits(capsys):
     ]
     floors = [FloorTimes(name, SPREAD) for name in FLOORS]
     failed = [Failure("compile-fp32", "xxxxxxxxx " * 10)]
-    pieces = [PieceTimes("generate, fused", 49152, SPREAD, 20955.0)]
-    reason = "OutOfMemoryError: " + "yyyyyyyyy " * 9
-    tables = batch_tables(BatchTimes(16384, 1, 49152, 2113.9, floors, arms, failed))
-    for table in (*tables, end_to_end_table(EndToEnd(pieces, [Failure("decode", reason)]))):
+    for table in batch_tables(BatchTimes(16384, 1, 49152, 2113.9, floors, arms, failed)):
         print_table(table)
     lines = capsys.readouterr().out.splitlines()
     assert max(map(len, lines)) <= 80

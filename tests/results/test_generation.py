@@ -2,40 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import pytest
 
 from dimvida.results.generation import (
     RunTimes,
     compared_table,
-    memory_columns,
-    memory_row,
     rate_columns,
     rate_row,
     shares_table,
 )
-from dimvida.results.tables import Column, TableCell
 
-RUN = RunTimes("imagefolder", 1024, 250, 100, 300, 2.0, {"read": 0.5, "sample": 1.0, "pack": 0.25}, 99)
+STAGES = {"read": 0.5, "sample": 1.0, "pack": 0.25}
+RUN = RunTimes("imagefolder", 1024, 250, 100, 300, 2.0, STAGES, 99, 4, 2**28, 0.012)
 LOOP = RunTimes("plain loop", 64, 250, 10, 30, 2.0, {"sample": 2.0}, 99)
 
 
 @pytest.mark.parametrize(
-    ("columns", "row", "shown"),
+    ("run", "shown"),
     [
-        (rate_columns(), rate_row(RUN), ["imagefolder", "1024", "250", "50.0", "150.0", "model"]),
-        (
-            memory_columns(),
-            memory_row("webdataset", 10_000, [(count, 2**28 + count) for count in range(100)], 0.012),
-            ["webdataset", "10000", "256", "256", "1.2 %"],
-        ),
+        (RUN, ["imagefolder", "1024", "250", "50.0", "150.0", "256", "1.2 %", "model"]),
+        (LOOP, ["plain loop", "64", "250", "5.0", "15.0", "", "", "model"]),
     ],
 )
-def test_rows_that_are_printed_as_they_come_fit(columns: list[Column], row: Sequence[TableCell], shown: list[str]):
+def test_rows_that_are_printed_as_they_come_fit(run: RunTimes, shown: list[str]):
+    columns, row = rate_columns(), rate_row(run)
     assert [cell.line for cell in row] == shown
     assert all(len(cell.line) <= column.width for column, cell in zip(columns, row, strict=True))
     assert all(len(column.heading) <= column.width for column in columns)
+    assert sum(column.width + 2 for column in columns) <= 80
 
 
 def test_shares_and_rates_beside_the_plain_loop():
