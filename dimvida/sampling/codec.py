@@ -1,21 +1,127 @@
-"""Images to standardised latents and back: the autoencoder's half of a model."""
+"""Images to standardised latents and back, the autoencoder's half of a model: by its layers, or by a plan, which is
+made at the first use, made anew once weights have changed, and run in parts that fit."""
 
 from __future__ import annotations
+
+import functools
+import threading
+from collections.abc import Callable
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from dimvida import ops
+from dimvida.models.autoencoder import (
+    Autoencoder,
+    GridAutoencoder,
+    GridResidual,
+    PoolingAutoencoder,
+    PoolingResidual,
+)
 from dimvida.models.checkpoint import Checkpoint
-from dimvida.sampling.autoencoder_plans import has_plan, plan_of
+from dimvida.models.config import AnyAutoencoderConfig
+from dimvida.ops.convolutions import MOST_CHANNELS
 from dimvida.sampling.backends import in_plain_modes
+from dimvida.sampling.fused_autoencoder import Decoder, Encoder, Half
 from dimvida.sampling.images import (
     decode_in_parts,
     encode_in_parts,
+    part_size,
     require_images,
     require_latents,
     require_rows,
 )
+from dimvida.sampling.weights_copy import CurrentCopy, PerNetwork, has_only, made_of
+
+T = TypeVar("T")
+
+CPU_BYTES = 2**24
+"""Bytes of the largest activation that a CPU works on at once: convolutions of more are a fifth slower, since they come
+from memory and not from its caches."""
+
+_LAYERS = (
+    *(PoolingAutoencoder, GridAutoencoder, PoolingResidual, GridResidual),
+    *(nn.Sequential, nn.Conv2d, nn.Linear, nn.GroupNorm, nn.LeakyReLU, nn.SiLU, nn.Identity),
+    *(nn.AvgPool2d, nn.Upsample, nn.PixelShuffle, nn.PixelUnshuffle, nn.Flatten, nn.Unflatten),
+)
+
+
+def has_plan(autoencoder: nn.Module) -> bool:
+    """Whether a plan can compute an autoencoder: its weights, in float32, are all that there is to it."""
+    return (
+        has_only(autoencoder, _LAYERS)
+        and made_of(autoencoder) == _as_built(type(autoencoder), autoencoder.config)
+        and all(parameter.dtype == torch.float32 for parameter in autoencoder.parameters())
+        and 4 * autoencoder.config.base <= MOST_CHANNELS
+    )
+
+
+@functools.cache
+def _as_built(kind: type[Autoencoder], config: AnyAutoencoderConfig) -> list[tuple[str, type, str]]:
+    with torch.device("meta"):
+        return made_of(kind(config))
+
+
+class AutoencoderPlan:
+    """Encodes and decodes with an autoencoder in one dtype. Any number of threads may: weights are only read.
+
+    Args:
+        dtype: What is multiplied in: float32, bfloat16 or float16.
+
+    Attributes:
+        builds: How often a half was laid out.
+    """
+
+    def __init__(self, dtype: torch.dtype) -> None:
+        self.dtype = dtype
+        self.builds = 0
+        self._lock = threading.Lock()
+        self._encoder, self._decoder = self._current(Encoder), self._current(Decoder)
+
+    def encode(self, autoencoder: Autoencoder, mean: Tensor, std: Tensor, images: Tensor) -> Tensor:
+        """Bytes, uint8 [N, C, H, W], to latents that are standardised by mean and std, float32 [N, D]."""
+        encoder = self._encoder.use(Half(autoencoder.encoder, mean, std), lambda encoder: encoder)
+        made = [encoder(part) for part in self._parts(autoencoder, images)]
+        return torch.cat(made) if made else mean.new_empty(0, len(mean), dtype=torch.float32)
+
+    def decode(self, autoencoder: Autoencoder, mean: Tensor, std: Tensor, latents: Tensor) -> tuple[Tensor, Tensor]:
+        """Standardised latents [N, D] to bytes, uint8 [N, H, W, C], and which images were finite, bool [N]."""
+        decoder = self._decoder.use(Half(autoencoder.decoder, mean, std), lambda decoder: decoder)
+        channels, height, width = autoencoder.config.image_shape
+        images = torch.empty((len(latents), height, width, channels), dtype=torch.uint8, device=latents.device)
+        finite = torch.empty(len(latents), dtype=torch.bool, device=latents.device)
+        start = 0
+        for part in self._parts(autoencoder, latents):
+            end = start + len(part)
+            decoder(part, images[start:end], finite[start:end])
+            start = end
+        return images, finite
+
+    def _current(self, form: Callable[[Half, torch.dtype], T]) -> CurrentCopy[T]:
+        """A half in the layout that it is computed in."""
+
+        def count() -> None:
+            with self._lock:
+                self.builds += 1
+
+        return CurrentCopy(lambda half: form(half, self.dtype), count)
+
+    def _parts(self, autoencoder: Autoencoder, rows: Tensor) -> tuple[Tensor, ...]:
+        if not len(rows):
+            return ()
+        size = part_size(autoencoder, rows.device)
+        if rows.device.type == "cpu":
+            size = max(1, min(size, CPU_BYTES // (autoencoder.largest_activation * self.dtype.itemsize)))
+        return rows.split(size)
+
+
+_PLANS = PerNetwork(AutoencoderPlan)
+
+
+def plan_of(autoencoder: Autoencoder, dtype: torch.dtype, device: torch.device) -> AutoencoderPlan:
+    """The plan of an autoencoder, made on first use; the same one for every thread."""
+    return _PLANS.of(autoencoder, dtype, device)
 
 
 class LatentCodec(nn.Module):

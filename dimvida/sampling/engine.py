@@ -8,13 +8,11 @@ evaluations are ``loop.run_steps``.
 from __future__ import annotations
 
 import dataclasses
-import os
 import threading
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
@@ -25,7 +23,7 @@ from dimvida.models.transformer import ViewTransformer
 from dimvida.sampling.fused_mlp import FusedScoreNetwork, MLPBuffers
 from dimvida.sampling.fused_transformer import FusedTransformer, TokenBuffers
 from dimvida.sampling.trajectory import Conditioning, Trajectory, fixed_rows, padded
-from dimvida.sampling.weights_copy import WeightsCopy
+from dimvida.sampling.weights_copy import CurrentCopy, PerNetwork
 from dimvida.sampling.workspace import GraphCache, WorkspacePool
 
 FusedForm = FusedScoreNetwork | FusedTransformer
@@ -162,7 +160,7 @@ class Engine:
         self.dtype, self.largest_table = dtype, LARGEST_TABLE
         self.graphs = True
         self.builds: Counter[str] = Counter()
-        self._weights: WeightsCopy[FusedForm] | None = None
+        self._weights = CurrentCopy(self._lay_out, lambda: self.count("weights"))
         self._lock = threading.Lock()
         self._pool = WorkspacePool()
 
@@ -171,7 +169,7 @@ class Engine:
         self, network: MultiTimeNetwork, x: Tensor, table: StepTable, trajectory: Trajectory
     ) -> Iterator[EngineRun]:
         """What the rows of a table are applied to x with, float32 [B, V, D]; its memory is lent until left."""
-        fused, state = self._start(network, x, table, trajectory)
+        fused, state = self._weights.use(network, lambda fused: (fused, self._state(fused, x, table, trajectory)))
         with self._pool.workspace(x.device) as workspace:
             buffers, made = workspace.reserve(fused.size(state.x.shape), fused, fused.allocate)
             if made:
@@ -179,30 +177,8 @@ class Engine:
             graphed = has_graphs(x.device) and self.graphs and trajectory.noise is None
             yield EngineRun(fused, buffers, state, workspace.graphs if graphed else None)
 
-    def _start(
-        self, network: MultiTimeNetwork, x: Tensor, table: StepTable, trajectory: Trajectory
-    ) -> tuple[FusedForm, EngineState]:
-        """The weights as they are now, and the state at the start."""
-        weights = self._weights
-        if weights is not None:
-            unchanged = weights.comparison(network)
-            state = self._state(weights.fused, x, table, trajectory)  # while a GPU still compares
-            if unchanged():
-                return weights.fused, state
-        fused = self._renew(network, weights).fused
-        return fused, self._state(fused, x, table, trajectory)
-
     def _lay_out(self, network: MultiTimeNetwork) -> FusedForm:
         return FUSED_FORMS[type(network)](network, self.dtype)
-
-    def _renew(self, network: MultiTimeNetwork, outdated: WeightsCopy[FusedForm] | None) -> WeightsCopy[FusedForm]:
-        """The network's present weights, copied unless another thread has done so meanwhile."""
-        with self._lock:
-            current = self._weights
-            if current is None or current is outdated or not current.comparison(network)():
-                current = self._weights = WeightsCopy(network, self._lay_out)
-                self.builds["weights"] += 1
-            return current
 
     def _state(self, fused: FusedForm, x: Tensor, table: StepTable, trajectory: Trajectory) -> EngineState:
         times = torch.tensor([row.t for row in table.rows if row.evaluate], dtype=torch.float32, device="cpu")
@@ -225,26 +201,9 @@ class Engine:
             self.builds[name] += 1
 
 
-# Built on first use and kept as long as the network lives. A cache, not a setting: it changes no result.
-_ENGINES: WeakKeyDictionary[MultiTimeNetwork, dict[tuple[torch.dtype, torch.device], Engine]] = WeakKeyDictionary()
-_LOCK = threading.Lock()
+_ENGINES = PerNetwork(Engine)
 
 
 def engine_of(network: MultiTimeNetwork, dtype: torch.dtype, device: torch.device) -> Engine:
     """The engine of a network, built on first use; the same one for every thread."""
-    with _LOCK:
-        engines = _ENGINES.setdefault(network, {})
-        key = (dtype, device)
-        if key not in engines:
-            engines[key] = Engine(dtype)
-        return engines[key]
-
-
-def _forget_engines() -> None:
-    global _LOCK
-    _LOCK = threading.Lock()
-    _ENGINES.clear()
-
-
-# A forked process has none of the threads that may have held a lock, and would wait for them for ever.
-os.register_at_fork(after_in_child=_forget_engines)
+    return _ENGINES.of(network, dtype, device)

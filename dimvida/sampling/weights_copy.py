@@ -1,10 +1,14 @@
-"""A copy of weights in another layout, and whether the weights are still those that were copied."""
+"""Copies of weights in another layout, which are made anew once the weights have changed, and what is kept with a
+network."""
 
 from __future__ import annotations
 
 import copy
+import os
+import threading
 from collections.abc import Callable
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +18,7 @@ from dimvida import ops
 
 Module = TypeVar("Module", bound=nn.Module)
 Layout = TypeVar("Layout")
+Made = TypeVar("Made")
 
 
 class WeightsCopy(Generic[Layout]):
@@ -66,6 +71,71 @@ class WeightsCopy(Generic[Layout]):
             return bool(equal)
 
         return result
+
+
+class CurrentCopy(Generic[Layout]):
+    """A copy of a module's weights as they are when it is used; any number of threads may.
+
+    Args:
+        lay_out: See ``WeightsCopy``.
+        copied: Called with each copy that is made.
+    """
+
+    def __init__(self, lay_out: Callable[[Module], Layout], copied: Callable[[], object]) -> None:
+        self._lay_out, self._copied = lay_out, copied
+        self._copy: WeightsCopy[Layout] | None = None
+        self._lock = threading.Lock()
+
+    def use(self, module: Module, make: Callable[[Layout], Made]) -> Made:
+        """What ``make`` makes of the layout of the present weights. A GPU meanwhile compares them with the last ones:
+        if they are others, it is made again, of these."""
+        last = self._copy
+        if last is not None:
+            unchanged = last.comparison(module)
+            made = make(last.fused)
+            if unchanged():
+                return made
+        return make(self._renewed(module, last).fused)
+
+    def _renewed(self, module: Module, outdated: WeightsCopy[Layout] | None) -> WeightsCopy[Layout]:
+        """A copy of the present weights, made here unless another thread has done so meanwhile."""
+        with self._lock:
+            current = self._copy
+            if current is None or current is outdated or not current.comparison(module)():
+                current = self._copy = WeightsCopy(module, self._lay_out)
+                self._copied()
+            return current
+
+
+class PerNetwork(Generic[Made]):
+    """What computes a network in a dtype on a device: made on first use, kept as long as the network lives, and the
+    same for every thread. A cache, not a setting: it changes no result.
+
+    Args:
+        make: Makes it for a dtype. It must not hold on to the network.
+    """
+
+    def __init__(self, make: Callable[[torch.dtype], Made]) -> None:
+        self._make = make
+        self._begin()
+        # A forked process has none of the threads that may have held a lock, and would wait for them for ever.
+        os.register_at_fork(after_in_child=self._begin)
+
+    def _begin(self) -> None:
+        self._lock = threading.Lock()
+        self._kept: WeakKeyDictionary[nn.Module, dict[Any, Made]] = WeakKeyDictionary()
+
+    def __len__(self) -> int:
+        """Networks that it holds something for."""
+        return len(self._kept)
+
+    def of(self, network: nn.Module, dtype: torch.dtype, device: torch.device) -> Made:
+        """That of a network."""
+        with self._lock:
+            kept = self._kept.setdefault(network, {})
+            if (dtype, device) not in kept:
+                kept[dtype, device] = self._make(dtype)
+            return kept[dtype, device]
 
 
 def _tensors(module: nn.Module) -> list[Tensor]:

@@ -15,8 +15,8 @@ from torch import Tensor
 
 from dimvida.errors import InputError
 from dimvida.models.autoencoder import Autoencoder
-from dimvida.sampling.autoencoder_plans import has_plan, plan_of
 from dimvida.sampling.backends import resolve_backend
+from dimvida.sampling.codec import has_plan, plan_of
 from dimvida.training.autoencoder import product_dtype
 from dimvida.training.config import TrainConfig
 from dimvida.training.control import Interrupt, Interrupted, StartProgress

@@ -131,7 +131,8 @@ def test_a_forked_process_samples_though_the_locks_were_held():
     network = random_network()
     expected = draw(network, 1)
     engine = engine_of(network, torch.float32, CPU)
-    with engine_module._LOCK, engine._lock, engine._pool._lock:  # as by other threads, which a fork does not take along
+    # Held as by other threads, which a fork does not take along.
+    with engine_module._ENGINES._lock, engine._weights._lock, engine._lock, engine._pool._lock:
         child = os.fork()
         if not child:
             status = 1

@@ -15,8 +15,8 @@ from dimvida import ops
 from dimvida.models import AutoencoderConfig
 from dimvida.models.autoencoder import Autoencoder, build_autoencoder
 from dimvida.models.config import GridAutoencoderConfig
-from dimvida.sampling import autoencoder_plans
-from dimvida.sampling.autoencoder_plans import AutoencoderPlan, has_plan, plan_of
+from dimvida.sampling import codec
+from dimvida.sampling.codec import AutoencoderPlan, has_plan, plan_of
 from dimvida.sampling.images import decode_in_parts, encode_in_parts
 
 CONFIGS = {
@@ -117,7 +117,7 @@ def test_a_decoder_of_the_papers_size_in_bfloat16_is_near_that_in_float32():
 def test_parts_and_threads_change_no_picture(name: str, dtype: torch.dtype, monkeypatch):
     case = Case(CONFIGS[name], count=7)
     encoded, decoded = case.planned(AutoencoderPlan(dtype))
-    monkeypatch.setattr(autoencoder_plans, "CPU_BYTES", 3 * case.autoencoder.largest_activation * dtype.itemsize)
+    monkeypatch.setattr(codec, "CPU_BYTES", 3 * case.autoencoder.largest_activation * dtype.itemsize)
     parts = case.planned(AutoencoderPlan(dtype))
     torch.testing.assert_close(parts[0], encoded, rtol=1e-2 if dtype != torch.float32 else 1e-5, atol=1e-3)
     assert (parts[1].int() - decoded.int()).abs().max() <= 1
@@ -210,7 +210,7 @@ def test_layers_of_its_kinds_that_are_not_its_own_have_no_plan(name: str):
 
 def test_looking_for_a_plan_draws_no_numbers():
     autoencoder = Case(CONFIGS["grid"]).autoencoder
-    autoencoder_plans._as_built.cache_clear()
+    codec._as_built.cache_clear()
     before = torch.get_rng_state()
     assert has_plan(autoencoder) and torch.equal(torch.get_rng_state(), before)
 
@@ -221,9 +221,9 @@ def test_a_plan_is_made_once_and_lives_as_long_as_its_autoencoder():
     with ThreadPoolExecutor(4) as pool:
         plans = set(pool.map(plan_of, [autoencoder] * 8, [torch.float32] * 8, [device] * 8))
     assert len(plans) == 1 and plan_of(autoencoder, torch.bfloat16, device) not in plans
-    count = len(autoencoder_plans._PLANS)
+    count = len(codec._PLANS)
     del autoencoder
-    assert len(autoencoder_plans._PLANS) < count
+    assert len(codec._PLANS) < count
 
 
 @torch.no_grad()
