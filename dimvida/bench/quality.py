@@ -18,7 +18,8 @@ from dimvida.evaluation.metrics import Tally
 from dimvida.evaluation.objects import view_subsets
 from dimvida.evaluation.picture_metrics import psnr
 from dimvida.evaluation.protocol import complete_subsets
-from dimvida.results.solvers import SolverQuality, SolverScore
+from dimvida.results.schema import Estimate
+from dimvida.results.solvers import SolverQuality
 from dimvida.sampling.loop import SEED_LIMIT
 from dimvida.sampling.multiview import MultiViewModel
 
@@ -129,7 +130,7 @@ class QualityBench:
         return latent_frechet_distance(pictures.latents, others.latents, self.views)
 
 
-def reconstruction(model: MultiViewModel, images: Tensor, batch: int) -> tuple[SolverScore, float]:
+def reconstruction(model: MultiViewModel, images: Tensor, batch: int) -> tuple[Estimate, float]:
     """What the autoencoder makes of the true views, uint8 [N, V, C, H, W]: the ceiling for every solver.
 
     Returns:
@@ -142,10 +143,9 @@ def reconstruction(model: MultiViewModel, images: Tensor, batch: int) -> tuple[S
     return _mean_psnr(made, SampledViews(images, latents)), distance
 
 
-def _mean_psnr(pictures: SampledViews, others: SampledViews) -> SolverScore:
+def _mean_psnr(pictures: SampledViews, others: SampledViews) -> Estimate:
     objects, count = pictures.images.shape[:2]
     values = psnr(pictures.images.flatten(0, 1), others.images.flatten(0, 1))
     tally = Tally(objects, count, count_equal=True)
     tally.add(slice(0, objects), torch.arange(count), values.unflatten(0, (objects, count)))
-    estimate = tally.estimate()
-    return SolverScore(estimate.mean, estimate.standard_error, estimate.count, estimate.equal or 0)
+    return tally.estimate()

@@ -12,7 +12,7 @@ from dimvida.report import paper
 from dimvida.report.document import Block, Gallery, Illustration, Note, Section, Text, gallery, section_by_run
 from dimvida.report.reading import Part, Runs, slug
 from dimvida.results.charts import BarChart, Series
-from dimvida.results.evaluation import breakdown_table, interval, score_table_by_metric, unavailable
+from dimvida.results.evaluation import breakdown_table, score_table_by_metric, unavailable
 from dimvida.results.metrics import DASH, in_order, metric
 from dimvida.results.schema import Estimate, EvaluationResult
 from dimvida.results.solvers import SolversResult, quality_charts
@@ -87,7 +87,7 @@ def _protocol(result: EvaluationResult) -> str:
 def _chart(label: str, result: EvaluationResult, name: str) -> BarChart:
     shown = metric(name)
     scores = [_score(known.scores, name) for known in result.known]
-    ends = [interval(score) if score.is_measured else None for score in scores]
+    ends = [score.interval() if score.is_measured else None for score in scores]
     return BarChart(
         name=slug("quality", label, name),
         title=f"{shown.short_heading} ({shown.direction})" if shown.direction else shown.short_heading,

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
 from typing import Literal
 
 from dimvida.results.metrics import DASH, in_order, metric
-from dimvida.results.schema import Estimate, EvaluationResult, Scores, normal_interval
+from dimvida.results.schema import Estimate, EvaluationResult, Scores
 from dimvida.results.tables import Column, Table, TableCell, text_column
 
 FID_PICTURES = 2048  # its features: fewer pictures leave their covariance singular
@@ -141,18 +140,11 @@ def score_cell(name: str, score: Estimate | None) -> TableCell:
     """A metric's value with its 95 % interval, or a dash."""
     if score is None or not score.is_measured:
         return TableCell(DASH)
-    shown, ends = metric(name), interval(score)
+    shown, ends = metric(name), score.interval()
     if ends is None:
         return TableCell(shown.number(score.mean))
     half = max(ends[1] - score.mean, score.mean - ends[0])
     return TableCell(shown.number(score.mean), " – ".join(map(shown.number, ends)), f"± {shown.number(half)}")
-
-
-def interval(score: Estimate) -> tuple[float, float] | None:
-    """The 95 % interval, 1.96 standard errors to each side where it is not given; None without either."""
-    if not math.isnan(score.low + score.high):
-        return score.low, score.high
-    return normal_interval(score.mean, score.standard_error)
 
 
 def _parts(result: EvaluationResult, by: Breakdown) -> dict[str, dict[int, Scores]]:

@@ -47,11 +47,12 @@ class Estimate:
         """Pictures that were looked at, the equal ones among them."""
         return self.count + (self.equal or 0)
 
-
-def normal_interval(mean: float, standard_error: float) -> tuple[float, float] | None:
-    """The 95 % interval, 1.96 standard errors to each side; None where that cannot be told."""
-    margin = 1.96 * standard_error
-    return None if math.isnan(mean + margin) else (mean - margin, mean + margin)
+    def interval(self) -> tuple[float, float] | None:
+        """The 95 % interval, 1.96 standard errors to each side where it is not given; None without either."""
+        if not math.isnan(self.low + self.high):
+            return self.low, self.high
+        margin = 1.96 * self.standard_error
+        return None if math.isnan(self.mean + margin) else (self.mean - margin, self.mean + margin)
 
 
 Scores = dict[str, Estimate]

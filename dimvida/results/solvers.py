@@ -8,29 +8,8 @@ from typing import Any, ClassVar
 
 from dimvida.results.charts import LineChart, Series
 from dimvida.results.metrics import LATENT_FRECHET, metric, significant
-from dimvida.results.schema import SkippedInput, normal_interval
+from dimvida.results.schema import Estimate, SkippedInput
 from dimvida.results.tables import Column, TableCell, text_column
-
-
-@dataclass(frozen=True, slots=True)
-class SolverScore:
-    """A mean over pictures.
-
-    Attributes:
-        mean: Over those pictures that have a finite value; NaN without one.
-        standard_error: Standard error of the mean, with objects as the independent units; NaN for a single object.
-        count: How many pictures the mean is over.
-        equal: Pictures left out because they equal the true ones exactly, where PSNR is infinite.
-    """
-
-    mean: float
-    standard_error: float = math.nan
-    count: int = field(default=0, metadata={"key": "pictures"})
-    equal: int = 0
-
-    def interval(self) -> tuple[float, float] | None:
-        """The 95 % interval; None where that cannot be told."""
-        return normal_interval(self.mean, self.standard_error)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +27,8 @@ class SolverQuality:
 
     solver: str
     steps: int
-    psnr_true: SolverScore
-    psnr_reference: SolverScore | None = None
+    psnr_true: Estimate
+    psnr_reference: Estimate | None = None
     distance_true: float = math.nan
     distance_reference: float | None = None
 
@@ -165,7 +144,7 @@ def quality_charts(scores: SolversOfKnown, name: str) -> list[LineChart]:
     return charts
 
 
-def _psnr(score: SolverScore | None) -> TableCell:
+def _psnr(score: Estimate | None) -> TableCell:
     if score is None:
         return TableCell("")
     return TableCell(metric("psnr").number(score.mean), f"± {metric('psnr').number(score.standard_error)}")

@@ -229,7 +229,7 @@ def solvers() -> dict[str, Any]:
         return {
             "solver": solver,
             "steps": steps,
-            "psnr_true": {"mean": 20 - 30 / steps + shift, "standard_error": 0.3, "pictures": 312, "equal": 0},
+            "psnr_true": {"mean": 20 - 30 / steps + shift, "standard_error": 0.3, "count": 312, "equal": 0},
             "psnr_reference": None,
             "distance_true": 20 + 300 / steps,
             "distance_reference": 10 + 300 / steps - shift,

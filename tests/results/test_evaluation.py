@@ -13,7 +13,6 @@ from dimvida.cli.terminal import print_table
 from dimvida.results.evaluation import (
     breakdown_table,
     breakdown_tables,
-    interval,
     metric_column,
     notes,
     score_cell,
@@ -119,8 +118,9 @@ def test_scores(score: Estimate | None, cell: TableCell):
 
 
 def test_intervals_are_those_given_or_of_the_standard_error():
-    assert interval(Estimate(5.0)) is None and interval(Estimate(math.nan, 1.0)) is None
-    assert interval(Estimate(5.0, 1.0)) == pytest.approx((3.04, 6.96))
+    assert Estimate(5.0).interval() is None and Estimate(math.nan, 1.0).interval() is None
+    assert Estimate(5.0, 1.0).interval() == pytest.approx((3.04, 6.96))
+    assert Estimate(5.0, 1.0, 2.5, 7.5).interval() == (2.5, 7.5)
 
 
 def test_a_metrics_column_says_less_on_a_terminal():
