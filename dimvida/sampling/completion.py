@@ -14,7 +14,7 @@ from torch import Tensor
 from dimvida.diffusion.schedule import VPSchedule
 from dimvida.errors import DimvidaError, InputError, NotFinite
 from dimvida.models.checkpoint import Checkpoint
-from dimvida.sampling.backends import in_plain_modes, resolve_dtype, upload
+from dimvida.sampling.backends import in_plain_modes, plain_modes, resolve_dtype, upload
 from dimvida.sampling.cameras import Cameras, camera_tensor, noise_ids
 from dimvida.sampling.codec import LatentCodec
 from dimvida.sampling.engine import has_graphs
@@ -59,7 +59,6 @@ class ViewCompleter(LatentCodec):
         latents.index_copy_(0, upload(places_of(known), self.device), given)
         return latents.unflatten(0, known.shape)
 
-    @in_plain_modes
     def sample_missing(
         self,
         latents: Tensor,
@@ -87,24 +86,25 @@ class ViewCompleter(LatentCodec):
         if not self.is_trained:
             raise InputError("the score network of this checkpoint is untrained; train its diffusion stage first")
         at = self.cameras if cameras is None else cameras
-        if at is not None:
-            at = upload(camera_tensor(at), latents.device)
-            ids = torch.arange(len(latents), device="cpu") if sample_ids is None else sample_ids
-            sample_ids = noise_ids(upload(ids, latents.device), at)
         defaults = self.config.sampling
-        return sample(
-            self.score,
-            latents,
-            known,
-            solver=defaults.solver if solver is None else solver,
-            steps=defaults.steps if steps is None else steps,
-            x0_clip=defaults.x0_clip or math.inf,
-            schedule=VPSchedule(self.config.beta0, self.config.beta1),
-            prediction=self.config.score.prediction,
-            sample_ids=sample_ids,
-            views=at,
-            **options,
-        )
+        with plain_modes(self.device):
+            if at is not None:
+                at = upload(camera_tensor(at), latents.device)
+                ids = torch.arange(len(latents), device="cpu") if sample_ids is None else sample_ids
+                sample_ids = noise_ids(upload(ids, latents.device), at)
+            return sample(
+                self.score,
+                latents,
+                known,
+                solver=defaults.solver if solver is None else solver,
+                steps=defaults.steps if steps is None else steps,
+                x0_clip=defaults.x0_clip or math.inf,
+                schedule=VPSchedule(self.config.beta0, self.config.beta1),
+                prediction=self.config.score.prediction,
+                sample_ids=sample_ids,
+                views=at,
+                **options,
+            )
 
     @in_plain_modes
     def decode_views(
