@@ -2,19 +2,46 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
-from helpers.commands import free_port, start_ranks, torchrun
+from helpers.commands import at_shard, free_port, torchrun
 from helpers.objects import finished_shards, tree
 
 from dimvida.generation.lock import FolderLock
 
 OBJECTS = 20
+
+
+def start_ranks(
+    count: int, arguments: list[str], dying: Mapping[int, int] | None = None
+) -> list[subprocess.Popen[str]]:
+    """Ranks as a cluster's own launcher starts them, without an agent that ends all when one dies.
+
+    Args:
+        count: How many.
+        arguments: Of the command.
+        dying: Rank -> how many shards it finishes before it is killed.
+    """
+    dying = dying or {}
+    common = os.environ | {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "WORLD_SIZE": str(count)}
+    return [
+        subprocess.Popen(
+            at_shard(dying[rank], signal.SIGKILL, arguments)
+            if rank in dying
+            else [sys.executable, "-m", "dimvida", *arguments],
+            env=common | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(count)
+    ]
 
 
 @pytest.fixture

@@ -8,13 +8,39 @@ import os
 import pickle
 import tarfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-from helpers.objects import Trap, array_shard, check_damaged, damaged, tar_shard
+from helpers.objects import Trap, damaged, write_tar
 
 from dimvida.data.opening import open_source
 from dimvida.errors import InputError, UnreadableImage
+
+
+def tar_shard(folder: Path, members: dict[str, bytes], number: int = 0, **options: Any) -> Path:
+    """A shard of these members, see ``write_tar``."""
+    return write_tar(folder / f"shard-{number:06d}.tar", members, **options)
+
+
+def array_shard(folder: Path, array: np.ndarray, lines: list[dict], number: int = 0) -> Path:
+    """A shard of these pictures and lines."""
+    path = folder / f"shard-{number:06d}.npy"
+    np.save(path, array)
+    path.with_suffix(".jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return path
+
+
+def check_damaged(path: Path) -> None:
+    """Read everything that opens; whatever is raised must name the shard or its list."""
+    try:
+        source = open_source(path.parent)
+        for index, record in enumerate(source.records):
+            for view in record.views:
+                source.read_view(index, view)
+    except InputError as error:
+        assert path.stem in str(error)
+        str(error).encode()
 
 
 @pytest.fixture(scope="module")

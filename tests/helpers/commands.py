@@ -11,7 +11,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -91,32 +91,6 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
-
-
-def start_ranks(
-    count: int, arguments: list[str], dying: Mapping[int, int] | None = None
-) -> list[subprocess.Popen[str]]:
-    """Ranks as a cluster's own launcher starts them, without an agent that ends all when one dies.
-
-    Args:
-        count: How many.
-        arguments: Of the command.
-        dying: Rank -> how many shards it finishes before it is killed.
-    """
-    dying = dying or {}
-    common = os.environ | {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "WORLD_SIZE": str(count)}
-    return [
-        subprocess.Popen(
-            at_shard(dying[rank], signal.SIGKILL, arguments)
-            if rank in dying
-            else [sys.executable, "-m", "dimvida", *arguments],
-            env=common | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in range(count)
-    ]
 
 
 class Started(subprocess.Popen):
