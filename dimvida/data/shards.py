@@ -23,7 +23,7 @@ from dimvida.data.image_files import is_image_name
 from dimvida.data.images import CHANNELS, PIXEL_LIMIT, decode_image, with_channels
 from dimvida.data.names import check_split, check_view_name, counted, is_text, order_views, unsafe_name
 from dimvida.data.source import MultiViewSource, RecentArrays, ViewImage, index_objects
-from dimvida.data.survey import Survey, tell
+from dimvida.data.survey import tell_beside
 from dimvida.data.tar_file import TarMember, member_location, read_member, tar_members
 from dimvida.data.tree import FileTree
 from dimvida.data.zip_tree import ZipTree
@@ -48,11 +48,7 @@ def open_shards(tree: FileTree, split: str | None) -> MultiViewSource | None:
             f"{tree.path}: has shards of two forms, {' and '.join(sorted(suffixes))}; keep one in a folder"
         )
     source = _FORMS[suffixes.pop()](tree, names, split)
-    listing, beside = tree.listing(), Survey()
-    beside.add(tree, listing._replace(files=tuple(name for name in listing.files if name not in names)))
-    strays = [(name, "beside shards") for name in (*beside.images, *listing.folders)]
-    tell(source, tree, [*beside.bad, *strays], beside.notes())
-    place_cameras(source, tree, beside.others)
+    place_cameras(source, tree, tell_beside(source, tree, names, "beside shards").others)
     return source
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from dimvida.data.image_files import SIGNATURE_SIZE, is_image_name, is_unsupported_name, looks_like_image
@@ -163,6 +163,26 @@ def tell(source: MultiViewSource, tree: FileTree, bad: Sequence[tuple[str, str]]
     ]
     source.notes = (*lines, *source.notes, *notes)
     source.left_out = (*source.left_out, *(BadFile(tree.location(name), reason) for name, reason in bad))
+
+
+def tell_beside(source: MultiViewSource, tree: FileTree, own: Collection[str], reason: str | None = None) -> Survey:
+    """Tell, as ``tell`` does, of what is in the top folder beside the files that hold a source's objects.
+
+    Args:
+        source: Gets the notes, and what was left out.
+        tree: Its tree.
+        own: Names of files of it that are the source's, also within folders.
+        reason: Why images and folders beside them are left out; without one they are nobody's business.
+
+    Returns:
+        What there is.
+    """
+    listing, found = tree.listing(), Survey()
+    names, tops = set(own), {name.partition("/")[0] for name in own}
+    found.add(tree, listing._replace(files=tuple(name for name in listing.files if name not in names)))
+    strays = [] if reason is None else [name for name in (*found.images, *listing.folders) if name not in tops]
+    tell(source, tree, [*found.bad, *((name, reason) for name in strays)], found.notes())
+    return found
 
 
 def _is_no_image(name: str) -> bool:

@@ -21,7 +21,7 @@ from dimvida.data.image_files import IMAGE_SUFFIXES
 from dimvida.data.images import decode_image
 from dimvida.data.names import check_split, split_of_file, unsafe_name
 from dimvida.data.source import MultiViewSource, ViewImage
-from dimvida.data.survey import Survey, tell
+from dimvida.data.survey import tell_beside
 from dimvida.data.table_files import ArrowFiles, ParquetFiles, TableFiles, require_pyarrow
 from dimvida.data.table_rows import index_rows
 from dimvida.data.tree import FileTree, files_below
@@ -60,7 +60,8 @@ def open_tables(tree: FileTree, split: str | None, view: str | None, columns: Co
         require_alike(schema, first, layout, tree.location(name))
     splits = [saved.get(name, "") if saved else split_of_file(name) for name in names]
     source = TableSource(tree, files, layout, splits, split, view)
-    _tell_what_is_beside(source, tree, names)
+    own = [*names, _SAVED, _SAVED_INFO, _SAVED_SPLITS]
+    place_cameras(source, tree, tell_beside(source, tree, own, "beside tables").others)
     return source
 
 
@@ -89,16 +90,6 @@ def _told(tree: FileTree, name: str, field: str, kind: type) -> list[Any]:
     except (ValueError, KeyError, TypeError, RecursionError):
         pass
     raise InputError(f"{tree.location(name)}: not the JSON that datasets writes; save the set again")
-
-
-def _tell_what_is_beside(source: MultiViewSource, tree: FileTree, names: Sequence[str]) -> None:
-    listing, beside = tree.listing(), Survey()
-    known = {*names, _SAVED, _SAVED_INFO, _SAVED_SPLITS}
-    beside.add(tree, listing._replace(files=tuple(name for name in listing.files if name not in known)))
-    within = {name.partition("/")[0] for name in names}
-    strays = [name for name in (*beside.images, *listing.folders) if name not in within]
-    tell(source, tree, [*beside.bad, *((name, "beside tables") for name in strays)], beside.notes())
-    place_cameras(source, tree, beside.others)
 
 
 class TableSource(MultiViewSource):

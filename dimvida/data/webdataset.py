@@ -28,7 +28,7 @@ from dimvida.data.names import (
     unsafe_name,
 )
 from dimvida.data.source import MultiViewSource, ViewImage, index_objects
-from dimvida.data.survey import Survey, tell
+from dimvida.data.survey import tell_beside
 from dimvida.data.tar_file import TarMember, member_location, read_member, tar_members
 from dimvida.data.tree import FileTree, files_below
 from dimvida.data.zip_tree import ZipTree
@@ -52,10 +52,7 @@ def open_webdataset(tree: FileTree, split: str | None, view: str | None, columns
     if not names or files_below(tree, IMAGE_SUFFIXES):
         return None
     source = WebDatasetSource(tree, names, split, view, columns)
-    listing, beside = tree.listing(), Survey()
-    beside.add(tree, listing._replace(files=tuple(name for name in listing.files if name not in set(names))))
-    tell(source, tree, beside.bad, beside.notes())
-    place_cameras(source, tree, beside.others)
+    place_cameras(source, tree, tell_beside(source, tree, names).others)
     return source
 
 
