@@ -4,8 +4,9 @@ made at the first use, made anew once weights have changed, and run in parts tha
 from __future__ import annotations
 
 import functools
-import threading
+from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from typing import TypeVar
 
 import torch
@@ -70,14 +71,15 @@ class AutoencoderPlan:
         dtype: What is multiplied in: float32, bfloat16 or float16.
 
     Attributes:
-        builds: How often a half was laid out.
+        builds: How often ``encoder`` and ``decoder`` were laid out.
     """
 
     def __init__(self, dtype: torch.dtype) -> None:
         self.dtype = dtype
-        self.builds = 0
-        self._lock = threading.Lock()
-        self._encoder, self._decoder = self._current(Encoder), self._current(Decoder)
+        self.builds: Counter[str] = Counter()
+        # Of these alone, not of the plan: its memory would else stay until the collector finds the circle.
+        self._encoder = CurrentCopy(partial(_lay_out, Encoder, dtype), partial(self.builds.update, ["encoder"]))
+        self._decoder = CurrentCopy(partial(_lay_out, Decoder, dtype), partial(self.builds.update, ["decoder"]))
 
     def encode(self, autoencoder: Autoencoder, mean: Tensor, std: Tensor, images: Tensor) -> Tensor:
         """Bytes, uint8 [N, C, H, W], to latents that are standardised by mean and std, float32 [N, D]."""
@@ -98,15 +100,6 @@ class AutoencoderPlan:
             start = end
         return images, finite
 
-    def _current(self, form: Callable[[Half, torch.dtype], T]) -> CurrentCopy[T]:
-        """A half in the layout that it is computed in."""
-
-        def count() -> None:
-            with self._lock:
-                self.builds += 1
-
-        return CurrentCopy(lambda half: form(half, self.dtype), count)
-
     def _parts(self, autoencoder: Autoencoder, rows: Tensor) -> tuple[Tensor, ...]:
         if not len(rows):
             return ()
@@ -114,6 +107,10 @@ class AutoencoderPlan:
         if rows.device.type == "cpu":
             size = max(1, min(size, CPU_BYTES // (autoencoder.largest_activation * self.dtype.itemsize)))
         return rows.split(size)
+
+
+def _lay_out(form: Callable[[Half, torch.dtype], T], dtype: torch.dtype, half: Half) -> T:
+    return form(half, dtype)
 
 
 _PLANS = PerNetwork(AutoencoderPlan)

@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -160,7 +161,8 @@ class Engine:
         self.dtype, self.largest_table = dtype, LARGEST_TABLE
         self.graphs = True
         self.builds: Counter[str] = Counter()
-        self._weights = CurrentCopy(self._lay_out, lambda: self.count("weights"))
+        # Of these alone, not of the engine: its memory would else stay until the collector finds the circle.
+        self._weights = CurrentCopy(partial(_lay_out, dtype), partial(self.builds.update, ["weights"]))
         self._lock = threading.Lock()
         self._pool = WorkspacePool()
 
@@ -176,9 +178,6 @@ class Engine:
                 self.count("buffers")
             graphed = has_graphs(x.device) and self.graphs and trajectory.noise is None
             yield EngineRun(fused, buffers, state, workspace.graphs if graphed else None)
-
-    def _lay_out(self, network: MultiTimeNetwork) -> FusedForm:
-        return FUSED_FORMS[type(network)](network, self.dtype)
 
     def _state(self, fused: FusedForm, x: Tensor, table: StepTable, trajectory: Trajectory) -> EngineState:
         times = torch.tensor([row.t for row in table.rows if row.evaluate], dtype=torch.float32, device="cpu")
@@ -199,6 +198,10 @@ class Engine:
         """One more of ``builds``."""
         with self._lock:
             self.builds[name] += 1
+
+
+def _lay_out(dtype: torch.dtype, network: MultiTimeNetwork) -> FusedForm:
+    return FUSED_FORMS[type(network)](network, dtype)
 
 
 _ENGINES = PerNetwork(Engine)
