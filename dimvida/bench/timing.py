@@ -12,6 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -104,14 +105,26 @@ def no_garbage_collection() -> Iterator[None]:
             gc.enable()
 
 
-def captured(work: Callable[[], object]) -> torch.cuda.CUDAGraph:
-    """A CUDA graph of ``work``, run a few times first as what is compiled sets itself up on first use."""
+@dataclass(frozen=True, slots=True)
+class CapturedWork:
+    """A CUDA graph and the work that it was captured from: what that holds on to is the memory that the graph reads."""
+
+    graph: torch.cuda.CUDAGraph
+    work: Callable[[], object]
+
+    def replay(self) -> None:
+        """Launch the work again."""
+        self.graph.replay()
+
+
+def captured(work: Callable[[], object]) -> CapturedWork:
+    """``work`` as a CUDA graph, run a few times first as what is compiled sets itself up on first use."""
 
     def warm_up() -> None:
         for _ in range(3):
             work()
 
-    return capture(work, torch.cuda.Stream(), warm_up)
+    return CapturedWork(capture(work, torch.cuda.Stream(), warm_up), work)
 
 
 def profile(work: Callable[[], Any], device: torch.device, evaluations: int) -> Profile:

@@ -115,7 +115,7 @@ def _memory_taken(model: MultiViewModel, settings: GenerationSettings, batch: in
     model.generate(
         blank.to(model.device),
         known.expand(batch, -1),
-        cameras=None if views is None else [(0.0, 0.0)] * views,
+        cameras=None if views is None else [(360 * view / views, 0.0) for view in range(views)],
         steps=2,
         solver=settings.solver,
         backend=settings.backend,

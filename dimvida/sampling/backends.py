@@ -103,5 +103,6 @@ def in_plain_modes(method: Callable[P, R]) -> Callable[P, R]:
 def upload(tensor: Tensor, device: torch.device) -> Tensor:
     """A tensor on a device; on its way to a GPU from pinned memory, since a copy of other waits for the stream."""
     if tensor.device.type == "cpu" and device.type == "cuda":
-        return tensor.pin_memory().to(device, non_blocking=True)
+        # Whole first: pinned memory keeps strides, and an expanded tensor cannot be written.
+        return tensor.contiguous().pin_memory().to(device, non_blocking=True)
     return tensor.to(device)

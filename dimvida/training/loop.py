@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from dimvida.errors import DimvidaError
+from dimvida.sampling.backends import upload
 from dimvida.training.batches import Draws, Objective, default_workers, feed
 from dimvida.training.control import Interrupt
 from dimvida.training.ranks import Ranks, Share
@@ -188,9 +189,7 @@ def optimise(stage: TrainingState, module: nn.Module, share: Share, batch: dict[
 
 def to_device(batch: dict[str, Tensor], device: torch.device) -> dict[str, Tensor]:
     """The batch on the device; to a GPU it is copied while the host goes on."""
-    if device.type != "cuda":
-        return {name: tensor.to(device) for name, tensor in batch.items()}
-    return {name: tensor.pin_memory().to(device, non_blocking=True) for name, tensor in batch.items()}
+    return {name: upload(tensor, device) for name, tensor in batch.items()}
 
 
 def _after_step(stage: TrainingState, hooks: Hooks, ranks: Ranks, batches_per_epoch: int) -> None:

@@ -8,6 +8,7 @@ import torch
 from dimvida.generation import trial
 from dimvida.generation.settings import resolve_settings
 from dimvida.generation.trial import largest_batch
+from dimvida.sampling.multiview import load
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
@@ -29,6 +30,12 @@ def test_the_largest_batch_is_tried_with_what_the_run_multiplies_in(hungry_model
 def test_the_largest_batch_that_fits_is_found(hungry_model, rows: int, asked: int, found: int):
     hungry_model.rows = rows
     assert largest_batch(hungry_model, resolve_settings(hungry_model), asked) == found
+
+
+def test_views_at_cameras_are_tried_as_many_as_rows_have():
+    model = load("bundled")
+    settings = resolve_settings(model, solver="ddim")
+    assert largest_batch(model, settings, 2, views=7) == 2
 
 
 @pytest.mark.parametrize(("there", "found"), [(1100, 64), (2000, 128), (3000, 256), (10**6, 1024)])

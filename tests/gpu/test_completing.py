@@ -14,6 +14,7 @@ from dimvida.generation.pipeline import StageTimes
 from dimvida.generation.settings import resolve_settings
 from dimvida.generation.trial import largest_batch
 from dimvida.sampling import images as images_module
+from dimvida.sampling.backends import upload
 from dimvida.sampling.images import require_made
 from dimvida.sampling.multiview import MultiViewModel, load
 
@@ -44,6 +45,16 @@ def test_masks_and_names_from_the_host_and_from_the_device(model, device):
     assert torch.equal(model.generate(VIEWS[:, 0], "front", **FLOAT32), expected)
     got = model.generate(VIEWS.to(device), front.to(device), **FLOAT32)
     assert got.device == device and torch.equal(got.cpu(), expected)
+
+
+def test_what_is_uploaded_may_be_expanded(device):
+    mask = torch.tensor([True, False]).expand(5, -1)
+    assert torch.equal(upload(mask, device).cpu(), mask)
+
+
+def test_views_at_cameras_are_tried_for_the_largest_batch(device):
+    model = load("bundled", device)
+    assert largest_batch(model, resolve_settings(model), 100, views=5) == 128
 
 
 def test_autocast_changes_nothing(model):

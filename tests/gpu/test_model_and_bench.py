@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from dimvida.bench import arms
 from dimvida.bench.arms import ARMS
 from dimvida.bench.case import make_case, random_model
 from dimvida.bench.sampling import measure
-from dimvida.bench.timing import profile
+from dimvida.bench.timing import captured, profile
 from dimvida.cli.app import run
 from dimvida.diffusion.step_table import StepTable
 from dimvida.models import AutoencoderConfig, ScoreConfig
@@ -64,6 +65,20 @@ def test_a_captured_step_draws_new_noise_at_every_replay(case):
         first, second = trajectory(), trajectory()
     assert torch.equal(first[case.known], second[case.known])
     assert not torch.isclose(first[~case.known], second[~case.known]).all(-1).any()
+
+
+def test_captured_work_keeps_what_it_reads(device):
+    def doubling() -> tuple[Callable[[], None], torch.Tensor]:
+        read, total = torch.full((2**22,), 2.0, device=device), torch.zeros(2**22, device=device)
+        return captured(lambda: total.add_(read)).replay, total
+
+    with torch.cuda.device(device):
+        replay, total = doubling()
+        torch.cuda.empty_cache()
+        others = [torch.zeros(2**22, device=device) for _ in range(4)]
+        total.zero_()
+        replay()
+    assert bool((total == 2).all()) and not any(bool(other.any()) for other in others)
 
 
 def test_arms_on_a_gpu(case):
