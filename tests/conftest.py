@@ -108,12 +108,10 @@ def one_thread() -> Iterator[None]:
 
     Of a whole module, so that what its fixtures make is made in one thread too: last bits depend on it.
     """
-    import torch
+    from dimvida.bench.machine import torch_threads
 
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+    with torch_threads(1):
+        yield
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ from helpers.commands import Result, Started, command, wait_until
 from helpers.objects import SHADES, SIZE, VIEWS, write_shades
 from safetensors.torch import load_file
 
+from dimvida.bench.machine import torch_threads
 from dimvida.classification.objects import read_single_views
 from dimvida.data.opening import open_source
 from dimvida.models import AutoencoderConfig, ScoreConfig
@@ -43,12 +44,8 @@ def shades(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def finished(tmp_path_factory: pytest.TempPathFactory, shades: Path, tiny_checkpoint: Path) -> tuple[Path, Result]:
     """A whole study and what it printed; nobody may change its folder."""
     out = tmp_path_factory.mktemp("runs") / "study"
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # as in every test of this folder
-    try:
+    with torch_threads(1):  # as in every test of this folder
         return out, command(*study(shades, out, tiny_checkpoint))
-    finally:
-        torch.set_num_threads(threads)
 
 
 def results(out: Path) -> dict[str, Any]:

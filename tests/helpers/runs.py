@@ -6,7 +6,7 @@ import csv
 import dataclasses
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -81,9 +81,9 @@ def train(data: Path, out: Path, *arguments: str | Path) -> Result:
     return command("train", "--data", data, "--out", out, "--preset", "tiny", *options(SHORT), *arguments)
 
 
-def weights(out: Path) -> list[bytes]:
-    """The bytes of a run's weights."""
-    return [(out / "checkpoint" / name).read_bytes() for name in WEIGHT_FILES]
+def weights(out: Path, folder: str = "checkpoint") -> list[bytes]:
+    """The bytes of a run's weights, or of those in another folder of it."""
+    return [(out / folder / name).read_bytes() for name in WEIGHT_FILES]
 
 
 def curve(path: Path) -> list[dict[str, str]]:
@@ -139,6 +139,15 @@ def run(
     watch=no_progress,
 ) -> bool:
     return Run(out, config, data, torch.device("cpu"), watch, StopAfter(stop), init).train(stage, resume)
+
+
+def absent_views_leave_no_trace(folder: Path, config: TrainConfig, make: Callable[[], TrainingData]) -> bool:
+    """Whether data whose absent views are black, and then gray, train the same weights."""
+    for name, level in (("black", 0), ("gray", 77)):
+        data = make()
+        data.images[~data.present] = level
+        assert run(folder / name, config, data)
+    return weights(folder / "black") == weights(folder / "gray")
 
 
 def with_stage(config: TrainConfig, name: str, **values: object) -> TrainConfig:

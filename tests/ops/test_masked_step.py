@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dimvida import ops
+from dimvida.bench.machine import torch_threads
 from dimvida.ops import reference, registration
 
 EULER = (0.8, 0.6, 0.5, 0.4, 0.0, 0.3)
@@ -183,14 +184,10 @@ def test_every_thread_count_and_instruction_set_gives_the_same_bits(make_step, s
 
 def test_the_number_of_threads_is_that_of_torch(make_step):
     case = make_step(batch=700)
-    before = torch.get_num_threads()
-    try:
-        results = []
-        for threads in (1, 2):
-            torch.set_num_threads(threads)
+    results = []
+    for threads in (1, 2):
+        with torch_threads(threads):
             results.append(run(step_op, case))
-    finally:
-        torch.set_num_threads(before)
     assert same(results[0].x, results[1].x)
 
 

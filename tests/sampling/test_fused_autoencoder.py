@@ -12,6 +12,7 @@ from torch import Tensor
 
 import dimvida
 from dimvida import ops
+from dimvida.bench.machine import torch_threads
 from dimvida.models import AutoencoderConfig
 from dimvida.models.autoencoder import Autoencoder, build_autoencoder
 from dimvida.models.config import GridAutoencoderConfig
@@ -121,12 +122,8 @@ def test_parts_and_threads_change_no_picture(name: str, dtype: torch.dtype, monk
     parts = case.planned(AutoencoderPlan(dtype))
     torch.testing.assert_close(parts[0], encoded, rtol=1e-2 if dtype != torch.float32 else 1e-5, atol=1e-3)
     assert (parts[1].int() - decoded.int()).abs().max() <= 1
-    before = torch.get_num_threads()
-    try:
-        torch.set_num_threads(3 - min(before, 2))
+    with torch_threads(3 - min(torch.get_num_threads(), 2)):
         again = case.planned(AutoencoderPlan(dtype))
-    finally:
-        torch.set_num_threads(before)
     assert (again[1].int() - parts[1].int()).abs().max() <= 1
 
 

@@ -9,6 +9,7 @@ import torch
 from helpers.objects import VIEWS, coloured_boxes
 from helpers.runs import FAST, run
 
+from dimvida.bench.machine import torch_threads
 from dimvida.data.batch import MultiViewBatch
 from dimvida.training.config import TrainConfig, load_preset
 from dimvida.training.data import TrainingData, prepare_data
@@ -35,12 +36,9 @@ def data(fast_config: TrainConfig) -> TrainingData:
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory, fast_config: TrainConfig, data: TrainingData) -> Path:
     """A whole run; nobody may change its folder."""
-    out, threads = tmp_path_factory.mktemp("runs") / "whole", torch.get_num_threads()
-    torch.set_num_threads(1)  # as in every test of this folder, which compare with this run bit for bit
-    try:
+    out = tmp_path_factory.mktemp("runs") / "whole"
+    with torch_threads(1):  # as in every test of this folder, which compare with this run bit for bit
         assert run(out, fast_config, data)
-    finally:
-        torch.set_num_threads(threads)
     return out
 
 

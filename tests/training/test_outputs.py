@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 import torch
 import torch._dynamo
-from helpers.runs import curve, run, with_stage
+from helpers.runs import curve, run, weights, with_stage
 
 from dimvida.data.contact_sheet import SheetRow
 from dimvida.errors import InputError
 from dimvida.models import ScoreConfig
-from dimvida.models.checkpoint import WEIGHT_FILES, load_checkpoint
+from dimvida.models.checkpoint import load_checkpoint
 from dimvida.sampling.multiview import load
 from dimvida.training import figures
 from dimvida.training.config import TrainConfig
@@ -51,8 +51,7 @@ def test_the_best_and_every_kth_checkpoint_are_kept(tmp_path: Path, fast_config:
         account = load_checkpoint(out / "best").config.provenance["diffusion"]
         assert account["steps"] == int(best["step"])
         assert account["validation"] == {"loss": float(best["validation_loss"])}
-    for name in WEIGHT_FILES:
-        assert (tmp_path / "cut/best" / name).read_bytes() == (tmp_path / "whole/best" / name).read_bytes()
+    assert weights(tmp_path / "cut", "best") == weights(tmp_path / "whole", "best")
     score = Path("score.safetensors")
     assert (tmp_path / "cut/best" / score).read_bytes() != (tmp_path / "cut/checkpoint" / score).read_bytes()
     kept = ["autoencoder-000025", "autoencoder-000050", "diffusion-000040", "diffusion-000080", "diffusion-000120"]
@@ -103,9 +102,7 @@ def test_the_diffusion_alone_starts_from_another_checkpoints_autoencoder(
         run(tmp_path, config, data, stage="diffusion", resume=True)
     assert not run(tmp_path, config, data, init=init, stage="diffusion", stop=10, resume=True)
     assert run(tmp_path, config, data, init=init, stage="diffusion", resume=True)
-    for name in WEIGHT_FILES:
-        file = Path("checkpoint") / name
-        assert (tmp_path / file).read_bytes() == (tmp_path.with_name("whole") / file).read_bytes()
+    assert weights(tmp_path) == weights(tmp_path.with_name("whole"))
     result = load_checkpoint(tmp_path)
     for name, tensor in init.autoencoder.state_dict().items():
         assert torch.equal(result.autoencoder.state_dict()[name], tensor), name

@@ -7,9 +7,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers.runs import partly, prepared, run
+from helpers.runs import partly, prepared, run, weights
 
-from dimvida.models.checkpoint import WEIGHT_FILES
 from dimvida.sampling.multiview import load
 from dimvida.training.config import TrainConfig
 from dimvida.training.latents import encode_views, encoding_dtype, latent_statistics, object_variants
@@ -54,8 +53,7 @@ def test_what_lies_in_the_place_of_an_absent_view_leaves_no_trace(
     data.images[~data.present] = 77
     data.held_out[~data.held_out_present] = 200
     assert run(tmp_path, mirrored, data)
-    for name in WEIGHT_FILES:
-        assert (tmp_path / "checkpoint" / name).read_bytes() == (finished / "checkpoint" / name).read_bytes()
+    assert weights(tmp_path) == weights(finished)
     for sheet in (Path("samples") / "autoencoder-000020.png", Path("samples") / "diffusion-000030.png"):
         assert (tmp_path / sheet).read_bytes() == (finished / sheet).read_bytes()
 
@@ -65,8 +63,7 @@ def test_resumed_on_partial_objects_it_ends_the_same(finished: Path, tmp_path: P
     assert not run(tmp_path, mirrored, data, stop=21)  # while it encodes
     assert not run(tmp_path, mirrored, data, stop=15, resume=True)
     assert run(tmp_path, mirrored, data, resume=True)
-    for name in WEIGHT_FILES:
-        assert (tmp_path / "checkpoint" / name).read_bytes() == (finished / "checkpoint" / name).read_bytes()
+    assert weights(tmp_path) == weights(finished)
 
 
 def test_latents_are_standardised_over_the_views_that_are_there(finished: Path, mirrored: TrainConfig):

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 import torch
 import torch._dynamo
-from helpers.runs import curve, no_progress, run, with_stage
+from helpers.runs import curve, no_progress, run, weights, with_stage
 
 from dimvida.errors import InputError
 from dimvida.models import ScoreConfig
-from dimvida.models.checkpoint import WEIGHT_FILES, load_checkpoint
+from dimvida.models.checkpoint import load_checkpoint
 from dimvida.training.config import TrainConfig
 from dimvida.training.data import TrainingData
 
@@ -28,8 +28,7 @@ def test_resumed_runs_equal_the_uninterrupted_one(
     assert run(tmp_path, fast_config, data, resume=True)
     for stage in ("autoencoder", "diffusion"):
         assert curve(tmp_path / f"{stage}.csv") == curve(finished / f"{stage}.csv")
-    for name in WEIGHT_FILES:
-        assert (tmp_path / "checkpoint" / name).read_bytes() == (finished / "checkpoint" / name).read_bytes()
+    assert weights(tmp_path) == weights(finished)
 
 
 def test_a_run_stopped_while_it_encodes_resumes_exactly(tmp_path: Path, fast_config: TrainConfig, data: TrainingData):
@@ -56,9 +55,7 @@ def test_a_run_stopped_while_it_encodes_resumes_exactly(tmp_path: Path, fast_con
         (people_count, (held_out + objects) * people_count // everything),
         (people_count, (held_out + 8 * objects) * people_count // everything),
     ]
-    for name in WEIGHT_FILES:
-        file = Path("checkpoint") / name
-        assert (tmp_path / "cut" / file).read_bytes() == (tmp_path / "whole" / file).read_bytes()
+    assert weights(tmp_path / "cut") == weights(tmp_path / "whole")
 
 
 def test_the_diffusion_goes_on_without_the_images(
@@ -67,8 +64,7 @@ def test_the_diffusion_goes_on_without_the_images(
     assert not run(tmp_path, fast_config, data, stop=60 + 7)
     blank = dataclasses.replace(data, images=torch.zeros_like(data.images))
     assert run(tmp_path, fast_config, blank, resume=True)
-    for name in WEIGHT_FILES:
-        assert (tmp_path / "checkpoint" / name).read_bytes() == (finished / "checkpoint" / name).read_bytes()
+    assert weights(tmp_path) == weights(finished)
 
 
 def test_trivial_augment_resumes_exactly(tmp_path: Path, fast_config: TrainConfig, data: TrainingData):
@@ -97,8 +93,7 @@ def test_a_longer_training_is_the_one_that_was_longer_from_the_beginning(
     assert run(out, longer, data, resume=True)
     for stage in ("autoencoder", "diffusion"):
         assert curve(out / f"{stage}.csv") == curve(tmp_path / "whole" / f"{stage}.csv")
-    for name in WEIGHT_FILES:
-        assert (out / "checkpoint" / name).read_bytes() == (tmp_path / "whole" / "checkpoint" / name).read_bytes()
+    assert weights(out) == weights(tmp_path / "whole")
     with pytest.raises(InputError, match="its diffusion has done 70 steps already; 69 are too few"):
         run(out, with_stage(longer, "diffusion", steps=69), data, resume=True)
 

@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 import torch
 from helpers.networks import tiny_transformer
-from helpers.runs import TRANSFORMER, curve, partly, prepared, run, with_stage
+from helpers.runs import TRANSFORMER, absent_views_leave_no_trace, curve, partly, prepared, run, weights, with_stage
 
 from dimvida.diffusion.schedule import VPSchedule
 from dimvida.errors import InputError
 from dimvida.models import GridAutoencoderConfig, ScoreConfig, ScoreNetwork, TransformerConfig, ViewTransformer
 from dimvida.models.autoencoder import GridAutoencoder, build_autoencoder
-from dimvida.models.checkpoint import WEIGHT_FILES, load_checkpoint
+from dimvida.models.checkpoint import load_checkpoint
 from dimvida.training import diffusion
 from dimvida.training.autoencoder import AutoencoderObjective
 from dimvida.training.config import TrainConfig, load_preset
@@ -55,8 +55,7 @@ def test_a_stopped_run_ends_as_the_whole_one(finished: Path, tmp_path: Path, con
     for number, stop in enumerate([20, 10 + 33]):
         assert not run(tmp_path, config, data, stop=stop, resume=number > 0)
     assert run(tmp_path, config, data, resume=True)
-    for name in WEIGHT_FILES:
-        assert (tmp_path / "checkpoint" / name).read_bytes() == (finished / "checkpoint" / name).read_bytes()
+    assert weights(tmp_path) == weights(finished)
 
 
 def test_another_network_is_another_configuration(finished: Path, config: TrainConfig, data: TrainingData):
@@ -71,12 +70,7 @@ def test_another_network_is_another_configuration(finished: Path, config: TrainC
 
 def test_absent_views_are_masked_in_training(tmp_path: Path, config: TrainConfig):
     short = with_stage(with_stage(config, "autoencoder", steps=5), "diffusion", steps=10)
-    for name, level in (("black", 0), ("gray", 77)):
-        data = prepared(partly(), short)
-        data.images[~data.present] = level
-        assert run(tmp_path / name, short, data)
-    for name in WEIGHT_FILES:
-        assert (tmp_path / "black/checkpoint" / name).read_bytes() == (tmp_path / "gray/checkpoint" / name).read_bytes()
+    assert absent_views_leave_no_trace(tmp_path, short, lambda: prepared(partly(), short))
 
 
 @pytest.mark.parametrize("whole", [True, False])

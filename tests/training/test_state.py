@@ -10,11 +10,10 @@ from pathlib import Path
 import pytest
 import torch
 import torch._dynamo
-from helpers.runs import curve, run, with_stage
+from helpers.runs import curve, run, weights, with_stage
 
 from dimvida.errors import InputError
 from dimvida.models.autoencoder import build_autoencoder
-from dimvida.models.checkpoint import WEIGHT_FILES
 from dimvida.training.autoencoder import (
     AutoencoderObjective,
 )
@@ -93,8 +92,7 @@ def test_a_state_saved_before_there_were_hashes_is_continued(
     for name in ("autoencoder", "diffusion"):
         write_unhashed(tmp_path / f"{name}.state", read_state(tmp_path / f"{name}.state"))
     assert run(tmp_path, fast_config, data, resume=True)
-    for name in WEIGHT_FILES:
-        assert (tmp_path / "checkpoint" / name).read_bytes() == (finished / "checkpoint" / name).read_bytes()
+    assert weights(tmp_path) == weights(finished)
 
 
 @pytest.mark.parametrize(

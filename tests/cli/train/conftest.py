@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-import torch
 from helpers.commands import Result
 from helpers.objects import write_boxes
 from helpers.runs import train
+
+from dimvida.bench.machine import torch_threads
 
 
 @pytest.fixture(scope="session")
@@ -22,12 +23,8 @@ def boxes(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def finished(tmp_path_factory: pytest.TempPathFactory, boxes: Path) -> tuple[Path, Result]:
     """A whole training and what it printed; nobody may change its folder."""
     out = tmp_path_factory.mktemp("runs") / "whole"
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # as in every test of this folder, which compare with this run bit for bit
-    try:
+    with torch_threads(1):  # as in every test of this folder, which compare with this run bit for bit
         return out, train(boxes, out)
-    finally:
-        torch.set_num_threads(threads)
 
 
 @pytest.fixture(autouse=True)

@@ -23,7 +23,6 @@ from helpers.runs import FAST, SHORT, curve, has_reached, options, weights
 from rich.cells import cell_len
 
 from dimvida.errors import InputError
-from dimvida.models.checkpoint import WEIGHT_FILES
 from dimvida.sampling.multiview import load
 
 # Long enough to be interrupted in the middle, and saved often enough to lose little.
@@ -71,8 +70,7 @@ def assert_equal_runs(out: Path, other: Path) -> None:
     for stage in ("autoencoder", "diffusion"):
         assert curve(out / f"{stage}.csv") == curve(other / f"{stage}.csv")
     for folder in ("checkpoint", "best", *(f"steps/{path.name}" for path in (other / "steps").iterdir())):
-        for name in WEIGHT_FILES:
-            assert (out / folder / name).read_bytes() == (other / folder / name).read_bytes(), folder
+        assert weights(out, folder) == weights(other, folder), folder
 
 
 def assert_usable(out: Path, *, generates: bool) -> None:
