@@ -117,6 +117,21 @@ def test_every_module_is_named_in_the_documentation():
     assert sorted(stem for stem in stems if not re.search(rf"(?<!\w){stem}(?!\w)", text)) == []
 
 
+def test_files_that_pages_name_are_there():
+    files = [
+        str(path) for folder in ("dimvida", "csrc", "cmake", "scripts", "tests") for path in (ROOT / folder).rglob("*")
+    ]
+    pages = [ROOT / "README.md", *(ROOT / "docs").glob("*.md"), *(ROOT / "benchmarks").glob("*.md")]
+    named = [
+        (page.name, name)
+        for page in pages
+        for name in re.findall(r"`([\w./-]+\.(?:py|h|cpp|cuh?|cmake|toml))`", page.read_text())
+    ]
+    assert len(named) > 50
+    strays = [(page, name) for page, name in named if not any(path.endswith(f"/{name}") for path in files)]
+    assert [(page, name) for page, name in strays if not (ROOT / name).exists()] == []
+
+
 def test_no_source_is_longer_than_300_lines():
     lengths = {
         str(path.relative_to(ROOT)): len(path.read_text().splitlines())

@@ -77,7 +77,7 @@ class AutoencoderPlan:
     def __init__(self, dtype: torch.dtype) -> None:
         self.dtype = dtype
         self.builds: Counter[str] = Counter()
-        # Of these alone, not of the plan: its memory would else stay until the collector finds the circle.
+        # Without a reference to the plan: in a circle its memory would stay until the collector comes by.
         self._encoder = CurrentCopy(partial(_lay_out, Encoder, dtype), partial(self.builds.update, ["encoder"]))
         self._decoder = CurrentCopy(partial(_lay_out, Decoder, dtype), partial(self.builds.update, ["decoder"]))
 

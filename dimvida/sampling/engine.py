@@ -143,7 +143,7 @@ class EngineRun:
 
 
 class Engine:
-    """Samples with one score network in one dtype on one device.
+    """What computes one score network in one dtype on one device.
 
     The network's weights are copied at the first trajectory; changed ones are noticed at the next.
 
@@ -161,7 +161,7 @@ class Engine:
         self.dtype, self.largest_table = dtype, LARGEST_TABLE
         self.graphs = True
         self.builds: Counter[str] = Counter()
-        # Of these alone, not of the engine: its memory would else stay until the collector finds the circle.
+        # Without a reference to the engine: in a circle its memory would stay until the collector comes by.
         self._weights = CurrentCopy(partial(_lay_out, dtype), partial(self.builds.update, ["weights"]))
         self._lock = threading.Lock()
         self._pool = WorkspacePool()
