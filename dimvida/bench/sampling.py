@@ -13,14 +13,8 @@ import torch
 from dimvida.bench.arms import ARMS, BASELINE, FLOORS, SamplingArm, product_precision
 from dimvida.bench.case import Case, flops_per_row, matrix_products
 from dimvida.bench.timing import beside_products, current, interleaved, one_line, profile, synchronize
-from dimvida.results.benchmarks import (
-    ArmTimes,
-    BatchTimes,
-    Failure,
-    FloorTimes,
-    Profile,
-    Spread,
-)
+from dimvida.results.benchmarks import Spread
+from dimvida.results.sampling import ArmTimes, BatchTimes, Failure, FloorTimes, Profile
 
 WARM_UPS = 2  # runs of each piece of work that are not timed; the first one compiles
 CHECKED_ROWS = 64

@@ -19,7 +19,7 @@ import torch
 from torch.autograd import DeviceType
 from torch.nn import functional
 
-from dimvida.results.benchmarks import Operation, Profile
+from dimvida.results.sampling import Operation, Profile
 from dimvida.sampling.workspace import capture
 
 # Kinds of work: the first whose pattern is found in the name of an operation or kernel. Compiled kernels carry the

@@ -71,9 +71,8 @@ def sampling(
     from dimvida.bench.arms import ARMS, choose_arms
     from dimvida.bench.case import make_case
     from dimvida.bench.sampling import measure, runs_of
-    from dimvida.results.bench_tables import batch_tables, head_lines
-    from dimvida.results.benchmarks import ArmFacts, SamplingBenchmark
     from dimvida.results.files import write_json
+    from dimvida.results.sampling import ArmFacts, SamplingBenchmark, batch_tables, head_lines
 
     target = resolve_device(device)
     kind = "cuda" if target.type == "cuda" else "cpu"
@@ -161,8 +160,7 @@ def training(
 
     from dimvida.bench import machine
     from dimvida.bench.training import measure_step, runs_of
-    from dimvida.results.bench_tables import machine_line, steps_table
-    from dimvida.results.benchmarks import TrainingBenchmark
+    from dimvida.results.benchmarks import TrainingBenchmark, machine_line, steps_table
     from dimvida.results.files import write_json
     from dimvida.training.config import load_preset
 

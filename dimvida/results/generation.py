@@ -9,7 +9,7 @@ from typing import Any
 
 from dimvida.results.benchmarks import Spread
 from dimvida.results.metrics import metric, significant
-from dimvida.results.tables import Column, Table, TableCell, text_column
+from dimvida.results.tables import Column, Table, TableCell, plain_table, text_column
 
 # What runs side by side in generation, and the stages that each does one after the other.
 LANES = {"reader": ("read",), "model": ("encode", "sample", "decode"), "packers": ("pack",), "writer": ("write",)}
@@ -193,10 +193,9 @@ def shares_table(runs: Sequence[RunTimes], loop: RunTimes | None) -> Table:
         shares = (run.share_of_wall.get(name) for name in stages)
         times = [] if loop is None else [f"{run.views_per_second / loop.views_per_second:.1f}"]
         rows.append([*_names(run), *("" if share is None else f"{100 * share:.1f}" for share in shares), *times])
-    columns = [text_column("format"), *map(Column, ("batch", "steps", *stages, *(["loops"] if loop else [])))]
+    numbers = ["batch", "steps", *stages, *(["loops"] if loop else [])]
     notes = ["loops: how many times the rate of the plain loop"] if loop else []
-    caption = "stages at work, % of the time on the wall (they overlap)"
-    return Table(caption, columns, [[TableCell(cell) for cell in row] for row in rows], notes)
+    return plain_table("stages at work, % of the time on the wall (they overlap)", ["format"], numbers, rows, notes)
 
 
 def _names(run: RunTimes) -> list[str]:
@@ -209,8 +208,7 @@ def compared_table(quality: Mapping[str, Mapping[str, float]]) -> Table:
     rows = [
         [name, *(one.number(score[one.name]) for one in shown), str(score["views"])] for name, score in quality.items()
     ]
-    columns = [text_column("sampler"), *(Column(one.heading) for one in shown), Column("views")]
-    return Table("against the true views", columns, [[TableCell(cell) for cell in row] for row in rows])
+    return plain_table("against the true views", ["sampler"], [*(one.heading for one in shown), "views"], rows)
 
 
 def host_table(runs: Sequence[HostTimes]) -> Table:
@@ -252,7 +250,6 @@ def stages_table(stages: Sequence[StageAndFloor]) -> Table:
         ]
         for one in stages
     ]
-    titles = ("batch", "steps", "ms", "products, ms", "share", "eager, ms", "speed-up")
-    columns = [text_column("stage"), *map(Column, titles)]
+    numbers = ["batch", "steps", "ms", "products, ms", "share", "eager, ms", "speed-up"]
     caption = "stages of a batch, their products and convolutions alone, and the eager backend"
-    return Table(caption, columns, [[TableCell(cell) for cell in row] for row in rows])
+    return plain_table(caption, ["stage"], numbers, rows)

@@ -3,7 +3,7 @@
 Keys stand in the files in the order of the fields. Fields with a default may be missing in files of earlier versions.
 A schema number rises where a file of before can no longer be read as one of now. The files of ``train``,
 ``generate`` and ``reproduce``, and how all are written and read, are in ``files``; those of ``bench`` in
-``benchmarks``.
+``benchmarks``, ``sampling``, ``generation`` and ``solvers``.
 """
 
 from __future__ import annotations

@@ -87,3 +87,12 @@ class Table:
 def text_column(title: str, width: int = 0) -> Column:
     """A column of words, aligned to the left."""
     return Column(title, numeric=False, width=width)
+
+
+def plain_table(
+    title: str, words: Sequence[str], numbers: Sequence[str], rows: Sequence[Sequence[str]], notes: Sequence[str] = ()
+) -> Table:
+    """A table of plain text in columns of words, then of numbers; rows may end early."""
+    columns = [*map(text_column, words), *map(Column, numbers)]
+    cells = [[TableCell(text) for text in [*row, *[""] * (len(columns) - len(row))]] for row in rows]
+    return Table(title, columns, cells, notes)

@@ -17,7 +17,8 @@ from dimvida.bench.timing import (
     profile,
     summarise,
 )
-from dimvida.results.benchmarks import Operation, Spread
+from dimvida.results.benchmarks import Spread
+from dimvida.results.sampling import Operation
 
 CPU = torch.device("cpu")
 

@@ -1,19 +1,20 @@
-"""Tables of benchmarks on a terminal of 80 columns."""
+"""Tables of a benchmark on a terminal of 80 columns."""
 
 from __future__ import annotations
 
 from dimvida.bench.arms import ARMS, FLOORS
 from dimvida.bench.timing import KINDS, OTHER, OUTSIDE
 from dimvida.cli.terminal import print_table
-from dimvida.results.bench_tables import SHARES, batch_tables
-from dimvida.results.benchmarks import (
+from dimvida.results.benchmarks import Spread
+from dimvida.results.sampling import (
+    SHARES,
     ArmTimes,
     BatchTimes,
     Failure,
     FloorTimes,
     Operation,
     Profile,
-    Spread,
+    batch_tables,
 )
 
 SPREAD = Spread(2345.6, 2222.2, 2999.9, 9)
