@@ -32,36 +32,26 @@ int64_t tiles_in(const Params& p) {
   return p.batch * ((p.height + edge) / kTilePixels) * ((p.width + edge) / kTilePixels);
 }
 
-// B^T along lines of six numbers that lie `step` apart, for `count` channels.
-inline void lines_in(float* DIMVIDA_RESTRICT out, int64_t out_step, const float* DIMVIDA_RESTRICT in,
-                     int64_t step, int64_t count) {
+// B^T, which gives six numbers, or A^T, which gives four, along lines of six numbers that lie `step` apart, for `count`
+// channels.
+template <int kResults, class Transform>
+inline void lines(float* DIMVIDA_RESTRICT out, int64_t out_step, const float* DIMVIDA_RESTRICT in,
+                  int64_t step, int64_t count, Transform transform) {
   for (int64_t c = 0; c < count; ++c) {
     const float d[6] = {in[c],           in[step + c], in[2 * step + c], in[3 * step + c], in[4 * step + c],
                         in[5 * step + c]};
-    float t[6];
-    winograd_in(d, t);
-    out[c] = t[0];
-    out[out_step + c] = t[1];
-    out[2 * out_step + c] = t[2];
-    out[3 * out_step + c] = t[3];
-    out[4 * out_step + c] = t[4];
-    out[5 * out_step + c] = t[5];
+    float t[kResults];
+    transform(d, t);
+    for (int i = 0; i < kResults; ++i) out[i * out_step + c] = t[i];
   }
 }
 
-// A^T along the same.
-inline void lines_out(float* DIMVIDA_RESTRICT out, int64_t out_step, const float* DIMVIDA_RESTRICT in,
-                      int64_t step, int64_t count) {
-  for (int64_t c = 0; c < count; ++c) {
-    const float m[6] = {in[c],           in[step + c], in[2 * step + c], in[3 * step + c], in[4 * step + c],
-                        in[5 * step + c]};
-    float y[4];
-    winograd_out(m, y);
-    out[c] = y[0];
-    out[out_step + c] = y[1];
-    out[2 * out_step + c] = y[2];
-    out[3 * out_step + c] = y[3];
-  }
+inline void lines_in(float* out, int64_t out_step, const float* in, int64_t step, int64_t count) {
+  lines<6>(out, out_step, in, step, count, [](const float (&d)[6], float (&t)[6]) { winograd_in(d, t); });
+}
+
+inline void lines_out(float* out, int64_t out_step, const float* in, int64_t step, int64_t count) {
+  lines<4>(out, out_step, in, step, count, [](const float (&m)[6], float (&y)[4]) { winograd_out(m, y); });
 }
 
 void tile_of(const ImagesToTilesParams& p, const Place& at, int64_t first, int64_t count) {
@@ -101,32 +91,24 @@ void pixels_of(const TilesToImagesParams& p, const Place& at, int64_t first, int
   }
 }
 
+template <class Params, class Work>
+int each_tile(const Params& p, int threads, Work work) {
+  const int64_t tiles = tiles_in(p);
+  const int team = team_size(kTileEdge * kTileEdge * tiles * p.channels, threads);
+#pragma omp parallel for schedule(static) num_threads(team) if (team > 1)
+  for (int64_t number = 0; number < tiles; ++number) {
+    const Place at(p, number);
+    for (int64_t first = 0; first < p.channels; first += kChannels) {
+      work(p, at, first, std::min(kChannels, p.channels - first));
+    }
+  }
+  return kOk;
+}
+
 }  // namespace
 
-int images_to_tiles(const ImagesToTilesParams& p, int threads) {
-  const int64_t tiles = tiles_in(p);
-  const int team = team_size(kTileEdge * kTileEdge * tiles * p.channels, threads);
-#pragma omp parallel for schedule(static) num_threads(team) if (team > 1)
-  for (int64_t number = 0; number < tiles; ++number) {
-    const Place at(p, number);
-    for (int64_t first = 0; first < p.channels; first += kChannels) {
-      tile_of(p, at, first, std::min(kChannels, p.channels - first));
-    }
-  }
-  return kOk;
-}
+int images_to_tiles(const ImagesToTilesParams& p, int threads) { return each_tile(p, threads, tile_of); }
 
-int tiles_to_images(const TilesToImagesParams& p, int threads) {
-  const int64_t tiles = tiles_in(p);
-  const int team = team_size(kTileEdge * kTileEdge * tiles * p.channels, threads);
-#pragma omp parallel for schedule(static) num_threads(team) if (team > 1)
-  for (int64_t number = 0; number < tiles; ++number) {
-    const Place at(p, number);
-    for (int64_t first = 0; first < p.channels; first += kChannels) {
-      pixels_of(p, at, first, std::min(kChannels, p.channels - first));
-    }
-  }
-  return kOk;
-}
+int tiles_to_images(const TilesToImagesParams& p, int threads) { return each_tile(p, threads, pixels_of); }
 
 }  // namespace dimvida::cpu::DIMVIDA_SIMD
