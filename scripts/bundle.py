@@ -23,24 +23,29 @@ LARGEST = 24_000_000
 def with_names(config: CheckpointConfig, names: list[str]) -> CheckpointConfig:
     """A configuration in which only some of the views have names.
 
+    Args:
+        config: The trained checkpoint's.
+        names: Views that keep their names, or ``new=old``.
+
     Raises:
         InputError: It is not conditioned on cameras, or has no view of a name.
     """
     if config.cameras is None:
         raise InputError("--views: the checkpoint knows its views by their names")
     cameras = dict(zip(config.view_names, config.cameras, strict=True))
-    if unknown := [name for name in names if name not in cameras]:
+    new, old = zip(*((name.partition("=")[0], name.rpartition("=")[2]) for name in names), strict=True)
+    if unknown := [name for name in old if name not in cameras]:
         raise InputError(f"--views {unknown[0]}: the checkpoint has no such view; it has {', '.join(cameras)}")
     trained = config.trained_cameras or config.cameras
-    placed = tuple(cameras[name] for name in names)
-    return dataclasses.replace(config, view_names=tuple(names), cameras=placed, trained_cameras=trained)
+    placed = tuple(cameras[name] for name in old)
+    return dataclasses.replace(config, view_names=new, cameras=placed, trained_cameras=trained)
 
 
 def main(arguments: list[str]) -> int:
     """The script; its exit code."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("checkpoint", help="a checkpoint, or a run that holds one")
-    parser.add_argument("--views", metavar="LIST", help="views that keep their names, in this order")
+    parser.add_argument("--views", metavar="LIST", help="views that keep their names or get one (NEW=OLD), in order")
     parser.add_argument("--solver", help="default solver")
     parser.add_argument("--steps", type=int, help="default network evaluations")
     parser.add_argument("--out", type=Path, default=BUNDLED, help="default: the package's own")

@@ -63,7 +63,9 @@ def measure(
         ran = [ARMS[name] for name in ARMS if name in works]
         floors = {kind: f"floor {kind}" for kind in FLOORS if kind in {arm.floor for arm in ran}}
         for kind, name in floors.items():
-            works[name] = _with_precision(matrix_products(case, FLOORS[kind]), kind)
+            with product_precision(kind):  # a graph keeps the products that it was captured with
+                products = matrix_products(case, FLOORS[kind])
+            works[name] = _with_precision(products, kind)
             works[name]()
             progress(f"{name}, warm-up")
         times = _milliseconds(works, repeats, case.device, progress, limit)

@@ -3,7 +3,8 @@ beside the eager backend, the networks' own layers in float32."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -14,10 +15,15 @@ from dimvida.bench.case import one_known
 from dimvida.bench.timing import interleaved
 from dimvida.results.benchmarks import Spread
 from dimvida.results.generation import StageAndFloor
+from dimvida.sampling.backends import default_dtype
+from dimvida.sampling.engine import engine_of
 from dimvida.sampling.multiview import MultiViewModel
 
 REPEATS = 5
-PRODUCTS = {"mm", "addmm", "addmm_", "bmm", "baddbmm", "convolution", "_convolution", "mkldnn_convolution"}
+PRODUCTS = {
+    *("mm", "addmm", "addmm_", "_addmm_activation", "bmm", "baddbmm"),
+    *("convolution", "_convolution", "mkldnn_convolution"),
+}
 """Names of torch's operations that are products; of a transformer's attention only where it is made of them."""
 
 
@@ -81,6 +87,17 @@ def products_of(work: Callable[[], object]) -> Callable[[], None]:
     return products
 
 
+@contextmanager
+def _without_graph(model: MultiViewModel) -> Iterator[None]:
+    """Of a graph's replay nothing would be noted of what is in it: meanwhile the engine launches one by one."""
+    engine = engine_of(model.score, default_dtype(model.device), model.device)
+    before, engine.graphs = engine.graphs, False
+    try:
+        yield
+    finally:
+        engine.graphs = before
+
+
 def stage_floors(model: MultiViewModel, batch: int, steps: int) -> list[StageAndFloor]:
     """Time encoding, sampling and decoding of a batch, one view of each row known, beside products and eager layers.
 
@@ -106,7 +123,8 @@ def stage_floors(model: MultiViewModel, batch: int, steps: int) -> list[StageAnd
         }
 
     stages = stages_by()
-    floors = {f"{stage} floor": products_of(work) for stage, work in stages.items()}
+    with _without_graph(model):
+        floors = {f"{stage} floor": products_of(work) for stage, work in stages.items()}
     works = stages | floors | stages_by(" eager", backend="eager", dtype=None)
     for work in works.values():
         work()

@@ -62,13 +62,16 @@ class WeightsCopy(Generic[Layout]):
             same = ops.native.same_bits(tensors, self._kept)
             return lambda: same
         equal = (_joined(tensors) == self._kept[0]).all()
-        # Behind all that was queued before, as a batch that is still made: whoever waits leaves its core to others.
+        told = torch.empty((), dtype=torch.bool, device="cpu", pin_memory=True)
+        told.copy_(equal, non_blocking=True)
+        # Behind all that was queued before, as a batch that is still made: whoever waits leaves its core to others, and
+        # waits for nothing that was queued since.
         compared = torch.cuda.Event(blocking=True)
         compared.record(torch.cuda.current_stream(equal.device))
 
         def result() -> bool:
             compared.synchronize()
-            return bool(equal)
+            return bool(told)
 
         return result
 
@@ -123,6 +126,8 @@ class PerNetwork(Generic[Made]):
 
     def _begin(self) -> None:
         self._lock = threading.Lock()
+        # Not given up, which a forked process cannot do with what is on a GPU: that has no context there.
+        self._inherited = getattr(self, "_kept", None)
         self._kept: WeakKeyDictionary[nn.Module, dict[Any, Made]] = WeakKeyDictionary()
 
     def __len__(self) -> int:

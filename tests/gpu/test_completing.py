@@ -33,7 +33,7 @@ def difference(a: torch.Tensor, b: torch.Tensor) -> int:
     return int((a.int() - b.int()).abs().max())
 
 
-def test_parts_give_what_one_part_gives(model, monkeypatch):
+def test_parts_give_what_one_part_gives(model, monkeypatch, exact_float32):
     expected = model.generate(VIEWS, KNOWN, **FLOAT32)
     monkeypatch.setattr(images_module, "GPU_IMAGES", 2)
     assert difference(model.generate(VIEWS, KNOWN, **FLOAT32), expected) <= 1

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from dimvida.bench import arms
-from dimvida.bench.arms import ARMS
-from dimvida.bench.case import make_case, random_model
+from dimvida.bench import arms, stages
+from dimvida.bench.arms import ARMS, FLOORS, product_precision
+from dimvida.bench.case import make_case, matrix_products, random_model
 from dimvida.bench.sampling import measure
 from dimvida.bench.timing import captured, profile
 from dimvida.cli.app import run
@@ -79,6 +79,34 @@ def test_captured_work_keeps_what_it_reads(device):
         total.zero_()
         replay()
     assert bool((total == 2).all()) and not any(bool(other.any()) for other in others)
+
+
+def test_the_products_of_a_stage_are_those_of_its_graph(device, tiny_checkpoint: Path, monkeypatch):
+    noted = []
+    products_of = stages.products_of
+
+    def noting(work: Callable[[], object]) -> Callable[[], None]:
+        with stages._Recorder() as recorder:
+            work()
+        noted.append(len(recorder.calls))
+        return products_of(work)
+
+    monkeypatch.setattr(stages, "products_of", noting)
+    for steps in (2, 5):
+        stages.stage_floors(load(tiny_checkpoint, device), 3, steps)
+    assert noted[0] == noted[3] and noted[2] == noted[5]
+    assert noted[4] - noted[1] >= 3 * 5  # products of three evaluations more
+
+
+def test_a_floor_multiplies_in_its_own_precision(case):
+    result = measure(case, [ARMS["eager-fp32"], ARMS["eager-tf32"]], 1)
+    assert result.failed == []
+    products = []
+    for kind in ("fp32", "tf32"):
+        with product_precision(kind):
+            work = matrix_products(case, FLOORS[kind])
+        products.append({operation.name for operation in profile(work, case.device, 1).operations})
+    assert products[0] != products[1]
 
 
 def test_arms_on_a_gpu(case):

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import copy
+import gc
 import os
 import pickle
 import signal
 import threading
+import weakref
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 
@@ -125,6 +127,17 @@ def test_workspaces_are_as_many_as_trajectories_at_once():
             for lease in leases:
                 lease.__exit__(None, None, None)
             assert len(pool._spare) == count
+
+
+def test_a_forked_process_does_not_give_up_what_was_kept():
+    """A graph of a GPU cannot be: its library complains where there is no context."""
+    network, given_up = random_network(), os.memfd_create("given up")
+    weakref.finalize(engine_of(network, torch.float32, CPU), os.write, given_up, b"engine")  # no other reference
+    child = os.fork()
+    if not child:
+        gc.collect()
+        os._exit(os.fstat(given_up).st_size)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
 def test_a_forked_process_samples_though_the_locks_were_held():
