@@ -10,8 +10,7 @@ from torch.nn.functional import avg_pool2d
 from torchvision.transforms import v2
 
 from dimvida.models.autoencoder import Autoencoder
-from dimvida.sampling.backends import default_dtype
-from dimvida.training.batches import CachedRows
+from dimvida.training.batches import CachedRows, product_dtype
 from dimvida.training.ranks import Ranks, Share
 from dimvida.training.seeds import derived_generator, derived_seed, seeded
 from dimvida.training.stage_config import AutoencoderStageConfig
@@ -20,12 +19,6 @@ VALIDATION_BATCH = 256
 
 _WINDOW, _STRIDE = 8, 4
 _STABILISERS = 0.01**2, 0.03**2  # C1 and C2 of pixels in [0, 1]
-
-
-def product_dtype(config: AutoencoderStageConfig, device: torch.device) -> torch.dtype:
-    """What the autoencoder's products are in: bfloat16 where the stage's ``autocast`` says so, else float32."""
-    low = config.autocast == "bfloat16" or (config.autocast == "auto" and default_dtype(device) == torch.bfloat16)
-    return torch.bfloat16 if low else torch.float32
 
 
 class AutoencoderObjective:
@@ -55,7 +48,7 @@ class AutoencoderObjective:
         self.network = network.to(memory_format=torch.channels_last)
         self.config, self.device, self._ranks = config, device, ranks
         self.held_out, self.items = held_out, len(images)
-        self._autocast = product_dtype(config, device) == torch.bfloat16
+        self._autocast = product_dtype(config.autocast, device) == torch.bfloat16
         self._augment = v2.TrivialAugmentWide(fill=255) if config.augment == "trivial-augment-wide" else None
         # Images that are augmented on the host are not needed elsewhere.
         self._images = CachedRows(images, torch.device("cpu") if self._augment else device)

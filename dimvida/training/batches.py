@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from dimvida.errors import DimvidaError
 from dimvida.interruption import SIGNALS, die_with_parent
+from dimvida.sampling.backends import default_dtype
 from dimvida.torchrun import local_processes
 from dimvida.training.ranks import Ranks, Share
 from dimvida.training.seeds import BatchOrder
@@ -60,6 +61,18 @@ class Objective(Protocol):
     def validate(self, network: nn.Module) -> dict[str, float]:
         """Figures on held-out data with the given (averaged) weights; the first is ``loss``."""
         ...
+
+
+def product_dtype(autocast: str, device: torch.device, preferred: bool = True) -> torch.dtype:
+    """What the products of an objective are in, float32 or bfloat16.
+
+    Args:
+        autocast: The stage's option: ``bfloat16``, ``off``, or ``auto``.
+        device: For ``auto`` bfloat16 where it multiplies that natively ...
+        preferred: ... and the network is better off with it.
+    """
+    low = autocast == "bfloat16" or (autocast == "auto" and preferred and default_dtype(device) == torch.bfloat16)
+    return torch.bfloat16 if low else torch.float32
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,8 +14,7 @@ from dimvida.diffusion.masking import random_known
 from dimvida.diffusion.schedule import VPSchedule
 from dimvida.models.checkpoint import Checkpoint
 from dimvida.models.score_network import MultiTimeNetwork
-from dimvida.sampling.backends import default_dtype
-from dimvida.training.batches import CachedRows
+from dimvida.training.batches import CachedRows, product_dtype
 from dimvida.training.config import TrainConfig
 from dimvida.training.data import TrainingData
 from dimvida.training.latents import training_variants
@@ -67,9 +66,7 @@ class DiffusionObjective:
         self._held_out_present = _all_true(held_out) if held_out_present is None else held_out_present
         # Of complete objects nothing is masked, which is faster.
         self._masks = network.masks_absent and not (self._present.all() and self._held_out_present.all())
-        self._autocast = config.autocast == "bfloat16" or (
-            config.autocast == "auto" and network.prefers_bfloat16 and default_dtype(device) == torch.bfloat16
-        )
+        self._autocast = product_dtype(config.autocast, device, network.prefers_bfloat16) == torch.bfloat16
         self._variants, _, self._views, self._latent_dim = latents.shape
         self._latents = CachedRows(latents.flatten(0, 2), device)  # [K N V, D]
         self._cameras = cameras

@@ -17,7 +17,7 @@ from dimvida.errors import InputError
 from dimvida.models.autoencoder import Autoencoder
 from dimvida.sampling.backends import resolve_backend
 from dimvida.sampling.codec import has_plan, plan_of
-from dimvida.training.autoencoder import product_dtype
+from dimvida.training.batches import product_dtype
 from dimvida.training.config import TrainConfig
 from dimvida.training.control import Interrupt, Interrupted, StartProgress
 from dimvida.training.data import TrainingData
@@ -55,7 +55,7 @@ def encode_views(
 def encoding_dtype(config: TrainConfig, autoencoder: Autoencoder, device: torch.device) -> torch.dtype:
     """What ``encode_views`` multiplies in: as the autoencoder's training does, where the autoencoder has a plan."""
     planned = resolve_backend("auto", device) == "fused" and has_plan(autoencoder)
-    return product_dtype(config.autoencoder_stage, device) if planned else torch.float32
+    return product_dtype(config.autoencoder_stage.autocast, device) if planned else torch.float32
 
 
 def present_views(images: Tensor, present: Tensor) -> Tensor:

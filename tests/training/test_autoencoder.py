@@ -10,7 +10,7 @@ import torch._dynamo
 
 from dimvida.models import AutoencoderConfig
 from dimvida.models.autoencoder import build_autoencoder
-from dimvida.training import autoencoder
+from dimvida.training import batches
 from dimvida.training.autoencoder import (
     AutoencoderObjective,
     channel_orders,
@@ -54,7 +54,7 @@ def test_autocast_computes_in_bfloat16_and_keeps_weights_and_losses_in_float32()
 
 @pytest.mark.parametrize("native", [torch.float32, torch.bfloat16])
 def test_by_default_products_are_in_what_the_hardware_multiplies(native: torch.dtype, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(autoencoder, "default_dtype", lambda device: native)  # of a machine that this one may not be
+    monkeypatch.setattr(batches, "default_dtype", lambda device: native)  # of a machine that this one may not be
     network = build_autoencoder(AutoencoderConfig(image_size=16, latent_dim=8, base=8))
     images = torch.randint(256, (6, 3, 16, 16), dtype=torch.uint8)
     seen = set()

@@ -15,7 +15,7 @@ from dimvida.errors import InputError
 from dimvida.models import GridAutoencoderConfig, ScoreConfig, ScoreNetwork, TransformerConfig, ViewTransformer
 from dimvida.models.autoencoder import GridAutoencoder, build_autoencoder
 from dimvida.models.checkpoint import load_checkpoint
-from dimvida.training import diffusion
+from dimvida.training import batches
 from dimvida.training.autoencoder import AutoencoderObjective
 from dimvida.training.config import TrainConfig, load_preset
 from dimvida.training.data import TrainingData
@@ -91,7 +91,7 @@ def test_the_network_is_told_which_views_are_there(whole: bool):
 def test_by_default_a_transformer_multiplies_in_what_the_hardware_does(
     native: torch.dtype, kind: str, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(diffusion, "default_dtype", lambda device: native)  # of a machine that this one may not be
+    monkeypatch.setattr(batches, "default_dtype", lambda device: native)  # of a machine that this one may not be
     network = tiny_transformer(4, (3, 2, 2)) if kind == "transformer" else ScoreNetwork(4, 12, 16, 8, 2)
     latents, seen = torch.randn(1, 6, 4, 12), []
     network.input.register_forward_hook(lambda module, inputs, output: seen.append(output.dtype))
