@@ -18,6 +18,7 @@ from typing import NoReturn, TypeVar
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _PR_SET_PDEATHSIG = 1
+_COMPILERS = ("torch._dynamo.", "torch._functorch.", "torch._inductor.")
 _POLL = 0.1  # seconds in which a signal is handled while other threads are waited for
 T = TypeVar("T")
 
@@ -33,8 +34,9 @@ class _State:
 def install() -> None:
     """For the rest of this process, whose work is a command, let signals end it in order.
 
-    The first one is raised as KeyboardInterrupt. While modules are imported, which are not made for that, and with a
-    second ctrl-C, the process ends at once. What was ignored from the start, as by ``nohup``, stays so.
+    The first one is raised as KeyboardInterrupt. While modules are imported or torch.compile is at work, which are not
+    made for that, and with a second ctrl-C, the process ends at once. What was ignored from the start, as by
+    ``nohup``, stays so.
     """
     _State.leaves, _State.process = True, os.getpid()
     for number in SIGNALS:
@@ -143,6 +145,17 @@ def aside(work: Callable[[], T]) -> T:
     return result.result()
 
 
+def stop_at_once() -> NoReturn:
+    """What a second ctrl-C does to work that has its own answer to the first: a command's process ends with its line.
+
+    Raises:
+        KeyboardInterrupt: In a program of one's own, and in a forked child.
+    """
+    if _State.leaves and os.getpid() == _State.process:
+        _leave()
+    raise KeyboardInterrupt
+
+
 @contextmanager
 def blocked() -> Iterator[None]:
     """Processes that are started meanwhile never get these signals, which whole groups of processes are sent."""
@@ -173,16 +186,18 @@ def _handle(number: int, frame: FrameType | None) -> None:
             _leave()
         return
     _State.first = number
-    if _State.leaves and not _State.working and _imports(frame):
+    if _State.leaves and not _State.working and _bears_none(frame):
         _leave()
     if not _State.held:
         _State.held = _State.working
         raise KeyboardInterrupt
 
 
-def _imports(frame: FrameType | None) -> bool:
+def _bears_none(frame: FrameType | None) -> bool:
+    """Whether an exception raised here is met by what is not made for one and reports it in ways of its own."""
     while frame is not None:
-        if frame.f_code.co_filename == "<frozen importlib._bootstrap>":
+        module = str(frame.f_globals.get("__name__"))
+        if module == "importlib._bootstrap" or module.startswith(_COMPILERS):
             return True
         frame = frame.f_back
     return False
@@ -192,6 +207,6 @@ def _leave() -> NoReturn:
     # Past all buffers and locks, which this thread may be in the middle of.
     with suppress(OSError):
         if select.select([], [2], [], 0)[1]:
-            show_cursor = "\x1b[?25h\r" if os.isatty(2) else ""
-            os.write(2, f"{show_cursor}error: {message()}\n".encode())
+            tidied = "\x1b[?25h\r\x1b[2K" if os.isatty(2) else ""  # the cursor is there again, a bar is not
+            os.write(2, f"{tidied}error: {message()}\n".encode())
     os._exit(exit_code())

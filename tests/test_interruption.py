@@ -123,6 +123,25 @@ def test_a_second_ctrl_c_ends_a_command_that_does_not_get_on():
     assert (done.returncode, done.stdout, done.stderr) == (143, "noted\n", "error: stopped by SIGTERM\n")
 
 
+def test_a_second_ctrl_c_stops_work_with_an_answer_of_its_own():
+    done = run(
+        "from dimvida.training.control import Interrupt\nwith Interrupt():\n    try:\n"
+        "        os.kill(os.getpid(), signal.SIGINT)\n        print('asked', flush=True)\n"
+        "        os.kill(os.getpid(), signal.SIGINT)\n    finally:\n        print('went on', flush=True)"
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (130, "asked\n", "error: interrupted\n")
+
+
+def test_while_torch_compile_is_at_work_a_command_ends_at_once():
+    """What it traces reports an exception, with a stack, before it passes it on."""
+    done = run(
+        "import torch\ndef backend(graph, inputs):\n    try:\n        os.kill(os.getpid(), signal.SIGINT)\n"
+        "    finally:\n        print('went on', flush=True)\n"
+        "torch.compile(lambda x: x + 1, backend=backend)(torch.ones(1))"
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "error: interrupted\n")
+
+
 def test_what_is_ignored_from_the_start_stays_so():
     """As by nohup, and for ctrl-C in what a script started in the background."""
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Protocol
 
-from dimvida.interruption import SIGNALS
+from dimvida.interruption import SIGNALS, stop_at_once
 
 
 class Interrupted(Exception):
@@ -18,8 +18,9 @@ class Interrupted(Exception):
 class Interrupt:
     """While entered, ctrl-C, SIGTERM and SIGHUP ask the loop to stop.
 
-    A second ctrl-C stops at once, by KeyboardInterrupt. A second one of the others changes nothing: batch systems
-    send several, and the saving that the first one asked for shall end. What is ignored, as by ``nohup``, stays so.
+    A second ctrl-C stops at once: a command's process ends, a program of one's own gets a KeyboardInterrupt. A second
+    one of the others changes nothing: batch systems send several, and the saving that the first one asked for shall
+    end. What is ignored, as by ``nohup``, stays so.
 
     Args:
         minutes: Also ask to stop after this many minutes; 0 for no limit.
@@ -56,7 +57,7 @@ class Interrupt:
             if self._announce is not None:
                 self._announce(self.signal)
         elif number == signal.SIGINT:
-            raise KeyboardInterrupt
+            stop_at_once()
 
 
 class ShowProgress(Protocol):

@@ -195,6 +195,52 @@ def test_ctrl_c_while_a_compiler_compiles_saves_the_state(boxes: Path, tmp_path:
     assert (out / "diffusion.state").is_file() and (tmp_path / "inductor").is_dir()
 
 
+PRESS_TWICE = """
+import os, signal, sys, threading
+from dimvida.__main__ import main
+from dimvida.cli import train
+
+heard, announce = threading.Event(), train.announce
+train.announce = lambda number: (announce(number), heard.set())
+
+def files(frame):
+    while frame is not None:
+        yield frame.f_code.co_filename
+        frame = frame.f_back
+
+def traces_backward():
+    stack = [*files(sys._current_frames()[threading.main_thread().ident])]
+    return any(file.endswith("autograd/graph.py") for file in stack) and any("_functorch" in file for file in stack)
+
+def press():
+    for _ in range(2):
+        while not traces_backward():
+            pass
+        os.kill(os.getpid(), signal.SIGINT)
+        heard.wait()
+
+threading.Thread(target=press, daemon=True).start()
+main()
+"""
+
+
+@pytest.mark.slow
+def test_a_second_ctrl_c_while_torch_compile_traces_is_one_line(boxes: Path, tmp_path: Path):
+    """It tells of what is raised in a backward pass, with the stack of the forward pass."""
+    asked = options(["autoencoder_stage.steps=2", "diffusion_stage.compile=true"])
+    arguments = command_line(boxes, tmp_path / "run", *asked)[3:]
+    process = subprocess.run(
+        [sys.executable, "-c", PRESS_TWICE, *arguments],
+        env=environment() | {"TORCHINDUCTOR_CACHE_DIR": str(tmp_path / "inductor")},
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+    )
+    assert process.returncode == 128 + signal.SIGINT, process.stderr
+    lines = process.stderr.splitlines()
+    assert lines[-2].startswith("interrupted; saving the state") and lines[-1] == "error: interrupted", lines
+
+
 @pytest.mark.slow
 def test_a_full_disk_names_the_file_and_the_way_on(finished: tuple[Path, Result], boxes: Path, tmp_path: Path):
     """A limit on the size of a file stands in for the disk: the autoencoder's state fits, the diffusion's does not."""
