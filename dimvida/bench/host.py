@@ -105,16 +105,18 @@ def measure_host(
             encoded=settings.image_format is not None,
         )
         with FloorProcesses(work, cores) as floor_processes:
-            for _ in range(ROUNDS):
-                with TemporaryDirectory() as name:
-                    generation = Generation(model, plan, settings, Path(name) / "out")
-                    begin = time.process_time()
-                    seconds.append(_seconds_of(generation))
-                    processors.append(time.process_time() - begin)
-                with TemporaryDirectory() as name:
-                    for class_name in plan.source.classes:
-                        (Path(name) / class_name).mkdir()
-                    floor.append(floor_processes.run(Path(name)))
+            # All outputs stay until the end: ext4 makes files many times slower for a minute and more after others were
+            # deleted in the same place (recently_deleted in its source), and may tell the disk of freed blocks meanwhile.
+            for number in range(ROUNDS):
+                generation = Generation(model, plan, settings, folder / f"run-{number}")
+                begin = time.process_time()
+                seconds.append(_seconds_of(generation))
+                processors.append(time.process_time() - begin)
+                again = folder / f"floor-{number}"
+                again.mkdir()
+                for class_name in plan.source.classes:
+                    (again / class_name).mkdir()
+                floor.append(floor_processes.run(again))
                 progress(objects)
     return HostTimes(
         format=form,
