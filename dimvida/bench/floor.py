@@ -19,7 +19,7 @@ from types import TracebackType
 import numpy as np
 
 from dimvida.data.image_files import run_length_png
-from dimvida.generation.formats.base import sync_file_system
+from dimvida.generation.formats.imagefolder import sync_file_system
 
 
 @dataclass(frozen=True, slots=True)

@@ -105,8 +105,8 @@ def measure_host(
             encoded=settings.image_format is not None,
         )
         with FloorProcesses(work, cores) as floor_processes:
-            # All outputs stay until the end: ext4 makes files many times slower for a minute and more after others were
-            # deleted in the same place (recently_deleted in its source), and may tell the disk of freed blocks meanwhile.
+            # All outputs stay until the end: after files were deleted nearby ext4 makes others many times slower for
+            # minutes (recently_deleted in its source), and the disk may be told of freed blocks meanwhile.
             for number in range(ROUNDS):
                 generation = Generation(model, plan, settings, folder / f"run-{number}")
                 begin = time.process_time()

@@ -6,7 +6,6 @@ file. A run that is killed before leaves nothing that looks finished, and whoeve
 
 from __future__ import annotations
 
-import ctypes
 import hashlib
 import json
 import os
@@ -14,6 +13,7 @@ import re
 import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any, NamedTuple
@@ -29,6 +29,7 @@ json_text = json.JSONEncoder(ensure_ascii=False).encode
 """JSON of anything, as text; of a string much faster than ``json.dumps``, which would make an encoder each time."""
 
 
+_WORTH_A_THREAD = 1 << 16  # bytes
 _SOURCE = re.compile(rb'"source": ("(?:[^"\\]|\\.)*")')  # in JSON, where quotes within texts are escaped
 
 
@@ -208,11 +209,17 @@ class SingleFileWriter(ShardWriter):
             self._temporary.unlink(missing_ok=True)  # of a killed process, or a link
             self._file = open(self._temporary, "xb")  # noqa: SIM115 - until commit or abort
         self._digest = hashlib.sha256()
+        self._hashing = ThreadPoolExecutor(1, thread_name_prefix="dimvida-hash")
 
     def put(self, data: bytes | memoryview) -> None:
-        """Write something behind what there is."""
+        """Write something behind what there is, and hash it meanwhile: both take about as long."""
+        if len(data) < _WORTH_A_THREAD:
+            self._digest.update(data)
+            self._file.write(data)
+            return
+        hashed = self._hashing.submit(self._digest.update, data)
         self._file.write(data)
-        self._digest.update(data)
+        hashed.result()
 
     def replace_start(self, data: bytes) -> None:
         """Write something over the beginning; the file has to be read again to know its hash."""
@@ -223,6 +230,7 @@ class SingleFileWriter(ShardWriter):
 
     def store(self) -> StoredFile:
         """Force the file to disk and give it its name, which is not yet forced there; or put it behind its URL."""
+        self._hashing.shutdown()
         self._file.flush()
         path = self.folder / f"{self.stem}{self.ending}"
         self._file.seek(0)
@@ -244,6 +252,7 @@ class SingleFileWriter(ShardWriter):
             fsync_folder(self.folder)
 
     def abort(self) -> None:
+        self._hashing.shutdown()
         with suppress(OSError):  # what is still buffered may not fit on the disk
             self._file.close()
         if isinstance(self.folder, Path):
@@ -276,20 +285,3 @@ def store_lines(path: Place, parts: Iterable[bytes]) -> StoredFile:
             digest.update(part)
             size += len(part)
     return StoredFile(path.name, size, digest.hexdigest())
-
-
-def sync_file_system(folder: Path) -> None:
-    """Force everything that was written to the folder's file system to disk.
-
-    For thousands of small files one call takes less than forcing each of them.
-    """
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        syncfs = getattr(ctypes.CDLL(None, use_errno=True), "syncfs", None)
-        if syncfs is None:
-            os.sync()
-        elif syncfs(handle) != 0:
-            number = ctypes.get_errno()
-            raise OSError(number, os.strerror(number), str(folder))
-    finally:
-        os.close(handle)
