@@ -132,9 +132,10 @@ class _Drawer:
         generation, row = self._generation, self._generation.plan.row(place)
         shard = generation.shards[place // generation.settings.shard_size]
         if self._stem != shard.stem or _key(row) not in self._asked:
-            after = range(place, min(place + READ_AHEAD, shard.stop))
-            chosen = [other for other in self._chosen if shard.start <= other < shard.stop]
-            rows = [generation.plan.row(other) for other in {*chosen, *after}]
+            asked = {other for other in self._chosen if shard.start <= other < shard.stop}
+            if place not in asked:  # one before it has no pictures
+                asked |= set(range(place, min(place + READ_AHEAD, shard.stop)))
+            rows = [generation.plan.row(other) for other in asked]
             left = {_key(row): generation.packer.pictures_of(row) for row in rows}
             self._stem, self._asked, self._lines = shard.stem, set(left), {}
             sources = {source for source, _ in left}
