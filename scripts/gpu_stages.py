@@ -119,7 +119,8 @@ class Run:
                 compiler = os.environ.get("CUDACXX") or which("nvcc") or "nvcc"
                 variables |= {"DIMVIDA_CUDA_ARCHS": archs, "CUDACXX": compiler, "CUDAFLAGS": lines_of_code()}
             command = [sys.executable, "setup.py", "build_ext", "--inplace"]
-            self.do(Stage("build", command, 180, needs="nvcc" if self.gpu else "", environment=variables))
+            limit = 180 if self.gpu else 600  # a machine without a GPU may have two cores, and other work
+            self.do(Stage("build", command, limit, needs="nvcc" if self.gpu else "", environment=variables))
         code = "from dimvida import ops; print(ops.__file__, ops.build_info()); "
         code += f"raise SystemExit(not ops.native_available({kind!r}))"
         self.do(Stage("kernels", [sys.executable, "-c", code], 30))
