@@ -62,7 +62,7 @@ class WeightsCopy(Generic[Layout]):
             same = ops.native.same_bits(tensors, self._kept)
             return lambda: same
         equal = (_joined(tensors) == self._kept[0]).all()
-        told = torch.empty((), dtype=torch.bool, device="cpu", pin_memory=True)
+        told = torch.empty((), dtype=torch.bool, device="cpu", pin_memory=equal.is_cuda)
         told.copy_(equal, non_blocking=True)
         # Behind all that was queued before, as a batch that is still made: whoever waits leaves its core to others, and
         # waits for nothing that was queued since.
