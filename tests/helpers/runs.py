@@ -95,6 +95,14 @@ def curve(path: Path) -> list[dict[str, str]]:
     return rows
 
 
+def assert_equal_runs(out: Path, other: Path) -> None:
+    """The same curves, and the same bytes of weights in every checkpoint that is kept."""
+    for stage in ("autoencoder", "diffusion"):
+        assert curve(out / f"{stage}.csv") == curve(other / f"{stage}.csv")
+    for folder in ("checkpoint", "best", *(f"steps/{path.name}" for path in (other / "steps").iterdir())):
+        assert weights(out, folder) == weights(other, folder), folder
+
+
 def has_reached(out: Path, stage: str, step: int) -> bool:
     """Whether the learning curve of a stage, which may not be there yet, has come to a step."""
     path = out / f"{stage}.csv"

@@ -19,7 +19,7 @@ import pytest
 import torch
 from helpers.commands import PATIENCE, Result, Started, command, killed_at_access, wait_until
 from helpers.objects import SIZE
-from helpers.runs import FAST, SHORT, curve, has_reached, options, weights
+from helpers.runs import FAST, SHORT, assert_equal_runs, curve, has_reached, options, weights
 from rich.cells import cell_len
 
 from dimvida.errors import InputError
@@ -64,13 +64,6 @@ def whole(tmp_path_factory: pytest.TempPathFactory, boxes: Path) -> tuple[Path, 
 @pytest.fixture(scope="module")
 def uninterrupted(whole: tuple[Path, int]) -> Path:
     return whole[0]
-
-
-def assert_equal_runs(out: Path, other: Path) -> None:
-    for stage in ("autoencoder", "diffusion"):
-        assert curve(out / f"{stage}.csv") == curve(other / f"{stage}.csv")
-    for folder in ("checkpoint", "best", *(f"steps/{path.name}" for path in (other / "steps").iterdir())):
-        assert weights(out, folder) == weights(other, folder), folder
 
 
 def assert_usable(out: Path, *, generates: bool) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import random
+import signal
 from pathlib import Path
 
 import pytest
 import torch
-from helpers.commands import command, forked_ranks
-from helpers.runs import TRANSFORMER, curve, options
+from helpers.commands import command, forked_ranks, killed_at_access
+from helpers.runs import TRANSFORMER, assert_equal_runs, curve, options
 
 from dimvida import ops
 from dimvida.models.checkpoint import load_checkpoint
@@ -59,6 +61,26 @@ def test_the_fused_engine_takes_it_and_is_timed(trained: Path, boxes: Path, tmp_
     written = json.loads(times.read_text())
     assert written["settings"]["kind"] == "transformer"
     assert written["results"][0]["arms"][0]["rms_from_eager_fp32"] < 1e-4
+
+
+@pytest.mark.slow
+def test_a_training_with_muon_that_is_killed_resumes_to_the_same_bytes(boxes: Path, tmp_path: Path):
+    """At four random accesses to its files, the last of them in the middle of the diffusion."""
+    often = ["autoencoder_stage.save_every=8", "diffusion_stage.save_every=9", "diffusion_stage.keep_every=20"]
+    muon = ["diffusion_stage.optimizer=muon", "diffusion_stage.lr_schedule=cooldown"]
+    asked = ["train", "--data", str(boxes), "--preset", "tiny", *SETTINGS, *options([*often, *muon]), "--out"]
+    whole, cut, log, moments = tmp_path / "whole", tmp_path / "cut", tmp_path / "log", random.Random(0)
+    undisturbed = killed_at_access(whole, 0, [*asked, str(whole)], log)
+    assert undisturbed.code == 0, undisturbed.err
+    accesses = int(undisturbed.out.split()[-1])
+    for _ in range(4):
+        more = ["--resume"] if (cut / "run.json").exists() else []
+        moment = moments.randint(accesses // 8, accesses // 4)
+        killed = killed_at_access(cut, moment, [*asked, str(cut), *more], log)
+        assert killed.code == -signal.SIGKILL, killed.err
+    assert (cut / "diffusion.state").exists()
+    assert killed_at_access(cut, 0, [*asked, str(cut), "--resume"], log).code == 0
+    assert_equal_runs(cut, whole)
 
 
 @pytest.mark.slow
