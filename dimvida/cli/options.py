@@ -183,8 +183,10 @@ def parse_angles(name: str, text: str) -> tuple[tuple[float, float | None], ...]
     """``0,-22.5,90:10`` as azimuths, each with its elevation or None, in degrees.
 
     Raises:
-        InputError: One of them is no finite number, or an elevation out of range.
+        InputError: One of them is no finite number, or out of range.
     """
+    from dimvida.data.cameras import MOST_DEGREES
+
     angles = []
     for part in text.split(","):
         try:
@@ -194,6 +196,8 @@ def parse_angles(name: str, text: str) -> tuple[tuple[float, float | None], ...]
         if len(numbers) not in (1, 2) or not all(map(math.isfinite, numbers)):
             raise InputError(f"{name} {text}: give degrees separated by commas, as 0,-45, or 90:10 at elevation 10")
         angles.append((numbers[0], numbers[1] if len(numbers) == 2 else None))
+        if abs(numbers[0]) > MOST_DEGREES:
+            raise InputError(f"{name} {text}: an azimuth is at most {MOST_DEGREES:,} degrees")
         require_elevation(f"{name} {text}", angles[-1][1])
     return tuple(angles)
 

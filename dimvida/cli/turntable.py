@@ -54,7 +54,7 @@ def turntable(
     from dimvida.generation.cameras import model_cameras, untrained_note
     from dimvida.generation.settings import resolve_settings
     from dimvida.generation.turntable import ANIMATIONS, draw_strip, read_known, write_animation
-    from dimvida.sampling.cameras import turn
+    from dimvida.sampling.cameras import LARGEST_TURN, turn
     from dimvida.sampling.multiview import load
 
     beside = out.with_name(f"{out.stem}-strip.png")
@@ -67,6 +67,8 @@ def turntable(
     if beside.exists() and not out.exists():  # else both are of an earlier turn, which is made again
         raise InputError(f"--out {out}: {beside}, where its strip goes, is there already; choose another name")
     require_elevation(f"--elevation {elevation}", elevation)
+    if views > LARGEST_TURN:
+        raise InputError(f"--views {views}: a turn has at most {LARGEST_TURN}")
     if view is not None and azimuth is not None:
         raise InputError("give --view or --azimuth, not both")
     model = load(checkpoint, resolve_device(device))

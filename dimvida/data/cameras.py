@@ -25,7 +25,8 @@ from dimvida.errors import InputError
 
 CAMERAS_NAME = "cameras.json"
 _MOST_BYTES = 2**20
-_MOST_DEGREES = 1_000_000
+MOST_DEGREES = 1_000_000
+"""Largest azimuth, either way: beyond it little would be left of its decimals."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +47,8 @@ class Camera:
     def __post_init__(self) -> None:
         if not math.isfinite(self.azimuth):
             raise InputError(f"azimuth {self.azimuth:g} is not a finite number of degrees")
-        if abs(self.azimuth) > _MOST_DEGREES:
-            raise InputError(f"azimuth {self.azimuth:g} is more than {_MOST_DEGREES:,} degrees")
+        if abs(self.azimuth) > MOST_DEGREES:
+            raise InputError(f"azimuth {self.azimuth:g} is more than {MOST_DEGREES:,} degrees")
         if not -90 <= self.elevation <= 90:
             raise InputError(f"elevation {self.elevation:g} is not between -90 and 90 degrees")
         for angle in ("azimuth", "elevation"):
@@ -173,7 +174,7 @@ def _camera(value: Any, where: str) -> Camera:
         raise InputError(f'{where}: needs "azimuth" and "elevation" and nothing else, as in {_FORM}')
     angles = {}
     for name, angle in value.items():
-        if type(angle) not in (int, float) or abs(angle) > _MOST_DEGREES:  # exact types, as True is an int for Python
+        if type(angle) not in (int, float) or abs(angle) > MOST_DEGREES:  # exact types, as True is an int for Python
             raise InputError(f"{where}: {name} is not a number of degrees")
         angles[name] = float(angle)
     try:

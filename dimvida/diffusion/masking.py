@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 VIEW_LIMIT = 62
-"""Most views: sets of views are drawn as numbers of 64 bits."""
+"""Most views of which known ones are drawn: sets of views are drawn as numbers of 64 bits."""
 
 
 def multi_time(t: Tensor | float, known: Tensor) -> Tensor:

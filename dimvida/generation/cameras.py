@@ -120,7 +120,8 @@ def plan_at(
     def missing(known: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(view for view, names in taken.items() if not set(names) & set(known))
 
-    tasks, left_out = plan_tasks(source, usable, missing)
+    nothing = "known views were taken at all angles of --azimuths; ask for others"
+    tasks, left_out = plan_tasks(source, usable, missing, nothing)
     made = {view for _, wanted in tasks.kinds for view in wanted}
     cameras = {view: placed[view] for view in usable} | {view: at for view, at in targets.items() if view in made}
     return GenerationPlan(source, tuple(cameras), tasks, draws, left_out, cameras)

@@ -212,12 +212,17 @@ def make_plan(
     def missing(known: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(view for view in view_names if view in wanted and view not in known)
 
-    tasks, left_out = plan_tasks(source, [view for view in view_names if view in usable], missing)
+    way_on = "give --view" if given is None else "give fewer of them with --view"
+    nothing = f"every object has all views; {way_on}"
+    tasks, left_out = plan_tasks(source, [view for view in view_names if view in usable], missing, nothing)
     return GenerationPlan(source, view_names, tasks, draws, left_out, cameras)
 
 
 def plan_tasks(
-    source: MultiViewSource, usable: Sequence[str], missing: Callable[[tuple[str, ...]], tuple[str, ...]]
+    source: MultiViewSource,
+    usable: Sequence[str],
+    missing: Callable[[tuple[str, ...]], tuple[str, ...]],
+    nothing: str,
 ) -> tuple[Tasks, dict[str, int]]:
     """What is known and what is generated of every object, and why others are left out: reason -> how many.
 
@@ -225,6 +230,7 @@ def plan_tasks(
         source: The objects.
         usable: The views that may be known, in the plan's order; an object has those of them that it has.
         missing: Gives the views to generate from those known ones.
+        nothing: What an error says where that is none of any object.
 
     Raises:
         InputError: Nothing can be generated of any.
@@ -247,7 +253,7 @@ def plan_tasks(
 
     tasks = Tasks(source, chosen())
     if not tasks:
-        _fail_empty(source, left_out)
+        _fail_empty(source, left_out, nothing)
     return tasks, left_out
 
 
@@ -283,9 +289,9 @@ def require_draws(draws: int) -> None:
         raise InputError(f"--samples-per-view {draws}: must be at least 1")
 
 
-def _fail_empty(source: MultiViewSource, left_out: dict[str, int]) -> None:
+def _fail_empty(source: MultiViewSource, left_out: dict[str, int], nothing: str) -> None:
     if not left_out:
         raise InputError(f"{source.path}: no objects")
     if "nothing is missing" in left_out:
-        raise InputError(f"{source.path}: nothing is missing: every object has all views; give --view")
+        raise InputError(f"{source.path}: nothing is missing: {nothing}")
     raise InputError(f"{source.path}: every object {next(iter(left_out))}")

@@ -124,7 +124,7 @@ def prepare_data(
             "and a transformer that is conditioned on cameras"
         )
     ids = [name for name, there in zip(batch.ids, kept.tolist(), strict=True) if there]
-    _require_enough(present, batch.view_names)
+    _require_enough(present, batch.view_names, config)
     order = torch.randperm(len(images), generator=derived_generator(config.seed, "validation"))
     chosen = _to_hold_out(present[order], config.validation)
     training, held_out = order[~chosen], order[chosen]
@@ -159,14 +159,15 @@ def prepare_data(
     )
 
 
-def _require_enough(present: Tensor, view_names: tuple[str, ...]) -> None:
+def _require_enough(present: Tensor, view_names: tuple[str, ...], config: TrainConfig) -> None:
     for name in view_names:
         check_view_name(name, "the data")  # or they could be trained, but not generated
     views = len(view_names)
     if views < 2:
         raise InputError("training needs at least two views per object; this data has one")
-    if views > VIEW_LIMIT:
-        raise InputError(f"training takes at most {VIEW_LIMIT} views per object; this data has {views}")
+    if config.diffusion_stage.counts_of(views)[-1] > VIEW_LIMIT:
+        hint = "; diffusion_stage.views_drawn takes some of them at a time" if config.score.takes_views else ""
+        raise InputError(f"a training step takes at most {VIEW_LIMIT} views of an object, not {views}{hint}")
     several = int((present.sum(1) >= 2).sum())
     if several < 2:
         raise InputError(f"training needs at least 2 objects with two or more views each, not {several}")

@@ -129,7 +129,8 @@ def test_a_known_view_is_not_generated_again(generate, objects: Path, tmp_path: 
     assert source.kind(0, "front") == "real" and source.kind(0, "azimuth045") == "generated"
     assert source.cameras == {"front": Camera(0, 30), "right": Camera(-90, 30), "azimuth045": Camera(45, 30)}
     nothing = generate(objects, "none", "--azimuths", "0,-90", "--view", "front,right")
-    assert nothing.code == 2 and "nothing is missing" in nothing.err and not (tmp_path / "none").exists()
+    assert "nothing is missing: known views were taken at all angles of --azimuths" in nothing.refusal()
+    assert not (tmp_path / "none").exists()
 
 
 def test_an_object_does_not_depend_on_what_others_have(generate, write_objects, tmp_path: Path):
@@ -203,6 +204,7 @@ def test_a_model_without_cameras_refuses_in_one_line(dimvida, objects: Path, tin
         (["--azimuth", "0"], "--azimuth 0: say with --azimuths where the views to make are"),
         (["--elevation", "0"], "--elevation 0.0: say with --azimuths"),
         (["--azimuths", "0,x"], "--azimuths 0,x: give degrees separated by commas"),
+        (["--azimuths", "0,-1e7"], "--azimuths 0,-1e7: an azimuth is at most 1,000,000 degrees"),
         (["--azimuths", "0,360"], "--azimuths: 360 degrees are there twice"),
         (["--azimuths", "0", "--elevation", "91"], "--elevation 91.0: an elevation is between -90 and 90"),
         (["--azimuths", "0", "--elevation", "inf"], "--elevation inf: an elevation is between -90 and 90"),

@@ -80,6 +80,7 @@ def test_an_old_checkpoint_says_so_in_one_line(dimvida, images: list[Path], tiny
         (["--azimuth", "left"], "--azimuth left: give degrees separated by commas"),
         (["--azimuth", ""], "--azimuth : give degrees separated by commas"),
         (["--azimuth", "nan"], "--azimuth nan: give degrees separated by commas"),
+        (["--azimuth", "1e9"], "--azimuth 1e9: an azimuth is at most 1,000,000 degrees"),
         (["--azimuth", "0:1:2"], "--azimuth 0:1:2: give degrees separated by commas"),
         (["--azimuth", "0:95"], "--azimuth 0:95: an elevation is between -90 and 90 degrees"),
         (["--elevation", "-100"], "--elevation -100.0: an elevation is between -90 and 90 degrees"),
@@ -91,7 +92,7 @@ def test_an_old_checkpoint_says_so_in_one_line(dimvida, images: list[Path], tiny
         (["--views", "0"], "--views"),
         (["--seconds", "inf"], "--seconds"),
         (["--seconds", "601"], "--seconds"),
-        (["--views", "100000"], "count must be at most 3600"),
+        (["--views", "100000"], "--views 100000: a turn has at most 3600"),
         (["--checkpoint", "nowhere"], "nowhere"),
     ],
 )

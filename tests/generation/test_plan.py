@@ -91,6 +91,8 @@ def test_nothing_to_do(tmp_path: Path, write_objects):
     whole = open_source(write_objects(tmp_path / "whole", {"chair/a": VIEWS, "chair/b": VIEWS}))
     with pytest.raises(InputError, match=r"nothing is missing.*give --view"):
         make_plan(whole, VIEWS)
+    with pytest.raises(InputError, match=r"nothing is missing.*give fewer of them with --view"):
+        make_plan(whole, VIEWS, given=VIEWS)
     sides = open_source(write_objects(tmp_path / "sides", {"chair/a": ("left", "right"), "chair/b": ("left",)}))
     with pytest.raises(InputError, match=r"--view front: .* has no such view; it has right, left"):
         make_plan(sides, VIEWS, given=("front",))

@@ -66,6 +66,20 @@ def test_what_is_missing_is_counted_and_said(fast_config: TrainConfig):
     assert prepared(other, fast_config).digest != data.digest
 
 
+def test_there_may_be_any_number_of_views_where_a_step_draws_some(fast_config: TrainConfig):
+    names = tuple(f"view{number}" for number in range(63))
+    images, known = torch.zeros(5, 63, 3, 8, 8, dtype=torch.uint8), torch.ones(5, 63, dtype=torch.bool)
+    batch = MultiViewBatch(images, known, torch.zeros(5, dtype=torch.int64), tuple("abcde"), names)
+    grid = dataclasses.replace(fast_config, score=TransformerConfig(), autoencoder=GridAutoencoderConfig())
+    some = dataclasses.replace(grid.diffusion_stage, views_drawn=62)
+    limit = "a training step takes at most 62 views of an object, not 63"
+    with pytest.raises(InputError, match=f"^{limit}$"):
+        prepare_data(batch, ("box",), fast_config, {})
+    with pytest.raises(InputError, match=f"^{limit}; diffusion_stage.views_drawn takes some of them"):
+        prepare_data(batch, ("box",), grid, {})
+    assert prepare_data(batch, ("box",), dataclasses.replace(grid, diffusion_stage=some), {}).view_names == names
+
+
 def test_more_views_to_draw_than_there_are_is_said(fast_config: TrainConfig):
     def notes(drawn: int) -> tuple[str, ...]:
         stage = dataclasses.replace(fast_config.diffusion_stage, views_drawn=drawn)
