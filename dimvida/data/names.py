@@ -12,6 +12,8 @@ from dimvida.errors import InputError
 CANONICAL_VIEWS = ("front", "right", "back", "left")
 VIEW_NAME_LIMIT = 48
 """Most bytes of a view's name, which has to fit into file names beside an object's."""
+UNLABELED = "unlabeled"
+"""What stands for the class of an object without one, in names of files and on pages."""
 
 _SPLIT_FAMILIES = {
     "train": ("train", "training"),

@@ -15,13 +15,12 @@ from typing import NoReturn
 
 import numpy as np
 
-from dimvida.data.names import check_view_name
+from dimvida.data.names import UNLABELED, check_view_name
 from dimvida.errors import InputError
 from dimvida.generation.formats import FORMATS
 from dimvida.generation.plan import GenerationPlan
 from dimvida.generation.tasks import Task
 
-UNLABELED = "unlabeled"
 BYTE_LIMIT = 180  # of 255 that file systems allow, leaving room for draw, view and suffix
 # Not for folders of classes: our own files lie beside them, and Windows has devices of these names.
 _RESERVED = re.compile(

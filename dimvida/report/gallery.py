@@ -26,6 +26,7 @@ from typing import Any
 import numpy as np
 
 from dimvida.data.images import resize_image, to_picture
+from dimvida.data.names import UNLABELED
 from dimvida.data.source import MultiViewSource, spread
 from dimvida.errors import UnreadableImage
 from dimvida.files import atomic_write
@@ -44,7 +45,6 @@ pixels takes about 0.4 KB (docs/report.md)."""
 
 PAGE_OBJECTS, PAGE_PICTURES = 48, 1_600  # at most, on a page
 SKIPPED_SHOWN = 1_000
-UNLABELED = "unlabeled"
 ABSENT, GIVEN, MADE = "012"
 
 _OWN = re.compile(r"\d{5,}\.(js|webp)|(overview|names|gallery)\.js|index\.html")
