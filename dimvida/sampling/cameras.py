@@ -29,16 +29,18 @@ _GOLDEN, _MIX1, _MIX2 = -0x61C8864680B583EB, -0x40A7B892E31B1A47, -0x6B2FB644ECC
 def camera_tensor(cameras: Any) -> Tensor:
     """Cameras as float32 [n, 2] or [B, n, 2], on the device that they are on; those of pairs on the CPU.
 
+    Full turns are taken away first: of an azimuth of many, float32 would keep no decimals.
+
     Raises:
         ValueError: For another shape.
         InputError: An angle is not finite, or an elevation not between -90 and 90 degrees.
     """
     if isinstance(cameras, Tensor):
-        made = cameras.to(torch.float32)
+        made = cameras.double()
     else:
         try:
             pairs = [[float(angle) for angle in pair] for pair in cameras]
-            made = torch.tensor(pairs, dtype=torch.float32, device="cpu")
+            made = torch.tensor(pairs, dtype=torch.float64, device="cpu")
             made = made if pairs else made.reshape(0, 2)
         except (TypeError, ValueError):
             raise ValueError("cameras must be pairs of azimuth and elevation in degrees, or a tensor of them") from None
@@ -46,7 +48,9 @@ def camera_tensor(cameras: Any) -> Tensor:
         raise ValueError(f"cameras must be [n, 2] or [B, n, 2], azimuth and elevation, not {list(made.shape)}")
     if made.device.type == "cpu" and not (made.isfinite().all() and (made[..., 1].abs() <= 90).all()):
         raise InputError("a camera needs a finite azimuth and an elevation from -90 to 90 degrees")
-    return made
+    azimuth, elevation = made.unbind(-1)
+    azimuth = torch.where(azimuth.abs() < 360, azimuth, azimuth.remainder(360))
+    return torch.stack([azimuth, elevation], -1).float()
 
 
 def cameras_of(at: str | Sequence[str] | Cameras, named: dict[str, tuple[float, float]]) -> Tensor:

@@ -160,7 +160,7 @@ class BatchCompleter:
     ) -> None:
         self._model, self._rows, self._sampling, self._note, self._timed = model, rows, sampling, note, timed
         self._how = {name: sampling[name] for name in ("backend", "dtype")}
-        self._cameras = None if cameras is None else torch.tensor(cameras, dtype=torch.float32, device="cpu")
+        self._cameras = None if cameras is None else camera_tensor(cameras)
         self._to_host = HostCopies(model.device)
 
     def complete(

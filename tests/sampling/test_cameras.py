@@ -102,6 +102,14 @@ def test_the_engine_makes_the_same_views(model: MultiViewModel, dtype: torch.dty
     assert apart.max() <= 1 if dtype == torch.float32 else apart.mean() < 2  # levels; other noise is 50 off
 
 
+def test_full_turns_are_no_other_camera(model: MultiViewModel):
+    far = camera_tensor([(360 * 2_777_778 + 45.5, 10), (-765.5, -5), (360, 0), (-359.5, 0)])
+    assert far.tolist() == [[45.5, 10], [314.5, -5], [0, 0], [-359.5, 0]]
+    assert torch.equal(camera_tensor(torch.tensor([[1e9, 0]], dtype=torch.float64)), torch.tensor([[280.0, 0]]))
+    near, later = (model(pictures(1), "front", cameras=[(angle, 10)], steps=2) for angle in (45.5, 36e8 + 45.5))
+    assert torch.equal(near, later)
+
+
 def test_each_row_may_have_cameras_of_its_own(model: MultiViewModel):
     views, known = pictures(2, 3), torch.tensor([[True, False, False]] * 2)
     angles = torch.tensor([turned(3), turned(3, elevation=-15.0)])
