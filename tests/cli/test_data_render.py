@@ -50,7 +50,7 @@ def children(pid: int) -> list[int]:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["out", "out.zip"])
 def test_a_killed_rendering_is_continued(tmp_path: Path, meshes: Path, name: str) -> None:
-    options = ["--size", "64", "--samples", "16", "--workers", "2"]  # slow enough to be killed on the way
+    options = ["--size", "64", "--samples", "10", "--workers", "2"]  # slow enough to be killed on the way
     for k in range(12, 36):  # and many: they come in fours
         save_box(meshes / f"box/m{k:02d}.off", 1 + k)
     output = tmp_path / name
