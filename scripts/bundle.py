@@ -13,6 +13,8 @@ from pathlib import Path
 
 import torch
 
+from dimvida.data.names import check_view_name
+from dimvida.diffusion.solvers import step_table
 from dimvida.errors import InputError
 from dimvida.models.checkpoint import BUNDLED, CheckpointConfig, load_checkpoint, save_checkpoint
 
@@ -33,9 +35,17 @@ def with_names(config: CheckpointConfig, names: list[str]) -> CheckpointConfig:
     if config.cameras is None:
         raise InputError("--views: the checkpoint knows its views by their names")
     cameras = dict(zip(config.view_names, config.cameras, strict=True))
-    new, old = zip(*((name.partition("=")[0], name.rpartition("=")[2]) for name in names), strict=True)
-    if unknown := [name for name in old if name not in cameras]:
-        raise InputError(f"--views {unknown[0]}: the checkpoint has no such view; it has {', '.join(cameras)}")
+    pairs = [[part.strip() for part in name.split("=")] for name in names]
+    for name, pair in zip(names, pairs, strict=True):
+        if len(pair) > 2 or not all(pair):
+            raise InputError(f"--views {name!r}: expected a view or NEW=OLD")
+        if pair[-1] not in cameras:
+            raise InputError(f"--views {pair[-1]}: the checkpoint has no such view; it has {', '.join(cameras)}")
+        check_view_name(pair[0], "--views")
+    new, old = (tuple(pair[end] for pair in pairs) for end in (0, -1))
+    for named in (new, old):
+        if twice := [name for name in named if named.count(name) > 1]:
+            raise InputError(f"--views {twice[0]}: is there twice")
     trained = config.trained_cameras or config.cameras
     placed = tuple(cameras[name] for name in old)
     return dataclasses.replace(config, view_names=new, cameras=placed, trained_cameras=trained)
@@ -55,7 +65,9 @@ def main(arguments: list[str]) -> int:
     if asked.views is not None:
         config = with_names(config, asked.views.split(","))
     chosen = {name: value for name in ("solver", "steps") if (value := getattr(asked, name)) is not None}
-    checkpoint.config = dataclasses.replace(config, sampling=dataclasses.replace(config.sampling, **chosen))
+    sampling = dataclasses.replace(config.sampling, **chosen)
+    step_table(sampling.solver, sampling.steps)  # raises before anything is replaced
+    checkpoint.config = dataclasses.replace(config, sampling=sampling)
     save_checkpoint(asked.out, checkpoint, torch.float16)
     size = sum(path.stat().st_size for path in asked.out.iterdir())
     print(f"{asked.out}: {size / 1e6:.1f} MB, views {', '.join(checkpoint.config.view_names)}")

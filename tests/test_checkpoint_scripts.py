@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import re
 from pathlib import Path
 from types import ModuleType
 
@@ -49,11 +50,34 @@ def test_a_bundled_checkpoint_keeps_some_names_and_knows_where_it_was_trained(
     assert not torch.equal(pictures[0][:, 1], torch.zeros_like(pictures[0][:, 1]))
 
 
-@pytest.mark.parametrize(("views", "message"), [("front,top", "--views top: the checkpoint has no such view")])
-def test_names_that_there_are_not(camera_checkpoint: Path, tmp_path: Path, views: str, message: str):
-    with pytest.raises(InputError, match=message):
-        script("bundle").main([str(camera_checkpoint), "--views", views, "--out", str(tmp_path / "out")])
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ("--views=front,top", "--views top: the checkpoint has no such view"),
+        ("--views=front,", "--views '': expected a view or NEW=OLD"),
+        ("--views=face=front,=back", "--views '=back': expected a view or NEW=OLD"),
+        ("--views=a=b=front,back", "--views 'a=b=front': expected a view or NEW=OLD"),
+        ("--views=../face=front,back", "--views: '../face' cannot name a view"),
+        ("--views=face=front,other=front", "--views front: is there twice"),
+        ("--views=face=front,face=back", "--views face: is there twice"),
+        ("--solver=nope", "nope"),
+        ("--steps=0", "steps"),
+    ],
+)
+def test_what_no_checkpoint_could_be_made_of_replaces_none(
+    camera_checkpoint: Path, tmp_path: Path, options: str, message: str
+):
+    with pytest.raises(InputError, match=re.escape(message)):
+        script("bundle").main([str(camera_checkpoint), options, "--out", str(tmp_path / "out")])
     assert not (tmp_path / "out").exists()
+
+
+def test_views_get_new_names(camera_checkpoint: Path, tmp_path: Path):
+    views = "--views=face=front, back, port=left"
+    assert script("bundle").main([str(camera_checkpoint), views, "--out", str(tmp_path)]) == 0
+    whole, some = load(camera_checkpoint), load(tmp_path)
+    assert some.view_names == ("face", "back", "port")
+    assert some.cameras == tuple(whole.cameras[whole.view_names.index(name)] for name in ("front", "back", "left"))
 
 
 def test_a_model_of_named_views_keeps_all_its_names(tiny_checkpoint: Path, tmp_path: Path):
