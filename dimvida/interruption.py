@@ -18,6 +18,7 @@ from typing import NoReturn, TypeVar
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _PR_SET_PDEATHSIG = 1
+_IMPORTERS = ("importlib._bootstrap", "_frozen_importlib")  # the same, once importlib is imported and before
 _COMPILERS = ("torch._dynamo.", "torch._functorch.", "torch._inductor.")
 _POLL = 0.1  # seconds in which a signal is handled while other threads are waited for
 T = TypeVar("T")
@@ -197,7 +198,7 @@ def _bears_none(frame: FrameType | None) -> bool:
     """Whether an exception raised here is met by what is not made for one and reports it in ways of its own."""
     while frame is not None:
         module = str(frame.f_globals.get("__name__"))
-        if module == "importlib._bootstrap" or module.startswith(_COMPILERS):
+        if module in _IMPORTERS or module.startswith(_COMPILERS):
             return True
         frame = frame.f_back
     return False

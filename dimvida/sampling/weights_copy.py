@@ -127,7 +127,7 @@ class PerNetwork(Generic[Made]):
     def _begin(self) -> None:
         self._lock = threading.Lock()
         # Not given up, which a forked process cannot do with what is on a GPU: that has no context there.
-        self._inherited = getattr(self, "_kept", None)
+        self._inherited = [getattr(self, name, None) for name in ("_kept", "_inherited")]  # of all ancestors
         self._kept: WeakKeyDictionary[nn.Module, dict[Any, Made]] = WeakKeyDictionary()
 
     def __len__(self) -> int:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import pytest
+import torch
 
+from dimvida.bench import sampling
 from dimvida.bench.arms import ARMS, SamplingArm
+from dimvida.bench.case import matrix_products
 from dimvida.bench.sampling import arm_times, measure, runs_of
 from dimvida.records import to_json
 from dimvida.results.benchmarks import Spread
@@ -47,6 +50,21 @@ def test_a_measurement(case):
     assert eager is None and fused < 1
     deviations = [arm.rms_from_eager_fp32 for arm in result.arms]
     assert deviations[0] is None and deviations[1] < 1e-4
+
+
+def test_a_floor_is_made_in_the_precision_of_its_arm(case, monkeypatch):
+    """A graph keeps the products that it was captured with, whatever holds when it is replayed."""
+    made = []
+
+    def noting(case, dtype):
+        made.append(torch.get_float32_matmul_precision())
+        return matrix_products(case, dtype)
+
+    monkeypatch.setattr(sampling, "matrix_products", noting)
+    before = torch.get_float32_matmul_precision()
+    measured = measure(case, [ARMS["eager-fp32"], ARMS["eager-tf32"]], 1)
+    assert measured.failed == [] and [floor.dtype for floor in measured.floors] == ["fp32", "tf32"]
+    assert made == ["highest", "high"] and torch.get_float32_matmul_precision() == before
 
 
 def test_an_arm_that_fails_stops_no_other(case):

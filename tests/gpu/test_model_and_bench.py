@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from dimvida.bench import arms, stages
-from dimvida.bench.arms import ARMS, FLOORS, product_precision
-from dimvida.bench.case import make_case, matrix_products, random_model
+from dimvida.bench.arms import ARMS
+from dimvida.bench.case import make_case, random_model
 from dimvida.bench.sampling import measure
 from dimvida.bench.timing import captured, profile
 from dimvida.cli.app import run
@@ -96,17 +96,6 @@ def test_the_products_of_a_stage_are_those_of_its_graph(device, tiny_checkpoint:
         stages.stage_floors(load(tiny_checkpoint, device), 3, steps)
     assert noted[0] == noted[3] and noted[2] == noted[5]
     assert noted[4] - noted[1] >= 3 * 5  # products of three evaluations more
-
-
-def test_a_floor_multiplies_in_its_own_precision(case):
-    result = measure(case, [ARMS["eager-fp32"], ARMS["eager-tf32"]], 1)
-    assert result.failed == []
-    products = []
-    for kind in ("fp32", "tf32"):
-        with product_precision(kind):
-            work = matrix_products(case, FLOORS[kind])
-        products.append({operation.name for operation in profile(work, case.device, 1).operations})
-    assert products[0] != products[1]
 
 
 def test_arms_on_a_gpu(case):
