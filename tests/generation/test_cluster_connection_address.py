@@ -11,8 +11,8 @@ import pytest
 from helpers.commands import free_port
 
 from dimvida.errors import InputError
-from dimvida.generation import cluster_address
-from dimvida.generation.cluster_address import host_and_port, why_none
+from dimvida.generation import cluster_connection
+from dimvida.generation.cluster_connection import host_and_port, why_none
 
 SETTINGS = bytes((0, 0, 6, 4, 0, 0, 0, 0, 0))
 ACKNOWLEDGED = bytes((0, 0, 0, 4, 1, 0, 0, 0, 0))
@@ -98,7 +98,7 @@ def test_somebody_else_listens(answer):
 
 
 def test_a_silent_listener_is_given_up(monkeypatch):
-    monkeypatch.setattr(cluster_address, "_CONNECT", 0.05)
+    monkeypatch.setattr(cluster_connection, "_CONNECT", 0.05)
     over = threading.Event()
     with listening(lambda connection: over.wait()) as address:
         try:
@@ -156,7 +156,7 @@ def test_a_cluster_that_lets_nobody_in_without_its_token(status: bytes, ours: st
 
 
 def test_whoever_is_slow_or_cannot_be_read_is_let_pass(monkeypatch):
-    monkeypatch.setattr(cluster_address, "_CONNECT", 0.05)
+    monkeypatch.setattr(cluster_connection, "_CONNECT", 0.05)
     over = threading.Event()
 
     def answer(connection: socket.socket) -> None:
