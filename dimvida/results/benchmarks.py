@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from dimvida.results.metrics import significant
+from dimvida.results.metrics import percent, significant
 from dimvida.results.tables import Table, plain_table
 
 
@@ -112,7 +112,7 @@ def steps_table(rows: Sequence[StepTimes]) -> Table:
                 "" if piece is None else significant(piece.median)
                 for piece in (row.floor, row.step, row.draw, row.adam, row.average)
             ),
-            f"{100 * row.overhead:.1f} %",
+            percent(row.overhead),
         ]
         for row in rows
     ]

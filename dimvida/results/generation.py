@@ -8,7 +8,7 @@ from statistics import median
 from typing import Any
 
 from dimvida.results.benchmarks import Spread
-from dimvida.results.metrics import metric, significant
+from dimvida.results.metrics import metric, number, percent, significant
 from dimvida.results.tables import Column, Table, TableCell, plain_table, text_column
 
 # What runs side by side in generation, and the stages that each does one after the other.
@@ -180,7 +180,7 @@ def rate_columns() -> list[Column]:
 def rate_row(run: RunTimes) -> list[TableCell]:
     """One run: its rates, the memory that it held, and the lane that the others wait for."""
     rates = f"{run.objects_per_second:.1f}", f"{run.views_per_second:.1f}"
-    held = ("", "") if run.memory is None else (f"{run.memory / 2**20:.0f}", f"{100 * run.growth:.1f} %")
+    held = ("", "") if run.memory is None else (f"{run.memory / 2**20:.0f}", percent(run.growth))
     cells = [*_names(run), *rates, *held, run.bound_by]
     return [TableCell(cell) for cell in cells]
 
@@ -192,7 +192,7 @@ def shares_table(runs: Sequence[RunTimes], loop: RunTimes | None) -> Table:
     for run in runs:
         shares = (run.share_of_wall.get(name) for name in stages)
         times = [] if loop is None else [f"{run.views_per_second / loop.views_per_second:.1f}"]
-        rows.append([*_names(run), *("" if share is None else f"{100 * share:.1f}" for share in shares), *times])
+        rows.append([*_names(run), *("" if share is None else number(100 * share, 1) for share in shares), *times])
     numbers = ["batch", "steps", *stages, *(["loops"] if loop else [])]
     notes = ["loops: how many times the rate of the plain loop"] if loop else []
     return plain_table("stages at work, % of the time on the wall (they overlap)", ["format"], numbers, rows, notes)
@@ -222,10 +222,10 @@ def host_table(runs: Sequence[HostTimes]) -> Table:
             str(run.batch),
             f"{run.objects_per_second:,.0f}",
             f"{run.floor_per_second:,.0f}",
-            f"{100 * run.of_floor:.0f} %",
+            percent(run.of_floor, 0),
             f"{used:.0f}",
             f"{least:.0f}",
-            f"{100 * run.of_floor_processors:.0f} %",
+            percent(run.of_floor_processors, 0),
         ]
         rows.append([TableCell(cell) for cell in cells])
     titles = ["batch", "objects/s", "floor", "of floor", "µs/object", "floor", "of floor"]
@@ -244,7 +244,7 @@ def stages_table(stages: Sequence[StageAndFloor]) -> Table:
             "" if one.steps is None else str(one.steps),
             significant(one.ms.median),
             significant(one.floor_ms.median),
-            f"{100 * one.of_floor:.0f} %",
+            percent(one.of_floor, 0),
             significant(one.eager_ms.median),
             f"{one.speed_up:.2f}",
         ]

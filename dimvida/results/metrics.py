@@ -118,6 +118,11 @@ def significant(value: float) -> str:
     return f"{value:.{0 if value >= 100 else 1 if value >= 10 else 2 if value >= 1 else 3}f}"
 
 
+def percent(share: float, digits: int = 1) -> str:
+    """A share of 1 in percent, as ``12.5 %``."""
+    return f"{number(100 * share, digits)} %"
+
+
 def points(difference: float) -> str:
     """A difference of two shares in percentage points, with its sign."""
     return f"{100 * difference:+.1f}".replace("-", MINUS)

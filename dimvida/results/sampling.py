@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from dimvida.results.benchmarks import Spread, machine_line
-from dimvida.results.metrics import significant
+from dimvida.results.metrics import number, percent, significant
 from dimvida.results.tables import Table, plain_table
 
 OPERATIONS, LONGEST = 12, 44  # the costliest that are shown, and characters of a name; the file has more
@@ -160,10 +160,12 @@ def batch_tables(batch: BatchTimes) -> Iterator[Table]:
     yield _arms_table(batch)
     profiled = [arm for arm in batch.arms if arm.profile is not None]
     if profiled:
-        rows = [[arm.name, *(f"{100 * arm.profile.shares.get(kind, 0.0):.1f}" for kind in SHARES)] for arm in profiled]
+        rows = [
+            [arm.name, *(number(100 * arm.profile.shares.get(kind, 0.0), 1) for kind in SHARES)] for arm in profiled
+        ]
         title = "share of a profiled step, % (norm: with activations; step: with noise; outside: in none)"
         beside = {arm.name: arm.profile.beside_products for arm in profiled}
-        each = ", ".join(f"{name} {100 * share:.1f} %" for name, share in beside.items() if share is not None)
+        each = ", ".join(f"{name} {percent(share)}" for name, share in beside.items() if share is not None)
         notes = [f"of its processor time neither products nor attention: {each}"] if each else []
         yield plain_table(title, ["arm"], SHARES, rows, notes)
     for arm in profiled:
@@ -181,7 +183,7 @@ def _arms_table(batch: BatchTimes) -> Table:
             _quartiles(arm.ms_per_step),
             significant(arm.ms_per_trajectory.median),
             significant(arm.views_per_second),
-            f"{100 * arm.floor_fraction:.0f} %",
+            percent(arm.floor_fraction, 0),
             "" if arm.times_eager_fp32 is None else f"{arm.times_eager_fp32:.2f}",
             *([significant(arm.peak_memory_bytes / 2**30)] if arm.peak_memory_bytes is not None else []),
         ]

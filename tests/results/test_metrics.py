@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from dimvida.results.metrics import ACCURACY, DASH, METRICS, in_order, metric, p_value, points, significant
+from dimvida.results.metrics import ACCURACY, DASH, METRICS, in_order, metric, p_value, percent, points, significant
 
 
 def test_headings_units_and_directions():
@@ -39,6 +39,13 @@ def test_names_are_brought_into_order_once_each():
 def test_probabilities_and_differences():
     assert [p_value(p) for p in (None, 1e-9, 0.0026, 1.0)] == [DASH, "< 0.001", "0.003", "1.000"]
     assert (points(0.0375), points(-0.1)) == ("+3.8", "−10.0") and ACCURACY.number(0.8389) == "83.9"
+
+
+@pytest.mark.parametrize(
+    ("share", "digits", "text"), [(0.1249, 1, "12.5 %"), (0.876, 0, "88 %"), (-0.002, 1, "−0.2 %"), (1.5, 0, "150 %")]
+)
+def test_shares_in_percent(share: float, digits: int, text: str):
+    assert percent(share, digits) == text
 
 
 @pytest.mark.parametrize(("value", "text"), [(1234.5, "1234"), (12.34, "12.3"), (1.234, "1.23"), (0.1234, "0.123")])
