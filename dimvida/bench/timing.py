@@ -20,7 +20,7 @@ from torch.autograd import DeviceType
 from torch.nn import functional
 
 from dimvida.results.sampling import Operation, Profile
-from dimvida.sampling.workspace import capture
+from dimvida.sampling.workspace import capturing
 
 # Kinds of work: the first whose pattern is found in the name of an operation or kernel. Compiled kernels carry the
 # names of all that they do.
@@ -119,12 +119,13 @@ class CapturedWork:
 
 def captured(work: Callable[[], object]) -> CapturedWork:
     """``work`` as a CUDA graph, run a few times first as what is compiled sets itself up on first use."""
-
-    def warm_up() -> None:
-        for _ in range(3):
+    with capturing(torch.cuda.Stream()) as capture:
+        with capture.warming_up():
+            for _ in range(3):
+                work()
+        with capture.recording() as graph:
             work()
-
-    return CapturedWork(capture(work, torch.cuda.Stream(), warm_up), work)
+    return CapturedWork(graph, work)
 
 
 def profile(work: Callable[[], Any], device: torch.device, evaluations: int) -> Profile:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -75,8 +75,12 @@ class EngineState:
         shapes = tuple(tensor.shape for tensor in self.time.tensors())
         return self.x.shape, self.trajectory.sample_ids.shape, shapes, self.trajectory.x0_clip
 
-    def inputs(self) -> list[Tensor]:
-        """What differs from one run of a graph to the next."""
+    def take(self, other: EngineState) -> None:
+        """Become another one of the same key: all that differs from one run of a graph to the next is copied."""
+        for ours, theirs in zip(self._inputs(), other._inputs(), strict=True):
+            ours.copy_(theirs)
+
+    def _inputs(self) -> list[Tensor]:
         given = self.trajectory
         changing = [self.x, self.index, self.evaluation, *self.time.tensors()]
         return [*changing, given.table, given.known, given.sample_ids, given.seed]
@@ -95,32 +99,6 @@ class EngineState:
         )
 
 
-class Evaluations:
-    """Evaluations of a network at a state, one after the other; each is launched as it is asked for.
-
-    Attributes:
-        x_cast: What the network reads of the state where that is not the state itself: a copy in another dtype, which
-            each step must keep up to date; else None.
-    """
-
-    def __init__(self, fused: FusedForm, buffers: FusedBuffers, state: EngineState) -> None:
-        self._fused, self._buffers, self._state, self._time = fused, buffers, state, state.time
-        is_cast = buffers.x_cast.dtype != torch.float32
-        self.x_cast = buffers.x_cast.view_as(state.x) if is_cast else None
-        if self.x_cast is not None:
-            self.x_cast.copy_(state.x)
-
-    def __call__(self, row: int) -> Tensor:
-        """What the network says of the state at the next evaluation, [B, V, D]."""
-        state = self._state
-        self._fused.evaluate(
-            state.x if self.x_cast is None else self.x_cast, self._time, state.evaluation, self._buffers
-        )
-        self._time = self._time.later()
-        state.evaluation += 1
-        return self._buffers.model_output.view_as(state.x)
-
-
 @dataclass(frozen=True, slots=True)
 class EngineRun:
     """What a trajectory is computed with while its engine lends it.
@@ -135,11 +113,31 @@ class EngineRun:
     fused: FusedForm
     buffers: FusedBuffers
     state: EngineState
-    graphs: GraphCache | None
+    graphs: GraphCache[EngineState] | None
 
-    def evaluations(self, state: EngineState) -> Evaluations:
-        """The network's evaluations at a state, this run's or a copy of it."""
-        return Evaluations(self.fused, self.buffers, state)
+    def x_cast(self, state: EngineState) -> Tensor | None:
+        """What the network reads of a state where that is not x itself: memory for a copy in another dtype, which each
+        step must keep up to date; else None."""
+        x_cast = self.buffers.x_cast
+        return x_cast.view_as(state.x) if x_cast.dtype != torch.float32 else None
+
+    def evaluations(self, state: EngineState) -> Callable[[int], Tensor]:
+        """Evaluations of the network at a state, this run's or a copy of it.
+
+        Called with a row, it launches the next one and gives the output, [B, V, D].
+        """
+        x_cast, time = self.x_cast(state), state.time
+        if x_cast is not None:
+            x_cast.copy_(state.x)
+
+        def evaluate(row: int) -> Tensor:
+            nonlocal time
+            self.fused.evaluate(state.x if x_cast is None else x_cast, time, state.evaluation, self.buffers)
+            time = time.later()
+            state.evaluation += 1
+            return self.buffers.model_output.view_as(state.x)
+
+        return evaluate
 
 
 class Engine:
@@ -173,11 +171,12 @@ class Engine:
         """What the rows of a table are applied to x with, float32 [B, V, D]; its memory is lent until left."""
         fused, state = self._weights.use(network, lambda fused: (fused, self._state(fused, x, table, trajectory)))
         with self._pool.workspace(x.device) as workspace:
-            buffers, made = workspace.reserve(fused.size(state.x.shape), fused, fused.allocate)
+            size = fused.size(state.x.shape)
+            buffers, made = workspace.reserve(size, fused, fused.allocate)
             if made:
                 self.count("buffers")
             graphed = has_graphs(x.device) and self.graphs and trajectory.noise is None
-            yield EngineRun(fused, buffers, state, workspace.graphs if graphed else None)
+            yield EngineRun(fused, buffers.first(size), state, workspace.graphs if graphed else None)
 
     def _state(self, fused: FusedForm, x: Tensor, table: StepTable, trajectory: Trajectory) -> EngineState:
         times = torch.tensor([row.t for row in table.rows if row.evaluate], dtype=torch.float32, device="cpu")

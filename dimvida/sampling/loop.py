@@ -19,7 +19,7 @@ from dimvida.diffusion.step_table import StepTable
 from dimvida.errors import InputError, require_whole
 from dimvida.models.score_network import MultiTimeNetwork
 from dimvida.sampling.backends import plain_modes, resolve_backend, resolve_dtype, upload
-from dimvida.sampling.engine import FUSED_FORMS, Engine, EngineState, engine_of, has_fused_form
+from dimvida.sampling.engine import FUSED_FORMS, Engine, EngineRun, EngineState, engine_of, has_fused_form
 from dimvida.sampling.trajectory import (
     Trajectory,
     as_drawn,
@@ -27,6 +27,7 @@ from dimvida.sampling.trajectory import (
     require_tensors,
     start_from_noise,
 )
+from dimvida.sampling.workspace import capturing
 
 SEED_LIMIT = 2**63
 
@@ -158,24 +159,47 @@ def run_trajectory(
 def run_on_engine(
     engine: Engine, network: MultiTimeNetwork, x: Tensor, table: StepTable, trajectory: Trajectory
 ) -> Tensor:
-    """The same with evaluations by the engine, on CUDA as one graph; under ``plain_modes``."""
+    """The same with evaluations by the engine, on CUDA as one graph; under ``plain_modes``.
+
+    A graph is captured once, with a state that it holds, and run for every trajectory of its kind: what that begins
+    with is copied into this state, and the result out of it.
+    """
     if x.numel() == 0:
         return x
     evaluates = tuple(row.evaluate for row in table.rows)
     with engine.begin(network, x, table, trajectory) as run:
-
-        def launch(state: EngineState, evaluates: Sequence[bool]) -> None:
-            evaluate = run.evaluations(state)
-            given, step, x_cast = state.trajectory, ops.masked_step_, evaluate.x_cast
-            run_steps(state.x, state.x0_prev, state.index, evaluates, given, evaluate, step, x_cast)
-
         if run.graphs is None:
-            launch(run.state, evaluates)
-        elif run.graphs.run(launch, run.state, evaluates):
-            engine.count("graph")
+            launch(run, run.state, evaluates)
+        else:
+            key = (*run.state.key(), evaluates)
+            if key not in run.graphs:
+                run.graphs.keep(key, *captured(run, evaluates))
+                engine.count("graph")
+            graph, held = run.graphs.use(key)
+            with torch.cuda.device(x.device):
+                held.take(run.state)
+                graph.replay()
+                run.state.x.copy_(held.x)
         if run.state.x is not x:
             x.copy_(run.state.x[: len(x)])
     return x
+
+
+def captured(run: EngineRun, evaluates: Sequence[bool]) -> tuple[torch.cuda.CUDAGraph, EngineState]:
+    """A graph of a whole trajectory, and the copy of the run's state that it reads and writes."""
+    held = run.state.copy()
+    with capturing(run.graphs.stream(held.x.device)) as capture:
+        with capture.warming_up():
+            launch(run, held, evaluates[:1])
+        with capture.recording() as graph:
+            launch(run, held, evaluates)
+    return graph, held
+
+
+def launch(run: EngineRun, state: EngineState, evaluates: Sequence[bool]) -> None:
+    """Apply rows of the table to a state, this run's or a copy of it; ``evaluates`` as of ``run_steps``."""
+    evaluate, x_cast = run.evaluations(state), run.x_cast(state)
+    run_steps(state.x, state.x0_prev, state.index, evaluates, state.trajectory, evaluate, ops.masked_step_, x_cast)
 
 
 def run_steps(

@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Protocol, TypeVar
+from typing import Any, Generic, TypeVar
 
 import torch
-from torch import Tensor
 
 SPARE = 4
 """Workspaces that are kept although there never were as many trajectories at once: for callers of several streams."""
@@ -24,89 +23,81 @@ KEPT = 4
 _CAPTURE = threading.Lock()
 
 
-def capture(
-    work: Callable[[], object], stream: torch.cuda.Stream, warm_up: Callable[[], object] | None = None
-) -> torch.cuda.CUDAGraph:
-    """A CUDA graph of what ``work`` launches on the current device.
+@contextmanager
+def capturing(stream: torch.cuda.Stream) -> Iterator[Capture]:
+    """Makes graphs on a stream, whose device is the current one meanwhile."""
+    with torch.cuda.device(stream.device), _CAPTURE:
+        yield Capture(stream)
+
+
+class Capture:
+    """Makes a CUDA graph of what is launched: some of it first ``warming_up``, then all of it ``recording``.
+
+    Launches neither wait nor read or write memory that goes before the graph does.
 
     Args:
-        work: Launches without waiting, into memory that outlives the graph.
-        stream: What it is captured on, a stream of the current device.
-        warm_up: Runs first, by default ``work`` itself: libraries initialise and allocate their workspaces at the first
-            call, which no graph may hold.
+        stream: What it is captured on.
     """
-    with _CAPTURE:
-        stream.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(stream):
-            (warm_up or work)()
-        torch.cuda.current_stream().wait_stream(stream)
+
+    def __init__(self, stream: torch.cuda.Stream) -> None:
+        self._stream = stream
+
+    @contextmanager
+    def warming_up(self) -> Iterator[None]:
+        """What is launched here runs: libraries initialise and allocate their workspaces at the first call, which no
+        graph may hold."""
+        self._stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(self._stream):
+            yield
+        torch.cuda.current_stream().wait_stream(self._stream)
+
+    @contextmanager
+    def recording(self) -> Iterator[torch.cuda.CUDAGraph]:
+        """What is launched here does not run: it becomes the graph."""
         graph = torch.cuda.CUDAGraph()
         # Other threads may wait for events and copy meanwhile: the strict mode would end the capture for it.
-        with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
-            work()
-    return graph
+        with torch.cuda.graph(graph, stream=self._stream, capture_error_mode="thread_local"):
+            yield graph
 
 
-class Capturable(Protocol):
-    """A trajectory in progress that a graph can hold."""
-
-    x: Tensor
-
-    def key(self) -> tuple[object, ...]:
-        """What must be the same for two of them to be one graph with other inputs."""
-
-    def inputs(self) -> Sequence[Tensor]:
-        """What differs from one run of a graph to the next."""
-
-    def copy(self) -> Capturable:
-        """The same in memory of its own."""
+State = TypeVar("State")
+Memory = TypeVar("Memory")
 
 
-State = TypeVar("State", bound=Capturable)
+class GraphCache(Generic[State]):
+    """Captured trajectories, each with the state that it reads and writes.
 
-
-class GraphCache:
-    """Captured trajectories by everything that is fixed in them: shapes, the pattern of evaluations and the clamp."""
+    They are told apart by everything that is fixed in them: shapes, the pattern of evaluations and the clamp.
+    """
 
     def __init__(self) -> None:
-        self._graphs: OrderedDict[tuple[object, ...], tuple[torch.cuda.CUDAGraph, Capturable]] = OrderedDict()
+        self._graphs: OrderedDict[tuple[object, ...], tuple[torch.cuda.CUDAGraph, State]] = OrderedDict()
         self._stream: torch.cuda.Stream | None = None
 
     def clear(self) -> None:
         """Forget all graphs, because what they point to is about to go."""
         self._graphs.clear()
 
-    def run(self, launch: Callable[[State, tuple[bool, ...]], None], state: State, evaluates: tuple[bool, ...]) -> bool:
-        """``launch(state, evaluates)`` as a graph, and whether it had to be captured; the result is in state.x."""
-        key = (*state.key(), evaluates)
-        with torch.cuda.device(state.x.device):
-            captured = key not in self._graphs
-            if captured:
-                if self._stream is None:
-                    # torch's own is one for the process, on the device that happened to capture first.
-                    self._stream = torch.cuda.Stream(state.x.device)
-                held = state.copy()
-                graph = capture(lambda: launch(held, evaluates), self._stream, lambda: launch(held, evaluates[:1]))
-                self._graphs[key] = graph, held
-            self._graphs.move_to_end(key)
-            while len(self._graphs) > KEPT:
-                self._graphs.popitem(last=False)
-            graph, held = self._graphs[key]
-            for ours, theirs in zip(held.inputs(), state.inputs(), strict=True):
-                ours.copy_(theirs)
-            graph.replay()
-            state.x.copy_(held.x)
-        return captured
+    def __contains__(self, key: tuple[object, ...]) -> bool:
+        return key in self._graphs
 
+    def use(self, key: tuple[object, ...]) -> tuple[torch.cuda.CUDAGraph, State]:
+        """One that is kept, and its state; it is then the last one used."""
+        self._graphs.move_to_end(key)
+        return self._graphs[key]
 
-class Buffers(Protocol):
-    """Preallocated memory for the evaluations of a network."""
+    def keep(self, key: tuple[object, ...], graph: torch.cuda.CUDAGraph, state: State) -> None:
+        """Keep one, and of the others those that were used last."""
+        self._graphs[key] = graph, state
+        while len(self._graphs) > KEPT:
+            self._graphs.popitem(last=False)
 
-    def first(self, size: int) -> Buffers:
-        """The same memory for a smaller batch."""
-
-
-Memory = TypeVar("Memory", bound=Buffers)
+    def stream(self, device: torch.device) -> torch.cuda.Stream:
+        """What all of them are captured on: torch's own stream for it is one for the process, on the device that
+        happened to capture first."""
+        if self._stream is None:
+            self._stream = torch.cuda.Stream(device)
+        return self._stream
 
 
 class Workspace:
@@ -121,9 +112,9 @@ class Workspace:
 
     def __init__(self, stream: int | None) -> None:
         self.stream = stream
-        self.graphs = GraphCache()
+        self.graphs: GraphCache[Any] = GraphCache()
         self._weights: object = None
-        self._buffers: Buffers | None = None
+        self._buffers: Any = None
         self._size = 0
 
     def reserve(self, size: int, weights: object, allocate: Callable[[int], Memory]) -> tuple[Memory, bool]:
@@ -135,7 +126,7 @@ class Workspace:
             allocate: Makes buffers of a size.
 
         Returns:
-            Buffers of exactly this size, and whether they had to be made.
+            Buffers of at least this size, and whether they had to be made.
         """
         grows = self._buffers is None or size > self._size
         if grows or weights is not self._weights:
@@ -144,7 +135,7 @@ class Workspace:
             self._buffers = None  # first, so that old and new ones are never there at once
             self._buffers, self._size = allocate(size), size
         self._weights = weights
-        return self._buffers.first(size), grows
+        return self._buffers, grows
 
 
 class WorkspacePool:

@@ -5,15 +5,19 @@ tests/gpu has the real thing.
 
 from __future__ import annotations
 
+import sys
 import threading
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from types import SimpleNamespace
 
 import pytest
 import torch
 from helpers.networks import random_inputs, random_network, tiny_transformer
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves, tree_map_only
 
+from dimvida import ops
 from dimvida.models import ScoreNetwork
 from dimvida.sampling import engine as engine_module
 from dimvida.sampling import sample
@@ -27,9 +31,93 @@ CLOSE = {"rtol": 1e-5, "atol": 1e-5}
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
+WAITING = {torch.ops.aten._local_scalar_dense.default, torch.ops.aten.nonzero.default}
+
+
+class Graph:
+    """Stands in for a CUDA graph: operations that were launched, to run in the memory that they were given."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[Callable[..., object], tuple[object, ...], dict[str, object], object]] = []
+
+    def replay(self) -> None:
+        for operation, arguments, named, results in self.calls:
+            again = tree_leaves(operation(*arguments, **named))
+            for ours, theirs in zip(tree_leaves(results), again, strict=True):
+                if isinstance(ours, Tensor) and ours.data_ptr() != theirs.data_ptr():
+                    ours.copy_(theirs)
+
+
+class Recording(TorchDispatchMode):
+    """What is launched becomes a graph's. As on a GPU nothing runs yet, and the memory of results is set aside."""
+
+    def __init__(self, graph: Graph) -> None:
+        super().__init__()
+        self._graph = graph
+
+    def __torch_dispatch__(self, operation, types, arguments=(), named=None):
+        named = named or {}
+        assert operation not in WAITING, f"{operation} waits for the device"
+        result = self._result(operation, arguments, named)
+        self._graph.calls.append((operation, arguments, named, result))
+        return result
+
+    def _result(self, operation, arguments, named) -> object:
+        if operation.is_view:
+            return operation(*arguments, **named)
+        if operation._schema.is_mutable:
+            return named.get("out", arguments[0]) if operation._schema.returns else None
+        arguments, named = tree_map_only(Tensor, lambda tensor: tensor.to("meta"), (arguments, named))
+        return tree_map_only(Tensor, set_aside, operation(*arguments, **named))
+
+
+def set_aside(shape: Tensor) -> Tensor:
+    """Memory in which nothing is yet."""
+    return torch.full_like(shape, torch.nan if shape.is_floating_point() else 0, device=CPU)
+
+
+class Stream:
+    """Stands in for a stream; it says what it is asked."""
+
+    def __init__(self, device: torch.device, log: list[object], name: str = "own") -> None:
+        self.device, self._log, self.name = device, log, name
+
+    def wait_stream(self, other: Stream) -> None:
+        self._log.append(f"{self.name} waits for {other.name}")
+
+
 @pytest.fixture
-def graphs(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
-    """The engine takes the CPU for a device with graphs. Lists the shape of every capture."""
+def log(monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """The engine takes the CPU for a device with graphs. Lists what torch.cuda is asked, in order."""
+    log: list[object] = []
+
+    @contextmanager
+    def on(stream: Stream) -> Iterator[None]:
+        log.append(f"on {stream.name}")
+        yield
+        log.append("off")
+
+    @contextmanager
+    def graph(graph: Graph, *, stream: Stream, capture_error_mode: str) -> Iterator[None]:
+        assert workspace_module._CAPTURE.locked()  # one at a time in the process
+        log.append((stream.name, capture_error_mode))
+        with Recording(graph):
+            yield
+        log.append("captured")
+
+    monkeypatch.setattr(engine_module, "has_graphs", lambda device: True)
+    monkeypatch.setattr(torch.cuda, "device", lambda device: nullcontext())
+    monkeypatch.setattr(torch.cuda, "Stream", lambda device: log.append(device) or Stream(device, log))
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda: Stream(CPU, log, "caller's"))
+    monkeypatch.setattr(torch.cuda, "stream", on)
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", Graph)
+    monkeypatch.setattr(torch.cuda, "graph", graph)
+    return log
+
+
+@pytest.fixture
+def graphs(log: list[object], monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
+    """The same. Lists the shape of every capture."""
     captured = []
 
     def copy(state: EngineState) -> EngineState:
@@ -38,15 +126,8 @@ def graphs(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
         held.x.fill_(torch.nan)  # nothing of the first batch may be needed
         return held
 
-    def capture(work, stream, warm_up):
-        return SimpleNamespace(replay=work)  # launches again, into the memory that was captured
-
     real_copy = EngineState.copy
     monkeypatch.setattr(EngineState, "copy", copy)
-    monkeypatch.setattr(engine_module, "has_graphs", lambda device: True)
-    monkeypatch.setattr(workspace_module, "capture", capture)
-    monkeypatch.setattr(torch.cuda, "device", lambda device: nullcontext())
-    monkeypatch.setattr(torch.cuda, "Stream", lambda device: device)
     return captured
 
 
@@ -170,52 +251,44 @@ def test_threads_have_graphs_of_their_own(graphs):
     assert len(graphs) == engine_of(network, torch.float32, CPU).builds["graph"]
 
 
-def test_how_a_graph_is_captured(monkeypatch):
-    log: list[object] = []
-
-    class Stream:
-        def __init__(self, name: str) -> None:
-            self.name = name
-
-        def wait_stream(self, other: Stream) -> None:
-            log.append(f"{self.name} waits for {other.name}")
-
-    class Graph:
-        pass
-
-    @contextmanager
-    def on(stream: Stream):
-        log.append(f"on {stream.name}")
-        yield
-        log.append("off")
-
-    @contextmanager
-    def graph(graph: Graph, *, stream: Stream, capture_error_mode: str):
-        assert workspace_module._CAPTURE.locked()  # one at a time in the process
-        log.append((type(graph), stream.name, capture_error_mode))
-        yield
-        log.append("captured")
-
-    monkeypatch.setattr(torch.cuda, "current_stream", lambda: Stream("caller's"))
-    monkeypatch.setattr(torch.cuda, "stream", on)
-    monkeypatch.setattr(torch.cuda, "CUDAGraph", Graph)
-    monkeypatch.setattr(torch.cuda, "graph", graph)
-    made = workspace_module.capture(lambda: log.append("work"), Stream("own"), lambda: log.append("warm-up"))
-    assert isinstance(made, Graph)
+def test_how_a_trajectory_becomes_a_graph(log, monkeypatch):
+    step, replay, take = ops.masked_step_, Graph.replay, EngineState.take
+    monkeypatch.setattr(ops, "masked_step_", lambda *args, **named: log.append("step") or step(*args, **named))
+    monkeypatch.setattr(Graph, "replay", lambda self: log.append("replay") or replay(self))
+    monkeypatch.setattr(EngineState, "take", lambda self, other: log.append("inputs") or take(self, other))
+    network = random_network()
+    first = draw(network, 8, steps=3)
     assert log == [
+        CPU,  # a stream of the state's device
         "own waits for caller's",
         "on own",
-        "warm-up",  # so that libraries allocate what they need before
+        "step",  # the first alone, so that libraries allocate what they need before
         "off",
         "caller's waits for own",
-        (Graph, "own", "thread_local"),
-        "work",
+        ("own", "thread_local"),
+        *["step"] * 3,
         "captured",
+        "inputs",
+        "replay",
     ]
+    log.clear()
+    assert torch.equal(draw(network, 8, steps=3), first)
+    assert log == ["inputs", "replay"]
 
 
-def test_the_stream_is_of_the_states_device(graphs, monkeypatch):
-    asked = []
-    monkeypatch.setattr(torch.cuda, "Stream", lambda device: asked.append(device))
-    draw(random_network(), 4)
-    assert asked == [CPU]
+def test_what_is_captured_is_launched_by_the_loop_itself(log, monkeypatch):
+    """No call comes back to it through what captures."""
+    step, ways = ops.masked_step_, []
+
+    def noted(*arguments: Tensor, **named: object) -> None:
+        frame, way = sys._getframe(1), []
+        while frame is not None:
+            name = frame.f_globals.get("__name__", "")
+            way += [name] if name.startswith("dimvida.") and way[-1:] != [name] else []
+            frame = frame.f_back
+        ways.append(way)
+        step(*arguments, **named)
+
+    monkeypatch.setattr(ops, "masked_step_", noted)
+    draw(random_network(), 8, steps=3)
+    assert ways == [["dimvida.sampling.loop"]] * 4  # a row to warm up, and three
