@@ -27,7 +27,7 @@ class Unreadable(InputError):
 
     Attributes:
         location: The file, or ``archive.zip!member``.
-        reason: What is wrong with it.
+        reason: What is wrong with it, a few words without a full stop.
     """
 
     def __init__(self, location: str, reason: str) -> None:
@@ -62,7 +62,7 @@ class FailedOnAnotherRank(DimvidaError):
     """Another process of the same work tells what went wrong; this one exits without a word.
 
     Attributes:
-        code: What to exit with.
+        code: Exit code of this process, the same as the other's.
     """
 
     def __init__(self, code: int) -> None:
@@ -75,12 +75,12 @@ def require_whole(name: str, value: Any, low: int, high: int, spoken: str | None
 
     Args:
         name: What it is called in the message.
-        value: The number.
+        value: What was given for it.
         low, high: Smallest and largest allowed.
         spoken: How ``high`` is written in the message.
 
     Raises:
-        InputError: For anything else.
+        InputError: ``value`` is no whole number, or outside of the range.
     """
     try:
         number = operator.index(value)

@@ -109,7 +109,7 @@ def require_writable_file(option: str, path: Path | None) -> None:
         path: The file; its folder must be there. A device or a pipe will do, and so does None, for no file.
 
     Raises:
-        InputError: It cannot.
+        InputError: Nothing can be written at ``path``.
         DimvidaError: The disk is full or fails.
     """
     if path is None:

@@ -66,7 +66,7 @@ def from_json(kind: type[T], value: Any, where: str) -> T:
     dictionaries with text as keys, unions with None, text, numbers, booleans and ``Any``.
 
     Args:
-        kind: The type.
+        kind: The type to build, such as a dataclass.
         value: What the JSON file holds there.
         where: The file and the place in it, for messages.
 
@@ -117,12 +117,12 @@ def config_from_json(kind: type[T], values: Any, where: str) -> T:
     meant; nothing else is converted.
 
     Args:
-        kind: The dataclass.
+        kind: The dataclass to build.
         values: A mapping of its field names.
         where: Names the origin in error messages.
 
     Raises:
-        InputError: For an unknown name, a missing one without default, or a value of another type or out of range.
+        InputError: A name is unknown, one without default is missing, or a value is of another type or out of range.
     """
     if not isinstance(values, dict):
         raise InputError(f"{where}: expected a table of options, found {type(values).__name__}")

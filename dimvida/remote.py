@@ -171,7 +171,7 @@ def ask(url: str, call: Callable[[], T]) -> T:
     """What ``call`` gives, which asks a file system for something; what cannot be reached is asked for again.
 
     Raises:
-        InputError, DimvidaError: As ``one_line``.
+        InputError, DimvidaError: The file system refused, or could not be reached; see ``one_line`` for which is which.
     """
     for pause in (*PAUSES, None):
         try:

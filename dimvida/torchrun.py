@@ -49,7 +49,7 @@ def meet(backend: str) -> dist.Store:
     """Meet the other processes; afterwards the default process group is there, and waits ``LONGEST_WAIT``.
 
     Args:
-        backend: As for ``torch.distributed.init_process_group``.
+        backend: Name of a backend of ``torch.distributed``, such as ``gloo`` or ``nccl``.
 
     Returns:
         What all of them can reach without meeting.

@@ -161,9 +161,9 @@ class SamplingArm:
     """One way to run a trajectory.
 
     Attributes:
-        name: As on the command line.
+        name: What ``--arms`` calls it, such as ``fused-fp32``.
         floor: The kind of matrix product that it computes in, one of ``FLOORS``.
-        description: One line.
+        description: What it does, in one line of ``--help`` and of the result file.
         build: Makes the trajectory of a case; its first runs may compile.
         devices: Kinds of device that it is for.
     """
@@ -205,7 +205,7 @@ def choose_arms(
     Args:
         names: The arms asked for; None for all.
         dtypes: Or the types whose arms are asked for, beside the baseline; None for all.
-        device: Where they would run.
+        device: The device that they would run on.
 
     Raises:
         InputError: A name is unknown, or nothing of what is asked for runs here.
@@ -234,8 +234,8 @@ def why_not(arm: SamplingArm, device: torch.device, *, asked: bool) -> str | Non
     """Why an arm does not run on this machine; None if it can.
 
     Args:
-        arm: The arm.
-        device: Where it would run.
+        arm: The arm that is asked about.
+        device: The device that it would run on.
         asked: Whether it was named: what is possible but pointless runs only then.
     """
     if device.type not in arm.devices:

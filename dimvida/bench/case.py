@@ -31,9 +31,9 @@ class Case:
     """One trajectory to time.
 
     Attributes:
-        network: In float32, in evaluation mode.
+        network: The score network, with float32 weights, in evaluation mode.
         prediction: What its output means, see ``prediction_factors``.
-        schedule: Its noise schedule.
+        schedule: The noise schedule that the network was trained with.
         x0_clip: Clamp of the data prediction; infinity for none.
         latents: Standardised latents, float32 [B, V, D].
         known: Which views are given, bool [B, V] on the CPU, where those have it that ask for views.

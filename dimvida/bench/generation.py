@@ -41,9 +41,9 @@ def repeated_inputs(source: MultiViewSource, view: str, count: int, form: str = 
     """A temporary folder of ``count`` single views.
 
     Args:
-        source: What is repeated.
-        view: Its view that is taken.
-        count: How many.
+        source: Objects whose pictures are written, in turn, until there are enough.
+        view: Name of the one view of each object that is written.
+        count: Number of single views in the folder.
         form: ``files``: a PNG file each. ``npy``: array shards, which need no decoding and have few files.
 
     Raises:
@@ -108,11 +108,11 @@ def measure_run(
     """Generate all views of the inputs into a temporary folder, as the command does, and look at the memory meanwhile.
 
     Args:
-        model: What completes the views.
+        model: The model that generates the missing views.
         inputs: A folder of single views.
         format: Form of the output.
         batch: Objects at a time.
-        steps: Network evaluations.
+        steps: Network evaluations of a trajectory.
         workers: Reading processes; 0 reads in a thread.
         progress: Called with numbers of views as they are done.
     """

@@ -44,7 +44,7 @@ class QualityBench:
     """Measures solvers on one set of objects with one number of known views.
 
     Args:
-        model: What is sampled.
+        model: The model whose sampler is measured.
         images: Complete objects, uint8 [N, V, C, H, W].
         ids: Their ids, which the noise belongs to.
         known: How many views are given; every set of that many in turn.

@@ -40,8 +40,8 @@ def measure(
     """Time the arms on a case, and the floors of those that run.
 
     Args:
-        case: The trajectory.
-        arms: What to compare.
+        case: The trajectory that every arm computes.
+        arms: The arms to time, in the order of the result.
         repeats: Timed runs of each.
         profiled: Also profile one run of each, after the timed ones, and of fused ones on the CPU ``beside_products``.
         limit: Seconds after which nothing is timed again; each arm is once.
@@ -94,11 +94,11 @@ def arm_times(
     """What follows from the times of an arm, of its floor and of the baseline.
 
     Args:
-        name: The arm's.
+        name: Name of the arm that these facts are of.
         times: Milliseconds of whole trajectories: of the arms that ran by their names, and of floors as ``floor fp32``.
         evaluations: Network evaluations of a trajectory.
         missing_views: Views that a trajectory makes.
-        memory, deviation, profile: See ``ArmTimes``.
+        memory, deviation, profile: ``peak_memory_bytes``, ``rms_from_eager_fp32`` and ``profile`` of ``ArmTimes``.
     """
     own, floor, baseline = times[name], ARMS[name].floor, times.get(BASELINE)
     return ArmTimes(

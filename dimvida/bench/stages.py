@@ -104,9 +104,9 @@ def stage_floors(model: MultiViewModel, batch: int, steps: int) -> list[StageAnd
     All are warmed up and run in turn, ``REPEATS`` times.
 
     Args:
-        model: The model.
+        model: The model whose stages are timed, on its device.
         batch: Rows of the batch, one for each object.
-        steps: Network evaluations.
+        steps: Network evaluations of a trajectory.
     """
     known = one_known(batch, len(model.view_names))
     shape = (batch, *model.config.autoencoder.image_shape)

@@ -53,7 +53,7 @@ def interleaved(
     none has always the same one before it.
 
     Args:
-        works: What to run, warmed up.
+        works: What is timed, by name; each was run before, so that nothing is compiled or loaded any more.
         repeats: Rounds in which each has its turn.
         device: Whose queue is waited for before and after each run.
         progress: Called with a name after each run.

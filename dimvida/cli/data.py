@@ -114,8 +114,8 @@ def summarise(
     """Count what is there and decode ``sample`` images spread over the whole source, or all for None.
 
     Args:
-        source: What to look at.
-        sample: How many images to decode.
+        source: The data set that is described.
+        sample: Number of images to decode; None for all.
         progress: Called after each image with the number of images done.
     """
     from dimvida.data.source import spread

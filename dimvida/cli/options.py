@@ -135,7 +135,7 @@ def parse_names(name: str, text: str | None) -> tuple[str, ...] | None:
 
     Args:
         name: The option, for the message.
-        text: Its value.
+        text: What the user gave for the option; None where it was left out.
 
     Raises:
         InputError: A name is empty or comes twice.

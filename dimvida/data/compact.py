@@ -28,7 +28,7 @@ class ObjectTable:
         view: int16 [M], the views of all objects, those of each in the order of ``views``.
         place: int64 [M], where each is.
         kind: bool [M], whether a model made it; None where none is known to be.
-        notes: What was left out.
+        notes: A line for each kind of thing that was left out of the table.
     """
 
     views: tuple[str, ...]

@@ -73,7 +73,7 @@ def save_contact_sheet(sheet: Image.Image, path: str | Path, *, parents: bool = 
     """Write a sheet in the format of the path's suffix, atomically.
 
     Args:
-        sheet: What :func:`draw_contact_sheet` gave.
+        sheet: The sheet, as :func:`draw_contact_sheet` returns it.
         path: The file to write.
         parents: Make the folders around it where they are missing.
 

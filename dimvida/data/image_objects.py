@@ -61,10 +61,10 @@ def objects_by_folder(
     """Objects with a folder each, and a file for each view. They may have different views.
 
     Args:
-        tree: What holds the images.
+        tree: The folder or archive that has the images.
         names: Their names in the tree: ``prefix``, then two or three folders and the file.
         prefix: Folders around the whole set, with a final "/", or "".
-        entries: What ``metadata.jsonl`` says of images; of it, classes and kinds are taken.
+        entries: What ``metadata.jsonl`` says of images, by file name; classes and kinds are taken of it.
 
     Raises:
         InputError: Two files for one view, fewer than two views in all, object folders without a view in common, or
@@ -136,13 +136,13 @@ def objects_by_name(
     """Objects of single images, most often one image each.
 
     Args:
-        tree: What holds the images.
+        tree: The folder or archive that has the images.
         names: Their names in the tree: ``prefix``, then a split's folder if ``has_splits``, a class's, further
             folders, which become part of the object's name, and the file; each folder may be missing.
         prefix: Folders around the whole set, with a final "/", or "".
         has_splits: Whether the first folder is the split.
         view: The view of every image.
-        entries: What ``metadata.jsonl`` says of images.
+        entries: What ``metadata.jsonl`` says of images: view, class, object and kind, by file name.
 
     Raises:
         InputError: An image without a view or with two, or two images of the same view of an object.

@@ -73,8 +73,8 @@ def decode_image(data: bytes, location: str) -> ViewImage:
     note; EXIF orientation is applied.
 
     Args:
-        data: The whole file.
-        location: What an error calls it.
+        data: The bytes of the whole image file.
+        location: Path or URL that an error names.
 
     Raises:
         UnreadableImage: Not an image, truncated or damaged, or larger than ``PIXEL_LIMIT`` or ``BYTE_LIMIT``.

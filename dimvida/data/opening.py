@@ -101,7 +101,7 @@ def open_part(
         purpose: ``train`` for part d of a partition or the split for training, ``test`` for part e or that for testing.
         split: The split instead, by its name.
         partition: A partition file. It names its objects itself, of whatever split.
-        columns, nmr_views: As ``open_source`` has them.
+        columns, nmr_views: Which columns of tables, and which NMR views are read; see ``open_source``.
 
     Returns:
         The objects, and the name of their split; None where no split was chosen: those are all objects there are, or

@@ -31,9 +31,9 @@ class Partitions:
     """Object ids of each part, sorted, and how they were chosen.
 
     Attributes:
-        d: For the autoencoder and the diffusion model.
-        c: For training classifiers.
-        e: For evaluation.
+        d: Objects that the autoencoder and the diffusion model are trained on.
+        c: Objects that classifiers are trained on.
+        e: Objects that everything is evaluated on.
         fractions: Fractions of d, c and e in every class; they sum to 1.
         seed: Seed of the choice.
         source: Name of the data set, for people.
@@ -195,8 +195,8 @@ def of_classes(source: MultiViewSource, classes: Sequence[str] | None, *, keep_l
     """The objects of some classes; all for None.
 
     Args:
-        source: The data.
-        classes: Their names.
+        source: The data set to choose from.
+        classes: Names of the classes to keep; None for all.
         keep_labels: Keep the numbers that classes have in the whole set, instead of numbering those that are chosen.
 
     Raises:

@@ -55,7 +55,7 @@ class RenderSettings:
         half_angle: Half the field of view, in degrees. The default just holds that sphere at that distance.
         image_size: Width and height in pixels.
         samples: Antialiasing by samples x samples rays a pixel.
-        light: See `Light`.
+        light: Direction and strengths of the light, see ``Light``.
         names: One per azimuth; if empty, front, right, back, left for four views and else view00, view01, ...
     """
 

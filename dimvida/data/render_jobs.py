@@ -30,7 +30,7 @@ class Rendered(NamedTuple):
     """One object's PNG views by name, or what was wrong with it.
 
     Attributes:
-        item: What it was made of.
+        item: The mesh file, or the procedural object, that was rendered.
         views: PNG files by view name.
         problem: Why there are none, or "".
         notes: What its file names and lacks, as ``<what>: <which>``.

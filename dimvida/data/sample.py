@@ -73,7 +73,7 @@ def require_apart(source: Path | str, place: Path, option: str = "--out", *, aro
     Args:
         source: The input; a zip file may lie anywhere, and nothing is inside of a URL.
         place: The output folder or file, there or not.
-        option: Where the user named it.
+        option: The option that named ``place``, for the message.
         around: Whether the output may lie around the input.
     """
     if isinstance(source, str) or not source.is_dir():  # a URL, or a file

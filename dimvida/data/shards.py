@@ -60,7 +60,7 @@ class StoredView(NamedTuple):
         view: Name of the view.
         class_name: "" without a class.
         kind: "real" or "generated".
-        place: Where its shard has it.
+        place: Where its picture is in the shard: what the form needs to read it.
     """
 
     key: str

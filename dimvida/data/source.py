@@ -36,8 +36,8 @@ class ObjectRecord:
     Attributes:
         id: ``<split>/<class>/<name>`` with empty parts left out; unique in its source.
         name: The object's own name.
-        class_name: Its class, "" if unlabeled.
-        split: Its split, "" if the set has none.
+        class_name: Name of its class, "" if unlabeled.
+        split: Name of its split, "" if the set has none.
         views: The views that exist, in the order of the source's ``view_names``.
     """
 
@@ -79,7 +79,7 @@ class MultiViewSource(ABC):
         form: "folder", "zip", "single-view", "nmr-dvr", "nmr-softras", "webdataset", "npy", "parquet" or "arrow".
         view_names: Every view that occurs, in order.
         classes: Every class that occurs, sorted; the place of a class is its label.
-        records: The objects.
+        records: One record for each of the N objects, in order.
         cameras: Where each view is seen from, by its name; None where nobody says so.
         notes: What was found and left out, one line for each reason.
         left_out: Files that may be images and were left out when the source was opened, as those that cannot be
@@ -272,7 +272,7 @@ class RecentArrays:
         Args:
             load: Gives the array of a key, such as a path, or anything with ``nbytes``; it can be pickled.
             most_bytes: How much memory the arrays may take together; one is kept whatever it takes.
-            most_arrays: How many there may be.
+            most_arrays: Most arrays that are kept at a time.
         """
         self._load, self._most_bytes, self._most_arrays = load, most_bytes, most_arrays
         self._arrays: dict[Any, Any] = {}

@@ -170,7 +170,7 @@ def tell_beside(source: MultiViewSource, tree: FileTree, own: Collection[str], r
 
     Args:
         source: Gets the notes, and what was left out.
-        tree: Its tree.
+        tree: The tree that the source's files are in.
         own: Names of files of it that are the source's, also within folders.
         reason: Why images and folders beside them are left out; without one they are nobody's business.
 

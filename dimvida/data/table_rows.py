@@ -33,8 +33,8 @@ def index_rows(files: TableFiles, layout: Layout, splits: Sequence[str], view: s
     """The objects of all R rows, in the order in which they begin.
 
     Args:
-        files: The tables.
-        layout: What their columns say.
+        files: The files of the set, whose rows are numbered through.
+        layout: Which of their columns hold images, views, classes and names.
         splits: The split of each file.
         view: The view of all images, where no column says it.
         where: What an error calls the set.

@@ -35,8 +35,9 @@ def open_tables(tree: FileTree, split: str | None, view: str | None, columns: Co
     """The set of all tables in a tree; None where there are none with images.
 
     Args:
-        tree: What holds them.
-        split, view, columns: As ``open_source`` has them.
+        tree: The folder or archive that has the files.
+        split, view, columns: The split to keep, the view of images that name none, and which columns to read; see
+            ``open_source``.
 
     Raises:
         InputError: pyarrow is missing, a table is damaged, columns that were named are not there, or it is not said
@@ -107,9 +108,9 @@ class TableSource(MultiViewSource):
         """Index all rows.
 
         Args:
-            tree: What holds the files.
-            files: The tables.
-            layout: What their columns say.
+            tree: The folder or archive that has the files.
+            files: The files of the set, whose rows are numbered through.
+            layout: Which of their columns hold images, views, classes and names.
             splits: The split of each file.
             split: Keep this one only, or all for None.
             view: The view of all images, where no column says it.

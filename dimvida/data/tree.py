@@ -44,7 +44,7 @@ class Listing(NamedTuple):
 
     Attributes:
         folders: Folders that are looked into.
-        files: Ordinary files.
+        files: Ordinary files, whatever is in them.
         hidden: Dotfiles, and with a "/" at the end dotted folders and ``SYSTEM_FOLDERS``, which are not looked into.
         circular: Links to a folder around them.
         unusable: Everything else, each with what it is: links to nothing, devices and the like.

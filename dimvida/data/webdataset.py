@@ -41,9 +41,10 @@ def open_webdataset(tree: FileTree, split: str | None, view: str | None, columns
     """The set of all tar files in a tree; None where there are none, or images beside them, which are the data then.
 
     Args:
-        tree: What holds them.
-        split, view, columns: As ``open_source`` has them. Columns are fields of the JSON; ``image`` are suffixes, such
-            as ``jpg`` or ``front.png``, of those images that are read.
+        tree: The folder or archive that has the tar files.
+        split, view, columns: The split to keep, the view of images that name none, and which columns to read; see
+            ``open_source``. Columns are fields of the JSON; ``image`` are suffixes, such as ``jpg`` or ``front.png``,
+            of those images that are read.
 
     Raises:
         InputError: A tar file is damaged, or what it says contradicts itself.

@@ -114,9 +114,9 @@ class MultiViewWriter:
         """Write one object's views, PNG bytes by view name.
 
         Args:
-            split: Its split.
-            class_name: Its class.
-            name: Its own name.
+            split: Name of the object's split, its first folder; "" for none.
+            class_name: Name of the object's class, the folder around it.
+            name: Name of the object, the folder of its views.
             views: PNG bytes by view name.
             digests: Hex SHA-256 of the files that it was made of, by path.
 

@@ -90,8 +90,8 @@ def plan_at(
     """A plan that generates the same views of every object, at any angles; one that is known there is not generated.
 
     Args:
-        source: The input.
-        placed: Where its views were taken.
+        source: The data set that is completed.
+        placed: The camera that each view of the source was taken with, by the view's name.
         targets: The views to generate, by name.
         given: The known views; an object uses those of them that it has. By default every view that it has.
         draws: Samples per object.

@@ -33,7 +33,7 @@ def write_card(
     Args:
         folder: The output folder.
         configuration: That of the output.
-        report: Its report.
+        report: What the finished output has, as in its ``report.json``.
         draw: Makes the picture, a PNG file.
     """
     if card_problem(folder, configuration, report) is None:

@@ -111,7 +111,7 @@ def check_cores(found: str, cpus: int | None) -> None:
     """Raise InputError where Ray is to start a cluster, and no worker of so many cores would have room in it.
 
     Args:
-        found: By ``find_cluster``.
+        found: The cluster's address or "local", as ``find_cluster`` returns it.
         cpus: Cores of a worker; None for a GPU each, of which Ray tells when the cluster is there.
     """
     cores = import_ray()._private.utils.get_num_cpus(override_docker_cpu_warning=True)  # as it counts them itself
@@ -124,7 +124,7 @@ def ray_connection(found: str) -> Iterator[bool]:
     """This process is a driver of a cluster, while entered; gives whether nodes may join that, which was there before.
 
     Args:
-        found: By ``find_cluster``.
+        found: The cluster's address or "local", as ``find_cluster`` returns it.
 
     Raises:
         InputError: The cluster lets nobody in, or none can be started.
@@ -223,7 +223,7 @@ def why_none(address: str, authorization: str = "") -> str | None:
     """Why no cluster can be there, as far as that is soon seen; None where one may be.
 
     Args:
-        address: HOST:PORT.
+        address: Where its head may listen, as HOST:PORT.
         authorization: The header of HTTP that has our token; empty without one.
 
     Raises:

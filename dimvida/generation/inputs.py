@@ -39,7 +39,7 @@ def open_input(
         nmr_views: The NMR views to read, of 0 to 23; by default 0, 6, 12 and 18.
 
     Raises:
-        InputError: As ``open_source``.
+        InputError: The data cannot be opened; see ``open_source``.
     """
     path, problem = locate(path, to_complete=True), None
     chosen = {"split": split, "columns": columns, "nmr_views": nmr_views}
@@ -78,7 +78,7 @@ def open_placed(
         model: A model with cameras.
         given: The views that are said to be known.
         at: Where images that name no view were taken.
-        split, columns, nmr_views: As ``open_input`` has them.
+        split, columns, nmr_views: Which objects, columns of tables and NMR views are read; see ``open_input``.
 
     Returns:
         The source, and the camera of each of its views of which something says it.

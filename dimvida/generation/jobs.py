@@ -125,7 +125,7 @@ class Job:
         """Put the end of the output together, once this process has made all of its shards, within ``held``.
 
         Args:
-            output: The output.
+            output: The output, whose shards of this process are all finished.
             draw: Makes the picture of its card, a PNG file.
             waiting: Called now and then while other processes are awaited.
 

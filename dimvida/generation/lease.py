@@ -38,7 +38,7 @@ class Lease:
     """This process is one of a job that the output belongs to, as that of ``FolderLock`` for folders.
 
     Args:
-        folder: The output.
+        folder: The output's folder, behind a URL.
         job: Name of the job, the same for all of its processes.
         part: The part of the job that is this process's; None for none of its own.
         pending: Gives the shards that are not finished.

@@ -92,7 +92,7 @@ class OutputFolder:
 
         Args:
             job: Name of the job.
-            part: See ``FolderLock``.
+            part: The part of the job that is this process's; None for none of its own.
             joins: Only come in beside another process of the job.
 
         Raises:

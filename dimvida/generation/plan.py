@@ -136,8 +136,8 @@ class Shard:
     """Consecutive rows of a plan that are finished, checked and repeated together.
 
     Attributes:
-        number: Its place among the shards.
-        start, stop: Its rows of the plan.
+        number: Number of the shard, from 0.
+        start, stop: First row of the plan in it, and the one after its last.
     """
 
     number: int
@@ -192,7 +192,7 @@ def make_plan(
     """Decide what is known and what is generated, for every object on its own.
 
     Args:
-        source: The input.
+        source: The data set that is completed.
         view_names: The model's views.
         given: The known views; an object uses those of them that it has. By default every view that it has,
             except ``targets``.
@@ -227,7 +227,7 @@ def plan_tasks(
     """What is known and what is generated of every object, and why others are left out: reason -> how many.
 
     Args:
-        source: The objects.
+        source: The data set that is completed.
         usable: The views that may be known, in the plan's order; an object has those of them that it has.
         missing: Gives the views to generate from those known ones.
         nothing: What an error says where that is none of any object.

@@ -38,8 +38,8 @@ class UnreadableFile:
     """A file that could not be read; the object it belongs to is left out.
 
     Attributes:
-        file: Its name within the input.
-        reason: What is wrong with it.
+        file: Path of the file within the input.
+        reason: What is wrong with it, in a few words.
         source: Id of the object.
     """
 
@@ -78,7 +78,7 @@ class RowReader:
     """Reads rows of a plan; goes to other processes as it is.
 
     Args:
-        plan: What is completed.
+        plan: The plan whose rows are read.
         image_size: Edge in pixels.
         channels: 3 for RGB, 1 for gray.
         strict: Refuse images of another size instead of resizing them.
@@ -95,7 +95,7 @@ class RowReader:
         pictures would be of another quality than the rest. Files are reported with the row of draw 0, once.
 
         Args:
-            places: The rows.
+            places: Numbers of the rows in the plan, one after the other.
             room: Where the images go, uint8 [n, H, W, C] on the host with n at least ``plan.known_in(places)``.
 
         Raises:
@@ -241,7 +241,7 @@ class FamiliarityCheck:
 
     Args:
         model: Knows its classes, and perhaps what its training images look like.
-        plan: What is completed.
+        plan: The plan whose rows the batches are of.
     """
 
     def __init__(self, model: MultiViewModel, plan: GenerationPlan) -> None:

@@ -61,12 +61,12 @@ class Generation:
     """Generates a plan into a folder; a context manager, while entered the folder is locked.
 
     Args:
-        model: What completes the views.
-        plan: What is completed.
+        model: The model that generates the missing views.
+        plan: What is known and what is generated of each object.
         settings: What the model is asked for, and the form of the output.
         folder: Output folder, also one behind a URL.
         strict: Refuse input images of another size instead of resizing them.
-        overwrite: See ``OutputFolder``.
+        overwrite: Replace an output of another configuration, or a finished one; see ``OutputFolder``.
         workers: Reading processes; 0 reads in a thread.
         job: Who else works on it; by default nobody.
 
@@ -109,7 +109,8 @@ class Generation:
         """Lock the folder, and read again what says that it is finished; ``damaged`` has what is wrong with it.
 
         Raises:
-            InputError, DimvidaError: See ``Job.open``.
+            InputError, DimvidaError: Another run is at work in the folder, an input has changed, or another process
+                ended; see ``Job.open``.
         """
         try:
             self.damaged = self.job.open(self.output, self.reader)

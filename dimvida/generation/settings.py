@@ -47,8 +47,8 @@ class GenerationSettings:
     """Options with nothing left open.
 
     Attributes:
-        steps: Network evaluations.
-        solver: Solver name.
+        steps: Network evaluations of a trajectory.
+        solver: Name of a solver, one of ``dimvida.diffusion.solvers.SOLVERS``.
         seed: Seed of the noise.
         batch: Rows per batch. The last bit of a pixel may depend on it.
         backend: ``eager`` or ``fused``.

@@ -40,7 +40,7 @@ def write_sheet(path: str | Path, generation: Generation, truth: MultiViewSource
         truth: Multi-view data with the generated views of the same objects (by class and name), which may
             be the input itself. Views at any angle are compared with those that were taken there. Where it has none
             of them the sheet shows no true views.
-        rows: How many rows at most.
+        rows: Most rows of the sheet, each a row of the plan.
 
     Raises:
         InputError: The sheet cannot be written, or a picture of the output is damaged.

@@ -34,7 +34,7 @@ class StoredFile:
 
     Attributes:
         name: Relative to the output folder, with "/" between the parts.
-        size: Its length in bytes.
+        size: Length of the file in bytes.
         sha256: Hash of what is in it, in hex.
     """
 
@@ -61,12 +61,12 @@ class ShardStats:
     """What came of one shard.
 
     Attributes:
-        shard: Its number.
+        shard: Number of the shard, from 0.
         configuration: Hash of the run's configuration.
         rows: Rows of the plan.
         objects: Objects of which draw 0 is in the shard.
-        views: Views generated.
-        files: What was written.
+        views: Number of views generated.
+        files: Name, size and hash of each file that was written.
         skipped: Input files that could not be read: ``file``, ``reason`` and the ``source`` that was left out.
         notes: Conversions of input images: text -> [how many, the first one's file].
     """

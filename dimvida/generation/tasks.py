@@ -16,8 +16,8 @@ class Task:
     """One object of the plan.
 
     Attributes:
-        index: Its place in the source.
-        record: Its record there.
+        index: The object's number in the source.
+        record: What the source says of the object: its id, class, split and views.
         known: The views it is generated from, in the model's order; at least one.
         targets: The views to generate, in the model's order; at least one, none of them known.
     """
@@ -36,7 +36,7 @@ class Tasks(Sequence[Task]):
     """Tasks that are made when asked for: a hundred million take four to twelve bytes each, besides their records.
 
     Args:
-        source: The objects.
+        source: The data set that the objects are of.
         chosen: Place in the source and kind of each task.
 
     Attributes:

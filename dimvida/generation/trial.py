@@ -37,7 +37,7 @@ def settings_with_batch(model: MultiViewModel, options: Mapping[str, Any], find_
     """What ``resolve_settings`` makes of options; a ``batch`` of None is found for the model where it is.
 
     Raises:
-        InputError: As ``resolve_settings``.
+        InputError: An option is wrong, or the model cannot do it; see ``resolve_settings``.
     """
     settings = resolve_settings(model, **options)
     if options["batch"] is not None:
@@ -59,7 +59,7 @@ def best_batch(
     the default on a CPU, which gains nothing from larger ones.
 
     Args:
-        model: What completes the views.
+        model: The model that generates the missing views.
         settings: What it is asked for, with the default batch.
         rows: Rows of the plan.
         views: The most views of a row at cameras, see ``GenerationPlan.most_views``.

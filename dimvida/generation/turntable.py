@@ -62,7 +62,7 @@ def write_animation(path: Path, views: Tensor, seconds: float) -> None:
     Args:
         path: The file to write.
         views: uint8 [N, C, H, W].
-        seconds: How long one turn takes.
+        seconds: Duration of one turn; each view is shown equally long.
 
     Raises:
         InputError: The place cannot be written.
@@ -89,7 +89,7 @@ def draw_strip(
         views: The turn, uint8 [N, C, H, W].
         places: For each view of the turn, which of the given ones it is, or None.
         azimuths: Of each view of the turn, in degrees.
-        header: What stands above the rows.
+        header: A line of text above the rows.
     """
     tiles = [Tile(image, "", "given") for place, image in enumerate(_pixels(known)) if place not in places] + [
         Tile(image, f"{azimuth:g}\N{DEGREE SIGN}", "generated" if place is None else "given")

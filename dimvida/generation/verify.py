@@ -110,7 +110,7 @@ def recheck_inputs(output: OutputFolder, shard: Shard, reader: RowReader) -> lis
 
     Args:
         output: The output that the shard is in; its files are whole.
-        shard: The shard.
+        shard: The shard whose inputs are compared.
         reader: Reads rows of the plan.
 
     Returns:

@@ -83,7 +83,7 @@ class ReadingProcesses:
             goes_on: Called while waiting; raises whatever ends that.
 
         Raises:
-            InputError: See ``RowReader.read``.
+            InputError: An image has another size, and the reader is strict; see ``RowReader.read``.
             DimvidaError: A process failed, or was killed.
         """
         rest, turns = iter(chunks), itertools.cycle(self._workers)

@@ -34,7 +34,7 @@ class ShardInProgress:
     """A shard whose batches are packed by several threads at once, and written by one in their order.
 
     Args:
-        shard: The shard.
+        shard: The rows of the plan that are written.
         output: The folder that it goes to.
         packer: Packs its rows.
         times: Where the time of ``pack`` and ``write`` is counted.

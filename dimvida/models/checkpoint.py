@@ -56,8 +56,8 @@ class SamplingDefaults:
     """How this checkpoint samples best unless the caller says otherwise.
 
     Attributes:
-        solver: Solver name.
-        steps: Network evaluations.
+        solver: Name of a solver, one of ``dimvida.diffusion.solvers.SOLVERS``.
+        steps: Network evaluations of a trajectory.
         x0_clip: Clamp of the predicted clean latents in standard deviations; 0 for none.
     """
 
@@ -81,7 +81,7 @@ class CheckpointConfig:
         view_names: Names of the V views, in the order of the latents.
         classes: Names of the classes of the training data; may be empty.
         autoencoder, score: Sizes of the networks.
-        beta0, beta1: Noise schedule.
+        beta0, beta1: Noise rates of the variance-preserving schedule at times 0 and 1.
         sampling: Defaults for sampling.
         provenance: Where the weights come from: data, configuration, steps, measured quality.
         inputs: What its training images look like; None where nobody measured it.
@@ -129,7 +129,7 @@ class Checkpoint:
     """A loaded checkpoint.
 
     Attributes:
-        config: Its configuration.
+        config: What its ``config.json`` says.
         autoencoder, score: The networks, in float32 on the CPU, in evaluation mode.
         latent_mean, latent_std: float32 [D], the standardisation of latents.
         digest: Its name, hex: SHA-256 over what decides about its pictures, the configuration and the weights.

@@ -41,7 +41,7 @@ def save_classifier(folder: str | Path, classifier: ImageClassifier, provenance:
 
     Args:
         folder: Made if it is not there.
-        classifier: What is written.
+        classifier: The classifier whose sizes and weights are written.
         provenance: Where its weights come from; plain values for JSON.
     """
     folder = user_path(folder)

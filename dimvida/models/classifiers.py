@@ -122,8 +122,8 @@ class ImageClassifier(nn.Module):
             precision; float64 of weights in float64.
 
         Raises:
-            TypeError: For what is no tensor.
-            ValueError: For another shape or dtype, or what cannot be resized.
+            TypeError: ``images`` is no tensor.
+            ValueError: It has another shape or dtype, or cannot be resized.
         """
         if not isinstance(images, Tensor):
             raise TypeError(
@@ -166,7 +166,8 @@ def build_classifier(
         weights: None for random ones from the global generator; ``imagenet`` for torchvision's, which are downloaded
             once; or a file with torchvision's names, ``.pth`` or ``.safetensors``. Of a file with another number of
             classes everything but the final layer is taken.
-        input_size, image_size, channels: See ``ClassifierConfig``.
+        input_size, image_size, channels: Edge that the network sees pictures at, and edge and channels of the pictures
+            it is trained on; see ``ClassifierConfig``.
 
     Raises:
         InputError: For an unknown name, or a file that does not fit.

@@ -54,9 +54,9 @@ class AutoencoderConfig(_OfImages):
     """Sizes of a ``PoolingAutoencoder``, as they stand in a checkpoint's ``config.json``.
 
     Attributes:
-        kind: ``pooling``.
+        kind: Always ``pooling``; says in files which network it is.
         image_size: Height and width in pixels; a multiple of 4.
-        channels: Image channels.
+        channels: Channels of images: 3 for RGB, 1 for gray.
         latent_dim: Size D of one view's latent.
         base: Channels of the first stage.
         depth: Stands in files, and says nothing of this network.
@@ -89,9 +89,9 @@ class GridAutoencoderConfig(_OfImages):
     """Sizes of a ``GridAutoencoder``, as they stand in a checkpoint's ``config.json``.
 
     Attributes:
-        kind: ``grid``.
+        kind: Always ``grid``; says in files which network it is.
         image_size: Height and width in pixels, a multiple of 8.
-        channels: Image channels.
+        channels: Channels of images: 3 for RGB, 1 for gray.
         latent_channels: Channels c of a latent, which is a grid of n x n places, n an eighth of ``image_size``.
         latent_dim: Size D = c n n of one view's latent. It follows from the others; 0 fills it in.
         base: Channels of the first stage, a multiple of 8.
@@ -184,7 +184,7 @@ class TransformerConfig(ScoreSizes):
     """Sizes of a ``ViewTransformer``, as they stand in a checkpoint's ``config.json``.
 
     Attributes:
-        kind: ``transformer``.
+        kind: Always ``transformer``; says in files which network it is.
         width: Numbers W of a token, a multiple of ``heads``.
         depth: Number of blocks.
         heads: Heads of each attention.

@@ -74,7 +74,7 @@ def border_deviation(images: Tensor, background: Tensor) -> Tensor:
 
     Args:
         images: uint8 [N, C, H, W].
-        background: C levels.
+        background: The colour, C levels in 0..255.
     """
     return (_border(images).float() - background[:, None]).abs().amax(1).mean(1)
 

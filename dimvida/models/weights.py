@@ -129,7 +129,7 @@ def read_weights(
     """A safetensors file, its header compared with what is expected before the rest is read.
 
     Args:
-        path: The file.
+        path: The safetensors file to read.
         expected: What it must hold, see ``tensors_of``.
         description: Name of the file that says so.
         sha256: The SHA-256, hex, that it may have; None where nobody wrote one down.

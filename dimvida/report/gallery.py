@@ -55,7 +55,7 @@ class Shown:
     """What a gallery shows: the output's objects, perhaps not all, and where the views that were given come from.
 
     Attributes:
-        source: The output.
+        source: The output's pictures, opened as a data set.
         indices: Which objects, by class and name.
         views: Names of the views, in order.
         given: The data that the views were generated from, if they are at hand, and the place of each of its objects.
@@ -99,7 +99,7 @@ def choose(source: MultiViewSource, view_names: Sequence[str], given: MultiViewS
     """What a gallery of an output shows.
 
     Args:
-        source: The output.
+        source: The output's pictures, opened as a data set.
         view_names: Views that its configuration names.
         given: The data that it was generated from, or None.
     """

@@ -56,8 +56,8 @@ class Part(Generic[Record]):
     Attributes:
         label: Short name of its folder, unique among those read.
         folder: The folder that its file is in; of an output of generate perhaps a URL.
-        kind: What ``report.json`` calls it.
-        record: What the file says.
+        kind: What ``report.json`` calls its kind, such as ``evaluation``.
+        record: The parsed file, as the type that its kind has.
         content: All of the file, as it stands there.
         curves: Learning curves, of a training.
     """
@@ -208,7 +208,7 @@ class GeneratedOutput:
 
     Attributes:
         configuration: Everything that decided about a byte of it.
-        result: What came of it.
+        result: Numbers of objects and views, and what was left out, as in ``report.json``.
     """
 
     file: ClassVar[str] = GenerationConfiguration.file

@@ -54,7 +54,7 @@ class StageLengths:
     """How long every stage is, in a budget of time.
 
     Attributes:
-        autoencoder, diffusion, judge: Optimiser steps.
+        autoencoder, diffusion, judge: Optimiser steps of each of the stages by these names.
         study: Optimiser steps of each classifier of the tables.
         evaluated: Objects that generated views are scored on.
         warmup: Most steps of warm-up by the stage's name, of the preset.
@@ -88,8 +88,8 @@ def divide_budget(options: ChainOptions, speeds: Speeds, objects: dict[str, int]
     """Divide a budget.
 
     Args:
-        options: With a budget.
-        speeds: Measured ones.
+        options: What the chain is asked to do, with a budget in minutes.
+        speeds: Seconds of an optimiser step, and of an evaluated object, as measured here.
         objects: In each of the parts d, c and e.
         views: The number of views of an object.
 

@@ -41,7 +41,7 @@ class ReproductionChain:
 
     Attributes:
         options: What the chain is asked to do.
-        state: What is done already.
+        state: Which stages are finished, kept in the chain's folder.
         views: The number of views of an object.
         execute: Runs a command line, without the program's name; raises if it did not do all of its work.
         say: Called with a line for people.

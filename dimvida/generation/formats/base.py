@@ -47,7 +47,7 @@ class Picture(NamedTuple):
     Attributes:
         view: The view that it shows.
         data: Its image file, or its pixels in C order for a form of arrays.
-        sha256: Of ``data``, hex.
+        sha256: SHA-256 of ``data``, as 64 hexadecimal digits.
         line: What the metadata say about it, as the fields of a JSON object without its braces. The form adds where it
             is.
     """

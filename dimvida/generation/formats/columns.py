@@ -13,7 +13,7 @@ class TypedColumn(NamedTuple):
     """A column, or a field of one.
 
     Attributes:
-        name: Its name.
+        name: What the column is called in the data.
         kind: ``string``, ``int64``, ``float64``, ``image``, ``class``, ``list`` (of strings) or ``struct``.
         parts: The names of the classes, in the order of their numbers, or the fields of a struct.
     """
