@@ -36,7 +36,7 @@ def random_known(
     views that are present.
 
     Args:
-        batch: Rows B.
+        batch: Number B of rows.
         views: Views V, from 2 to ``VIEW_LIMIT``.
         drop: Probability d of an empty set, in [0, 1].
         generator: Source of randomness on the CPU.

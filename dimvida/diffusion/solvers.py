@@ -207,7 +207,7 @@ def step_table(name: str, steps: int, schedule: VPSchedule | None = None, spacin
     """The table of a whole trajectory from t = 1 to 0.
 
     Args:
-        name: Solver name.
+        name: Name of a solver, one of ``SOLVERS``.
         steps: Network evaluations, from 1 to ``STEPS_LIMIT``. ``repaint`` and ``repaint-mean`` divide them among
             repeated visits of fewer intervals.
         schedule: Noise schedule, by default the paper's.

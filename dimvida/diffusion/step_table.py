@@ -47,7 +47,7 @@ class Solver:
     """A numerical solver of the reverse-time SDE or of its probability-flow ODE.
 
     Attributes:
-        name: Public name.
+        name: What options and result files call it, such as ``ddim``.
         order: Global order of convergence: strong for an ODE solver, of the mean and variance for an SDE one.
         stochastic: Whether its steps draw noise.
         spacing: Default spacing of the time grid, see ``time_grid``.
@@ -68,7 +68,7 @@ class StepTable:
     """The rows of one trajectory.
 
     Attributes:
-        rows: In order of execution.
+        rows: One row for each step, in the order in which they are taken.
     """
 
     rows: tuple[StepRow, ...]

@@ -26,8 +26,8 @@ def check(
 
     Args:
         tensor: An argument of an op.
-        name: Its name.
-        dtypes, shape, device: What it must have.
+        name: What the op's signature calls the argument.
+        dtypes, shape, device: The dtypes it may have, and the shape and device that it must have.
         contiguous: False for a matrix whose rows may lie apart, None for any strides.
     """
     if tensor.dtype not in dtypes:

@@ -95,14 +95,14 @@ def residual_norm_silu_(
     The norm is that of the sum before it is rounded to the dtype of out, in float32, its variance in two passes.
 
     Args:
-        out, made, bias, residual, total: As there, but for made with a row and column more.
+        out, made, bias, residual, total: See ``residual_act_``; but made has a row and a column more.
         norm_weight: float32 [C].
         norm_bias: float32 [C].
         groups: Groups of channels normalised together; divides C.
         eps: Added to the variance, > 0.
 
     Raises:
-        TypeError, ValueError, RuntimeError: As there, and for a number out of range.
+        TypeError, ValueError, RuntimeError: A tensor does not fit, see ``residual_act_``, or a number is out of range.
     """
     sizes = _summands(out, made, bias, residual, total)
     channels, device = out.shape[3], out.device
@@ -220,7 +220,7 @@ def tiles_to_images_(images: Tensor, tiles: Tensor) -> Sizes:
         tiles: float32 [36, M, C], see ``images_to_tiles_``.
 
     Raises:
-        TypeError, ValueError, RuntimeError: As there.
+        TypeError, ValueError, RuntimeError: A tensor does not fit, see ``images_to_tiles_``.
     """
     return _tiles(tiles, images)
 

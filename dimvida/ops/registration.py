@@ -57,7 +57,7 @@ class Op:
     check found. It refuses tensors that share memory with one that is written.
 
     Attributes:
-        name: As in ``torch.ops.dimvida``.
+        name: What ``torch.ops.dimvida`` calls it, as ``masked_step_``.
         signature: Signature of its public function; the schema's arguments, in order.
         result: Name of the tensor that it returns, and what makes that, uninitialised; None where it returns nothing.
         has_cuda: Whether there is a CUDA kernel.
@@ -106,13 +106,14 @@ class Op:
         """The op on its CPU kernel; the number of threads and the instruction set change its speed and nothing else.
 
         Args:
-            arguments: Its arguments in order.
-            threads: By default torch's.
+            arguments: The op's arguments, in the order of its schema.
+            threads: Threads to compute in; None for as many as torch has.
             simd: By default that of ``DIMVIDA_SIMD``, or the best.
 
         Raises:
             InputError: If the variable names no instruction set that is usable here.
-            TypeError, ValueError, IndexError, RuntimeError: As the op.
+            TypeError, ValueError, IndexError, RuntimeError: An argument does not fit; the op's public function says
+                which is which.
         """
         if simd is None:
             simd = native.SIMD
