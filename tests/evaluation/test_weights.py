@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import http.server
 import io
 import os
 import pickle
@@ -14,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from helpers.servers import Answering, serving
 
 from dimvida.errors import InputError
 from dimvida.evaluation import weights
@@ -32,24 +32,21 @@ FILE = saved(STATE)
 DIGITS = hashlib.sha256(FILE).hexdigest()[:8]
 
 
-class Handler(http.server.BaseHTTPRequestHandler):
+class Weights(Answering):
     """Answers by the path's first part."""
+
+    released: threading.Event
 
     def do_GET(self) -> None:
         way = self.path.split("/")[1]
         if way == "silent":
-            self.server.released.wait(60)
+            self.released.wait(60)
             return
-        if way == "missing":
-            self.send_error(404)
-            return
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(FILE)))
-        self.end_headers()
-        self.wfile.write({"whole": FILE, "cut": FILE[:100], "other": FILE[::-1]}[way])
-
-    def log_message(self, *arguments: object) -> None:
-        pass
+        body = {"whole": FILE, "cut": FILE[:100], "other": FILE[::-1]}.get(way)
+        if body is None:
+            self.answer(404, b"")
+        else:
+            self.answer(200, body, {"Content-Length": str(len(FILE))})
 
 
 @pytest.fixture
@@ -59,13 +56,10 @@ def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Callable
     for name in ("http_proxy", "https_proxy", "all_proxy"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.upper(), raising=False)
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as running:
-        running.released = threading.Event()
-        threading.Thread(target=running.serve_forever, daemon=True).start()
-        address = f"http://127.0.0.1:{running.server_address[1]}"
+    monkeypatch.setattr(Weights, "released", threading.Event(), raising=False)
+    with serving(Weights) as address:
         yield lambda way: PublishedWeights("--some-weights", f"{address}/{way}/net-{DIGITS}.pth")
-        running.released.set()
-        running.shutdown()
+        Weights.released.set()
 
 
 def cached(tmp_path: Path) -> list[str]:

@@ -14,7 +14,7 @@ import socket
 import struct
 import threading
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -65,18 +65,25 @@ class Handler(http.server.SimpleHTTPRequestHandler):
 
 
 @contextmanager
-def http_server(folder: Path, *, ranges: bool) -> Iterator[tuple[str, type[Handler]]]:
-    """The URL of a server of a folder's files, and the class of its handlers."""
-    handler = type("Handler", (Handler,), {"requests": [], "ranges": ranges})
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(handler, directory=str(folder)))
+def serving(handler: Callable[..., http.server.BaseHTTPRequestHandler]) -> Iterator[str]:
+    """The URL of a server whose requests are a handler's."""
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
     thread.start()
     try:
-        yield f"http://127.0.0.1:{server.server_port}", handler
+        yield f"http://127.0.0.1:{server.server_port}"
     finally:
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+@contextmanager
+def http_server(folder: Path, *, ranges: bool = False) -> Iterator[tuple[str, type[Handler]]]:
+    """The URL of a server of a folder's files, and the class of its handlers."""
+    handler = type("Handler", (Handler,), {"requests": [], "ranges": ranges})
+    with serving(functools.partial(handler, directory=str(folder))) as address:
+        yield address, handler
 
 
 @contextmanager
@@ -126,24 +133,27 @@ class Answering(http.server.BaseHTTPRequestHandler):
 
 
 class Hub(Answering):
-    """As much of the Hugging Face Hub as its file system asks of one data set: revisions, folders, parts of files."""
+    """As much of the Hugging Face Hub as is asked of one repository: revisions, folders, and files or parts of them."""
 
     protocol_version = "HTTP/1.1"
+    repository: str
     files: dict[str, bytes]
     asked: list[str]
-    revisions = ("main", "~parquet", "refs/convert/parquet")
+    commit = "0" * 40
+    revisions = ("main", "v1", commit, "~parquet", "refs/convert/parquet")
 
     def do_GET(self) -> None:
         path, _, query = self.path.partition("?")
         type(self).asked.append(unquote(path))
-        found = re.fullmatch(r"(?:/api)?/datasets/owner/name(?:/(revision|tree|resolve)/([^/]+)(?:/(.*))?)?", path)
+        place = rf"/(?:api/(?:models/)?)?{re.escape(self.repository)}"
+        found = re.fullmatch(rf"{place}(?:/(revision|tree|resolve)/([^/]+)(?:/(.*))?)?", path)
         if found is None:
             return self.answer(401, b"{}", {"X-Error-Code": "RepoNotFound"})  # as of one that nobody may see
         what, revision, name = found[1], unquote(found[2] or "main"), unquote(found[3] or "")
         if revision not in self.revisions:
             return self.answer(404, b"{}", {"X-Error-Code": "RevisionNotFound"})
         if what in (None, "revision"):
-            return self.answer(200, json.dumps({"id": "owner/name", "sha": "0" * 40, "siblings": []}).encode())
+            return self.answer(200, json.dumps({"id": self.repository, "sha": self.commit, "siblings": []}).encode())
         if what == "tree":
             return self._tree(name and f"{name}/", "recursive=true" in query.lower())
         if name not in self.files:
@@ -151,7 +161,7 @@ class Hub(Answering):
         data, tag = self.files[name], f'"{hashlib.sha1(self.files[name]).hexdigest()}"'
         span = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
         part = data if span is None else data[int(span[1]) : int(span[2] or len(data)) + 1]
-        return self.answer(200 if span is None else 206, part, {"ETag": tag, "X-Repo-Commit": "0" * 40})
+        return self.answer(200 if span is None else 206, part, {"ETag": tag, "X-Repo-Commit": self.commit})
 
     do_HEAD = do_GET
 
@@ -177,26 +187,21 @@ class Hub(Answering):
 
 
 @contextmanager
-def hub_server(monkeypatch: Any, folder: Path) -> Iterator[type[Hub]]:
-    """A Hub with the files of a folder as its data set ``owner/name``, where huggingface_hub looks for it."""
+def hub_server(monkeypatch: Any, folder: Path, repository: str = "datasets/owner/name") -> Iterator[type[Hub]]:
+    """A Hub with the files of a folder as a repository, where huggingface_hub looks for it."""
     from huggingface_hub import HfFileSystem, constants
 
     files = {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-    handler = type("Hub", (Hub,), {"files": files, "asked": []})
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    server.daemon_threads = True
-    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
-    monkeypatch.setattr(constants, "ENDPOINT", f"http://127.0.0.1:{server.server_port}")
-    monkeypatch.setattr(
-        constants, "HUGGINGFACE_CO_URL_TEMPLATE", f"{constants.ENDPOINT}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
-    )
-    HfFileSystem.clear_instance_cache()
-    try:
-        yield handler
-    finally:
+    handler = type("Hub", (Hub,), {"repository": repository, "files": files, "asked": []})
+    with serving(handler) as address:
+        monkeypatch.setattr(constants, "ENDPOINT", address)
+        template = f"{address}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
+        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
         HfFileSystem.clear_instance_cache()
-        server.shutdown()
-        server.server_close()
+        try:
+            yield handler
+        finally:
+            HfFileSystem.clear_instance_cache()
 
 
 @contextmanager

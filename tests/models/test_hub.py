@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import http.server
-import json
 import re
 import shutil
 import sys
-import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import ClassVar
 
 import pytest
 import torch
 import yaml
-from helpers.servers import Answering
+from helpers.servers import Hub, hub_server
 
 from dimvida.errors import InputError
 from dimvida.models.checkpoint import Checkpoint, CheckpointConfig, load_checkpoint, save_checkpoint
@@ -26,7 +22,7 @@ from dimvida.models.hub import model_card
 
 constants = pytest.importorskip("huggingface_hub.constants")
 
-COMMIT = "0123456789abcdef0123456789abcdef01234567"
+COMMIT = Hub.commit
 NAME = "someone/a-model"
 CONFIG = CheckpointConfig(
     view_names=("front", "a`b\n# c"),
@@ -46,35 +42,6 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-class Hub(Answering):
-    """As much of the Hub as a download asks: what a revision is, its files, and their bytes."""
-
-    files: ClassVar[dict[str, bytes]]
-    asked: ClassVar[list[str]]
-
-    def do_HEAD(self) -> None:
-        self.do_GET()
-
-    def do_GET(self) -> None:
-        path = self.path.partition("?")[0]
-        type(self).asked.append(path)
-        if not path.removeprefix("/api/models").startswith(f"/{NAME}/"):
-            return self.answer(404, b"{}", {"X-Error-Code": "RepoNotFound"})
-        if (found := re.search(r"/revision/(.+)$", path)) is not None:
-            if found[1] not in ("main", "v1", COMMIT):
-                return self.answer(404, b"{}", {"X-Error-Code": "RevisionNotFound"})
-            return self.answer(200, json.dumps({"id": NAME, "sha": COMMIT, "siblings": []}).encode())
-        if "/tree/" in path:
-            rows = [
-                {"type": "file", "path": name, "size": len(data), "oid": hashlib.sha1(data).hexdigest()}
-                for name, data in self.files.items()
-            ]
-            return self.answer(200, json.dumps(rows).encode())
-        data = self.files[path.rpartition("/")[2]]
-        etag = {"ETag": f'"{hashlib.sha1(data).hexdigest()}"', "X-Repo-Commit": COMMIT}
-        return self.answer(200, data, etag)
-
-
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A cache of the Hub, empty, and the only one."""
@@ -85,22 +52,10 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def hub(cache: Path, saved: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Hub]]:
-    """A Hub with one model, at the address where huggingface_hub looks."""
-
-    class Here(Hub):
-        files: ClassVar = {path.name: path.read_bytes() for path in saved.iterdir()} | {
-            "evil.pkl": b"\x80",
-            "x.py": b"1",
-        }
-        asked: ClassVar = []
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Here) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        monkeypatch.setattr(constants, "ENDPOINT", f"http://127.0.0.1:{server.server_port}")
-        template = f"{constants.ENDPOINT}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
-        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
-        yield Here
-        server.shutdown()
+    """A Hub with one model, and files beside it that are not the model's."""
+    with hub_server(monkeypatch, saved, NAME) as hub:
+        hub.files |= {"evil.pkl": b"\x80", "x.py": b"1"}
+        yield hub
 
 
 def lay_out(cache: Path, saved: Path) -> None:

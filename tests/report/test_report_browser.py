@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import html
-import http.server
 import json
 import re
 import shutil
 import subprocess
-import threading
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 
 import pytest
 from helpers.commands import PATIENCE
 from helpers.results import Report
 from helpers.runs import write_output
+from helpers.servers import http_server
 
 from .conftest import make_report
 
@@ -45,21 +43,11 @@ onload = async () => {{
 </script>"""
 
 
-class Quiet(http.server.SimpleHTTPRequestHandler):
-    """Serves files and says nothing of it."""
-
-    def log_message(self, format: str, *arguments: object) -> None:
-        pass
-
-
 @pytest.fixture(scope="module")
 def served(full_report: Report) -> Iterator[tuple[Path, str]]:
     """A report's folder and the address at which it is served."""
-    handler = partial(Quiet, directory=full_report.folder)
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield full_report.folder, f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
+    with http_server(full_report.folder) as (address, _):
+        yield full_report.folder, address
 
 
 def browse(address: str, profile: Path, *options: str) -> subprocess.CompletedProcess[str]:
@@ -125,10 +113,7 @@ def test_a_gallery_works_without_a_server(room: Path, tmp_path: Path, place, hea
 @pytest.mark.parametrize("width", [400, 1280])
 def test_a_gallery_fits(room: Path, tmp_path: Path, width: int):
     (room / "probe.html").write_text(PROBE.format(page="index.html#/1/3", width=width))
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=room)) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        address = f"http://127.0.0.1:{server.server_port}/probe.html"
-        done = browse(address, tmp_path / "profile", "--window-size=1400,1000")
-        server.shutdown()
+    with http_server(room) as (address, _):
+        done = browse(f"{address}/probe.html", tmp_path / "profile", "--window-size=1400,1000")
     found = json.loads(re.search(r'<pre id="result">(.+?)</pre>', done.stdout)[1])
     assert found.items() >= {"overflow": 0, "broken": 0, "outside": 0, "small": 0}.items(), found
