@@ -4,13 +4,9 @@ from __future__ import annotations
 
 import ast
 import re
-import sys
 from pathlib import Path
-from types import FrameType
 
 import pytest
-from helpers.commands import command
-from helpers.objects import write_boxes
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "dimvida"
@@ -43,7 +39,7 @@ CROSSING = {
     "bench": {"bench_encoders", "bench_ops", "bench_step"},  # what pytest-benchmark times
     "models": {"another_network"},  # as docs/architecture.md says how to add one
     "ops": {"cuda_on_host", "residual_ops"},
-    "": {"bundled", "checkpoint_scripts", "examples", "layout", "packaging", "scripts"},
+    "": {"bundled", "checkpoint_scripts", "examples", "journeys", "layout", "packaging", "scripts"},
 }
 
 
@@ -230,39 +226,6 @@ def mirrored(folder: Path) -> set[str]:
     if folder == Path():
         names |= {path.stem for path in (ROOT / "scripts").iterdir()}
     return names | CROSSING.get("" if folder == Path() else str(folder), set())
-
-
-def files_on_the_way(frame: FrameType) -> list[str]:
-    """The files of the package that calls have come through to here, without what ran before."""
-    files: list[str] = []
-    while frame is not None:
-        path = Path(frame.f_code.co_filename)
-        if path.is_relative_to(PACKAGE) and (name := str(path.relative_to(PACKAGE).with_suffix(""))) not in files[:1]:
-            files.insert(0, name)
-        frame = frame.f_back
-    return files
-
-
-@pytest.mark.parametrize("backend", ["eager", "fused"])
-def test_an_object_passes_the_files_that_the_documentation_says(
-    tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, backend: str
-):
-    from dimvida.ops import registration
-
-    text = (ROOT / "docs/architecture.md").read_text().partition("- An object of `dimvida generate`")[2]
-    documented = re.findall(r"`(\w+/\w+)`", text.partition("With `--backend eager`")[0])
-    ways, check = [], registration.Op.check
-
-    def checked(op: registration.Op, *arguments: object) -> dict[str, object]:
-        if op.name == "masked_step_":
-            ways.append(files_on_the_way(sys._getframe(1)))
-        return check(op, *arguments)
-
-    monkeypatch.setattr(registration.Op, "check", checked)
-    boxes, out = write_boxes(tmp_path / "boxes", 1), tmp_path / "out"
-    options = ["--view", "front", "--checkpoint", tiny_checkpoint, "--backend", backend, "--device", "cpu"]
-    assert command("generate", "--data", boxes, "--out", out, *options).code == 0
-    assert ways and all([*way[:-1], "ops/steps", way[-1]] == documented for way in ways)  # which is looked at meanwhile
 
 
 def test_tests_are_called_by_the_module_that_they_mirror():

@@ -23,7 +23,7 @@ from dimvida.data.images import to_picture
 from dimvida.data.opening import open_source
 from dimvida.data.source import MultiViewSource
 from dimvida.errors import InputError
-from dimvida.evaluation.picture_metrics import psnr, ssim
+from dimvida.evaluation.metrics import psnr, ssim
 from dimvida.generation.plan import make_plan
 from dimvida.generation.run import Generation
 from dimvida.generation.settings import resolve_settings

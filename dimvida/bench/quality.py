@@ -14,9 +14,8 @@ import torch
 from torch import Tensor
 
 from dimvida.evaluation.frechet import latent_frechet_distance, picture_latents
-from dimvida.evaluation.metrics import Tally
+from dimvida.evaluation.metrics import Tally, psnr
 from dimvida.evaluation.objects import view_subsets
-from dimvida.evaluation.picture_metrics import psnr
 from dimvida.evaluation.protocol import complete_subsets
 from dimvida.results.schema import Estimate
 from dimvida.results.solvers import SolverQuality

@@ -1,35 +1,115 @@
-"""Metrics: which can be measured here, and why the others cannot; means over their values.
+"""Metrics: those of a picture, which can be measured here and why the others cannot, and means over their values.
 
-Those that need no network are in ``picture_metrics``; ``dimvida.results.metrics`` says how all are shown.
+Those that look with a network are in ``networks``; ``dimvida.results.metrics`` says how all are shown.
 """
 
 from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from scipy.stats import t as student
 from torch import Tensor
+from torchmetrics.functional.image import peak_signal_noise_ratio, structural_similarity_index_measure
 
 from dimvida.errors import InputError
-from dimvida.evaluation.networks import (
-    LPIPS_SMALLEST,
-    InceptionFeatures,
-    Judge,
-    PerceptualDistance,
-    require_torch_fidelity,
-)
-from dimvida.evaluation.picture_metrics import PICTURE_METRICS, PictureMetric
-from dimvida.evaluation.weights import INCEPTION, SQUEEZENET, Unavailable, obtain_weights
+from dimvida.evaluation.networks import NETWORK_METRICS, InceptionFeatures, Judge, MetricInputs
+from dimvida.evaluation.weights import Unavailable
 from dimvida.models.classifiers import ImageClassifier
 from dimvida.results.metrics import METRICS
 from dimvida.results.schema import Availability, Estimate
 
 LEVEL = 0.95  # of intervals
+BACKGROUND = 0.1  # of the range of a channel: what differs by more from the background is the object
+CHUNK = 256  # pictures at a time: SSIM makes several copies of each
+
+PictureMetric = Callable[[Tensor, Tensor], Tensor]
+"""A function of generated and true pictures, uint8 [N, C, H, W] each, that gives float64 [N]."""
+
+PICTURE_METRICS: dict[str, tuple[PictureMetric, int]] = {}
+"""Those that need no network, by name, with the window that a picture must hold, in pixels; see ``picture_metric``."""
+
+
+def picture_metric(window: int = 1) -> Callable[[PictureMetric], PictureMetric]:
+    """Make a function of float32 pictures in 0..1 a metric of its name, of uint8 pictures, some of them at a time.
+
+    Args:
+        window: Pixels of a picture's edge that it needs at least.
+    """
+
+    def declare(metric: PictureMetric) -> PictureMetric:
+        @functools.wraps(metric)
+        def of_bytes(images: Tensor, references: Tensor) -> Tensor:
+            if images.shape != references.shape or images.ndim != 4:
+                raise ValueError(f"expected two times [N, C, H, W], not {[*images.shape]} and {[*references.shape]}")
+            chunks = zip(images.split(CHUNK), references.split(CHUNK), strict=True)
+            # reshape: a metric of one picture comes back without a dimension.
+            values = [metric(x.float() / 255, y.float() / 255).reshape(-1) for x, y in chunks]
+            return torch.cat(values).double().cpu()
+
+        PICTURE_METRICS[metric.__name__] = of_bytes, window
+        return of_bytes
+
+    return declare
+
+
+@picture_metric()
+def psnr(images: Tensor, references: Tensor) -> Tensor:
+    """Peak signal-to-noise ratio in dB.
+
+    Args:
+        images: uint8 [N, C, H, W].
+        references: The same shape.
+
+    Returns:
+        float64 [N]; infinity where two pictures are equal.
+    """
+    return peak_signal_noise_ratio(images, references, data_range=1.0, reduction="none", dim=(1, 2, 3))
+
+
+@picture_metric(window=11)
+def ssim(images: Tensor, references: Tensor) -> Tensor:
+    """Structural similarity with a Gaussian window of 11 pixels, sigma 1.5.
+
+    Args:
+        images: uint8 [N, C, H, W]; H and W at least 11.
+        references: The same shape.
+
+    Returns:
+        float64 [N], at most 1; accurate to 1e-4, because variances are differences in float32.
+    """
+    return structural_similarity_index_measure(images, references, data_range=1.0, reduction="none")
+
+
+@picture_metric()
+def colour(images: Tensor, references: Tensor) -> Tensor:
+    """Squared difference of mean colours, whose root mean over pictures is what is reported.
+
+    The mean is over the pixels of each picture that are not background: some channel differs from the median colour of
+    the true picture's border by more than a tenth of the range. Where there are none it is the background's colour.
+
+    Args:
+        images: uint8 [N, C, H, W].
+        references: The same shape.
+
+    Returns:
+        float64 [N], the mean over channels in squares of their range.
+    """
+    edges = references[:, :, 0], references[:, :, -1], references[:, :, :, 0], references[:, :, :, -1]
+    background = torch.cat(edges, -1).median(-1).values[..., None, None]
+    return (_mean_colour(images, background) - _mean_colour(references, background)).square().mean(1)
+
+
+def _mean_colour(images: Tensor, background: Tensor) -> Tensor:
+    """Mean [N, C] of the pixels of [N, C, H, W] that are not background [N, C, 1, 1]."""
+    apart = images - background
+    is_object = (apart.abs().amax(1, keepdim=True) > BACKGROUND).to(images)
+    return background.flatten(1) + (apart * is_object).sum((2, 3)) / is_object.sum((2, 3)).clamp_min(1)
 
 
 @dataclass
@@ -97,46 +177,30 @@ def build_metrics(
     names = tuple(METRICS) if names is None else names
     if unknown := [name for name in names if name not in METRICS]:
         raise InputError(f"--metrics {unknown[0]}: choose from {', '.join(METRICS)}")
-    metrics = MetricSet(device)
-
-    @functools.cache
-    def judge() -> Judge:
-        """The one judge of all metrics that ask for it."""
-        if classifier is None:
-            raise Unavailable("needs a classifier of these classes; train one and give its folder with --judge")
-        return Judge(classifier, classifier.classes, classes, "--judge", device)
-
-    def add(name: str) -> None:
-        """Add one, or raise ``Unavailable`` with what would help."""
-        match name:
-            case "lpips" if image_size < LPIPS_SMALLEST:
-                raise Unavailable(f"SqueezeNet needs pictures of {LPIPS_SMALLEST} pixels, these have {image_size}")
-            case "lpips":
-                state = obtain_weights(SQUEEZENET, lpips_weights)
-                metrics.pictures[name] = PerceptualDistance(state, SQUEEZENET.place(lpips_weights), device)
-            case "fid":
-                require_torch_fidelity()  # before its weights are downloaded
-                state = obtain_weights(INCEPTION, inception_weights)
-                metrics.distances[name] = InceptionFeatures(state, INCEPTION.place(inception_weights), device)
-            case "coherence" if classifier is not None and not classes:
-                raise Unavailable("the objects have no class")
-            case "coherence":
-                metrics.judged[name] = judge()
-            case "feature_frechet":
-                metrics.distances[name] = judge()
-            case _:
-                measure, window = PICTURE_METRICS[name]
-                if image_size < window:
-                    raise Unavailable(f"its window is {window} pixels wide, the pictures only {image_size}")
-                metrics.pictures[name] = measure
-
+    inputs = MetricInputs(image_size, classes, device, inception_weights, lpips_weights, classifier)
+    metrics, obtain = MetricSet(device), functools.cache(lambda network: network.obtain(inputs))  # each network once
     for name in METRICS:
         if name in names:
             try:
-                add(name)
+                _add(metrics, name, inputs, obtain)
             except Unavailable as reason:
                 metrics.reasons[name] = str(reason)
     return metrics
+
+
+def _add(metrics: MetricSet, name: str, inputs: MetricInputs, obtain: Callable[[type], Any]) -> None:
+    """Add one, or raise ``Unavailable`` with what would help."""
+    if name in PICTURE_METRICS:
+        measure, window = PICTURE_METRICS[name]
+        if inputs.image_size < window:
+            raise Unavailable(f"its window is {window} pixels wide, the pictures only {inputs.image_size}")
+        metrics.pictures[name] = measure
+        return
+    network, kind = NETWORK_METRICS[name]
+    made = obtain(network)
+    if kind == "judged" and not inputs.classes:
+        raise Unavailable("the objects have no class")
+    {"pictures": metrics.pictures, "distances": metrics.distances, "judged": metrics.judged}[kind][name] = made
 
 
 class Tally:

@@ -8,16 +8,18 @@ from __future__ import annotations
 import importlib.util
 import io
 import warnings
-from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torchvision.models import squeezenet1_1
 
 from dimvida.errors import InputError
-from dimvida.evaluation.weights import Unavailable, misfit
-from dimvida.models.classifiers import require_known
+from dimvida.evaluation.weights import INCEPTION, SQUEEZENET, Unavailable, misfit, obtain_weights
+from dimvida.models.classifiers import ImageClassifier, require_known
 
 LPIPS_SMALLEST = 17
 """Edge in pixels below which SqueezeNet's last pooling has nothing left."""
@@ -27,7 +29,50 @@ INCEPTION_FEATURES = 2048
 # Pictures at a time; Inception enlarges each to 299 x 299.
 LPIPS_CHUNK, INCEPTION_CHUNK, JUDGE_CHUNK = 128, 32, 256
 
+Kind = Literal["pictures", "distances", "judged"]
+"""What is made of a network: a value for each picture beside the true one, the Fréchet distance of its features, or the
+share of pictures in which it sees the object's class."""
 
+MetricNetwork = TypeVar("MetricNetwork", bound=type)
+
+NETWORK_METRICS: dict[str, tuple[type, Kind]] = {}
+"""Metrics that need a network, by name, with its class; see ``measures``."""
+
+
+def measures(**metrics: Kind) -> Callable[[MetricNetwork], MetricNetwork]:
+    """Make metrics of these names of a network's class.
+
+    Its class method ``obtain`` makes the network of ``MetricInputs``, or raises ``Unavailable`` with what would help.
+    """
+
+    def declare(network: MetricNetwork) -> MetricNetwork:
+        NETWORK_METRICS.update({name: (network, kind) for name, kind in metrics.items()})
+        return network
+
+    return declare
+
+
+@dataclass(frozen=True, slots=True)
+class MetricInputs:
+    """What metrics are made of.
+
+    Attributes:
+        image_size: Edge of the pictures in pixels.
+        classes: The data's classes; none where its objects have no class.
+        device: Where networks run.
+        inception_weights, lpips_weights: Files; None looks in torch.hub's cache, then downloads.
+        classifier: What judges the pictures, if there is one.
+    """
+
+    image_size: int
+    classes: Sequence[str]
+    device: torch.device
+    inception_weights: Path | None = None
+    lpips_weights: Path | None = None
+    classifier: ImageClassifier | None = None
+
+
+@measures(lpips="pictures")
 class PerceptualDistance:
     """How different two pictures look: LPIPS, version 0.1 (Zhang et al., CVPR 2018), by the authors' package.
 
@@ -56,6 +101,14 @@ class PerceptualDistance:
                 layer.load_state_dict(features[int(place)].state_dict())
         self._network.requires_grad_(False).to(device)
         self._device = device
+
+    @classmethod
+    def obtain(cls, inputs: MetricInputs) -> PerceptualDistance:
+        """With the weights that are given or published."""
+        if inputs.image_size < LPIPS_SMALLEST:
+            raise Unavailable(f"SqueezeNet needs pictures of {LPIPS_SMALLEST} pixels, these have {inputs.image_size}")
+        state = obtain_weights(SQUEEZENET, inputs.lpips_weights)
+        return cls(state, SQUEEZENET.place(inputs.lpips_weights), inputs.device)
 
     @torch.no_grad()
     def __call__(self, images: Tensor, references: Tensor) -> Tensor:
@@ -96,6 +149,7 @@ class Seen(NamedTuple):
     features: Tensor
 
 
+@measures(fid="distances")
 class InceptionFeatures:
     """Features of pictures as ``torchmetrics.image.fid.FrechetInceptionDistance`` computes them.
 
@@ -126,6 +180,13 @@ class InceptionFeatures:
             raise InputError(f"{where}: is not the Inception network of torch-fidelity ({misfit(error)})") from None
         self._device = device
 
+    @classmethod
+    def obtain(cls, inputs: MetricInputs) -> InceptionFeatures:
+        """With the weights that are given or published."""
+        require_torch_fidelity()  # before its weights are downloaded
+        state = obtain_weights(INCEPTION, inputs.inception_weights)
+        return cls(state, INCEPTION.place(inputs.inception_weights), inputs.device)
+
     @torch.no_grad()
     def __call__(self, images: Tensor) -> Seen:
         """Features of pictures, uint8 [N, 3, H, W], or [N, 1, H, W] of gray ones."""
@@ -133,6 +194,7 @@ class InceptionFeatures:
         return Seen(None, torch.cat([self._network(as_rgb(part.to(self._device))) for part in parts]))
 
 
+@measures(coherence="judged", feature_frechet="distances")
 class Judge:
     """A classifier with the features that its last linear layer takes.
 
@@ -162,6 +224,13 @@ class Judge:
         self._features: list[Tensor] = []
         last = [module for module in classifier.modules() if isinstance(module, nn.Linear)][-1]
         last.register_forward_pre_hook(lambda module, inputs: self._features.append(inputs[0]))
+
+    @classmethod
+    def obtain(cls, inputs: MetricInputs) -> Judge:
+        """Of the classifier that is given."""
+        if inputs.classifier is None:
+            raise Unavailable("needs a classifier of these classes; train one and give its folder with --judge")
+        return cls(inputs.classifier, inputs.classifier.classes, inputs.classes, "--judge", inputs.device)
 
     @torch.no_grad()
     def __call__(self, images: Tensor) -> Seen:

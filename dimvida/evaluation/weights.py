@@ -36,11 +36,11 @@ class PublishedWeights:
     """A file of weights on the web.
 
     Attributes:
-        option: The command line's option that takes it as a file.
+        option: The command line's option that takes it as a file; None if there is none.
         url: Where it is; the file's name ends with the first digits of its SHA-256, as torch.hub has it.
     """
 
-    option: str
+    option: str | None
     url: str
 
     @property
@@ -80,9 +80,10 @@ def obtain_weights(published: PublishedWeights, given: Path | None) -> dict[str,
         try:
             _download(published, path)
         except (OSError, ValueError, http.client.HTTPException) as error:
+            give = f"give it with {published.option}, or " if published.option else ""
             raise Unavailable(
-                f"its weights could not be downloaded ({_why(error)}); fetch {published.url} and give it with "
-                f"{published.option}, or put it to {_shown(path)}"
+                f"its weights could not be downloaded ({_why(error)}); fetch {published.url} and {give}put it to "
+                f"{_shown(path)}"
             ) from None
     try:
         return read_state_dict(path)

@@ -13,8 +13,7 @@ from dimvida.bench.quality import QualityBench, reconstruction
 from dimvida.data.batch import MultiViewBatch
 from dimvida.errors import InputError
 from dimvida.evaluation.frechet import latent_frechet_distance, picture_latents
-from dimvida.evaluation.metrics import build_metrics
-from dimvida.evaluation.picture_metrics import psnr
+from dimvida.evaluation.metrics import build_metrics, psnr
 from dimvida.evaluation.protocol import ModelEvaluation, evaluate_model
 from dimvida.records import to_json
 from dimvida.sampling.multiview import MultiViewModel, load

@@ -11,8 +11,7 @@ import torch
 from torchmetrics.image import PeakSignalNoiseRatio, StructuralSimilarityIndexMeasure
 
 from dimvida.errors import InputError
-from dimvida.evaluation.metrics import Tally, build_metrics, estimate_mean
-from dimvida.evaluation.picture_metrics import CHUNK, colour, psnr, ssim
+from dimvida.evaluation.metrics import CHUNK, Tally, build_metrics, colour, estimate_mean, psnr, ssim
 from dimvida.models.classifiers import ImageClassifier, build_classifier
 from dimvida.records import to_json
 from dimvida.results.metrics import METRICS

@@ -11,10 +11,9 @@ import torch
 
 from dimvida.data.batch import MultiViewBatch
 from dimvida.errors import InputError
-from dimvida.evaluation.metrics import MetricSet, build_metrics
+from dimvida.evaluation.metrics import MetricSet, build_metrics, psnr, ssim
 from dimvida.evaluation.networks import Judge
 from dimvida.evaluation.objects import views_by_angle
-from dimvida.evaluation.picture_metrics import psnr, ssim
 from dimvida.evaluation.protocol import (
     ModelEvaluation,
     Scorer,

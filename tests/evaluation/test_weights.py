@@ -90,6 +90,15 @@ def test_downloads_that_fail(server, tmp_path: Path, way: str, reason: str, monk
     assert cached(tmp_path) == []
 
 
+def test_weights_that_no_option_takes_are_put_where_they_are_looked_for(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    published = PublishedWeights(None, f"http://127.0.0.1:9/net-{DIGITS}.pth")
+    with pytest.raises(Unavailable, match=rf"fetch {published.url} and put it to .*net-{DIGITS}\.pth"):
+        obtain_weights(published, None)
+
+
 def test_no_server_at_all(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     with pytest.raises(Unavailable, match=r"could not be downloaded .*refused"):
