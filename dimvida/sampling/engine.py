@@ -8,33 +8,84 @@ evaluations are ``loop.run_steps``.
 from __future__ import annotations
 
 import dataclasses
+import functools
+import importlib
+import importlib.util
 import threading
+import typing
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from typing import Any, ClassVar, Protocol
 
 import torch
 from torch import Tensor
 
 from dimvida.diffusion.step_table import StepTable
-from dimvida.models.score_network import MultiTimeNetwork, ScoreNetwork
-from dimvida.models.transformer import ViewTransformer
-from dimvida.sampling.fused_mlp import FusedScoreNetwork, MLPBuffers
-from dimvida.sampling.fused_transformer import FusedTransformer, TokenBuffers
+from dimvida.models.config import AnyScoreConfig
+from dimvida.models.score_network import MultiTimeNetwork
+from dimvida.records import kinds_of
 from dimvida.sampling.trajectory import Conditioning, Trajectory, fixed_rows, padded
 from dimvida.sampling.weights_copy import CurrentCopy, PerNetwork
 from dimvida.sampling.workspace import GraphCache, WorkspacePool
 
-FusedForm = FusedScoreNetwork | FusedTransformer
-FusedBuffers = MLPBuffers | TokenBuffers
 
-FUSED_FORMS: dict[type[MultiTimeNetwork], type[FusedForm]] = {
-    ScoreNetwork: FusedScoreNetwork,
-    ViewTransformer: FusedTransformer,
-}
-"""How the engine computes each kind of network; of a kind that is not here, trajectories are eager."""
+class FusedBuffers(Protocol):
+    """Memory of a fused form's evaluations.
+
+    Attributes:
+        x_cast: The state x in the dtype of the products.
+        model_output: Output of the network, of as many numbers.
+    """
+
+    x_cast: Tensor
+    model_output: Tensor
+
+    def first(self, size: int) -> FusedBuffers:
+        """The same memory for a smaller batch."""
+
+
+class FusedForm(Protocol):
+    """A network as the engine computes it, its weights laid out for products in a dtype.
+
+    That of kind K is in ``fused_K.py``, which names its class as ``FORM``.
+
+    Attributes:
+        NETWORK: The class of network that it computes.
+    """
+
+    NETWORK: ClassVar[type[MultiTimeNetwork]]
+
+    def __init__(self, network: MultiTimeNetwork, dtype: torch.dtype) -> None: ...
+
+    @staticmethod
+    def serves(network: MultiTimeNetwork) -> bool:
+        """Whether a network's function is that of its weights."""
+
+    def condition(self, trajectory: Trajectory, times: Tensor, largest: int, fixed_shapes: bool) -> Conditioning:
+        """What the times of all evaluations, float32 [evaluations], do; of at most so many bytes, if they allow it."""
+
+    def size(self, shape: torch.Size) -> int:
+        """What buffers for a state [B, V, D] are counted in."""
+
+    def allocate(self, size: int) -> FusedBuffers:
+        """Uninitialised buffers."""
+
+    def evaluate(self, x: Tensor, time: Any, evaluation: Tensor, buffers: Any) -> None:
+        """buffers.model_output <- network(x, tau), at what ``condition`` gave, of evaluation int64 [1]. Neither waits
+        nor allocates what a graph would lose."""
+
+
+@functools.cache
+def fused_forms() -> dict[type[MultiTimeNetwork], type[FusedForm]]:
+    """How the engine computes each kind of network; of a kind that is not here, trajectories are eager."""
+    kinds = (kind for sizes in typing.get_args(AnyScoreConfig) for kind in kinds_of(sizes))
+    modules = (f"{__package__}.fused_{kind}" for kind in kinds)
+    forms = [importlib.import_module(module).FORM for module in modules if importlib.util.find_spec(module)]
+    return {form.NETWORK: form for form in forms}
+
 
 LARGEST_TABLE = 2**28
 """Bytes of time table above which only the current evaluation's part is held, and recomputed at each evaluation."""
@@ -43,7 +94,7 @@ LARGEST_TABLE = 2**28
 def has_fused_form(network: object) -> bool:
     """Whether the engine can compute a network: its function is that of its weights, since no layer is of a kind that
     the fused form does not know, and nothing is hooked."""
-    form = FUSED_FORMS.get(type(network))
+    form = fused_forms().get(type(network))
     return form is not None and form.serves(network)
 
 
@@ -200,7 +251,7 @@ class Engine:
 
 
 def _lay_out(dtype: torch.dtype, network: MultiTimeNetwork) -> FusedForm:
-    return FUSED_FORMS[type(network)](network, dtype)
+    return fused_forms()[type(network)](network, dtype)
 
 
 _ENGINES = PerNetwork(Engine)

@@ -39,6 +39,8 @@ class FusedScoreNetwork:
         weights: The layout.
     """
 
+    NETWORK = ScoreNetwork
+
     @staticmethod
     def serves(network: ScoreNetwork) -> bool:
         """Whether a network's function is that of its weights."""
@@ -249,3 +251,6 @@ def distinct_masks(known: Tensor, on_host: Tensor | None, held: int) -> tuple[Te
     if not len(masks) <= held < count:
         masks = padded(masks, count)
     return upload(masks, known.device), upload(mask, known.device)
+
+
+FORM = FusedScoreNetwork

@@ -56,6 +56,8 @@ class FusedTransformer:
             and modulation are float32.
     """
 
+    NETWORK = ViewTransformer
+
     @staticmethod
     def serves(network: ViewTransformer) -> bool:
         """Whether a network's function is that of its weights: its layers are those that its sizes build."""
@@ -277,3 +279,6 @@ class TokenBuffers:
     def wide_rows(self, rows: int, columns: int) -> Tensor:
         """The memory of ``wide`` as [rows, columns]."""
         return self.wide.flatten()[: rows * columns].view(rows, columns)
+
+
+FORM = FusedTransformer

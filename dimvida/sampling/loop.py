@@ -19,7 +19,7 @@ from dimvida.diffusion.step_table import StepTable
 from dimvida.errors import InputError, require_whole
 from dimvida.models.score_network import MultiTimeNetwork
 from dimvida.sampling.backends import plain_modes, resolve_backend, resolve_dtype, upload
-from dimvida.sampling.engine import FUSED_FORMS, Engine, EngineRun, EngineState, engine_of, has_fused_form
+from dimvida.sampling.engine import Engine, EngineRun, EngineState, engine_of, fused_forms, has_fused_form
 from dimvida.sampling.trajectory import (
     Trajectory,
     as_drawn,
@@ -128,7 +128,7 @@ def backend_of(network: object, backend: str, device: torch.device) -> str:
         InputError: For an unknown backend, or ``fused`` where there is none for the device or the network.
     """
     resolved = resolve_backend(backend, device)
-    if resolved == "eager" or not isinstance(network, MultiTimeNetwork) or isinstance(network, tuple(FUSED_FORMS)):
+    if resolved == "eager" or not isinstance(network, MultiTimeNetwork) or isinstance(network, tuple(fused_forms())):
         return resolved
     if backend == "fused":
         raise InputError(f"backend 'fused' cannot compute a {type(network).__name__}; use 'auto' or 'eager'")
