@@ -46,10 +46,11 @@ from dimvida.training.config import TrainConfig
 from dimvida.training.control import Interrupt, StartProgress
 from dimvida.training.data import LabelledImages, all_views
 
-Runs = Mapping[tuple[Recipe, int], ClassifierRun]
+TrainedClassifiers = Mapping[tuple[Recipe, int], ClassifierRun]
 """The classifiers of each recipe and seed."""
 
-GENERATED, CLASSIFIERS = "generated", "classifiers"
+GENERATED, TRAINED = "generated", "classifiers"
+"""The folders of a study."""
 
 # The names that dimvida.files.atomic_path gives to the unfinished files of a study.
 _UNFINISHED = re.compile(r"\.(classification|set|part-\d+|logits-[\w-]+|given-[\w-]+)\.\w{8}\.(json|safetensors)")
@@ -101,7 +102,7 @@ class Study:
             for path in self.folder.rglob(".*"):
                 if _UNFINISHED.fullmatch(path.name):
                     path.unlink(missing_ok=True)
-            for finished in self.folder.glob(f"{CLASSIFIERS}/*/{DESCRIPTION}"):
+            for finished in self.folder.glob(f"{TRAINED}/*/{DESCRIPTION}"):
                 (finished.parent / "classifier.state").unlink(missing_ok=True)
             yield
 
@@ -134,7 +135,7 @@ class Study:
         if self.judge is not None:
             require_known(classes, self.judge.classes, "--judge")
             labels = torch.tensor([self.judge.classes.index(name) for name in classes])[c.labels]
-            return measure_coherence(self._logits.of_given(self.folder / CLASSIFIERS, self.judge, ca), labels, c)
+            return measure_coherence(self._logits.of_given(self.folder / TRAINED, self.judge, ca), labels, c)
         if d is None:
             return None
         self.say(f"judge: a {JUDGE}, trained on all views of the {counted(len(d), 'object')} of d")
@@ -145,7 +146,7 @@ class Study:
         views = () if d.view_names == self.model.view_names else d.view_names  # --nmr-views chooses others
         names = "\n".join((*(record.id for record in d.records), *classes, *views))
         data = f"{hashlib.sha256(names.encode()).hexdigest()} {c.digest} {validation}"
-        run = ClassifierRun.named(self.folder / CLASSIFIERS, "judge", plan, data, self.model.device, self.interrupt)
+        run = ClassifierRun.named(self.folder / TRAINED, "judge", plan, data, self.model.device, self.interrupt)
         if not run.finished():
             run.train(self._read_all_views(d), self.watch, "judge")
         return measure_coherence(self._logits.of_trained(run, ca), c.labels, c)
@@ -172,7 +173,7 @@ class Study:
     def _logits(self) -> CachedLogits:
         return CachedLogits(self.model.device, self.watch, self.interrupt)
 
-    def predict(self, cell: StudyCell, runs: Runs, ea: CompletedObjects) -> Tensor:
+    def predict(self, cell: StudyCell, runs: TrainedClassifiers, ea: CompletedObjects) -> Tensor:
         """Labels of the objects of e by the classifier of each seed, int64 [S, N]."""
         asked, rows = cell.inference, []
         if asked.sampler_steps != ea.sampler.steps:
@@ -183,7 +184,7 @@ class Study:
             rows.append(answers(draws, ea.objects, asked))
         return torch.stack(rows)
 
-    def diversity(self, runs: Runs, ea: CompletedObjects) -> Diversity | None:
+    def diversity(self, runs: TrainedClassifiers, ea: CompletedObjects) -> Diversity | None:
         """How much the samples of a generated view of ea differ, if several were asked for: in their pixels, and in
         the classes that each classifier trained on ca puts them into.
         """
@@ -224,5 +225,5 @@ def check_folder(folder: Path) -> None:
     if not folder.is_dir():
         return
     names = {path.name for path in folder.iterdir() if not path.name.startswith(".")}
-    if names and not names & {GENERATED, CLASSIFIERS, ClassificationResult.file}:
+    if names and not names & {GENERATED, TRAINED, ClassificationResult.file}:
         raise InputError(f"{folder}: not empty, and not a folder of dimvida classify; choose another --out")

@@ -18,6 +18,7 @@ from dimvida.cli.progress import ProgressBar
 from dimvida.cli.terminal import print_table, print_wrapped
 from dimvida.errors import InputError
 from dimvida.files import require_writable_file
+from dimvida.results.files import STAGES
 
 if TYPE_CHECKING:
     import torch
@@ -28,7 +29,6 @@ BATCHES = {"cpu": (64, 256), "cuda": (1, 64, 1024, 4096, 16384)}
 COMPILE_MODES = ("default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs")
 COMPILE_MODE = {"cpu": "default", "cuda": "max-autotune-no-cudagraphs"}
 REPEATS = {"cpu": 5, "cuda": 15}
-STAGES = ("autoencoder", "diffusion")
 
 app = typer.Typer(
     help="Measure how fast sampling, generation and training are, and how good at that speed.", no_args_is_help=True

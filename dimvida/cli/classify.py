@@ -26,7 +26,7 @@ from dimvida.torchrun import is_rank
 if TYPE_CHECKING:
     from dimvida.classification.cache import CompletedObjects
     from dimvida.classification.design import StudyCell, StudyDesign
-    from dimvida.classification.study import Runs, Study
+    from dimvida.classification.study import Study, TrainedClassifiers
     from dimvida.results.schema import ClassificationResult
     from dimvida.training.config import TrainConfig
 
@@ -177,10 +177,10 @@ def _carry_out(study: Study, about: dict[str, Any]) -> ClassificationResult | No
     return result
 
 
-def _train_classifiers(study: Study, cells: Sequence[StudyCell], ca: CompletedObjects) -> Runs:
+def _train_classifiers(study: Study, cells: Sequence[StudyCell], ca: CompletedObjects) -> TrainedClassifiers:
     """Train each recipe with each seed, unless it is."""
     from dimvida.classification.objects import training_set
-    from dimvida.classification.study import CLASSIFIERS
+    from dimvida.classification.study import TRAINED
     from dimvida.training.classifier import ClassifierPlan, ClassifierRun
 
     c, classes, runs = ca.objects, study.roles.c.classes, {}
@@ -192,7 +192,7 @@ def _train_classifiers(study: Study, cells: Sequence[StudyCell], ca: CompletedOb
         data = c.digest + "".join(f"\0{name}" for name in classes)
         if recipe.augmented:  # Omega_s does not know of the generator: another checkpoint leaves it as it is
             data = f"{data} {ca.digest} {recipe.draws}"
-        name, place = f"{recipe.classifier}-{recipe.train}-seed{seed}", study.folder / CLASSIFIERS
+        name, place = f"{recipe.classifier}-{recipe.train}-seed{seed}", study.folder / TRAINED
         run = ClassifierRun.named(place, name, plan, data, study.model.device, study.interrupt)
         if not run.finished():
             drawn = range(recipe.draws if recipe.augmented else 0)

@@ -83,9 +83,8 @@ def train(
 
     Ctrl-C and SIGTERM save everything; --resume with the same --out goes on exactly.
     """
-    from dimvida.results.files import software_versions
+    from dimvida.results.files import CLASSIFIER, software_versions
     from dimvida.training.control import Interrupt
-    from dimvida.training.folder import CLASSIFIER
     from dimvida.training.options import resolve_options
     from dimvida.training.ranks import together
     from dimvida.training.run import Run
@@ -172,10 +171,10 @@ def _train_classifier(
 ) -> int:
     """Train a classifier on every view of the training data into ``out/classifier``."""
     from dimvida.models.classifiers import ClassifierConfig
+    from dimvida.results.files import CLASSIFIER
     from dimvida.training.classifier import ClassifierPlan, ClassifierRun
     from dimvida.training.control import Interrupt, Interrupted
     from dimvida.training.data import all_views
-    from dimvida.training.folder import CLASSIFIER
 
     if is_rank():
         raise InputError("--stage classifier trains in one process; start it without torchrun")

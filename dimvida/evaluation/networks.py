@@ -29,17 +29,17 @@ INCEPTION_FEATURES = 2048
 # Pictures at a time; Inception enlarges each to 299 x 299.
 LPIPS_CHUNK, INCEPTION_CHUNK, JUDGE_CHUNK = 128, 32, 256
 
-Kind = Literal["pictures", "distances", "judged"]
+MetricKind = Literal["pictures", "distances", "judged"]
 """What is made of a network: a value for each picture beside the true one, the Fréchet distance of its features, or the
 share of pictures in which it sees the object's class."""
 
 MetricNetwork = TypeVar("MetricNetwork", bound=type)
 
-NETWORK_METRICS: dict[str, tuple[type, Kind]] = {}
+NETWORK_METRICS: dict[str, tuple[type, MetricKind]] = {}
 """Metrics that need a network, by name, with its class; see ``measures``."""
 
 
-def measures(**metrics: Kind) -> Callable[[MetricNetwork], MetricNetwork]:
+def measures(**metrics: MetricKind) -> Callable[[MetricNetwork], MetricNetwork]:
     """Make metrics of these names of a network's class.
 
     Its class method ``obtain`` makes the network of ``MetricInputs``, or raises ``Unavailable`` with what would help.

@@ -10,11 +10,10 @@ from typing import Any
 from dimvida.report.document import Block, Lines, Note, Section, Text, gallery, section_by_run
 from dimvida.report.reading import Curve, GeneratedOutput, Part, Runs, slug
 from dimvida.results.charts import LineChart, Series
-from dimvida.results.files import ReproductionResult, TrainingResult
+from dimvida.results.files import CLASSIFIER, STAGES, ReproductionResult, TrainingResult
 from dimvida.results.metrics import DASH
 from dimvida.results.tables import Column, Table, TableCell, text_column
 
-STAGES = ("autoencoder", "diffusion", "classifier")
 SKIPS_SHOWN = 20  # in the page; report.json lists all
 SETTINGS = ("data", "checkpoint", "solver", "steps", "seed", "dtype", "backend")
 
@@ -125,7 +124,8 @@ def _trained_on(data: dict[str, Any]) -> str:
 
 
 def _sorted(curves: Sequence[Curve]) -> list[Curve]:
-    return sorted(curves, key=lambda curve: STAGES.index(curve.stage) if curve.stage in STAGES else len(STAGES))
+    order = (*STAGES, CLASSIFIER)
+    return sorted(curves, key=lambda curve: order.index(curve.stage) if curve.stage in order else len(order))
 
 
 def _learning(label: str, curve: Curve) -> LineChart | None:

@@ -10,7 +10,7 @@ from dimvida.results.metrics import ACCURACY, DASH, p_value, points
 from dimvida.results.schema import Accuracy, AccuracyCell, ClassificationResult, Comparison
 from dimvida.results.tables import Column, Table, TableCell, text_column
 
-CLASSIFIERS = {
+CLASSIFIER_NAMES = {
     "resnet18": "ResNet18",
     "mobilenet-v3-large": "MobileNetV3-Large",
     "mobilenet-v3-small": "MobileNetV3-Small",
@@ -20,7 +20,7 @@ TITLES = {
     "scratch": "Table II: classifiers trained from scratch",
     "finetuned": "Table III: classifiers fine-tuned from weights trained elsewhere",
 }
-AVERAGES = {
+AVERAGE_NAMES = {
     "single": "single view",
     "probabilities": "mean of probabilities",
     "logits": "mean of logits",
@@ -64,12 +64,12 @@ QUESTIONS = {
 
 def classifier_name(name: str) -> str:
     """A classifier's name as people write it."""
-    return CLASSIFIERS.get(name, name)
+    return CLASSIFIER_NAMES.get(name, name)
 
 
 def average_name(name: str) -> str:
     """How the outputs of several views become one, in words."""
-    return AVERAGES.get(name, name)
+    return AVERAGE_NAMES.get(name, name)
 
 
 def trained_on(cell: AccuracyCell) -> str:
@@ -93,7 +93,7 @@ def cell_name(cell: AccuracyCell) -> str:
 def ordered_tests(cells: Sequence[AccuracyCell]) -> list[tuple[str, str]]:
     """The (test, average) pairs of some cells: single views first, then the averages in a fixed order."""
     pairs = {(cell.test, cell.average) for cell in cells}
-    rank = {average: number for number, average in enumerate(AVERAGES)}
+    rank = {average: number for number, average in enumerate(AVERAGE_NAMES)}
     return sorted(pairs, key=lambda pair: (pair[0], rank.get(pair[1], len(rank)), pair[1]))
 
 

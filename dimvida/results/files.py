@@ -17,6 +17,9 @@ from dimvida.results.schema import OPTIONAL, SkippedInput
 
 Result = TypeVar("Result")
 
+STAGES = ("autoencoder", "diffusion")
+"""Of a training of a model, in order: each trains on what those before it have left."""
+
 CLASSIFIER = "classifier"
 """A training's folder of a classifier, which needs neither of its stages and is needed by none."""
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from dimvida.errors import InputError, require_whole
 from dimvida.sampling.images import misfit, places_named, require_pixels
 
-Cameras = Tensor | Sequence[Sequence[float]]
+CameraAngles = Tensor | Sequence[Sequence[float]]
 
 LARGEST_TURN = 3600
 """Most views of a turn."""
@@ -53,7 +53,7 @@ def camera_tensor(cameras: Any) -> Tensor:
     return torch.stack([azimuth, elevation], -1).float()
 
 
-def cameras_of(at: str | Sequence[str] | Cameras, named: dict[str, tuple[float, float]]) -> Tensor:
+def cameras_of(at: str | Sequence[str] | CameraAngles, named: dict[str, tuple[float, float]]) -> Tensor:
     """The cameras of views by name, one or several, float32 [n, 2] on the CPU; those that are none stay themselves.
 
     Raises:
@@ -103,7 +103,7 @@ def _shifted(z: Tensor, bits: int) -> Tensor:
 def arrange_at(
     views: Tensor,
     known: Tensor | str | Sequence[str],
-    cameras: Cameras,
+    cameras: CameraAngles,
     named: dict[str, tuple[float, float]],
     shape: tuple[int, int, int],
 ) -> tuple[Tensor, Tensor, Tensor]:
@@ -193,7 +193,7 @@ def turn(images: Tensor, at: Tensor, count: int, elevation: float | None) -> tup
     return views[None], known[None], torch.cat([at, around[made]]), order
 
 
-def degrees_from(cameras: Cameras, others: Cameras) -> Tensor:
+def degrees_from(cameras: CameraAngles, others: CameraAngles) -> Tensor:
     """How far each camera is from the nearest of others, along a great circle: degrees, float32 [n]."""
     directions = []
     for angles in (cameras, others):

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from dimvida.errors import InputError
-from dimvida.sampling.given import Known, Views
+from dimvida.sampling.given import KnownViews, Views
 from dimvida.sampling.multiview import MultiViewModel
 
 AVERAGES = ("probabilities", "logits", "confidence")
@@ -76,7 +76,7 @@ class MultiViewClassifier(nn.Module):
         """What generates the views."""
         return self._model[0]
 
-    def forward(self, views: Views, known: Known | None = None, sample_ids: Tensor | None = None) -> Tensor:
+    def forward(self, views: Views, known: KnownViews | None = None, sample_ids: Tensor | None = None) -> Tensor:
         """Classify objects.
 
         Args:

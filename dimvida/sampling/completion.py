@@ -15,7 +15,7 @@ from dimvida.diffusion.schedule import VPSchedule
 from dimvida.errors import DimvidaError, InputError, NotFinite
 from dimvida.models.checkpoint import Checkpoint
 from dimvida.sampling.backends import in_plain_modes, plain_modes, resolve_dtype, upload
-from dimvida.sampling.cameras import Cameras, camera_tensor, noise_ids
+from dimvida.sampling.cameras import CameraAngles, camera_tensor, noise_ids
 from dimvida.sampling.codec import LatentCodec
 from dimvida.sampling.engine import has_graphs
 from dimvida.sampling.images import finite_rows, places_of, require_made
@@ -64,7 +64,7 @@ class ViewCompleter(LatentCodec):
         latents: Tensor,
         known: Tensor,
         *,
-        cameras: Cameras | None = None,
+        cameras: CameraAngles | None = None,
         steps: int | None = None,
         solver: str | None = None,
         sample_ids: Tensor | None = None,

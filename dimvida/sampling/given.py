@@ -25,7 +25,7 @@ from dimvida.errors import UnreadableImage
 
 Picture = Image.Image | np.ndarray | Tensor
 Views = Picture | Sequence[Picture] | Sequence[Sequence[Picture]] | Mapping[str, Picture | Sequence[Picture]]
-Known = Tensor | np.ndarray | str | Sequence[str]
+KnownViews = Tensor | np.ndarray | str | Sequence[str]
 
 _TAKEN = (
     "a picture of Pillow, an array [..., H, W, C], a tensor [..., C, H, W], a list of these, or a dict by view name"
@@ -33,7 +33,7 @@ _TAKEN = (
 
 
 def gather(
-    views: Views, known: Known | None, shape: tuple[int, int, int]
+    views: Views, known: KnownViews | None, shape: tuple[int, int, int]
 ) -> tuple[Tensor, Tensor | str | Sequence[str]]:
     """Views as ``images.arrange`` takes them; a tensor that is so already is returned as it is.
 

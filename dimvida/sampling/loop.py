@@ -31,11 +31,11 @@ from dimvida.sampling.workspace import capturing
 
 SEED_LIMIT = 2**63
 
-Network = Callable[..., Tensor]
+ScoreFunction = Callable[..., Tensor]
 
 
 def sample(
-    score_network: Network,
+    score_network: ScoreFunction,
     latents: Tensor,
     known: Tensor,
     *,
@@ -135,7 +135,7 @@ def backend_of(network: object, backend: str, device: torch.device) -> str:
     return "eager"
 
 
-def in_float32(network: Network) -> Network:
+def in_float32(network: ScoreFunction) -> ScoreFunction:
     """The network itself, or a copy of a score network whose weights are in another dtype."""
     if isinstance(network, MultiTimeNetwork) and any(p.dtype != torch.float32 for p in network.parameters()):
         return copy.deepcopy(network).float()
@@ -143,7 +143,7 @@ def in_float32(network: Network) -> Network:
 
 
 def run_trajectory(
-    network: Network, x: Tensor, table: StepTable, trajectory: Trajectory, step: Callable[..., None]
+    network: ScoreFunction, x: Tensor, table: StepTable, trajectory: Trajectory, step: Callable[..., None]
 ) -> Tensor:
     """Apply every row of the table to the state x [B, V, D], in place, and return it."""
     which = {} if trajectory.views is None else {"views": trajectory.views}

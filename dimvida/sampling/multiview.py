@@ -18,9 +18,9 @@ from dimvida.models.hub import CARD, model_card
 from dimvida.models.weights import exact_dtype, user_path
 from dimvida.remote import is_url
 from dimvida.sampling.backends import in_plain_modes, upload
-from dimvida.sampling.cameras import Cameras, arrange_at, cameras_of, turn
+from dimvida.sampling.cameras import CameraAngles, arrange_at, cameras_of, turn
 from dimvida.sampling.completion import ViewCompleter
-from dimvida.sampling.given import Known, Picture, Views, as_images, gather
+from dimvida.sampling.given import KnownViews, Picture, Views, as_images, gather
 from dimvida.sampling.images import arrange, places_of, require_made, require_tensor
 
 
@@ -31,9 +31,9 @@ class MultiViewModel(ViewCompleter):
     def generate(
         self,
         views: Views,
-        known: Known | None = None,
+        known: KnownViews | None = None,
         *,
-        cameras: Cameras | None = None,
+        cameras: CameraAngles | None = None,
         steps: int | None = None,
         solver: str | None = None,
         seed: int = 0,
@@ -113,7 +113,7 @@ class MultiViewModel(ViewCompleter):
         require_made(finite)
         return completed.to(given.device)
 
-    def forward(self, views: Views, known: Known | None = None, **options: Any) -> Tensor:
+    def forward(self, views: Views, known: KnownViews | None = None, **options: Any) -> Tensor:
         """Complete the missing views, as ``generate`` does."""
         return self.generate(views, known, **options)
 
@@ -122,7 +122,7 @@ class MultiViewModel(ViewCompleter):
         images: Picture | Sequence[Picture],
         count: int = 24,
         *,
-        at: str | Sequence[str] | Cameras | None = None,
+        at: str | Sequence[str] | CameraAngles | None = None,
         elevation: float | None = None,
         **options: Any,
     ) -> Tensor:

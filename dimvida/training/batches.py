@@ -24,7 +24,7 @@ from dimvida.torchrun import local_processes
 from dimvida.training.ranks import Ranks, Share
 from dimvida.training.seeds import BatchOrder
 
-Batch = tuple[Share, dict[str, Tensor]]
+DrawnBatch = tuple[Share, dict[str, Tensor]]
 
 MOST_WORKERS = 8
 LARGEST_SHARE = 0.5  # of a GPU's free memory, that data may take
@@ -84,7 +84,7 @@ class Draws:
     seed: int
     ranks: Ranks
 
-    def batch(self, step: int) -> Batch:
+    def batch(self, step: int) -> DrawnBatch:
         """This process's part of the batch of a step, and what is drawn for it."""
         indices = self.order.indices(step)
         share = self.ranks.share(len(indices))
@@ -92,7 +92,7 @@ class Draws:
 
 
 @contextmanager
-def feed(draws: Draws, steps: range, workers: int) -> Iterator[Iterator[Batch]]:
+def feed(draws: Draws, steps: range, workers: int) -> Iterator[Iterator[DrawnBatch]]:
     """The batches of these steps, in order; the same for any number of workers.
 
     Args:
@@ -128,7 +128,7 @@ def default_workers(objective: Objective) -> int:
     return max(1, min(MOST_WORKERS, cores // (2 * local_processes())))
 
 
-def _ahead(pool: ProcessPoolExecutor, steps: range, depth: int) -> Iterator[Batch]:
+def _ahead(pool: ProcessPoolExecutor, steps: range, depth: int) -> Iterator[DrawnBatch]:
     waiting: deque[Future[tuple[Share, dict[str, np.ndarray]]]] = deque()
     rest = iter(steps)
     for _ in steps:

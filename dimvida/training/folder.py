@@ -15,13 +15,11 @@ from typing import Any
 from dimvida.errors import DimvidaError, InputError
 from dimvida.files import atomic_write, exclusive_folder
 from dimvida.records import from_json, to_json
-from dimvida.results.files import CLASSIFIER, ClassifierTraining, TrainingResult
-
-STAGES = ("autoencoder", "diffusion")
+from dimvida.results.files import CLASSIFIER, STAGES, ClassifierTraining, TrainingResult
 
 # The names that dimvida.files.atomic_path gives to the unfinished files of a run, and safetensors to its own.
 _UNFINISHED = re.compile(
-    r"\.(run|training|curves|latents|config|score|(autoencoder|diffusion|classifier)(-\d+)?)\.\w{8}"
+    rf"\.(run|training|curves|latents|config|score|({'|'.join((*STAGES, CLASSIFIER))})(-\d+)?)\.\w{{8}}"
     r"\.(json|png|csv|state|safetensors)|\.tmp\w{6}"
 )
 

@@ -16,8 +16,9 @@ from typing import Any
 from dimvida.errors import InputError
 from dimvida.records import config_from_json
 from dimvida.remote import url_of
+from dimvida.results.files import CLASSIFIER, STAGES
 from dimvida.training.config import TrainConfig, class_of, kind_of, load_preset, overridden
-from dimvida.training.folder import CLASSIFIER, STAGES, RunFolder, another_configuration, read_plan
+from dimvida.training.folder import RunFolder, another_configuration, read_plan
 
 _STAGES = ("all", *STAGES, CLASSIFIER)
 _PRESET, _CLASSIFIER = "small", "resnet18"

@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from dimvida.errors import DimvidaError, InputError
 from dimvida.models.autoencoder import Autoencoder
 from dimvida.models.checkpoint import Checkpoint
-from dimvida.results.files import TrainingResult
+from dimvida.results.files import STAGES, TrainingResult
 from dimvida.results.schema import SkippedInput
 from dimvida.training.autoencoder import AutoencoderObjective
 from dimvida.training.batches import Objective
@@ -35,7 +35,7 @@ from dimvida.training.control import Interrupt, Interrupted, StartProgress
 from dimvida.training.costs import after_autoencoder, items_of
 from dimvida.training.data import TrainingData
 from dimvida.training.diffusion import objective_of
-from dimvida.training.folder import STAGES, RunFolder, another_configuration
+from dimvida.training.folder import RunFolder, another_configuration
 from dimvida.training.latents import (
     LatentStore,
     check_mirror,

@@ -15,7 +15,7 @@ LIKELIHOODS = ("laplace", "normal")
 AUTOCASTS = ("auto", "off", "bfloat16")
 LR_SCHEDULES = ("constant", "cosine", "cooldown")
 TIME_SAMPLINGS = ("uniform", "importance")
-DTYPES = ("float32", "float16", "bfloat16")
+STORAGE_DTYPES = ("float32", "float16", "bfloat16")
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,7 +200,7 @@ class StorageConfig:
     dtype: str = "float32"
 
     def __post_init__(self) -> None:
-        _require_choice("dtype", self.dtype, DTYPES)
+        _require_choice("dtype", self.dtype, STORAGE_DTYPES)
 
 
 def _require_choice(name: str, value: str, choices: tuple[str, ...]) -> None:

@@ -9,7 +9,10 @@ from typing import Any
 from helpers.results import cell, classification
 
 from dimvida.cli.terminal import print_table
+from dimvida.models.classifiers import CLASSIFIERS
 from dimvida.results.classification import (
+    AVERAGE_NAMES,
+    CLASSIFIER_NAMES,
     accuracy_cell,
     accuracy_table,
     claim_table,
@@ -23,6 +26,7 @@ from dimvida.results.files import parse_result
 from dimvida.results.metrics import DASH
 from dimvida.results.schema import Accuracy, ClassificationResult
 from dimvida.results.tables import TableCell
+from dimvida.sampling.classifier import AVERAGES
 
 
 def result_of(**changes: Any) -> ClassificationResult:
@@ -31,6 +35,11 @@ def result_of(**changes: Any) -> ClassificationResult:
 
 def texts(table) -> list[list[str]]:
     return [[one.line for one in row] for row in table.rows]
+
+
+def test_what_can_be_chosen_has_a_name_in_tables():
+    assert list(CLASSIFIER_NAMES) == list(CLASSIFIERS)
+    assert list(AVERAGE_NAMES) == ["single", *AVERAGES]
 
 
 def test_all_tables_fit_a_terminal(capsys):

@@ -12,8 +12,8 @@ import pytest
 
 from dimvida.errors import DimvidaError, InputError
 from dimvida.files import atomic_path
-from dimvida.results.files import TrainingResult
-from dimvida.training.folder import STAGES, RunFolder
+from dimvida.results.files import STAGES, TrainingResult
+from dimvida.training.folder import RunFolder
 from dimvida.training.state import load_state
 
 CONFIGURATIONS = {"autoencoder": "a" * 64, "diffusion": "d" * 64}
