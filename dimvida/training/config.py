@@ -4,34 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-import hashlib
-import json
 import math
 import sys
 import typing
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from dimvida.data.images import CHANNELS
-from dimvida.diffusion.solvers import step_table
 from dimvida.errors import InputError
-from dimvida.models.checkpoint import SamplingDefaults
-from dimvida.models.config import (
-    AnyAutoencoderConfig,
-    AnyScoreConfig,
-    AutoencoderConfig,
-    ScoreConfig,
-)
-from dimvida.records import config_from_json, kinds_of, of_kind, options_to_json
-from dimvida.training.stage_config import (
-    AutoencoderStageConfig,
-    ClassifierStageConfig,
-    DiffusionStageConfig,
-    StorageConfig,
-)
+from dimvida.records import config_from_json, kinds_of, of_kind
+from dimvida.training.stage_config import TrainConfig
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -39,62 +22,6 @@ else:
     import tomli as tomllib
 
 PRESETS = ("paper", "base", "small", "tiny")
-
-
-@dataclass(frozen=True, slots=True)
-class TrainConfig:
-    """A whole training run.
-
-    Attributes:
-        seed: Seeds initial weights, data order, masks, times, noise and augmentation.
-        validation: Fraction of the objects held out for the learning curves.
-    """
-
-    seed: int = 0
-    validation: float = 0.05
-    autoencoder: AnyAutoencoderConfig = field(default_factory=AutoencoderConfig)
-    score: AnyScoreConfig = field(default_factory=ScoreConfig)
-    autoencoder_stage: AutoencoderStageConfig = field(default_factory=AutoencoderStageConfig)
-    diffusion_stage: DiffusionStageConfig = field(default_factory=DiffusionStageConfig)
-    classifier_stage: ClassifierStageConfig = field(default_factory=ClassifierStageConfig)
-    sampling: SamplingDefaults = field(default_factory=SamplingDefaults)
-    storage: StorageConfig = field(default_factory=StorageConfig)
-
-    def __post_init__(self) -> None:
-        if not 0 < self.validation < 1:
-            raise InputError(f"validation must be between 0 and 1, not {self.validation}")
-        if self.seed < 0:
-            raise InputError(f"seed must not be negative: {self.seed}")
-        self._check_channels()
-        self.score.require_latents(self.autoencoder.latent_shape)
-        if self.diffusion_stage.views_drawn and not self.score.takes_views:
-            raise InputError(f"diffusion_stage.views_drawn: score.kind {self.score.kind} takes all views; it must be 0")
-        step_table(self.sampling.solver, self.sampling.steps)  # raises where they do not fit
-        if not self.sampling.x0_clip >= 0:
-            raise InputError(f"x0_clip must not be negative: {self.sampling.x0_clip}")
-
-    def _check_channels(self) -> None:
-        channels = self.autoencoder.channels
-        if channels not in CHANNELS:
-            raise InputError(f"autoencoder.channels {channels}: images are gray (1) or RGB (3)")
-        recolouring = [name for name in ("autoencoder_stage", "diffusion_stage") if getattr(self, name).recolour]
-        if channels == 1 and recolouring:
-            changes = " ".join(f"--set {name}.recolour=false" for name in recolouring)
-            raise InputError(f"gray images (autoencoder.channels 1) have no colours to exchange: {changes}")
-
-    @property
-    def takes_cameras(self) -> bool:
-        """Whether the score network is conditioned on the cameras of the views, if the data have some."""
-        return self.diffusion_stage.cameras and self.score.takes_cameras
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain nested dictionaries, for JSON; options that came later are left out where they are by default."""
-        return options_to_json(self)
-
-    def digest(self) -> str:
-        """SHA-256 of the canonical JSON form, hex."""
-        return hashlib.sha256(json.dumps(self.to_dict(), sort_keys=True).encode()).hexdigest()
-
 
 # The dataclasses that each table may be, told apart by its option ``kind``; the first where it has none.
 _TABLES: dict[str, tuple[type, ...]] = {

@@ -1,13 +1,19 @@
-"""The options of the training stages, and of what they store."""
+"""The options of a training: of each stage, of what is stored, and all together."""
 
 from __future__ import annotations
 
+import hashlib
+import json
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Any, ClassVar
 
+from dimvida.data.images import CHANNELS
 from dimvida.diffusion.loss import TIME_WEIGHTS
+from dimvida.diffusion.solvers import step_table
 from dimvida.errors import InputError
-from dimvida.records import LATER
+from dimvida.models.checkpoint import SamplingDefaults
+from dimvida.models.config import AnyAutoencoderConfig, AnyScoreConfig, AutoencoderConfig, ScoreConfig
+from dimvida.records import LATER, options_to_json
 from dimvida.training.optimizers import OPTIMIZERS
 
 AUGMENTATIONS = ("none", "trivial-augment-wide")
@@ -201,6 +207,61 @@ class StorageConfig:
 
     def __post_init__(self) -> None:
         _require_choice("dtype", self.dtype, STORAGE_DTYPES)
+
+
+@dataclass(frozen=True, slots=True)
+class TrainConfig:
+    """A whole training run.
+
+    Attributes:
+        seed: Seeds initial weights, data order, masks, times, noise and augmentation.
+        validation: Fraction of the objects held out for the learning curves.
+    """
+
+    seed: int = 0
+    validation: float = 0.05
+    autoencoder: AnyAutoencoderConfig = field(default_factory=AutoencoderConfig)
+    score: AnyScoreConfig = field(default_factory=ScoreConfig)
+    autoencoder_stage: AutoencoderStageConfig = field(default_factory=AutoencoderStageConfig)
+    diffusion_stage: DiffusionStageConfig = field(default_factory=DiffusionStageConfig)
+    classifier_stage: ClassifierStageConfig = field(default_factory=ClassifierStageConfig)
+    sampling: SamplingDefaults = field(default_factory=SamplingDefaults)
+    storage: StorageConfig = field(default_factory=StorageConfig)
+
+    def __post_init__(self) -> None:
+        if not 0 < self.validation < 1:
+            raise InputError(f"validation must be between 0 and 1, not {self.validation}")
+        if self.seed < 0:
+            raise InputError(f"seed must not be negative: {self.seed}")
+        self._check_channels()
+        self.score.require_latents(self.autoencoder.latent_shape)
+        if self.diffusion_stage.views_drawn and not self.score.takes_views:
+            raise InputError(f"diffusion_stage.views_drawn: score.kind {self.score.kind} takes all views; it must be 0")
+        step_table(self.sampling.solver, self.sampling.steps)  # raises where they do not fit
+        if not self.sampling.x0_clip >= 0:
+            raise InputError(f"x0_clip must not be negative: {self.sampling.x0_clip}")
+
+    def _check_channels(self) -> None:
+        channels = self.autoencoder.channels
+        if channels not in CHANNELS:
+            raise InputError(f"autoencoder.channels {channels}: images are gray (1) or RGB (3)")
+        recolouring = [name for name in ("autoencoder_stage", "diffusion_stage") if getattr(self, name).recolour]
+        if channels == 1 and recolouring:
+            changes = " ".join(f"--set {name}.recolour=false" for name in recolouring)
+            raise InputError(f"gray images (autoencoder.channels 1) have no colours to exchange: {changes}")
+
+    @property
+    def takes_cameras(self) -> bool:
+        """Whether the score network is conditioned on the cameras of the views, if the data have some."""
+        return self.diffusion_stage.cameras and self.score.takes_cameras
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain nested dictionaries, for JSON; options that came later are left out where they are by default."""
+        return options_to_json(self)
+
+    def digest(self) -> str:
+        """SHA-256 of the canonical JSON form, hex."""
+        return hashlib.sha256(json.dumps(self.to_dict(), sort_keys=True).encode()).hexdigest()
 
 
 def _require_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
