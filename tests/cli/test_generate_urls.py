@@ -6,45 +6,28 @@ import signal
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from helpers.commands import Result, at_shard
 from helpers.objects import tree
+from helpers.servers import s3_server
 
 pytest.importorskip("s3fs")
-moto = pytest.importorskip("moto.server")
+pytest.importorskip("moto.server")
 OBJECTS, SHARDS = 8, 4
 FORMATS = ("webdataset", "npy", "parquet")
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[str]:
-    """The address of an S3 of this machine."""
-    running = moto.ThreadedMotoServer(ip_address="127.0.0.1", port=0)
-    running.start()
-    host, port = running.get_host_and_port()
-    yield f"http://{host}:{port}"
-    running.stop()
-
-
 @pytest.fixture
-def bucket(server: str, monkeypatch, tmp_path: Path):
-    """A bucket of the test's own, and its file system."""
-    for name, value in {
-        "AWS_ENDPOINT_URL": server,
-        "AWS_ACCESS_KEY_ID": "key",
-        "AWS_SECRET_ACCESS_KEY": "secret",
-        "AWS_DEFAULT_REGION": "us-east-1",
-        "AWS_CONFIG_FILE": str(tmp_path / "none"),
-        "AWS_SHARED_CREDENTIALS_FILE": str(tmp_path / "none"),
-    }.items():
-        monkeypatch.setenv(name, value)
+def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Any, str]]:
+    """A file system that remembers nothing, and a bucket of it."""
     import s3fs
 
-    s3fs.S3FileSystem.clear_instance_cache()  # those of this process may be of another server
-    system = s3fs.S3FileSystem(skip_instance_cache=True, use_listings_cache=False)
-    system.mkdir(tmp_path.name.replace("_", "-").lower()[-60:].strip("-"))
-    return system, tmp_path.name.replace("_", "-").lower()[-60:].strip("-")
+    with s3_server(monkeypatch):
+        system = s3fs.S3FileSystem(skip_instance_cache=True, use_listings_cache=False)
+        system.mkdir("bucket")
+        yield system, "bucket"
 
 
 @pytest.fixture

@@ -10,10 +10,9 @@ from pathlib import Path
 
 import pytest
 from helpers.commands import Result, Started, command, wait_until
-from helpers.objects import VIEWS, coloured_boxes
+from helpers.objects import write_shades
 from helpers.runs import SHORT, options, weights
 from helpers.servers import s3_server
-from PIL import Image
 
 from dimvida.models.checkpoint import load_checkpoint
 
@@ -27,14 +26,8 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def shades(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Twenty dark and twenty light boxes."""
-    root = tmp_path_factory.mktemp("data") / "shades"
-    for number, views in enumerate(coloured_boxes(40)):
-        folder = root / ("dark", "light")[number % 2] / f"object_{number:02d}"
-        folder.mkdir(parents=True)
-        for name, pixels in zip(VIEWS, views, strict=True):
-            Image.fromarray(pixels // 2 + 127 * (number % 2)).save(folder / f"{name}.png")
-    return root
+    """Twenty dark and twenty light boxes, in no split."""
+    return write_shades(tmp_path_factory.mktemp("data"), train=40, test=0) / "train"
 
 
 def line(data: Path | str, out: Path, *arguments: str) -> list[str]:

@@ -217,7 +217,7 @@ def same(a, b) -> bool:
     if a is None or b is None:
         return a is b
     size = {4: torch.int32, 2: torch.int16}[a.element_size()]
-    return torch.equal(a.view(size), b.view(size))
+    return torch.equal(a.cpu().view(size), b.cpu().view(size))
 
 
 def unaligned(tensor):

@@ -102,6 +102,8 @@ def s3_server(monkeypatch: Any) -> Iterator[Any]:
         ("AWS_ACCESS_KEY_ID", "test"),
         ("AWS_SECRET_ACCESS_KEY", "test"),
         ("AWS_DEFAULT_REGION", "us-east-1"),
+        ("AWS_CONFIG_FILE", os.devnull),
+        ("AWS_SHARED_CREDENTIALS_FILE", os.devnull),
     ):
         monkeypatch.setenv(name, value)
     s3fs.S3FileSystem.clear_instance_cache()

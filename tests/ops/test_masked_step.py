@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from helpers.networks import same
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -32,14 +33,6 @@ def run(backend, case):
 
 def step_op(*args):
     torch.ops.dimvida.masked_step_(*args)
-
-
-def same(a, b):
-    """Equal bit for bit, NaNs and absent tensors included."""
-    if a is None or b is None:
-        return a is b
-    size = {4: torch.int32, 2: torch.int16}[a.element_size()]
-    return torch.equal(a.cpu().view(size), b.cpu().view(size))
 
 
 @st.composite

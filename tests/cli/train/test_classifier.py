@@ -7,9 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 from helpers.commands import Result, command
-from helpers.objects import SIZE, coloured_boxes
+from helpers.objects import SIZE, write_shades
 from helpers.runs import curve
-from PIL import Image
 
 from dimvida.models.classifier_checkpoint import load_classifier
 
@@ -19,15 +18,7 @@ QUICK = ("autoencoder.image_size=16", "classifier_stage.steps=4", "classifier_st
 @pytest.fixture
 def shades(tmp_path: Path) -> Path:
     """Five dark and five light objects of the split ``train``, two of ``test``."""
-    root = tmp_path / "shades"
-    for number, views in enumerate(coloured_boxes(12)):
-        name = "light" if number % 2 else "dark"
-        folder = root / ("train" if number < 10 else "test") / name / f"object{number}"
-        folder.mkdir(parents=True)
-        for view in range(2):
-            pixels = views[view] // 2 + (127 if number % 2 else 0)
-            Image.fromarray(pixels).save(folder / f"{('front', 'back')[view]}.png")
-    return root
+    return write_shades(tmp_path / "shades", train=10, test=2)
 
 
 def train(data: Path, out: Path, *arguments: str) -> Result:
@@ -40,7 +31,7 @@ def test_it_writes_a_classifier_that_says_what_it_is(shades: Path, tmp_path: Pat
     out = tmp_path / "run"
     result = train(shades, out)
     assert (result.code, result.errors) == (0, [])
-    assert f"classifier: {out / 'classifier'} (" in result.out and "of the 4 views of held-out objects" in result.out
+    assert f"classifier: {out / 'classifier'} (" in result.out and "of the 8 views of held-out objects" in result.out
     classifier = load_classifier(out)
     assert classifier.classes == ("dark", "light")
     assert classifier(torch.zeros(1, 3, SIZE, SIZE, dtype=torch.uint8)).shape == (1, 2)
