@@ -240,6 +240,20 @@ def test_tests_are_called_by_the_module_that_they_mirror():
     assert strays == []
 
 
-def test_helpers_of_tests_are_few():
-    lines = sum(len(path.read_text().splitlines()) for path in (ROOT / "tests/helpers").glob("*.py"))
-    assert len(list((ROOT / "tests/helpers").glob("*.py"))) <= lines // 300 + 1  # as many as their length asks for
+def is_once(name: str, text: str) -> bool:
+    return len(re.findall(rf"\b{name}\b", text)) == 1
+
+
+def test_helpers_of_tests_are_what_several_folders_use():
+    """What the tests of one folder share is in its conftest.py."""
+    helpers = {path.stem: path.read_text() for path in (ROOT / "tests/helpers").glob("*.py")}
+    assert len(helpers) <= 5
+    users: dict[tuple[str, str], set[str]] = {}
+    for path in (ROOT / "tests").rglob("*.py"):
+        folder = path.relative_to(ROOT / "tests").parts[0]
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("helpers."):
+                for alias in node.names:
+                    users.setdefault((node.module.removeprefix("helpers."), alias.name), set()).add(folder)
+    alone = {name for (module, name), folders in users.items() if len(folders) == 1 and is_once(name, helpers[module])}
+    assert alone == {"send_hashes"}  # which another process imports

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from helpers.runs import FAST
+from helpers.networks import FAST
 
 from dimvida.bench.training import PIECES, _pieces, _stage, measure_step, runs_of
 from dimvida.records import to_json

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers.runs import StopAfter, no_progress
+from helpers.networks import StopAfter, no_progress
 
 from dimvida.classification.cache import CompletedObjects, Sampler
 from dimvida.sampling.trajectory import sample_id_tensor

@@ -1,14 +1,15 @@
-"""The command line as a user meets it: arguments in, exit code and two streams out."""
+"""The command line as a user meets it, arguments in, exit code and two streams out; and processes that are killed."""
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
-from helpers.commands import Result
+from helpers.commands import Forked, Result
 from helpers.objects import VIEWS, tree
 
 from dimvida.cli.app import run
@@ -118,3 +119,56 @@ def evaluate(dimvida: Callable[..., Result], tiny_checkpoint: Path) -> Callable[
         return dimvida("evaluate", "--data", data, "--checkpoint", tiny_checkpoint, "--steps", 2, *options)
 
     return call
+
+
+AT_SHARD = """
+import signal, sys, threading
+from dimvida.generation.output import OutputFolder
+
+left, number, finished = int(sys.argv.pop(1)), int(sys.argv.pop(1)), OutputFolder.add
+
+def signal_itself(self, stats):
+    global left
+    finished(self, stats)
+    left -= 1
+    if left == 0:
+        signal.pthread_kill(threading.get_ident(), number)
+
+OutputFolder.add = signal_itself
+from dimvida.__main__ import main
+main()
+"""
+
+
+def at_shard(shards: int, number: int, arguments: list[str]) -> list[str]:
+    """A command line whose process sends itself a signal, SIGKILL or SIGSTOP, when it has finished so many shards.
+
+    No run is too fast for that, and no machine too busy.
+    """
+    return [sys.executable, "-c", AT_SHARD, str(shards), str(number), *arguments]
+
+
+def wait_until_it_stops(process: subprocess.Popen) -> None:
+    """Wait for a SIGSTOP; then nothing of the process goes on until SIGCONT."""
+    state = os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
+    assert state is not None and state.si_code == os.CLD_STOPPED, "it ended before"
+
+
+def torchrun(count: int, *arguments: str) -> list[str]:
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(count)]
+    return [*launcher, "-m", "dimvida", *arguments]
+
+
+def killed_at_access(folder: Path, last: int, arguments: Sequence[str], log: Path) -> Result:
+    """Run a command line in a process that SIGKILL ends before its ``last``-th access to a file of a folder.
+
+    With 0 it comes to its end, and its last line on standard output says how many accesses there were.
+    """
+    for suffix in (".out", ".err"):
+        log.with_suffix(suffix).unlink(missing_ok=True)
+    return Forked(list(arguments), log, watched=(str(folder), last)).finish()
+
+
+def finished_shards(output: Path) -> int:
+    """How many shards an output folder has."""
+    return len(list(output.glob("shard-*.json")))

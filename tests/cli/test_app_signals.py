@@ -15,7 +15,9 @@ from pathlib import Path
 
 import pytest
 from helpers.commands import free_port, wait_until
-from helpers.objects import finished_shards, tree
+from helpers.objects import tree
+
+from .conftest import finished_shards
 
 OBJECTS = 12
 LINES = {

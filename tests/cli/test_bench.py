@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 import torch
 from helpers.commands import PATIENCE
-from helpers.runs import FAST
-from helpers.runs import options as set_options
+from helpers.networks import FAST
+from helpers.networks import options as set_options
 
 from dimvida.bench.arms import ARMS
 

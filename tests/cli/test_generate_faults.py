@@ -12,8 +12,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from helpers.commands import Result, at_shard, killed_at_access, wait_until_it_stops
-from helpers.objects import finished_shards, tree
+from helpers.commands import Result
+from helpers.objects import tree
+
+from .conftest import at_shard, finished_shards, killed_at_access, wait_until_it_stops
 
 OBJECTS = 24
 BAD = ("05__front.png", "17__front.png")

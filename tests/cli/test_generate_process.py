@@ -9,7 +9,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from helpers.commands import at_shard, wait_until_it_stops
+
+from .conftest import at_shard, wait_until_it_stops
 
 OBJECTS = 24
 

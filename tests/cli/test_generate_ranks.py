@@ -10,10 +10,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
-from helpers.commands import at_shard, free_port, torchrun
-from helpers.objects import finished_shards, tree
+from helpers.commands import free_port
+from helpers.objects import tree
 
 from dimvida.generation.lock import FolderLock
+
+from .conftest import at_shard, finished_shards, torchrun
 
 OBJECTS = 20
 

@@ -13,10 +13,12 @@ from typing import Any
 
 import pytest
 from helpers.commands import free_port, wait_until
-from helpers.objects import finished_shards, tree
+from helpers.objects import tree
 from helpers.servers import s3_server
 
 from dimvida.generation.lock import FolderLock
+
+from .conftest import finished_shards
 
 pytest.importorskip("ray")
 

@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers.commands import Result, at_shard
+from helpers.commands import Result
 from helpers.objects import tree
 from helpers.servers import s3_server
+
+from .conftest import at_shard
 
 pytest.importorskip("s3fs")
 pytest.importorskip("moto.server")

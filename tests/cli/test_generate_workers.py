@@ -10,8 +10,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from helpers.commands import at_shard, wait_until_it_stops
 from helpers.objects import tree
+
+from .conftest import at_shard, wait_until_it_stops
 
 OBJECTS = 24
 

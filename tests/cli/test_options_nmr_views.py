@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from helpers.commands import command
+from helpers.networks import TRANSFORMER, options
 from helpers.objects import Maker
-from helpers.runs import TRANSFORMER, options
 
 SYNSETS = ("03001627", "04379243")
 EIGHT = ("front", "0003", "right", "0009", "back", "0015", "left", "0021")

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 from helpers.commands import Result, Started, command, wait_until
+from helpers.networks import SHORT, options, weights
 from helpers.objects import write_shades
-from helpers.runs import SHORT, options, weights
 from helpers.servers import s3_server
 
 from dimvida.models.checkpoint import load_checkpoint

@@ -8,12 +8,13 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
-from helpers.objects import WHITE, gray_of
 from PIL import Image
 
 from dimvida.data import images
 from dimvida.data.images import decode_image
 from dimvida.errors import UnreadableImage
+
+from .conftest import WHITE, gray_of
 
 
 def tiff(

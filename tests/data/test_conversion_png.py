@@ -8,10 +8,12 @@ from __future__ import annotations
 import struct
 
 import pytest
-from helpers.objects import WHITE, Maker, gray_of
+from helpers.objects import Maker
 from PIL import Image
 
 from dimvida.data.images import decode_image
+
+from .conftest import WHITE, gray_of
 
 GRAY, RGB, PALETTE, GRAY_ALPHA, RGBA = 0, 2, 3, 4, 6
 

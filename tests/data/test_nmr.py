@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from helpers.objects import left_out
 
 from dimvida.data.cameras import Camera
 from dimvida.data.conversion import composite_on_white
 from dimvida.data.opening import open_source
 from dimvida.errors import InputError, UnreadableImage
+
+from .conftest import left_out
 
 CHAIR, TABLE = "03001627", "04379243"
 DEFAULT = ("front", "right", "back", "left")

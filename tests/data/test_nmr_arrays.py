@@ -8,7 +8,6 @@ import pickle
 
 import numpy as np
 import pytest
-from helpers.objects import left_out
 
 from dimvida.data.cameras import Camera
 from dimvida.data.conversion import composite_on_white
@@ -16,6 +15,8 @@ from dimvida.data.nmr_arrays import SYNSETS, load_views, object_count
 from dimvida.data.opening import open_source
 from dimvida.data.source import RecentArrays
 from dimvida.errors import InputError
+
+from .conftest import left_out
 
 CHAIR, TABLE = "03001627", "04379243"
 DEFAULT = ("front", "right", "back", "left")

@@ -5,14 +5,15 @@ from __future__ import annotations
 import multiprocessing
 import pickle
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import fsspec
 import numpy as np
 import pytest
 from helpers.commands import PATIENCE
-from helpers.objects import CHAIR_SOFA, image_bytes, view_rows, write_parquet, write_tar
-from helpers.servers import gs_server, http_server, hub_server, s3_server, send_hashes
+from helpers.objects import CHAIR_SOFA, image_bytes, view_rows, write_parquet
+from helpers.servers import http_server, hub_server, s3_server, send_hashes
 
 from dimvida import remote
 from dimvida.data import remote_tree
@@ -20,6 +21,8 @@ from dimvida.data.opening import open_source
 from dimvida.data.remote_tree import RemoteTree
 from dimvida.data.source import MultiViewSource
 from dimvida.errors import DimvidaError, InputError, UnreadableImage
+
+from .conftest import gs_server, write_tar
 
 FORMS = (
     *("images", "images.zip", "parquet", "parquet/train-{00000..00001}-of-00002.parquet", "tars", "tars/a.tar"),
@@ -67,9 +70,8 @@ def here(tmp_path_factory: pytest.TempPathFactory) -> Path:
     np.save(root / "npy" / "shard-000000.npy", np.full((2, 8, 8, 3), 7, np.uint8))
     lines = [json.dumps({"key": "chair/k", "view": view}) for view in ("front", "left")]
     (root / "npy" / "shard-000000.jsonl").write_text("\n".join(lines) + "\n")
-    saved = datasets.Dataset.from_list(
-        [{"image": image_bytes(i), "view": "front", "object": f"o{i}"} for i in range(3)]
-    )
+    rows = [{"image": image_bytes(i), "view": "front", "object": f"o{i}"} for i in range(3)]
+    saved = datasets.Dataset.from_list(rows)
     assert saved.features.arrow_schema.field("image").type == pa.binary()
     saved.save_to_disk(root / "saved")
     (root / "nmr").mkdir()
@@ -146,13 +148,16 @@ def test_every_form_in_googles_storage(here: Path, monkeypatch):
         check_all(here, "gs://bucket/data")
 
 
-def test_every_form_in_memory(here: Path):
+@pytest.fixture
+def memory(here: Path) -> Iterator[str]:
     fs = fsspec.filesystem("memory")
     fs.put(f"{here}/", "/remote", recursive=True)
-    try:
-        check_all(here, "memory://remote")
-    finally:
-        fs.rm("/remote", recursive=True)
+    yield "memory://remote"
+    fs.rm("/remote", recursive=True)
+
+
+def test_every_form_in_memory(here: Path, memory: str):
+    check_all(here, memory)
 
 
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
@@ -290,11 +295,6 @@ def test_queries_are_kept_and_not_shown(here: Path):
         assert "secret" not in f"{source.path} {source.location(0, 'front')}"
 
 
-def test_a_path_of_a_url_is_known(here: Path):
-    fs = fsspec.filesystem("memory")
-    fs.put(f"{here / 'images'}/", "/remote", recursive=True)
-    try:
-        assert open_source(Path("memory://remote")).path == "memory://remote"
-        assert open_source(f"file://{here / 'images'}").form == "folder"
-    finally:
-        fs.rm("/remote", recursive=True)
+def test_a_path_of_a_url_is_known(here: Path, memory: str):
+    assert open_source(Path(f"{memory}/images")).path == f"{memory}/images"
+    assert open_source(f"file://{here / 'images'}").form == "folder"

@@ -12,10 +12,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers.objects import Trap, damaged, write_tar
+from helpers.objects import Trap, damaged
 
 from dimvida.data.opening import open_source
 from dimvida.errors import InputError, UnreadableImage
+
+from .conftest import write_tar
 
 
 def tar_shard(folder: Path, members: dict[str, bytes], number: int = 0, **options: Any) -> Path:

@@ -10,11 +10,12 @@ import sys
 import tarfile
 
 import pytest
-from helpers.objects import left_out
 
 from dimvida.data.opening import open_source
 from dimvida.data.survey import DEPTH_LIMIT
 from dimvida.errors import InputError, UnreadableImage
+
+from .conftest import left_out
 
 
 @pytest.fixture

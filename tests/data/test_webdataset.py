@@ -6,11 +6,13 @@ import pickle
 from pathlib import Path
 
 import pytest
-from helpers.objects import image_bytes, write_tar
+from helpers.objects import image_bytes
 
 from dimvida.data.columns import Columns
 from dimvida.data.opening import open_source
 from dimvida.errors import InputError
+
+from .conftest import write_tar
 
 PNG = image_bytes(7)
 

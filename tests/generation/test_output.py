@@ -11,13 +11,14 @@ from pathlib import Path
 
 import pytest
 from helpers.objects import tree
-from helpers.runs import Writer, draw
 
 from dimvida.errors import DimvidaError, InputError
 from dimvida.generation.formats import FORMATS
 from dimvida.generation.settings import check_same
 from dimvida.generation.stats import ShardStats
 from dimvida.generation.verify import find_damage, open_output
+
+from .conftest import Writer, draw
 
 EVERY = tuple(FORMATS)
 END = (".contact-sheet.png", "README.md", "report.json")

@@ -91,3 +91,7 @@ def make_inputs():
         return latents, torch.rand(batch, views, generator=generator) < known
 
     return make
+
+
+def normal(*shape: int, seed: int = 0) -> torch.Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))

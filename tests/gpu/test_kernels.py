@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 import torch
-from helpers.networks import normal
 from torch import Tensor
 
 from dimvida.ops import reference
+
+from .conftest import normal
 
 OPS = torch.ops.dimvida
 BATCH, VIEWS, DIM, WIDTH = 37, 4, 24, 96

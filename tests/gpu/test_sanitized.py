@@ -11,10 +11,11 @@ from typing import Any
 
 import pytest
 import torch
-from helpers.networks import normal
 from torch import Tensor
 
 from dimvida.ops import reference
+
+from .conftest import normal
 
 OPS = torch.ops.dimvida
 DTYPES = [torch.float32, torch.bfloat16, torch.float16]

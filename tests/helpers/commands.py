@@ -11,7 +11,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,24 +21,6 @@ PATIENCE = 900  # seconds after which a process hangs
 
 _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(["dimvida.training.run", "dimvida.cli.app"])
-
-AT_SHARD = """
-import signal, sys, threading
-from dimvida.generation.output import OutputFolder
-
-left, number, finished = int(sys.argv.pop(1)), int(sys.argv.pop(1)), OutputFolder.add
-
-def signal_itself(self, stats):
-    global left
-    finished(self, stats)
-    left -= 1
-    if left == 0:
-        signal.pthread_kill(threading.get_ident(), number)
-
-OutputFolder.add = signal_itself
-from dimvida.__main__ import main
-main()
-"""
 
 
 class Result(NamedTuple):
@@ -66,25 +48,6 @@ def command(*arguments: str | Path) -> Result:
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         code = run([str(argument) for argument in arguments])
     return Result(code, out.getvalue(), err.getvalue())
-
-
-def at_shard(shards: int, number: int, arguments: list[str]) -> list[str]:
-    """A command line whose process sends itself a signal, SIGKILL or SIGSTOP, when it has finished so many shards.
-
-    No run is too fast for that, and no machine too busy.
-    """
-    return [sys.executable, "-c", AT_SHARD, str(shards), str(number), *arguments]
-
-
-def wait_until_it_stops(process: subprocess.Popen) -> None:
-    """Wait for a SIGSTOP; then nothing of the process goes on until SIGCONT."""
-    state = os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
-    assert state is not None and state.si_code == os.CLD_STOPPED, "it ended before"
-
-
-def torchrun(count: int, *arguments: str) -> list[str]:
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(count)]
-    return [*launcher, "-m", "dimvida", *arguments]
 
 
 def free_port() -> int:
@@ -167,23 +130,6 @@ def is_alive(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:
         return False
-
-
-def forked_ranks(count: int, arguments: list[str], logs: Path) -> list[Forked]:
-    """Processes that work together, without an agent that ends all when one dies."""
-    place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "WORLD_SIZE": str(count)}
-    logs.mkdir(parents=True, exist_ok=True)
-    return [Forked(arguments, logs / f"rank{rank}", RANK=str(rank), **place) for rank in range(count)]
-
-
-def killed_at_access(folder: Path, last: int, arguments: Sequence[str], log: Path) -> Result:
-    """Run a command line in a process that SIGKILL ends before its ``last``-th access to a file of a folder.
-
-    With 0 it comes to its end, and its last line on standard output says how many accesses there were.
-    """
-    for suffix in (".out", ".err"):
-        log.with_suffix(suffix).unlink(missing_ok=True)
-    return Forked(list(arguments), log, watched=(str(folder), last)).finish()
 
 
 def _run(arguments: list[str], streams: list[Path], variables: dict[str, str], watched: tuple[str, int] | None) -> None:

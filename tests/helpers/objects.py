@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import struct
-import tarfile
 import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
@@ -14,9 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image, features
-
-from dimvida.data.images import decode_image
-from dimvida.data.source import MultiViewSource
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -153,29 +149,9 @@ def tree(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def finished_shards(output: Path) -> int:
-    """How many shards an output folder has."""
-    return len(list(output.glob("shard-*.json")))
-
-
 def lines_of(output: Path) -> list[dict]:
     """What an output folder says of its pictures, one after the other."""
     return [json.loads(line) for line in (output / "metadata.jsonl").read_text().splitlines()]
-
-
-def left_out(source: MultiViewSource) -> dict[str, str]:
-    """What a source has left out: ``name below its path -> reason``."""
-    return {file.location.removeprefix(f"{source.path}/"): file.reason for file in source.left_out}
-
-
-WHITE = [255, 255, 255]
-
-
-def gray_of(data: bytes) -> list[int]:
-    """The first row of a picture that must be gray."""
-    pixels = decode_image(data, "a").pixels
-    assert (pixels == pixels[..., :1]).all()
-    return pixels[0, :, 0].tolist()
 
 
 def image_bytes(value: int, size: int = 8) -> bytes:
@@ -226,23 +202,6 @@ def write_parquet(path: Path, rows: Sequence[Mapping[str, Any]], row_group_size:
 
     path.parent.mkdir(parents=True, exist_ok=True)
     pq.write_table(make_table(rows, **table), path, row_group_size=row_group_size)
-    return path
-
-
-def write_tar(
-    path: Path, members: dict[str, bytes | str | dict], format: int = tarfile.DEFAULT_FORMAT, **fields: Any
-) -> Path:
-    """A tar file of members in order, whose headers may have other ``fields``; objects become JSON."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tarfile.open(path, "w", format=format, errors="surrogateescape") as archive:
-        for name, data in members.items():
-            data = json.dumps(data) if isinstance(data, dict) else data
-            data = data.encode() if isinstance(data, str) else data
-            entry = tarfile.TarInfo(name)
-            entry.size = len(data)
-            for field, value in fields.items():
-                setattr(entry, field, value)
-            archive.addfile(entry, io.BytesIO(data))
     return path
 
 

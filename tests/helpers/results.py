@@ -1,73 +1,17 @@
-"""Run folders as the commands leave them, made without training anything, and the reports of them."""
+"""Run folders as the commands leave them, made without training anything."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from helpers.objects import VIEWS
-from PIL import Image
 
 CLASSES = ("chair", "table", "lamp")
 VERSIONS = {"dimvida": "0.1.0", "torch": "2.14.1", "torchvision": "0.29.1", "python": "3.11.7", "platform": "Linux"}
 REASON = "torch-fidelity is not installed; pip install dimvida[fid]"
-
-
-class Page(HTMLParser):
-    """The parts of a page that tests ask for: rows of cells, pictures, attributes that load something, tags."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.rows: list[list[str]] = []
-        self.images: list[dict[str, str | None]] = []
-        self.loaded: list[str] = []
-        self.tags: set[str] = set()
-        self.text = ""
-        self._cell = False
-        self.feed(text)
-
-    def handle_starttag(self, tag, attributes):
-        values = dict(attributes)
-        self.tags.add(tag)
-        self.loaded += [value for name, value in attributes if name in ("src", "srcset", "href", "data", "action")]
-        if tag == "img":
-            self.images.append(values)
-        if tag == "tr":
-            self.rows.append([])
-        if tag in ("td", "th"):
-            self.rows[-1].append("")
-            self._cell = True
-
-    def handle_endtag(self, tag):
-        if tag in ("td", "th"):
-            self._cell = False
-
-    def handle_data(self, data):
-        self.text += data
-        if self._cell:
-            self.rows[-1][-1] += data
-
-    def row(self, *starts: str) -> list[str]:
-        """The first row that begins with these cells, white space made even."""
-        for row in self.rows:
-            cells = [" ".join(text.split()) for text in row]
-            if cells[: len(starts)] == list(starts):
-                return cells[len(starts) :]
-        raise AssertionError(f"no row {starts}")
-
-
-class Report:
-    """The files of a report."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.page = (folder / "report.html").read_text()
-        self.text = (folder / "report.md").read_text()
-        self.numbers: dict[str, Any] = json.loads((folder / "report.json").read_text())
 
 
 def write(folder: Path, name: str, content: dict[str, Any]) -> Path:
@@ -256,38 +200,6 @@ def solvers() -> dict[str, Any]:
         "known": entries,
         "skipped": [],
     }
-
-
-def write_training(folder: Path, **changes: Any) -> Path:
-    """What ``dimvida train`` leaves: its description and two learning curves."""
-    content = {
-        "configuration": {"seed": 0},
-        "data": {"name": "my shapes.zip", "form": "zip", "split": "train", "partition": None},
-        "skipped": [],
-        "init": None,
-        "stages": {"autoencoder": "00", "diffusion": "11"},
-    }
-    write(folder, "run.json", content | changes)
-    for stage in ("autoencoder", "diffusion"):
-        rows = [f"{step},{step / 100},{5 / step},0.001,{step / 10},{6 / step}" for step in range(10, 400, 10)]
-        header = "step,epoch,loss,lr,seconds,validation_loss"
-        (folder / f"{stage}.csv").write_text("\n".join([header, *rows]) + "\n")
-    return folder
-
-
-def write_evaluation(folder: Path, **changes: Any) -> Path:
-    """An evaluation with its three contact sheets."""
-    (folder / "sheets").mkdir(parents=True)
-    for number, name in enumerate(("best", "median", "worst")):
-        pixels = np.random.default_rng(number).integers(0, 256, (120, 900, 3), np.uint8)
-        Image.fromarray(pixels).save(folder / "sheets" / f"{name}.png")
-    names = {name: f"sheets/{name}.png" for name in ("best", "median", "worst")}
-    return write(folder, "evaluation.json", evaluation(**{"sheets": names} | changes))
-
-
-def write_classification(folder: Path, **changes: Any) -> Path:
-    """A classification."""
-    return write(folder, "classification.json", classification(**changes))
 
 
 def write_solvers(folder: Path) -> Path:

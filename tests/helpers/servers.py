@@ -204,23 +204,3 @@ def hub_server(monkeypatch: Any, folder: Path, repository: str = "datasets/owner
             yield handler
         finally:
             HfFileSystem.clear_instance_cache()
-
-
-@contextmanager
-def gs_server(monkeypatch: Any) -> Iterator[Any]:
-    """A file system of Google's storage whose server is an emulator, and an environment where others find it, too."""
-    import gcsfs
-    from gcp_storage_emulator.server import create_server
-
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    server = create_server("127.0.0.1", port, in_memory=True)
-    server.start()
-    monkeypatch.setenv("STORAGE_EMULATOR_HOST", f"http://127.0.0.1:{port}")
-    gcsfs.GCSFileSystem.clear_instance_cache()
-    try:
-        yield gcsfs.GCSFileSystem()
-    finally:
-        gcsfs.GCSFileSystem.clear_instance_cache()
-        server.stop()

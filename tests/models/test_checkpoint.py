@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers.networks import edit_config, same_weights
 
 from dimvida.errors import InputError
 from dimvida.models.checkpoint import (
@@ -20,6 +19,8 @@ from dimvida.models.checkpoint import (
     save_checkpoint,
 )
 from dimvida.models.familiarity import InputStatistics
+
+from .conftest import edit_config, same_weights
 
 AUTOENCODER, SCORE, LATENTS = WEIGHT_FILES
 

@@ -14,7 +14,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers.networks import edit_config, make_checkpoint, same_weights
 from safetensors.torch import load_file, save_file
 
 from dimvida.errors import InputError
@@ -24,6 +23,8 @@ from dimvida.models.checkpoint import (
     save_checkpoint,
 )
 from dimvida.models.weights import JSON_LIMIT
+
+from .conftest import edit_config, make_checkpoint, same_weights
 
 AUTOENCODER, SCORE, LATENTS = WEIGHT_FILES
 

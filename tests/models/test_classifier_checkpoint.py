@@ -11,12 +11,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers.networks import random_images, small_classifier
 from helpers.objects import Trap
 
 from dimvida.errors import InputError
 from dimvida.files import sha256_file
 from dimvida.models.classifier_checkpoint import load_classifier, read_description, save_classifier
+
+from .conftest import random_images, small_classifier
 
 
 def test_round_trip(tmp_path: Path):

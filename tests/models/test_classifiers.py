@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 import torch
 import torchvision
-from helpers.networks import random_images, small_classifier
 from helpers.objects import Trap
 from safetensors.torch import save_file
 
@@ -28,6 +27,8 @@ from dimvida.models.classifiers import (
     predict_logits,
     require_known,
 )
+
+from .conftest import random_images, small_classifier
 
 SMALL = "mobilenet-v3-small"
 TORCHVISION = {

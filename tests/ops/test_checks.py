@@ -6,12 +6,13 @@ from dataclasses import replace
 
 import pytest
 import torch
-from helpers.networks import NormCase, random_norm
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
 from dimvida.ops import reference
+
+from .conftest import NormCase, random_norm
 
 OPS = torch.ops.dimvida
 

@@ -9,11 +9,12 @@ import math
 
 import pytest
 import torch
-from helpers.networks import FLOATING, SHAPES, finish, params_of, same, unaligned
 from hypothesis import given
 from hypothesis import strategies as st
 
 from dimvida.ops import native, registration
+
+from .conftest import FLOATING, SHAPES, finish, params_of, same, unaligned
 
 kernels = pytest.importorskip("kernels_on_host", reason="this is no build of the CUDA kernels for the host")
 

@@ -6,13 +6,14 @@ from dataclasses import replace
 
 import pytest
 import torch
-from helpers.networks import FLOATING, NormCase, random_norm
 from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn import functional
 
 from dimvida import ops
 from dimvida.ops import reference, registration
+
+from .conftest import FLOATING, NormCase, random_norm
 
 OPS = torch.ops.dimvida
 # Of the norm's values, which are about 1: the order of sums differs, and a low dtype rounds what differs.

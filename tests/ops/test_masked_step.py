@@ -7,13 +7,14 @@ from dataclasses import replace
 
 import pytest
 import torch
-from helpers.networks import same
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dimvida import ops
 from dimvida.bench.machine import torch_threads
 from dimvida.ops import reference, registration
+
+from .conftest import same
 
 EULER = (0.8, 0.6, 0.5, 0.4, 0.0, 0.3)
 MULTISTEP = (0.8, 0.6, 0.5, 0.4, -0.1, 0.3)

@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 
 import pytest
 import torch
-from helpers.networks import Arguments
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
@@ -14,6 +13,8 @@ from torch.nn import functional
 
 from dimvida import ops
 from dimvida.ops import reference, registration
+
+from .conftest import Arguments
 
 OPS = torch.ops.dimvida
 DTYPES = [torch.float32, torch.bfloat16, torch.float16]

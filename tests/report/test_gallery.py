@@ -9,11 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers.runs import VIEWS, write_output
+from helpers.objects import VIEWS
 from PIL import Image
 
 from dimvida.report import gallery
 from dimvida.report.writing import escape
+
+from .conftest import write_output
 
 EVIL = "<script>alert(1)<script>"
 CLASSES = {"chair": [f"c{place:03d}" for place in range(60)], EVIL: ["x", "y&amp;"], "Tür & Öl": ["ä\u2028ö"]}

@@ -7,17 +7,11 @@ import re
 from pathlib import Path
 
 import pytest
-from helpers.results import (
-    Page,
-    classification,
-    evaluation,
-    write,
-    write_evaluation,
-    write_solvers,
-    write_training,
-)
+from helpers.results import classification, evaluation, write, write_solvers
 
 from dimvida.cli.app import run
+
+from .conftest import Page, write_evaluation, write_training
 
 HOSTILE = "<script>alert(1)</script>\"'|`$x_1$ & </td>\n# *x* [a](javascript:b) ![i](j)"
 

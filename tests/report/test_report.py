@@ -6,19 +6,9 @@ import re
 from pathlib import Path
 
 import pytest
-from helpers.results import (
-    REASON,
-    Page,
-    accuracy,
-    cell,
-    evaluation,
-    score,
-    write,
-    write_classification,
-    write_evaluation,
-    write_solvers,
-    write_training,
-)
+from helpers.results import REASON, accuracy, cell, evaluation, score, write, write_solvers
+
+from .conftest import Page, write_classification, write_evaluation, write_training
 
 SECTIONS = ("summary", "generation", "classification", "beyond", "comparisons", "confusion", "solvers", "training")
 

@@ -12,11 +12,9 @@ from pathlib import Path
 
 import pytest
 from helpers.commands import PATIENCE
-from helpers.results import Report
-from helpers.runs import write_output
 from helpers.servers import http_server
 
-from .conftest import make_report
+from .conftest import Report, make_report, write_output
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers.results import REASON, VIEWS, evaluation, score
+from helpers.objects import VIEWS
+from helpers.results import REASON, evaluation, score
 
 from dimvida.cli.terminal import print_table
 from dimvida.results.evaluation import (

@@ -8,13 +8,14 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import pytest
 import torch
-from helpers.networks import default_dtype, random_inputs, random_network
 from torch import Tensor
 
 from dimvida.diffusion.solvers import SOLVERS
 from dimvida.models import ScoreNetwork
 from dimvida.sampling import sample
 from dimvida.sampling.backends import plain_modes
+
+from .conftest import default_dtype, random_inputs, random_network
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -7,7 +7,7 @@ import weakref
 
 import pytest
 import torch
-from helpers.networks import engine_run, fused_and_eager, noise_network, propagate, random_inputs, random_network
+from helpers.networks import noise_network, propagate
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
@@ -23,6 +23,8 @@ from dimvida.sampling.fused_mlp import TimeTable
 from dimvida.sampling.fused_mlp_weights import fuse_weights
 from dimvida.sampling.loop import run_on_engine, run_trajectory
 from dimvida.sampling.trajectory import Trajectory
+
+from .conftest import engine_run, fused_and_eager, random_inputs, random_network
 
 CPU = torch.device("cpu")
 

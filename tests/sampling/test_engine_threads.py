@@ -15,7 +15,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import pytest
 import torch
 from helpers.commands import PATIENCE
-from helpers.networks import random_inputs, random_network
 from torch import Tensor
 
 from dimvida import ops
@@ -24,6 +23,8 @@ from dimvida.sampling import engine as engine_module
 from dimvida.sampling import sample
 from dimvida.sampling.engine import engine_of
 from dimvida.sampling.workspace import SPARE
+
+from .conftest import random_inputs, random_network
 
 CPU = torch.device("cpu")
 

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
-from helpers.networks import Doubled, own_forward, random_inputs, randomised, subclass, tiny_transformer
+from helpers.networks import randomised, tiny_transformer
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
@@ -20,6 +20,8 @@ from dimvida.sampling.engine import Engine, engine_of
 from dimvida.sampling.fused_transformer import FusedTransformer
 from dimvida.sampling.loop import run_on_engine, run_trajectory
 from dimvida.sampling.trajectory import Trajectory
+
+from .conftest import Doubled, own_forward, random_inputs, subclass
 
 CPU = torch.device("cpu")
 CAMERAS = ((0.0, 30.0), (-90.0, 30.0), (180.0, 30.0), (90.0, 20.0))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from helpers.networks import random_inputs, tiny_transformer
+from helpers.networks import tiny_transformer
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -12,6 +12,8 @@ from dimvida.models import ViewTransformer
 from dimvida.sampling import sample
 from dimvida.sampling.engine import engine_of
 from dimvida.sampling.modulation import Modulation
+
+from .conftest import random_inputs
 
 CPU = torch.device("cpu")
 FLOAT32 = {"backend": "fused", "dtype": torch.float32}

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers.networks import default_dtype
 
 import dimvida
 from dimvida.models.classifiers import build_classifier
 from dimvida.sampling.multiview import MultiViewModel
+
+from .conftest import default_dtype
 
 VIEWS = torch.randint(0, 256, (4, 4, 3, 16, 16), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
 KNOWN = torch.tensor([[True, False, False, False]] * 3 + [[False, True, True, False]])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from helpers.networks import random_network, randomised, tiny_transformer
+from helpers.networks import randomised, tiny_transformer
 from torch import Tensor
 
 from dimvida import ops
@@ -13,6 +13,8 @@ from dimvida.models import GridAutoencoderConfig, TransformerConfig
 from dimvida.models.checkpoint import Checkpoint, CheckpointConfig, SamplingDefaults
 from dimvida.sampling import sample
 from dimvida.sampling.multiview import MultiViewModel
+
+from .conftest import random_network
 
 NOISY = ["euler-maruyama", "sde-dpmpp-2m", "repaint"]
 

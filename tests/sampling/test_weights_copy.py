@@ -6,7 +6,6 @@ from unittest.mock import MagicMock
 
 import pytest
 import torch
-from helpers.networks import Doubled, engine_run, fused_and_eager, own_forward, random_inputs, random_network, subclass
 from torch import Tensor
 
 from dimvida import ops
@@ -15,6 +14,8 @@ from dimvida.sampling import weights_copy
 from dimvida.sampling.engine import Engine
 from dimvida.sampling.fused_mlp import FusedScoreNetwork
 from dimvida.sampling.weights_copy import WeightsCopy
+
+from .conftest import Doubled, engine_run, fused_and_eager, own_forward, random_inputs, random_network, subclass
 
 CPU = torch.device("cpu")
 

@@ -12,7 +12,7 @@ from contextlib import contextmanager, nullcontext
 
 import pytest
 import torch
-from helpers.networks import random_inputs, random_network, tiny_transformer
+from helpers.networks import tiny_transformer
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map_only
@@ -24,6 +24,8 @@ from dimvida.sampling import sample
 from dimvida.sampling import workspace as workspace_module
 from dimvida.sampling.engine import EngineState, engine_of
 from dimvida.sampling.workspace import KEPT
+
+from .conftest import random_inputs, random_network
 
 CPU = torch.device("cpu")
 CLOSE = {"rtol": 1e-5, "atol": 1e-5}

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 import torch
 from helpers.commands import Forked, is_alive, wait_until
+from helpers.networks import FAST, curve, has_reached, options
 from helpers.objects import write_boxes
-from helpers.runs import FAST, curve, has_reached, options
 
 from dimvida.errors import DimvidaError
 from dimvida.models import AutoencoderConfig

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers.runs import StopAfter, no_progress
+from helpers.networks import StopAfter, no_progress
 from torch.nn.functional import cross_entropy
 
 from dimvida.data.batch import MultiViewBatch

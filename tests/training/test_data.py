@@ -7,7 +7,6 @@ import dataclasses
 import pytest
 import torch
 import torch._dynamo
-from helpers.runs import OBJECTS, batch_of, complete, partly, prepared
 
 from dimvida.data.batch import MultiViewBatch
 from dimvida.errors import InputError
@@ -15,6 +14,8 @@ from dimvida.models import GridAutoencoderConfig, TransformerConfig
 from dimvida.training.config import TrainConfig
 from dimvida.training.data import TrainingData, prepare_data
 from dimvida.training.seeds import derived_generator
+
+from .conftest import OBJECTS, batch_of, complete, partly, prepared
 
 
 @pytest.mark.parametrize("name", ["_front", "a__b", "front/left", "", ".", "x" * 300])

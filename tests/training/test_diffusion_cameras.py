@@ -7,19 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers.networks import tiny_transformer
-from helpers.runs import (
-    FAST,
-    TRANSFORMER,
-    absent_views_leave_no_trace,
-    batch_of,
-    complete,
-    curve,
-    partly,
-    run,
-    weights,
-    with_stage,
-)
+from helpers.networks import FAST, TRANSFORMER, curve, tiny_transformer, weights
 from torch import Tensor
 
 from dimvida.data.cameras import Camera
@@ -34,6 +22,8 @@ from dimvida.training.diffusion import DiffusionObjective
 from dimvida.training.latents import object_variants
 from dimvida.training.ranks import Share
 from dimvida.training.stage_config import DiffusionStageConfig
+
+from .conftest import absent_views_leave_no_trace, batch_of, complete, partly, run, with_stage
 
 CPU = torch.device("cpu")
 CAMERAS = {"front": Camera(0, 30), "right": Camera(-90, 30), "back": Camera(-180, 20), "left": Camera(-250, 30)}

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 import torch._dynamo
-from helpers.runs import StopAfter, no_progress
+from helpers.networks import StopAfter, no_progress
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 import torch._dynamo
-from helpers.runs import curve, run, with_stage
+from helpers.networks import curve
 from torch._inductor.exc import InvalidCxxCompiler
 
 from dimvida.errors import DimvidaError
@@ -17,6 +17,8 @@ from dimvida.training import loop
 from dimvida.training.config import TrainConfig, load_preset
 from dimvida.training.data import TrainingData
 from dimvida.training.loop import learning_rate
+
+from .conftest import run, with_stage
 
 
 def test_a_diverging_run_stops_and_keeps_the_last_state(tmp_path: Path, fast_config: TrainConfig, data: TrainingData):

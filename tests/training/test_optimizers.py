@@ -6,13 +6,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers.networks import tiny_transformer
-from helpers.runs import TRANSFORMER, run, weights, with_stage
+from helpers.networks import TRANSFORMER, tiny_transformer, weights
 
 from dimvida.models.score_network import ScoreNetwork
 from dimvida.training.config import load_preset
 from dimvida.training.data import TrainingData
 from dimvida.training.optimizers import make_optimizer
+
+from .conftest import run, with_stage
 
 
 @pytest.mark.parametrize("kind", ["transformer", "mlp"])

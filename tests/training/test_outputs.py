@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 import torch._dynamo
-from helpers.runs import curve, run, weights, with_stage
+from helpers.networks import curve, weights
 
 from dimvida.data.contact_sheet import SheetRow
 from dimvida.errors import InputError
@@ -18,6 +18,8 @@ from dimvida.sampling.multiview import load
 from dimvida.training import figures
 from dimvida.training.config import TrainConfig
 from dimvida.training.data import TrainingData
+
+from .conftest import run, with_stage
 
 
 def test_sheets_name_objects_and_views(data: TrainingData, fast_config: TrainConfig, tmp_path: Path, monkeypatch):

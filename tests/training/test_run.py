@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 import torch._dynamo
-from helpers.runs import curve, run, with_stage
+from helpers.networks import curve
 from PIL import Image
 from safetensors.torch import load_file
 
@@ -18,6 +18,8 @@ from dimvida.sampling.multiview import load
 from dimvida.training.config import TrainConfig
 from dimvida.training.data import TrainingData
 from dimvida.training.latents import encoding_dtype
+
+from .conftest import run, with_stage
 
 
 @pytest.mark.parametrize("stage", ["autoencoder", "diffusion"])

@@ -7,11 +7,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers.runs import partly, prepared, run, weights
+from helpers.networks import weights
 
 from dimvida.sampling.multiview import load
 from dimvida.training.config import TrainConfig
 from dimvida.training.latents import encode_views, encoding_dtype, latent_statistics, object_variants
+
+from .conftest import partly, prepared, run
 
 
 def test_statistics_are_those_of_the_views_that_are_there():

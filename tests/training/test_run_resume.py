@@ -9,13 +9,15 @@ from pathlib import Path
 import pytest
 import torch
 import torch._dynamo
-from helpers.runs import curve, no_progress, run, weights, with_stage
+from helpers.networks import curve, no_progress, weights
 
 from dimvida.errors import InputError
 from dimvida.models import ScoreConfig
 from dimvida.models.checkpoint import load_checkpoint
 from dimvida.training.config import TrainConfig
 from dimvida.training.data import TrainingData
+
+from .conftest import run, with_stage
 
 
 @pytest.mark.parametrize("stops", [[10, 20, 45], [61, 40], [60 + 7, 33, 33]])

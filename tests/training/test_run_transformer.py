@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers.networks import tiny_transformer
-from helpers.runs import TRANSFORMER, absent_views_leave_no_trace, curve, partly, prepared, run, weights, with_stage
+from helpers.networks import TRANSFORMER, curve, tiny_transformer, weights
 
 from dimvida.diffusion.schedule import VPSchedule
 from dimvida.errors import InputError
@@ -22,6 +21,8 @@ from dimvida.training.data import TrainingData
 from dimvida.training.diffusion import DiffusionObjective
 from dimvida.training.ranks import Ranks, Share
 from dimvida.training.stage_config import AutoencoderStageConfig, DiffusionStageConfig
+
+from .conftest import absent_views_leave_no_trace, partly, prepared, run, with_stage
 
 CPU = torch.device("cpu")
 ALL = Share(slice(0, 6))

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 import torch._dynamo
-from helpers.runs import curve, run, weights, with_stage
+from helpers.networks import curve, weights
 
 from dimvida.errors import InputError
 from dimvida.models.autoencoder import build_autoencoder
@@ -22,6 +22,8 @@ from dimvida.training.data import TrainingData
 from dimvida.training.loop import LossModule, optimise
 from dimvida.training.ranks import Ranks, Share
 from dimvida.training.state import TrainingState, average_decay, load_cached_tensor, load_state, save_cached_tensor
+
+from .conftest import run, with_stage
 
 
 def write_unhashed(path: Path, state: object) -> None:

@@ -8,11 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from helpers.commands import command
-from helpers.runs import description, options, train
+from helpers.networks import options
 from PIL import Image
 
 from dimvida.data.opening import open_source
 from dimvida.sampling.multiview import load
+
+from .conftest import description, train
 
 SHORTEST = (
     "autoencoder_stage.steps=2",

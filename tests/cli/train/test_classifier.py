@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 from helpers.commands import Result, command
+from helpers.networks import curve
 from helpers.objects import SIZE, write_shades
-from helpers.runs import curve
 
 from dimvida.models.classifier_checkpoint import load_classifier
 

@@ -8,10 +8,12 @@ from pathlib import Path
 
 import pytest
 from helpers.commands import Result, command
+from helpers.networks import TRANSFORMER, curve, options, weights
 from helpers.objects import VIEWS, write_boxes
-from helpers.runs import TRANSFORMER, curve, description, options, train, weights
 
 from dimvida.models.checkpoint import load_checkpoint
+
+from .conftest import description, train
 
 
 def test_trains_and_says_where_the_checkpoint_is(finished: tuple[Path, Result]):

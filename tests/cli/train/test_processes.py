@@ -17,13 +17,16 @@ from pathlib import Path
 import pexpect
 import pytest
 import torch
-from helpers.commands import PATIENCE, Result, Started, command, killed_at_access, wait_until
+from helpers.commands import PATIENCE, Result, Started, command, wait_until
+from helpers.networks import FAST, SHORT, curve, has_reached, options, weights
 from helpers.objects import SIZE
-from helpers.runs import FAST, SHORT, assert_equal_runs, curve, has_reached, options, weights
 from rich.cells import cell_len
 
 from dimvida.errors import InputError
 from dimvida.sampling.multiview import load
+
+from ..conftest import killed_at_access
+from .conftest import assert_equal_runs
 
 # Long enough to be interrupted in the middle, and saved often enough to lose little.
 LONG = (

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 from helpers.commands import Result
-from helpers.runs import train
 
 from dimvida.cli.progress import ProgressBar, duration
+
+from .conftest import train
 
 
 @pytest.mark.parametrize(

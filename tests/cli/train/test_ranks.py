@@ -11,10 +11,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers.commands import PATIENCE, Result, command, forked_ranks, free_port, torchrun, wait_until
-from helpers.runs import FAST, curve, options
+from helpers.commands import PATIENCE, Result, command, free_port, wait_until
+from helpers.networks import FAST, curve, options
 
 from dimvida.models.checkpoint import load_checkpoint
+
+from ..conftest import torchrun
+from .conftest import forked_ranks
 
 # What could depend on how a batch is divided: sizes that do not divide, a rest of an epoch smaller than the number of
 # processes (152 images and 38 objects in batches of 15 and 37), and everything that is drawn.

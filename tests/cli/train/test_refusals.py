@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from helpers.commands import Result, command
 from helpers.objects import write_boxes
-from helpers.runs import train
+
+from .conftest import train
 
 
 def test_an_existing_run_is_refused_and_kept(finished: tuple[Path, Result], boxes: Path):

@@ -8,10 +8,12 @@ from pathlib import Path
 
 import pytest
 from helpers.commands import Result, command
+from helpers.networks import curve, options, weights
 from helpers.objects import write_boxes
-from helpers.runs import curve, description, options, train, weights
 
 from dimvida.models.classifier_checkpoint import load_classifier
+
+from .conftest import description, train
 
 STOP = ("--minutes", "0.000001")
 

@@ -9,12 +9,15 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers.commands import command, forked_ranks, killed_at_access
-from helpers.runs import TRANSFORMER, assert_equal_runs, curve, options
+from helpers.commands import command
+from helpers.networks import TRANSFORMER, curve, options
 
 from dimvida import ops
 from dimvida.models.checkpoint import load_checkpoint
 from dimvida.sampling.backends import default_dtype
+
+from ..conftest import killed_at_access
+from .conftest import assert_equal_runs, forked_ranks
 
 SETTINGS = options([*TRANSFORMER, "sampling.steps=2"])
 
