@@ -77,6 +77,20 @@ def test_a_score(tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.Monk
     assert shown and all(each == [*way[:2], table] for each in shown)
 
 
+def test_a_stage_of_a_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    from dimvida.models.autoencoder import Autoencoder
+    from dimvida.training.autoencoder import AutoencoderObjective
+
+    ways = note_ways(monkeypatch, AutoencoderObjective, "loss")
+    options = ["--preset", "tiny", "--stage", "autoencoder", "--device", "cpu"]
+    options += ["--set", "autoencoder_stage.steps=1", "--set", "autoencoder_stage.warmup_steps=0"]
+    assert command("train", "--data", write_boxes(tmp_path / "boxes", 3), "--out", tmp_path / "run", *options).code == 0
+    *way, objective, network = documented("A stage of a training")
+    for kind, place in ((AutoencoderObjective, objective), (Autoencoder, network)):
+        assert kind.__module__ == f"dimvida.{place.replace('/', '.')}"
+    assert ways and all(each == way for each in ways)
+
+
 def test_a_classifier(tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     from dimvida.models.classifiers import ImageClassifier
 

@@ -11,10 +11,13 @@ import torch
 from torchmetrics.image import PeakSignalNoiseRatio, StructuralSimilarityIndexMeasure
 
 from dimvida.errors import InputError
+from dimvida.evaluation import metrics as metrics_module
+from dimvida.evaluation import networks
 from dimvida.evaluation.metrics import CHUNK, Tally, build_metrics, colour, estimate_mean, psnr, ssim
+from dimvida.evaluation.weights import Unavailable
 from dimvida.models.classifiers import ImageClassifier, build_classifier
 from dimvida.records import to_json
-from dimvida.results.metrics import METRICS
+from dimvida.results.metrics import METRICS, Metric
 from dimvida.results.schema import Estimate
 
 
@@ -133,6 +136,31 @@ def classifier() -> ImageClassifier:
 def test_every_metric_of_the_registry_can_be_made():
     metrics = build_metrics(64, CLASSES, CPU)
     assert sorted([*metrics.available, *metrics.reasons]) == sorted(METRICS)
+
+
+def test_a_network_declares_the_metrics_that_it_makes(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(networks, "NETWORK_METRICS", {})
+
+    @networks.measures(brightness="pictures", brightness_frechet="distances")
+    class Brightness:
+        made = 0
+
+        @classmethod
+        def obtain(cls, inputs: networks.MetricInputs) -> Brightness:
+            if inputs.image_size < 32:
+                raise Unavailable("sees nothing that small")
+            cls.made += 1
+            return cls()
+
+    monkeypatch.setattr(metrics_module, "NETWORK_METRICS", networks.NETWORK_METRICS)
+    for name in ("brightness", "brightness_frechet"):
+        monkeypatch.setitem(METRICS, name, Metric(name, name, 2))
+    names = ("psnr", "brightness", "brightness_frechet")
+    metrics = build_metrics(32, (), CPU, names=names)
+    assert metrics.available == names and metrics.per_picture == ("psnr", "brightness")
+    assert metrics.networks == [metrics.pictures["brightness"]] and Brightness.made == 1
+    reasons = build_metrics(16, (), CPU, names=names).reasons
+    assert reasons == dict.fromkeys(names[1:], "sees nothing that small")
 
 
 def test_reasons_say_what_to_do():
