@@ -148,7 +148,7 @@ def _render_to(
         output: A folder or zip.
         items: What to render; each has a split, a class_name and a name.
         make: From an item to its mesh.
-        settings: Views and light.
+        settings: Cameras, image size and light of the views.
         workers: Processes; 0 for one per core.
         about: What else the objects depend on. An unfinished output that depends on other things is refused.
 

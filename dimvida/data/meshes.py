@@ -222,7 +222,7 @@ def normalised_surface(mesh: trimesh.Trimesh, colour: tuple[float, float, float]
     """Triangles centred at the origin in a sphere of radius 1, with corner colours.
 
     Args:
-        mesh: Coloured or not.
+        mesh: A mesh, with or without colours of its own.
         colour: RGB in [0, 1] for a mesh without colours.
 
     Raises:

@@ -209,7 +209,7 @@ def stored_view(key: str, view: str, line: Mapping[str, Any], place: Any, where:
     """A picture by its name and by what its metadata say.
 
     Raises:
-        InputError: They are malformed.
+        InputError: The key, the view, the label or the kind cannot be one.
     """
     label, kind = line.get("label"), line.get("kind", "real")
     if unsafe_name(key) or not key or not is_text(key):

@@ -128,7 +128,7 @@ class MultiViewSource(ABC):
         """The split of a family ("train", "val" or "test"), None if there is none.
 
         Raises:
-            InputError: There are several.
+            InputError: Several splits are of that family.
         """
         fitting = [name for name in self.splits if split_family(name) == family]
         if len(fitting) > 1:

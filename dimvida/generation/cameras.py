@@ -21,7 +21,7 @@ def model_cameras(model: MultiViewModel) -> dict[str, Camera]:
     """The cameras of a model's own views.
 
     Raises:
-        InputError: It has none.
+        InputError: The model is not conditioned on cameras.
     """
     if model.cameras is None:
         raise InputError(
@@ -94,7 +94,7 @@ def plan_at(
         placed: The camera that each view of the source was taken with, by the view's name.
         targets: The views to generate, by name.
         given: The known views; an object uses those of them that it has. By default every view that it has.
-        draws: Samples per object.
+        draws: Samples of each object.
 
     Raises:
         InputError: A view that there is not, or of which nothing says where it was taken; a target has the name of

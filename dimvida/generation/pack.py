@@ -83,7 +83,7 @@ class Packer:
         """Pack some rows.
 
         Args:
-            rows: The rows.
+            rows: N rows of the plan, all of which could be read.
             hashes: Those of the known views' files, for each row.
             pictures: uint8 [N, H, W, C], what is written of each row, in the order of the views.
         """

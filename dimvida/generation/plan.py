@@ -198,7 +198,7 @@ def make_plan(
             except ``targets``.
         targets: The views to generate; by default every view that is not known. Views of the input that are
             not given are generated all the same.
-        draws: Samples per object.
+        draws: Samples of each object.
         cameras: Where the model's views are seen from, if it is conditioned on that.
 
     Raises:

@@ -98,7 +98,7 @@ class ShardStats:
         """Read a stats file.
 
         Raises:
-            FileNotFoundError: There is none.
+            FileNotFoundError: The shard has no stats yet.
             DamagedStats: It is not as it was written.
             InputError: It cannot be read.
         """

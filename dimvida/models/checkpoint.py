@@ -82,7 +82,7 @@ class CheckpointConfig:
         classes: Names of the classes of the training data; may be empty.
         autoencoder, score: Sizes of the networks.
         beta0, beta1: Noise rates of the variance-preserving schedule at times 0 and 1.
-        sampling: Defaults for sampling.
+        sampling: How this checkpoint samples by default.
         provenance: Where the weights come from: data, configuration, steps, measured quality.
         inputs: What its training images look like; None where nobody measured it.
         cameras: Azimuth and elevation in degrees of each view, of a model that is conditioned on cameras; None of one

@@ -106,7 +106,7 @@ def tensors_of(build: Callable[[], nn.Module], path: Path) -> dict[str, Tensor]:
     """Names and shapes of the tensors of the modules that ``build`` makes, without memory for them.
 
     Args:
-        build: Makes a module.
+        build: Makes the modules whose tensors are described.
         path: The description that the sizes come from, for the message.
 
     Returns:

@@ -38,7 +38,7 @@ class Speeds:
     Attributes:
         autoencoder, diffusion: Seconds per optimiser step.
         classifiers: Seconds per optimiser step by name; the first is the judge's.
-        evaluation: Seconds per object.
+        evaluation: Seconds per evaluated object.
         trial: Seconds that the measurement took.
     """
 
