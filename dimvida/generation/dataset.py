@@ -21,9 +21,10 @@ from dimvida.data.source import MultiViewSource
 from dimvida.errors import InputError, UnreadableImage, require_whole
 from dimvida.generation.inputs import open_input
 from dimvida.generation.plan import make_plan
-from dimvida.generation.read import ReadBatch, RowReader, UnreadableFile, view_mask
+from dimvida.generation.read import ReadBatch, RowReader, view_mask
 from dimvida.generation.tasks import Task
 from dimvida.records import LARGEST_SIZE
+from dimvida.results.schema import SkippedInput
 from dimvida.sampling.multiview import MultiViewModel
 from dimvida.sampling.trajectory import sample_id_tensor
 
@@ -96,7 +97,7 @@ class GeneratedViews(Dataset):
         self._model, self._batch, self._keep, self._sampling = model, batch, keep, sampling
         self._labels = {name: label for label, name in enumerate(source.classes)}
         self._generate(self._read(range(0)))  # options may not fit
-        self.skipped: tuple[UnreadableFile, ...] = self._leave_out_unreadable() if skip_bad else ()
+        self.skipped: tuple[SkippedInput, ...] = self._leave_out_unreadable() if skip_bad else ()
         self._start()
 
     def _start(self) -> None:
@@ -167,9 +168,9 @@ class GeneratedViews(Dataset):
     def _read(self, places: range) -> ReadBatch:
         return RowReader(self._plan, self._model.image_size, self._model.channels).read(places)
 
-    def _leave_out_unreadable(self) -> tuple[UnreadableFile, ...]:
+    def _leave_out_unreadable(self) -> tuple[SkippedInput, ...]:
         """Cut the plan down to the objects whose known views can be read; the files that cannot."""
-        skipped: list[UnreadableFile] = []
+        skipped: list[SkippedInput] = []
         readable: list[Task] = []
         for start in range(0, len(self._plan), self._batch):
             stop = min(start + self._batch, len(self._plan))

@@ -11,7 +11,7 @@ import re
 import time
 import uuid
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TypeVar
 
 import torch.distributed as dist
@@ -159,7 +159,7 @@ def _require_readable(reader: RowReader) -> None:
         batch = reader.read(range(start, min(start + CHUNK, rows)))
         if batch.rows:
             return
-        skipped += [asdict(file) for file in batch.skipped]
+        skipped += batch.skipped
     fail_empty(skipped)
 
 

@@ -17,6 +17,7 @@ from dimvida.data.source import MultiViewSource
 from dimvida.errors import InputError, UnreadableImage
 from dimvida.generation.plan import GenerationPlan, Row, Shard
 from dimvida.generation.tasks import Task
+from dimvida.results.schema import SkippedInput
 from dimvida.sampling.memory import host_memory
 
 if TYPE_CHECKING:
@@ -34,21 +35,6 @@ LIKENESS = "the model cannot show it as well as its training images, views may b
 
 
 @dataclass(frozen=True, slots=True)
-class UnreadableFile:
-    """A file that could not be read; the object it belongs to is left out.
-
-    Attributes:
-        file: Path of the file within the input.
-        reason: What is wrong with it, in a few words.
-        source: Id of the object.
-    """
-
-    file: str
-    reason: str
-    source: str
-
-
-@dataclass(frozen=True, slots=True)
 class ReadBatch:
     """The known views of those rows whose files could all be read.
 
@@ -56,14 +42,14 @@ class ReadBatch:
         rows: The rows, B of them.
         images: uint8 [N, H, W, C], the known views row after row, each row's in the order of the model.
         hashes: For each row, view -> SHA-256 of the stored file.
-        skipped: The files that could not be read.
+        skipped: The files that could not be read, each with the id of its object, which is left out.
         notes: What is unusual about images, as how they were converted: text -> files.
     """
 
     rows: tuple[Row, ...]
     images: Tensor
     hashes: tuple[dict[str, str], ...]
-    skipped: tuple[UnreadableFile, ...]
+    skipped: tuple[SkippedInput, ...]
     notes: dict[str, list[str]]
 
 
@@ -140,7 +126,7 @@ class _Object:
         self._source, self._task = source, task
         self.hashes: dict[str, str] = {}
         self.remarks: list[tuple[str, str]] = []
-        self.failures: list[UnreadableFile] = []
+        self.failures: list[SkippedInput] = []
 
     def read(self, into: np.ndarray, strict: bool) -> None:
         """Read all of them, in their order, into uint8 [n, H, W, C]."""
@@ -150,7 +136,7 @@ class _Object:
                 image = with_channels(self._source.read_view(index, view), into.shape[3])
             except UnreadableImage as error:
                 file = file_within(self._source, index, view)
-                self.failures.append(UnreadableFile(file, error.reason, self._task.record.id))
+                self.failures.append(SkippedInput(file, error.reason, self._task.record.id))
                 continue
             self.hashes[view] = image.sha256
             if image.note is not None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -67,7 +68,7 @@ class ShardStats:
         objects: Objects of which draw 0 is in the shard.
         views: Number of views generated.
         files: Name, size and hash of each file that was written.
-        skipped: Input files that could not be read: ``file``, ``reason`` and the ``source`` that was left out.
+        skipped: Input files that could not be read, each with the id of its object, which was left out.
         notes: Conversions of input images: text -> [how many, the first one's file].
     """
 
@@ -77,14 +78,14 @@ class ShardStats:
     objects: int = 0
     views: int = 0
     files: list[StoredFile] = field(default_factory=list)
-    skipped: list[dict[str, str]] = field(default_factory=list)
+    skipped: list[SkippedInput] = field(default_factory=list)
     notes: dict[str, tuple[int, str]] = field(default_factory=dict)
 
     def count(self, batch: ReadBatch) -> None:
         """Count a batch in."""
         self.objects += sum(row.draw == 0 for row in batch.rows)
         self.views += sum(len(row.task.targets) for row in batch.rows)
-        self.skipped += [asdict(file) for file in batch.skipped]
+        self.skipped += batch.skipped
         for text, files in batch.notes.items():
             count, first = self.notes.get(text, (0, files[0]))
             self.notes[text] = count + len(files), first
@@ -111,7 +112,8 @@ class ShardStats:
             if any(unsafe_name(file.name) for file in files):
                 raise ValueError
             notes = {text: (count, first) for text, (count, first) in fields.pop("notes").items()}
-            stats = cls(files=files, notes=notes, **fields)
+            skipped = [SkippedInput(**file) for file in fields.pop("skipped")]
+            stats = cls(files=files, skipped=skipped, notes=notes, **fields)
             if stats._to_bytes() != data:
                 raise ValueError
             return stats
@@ -140,7 +142,7 @@ class GenerationReport:
     Attributes:
         objects: Objects that views were generated for.
         views: Views generated, over all draws.
-        skipped: Files that could not be read: ``file``, ``reason`` and the ``source`` that was left out.
+        skipped: Files that could not be read, each with the id of its object, which was left out.
         notes: How input images were converted: text -> (how many images, the first one's file).
         left_out: Objects that nothing was to be generated for: reason -> how many.
         files_left_out: Files of the input that may be images and belong to no object: name -> reason.
@@ -149,7 +151,7 @@ class GenerationReport:
 
     objects: int = 0
     views: int = 0
-    skipped: list[dict[str, str]] = field(default_factory=list)
+    skipped: list[SkippedInput] = field(default_factory=list)
     notes: dict[str, tuple[int, str]] = field(default_factory=dict)
     left_out: dict[str, int] = field(default_factory=dict)
     files_left_out: dict[str, str] = field(default_factory=dict)
@@ -184,15 +186,15 @@ class GenerationReport:
             views=self.views,
             left_out=self.left_out,
             files_left_out=[SkippedInput(name, reason) for name, reason in self.files_left_out.items()],
-            skipped=[SkippedInput(**file) for file in self.skipped],
+            skipped=self.skipped,
             notes=[ConvertedInputs(text, count, first) for text, (count, first) in self.notes.items()],
         )
 
 
-def fail_empty(skipped: list[dict[str, str]]) -> NoReturn:
+def fail_empty(skipped: Sequence[SkippedInput]) -> NoReturn:
     """Raise InputError: of all input files, which were ``skipped``, nothing could be read."""
     raise InputError(
-        f"none of the {len(skipped)} input files can be read; the first: {skipped[0]['file']}: {skipped[0]['reason']}"
+        f"none of the {len(skipped)} input files can be read; the first: {skipped[0].file}: {skipped[0].reason}"
     )
 
 

@@ -17,6 +17,7 @@ from dimvida.generation.formats import FORMATS
 from dimvida.generation.settings import check_same
 from dimvida.generation.stats import ShardStats
 from dimvida.generation.verify import find_damage, open_output
+from dimvida.results.schema import SkippedInput
 
 from .conftest import Writer, draw
 
@@ -91,7 +92,7 @@ def test_an_input_without_a_single_picture_is_refused_at_the_end(folder: Path):
     writer = Writer(folder)
     writer.output.open("job")
     for number in range(3):
-        skipped = [{"file": f"{number}.png", "reason": "empty file", "source": str(number)}]
+        skipped = [SkippedInput(f"{number}.png", "empty file", str(number))]
         writer.output.add(ShardStats(number, writer.output.hash, 2, 0, 0, [], skipped))
     with pytest.raises(InputError, match=r"none of the 3 input files can be read; the first: 0.png: empty file"):
         writer.output.finish(draw)

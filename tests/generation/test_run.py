@@ -6,6 +6,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -198,11 +199,11 @@ class TestBadImages:
         (images / "b__front.png").write_bytes((images / "b__front.png").read_bytes()[:100])
         (images / "d__front.png").write_bytes(b"not an image")
         report = make(tmp_path / "out", path=images.parent, batch=3, draws=2)
-        assert [entry["file"] for entry in report.skipped] == ["chair/b__front.png", "chair/d__front.png"]
-        assert "not an image" in report.skipped[1]["reason"]
+        assert [entry.file for entry in report.skipped] == ["chair/b__front.png", "chair/d__front.png"]
+        assert "not an image" in report.skipped[1].reason
         assert {line["source"] for line in lines_of(tmp_path / "out")} == {"chair/a", "chair/c"}
         stored = json.loads((tmp_path / "out" / "report.json").read_text())
-        assert stored["skipped"] == report.skipped
+        assert stored["skipped"] == [asdict(entry) for entry in report.skipped]
         assert (stored["objects"], stored["views_generated"], stored["skipped_files"]) == (2, 12, 2)
 
     def test_the_report_is_the_same_after_a_stop(self, make, images: Path, tmp_path: Path):
