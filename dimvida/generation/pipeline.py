@@ -4,6 +4,7 @@
     calling thread       encode, sample, decode
     pool of threads      image files and metadata             }  at most 3 are packed and written, or being so
     writer thread        shards                               }
+    finishing thread     shards forced to disk                   at most 3
 
 Seven batches at most are anywhere on the way, the calling thread's among them, so memory does not grow with the data
 set. Reading processes hold ``workers.PREFETCH`` chunks of ``read.CHUNK`` rows each besides.
@@ -11,6 +12,7 @@ set. Reading processes hold ``workers.PREFETCH`` chunks of ``read.CHUNK`` rows e
 
 from __future__ import annotations
 
+import gc
 import os
 import threading
 import time
@@ -27,7 +29,7 @@ from dimvida import interruption
 from dimvida.errors import DimvidaError
 
 AHEAD = 3
-"""Batches that may be on each side of the calling thread."""
+"""Batches that may be on each side of the calling thread, and shards that may be forced to disk or wait for that."""
 
 STAGES = ("read", "encode", "sample", "decode", "pack", "write")
 _POLL = 0.1  # seconds after which the calling thread, where it waits, looks at signals and at the other stages
@@ -39,14 +41,14 @@ class PipelineStopped(Exception):
 
 
 class Pipeline:
-    """A reader thread, a writer thread and a pool of threads beside the calling one, within ``interruption.held``.
+    """Threads that read, pack, write and finish beside the calling one, within ``interruption.held``.
 
     A context manager. Left in order, it waits until everything is written. Whatever fails in a stage is raised in the
     calling thread; left by that or by another exception, it drops what waits, and ends when no thread is left.
 
     Args:
         times: Where the time of ``read`` is counted.
-        written: Called in the calling thread with the result of each ``write``.
+        written: Called in the calling thread with the result of each ``write`` and ``finish``, in their order.
         idle: Called in the calling thread between batches and while it waits.
     """
 
@@ -55,9 +57,12 @@ class Pipeline:
         self._reader = ThreadPoolExecutor(1, thread_name_prefix="dimvida-read")
         self._packers = ThreadPoolExecutor(len(os.sched_getaffinity(0)), thread_name_prefix="dimvida-pack")
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="dimvida-write")
+        self._finisher = ThreadPoolExecutor(1, thread_name_prefix="dimvida-finish")
         self._writing: deque[Future[Any]] = deque()
+        self._finishing: deque[Future[Any]] = deque()
+        self._untold: deque[Future[Any]] = deque()  # both, in the order in which they were asked for
         self._stopped = threading.Event()
-        self._unwritten = False  # whether something could not be written, after which nothing must be
+        self._failure: BaseException | None = None  # why something could not be written, after which nothing must be
 
     def __enter__(self) -> Pipeline:
         return self
@@ -67,10 +72,11 @@ class Pipeline:
     ) -> None:
         try:
             if error is None:
-                self._wait_for_room(0)
+                self._wait_for_room(self._writing, 0)
+                self._wait_for_room(self._finishing, 0)
         finally:
             self._stopped.set()
-            for threads in (self._reader, self._packers, self._writer):
+            for threads in (self._reader, self._packers, self._writer, self._finisher):
                 threads.shutdown(cancel_futures=True)
 
     def check_running(self) -> None:
@@ -95,18 +101,28 @@ class Pipeline:
         """Do some work in the pool."""
         return _submit(self._packers, work, *arguments)
 
-    def write(self, work: Callable[..., object], *arguments: Any) -> None:
+    def write(self, work: Callable[..., T], *arguments: Any) -> Future[T]:
         """Do some work in the writer thread after what it was given before; wait if that is too much."""
-        self._writing.append(_submit(self._writer, self._write, work, *arguments))
-        self._wait_for_room(AHEAD)
+        job = _submit(self._writer, self._write, work, *arguments)
+        self._follow(job, self._writing)
+        return job
+
+    def finish(self, written: Future[Any], work: Callable[..., object], *arguments: Any) -> None:
+        """Do some work once ``written`` is, while the writer thread goes on; wait if that is too much."""
+
+        def finished() -> object:
+            written.result()
+            return work(*arguments)
+
+        self._follow(_submit(self._finisher, self._write, finished), self._finishing)
 
     def _write(self, work: Callable[..., T], *arguments: Any) -> T:
-        if self._unwritten:
-            raise PipelineStopped
+        if self._failure is not None:
+            raise self._failure
         try:
             return work(*arguments)
-        except BaseException:
-            self._unwritten = True
+        except BaseException as error:
+            self._failure = error
             raise
 
     def _result(self, job: Future[T]) -> T:
@@ -116,17 +132,41 @@ class Pipeline:
         self._look()
         return job.result()
 
-    def _wait_for_room(self, most: int) -> None:
-        while len(self._writing) > most:
-            wait([self._writing[0]], _POLL)
+    def _follow(self, job: Future[Any], among: deque[Future[Any]]) -> None:
+        among.append(job)
+        self._untold.append(job)
+        self._wait_for_room(among, AHEAD)
+
+    def _wait_for_room(self, jobs: deque[Future[Any]], most: int) -> None:
+        while len(jobs) > most:
+            wait([jobs[0]], _POLL)
             self._look()
 
     def _look(self) -> None:
         """What the calling thread does from time to time: look at signals, and at what is written or failed to be."""
         interruption.check()
         self._idle()
-        while self._writing and self._writing[0].done():
-            self._written(self._writing.popleft().result())
+        for jobs in (self._writing, self._finishing):
+            while jobs and jobs[0].done():
+                jobs.popleft()
+        while self._untold and self._untold[0].done():
+            self._written(self._untold.popleft().result())
+
+
+@contextmanager
+def spared_from_collection() -> Iterator[None]:
+    """What there is already, which is all of torch, is not looked through for garbage meanwhile.
+
+    Making some ten thousand objects sets the collector off, and it would hold all threads up for 0.2 seconds.
+    """
+    if gc.get_freeze_count():  # somebody has done so, and will undo it
+        yield
+        return
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
 
 
 def _submit(threads: ThreadPoolExecutor, work: Callable[..., T], *arguments: Any) -> Future[T]:

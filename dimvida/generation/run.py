@@ -23,7 +23,7 @@ from dimvida.generation.jobs import Job, alone
 from dimvida.generation.names import FileNames
 from dimvida.generation.output import OutputFolder
 from dimvida.generation.pack import Packer
-from dimvida.generation.pipeline import Pipeline, StageTimes
+from dimvida.generation.pipeline import Pipeline, StageTimes, spared_from_collection
 from dimvida.generation.plan import GenerationPlan, Shard, cut_shards
 from dimvida.generation.read import FamiliarityCheck, ReadBatch, RowReader, read_batches, view_mask
 from dimvida.generation.settings import GenerationSettings, run_configuration
@@ -40,11 +40,11 @@ _LOOK = 2.0  # seconds between looks at what other processes have done
 
 
 class MadeBatch(NamedTuple):
-    """A batch that was written.
+    """A batch that was written, or the end of a shard.
 
     Attributes:
-        views: The views that it was to have, also those that were not made.
-        finished: The shard that is finished with it, or None.
+        views: The views that the batch was to have, also those that were not made.
+        finished: The shard that is finished, or None.
     """
 
     views: int
@@ -180,7 +180,7 @@ class Generation:
             if self.stopping:
                 raise self._stopped()
 
-        with interruption.held():
+        with interruption.held(), spared_from_collection():
             own = self.job.own(self.pending)
             shards = itertools.takewhile(lambda shard: not self.stopping, own)
             with closing((make or self.make)(shards, on_skip, on_note, look_at_others)) as batches:
@@ -200,7 +200,7 @@ class Generation:
         """Take shards through all stages to their end. However it is left, no thread and no process stays behind.
 
         Yields:
-            What has been written, batch after batch; the generator must be closed.
+            What has been written, batch after batch, and each shard that is finished; the generator must be closed.
         """
         made: deque[MadeBatch] = deque()
         completer = self.completer(note=on_note, timed=self.times.device)
@@ -221,12 +221,14 @@ class Generation:
                     note_unfamiliar(batch)
                     if rows.start == shard.start:
                         in_progress.append(ShardInProgress(shard, self.output, self.packer, self.times))
-                    packing = None
+                    packing, current = None, in_progress[-1]
                     if batch.rows:
                         with interruption.let_in():
                             pictures = self.complete(completer, batch)
-                        packing = in_progress[-1].pack(batch, pictures, pipeline)
-                    pipeline.write(self._write, in_progress, rows, batch, packing)
+                        packing = current.pack(batch, pictures, pipeline)
+                    written = pipeline.write(self._write, current, rows, batch, packing)
+                    if rows.stop == shard.stop:
+                        pipeline.finish(written, self._finish, in_progress)
                     while made:
                         yield made.popleft()
             yield from made
@@ -265,12 +267,15 @@ class Generation:
 
         return wait
 
-    def _write(
-        self, in_progress: list[ShardInProgress], rows: range, batch: ReadBatch, packing: Packing | None
-    ) -> MadeBatch:
-        """Write a batch of the first shard."""
-        finished = in_progress[0].write(rows, batch, packing)
-        return MadeBatch(self.plan.views_of(rows), in_progress.pop(0).shard if finished else None)
+    def _write(self, shard: ShardInProgress, rows: range, batch: ReadBatch, packing: Packing | None) -> MadeBatch:
+        """Write a batch."""
+        shard.write(batch, packing)
+        return MadeBatch(self.plan.views_of(rows), None)
+
+    def _finish(self, in_progress: list[ShardInProgress]) -> MadeBatch:
+        """Finish the first shard."""
+        in_progress[0].finish()
+        return MadeBatch(0, in_progress.pop(0).shard)
 
     def _stopped(self) -> DimvidaError:
         return DimvidaError(f"{self.output.folder}: stopped by a signal; the same command continues")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from typing import NamedTuple
@@ -31,7 +32,7 @@ class Packing(NamedTuple):
 
 
 class ShardInProgress:
-    """A shard whose batches are packed by several threads at once, and written by one in their order.
+    """A shard whose batches are packed by several threads at once, written by one in their order, finished by another.
 
     Args:
         shard: The rows of the plan that are written.
@@ -73,40 +74,42 @@ class ShardInProgress:
             samples = self._packer.pack(batch.rows[rows], batch.hashes[rows], arrived[places])
             return self._writer.lay_out(samples, first)
 
-    def write(self, rows: range, batch: ReadBatch, packing: Packing | None) -> bool:
-        """Write a batch, and finish the shard if it is the last one. In the writing thread.
+    def write(self, batch: ReadBatch, packing: Packing | None) -> None:
+        """Write a batch. In the writing thread.
 
         Args:
-            rows: Its rows of the plan, also those that could not be read.
             batch: What could be read.
             packing: What is made of it, None of nothing.
-
-        Returns:
-            Whether the shard is finished.
         """
         if packing is not None:
-            pictures, parts = packing.pictures.result(), [part.result() for part in packing.parts]
+            pictures = packing.pictures.result()
             with self._times.host("write"), output_errors(self._output.folder):
-                self._writer.add(pictures, parts)
+                self._writer.add(pictures, map(self._arrived, packing.parts))
         with self._times.host("write"):
             self._stats.count(batch)
-            if rows.stop == self.shard.stop:
-                self._finish()
-                return True
-        return False
+
+    def _arrived(self, part: Future[LaidOut]) -> LaidOut:
+        """A part once it is laid out; the time of waiting for it is none of ``write``."""
+        begin = time.perf_counter()
+        try:
+            return part.result()
+        finally:
+            self._times.add("write", begin - time.perf_counter())
+
+    def finish(self) -> None:
+        """Force it to disk and declare it finished, when all batches are written. In the finishing thread."""
+        with self._times.host("write"):
+            self._output.check_there()
+            with output_errors(self._output.folder):
+                if self._writer is None:  # not a single input could be read
+                    remove_shard(self._output.folder, self.shard.stem)
+                else:
+                    self._stats.files = self._writer.commit()
+            self._output.add(self._stats)
+        self._writer = None
 
     def abort(self) -> None:
         """Leave it unfinished; nothing where it is finished."""
         if self._writer is not None:
             self._writer.abort()
             self._writer = None
-
-    def _finish(self) -> None:
-        self._output.check_there()
-        with output_errors(self._output.folder):
-            if self._writer is None:  # not a single input could be read
-                remove_shard(self._output.folder, self.shard.stem)
-            else:
-                self._stats.files = self._writer.commit()
-        self._output.add(self._stats)
-        self._writer = None

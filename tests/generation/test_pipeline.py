@@ -104,6 +104,28 @@ def test_nothing_is_written_after_what_could_not_be():
     assert written == [] and no_thread_is_left()
 
 
+@pytest.mark.parametrize("form", FORMATS)
+def test_a_shard_is_forced_to_disk_while_the_next_one_is_written(start, tmp_path: Path, monkeypatch, form: str):
+    writer, next_written, waited = FORMATS[form], threading.Event(), []
+    add, commit = writer.add, writer.commit
+
+    def add_and_tell(self, *arguments) -> None:
+        add(self, *arguments)
+        if self.stem == "shard-000001":
+            next_written.set()
+
+    def commit_late(self) -> list:
+        if self.stem == "shard-000000":
+            waited.append(next_written.wait(60))
+        return commit(self)
+
+    monkeypatch.setattr(writer, "add", add_and_tell)
+    monkeypatch.setattr(writer, "commit", commit_late)
+    with start(tmp_path / "out", format=form) as generation:
+        generation.run()
+    assert waited == [True]
+
+
 @pytest.mark.parametrize("workers", [0, 1])
 @pytest.mark.parametrize("stage", ["read", "complete", "pack", "write", "commit"])
 def test_an_error_in_any_stage_stops_all_of_them_and_loses_nothing(start, tmp_path, monkeypatch, stage: str, workers):

@@ -13,7 +13,7 @@ import re
 import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any, NamedTuple
@@ -151,12 +151,12 @@ class ShardWriter(ABC):
         """
 
     @abstractmethod
-    def add(self, pictures: np.ndarray, parts: Sequence[LaidOut]) -> None:
-        """Write a batch, uint8 [N, H, W, C], of which these are the parts in order."""
+    def add(self, pictures: np.ndarray, parts: Iterable[LaidOut]) -> None:
+        """Write a batch, uint8 [N, H, W, C], of which these are the parts in order, once they are laid out."""
 
     @abstractmethod
     def commit(self) -> list[StoredFile]:
-        """Force everything to disk, give it its names, and say what there is."""
+        """Force everything to disk, give it its names, and say what there is; while the next shard is written."""
 
     @abstractmethod
     def abort(self) -> None:
@@ -210,16 +210,22 @@ class SingleFileWriter(ShardWriter):
             self._file = open(self._temporary, "xb")  # noqa: SIM115 - until commit or abort
         self._digest = hashlib.sha256()
         self._hashing = ThreadPoolExecutor(1, thread_name_prefix="dimvida-hash")
+        self._hashed: Future[None] | None = None
 
     def put(self, data: bytes | memoryview) -> None:
-        """Write something behind what there is, and hash it meanwhile: both take about as long."""
+        """Write something behind what there is, and hash it meanwhile, at the latest before the next is written.
+
+        Args:
+            data: Bytes that stay as they are.
+        """
+        if self._hashed is not None:
+            self._hashed.result()
+            self._hashed = None
         if len(data) < _WORTH_A_THREAD:
             self._digest.update(data)
-            self._file.write(data)
-            return
-        hashed = self._hashing.submit(self._digest.update, data)
+        else:
+            self._hashed = self._hashing.submit(self._digest.update, data)
         self._file.write(data)
-        hashed.result()
 
     def replace_start(self, data: bytes) -> None:
         """Write something over the beginning; the file has to be read again to know its hash."""

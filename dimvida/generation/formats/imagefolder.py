@@ -10,7 +10,8 @@ import ctypes
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,13 @@ import numpy as np
 
 from dimvida.data.images import decode_image
 from dimvida.data.names import unsafe_name
+from dimvida.files import fsync_folder
 from dimvida.generation.formats.base import LaidOut, Sample, ShardWriter, json_text, store_lines
 from dimvida.generation.formats.columns import IMAGE_SUFFIXES, TypedColumn, line_columns
 from dimvida.generation.stats import StoredFile
+
+FORCED = 512
+"""Pictures that are forced to disk at once, while others are made."""
 
 
 class ImageFolderWriter(ShardWriter):
@@ -34,6 +39,7 @@ class ImageFolderWriter(ShardWriter):
         shutil.rmtree(self._staging, ignore_errors=True)
         self._staging.mkdir()
         self._files: list[StoredFile] = []
+        self._on_disk = 0
         self._lines: list[bytes] = []
 
     def lay_out(self, samples: Sequence[Sample], first: int) -> LaidOut:
@@ -47,24 +53,33 @@ class ImageFolderWriter(ShardWriter):
                 lines.append(f'{{"file_name": {json_text(name)}, {picture.line}}}\n')
         return LaidOut("".join(lines).encode(), files)
 
-    def add(self, pictures: np.ndarray, parts: Sequence[LaidOut]) -> None:
+    def add(self, pictures: np.ndarray, parts: Iterable[LaidOut]) -> None:
         for part in parts:
             self._lines.append(part.content)
             self._files += part.files
+        if len(self._files) - self._on_disk >= FORCED:
+            self._force()
+
+    def _force(self) -> None:
+        sync_file_system(self._staging)
+        self._on_disk = len(self._files)
 
     def commit(self) -> list[StoredFile]:
-        sync_file_system(self._staging)
+        if self._on_disk < len(self._files):
+            self._force()
         written = {file.name for file in self._files}
         for name in files_on_record(_lines(self.folder, self.stem)):
             if name not in written:  # an input that could be read then, and cannot now
                 (self.folder / name).unlink(missing_ok=True)
         lines = store_lines(_lines(self.folder, self.stem), self._lines)
-        for folder in {name.rpartition("/")[0] for name in written}:
-            (self.folder / folder).mkdir(exist_ok=True)
-        staging, target = f"{self._staging}/", f"{self.folder}/"
-        for number, file in enumerate(self._files):
-            os.replace(f"{staging}{number}", target + file.name)
-        sync_file_system(self.folder)
+        folders = [self.folder / name for name in sorted({name.rpartition("/")[0] for name in written})]
+        for folder in folders:
+            folder.mkdir(exist_ok=True)
+        with _opened(self._staging) as staging, _opened(self.folder) as target:  # a quarter faster than by whole paths
+            for number, file in enumerate(self._files):
+                os.replace(str(number), file.name, src_dir_fd=staging, dst_dir_fd=target)
+        for folder in [*folders, self.folder]:  # the names; the pictures of the next shard need not be there, too
+            fsync_folder(folder)
         self._staging.rmdir()
         return [*self._files, lines]
 
@@ -120,14 +135,21 @@ def sync_file_system(folder: Path) -> None:
 
     For thousands of small files one call takes less than forcing each of them.
     """
-    handle = os.open(folder, os.O_RDONLY)
-    try:
+    with _opened(folder) as handle:
         syncfs = getattr(ctypes.CDLL(None, use_errno=True), "syncfs", None)
         if syncfs is None:
             os.sync()
         elif syncfs(handle) != 0:
             number = ctypes.get_errno()
             raise OSError(number, os.strerror(number), str(folder))
+
+
+@contextmanager
+def _opened(folder: Path) -> Iterator[int]:
+    """A folder's file descriptor."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        yield handle
     finally:
         os.close(handle)
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -48,7 +48,7 @@ class NpyWriter(SingleFileWriter):
                 lines.append(f'{{"array": {array}, "index": {number}, "key": {key}, {picture.line}}}\n')
         return LaidOut("".join(lines).encode())
 
-    def add(self, pictures: np.ndarray, parts: Sequence[LaidOut]) -> None:
+    def add(self, pictures: np.ndarray, parts: Iterable[LaidOut]) -> None:
         self.put(memoryview(pictures).cast("B"))
         self._pictures += len(pictures)
         self._lines += [part.content for part in parts]

@@ -7,7 +7,7 @@ them. The same pictures give the same bytes, whatever the batches, as long as th
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from itertools import compress
 from typing import TYPE_CHECKING, Any
@@ -80,7 +80,7 @@ class ParquetWriter(SingleFileWriter):
                 rows.append({"image": image, "key": sample.key, **line})
         return LaidOut(pa.RecordBatch.from_pylist(rows, self._schema))
 
-    def add(self, pictures: np.ndarray, parts: Sequence[LaidOut]) -> None:
+    def add(self, pictures: np.ndarray, parts: Iterable[LaidOut]) -> None:
         self._waiting += [part.content for part in parts]
         self._write_groups(GROUP)
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 import tarfile
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import IO, Any
 
 import numpy as np
@@ -46,7 +46,7 @@ class WebDatasetWriter(SingleFileWriter):
                 pieces += _member(f"{key}.cls", str(label).encode())
         return LaidOut(b"".join(pieces))
 
-    def add(self, pictures: np.ndarray, parts: Sequence[LaidOut]) -> None:
+    def add(self, pictures: np.ndarray, parts: Iterable[LaidOut]) -> None:
         for part in parts:
             self.put(part.content)
 
