@@ -11,6 +11,7 @@ import json
 import multiprocessing
 import os
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -81,23 +82,29 @@ class FloorProcesses:
         """Do all of it once, into an empty folder: seconds on the wall, and of all processors together."""
         begin = time.perf_counter()
         for pipe in self._pipes:
-            pipe.send(folder)
+            pipe.send((folder, False))
         processors = sum(pipe.recv() for pipe in self._pipes)
+        self._pipes[0].send((folder, True))
+        processors += self._pipes[0].recv()
         return time.perf_counter() - begin, processors
 
 
 def _serve(pipe: Connection, work: Work, number: int, count: int) -> None:
     shards = [_Shard(work, *shard) for shard in work.shards[number::count]]
+    at_end = _files_at_end(work) if number == 0 else {}
     inputs, pictures = np.load(work.inputs, mmap_mode="r"), np.load(work.pictures)
     pipe.send(None)
     while True:
         try:
-            folder = pipe.recv()
+            folder, ends = pipe.recv()
         except EOFError:
             return
         begin = time.process_time()
-        for shard in shards:
-            shard.make(folder, inputs, pictures, work)
+        if ends:
+            _store(folder, at_end)
+        else:
+            for shard in shards:
+                shard.make(folder, inputs, pictures, work)
         pipe.send(time.process_time() - begin)
 
 
@@ -124,9 +131,21 @@ class _Shard:
                     file.write(data)
         if self._pictures:
             sync_file_system(folder)
-        for name, data in self._others.items():
+        for data in self._others.values():
             hashlib.sha256(data).hexdigest()
-            with open(folder / name, "wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
+        _store(folder, self._others)
+
+
+def _files_at_end(work: Work) -> dict[str, bytes]:
+    """What is in the output besides its shards: the card with its picture, the report and the like."""
+    of_shards = tuple(f"{stem}." for stem, _, _ in work.shards)
+    files = (path for path in work.output.iterdir() if path.is_file() and not path.name.startswith(of_shards))
+    return {path.name: path.read_bytes() for path in files if path.stat().st_size}
+
+
+def _store(folder: Path, files: Mapping[str, bytes]) -> None:
+    for name, data in files.items():
+        with open(folder / name, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())

@@ -19,7 +19,7 @@ from dimvida.bench.generation import repeated_inputs
 from dimvida.data.batch import load_batch
 from dimvida.data.opening import open_source
 from dimvida.data.source import MultiViewSource
-from dimvida.generation.plan import cut_shards, make_plan
+from dimvida.generation.plan import cut_shards, default_shard_size, make_plan
 from dimvida.generation.run import Generation
 from dimvida.generation.settings import resolve_settings
 from dimvida.results.generation import HostTimes
@@ -85,7 +85,8 @@ def measure_host(
         progress: Called with numbers of objects as they are done.
     """
     model, cores = model_of(source, view, batch), len(os.sched_getaffinity(0))
-    settings = resolve_settings(model, batch=batch, format=form, backend="eager")
+    rows = rows_of_shards(objects, cores, batch)
+    settings = resolve_settings(model, batch=batch, format=form, shard_size=rows, backend="eager")
     seconds: list[float] = []
     processors: list[float] = []
     floor: list[tuple[float, float]] = []
@@ -128,6 +129,11 @@ def measure_host(
         processor_seconds=processors,
         floor_processor_seconds=[used for _, used in floor],
     )
+
+
+def rows_of_shards(objects: int, cores: int, batch: int) -> int:
+    """Rows of a shard: whole batches, and few enough that the floor has a shard for each core, if there are batches."""
+    return min(default_shard_size(batch), max(1, objects // cores // batch) * batch)
 
 
 def _seconds_of(generation: Generation) -> float:
