@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 EXIT_FAILURE = 1
@@ -93,3 +93,19 @@ def require_whole(name: str, value: Any, low: int, high: int, spoken: str | None
     if number > high:
         raise InputError(f"{name} must be at most {spoken or high}, not {number}")
     return number
+
+
+def require_choice(name: str, value: Any, choices: Collection[str]) -> None:
+    """Raise InputError, which lists the choices, unless a value is one of them.
+
+    Args:
+        name: What the message calls it: an option, such as ``--format``, or a field of a configuration.
+        value: What was given for it.
+        choices: The values that there are.
+
+    Raises:
+        InputError: ``value`` is none of them.
+    """
+    if value not in choices:
+        given = value if name.startswith("--") else repr(value)
+        raise InputError(f"{name} {given}: choose from {', '.join(choices)}")

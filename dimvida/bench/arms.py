@@ -20,7 +20,7 @@ from dimvida import ops
 from dimvida.bench.case import Case
 from dimvida.bench.timing import captured
 from dimvida.diffusion.step_table import StepRow, prediction_factors
-from dimvida.errors import InputError
+from dimvida.errors import InputError, require_choice
 from dimvida.sampling.backends import default_dtype
 
 BASELINE = "eager-fp32"
@@ -210,10 +210,9 @@ def choose_arms(
     Raises:
         InputError: A name is unknown, or nothing of what is asked for runs here.
     """
-    for option, kind, given, known in (("--arms", "arm", names, ARMS), ("--dtype", "type", dtypes, DTYPES)):
+    for option, given, known in (("--arms", names, ARMS), ("--dtype", dtypes, DTYPES)):
         for name in given or ():
-            if name not in known:
-                raise InputError(f"{option}: unknown {kind} {name!r}: choose from {', '.join(known)}")
+            require_choice(option, name, known)
     floors = {DTYPES[name] for name in dtypes or ()}
     chosen, left_out = [], {}
     for arm in ARMS.values():

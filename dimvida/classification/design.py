@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
-from dimvida.errors import InputError
+from dimvida.errors import InputError, require_choice
 from dimvida.models.classifiers import CLASSIFIERS
 from dimvida.sampling.classifier import AVERAGES, require_average
 from dimvida.training.stage_config import ClassifierStageConfig
@@ -145,8 +145,8 @@ class StudyCell:
 
     Attributes:
         group: Which question it belongs to beyond the paper's tables, "" in these.
-        recipe: How its classifiers are trained.
-        inference: How they are asked.
+        recipe: What its classifiers are and what they are trained on.
+        inference: What views they are shown, and how their answers become one.
     """
 
     group: str
@@ -171,7 +171,7 @@ def study_cells(design: StudyDesign, views: int, steps: int) -> list[StudyCell]:
     """Every cell of a study, the paper's tables first.
 
     Args:
-        design: What is asked.
+        design: Which classifiers, tables and questions the study has.
         views: Number V of views.
         steps: Network evaluations of the sampler.
     """
@@ -243,7 +243,6 @@ GROUPS = tuple(_GROUPS)
 
 def _require_known(what: str, names: tuple[str, ...], known: tuple[str, ...]) -> None:
     for name in names:
-        if name not in known:
-            raise InputError(f"{what} {name!r}: choose from {', '.join(known)}")
+        require_choice(what, name, known)
     if len(set(names)) < len(names):
         raise InputError(f"{what}: a name is there twice")

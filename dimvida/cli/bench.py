@@ -16,7 +16,7 @@ from dimvida.cli.bench_solvers import solvers
 from dimvida.cli.options import parse_names, parse_numbers, resolve_device
 from dimvida.cli.progress import ProgressBar
 from dimvida.cli.terminal import print_table, print_wrapped
-from dimvida.errors import InputError
+from dimvida.errors import InputError, require_choice
 from dimvida.files import require_writable_file
 from dimvida.results.files import STAGES
 
@@ -62,8 +62,8 @@ def sampling(
     sizes, evaluations = _parse_counts("--batch", batch), _parse_counts("--steps", steps) or ()
     if arms is not None and dtype is not None:
         raise InputError("give --arms or --dtype, not both")
-    if compile_mode is not None and compile_mode not in COMPILE_MODES:
-        raise InputError(f"--compile-mode {compile_mode}: choose from {', '.join(COMPILE_MODES)}")
+    if compile_mode is not None:
+        require_choice("--compile-mode", compile_mode, COMPILE_MODES)
     names, dtypes = parse_names("--arms", arms), parse_names("--dtype", dtype)
     require_writable_file("--json", json_)
 
@@ -154,8 +154,7 @@ def training(
     """
     presets, stages = parse_names("--preset", preset) or (), parse_names("--stage", stage) or ()
     for name in stages:
-        if name not in STAGES:
-            raise InputError(f"--stage {name}: choose from {', '.join(STAGES)}")
+        require_choice("--stage", name, STAGES)
     require_writable_file("--json", json_)
 
     from dimvida.bench import machine

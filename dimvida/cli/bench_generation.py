@@ -14,7 +14,7 @@ from dimvida.cli import options
 from dimvida.cli.options import parse_names, parse_numbers, resolve_device
 from dimvida.cli.progress import ProgressBar
 from dimvida.cli.terminal import RowPrinter, print_table
-from dimvida.errors import InputError
+from dimvida.errors import InputError, require_choice
 from dimvida.files import require_writable_file
 
 if TYPE_CHECKING:
@@ -57,8 +57,7 @@ def generation(
     """
     sizes, forms = parse_numbers("--batch", batch) or (), parse_names("--format", formats) or ()
     evaluations = parse_numbers("--steps", steps)
-    if inputs not in INPUTS:
-        raise InputError(f"--inputs {inputs}: choose from {', '.join(INPUTS)}")
+    require_choice("--inputs", inputs, INPUTS)
     require_writable_file("--json", json_)
 
     from dimvida.bench import machine

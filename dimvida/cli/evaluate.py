@@ -15,7 +15,7 @@ from dimvida.cli.options import command_line, option, parse_names, parse_numbers
 from dimvida.cli.progress import ProgressBar
 from dimvida.cli.terminal import print_note, print_table, print_wrapped
 from dimvida.data.sample import locate, require_apart
-from dimvida.errors import DimvidaError, InputError
+from dimvida.errors import DimvidaError, InputError, require_choice
 from dimvida.files import require_writable_file, require_writable_folder
 from dimvida.results.metrics import METRICS
 
@@ -147,8 +147,7 @@ def _parse_known(text: str | None) -> tuple[int, ...] | None:
 def _parse_choice(option: str, text: str | None, choices: Sequence[str]) -> tuple[str, ...] | None:
     names = parse_names(option, text)
     for name in names or ():
-        if name not in choices:
-            raise InputError(f"{option} {name}: choose from {', '.join(choices)}")
+        require_choice(option, name, choices)
     return names
 
 

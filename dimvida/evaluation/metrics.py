@@ -17,7 +17,7 @@ from scipy.stats import t as student
 from torch import Tensor
 from torchmetrics.functional.image import peak_signal_noise_ratio, structural_similarity_index_measure
 
-from dimvida.errors import InputError
+from dimvida.errors import require_choice
 from dimvida.evaluation.networks import NETWORK_METRICS, InceptionFeatures, Judge, MetricInputs
 from dimvida.evaluation.weights import Unavailable
 from dimvida.models.classifiers import ImageClassifier
@@ -64,7 +64,7 @@ def psnr(images: Tensor, references: Tensor) -> Tensor:
 
     Args:
         images: uint8 [N, C, H, W].
-        references: The same shape.
+        references: The true pictures, uint8 of the same shape.
 
     Returns:
         float64 [N]; infinity where two pictures are equal.
@@ -78,7 +78,7 @@ def ssim(images: Tensor, references: Tensor) -> Tensor:
 
     Args:
         images: uint8 [N, C, H, W]; H and W at least 11.
-        references: The same shape.
+        references: The true pictures, uint8 of the same shape.
 
     Returns:
         float64 [N], at most 1; accurate to 1e-4, because variances are differences in float32.
@@ -95,7 +95,7 @@ def colour(images: Tensor, references: Tensor) -> Tensor:
 
     Args:
         images: uint8 [N, C, H, W].
-        references: The same shape.
+        references: The true pictures, uint8 of the same shape.
 
     Returns:
         float64 [N], the mean over channels in squares of their range.
@@ -117,7 +117,7 @@ class MetricSet:
     """The metrics that are measured, and why others are not.
 
     Attributes:
-        device: Where pictures are wanted.
+        device: The device that pictures to measure must be on.
         pictures: Metrics of one picture beside the true one, by name.
         distances: Fréchet distances by name, each with the network whose features it is of.
         judged: Shares of pictures in which a judge sees the object's class, by name, each with that judge.
@@ -166,7 +166,7 @@ def build_metrics(
     Args:
         image_size: Edge of the pictures in pixels.
         classes: The data's classes; none where its objects have no class.
-        device: Where networks run.
+        device: The device that the metrics' networks compute on.
         names: The metrics that are wanted; None for all.
         inception_weights, lpips_weights: Files; None looks in torch.hub's cache, then downloads.
         classifier: What judges the pictures; without one its metrics are unavailable.
@@ -175,8 +175,8 @@ def build_metrics(
         InputError: For an unknown name, a file that cannot be used, or a classifier that does not know all classes.
     """
     names = tuple(METRICS) if names is None else names
-    if unknown := [name for name in names if name not in METRICS]:
-        raise InputError(f"--metrics {unknown[0]}: choose from {', '.join(METRICS)}")
+    for name in names:
+        require_choice("--metrics", name, METRICS)
     inputs = MetricInputs(image_size, classes, device, inception_weights, lpips_weights, classifier)
     metrics, obtain = MetricSet(device), functools.cache(lambda network: network.obtain(inputs))  # each network once
     for name in METRICS:
@@ -223,7 +223,7 @@ class Tally:
         """Add pictures of consecutive objects.
 
         Args:
-            rows: The objects.
+            rows: Which of the N objects the batch has, one after the other.
             views: Which view each column shows, int64 [M], all different.
             values: float64 [len(rows), M]; infinite ones (see ``count_equal``) and NaN (no value) stay out of means.
         """
@@ -263,7 +263,7 @@ def estimate_mean(sums: Tensor, counts: Tensor, *, equal: int | None = None) -> 
     Args:
         sums: Sum over each object's pictures, float64 [N].
         counts: Pictures of each object, int [N]; objects without any are left out.
-        equal: See ``Estimate``.
+        equal: Number of pictures that equal the true ones and stay out of the mean; None where these are not counted.
     """
     counted = counts > 0
     sums, counts = sums[counted], counts[counted]

@@ -17,7 +17,7 @@ import torch
 
 from dimvida._version import __version__
 from dimvida.diffusion.solvers import step_table
-from dimvida.errors import InputError
+from dimvida.errors import InputError, require_choice
 from dimvida.generation.formats import FORMATS
 from dimvida.generation.formats.columns import IMAGE_SUFFIXES
 from dimvida.generation.plan import GenerationPlan, default_shard_size
@@ -143,8 +143,7 @@ def resolve_settings(
 
 
 def _image_options(format: str, image_format: str | None, quality: int | None) -> dict[str, Any]:
-    if format not in FORMATS:
-        raise InputError(f"--format {format}: choose from {', '.join(FORMATS)}")
+    require_choice("--format", format, FORMATS)
     if (package := FORMATS[format].package) and find_spec(package) is None:
         raise InputError(f"--format {format}: needs {package}; pip install 'dimvida[{format}]'")
     if FORMATS[format].arrays:
@@ -158,8 +157,7 @@ def _image_options(format: str, image_format: str | None, quality: int | None) -
 
 def _check_image_options(image_format: str, quality: int | None) -> None:
     """Raise InputError for an unknown format, or a quality that is none."""
-    if image_format not in IMAGE_SUFFIXES:
-        raise InputError(f"--image-format {image_format}: choose from {', '.join(IMAGE_SUFFIXES)}")
+    require_choice("--image-format", image_format, IMAGE_SUFFIXES)
     if quality is not None and image_format == "png":
         raise InputError(f"--quality {quality}: PNG has none; choose --image-format jpeg or webp")
     if quality is not None and not 1 <= quality <= 100:

@@ -14,7 +14,7 @@ import torchvision
 from PIL import Image
 from torch import Tensor, nn
 
-from dimvida.errors import DimvidaError, InputError
+from dimvida.errors import DimvidaError, InputError, require_choice
 from dimvida.models.weights import read_state_dict
 
 # The final linear layer of each, and torchvision's name of its ImageNet weights.
@@ -61,8 +61,7 @@ class ClassifierConfig:
     channels: int = 0
 
     def __post_init__(self) -> None:
-        if self.name not in CLASSIFIERS:
-            raise InputError(f"classifier {self.name!r}: choose from {', '.join(CLASSIFIERS)}")
+        require_choice("classifier", self.name, CLASSIFIERS)
         if len(self.classes) < 2 or len(set(self.classes)) != len(self.classes):
             raise InputError(f"a classifier needs at least 2 different classes, not {list(self.classes)}")
         for name in ("input_size", "image_size"):

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
-from dimvida.errors import InputError
+from dimvida.errors import InputError, require_choice
 from dimvida.records import LATER, require_positive
 
 if TYPE_CHECKING:
@@ -167,8 +167,7 @@ class ScoreConfig(ScoreSizes):
 
     def __post_init__(self) -> None:
         require_positive(self)
-        if self.prediction not in PREDICTIONS:
-            raise InputError(f"prediction {self.prediction!r}: choose from {', '.join(PREDICTIONS)}")
+        require_choice("prediction", self.prediction, PREDICTIONS)
         if self.width % self.groups:
             raise InputError(f"width {self.width} is not a multiple of groups {self.groups}")
 
@@ -216,11 +215,9 @@ class TransformerConfig(ScoreSizes):
         if self.kind != "transformer":
             raise InputError(f"score network kind {self.kind!r}: this one is 'transformer'")
         require_positive(self)
-        if self.prediction not in PREDICTIONS:
-            raise InputError(f"prediction {self.prediction!r}: choose from {', '.join(PREDICTIONS)}")
+        require_choice("prediction", self.prediction, PREDICTIONS)
         for name, choices in (("known_attend", KNOWN_ATTEND), ("modulation", MODULATIONS)):
-            if getattr(self, name) not in choices:
-                raise InputError(f"{name} {getattr(self, name)!r}: choose from {', '.join(choices)}")
+            require_choice(name, getattr(self, name), choices)
         if self.depth > DEEPEST:
             raise InputError(f"depth must be at most {DEEPEST}, not {self.depth}")
         if self.width % self.heads:

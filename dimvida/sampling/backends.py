@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from dimvida import ops
-from dimvida.errors import InputError
+from dimvida.errors import InputError, require_choice
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -29,8 +29,7 @@ def resolve_backend(backend: str, device: torch.device) -> str:
     Raises:
         InputError: For an unknown backend, or ``fused`` where the native module does not serve the device.
     """
-    if backend not in BACKENDS:
-        raise InputError(f"unknown backend {backend!r}: choose from {', '.join(BACKENDS)}")
+    require_choice("unknown backend", backend, BACKENDS)
     native = ops.native_available(device.type)
     if backend == "fused" and not native:
         raise InputError(

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dimvida.errors import InputError
+from dimvida.errors import require_choice
 from dimvida.sampling.given import KnownViews, Views
 from dimvida.sampling.multiview import MultiViewModel
 
@@ -41,7 +41,7 @@ class MultiViewClassifier(nn.Module):
         sampling: ``steps``, ``solver``, ``seed``, ``backend`` and ``dtype`` of ``MultiViewModel.generate``.
 
     Raises:
-        InputError: For another ``average`` or ``output``.
+        InputError: ``average`` or ``output`` is no choice that there is.
 
     Example:
         >>> import torch, dimvida
@@ -89,7 +89,8 @@ class MultiViewClassifier(nn.Module):
             float32 [B, K], logits unless ``output`` says otherwise; float64 of a classifier in float64.
 
         Raises:
-            InputError, TypeError, ValueError, NotFinite: As ``MultiViewModel.generate``.
+            InputError, TypeError, ValueError, NotFinite: The views do not fit the model, or overflow; see
+                ``MultiViewModel.generate``.
         """
         completed = self.model.generate(views, known, sample_ids=sample_ids, **self.sampling)
         batch, count = completed.shape[:2]
@@ -124,7 +125,7 @@ def average_views(logits: Tensor, average: str, output: str = "logits") -> Tenso
         float [..., K] in the dtype of ``logits``, but no lower than float32.
 
     Raises:
-        InputError: For another ``average`` or ``output``.
+        InputError: ``average`` or ``output`` is no choice that there is.
     """
     require_average(average)
     require_output(output)
@@ -151,11 +152,9 @@ def average_views(logits: Tensor, average: str, output: str = "logits") -> Tenso
 
 def require_average(average: str) -> None:
     """Raise InputError unless it is one of ``AVERAGES``."""
-    if average not in AVERAGES:
-        raise InputError(f"average {average!r}: choose from {', '.join(AVERAGES)}")
+    require_choice("average", average, AVERAGES)
 
 
 def require_output(output: str) -> None:
     """Raise InputError unless it is one of ``OUTPUTS``."""
-    if output not in OUTPUTS:
-        raise InputError(f"output {output!r}: choose from {', '.join(OUTPUTS)}")
+    require_choice("output", output, OUTPUTS)

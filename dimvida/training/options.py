@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dimvida.errors import InputError
+from dimvida.errors import InputError, require_choice
 from dimvida.records import config_from_json
 from dimvida.remote import url_of
 from dimvida.results.files import CLASSIFIER, STAGES
@@ -94,8 +94,8 @@ def resolve_options(
         InputError: One of them makes no sense, or there is nothing that says what to train on.
     """
     stage = given["stage"]
-    if stage is not None and stage not in _STAGES:
-        raise InputError(f"--stage {stage}: choose from {', '.join(_STAGES)}")
+    if stage is not None:
+        require_choice("--stage", stage, _STAGES)
     before, values = _begun_with(out, stage) if resume else ({}, {})
     defaults = {"stage": "all", "classifier": _CLASSIFIER}
     chosen = {name: value or before.get(name) or defaults.get(name, value) for name, value in given.items()}

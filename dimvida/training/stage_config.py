@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 from dimvida.data.images import CHANNELS
 from dimvida.diffusion.loss import TIME_WEIGHTS
 from dimvida.diffusion.solvers import step_table
-from dimvida.errors import InputError
+from dimvida.errors import InputError, require_choice
 from dimvida.models.checkpoint import SamplingDefaults
 from dimvida.models.config import AnyAutoencoderConfig, AnyScoreConfig, AutoencoderConfig, ScoreConfig
 from dimvida.records import LATER, options_to_json
@@ -72,7 +72,7 @@ class StageConfig:
             raise InputError(f"lr must be above 0, not {self.lr}")
         if not 0 <= self.ema < 1:
             raise InputError(f"ema must be in [0, 1), not {self.ema}")
-        _require_choice("lr_schedule", self.lr_schedule, LR_SCHEDULES)
+        require_choice("lr_schedule", self.lr_schedule, LR_SCHEDULES)
 
     def total_steps(self, items: int) -> int:
         """Optimiser steps over a data set of ``items``."""
@@ -116,9 +116,9 @@ class AutoencoderStageConfig(StageConfig):
         for name in ("chroma_weight", "ssim_weight", "latent_noise"):
             if not getattr(self, name) >= 0:
                 raise InputError(f"{name} must not be negative: {getattr(self, name)}")
-        _require_choice("likelihood", self.likelihood, LIKELIHOODS)
-        _require_choice("augment", self.augment, AUGMENTATIONS)
-        _require_choice("autocast", self.autocast, AUTOCASTS)
+        require_choice("likelihood", self.likelihood, LIKELIHOODS)
+        require_choice("augment", self.augment, AUGMENTATIONS)
+        require_choice("autocast", self.autocast, AUTOCASTS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,10 +167,10 @@ class DiffusionStageConfig(StageConfig):
             raise InputError(f"views_drawn must be 0 for all views, or at least 2, not {self.views_drawn}")
         if self.views_least != 0 and not 2 <= self.views_least <= self.views_drawn:
             raise InputError(f"views_least must be 0, or from 2 to views_drawn ({self.views_drawn})")
-        _require_choice("times", self.times, TIME_SAMPLINGS)
-        _require_choice("time_weight", self.time_weight, TIME_WEIGHTS)
-        _require_choice("autocast", self.autocast, AUTOCASTS)
-        _require_choice("optimizer", self.optimizer, OPTIMIZERS)
+        require_choice("times", self.times, TIME_SAMPLINGS)
+        require_choice("time_weight", self.time_weight, TIME_WEIGHTS)
+        require_choice("autocast", self.autocast, AUTOCASTS)
+        require_choice("optimizer", self.optimizer, OPTIMIZERS)
 
     def counts_of(self, views: int) -> range:
         """How many of V views of an object a step may take: one number, or several."""
@@ -196,7 +196,7 @@ class ClassifierStageConfig(StageConfig):
         StageConfig.__post_init__(self)
         if not self.finetune_lr >= 0 or self.input_size < 0:
             raise InputError("finetune_lr and input_size must not be negative")
-        _require_choice("augment", self.augment, AUGMENTATIONS)
+        require_choice("augment", self.augment, AUGMENTATIONS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,7 +206,7 @@ class StorageConfig:
     dtype: str = "float32"
 
     def __post_init__(self) -> None:
-        _require_choice("dtype", self.dtype, STORAGE_DTYPES)
+        require_choice("dtype", self.dtype, STORAGE_DTYPES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,8 +262,3 @@ class TrainConfig:
     def digest(self) -> str:
         """SHA-256 of the canonical JSON form, hex."""
         return hashlib.sha256(json.dumps(self.to_dict(), sort_keys=True).encode()).hexdigest()
-
-
-def _require_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        raise InputError(f"{name} {value!r}: choose from {', '.join(choices)}")

@@ -58,7 +58,7 @@ def test_steps_around_the_samplers_are_the_default():
         ({"classifiers": ("resnet18", "resnet18")}, "a name is there twice"),
         ({"classifiers": ()}, "at least one classifier"),
         ({"budgets": ("time",)}, "budget 'time': choose from steps, epochs"),
-        ({"beyond": ("colour",)}, "--beyond 'colour': choose from averaging"),
+        ({"beyond": ("colour",)}, "--beyond colour: choose from averaging"),
         ({"average": "votes"}, "choose from probabilities"),
         ({"samples_per_view": 0}, "must be at least 1"),
         ({"sampler_steps": (0,)}, "must be at least 1"),

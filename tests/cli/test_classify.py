@@ -231,7 +231,7 @@ def test_killed_or_stopped_it_ends_in_the_same_result(
     [
         (("--classifiers", "vgg"), "classifier 'vgg': choose from"),
         (("--budget", "time"), "budget 'time': choose from steps, epochs"),
-        (("--beyond", "colour"), "--beyond 'colour': choose from averaging"),
+        (("--beyond", "colour"), "--beyond colour: choose from averaging"),
         (("--average", "votes"), "choose from probabilities, logits, confidence"),
         (("--weights", "vgg=imagenet"), "'vgg' is not one of --classifiers"),
         (("--weights", "mobilenet-v3-small=none.pth"), "none.pth: no such file"),

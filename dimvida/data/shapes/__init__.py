@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-from dimvida.errors import InputError
+from dimvida.errors import InputError, require_choice
 
 from .aircraft import airplane
 from .boats import watercraft
@@ -51,8 +51,7 @@ def make_shape(class_name: str, *, seed: int = 0, split: str = "train", index: i
     Raises:
         InputError: There is no such class in ``CLASSES``.
     """
-    if class_name not in _MAKERS:
-        raise InputError(f"no class {class_name!r}: choose from {', '.join(CLASSES)}")
+    require_choice("no class", class_name, CLASSES)
     return _MAKERS[class_name](Dice(f"{seed}/{split}/{class_name}/{index}")).mesh()
 
 
