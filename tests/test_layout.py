@@ -106,6 +106,19 @@ def test_no_class_name_is_used_twice():
     assert {name: places for name, places in homes.items() if len(places) > 1} == {}
 
 
+def test_what_is_said_of_an_argument_is_more_than_two_words():
+    """They say nothing to whoever does not read the code beside them, unless they are a type with its shape."""
+    said = [
+        (path.stem, node.name, *entry)
+        for path in PACKAGE.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, (ast.ClassDef, ast.FunctionDef))
+        for entry in re.findall(r"^    ([\w*, ]+): (.+)$", ast.get_docstring(node) or "", re.MULTILINE)
+    ]
+    assert len(said) > 1500
+    assert [entry for entry in said if len(entry[-1].split()) < 3 and "[" not in entry[-1]] == []
+
+
 def test_every_module_is_named_in_the_documentation():
     text = (ROOT / "docs/architecture.md").read_text().partition("## Directions")[0]
     paths = [path for path in PACKAGE.rglob("*.py") if path.parent.name != "formats"]  # these are found by their names

@@ -54,9 +54,9 @@ class CompletedObjects:
     """All views of some objects, the missing ones by one generator and sampler; made when asked for, read again later.
 
     Attributes:
-        folder: Where such sets are kept.
+        folder: The folder that keeps completed objects, a file for each draw.
         name: What they are called while they are made.
-        model: The generator.
+        model: The generator of the missing views.
         objects: The known views.
         sampler: Solver, steps, seed and type that the missing views are generated with.
     """
@@ -162,9 +162,9 @@ class CachedLogits:
         """The logits of a classifier that was made elsewhere, float32 [N, V, K] of its own K classes.
 
         Args:
-            folder: Where they are kept.
+            folder: The folder that keeps the logits, a file for each classifier.
             classifier: It is named by its weights.
-            objects: Of their first draw.
+            objects: The completed objects; the logits are of their first draw.
         """
         weights = hashlib.sha256(repr(classifier.config).encode())
         for tensor in classifier.state_dict().values():

@@ -59,11 +59,11 @@ def assign_roles(
     """Find c and e among objects that the generator has not seen.
 
     Args:
-        path: The data.
+        path: The data set, see ``open_source``.
         provenance: What the generator's checkpoint says of its training.
         partition: A partition file, whose d, c and e are taken. Without, c and e are made of one split.
         split: That split; by default that for testing if there is one, else all objects.
-        columns, nmr_views: As ``open_source`` has them.
+        columns, nmr_views: Which columns of tables, and which NMR views are read; see ``open_source``.
         classes: Keep the objects of these only; c and e are those of the whole set.
         c_share: Share of c in it, in every class; the rest is e.
         seed: Seed of that choice.
@@ -102,7 +102,7 @@ class SingleViews:
     Attributes:
         images: uint8 [N, C, H, W].
         views: int64 [N], which of the generator's views it is.
-        labels: int64 [N].
+        labels: Numbers of the objects' classes, int64 [N].
         ids: The objects' ids.
         view_names: The generator's V views.
     """
@@ -182,7 +182,7 @@ def training_set(recipe: Recipe, c: SingleViews, draws: list[Tensor], classes: t
     """The pictures of a recipe: the views of c and, for ca, those generated from them.
 
     Args:
-        recipe: How the classifier is trained.
+        recipe: What a classifier is trained on: real views, or generated ones with them.
         c: The real views.
         draws: All views of c, completed, uint8 [N, V, C, H, W] each; ``recipe.draws`` of them for ca, else none.
         classes: Names of the labels.

@@ -61,12 +61,12 @@ class Study:
     """One study of one generator on one data set.
 
     Attributes:
-        folder: Where everything is kept.
+        folder: The folder that keeps everything of the study.
         roles: Which objects do what.
-        model: The generator.
-        sampler: How it is sampled.
+        model: The generator of the missing views.
+        sampler: Solver, steps, seed and type that views are generated with.
         config: How classifiers are trained; its seed is also that of the choice of views.
-        design: What is asked.
+        design: Which classifiers, tables and questions the study has.
         watch: Called when something long begins.
         interrupt: Asked whether to stop.
         say: Called with a line for people.

@@ -39,7 +39,8 @@ def from_all(draws: Sequence[Tensor], average: str) -> Tensor:
 
     Args:
         draws: Logits [N, V, K] of each draw.
-        average: See ``average_views``.
+        average: How the outputs of views become one: ``probabilities``, ``logits`` or ``confidence``, see
+            ``average_views``.
 
     Returns:
         Labels, int64 [N].
@@ -91,7 +92,7 @@ def cell_result(cell: StudyCell, train_steps: int, predictions: Tensor, labels: 
         train_steps: Optimiser steps that its classifiers took.
         predictions: Predicted labels, int64 [S, N], of S seeds.
         labels: True labels, int64 [N].
-        classes: How many there are.
+        classes: Number K of classes.
     """
     recipe, inference = cell.recipe, cell.inference
     return AccuracyCell(

@@ -57,8 +57,8 @@ def draw_sheets(
     generated again, with the noise that it had.
 
     Args:
-        model: What was evaluated.
-        objects: What it was evaluated on.
+        model: The model that was evaluated.
+        objects: The complete objects that it was evaluated on.
         classes: Names of their classes.
         evaluation: Its scores; objects are ranked by those at the fewest known views.
         sampling: ``cameras``, ``steps``, ``solver``, ``seed``, ``backend`` and ``dtype``, as for ``evaluate_model``.

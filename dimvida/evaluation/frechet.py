@@ -92,7 +92,7 @@ class DistanceTally:
         """Add pictures of consecutive objects.
 
         Args:
-            rows: The objects.
+            rows: Which of the N objects the batch has, one after the other.
             views: Which view each column shows, int64 [M], all different.
             features: float32 [len(rows), M, D].
         """

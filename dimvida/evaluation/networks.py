@@ -80,7 +80,7 @@ class PerceptualDistance:
 
     Args:
         state: SqueezeNet 1.1 with torchvision's names; its classifier may be missing.
-        where: What to name in messages.
+        where: The file or source of the weights, for messages.
         device: The device that computes.
 
     Raises:
@@ -116,7 +116,7 @@ class PerceptualDistance:
 
         Args:
             images: uint8 [N, 3, H, W], or [N, 1, H, W] of gray ones; H and W at least ``LPIPS_SMALLEST``.
-            references: The same shape.
+            references: The true pictures, uint8 of the same shape.
 
         Returns:
             float64 [N] on the CPU.
@@ -157,7 +157,7 @@ class InceptionFeatures:
 
     Args:
         state: Weights with torch-fidelity's names.
-        where: What to name in messages.
+        where: The file or source of the weights, for messages.
         device: The device that computes.
 
     Raises:
@@ -202,7 +202,7 @@ class Judge:
         classifier: RGB uint8 [N, 3, H, W] to logits [N, K]; its last ``nn.Linear`` makes the logits.
         known: Names of its K classes.
         classes: Names of the data's classes.
-        where: What to name in messages.
+        where: The file or folder of the classifier, for messages.
         device: The device that computes.
 
     Raises:
@@ -243,8 +243,8 @@ class Judge:
         """Whether it sees the true class.
 
         Args:
-            seen: Its classes, int64 [B, M].
-            labels: The data's, int64 [B]; -1 for none.
+            seen: The classes that it sees, as numbers of the data's, int64 [B, M].
+            labels: The data's classes, int64 [B]; -1 for none.
 
         Returns:
             float64 [B, M]: 1 where they agree, 0 where not, NaN where there is no class.

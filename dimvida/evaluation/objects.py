@@ -163,7 +163,7 @@ def complete_objects(source: MultiViewSource, view_names: Sequence[str], *, by_c
 
     Args:
         source: The data set.
-        view_names: These views.
+        view_names: Names of the views that an object must have.
         by_camera: Whether cameras in the data would make other views possible, which an error then says.
 
     Raises:

@@ -86,10 +86,10 @@ def evaluate_model(
     """Generate and score all views that k known views leave open, for every k that is asked for.
 
     Args:
-        model: What is evaluated.
-        objects: Complete objects.
+        model: The model that generates the views.
+        objects: N complete objects: all of their views are known.
         classes: Names of their classes.
-        metrics: What is measured.
+        metrics: The metrics to take, with their networks.
         counts: Numbers of known views.
         cameras: Azimuth and elevation of the objects' views in degrees, for a camera-conditioned model; by default they
             are the model's named views.
@@ -150,7 +150,7 @@ def complete_subsets(
     Every set starts from the same noise of an object, so differences between them are not chance.
 
     Args:
-        model: What generates.
+        model: The model that generates the views.
         images: Complete objects, uint8 [N, V, C, H, W].
         ids: Their ids, which the noise belongs to.
         chosen: The sets, see ``view_subsets``.
@@ -202,7 +202,7 @@ def study_true_views(metrics: MetricSet, images: Tensor, labels: Tensor, *, batc
     """Look at the true views once.
 
     Args:
-        metrics: What will be measured.
+        metrics: The metrics that generated views will be measured by.
         images: uint8 [N, V, C, H, W].
         labels: int64 [N]; -1 without a class.
         batch: Objects at a time.
@@ -226,7 +226,7 @@ class Scorer:
     """Takes pictures of the objects' views and scores them against the true ones.
 
     Args:
-        metrics: What is measured.
+        metrics: The metrics to take of each batch.
         true: The true views of the same objects.
     """
 
@@ -245,7 +245,7 @@ class Scorer:
         """Score a batch.
 
         Args:
-            rows: The objects.
+            rows: Which of the N objects the batch has, one after the other.
             views: Which view each picture shows, int64 [M], all different.
             pictures: uint8 [len(rows), M, C, H, W].
         """

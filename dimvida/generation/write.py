@@ -78,7 +78,7 @@ class ShardInProgress:
         """Write a batch. In the writing thread.
 
         Args:
-            batch: What could be read.
+            batch: The known views of those rows that could be read, and which files could not.
             packing: What is made of it, None of nothing.
         """
         if packing is not None:

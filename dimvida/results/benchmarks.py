@@ -21,7 +21,7 @@ class Spread:
 
     Attributes:
         median, q1, q3: In the unit of the values.
-        runs: How many values.
+        runs: Number of values.
     """
 
     median: float
@@ -64,9 +64,9 @@ class StepTimes:
         floor: Forward and backward pass of this network on a batch that is there already, and nothing else.
         step: A whole step of the loop.
         draw: What the step draws and gathers, by itself.
-        adam: Its optimiser, by itself.
+        adam: The step of its optimiser, by itself.
         average: The moving average of the weights, by itself; None where the stage has none.
-        preset: Whose sizes and settings.
+        preset: The preset that the sizes and settings are of.
         step_over_floor: How many floors a step takes.
         overhead: What the step takes beyond its floor, the optimiser and the average, as a share of the floor.
     """

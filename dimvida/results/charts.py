@@ -65,7 +65,7 @@ class BarChart:
 
     Attributes:
         name: Name of the chart's file, without a suffix.
-        title: Above it.
+        title: The line above the chart.
         places: Names of the groups.
         series: A bar in each group.
         labels: Labels of the x and the y axis.
@@ -115,9 +115,9 @@ class LineChart:
 
     Attributes:
         name: Name of the chart's file, without a suffix.
-        title: Above it.
+        title: The line above the chart.
         places: Where the points are on the x axis.
-        series: The lines.
+        series: The lines, with a value for each place.
         labels: Labels of the x and the y axis.
         digits: Decimals in the description.
         caption: Text below it.

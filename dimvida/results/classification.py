@@ -43,7 +43,7 @@ class Question:
     """One question beyond the paper.
 
     Attributes:
-        title: What is asked.
+        title: The question, as the heading of its table.
         detail: Which of ``DETAILS`` it is about; "" where it is about how classifiers were trained.
         axis: What that is called beside an axis, if it is a number.
     """

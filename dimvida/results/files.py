@@ -31,10 +31,10 @@ class TrainingResult:
     Attributes:
         options: What was asked, by the names of the command line, for ``--resume``.
         configuration: ``TrainConfig.to_dict`` of it.
-        data: What it was trained on.
+        data: Name, form, split and partition of the data that it was trained on.
         init: Hash of the checkpoint that it started from, or None.
         stages: Of each stage that has begun the hash of what decides about its result.
-        sha256: Of all the others; files of earlier versions have none.
+        sha256: Hash of all the other fields; files of earlier versions have none.
     """
 
     file: ClassVar[str] = "run.json"
@@ -57,7 +57,7 @@ class ClassifierTraining:
         command, versions, options, configuration: As in ``TrainingResult``; None where a study trains it.
         digest: Hash of the plan and the data.
         name, seed, weights, stage: The plan, see ``ClassifierPlan.to_dict``.
-        data: What it is trained on.
+        data: Name, form, split and partition of the data that it is trained on.
     """
 
     file: ClassVar[str] = "training.json"
@@ -103,7 +103,7 @@ class GenerationConfiguration:
     """``generation.json`` of ``dimvida generate``, which begins an output.
 
     Attributes:
-        hash: Of the configuration, see ``dimvida.generation.settings``.
+        hash: Hash of the configuration, see ``configuration_hash`` in ``dimvida.generation.settings``.
         configuration: Everything that decides about a byte of the output.
     """
 
@@ -133,7 +133,7 @@ class GenerationResult:
         left_out: Objects that nothing was to be generated for: reason -> how many.
         files_left_out: Files of the input that may be images and belong to no object.
         skipped: Files that could not be read.
-        notes: How input images were converted.
+        notes: How input images were converted, and how many of them.
     """
 
     file: ClassVar[str] = "report.json"

@@ -22,11 +22,11 @@ class RunTimes:
     Attributes:
         format: Form of the output.
         batch: Rows of a batch.
-        steps: Network evaluations.
-        objects, views: How many were generated.
+        steps: Network evaluations of a trajectory.
+        objects, views: Numbers of objects and of views that were generated.
         seconds: On the wall, from locking the folder to the report.
         stages: Seconds that each stage was at work; they overlap.
-        size: Bytes written.
+        size: Bytes that were written to the output.
         packers: Threads that pack.
         memory: Bytes that the process held with the last batch, as Linux counts them; None where nobody looked.
         growth: How much more that was towards the end than near the beginning, as a share.

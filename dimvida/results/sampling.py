@@ -19,7 +19,7 @@ class Operation:
     """All calls of one operation (CPU) or kernel (GPU).
 
     Attributes:
-        name: What the profiler calls it.
+        name: Name that the profiler gives to the operation or kernel.
         kind: ``products``, ``norm``, ``step``, ``copies`` or ``other``.
         ms_per_step: Its own time, without that of what it calls.
         calls_per_step: How often it is called in a step.
@@ -63,7 +63,7 @@ class ArmTimes:
     """How long one way of sampling took.
 
     Attributes:
-        name: The arm's.
+        name: Name of the arm, such as ``fused-fp32``.
         ms_per_step: Milliseconds of a trajectory shared out over its steps, with start and tables.
         ms_per_trajectory: Milliseconds of a whole trajectory.
         views_per_second: Missing views made in a second.
@@ -102,13 +102,13 @@ class BatchTimes:
     """All arms at one batch size.
 
     Attributes:
-        batch: Rows B.
+        batch: Number B of rows.
         evaluations: Network evaluations of a trajectory.
         missing_views: Views that a trajectory makes.
         gflop_per_step: GFLOP of a step's matrix products.
         floors: The matrix products alone, by type.
-        arms: Those that ran.
-        failed: Those that did not.
+        arms: The arms that ran.
+        failed: The arms that did not run, each with the reason.
     """
 
     batch: int

@@ -190,7 +190,7 @@ class AccuracyCell:
         train_samples_per_view: Samples of each generated view that it was trained on.
         model: ``omega_s`` (single views) or ``omega_m`` (with generated views).
         budget: Equal ``steps`` or equal ``epochs``.
-        train_steps: Optimiser steps.
+        train_steps: Optimiser steps of its classifiers.
         test: ``e``, or ``ea`` with generated views.
         average: How the outputs of the views become one; ``single`` on e.
         views: Views that an answer comes from.
@@ -237,7 +237,7 @@ class CoherenceResult:
     Attributes:
         mean: Share of the generated views whose object's class it names.
         standard_error: Standard error of the mean, with objects as the independent units; NaN for one object.
-        count: Generated views.
+        count: Number of generated views.
         real: Its accuracy on the known, real views.
         averaged: Its accuracy averaged over known and generated views.
         p: p value of the hypothesis that the two accuracies are equal.

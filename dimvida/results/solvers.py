@@ -17,8 +17,8 @@ class SolverQuality:
     """How good the views are that one solver makes with one number of evaluations.
 
     Attributes:
-        solver: Solver name.
-        steps: Network evaluations.
+        solver: Name of the solver.
+        steps: Network evaluations of a trajectory.
         psnr_true: In dB, against the true views.
         psnr_reference: In dB, against the reference's views of the same inputs and seed; None for the reference.
         distance_true: Latent Fréchet distance to the true views.

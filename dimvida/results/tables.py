@@ -14,7 +14,7 @@ class TableCell:
     """A value, and in small print what belongs to it.
 
     Attributes:
-        text: The value.
+        text: The value as it is printed.
         detail: Its interval, deviation or number, below or behind it.
         margin: The same for a terminal, where a line is all there is; "" if that is ``detail``.
     """
@@ -34,7 +34,7 @@ class Column:
     """A table's column.
 
     Attributes:
-        title: Its heading.
+        title: The column's heading.
         group: A heading over it and its neighbours of the same group.
         quoted: Whether its figures are somebody else's.
         numeric: Whether it is aligned as numbers are.
@@ -60,9 +60,9 @@ class Table:
     """Rows of cells; the first cell of a row names it.
 
     Attributes:
-        caption: What the table shows.
+        caption: What the table shows, in a line above it.
         columns: As many as a row has cells.
-        rows: From top to bottom.
+        rows: Rows of cells, from top to bottom.
         notes: Lines below it.
     """
 

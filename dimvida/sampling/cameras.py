@@ -32,7 +32,7 @@ def camera_tensor(cameras: Any) -> Tensor:
     Full turns are taken away first: of an azimuth of many, float32 would keep no decimals.
 
     Raises:
-        ValueError: For another shape.
+        ValueError: ``cameras`` has another shape.
         InputError: An angle is not finite, or an elevation not between -90 and 90 degrees.
     """
     if isinstance(cameras, Tensor):
@@ -58,7 +58,7 @@ def cameras_of(at: str | Sequence[str] | CameraAngles, named: dict[str, tuple[fl
 
     Raises:
         InputError: There is no view of that name.
-        ValueError: As ``camera_tensor``.
+        ValueError: Cameras have another shape than ``camera_tensor`` takes.
     """
     if isinstance(at, str) or (isinstance(at, Sequence) and all(isinstance(name, str) for name in at)):
         at = [list(named.values())[place] for place in places_named(at, tuple(named))]

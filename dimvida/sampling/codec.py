@@ -187,8 +187,8 @@ class LatentCodec(nn.Module):
             float32 [..., D]; the leading dimensions are those of ``images``, also none or empty ones.
 
         Raises:
-            TypeError: For what is no tensor.
-            ValueError: For another shape or dtype.
+            TypeError: ``images`` is no tensor.
+            ValueError: ``images`` has another shape or dtype.
             NotFinite: Numbers overflow; its rows count along the first dimension.
         """
         shape = self.config.autoencoder.image_shape
@@ -209,8 +209,8 @@ class LatentCodec(nn.Module):
             float32 [..., C, H, W] in [0, 1]; the leading dimensions are those of ``latents``, also none or empty ones.
 
         Raises:
-            TypeError: For what is no tensor.
-            ValueError: For another shape or dtype.
+            TypeError: ``latents`` is no tensor.
+            ValueError: ``latents`` has another shape or dtype.
             NotFinite: Numbers overflow; its rows count along the first dimension.
         """
         dim = self.config.autoencoder.latent_dim

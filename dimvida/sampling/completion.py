@@ -76,12 +76,12 @@ class ViewCompleter(LatentCodec):
             latents: float32 [B, V, D]; entries of missing views are ignored.
             known: bool [B, V].
             cameras: Of all V views, where they are not the named ones.
-            steps, solver: By default the checkpoint's.
-            sample_ids: As in ``generate``.
+            steps, solver: Number of network evaluations, and name of a solver; by default those of the checkpoint.
+            sample_ids: int64 [B], which the noise of each row depends on; by default 0 .. B-1.
             options: ``seed``, ``backend`` and ``dtype`` of ``generate``.
 
         Raises:
-            InputError: As ``generate``.
+            InputError: An option is no choice that there is, or the score network was never trained.
         """
         if not self.is_trained:
             raise InputError("the score network of this checkpoint is untrained; train its diffusion stage first")
@@ -140,7 +140,7 @@ class BatchCompleter:
     object's pictures do not depend on what else is in its batch.
 
     Args:
-        model: The model.
+        model: The model that generates the missing views.
         rows: The most rows of a batch.
         sampling: ``steps``, ``solver``, ``seed``, ``backend`` and ``dtype`` of ``MultiViewModel.generate``, with
             nothing left open.

@@ -36,7 +36,7 @@ class Half(nn.Module):
 
     Args:
         layers: The encoder or the decoder.
-        mean, std: Of latents, float [D].
+        mean, std: Mean and deviation that latents are standardised by, float [D].
     """
 
     mean: Tensor

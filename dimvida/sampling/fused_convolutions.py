@@ -51,7 +51,7 @@ class DeferredSum:
         made: [N, h, w, s s C], without the bias; see ``ops.residual_act_``.
         bias: float32 [s s C].
         residual: [N, H / u, W / u, C] or None.
-        scale: The s.
+        scale: Factor s by which the image of made is smaller than the sum.
         overlap: 1 where made has a row and a column more than its blocks, else 0.
     """
 

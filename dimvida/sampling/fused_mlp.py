@@ -36,7 +36,7 @@ class FusedScoreNetwork:
         dtype: Type of the products and activations. Norms and time table are float32.
 
     Attributes:
-        weights: The layout.
+        weights: The network's weights in the layout of the engine.
     """
 
     NETWORK = ScoreNetwork
@@ -86,7 +86,7 @@ class FusedScoreNetwork:
 
         Args:
             x: The state in the dtype of the products, [B, V, D].
-            time: What ``condition`` gave.
+            time: What times add to each row, as ``condition`` returns it.
             evaluation: Number of the evaluation, int64 [1], on the device.
             buffers: Buffers of B rows.
         """

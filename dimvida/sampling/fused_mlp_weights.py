@@ -44,7 +44,7 @@ class FusedBlock:
     """A residual block.
 
     Attributes:
-        norm1, norm2: Its norms.
+        norm1, norm2: Group norms before the first and the second projection.
         linear1: [W, width of the input].
         last: [W, W] second projection of a block that keeps its width, else [W, 3 W]: second projection and skip
             joined, with the linear map after the block folded in where there is one.

@@ -38,7 +38,7 @@ def gather(
     """Views as ``images.arrange`` takes them; a tensor that is so already is returned as it is.
 
     Args:
-        views: As ``MultiViewModel.generate`` has them.
+        views: Views in any form that ``MultiViewModel.generate`` takes.
         known: A mask, the name of a view or several; None with a dict, whose keys are the names.
         shape: C, H and W of the model's images.
 
@@ -70,11 +70,11 @@ def as_images(images: Any, shape: tuple[int, int, int], name: str, wanted: Tenso
     Args:
         images: A picture, an array, a tensor, or a list or tuple of these or of such lists.
         shape: C, H and W.
-        name: What an error calls them.
+        name: What an error calls the images.
         wanted: bool of the leading dimensions; images where it is False are not looked at.
 
     Raises:
-        TypeError, ValueError, UnreadableImage: As ``gather``.
+        TypeError, ValueError, UnreadableImage: The images cannot be read, or have another form or shape.
     """
     if isinstance(images, Tensor):
         if images.dtype == torch.uint8 and tuple(images.shape[-3:]) == shape:
@@ -148,7 +148,7 @@ def fit_held(image: Image.Image | np.ndarray, name: str, channels: int, size: in
     Args:
         image: A picture of Pillow; or an array [H, W] or [H, W, C] of 1 to 4 channels (gray, gray and alpha, RGB, RGB
             and alpha): uint8, uint16, bool, or float in [0, 1], which is rounded to 8 bits.
-        name: What an error calls it.
+        name: What an error calls the image.
         channels: 3 for RGB, 1 for gray.
         size: Edge in pixels.
 

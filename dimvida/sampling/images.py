@@ -74,7 +74,7 @@ def arrange(
     Raises:
         TypeError: For names that are no strings.
         InputError: For a name that the model does not have.
-        ValueError: For another shape or dtype.
+        ValueError: ``views`` or ``known`` has another shape or dtype.
     """
     if isinstance(known, Tensor):
         if views.ndim != 5 or views.shape[1] != len(names):

@@ -218,7 +218,7 @@ def run_steps(
         x, x0_prev: The state and the last data prediction, float32 [B, V, D].
         index: The row of the table, int64 [1], on the device; counted up.
         evaluates: Whether the network is asked, for each row.
-        given: What else there is.
+        given: The step table, and what else the steps take: known views, ids, seed and noise.
         evaluate: What the network says of x at a row, [B, V, D]; what an evaluation leaves there serves the rows after
             it that ask for none.
         step: ``dimvida.ops.masked_step_`` or its reference.

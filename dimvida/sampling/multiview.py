@@ -70,7 +70,7 @@ class MultiViewModel(ViewCompleter):
             bit as given, if they had the model's size.
 
         Raises:
-            TypeError: For what are no images.
+            TypeError: The views are no images in any of the forms above.
             ValueError: For images whose shape, dtype or range fits nothing above.
             InputError: For a view that the model does not have, an unknown solver or backend, a number out of range,
                 or a score network that was never trained.
@@ -141,7 +141,7 @@ class MultiViewModel(ViewCompleter):
             moved to the viewer's right. A view that was given is as it was given.
 
         Raises:
-            InputError, ValueError, TypeError: As ``generate``.
+            InputError, ValueError, TypeError: The images, places or options do not fit; see ``generate``.
         """
         named, shape = self._named_cameras(), self.config.autoencoder.image_shape
         images = as_images(images, shape, "images").reshape(-1, *shape)

@@ -168,7 +168,7 @@ def require_fitting(
     """Look at the arguments of ``sample`` once.
 
     Args:
-        network, latents, known, sample_ids, noise: As ``sample`` takes them.
+        network, latents, known, sample_ids, noise: The arguments of ``sample`` by these names.
         rows: Rows of the step table.
         which: ``views`` of ``sample``.
 

@@ -34,7 +34,7 @@ class WeightsCopy(Generic[Layout]):
         lay_out: Makes the layout of the copy; it need not copy once more what keeps its form.
 
     Attributes:
-        fused: The layout.
+        fused: The layout that ``lay_out`` made of the weights.
     """
 
     def __init__(self, module: Module, lay_out: Callable[[Module], Layout]) -> None:
@@ -80,7 +80,7 @@ class CurrentCopy(Generic[Layout]):
     """A copy of a module's weights as they are when it is used; any number of threads may.
 
     Args:
-        lay_out: See ``WeightsCopy``.
+        lay_out: Makes the layout that something computes with out of the module, see ``WeightsCopy``.
         copied: Called with each copy that is made.
     """
 

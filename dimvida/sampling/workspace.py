@@ -36,7 +36,7 @@ class Capture:
     Launches neither wait nor read or write memory that goes before the graph does.
 
     Args:
-        stream: What it is captured on.
+        stream: The stream that is captured.
     """
 
     def __init__(self, stream: torch.cuda.Stream) -> None:
@@ -107,7 +107,7 @@ class Workspace:
         stream: The stream on which it was made and is used, or None where there are none.
 
     Attributes:
-        graphs: Captured trajectories.
+        graphs: Captured trajectories, those that were used last.
     """
 
     def __init__(self, stream: int | None) -> None:

@@ -140,7 +140,7 @@ class ClassifierRun:
         """Train to the end, from the last saved state if there is one, unless it is ``finished``.
 
         Args:
-            data: The pictures.
+            data: Pictures and labels to train on and to validate with.
             watch: Called when the training begins.
             work: The name of this training there.
 
@@ -243,7 +243,7 @@ class ClassifierObjective:
     Args:
         network: The classifier to train.
         data: Pictures and labels.
-        config: How pictures are augmented.
+        config: How pictures are augmented, and what the products are computed in.
         device: The device that computes.
     """
 

@@ -104,7 +104,7 @@ def prepare_data(
     """Keep the objects that have a view and hold some out for validation.
 
     Args:
-        batch: All objects.
+        batch: All objects of the data, complete or not.
         classes: Names of the classes.
         config: Says how many to hold out, and whether the network is conditioned on cameras.
         description: What the provenance says of the data.

@@ -34,7 +34,7 @@ class DiffusionObjective:
             of each of its objects at random.
         held_out: Validation latents, float32 [M, V, D].
         config: Conditioning dropout, time sampling and the dtype of products.
-        schedule: Forward SDE.
+        schedule: The noise schedule of the forward SDE.
         device: The device that computes.
         prediction: What the network predicts, ``noise`` or ``velocity``.
         present: The views that each variant of a training object has, bool [K, N, V], at least two; by default all.

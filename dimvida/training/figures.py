@@ -35,7 +35,7 @@ def reconstruction_sheet(
 
     Args:
         path: The PNG file to write.
-        autoencoder: Reconstructs them.
+        autoencoder: The autoencoder that reconstructs the views.
         images: uint8 [N, V, C, H, W].
         present: The views that are there, bool [N, V].
         names: Names of the V views.

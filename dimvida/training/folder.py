@@ -61,7 +61,7 @@ class RunFolder:
         """Whether stages may be trained here, as far as the folder tells; changes nothing.
 
         Args:
-            wanted: The stages.
+            wanted: Names of the stages to train.
             resume: Continue what is there.
             init: Hash of the checkpoint that the run starts from, or None.
 

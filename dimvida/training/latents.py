@@ -164,8 +164,8 @@ class LatentStore:
     stopped. The file says what it was made of; a file of other weights, data or variants is replaced.
 
     Args:
-        path: The file.
-        autoencoder: In evaluation mode, on ``device``.
+        path: The file that keeps the latents.
+        autoencoder: The autoencoder that encodes, in evaluation mode, on ``device``.
         data: N training and M held-out objects; latents of views that one lacks are 0.
         variants: K of them, the objects themselves first.
         data_key: Stands for these objects: others have another one.

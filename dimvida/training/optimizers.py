@@ -23,7 +23,7 @@ def make_optimizer(name: str, network: nn.Module, lr: float) -> torch.optim.Opti
         name: One of ``OPTIMIZERS``.
         network: With ``muon``, one whose blocks stand in attributes whose name ends in ``blocks``; of what is outside
             them, the first and last layers and embeddings, and of what is no matrix, Adam takes care.
-        lr: Learning rate.
+        lr: Learning rate of all weights.
     """
     if name == "adam":
         return torch.optim.Adam(network.parameters(), lr=lr, fused=True)
@@ -44,7 +44,7 @@ class Optimizers:
     """Several optimisers, each of its own weights, used as one.
 
     Args:
-        parts: The optimisers.
+        parts: The optimisers, each of weights of its own.
     """
 
     def __init__(self, parts: Sequence[torch.optim.Optimizer]) -> None:

@@ -90,7 +90,7 @@ class Ranks:
 
         Args:
             values: This process's rows, [n, D], or [n, c, h, w], whose places count as further rows.
-            share: Its part of the batch.
+            share: Which rows of the whole batch are this process's.
 
         Returns:
             [1, D], or [1, c, 1, 1].

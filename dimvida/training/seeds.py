@@ -47,7 +47,7 @@ class BatchOrder:
     Args:
         items: Size of the data set.
         batch: Items per batch; the last one of an epoch may be smaller.
-        seed: Base seed.
+        seed: Base seed of the training.
         purpose: Separates the orders of different stages.
     """
 

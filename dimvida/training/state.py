@@ -153,7 +153,7 @@ def load_state(path: Path, config_digests: Collection[str]) -> dict[str, Any]:
     """Read a saved training state.
 
     Args:
-        path: The file.
+        path: The file of a saved training state.
         config_digests: Hashes of the run's configuration, any of which it may have.
 
     Raises:
@@ -200,7 +200,7 @@ def save_cached_tensor(path: Path, name: str, tensor: Tensor, key: str) -> None:
     """Write a tensor into a file of its own, atomically.
 
     Args:
-        path: The file.
+        path: The file to write.
         name: What the tensor is called there.
         tensor: It lies on the CPU.
         key: Stands for what it was made of: others have another one.
