@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from dimvida.errors import InputError
+
 # Imported after torch, which has loaded the OpenMP runtime that the module then shares.
 _native: ModuleType | None
 try:
@@ -32,6 +34,17 @@ def native_available(device: str = "cpu") -> bool:
     if _native is None:
         return False
     return device == "cpu" or (device == "cuda" and build_info()["cuda"])
+
+
+def chosen_simd() -> str:
+    """What ``DIMVIDA_SIMD`` names, or "" for the best.
+
+    Raises:
+        InputError: It names no instruction set that is usable here.
+    """
+    if SIMD and _native is not None and SIMD not in (usable := _native.build_info()["simd_supported"]):
+        raise InputError(f"DIMVIDA_SIMD={SIMD}: choose from {', '.join(usable)}")
+    return SIMD
 
 
 def build_info() -> dict[str, Any]:

@@ -21,7 +21,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dimvida.errors import InputError
 from dimvida.ops import native
 from dimvida.ops.native import _native
 
@@ -44,9 +43,8 @@ reference = SimpleNamespace()
 _TYPES = {"Tensor": "Tensor{}", "Tensor | None": "Tensor{}?", "int": "int", "float": "float", "float | None": "float?"}
 
 
-# What the native module calls each dtype, and the instruction sets that it can use here.
+# What the native module calls each dtype.
 _DTYPE_CODES = {getattr(torch, name): code for name, code in _native.DTYPES.items()} if _native else {}
-_USABLE: list[str] = native.build_info().get("simd_supported", [])
 
 
 class Op:
@@ -115,10 +113,7 @@ class Op:
             TypeError, ValueError, IndexError, RuntimeError: An argument does not fit; the op's public function says
                 which is which.
         """
-        if simd is None:
-            simd = native.SIMD
-            if simd and simd not in _USABLE:
-                raise InputError(f"DIMVIDA_SIMD={simd}: choose from {', '.join(_USABLE)}")
+        simd = native.chosen_simd() if simd is None else simd
         params, result = self._prepare(arguments)
         status = self._cpu(params, threads or torch.get_num_threads(), simd)
         if status == _native.STEP_OUT_OF_RANGE:

@@ -27,10 +27,13 @@ def resolve_backend(backend: str, device: torch.device) -> str:
     """``eager`` or ``fused``, whichever a backend's name means on a device.
 
     Raises:
-        InputError: For an unknown backend, or ``fused`` where the native module does not serve the device.
+        InputError: For an unknown backend, ``fused`` where the native module does not serve the device, or if
+            ``DIMVIDA_SIMD`` names kernels that do not run here.
     """
     require_choice("unknown backend", backend, BACKENDS)
     native = ops.native_available(device.type)
+    if native and backend != "eager" and device.type == "cpu":
+        ops.native.chosen_simd()  # at once, and not where the first kernel is launched
     if backend == "fused" and not native:
         raise InputError(
             f"backend 'fused' has no native kernels for {device.type}; run `dimvida doctor`, or use 'eager'"

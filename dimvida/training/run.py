@@ -28,6 +28,7 @@ from dimvida.models.autoencoder import Autoencoder
 from dimvida.models.checkpoint import Checkpoint
 from dimvida.results.files import STAGES, TrainingResult
 from dimvida.results.schema import SkippedInput
+from dimvida.sampling.backends import resolve_backend, resolve_dtype
 from dimvida.training.autoencoder import AutoencoderObjective
 from dimvida.training.batches import Objective
 from dimvida.training.config import TrainConfig
@@ -105,11 +106,12 @@ class Run:
             resume: Continue from saved states.
 
         Raises:
-            InputError: If the folder already holds what would be overwritten or lacks what is needed, or if the
-                views' names contradict mirroring.
+            InputError: If the folder already holds what would be overwritten or lacks what is needed, if the views'
+                names contradict mirroring, or if ``DIMVIDA_SIMD`` or ``DIMVIDA_DTYPE`` name what is not there.
             DimvidaError: If the loss or the weights are no longer finite.
         """
         wanted = STAGES if stage == "all" else (stage,)
+        resolve_dtype(None, resolve_backend("auto", self.device), self.device)  # not first when sheets are drawn
         if "diffusion" in wanted and self.config.diffusion_stage.mirror and self.data.cameras is None:
             check_mirror(self.data.view_names)
         with contextlib.ExitStack() as owning:
