@@ -12,7 +12,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers.commands import Started
 from helpers.objects import tree
 from PIL import Image
 
@@ -28,19 +27,6 @@ def bomb(edge: int = 60_000) -> bytes:
 
     header = chunk(b"IHDR", struct.pack(">IIBBBBB", edge, edge, 8, 2, 0, 0, 0))
     return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(bytes(100_000))) + chunk(b"IEND", b"")
-
-
-@pytest.mark.parametrize(
-    "job", [["generate", "--view", "front"], ["train", "--preset", "tiny"]], ids=lambda job: job[0]
-)
-@pytest.mark.parametrize("variable", ["DIMVIDA_SIMD", "DIMVIDA_DTYPE"])
-def test_a_variable_that_names_nothing_is_refused_at_once(tmp_path: Path, job: list[str], variable: str):
-    out = tmp_path / "out"
-    started = Started(*job, "--data", "sample", "--device", "cpu", "--out", out, **{variable: "mmx"})
-    result = started.finish()
-    assert (result.code, out.exists()) == (2, False)
-    assert result.err.splitlines()[-1].startswith(f"error: {variable}=mmx: choose from ")
-    assert "autoencoder:" not in result.err
 
 
 class TestInput:

@@ -1,13 +1,16 @@
-"""Options that several commands have: each is declared once; which device --device is, and what float32 means there."""
+"""Options that several commands have: each is declared once; which device --device is, what float32 means there, and
+variables in place of options."""
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import torch
 import typer
+from helpers.commands import Started
 from typer.models import OptionInfo
 
 from dimvida.cli import options
@@ -154,3 +157,16 @@ def test_results_say_the_command_without_what_is_secret_in_urls():
     context = typer.Context(typer.core.TyperCommand("train"))
     context.obj = ["train", "--data=https://me:word@host/set.zip?signature=1", "--out", "a?b", "--set", "x=1"]
     assert command_line(context) == ["dimvida", "train", "--data=https://host/set.zip", "--out", "a?b", "--set", "x=1"]
+
+
+@pytest.mark.parametrize(
+    "job", [["generate", "--view", "front"], ["train", "--preset", "tiny"]], ids=lambda job: job[0]
+)
+@pytest.mark.parametrize("variable", ["DIMVIDA_SIMD", "DIMVIDA_DTYPE"])
+def test_a_variable_that_names_nothing_is_refused_at_once(tmp_path: Path, job: list[str], variable: str):
+    out = tmp_path / "out"
+    started = Started(*job, "--data", "sample", "--device", "cpu", "--out", out, **{variable: "mmx"})
+    result = started.finish()
+    assert (result.code, out.exists()) == (2, False)
+    assert result.err.splitlines()[-1].startswith(f"error: {variable}=mmx: choose from ")
+    assert "autoencoder:" not in result.err
