@@ -47,9 +47,11 @@ class Capture:
         """What is launched here runs: libraries initialise and allocate their workspaces at the first call, which no
         graph may hold."""
         self._stream.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(self._stream):
-            yield
-        torch.cuda.current_stream().wait_stream(self._stream)
+        try:
+            with torch.cuda.stream(self._stream):
+                yield
+        finally:  # also where memory ran out: what was launched before still works in what the caller now gives up
+            torch.cuda.current_stream().wait_stream(self._stream)
 
     @contextmanager
     def recording(self) -> Iterator[torch.cuda.CUDAGraph]:

@@ -278,6 +278,18 @@ def test_how_a_trajectory_becomes_a_graph(log, monkeypatch):
     assert log == ["inputs", "replay"]
 
 
+def test_what_a_warm_up_launched_before_it_failed_is_waited_for(log, monkeypatch):
+    """Its memory is given up, and the caller's stream is the next to write there."""
+
+    def step(*arguments: object, **named: object) -> None:
+        raise torch.OutOfMemoryError
+
+    monkeypatch.setattr(ops, "masked_step_", step)
+    with pytest.raises(torch.OutOfMemoryError):
+        draw(random_network(), 8)
+    assert log == [CPU, "own waits for caller's", "on own", "caller's waits for own"]
+
+
 def test_what_is_captured_is_launched_by_the_loop_itself(log, monkeypatch):
     """No call comes back to it through what captures."""
     step, ways = ops.masked_step_, []
