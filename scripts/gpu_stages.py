@@ -34,7 +34,10 @@ SOURCES = (
 )
 NEEDED = {
     "to build": ("setuptools", "pybind11", "cmake", "ninja"),
-    "to run": ("torch", "torchvision", "numpy", "PIL", "typer", "rich", "safetensors", "torchmetrics", "matplotlib"),
+    "to run": (
+        *("torch", "torchvision", "numpy", "PIL", "typer", "rich", "safetensors", "torchmetrics", "scipy"),
+        *("matplotlib", "jinja2"),
+    ),
     "to test": ("pytest", "hypothesis", "pytest_benchmark"),
     "for LPIPS": ("lpips",),
 }

@@ -7,6 +7,7 @@ import importlib.machinery
 import importlib.util
 import json
 import os
+import re
 import subprocess
 import sys
 import tarfile
@@ -218,9 +219,36 @@ def test_what_is_planned_on_a_gpu_fits_and_covers_everything(run, gpu: ModuleTyp
     monkeypatch.setattr(sys, "argv", ["gpu", "measure"])
     run.options = gpu.parse_options()
     gpu.measure(run)
-    assert [stage.name for stage in planned] == ["sampling-20", "generation", "training", "sampling-250"]
+    names = ["sampling-20", "model", "generation", "training", "sampling-250", "compiled-20"]
+    assert [stage.name for stage in planned] == names
     assert build + sum(stage.keep for stage in planned) <= 8.75 * 60
-    assert ["--profile" in stage.command for stage in planned] == [True, False, False, False]
+    assert ["--profile" in stage.command for stage in planned] == [True, *[False] * 5]
+    # Compiling keeps no other arm from its table, and is measured beside the engine.
+    arms = {stage.name: stage.command[stage.command.index("--arms") + 1] for stage in planned if stage.name[-1] == "0"}
+    assert arms["compiled-20"] == "compile-bf16,fused-bf16"
+    assert arms["sampling-20"] == arms["sampling-250"] == "eager-fp32,eager-tf32,eager-bf16,eager-bf16+graph,fused-bf16"
+    assert len(planned) + len(["log.txt", "summary.json"]) <= 8  # files
+
+
+def test_a_test_file_that_cannot_be_imported_stops_no_other(run, gpu: ModuleType, monkeypatch):
+    planned: list = []
+    run.do = lambda *stages: planned.extend(stages)
+    (run.out / "test_one.py").write_text("import there_is_no_such_module\n")
+    (run.out / "test_two.py").write_text("def test_it():\n    print('it ran')\n")
+    monkeypatch.setattr(sys, "argv", ["gpu", "check", "--device", "cpu", "--tests", f"-s {run.out}"])
+    run.options = gpu.parse_options()
+    gpu.check(run)
+    command = next(stage.command for stage in planned if stage.name == "tests")
+    command = command[: command.index("-n")] if "-n" in command else command
+    done = subprocess.run(command, capture_output=True, text=True, cwd=run.out)
+    assert done.returncode == 1 and "it ran" in done.stdout and "there_is_no_such_module" in done.stdout
+
+
+def test_all_dependencies_are_named_where_they_are_absent(stages: ModuleType):
+    lines = (ROOT / "pyproject.toml").read_text().partition("\ndependencies = [\n")[2].partition("\n]")[0].splitlines()
+    names = {re.match(r"\W*([\w-]+)", line)[1] for line in lines} - {"tomli"}  # of a Python that has none of its own
+    named = {module for modules in stages.NEEDED.values() for module in modules}
+    assert len(names) > 10 and {"PIL" if name == "pillow" else name for name in names} <= named
 
 
 def test_steps_that_fit(gpu: ModuleType, tmp_path: Path):
@@ -257,10 +285,11 @@ def test_check_builds_and_tests_a_copy(tmp_path: Path):
 @pytest.mark.slow
 def test_measure_leaves_what_the_benchmarks_write(tmp_path: Path):
     sizes = ("--preset", "tiny", "--batch", "4,1", "--steps", "2,3", "--repeats", 1, "--arms", "eager-fp32,fused-fp32")
-    sizes += ("--objects", 8, "--generate-batch", 4, "--format", "npy,webdataset")
+    sizes += ("--model-batch", 2, "--objects", 8, "--generate-batch", 4, "--format", "npy,webdataset")
     done = run_script("measure", "--device", "cpu", "--no-build", *sizes, "--out", tmp_path, "--minutes", 60)
     assert done.returncode == 0, done.stdout + done.stderr + (tmp_path / "log.txt").read_text()[-2000:]
     names = {"log.txt", "summary.json", "sampling-2.json", "sampling-3.json", "generation.json", "training.json"}
+    names |= {"model.json"}
     assert {path.name for path in tmp_path.iterdir()} == names
     results = {name: json.loads((tmp_path / name).read_text()) for name in names - {"log.txt"}}
     for steps in (2, 3):
@@ -268,6 +297,13 @@ def test_measure_leaves_what_the_benchmarks_write(tmp_path: Path):
         assert sampled["complete"] and [table["batch"] for table in sampled["results"]] == [4, 1]
     assert [run["format"] for run in results["generation.json"]["runs"]] == ["npy", "webdataset"]
     assert [row["stage"] for row in results["training.json"]["results"]] == ["autoencoder", "diffusion"]
+    # Every line of the page that the model writes, and what it expects.
+    page = (ROOT / "docs" / "performance-model.md").read_text().partition("<!-- begin")[2]
+    rows = [line.strip("| ").split(" | ") for line in page.splitlines() if line.startswith("| ") and line[-3].isdigit()]
+    lines = results["model.json"]["lines"]
+    assert lines[0]["expected_us"] == float(re.search(r" (\d+) us at ", page)[1])
+    assert all(line["found_us"] > 0 for line in lines)
+    assert [(line["kernel"], line["expected_us"]) for line in lines[1:]] == [(row[0], float(row[-1])) for row in rows]
 
 
 @pytest.mark.slow
