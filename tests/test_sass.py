@@ -1,14 +1,17 @@
-"""scripts/sass.py: what it reads from nvdisasm, which way through a kernel it counts; and the counts of the kernels."""
+"""scripts/sass.py: what it reads from nvdisasm, which way through a kernel it counts; the counts of the kernels, and
+scripts/kernel_times.py, which times them."""
 
 from __future__ import annotations
 
 import importlib.util
+import re
 import shutil
 import sys
 from collections import Counter
 from pathlib import Path
 
 import pytest
+import torch
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"
 
@@ -104,3 +107,20 @@ def test_the_kernels_take_no_more_instructions_than_the_page_says(sass, monkeypa
         found = [count for title, count in counts.items() if title.startswith(start)]
         assert found and max(found) <= most, start
     assert int(text.split(" % of the floor**")[0].split()[-1]) >= 68
+
+
+def test_every_line_of_the_page_is_timed(sass, capsys):
+    """Here at tiny sizes, and on the CPU, of which the page says nothing."""
+    model, times = module("performance_model"), module("kernel_times")
+    config = model.load_preset("paper")
+    with torch.device("meta"):
+        network = config.score.build(model.VIEWS, config.autoencoder.latent_shape).eval().requires_grad_(False)
+    lines = times.measure(times.Shapes(2, network.width, 64, 16), network, torch.device("cpu"))
+    page = model.PAGE.read_text().partition(model.BEGIN)[2]
+    rows = [line.strip("| ").split(" | ") for line in page.splitlines() if line.startswith("| ") and line[-3].isdigit()]
+    assert len(rows) == 11 and all(line.found_us > 0 for line in lines)
+    assert [(line.kernel, line.expected_us) for line in lines[1:]] == [(row[0], float(row[-1])) for row in rows]
+    assert lines[0].expected_us == float(re.search(r" (\d+) us at ", page)[1])
+    launches = {line.kernel: line.launches for line in lines}
+    assert [launches[row[0]] for row in rows[:5]] == [int(row[1]) for row in rows[:5]]
+    assert capsys.readouterr().out.count("\n| ") == len(lines)
