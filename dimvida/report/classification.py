@@ -30,7 +30,7 @@ from dimvida.results.classification import (
     table_cells,
     trained_on,
 )
-from dimvida.results.metrics import ACCURACY, DASH, points
+from dimvida.results.metrics import ACCURACY, DASH, METRICS, percent, points
 from dimvida.results.schema import Accuracy, AccuracyCell, ClassificationResult, Diversity
 from dimvida.results.tables import Table
 
@@ -151,9 +151,9 @@ def _protocol(result: ClassificationResult) -> str:
     text = f"{'; '.join(facts)}. "
     coherence = result.coherence
     if coherence is not None and coherence.mean == coherence.mean:
-        error = coherence.standard_error
-        margin = f" ± {ACCURACY.number(error)} (standard error)" if error == error else ""
-        text += f"Coherence of the generated views: {ACCURACY.number(coherence.mean)} %{margin}. "
+        shown, error = METRICS["coherence"], coherence.standard_error
+        margin = f" ± {shown.number(error)} (standard error)" if error == error else ""
+        text += f"Coherence of the generated views: {shown.quantity(coherence.mean)}{margin}. "
     return text + TERMS
 
 
@@ -236,9 +236,9 @@ def _about_bars(series: Sequence[Series]) -> str:
 def _spread(diversity: Diversity) -> str:
     text = f"Of the {diversity.samples_per_view} samples of a generated view"
     if diversity.pixel_deviation is not None:
-        text += f", a pixel's standard deviation is {ACCURACY.quantity(diversity.pixel_deviation)} of its range"
+        text += f", a pixel's standard deviation is {percent(diversity.pixel_deviation)} of its range"
     shares = [
-        f"{ACCURACY.quantity(share)} ({classifier_name(name)})"
+        f"{percent(share)} ({classifier_name(name)})"
         for name, share in diversity.disagreement.items()
         if share is not None
     ]

@@ -10,6 +10,7 @@ from dimvida.results.schema import Estimate, EvaluationResult, Scores
 from dimvida.results.tables import Column, Table, TableCell, text_column
 
 FID_PICTURES = 2048  # its features: fewer pictures leave their covariance singular
+MOST_COLUMNS = 4  # of metrics in a table on a terminal
 Breakdown = Literal["view", "class", "angle"]
 CEILING, TRUE = "ceiling", "true views"
 
@@ -38,7 +39,7 @@ def score_table(result: EvaluationResult, names: Sequence[str]) -> Table:
 
 
 def score_table_by_metric(result: EvaluationResult, names: Sequence[str]) -> Table:
-    """The same with a row for each metric, as the paper's Table I has it, and one for how many views were scored."""
+    """Scores with a row for each metric, as the paper's Table I has it, and one for how many views were scored."""
     table = score_table(result, names)
     titles, _, counts, *scores = zip(*table.rows, strict=True)
     columns = [text_column("metric")]
@@ -72,7 +73,7 @@ def breakdown_tables(result: EvaluationResult, by: Breakdown) -> list[Table]:
 
 
 def breakdown_table(result: EvaluationResult, by: Breakdown, names: Sequence[str]) -> Table:
-    """The same as one table with a row for each view or class, and no intervals, of the metrics that have a value."""
+    """Scores of every view, class or kind of angle in one table, a row each, without intervals; no column is empty."""
     parts = _parts(result, by)
     numbers = sorted({number for by_known in parts.values() for number in by_known})
     names = [
@@ -166,9 +167,9 @@ def _names(several: Iterable[Scores]) -> list[str]:
 
 
 def _narrow(names: Sequence[str]) -> list[list[str]]:
-    """Metrics in two groups, so that a table fits 80 columns."""
-    groups = ([name for name in names if metric(name).of_pictures is each] for each in (True, False))
-    return [group for group in groups if group]
+    """Metrics in groups, so that a table fits 80 columns: at most ``MOST_COLUMNS`` of one kind."""
+    kinds = [[name for name in names if metric(name).of_pictures is each] for each in (True, False)]
+    return [kind[start : start + MOST_COLUMNS] for kind in kinds for start in range(0, len(kind), MOST_COLUMNS)]
 
 
 def _pictures(scores: Scores) -> TableCell:

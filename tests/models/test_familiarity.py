@@ -53,6 +53,14 @@ def test_the_background_of_the_training_images_is_found(colour: tuple[int, ...])
     assert statistics.foreign_border(torch.cat([on_background(2, colour), others])).tolist() == [False] * 2 + [True] * 5
 
 
+@pytest.mark.parametrize(("border", "limit"), [(0.0, 8), (40.0, 60)])
+def test_a_border_may_be_off_by_some_levels_or_by_half_more_than_in_training(border: float, limit: int):
+    statistics = InputStatistics((100.0,), border, 1.0)
+    levels = [100, 100 + limit, 100 - limit, 101 + limit, 99 - limit]
+    images = torch.tensor(levels, dtype=torch.uint8).view(-1, 1, 1, 1).expand(-1, 1, 16, 16)
+    assert statistics.foreign_border(images).tolist() == [False] * 3 + [True] * 2
+
+
 def test_pictures_without_a_background_are_never_foreign_where_none_had_one():
     torch.manual_seed(0)
     config = AutoencoderConfig(image_size=16, latent_dim=8, base=8)

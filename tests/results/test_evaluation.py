@@ -46,6 +46,7 @@ def test_scores_fit_a_terminal(capsys):
     assert "mean over views ± half of the 95 % interval" in text
     assert "20.12 ± 0.59" in text and "67.0 ± 3.9" in text and "15.000 ± 1.960" in text
     assert [line.split()[0] for line in lines if line.strip().startswith("ceiling")] == ["ceiling"]
+    assert [row[1].text for row in score_tables(result_of())[0].rows] == ["4", "4 of 6", "4", ""]
     (true,) = (line for line in lines if "true views" in line)
     assert true.split() == ["true", "views", "-", "91.0", "±", "2.0", "-"]
 
@@ -82,6 +83,14 @@ def test_a_metric_that_is_not_in_the_registry_has_no_direction():
     result = result_of(known=known, metrics={"vmaf": {"available": True}}, reconstruction=None, reference=None)
     (table,) = score_tables(result)
     assert table.columns[-1].title == "vmaf" and table.rows[0][-1].line == "81.500 ± 0.980"
+
+
+def test_many_metrics_are_several_tables():
+    names = [f"metric{number}" for number in range(6)]
+    scores = {name: score(0.5, 0.1) for name in names}
+    known = [{"known": 1, "subsets": 4, "subsets_total": 4, "objects": 26, "scores": scores}]
+    tables = score_tables(result_of(known=known, reconstruction=None, reference=None))
+    assert [[column.title for column in table.columns[3:]] for table in tables] == [names[:4], names[4:]]
 
 
 def test_a_class_with_the_name_of_markup_is_shown_as_it_is(capsys):

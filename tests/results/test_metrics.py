@@ -4,7 +4,18 @@ from __future__ import annotations
 
 import pytest
 
-from dimvida.results.metrics import ACCURACY, DASH, METRICS, in_order, metric, p_value, percent, points, significant
+from dimvida.results.metrics import (
+    ACCURACY,
+    DASH,
+    METRICS,
+    in_order,
+    metric,
+    p_statement,
+    p_value,
+    percent,
+    points,
+    significant,
+)
 
 
 def test_headings_units_and_directions():
@@ -38,6 +49,7 @@ def test_names_are_brought_into_order_once_each():
 
 def test_probabilities_and_differences():
     assert [p_value(p) for p in (None, 1e-9, 0.0026, 1.0)] == [DASH, "< 0.001", "0.003", "1.000"]
+    assert [p_statement(p) for p in (0.0009, 0.0026)] == ["p < 0.001", "p = 0.003"]
     assert (points(0.0375), points(-0.1)) == ("+3.8", "−10.0") and ACCURACY.number(0.8389) == "83.9"
 
 
