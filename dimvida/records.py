@@ -157,7 +157,7 @@ def require_positive(config: Any) -> None:
 
 
 def of_kind(options: Sequence[type], values: Any) -> type | None:
-    """Of several dataclasses the one of the values' ``kind``; the first where they have none, None where it is unknown.
+    """The dataclass that the values' ``kind`` names; the first where they have none, None where it is unknown.
 
     See ``kinds_of``.
     """

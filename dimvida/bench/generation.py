@@ -71,7 +71,7 @@ def _write_files(folder: Path, source: MultiViewSource, indices: Sequence[int], 
 
 
 def _write_arrays(folder: Path, source: MultiViewSource, indices: Sequence[int], view: str, count: int) -> None:
-    """As ``dimvida generate --format npy`` has them, see ``dimvida.data.shards``."""
+    """Write the same inputs as ``dimvida generate --format npy`` has them, see ``dimvida.data.shards``."""
     pictures = np.stack([source.read_view(index, view).pixels for index in indices[:count]])
     names = [_class_name(source, index) for index in indices]
     for number, start in enumerate(range(0, count, INPUT_SHARD)):

@@ -97,7 +97,7 @@ def place_cameras(source: MultiViewSource, tree: FileTree, others: Collection[st
 
 
 def _leave_out_seen_twice(source: MultiViewSource, cameras: Mapping[str, Camera]) -> None:
-    """Of views at one place, as the first and the last of a closed rig are, an object keeps the first that it has.
+    """Keep of views at one place, as the first and the last of a closed rig are, the first that an object has.
 
     The second says nothing new, and a model that was given one would be asked for the other. An object with only the
     second has it by the first's name, so that all have the same views.

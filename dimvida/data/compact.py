@@ -97,7 +97,7 @@ class CompactRecords(_Chosen):
 
 
 class CompactFiles(_Chosen):
-    """Of each object, where its views are: ``(place, view, kind)``, numbers as in the table."""
+    """Where the views of each object are: tuples of ``(place, view, kind)``, numbers as in the table."""
 
     def _show(self, number: int) -> tuple[tuple[int, int, bool], ...]:
         table = self._table

@@ -87,12 +87,12 @@ def _two_step_rows(schedule: VPSchedule, times: Tensor, stochastic: bool) -> lis
 
 
 def dpmpp_2m_rows(schedule: VPSchedule, times: Tensor, evaluations: int) -> list[StepRow]:
-    """DPM-Solver++(2M), the ODE."""
+    """DPM-Solver++(2M) for the probability-flow ODE, see ``_two_step_rows``."""
     return _two_step_rows(schedule, times, stochastic=False)
 
 
 def sde_dpmpp_2m_rows(schedule: VPSchedule, times: Tensor, evaluations: int) -> list[StepRow]:
-    """Its SDE form."""
+    """DPM-Solver++(2M) for the reverse SDE, see ``_two_step_rows``."""
     return _two_step_rows(schedule, times, stochastic=True)
 
 

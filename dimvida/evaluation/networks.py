@@ -227,7 +227,7 @@ class Judge:
 
     @classmethod
     def obtain(cls, inputs: MetricInputs) -> Judge:
-        """Of the classifier that is given."""
+        """Make a judge of the classifier that is given, or raise ``Unavailable``."""
         if inputs.classifier is None:
             raise Unavailable("needs a classifier of these classes; train one and give its folder with --judge")
         return cls(inputs.classifier, inputs.classifier.classes, inputs.classes, "--judge", inputs.device)

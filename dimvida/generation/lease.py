@@ -84,11 +84,11 @@ class Lease:
         return not self._living_others() or not self._pending()
 
     def take(self, part: int) -> bool:
-        """True: two that make the same shard put the same there, whole."""
+        """Take a shard, which is always free: two that make the same one put the same there, whole."""
         return True
 
     def give_back(self, part: int) -> None:
-        """Nothing was taken."""
+        """Do nothing: no shard is kept from others by a lease."""
 
     def check(self) -> None:
         """Raise DimvidaError if the lease was removed, or taken away while this process stood still."""

@@ -268,12 +268,12 @@ class Generation:
         return wait
 
     def _write(self, shard: ShardInProgress, rows: range, batch: ReadBatch, packing: Packing | None) -> MadeBatch:
-        """Write a batch."""
+        """Write what was packed of a batch, and say how many views that are."""
         shard.write(batch, packing)
         return MadeBatch(self.plan.views_of(rows), None)
 
     def _finish(self, in_progress: list[ShardInProgress]) -> MadeBatch:
-        """Finish the first shard."""
+        """Finish the first shard, which is taken from the list."""
         in_progress[0].finish()
         return MadeBatch(0, in_progress.pop(0).shard)
 

@@ -237,7 +237,7 @@ def _written_hashes(folder: Path) -> dict[str, list[str]]:
 
 
 def _together(new: dict[str, list[str]], old: dict[str, list[str]]) -> dict[str, list[str]]:
-    """Of files that are about to be replaced: both; none if the old ones are not known."""
+    """The hashes that files may have while they are replaced: the old or the new; any if the old ones are not known."""
     return {name: list(dict.fromkeys(known + old[name])) for name, known in new.items()} if old else {}
 
 

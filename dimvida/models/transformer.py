@@ -85,7 +85,7 @@ class ViewTransformer(MultiTimeNetwork):
         return f"patch={self.patch}, known_attend={self.known_attend}"
 
     def forward(self, x: Tensor, tau: Tensor, present: Tensor | None = None, views: Tensor | None = None) -> Tensor:
-        """See ``MultiTimeNetwork``; of any n views in any order.
+        """Predict as ``MultiTimeNetwork`` describes it, for any n views in any order.
 
         Args:
             x: Latents [B, n, D]: noisy in the missing views, clean in the known ones.

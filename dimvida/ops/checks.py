@@ -44,7 +44,7 @@ def check(
 
 
 def name_of(dtype: torch.dtype) -> str:
-    """Its name without the module."""
+    """A dtype's name without the module, as ``float32``."""
     return str(dtype).removeprefix("torch.")
 
 

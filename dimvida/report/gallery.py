@@ -71,7 +71,7 @@ class Shown:
         return self.source.records[index].class_name
 
     def tiles(self, index: int, edge: int) -> Iterator[tuple[str, np.ndarray | None]]:
-        """Of each view what it is, ``ABSENT``, ``GIVEN`` or ``MADE``, and its picture, uint8 [edge, edge, 3]."""
+        """What each view is, ``ABSENT``, ``GIVEN`` or ``MADE``, and its picture if any, uint8 [edge, edge, 3]."""
         record = self.source.records[index]
         origin = self._origin(record.id)
         for view in self.views:

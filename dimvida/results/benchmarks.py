@@ -38,7 +38,7 @@ class Spread:
         return cls(median, q1, q3, len(values))
 
     def scaled(self, factor: float) -> Spread:
-        """The same in another unit."""
+        """The spread in another unit, of which there are ``factor`` in one of the old."""
         return Spread(self.median * factor, self.q1 * factor, self.q3 * factor, self.runs)
 
 

@@ -216,7 +216,7 @@ def claims(result: ClassificationResult) -> list[tuple[AccuracyCell, AccuracyCel
 
 
 def claim(cells: Sequence[AccuracyCell]) -> tuple[AccuracyCell, AccuracyCell] | None:
-    """The same for the cells of one classifier; None without both."""
+    """The paper's claim, as in ``claims``, among the cells of one classifier; None unless both cells are there."""
     cells = [cell for cell in cells if cell.budget == "steps" and not math.isnan(cell.accuracy.mean)]
     single = [cell for cell in cells if (cell.train, cell.test) == ("c", "e")]
     averaged = [cell for cell in cells if (cell.train, cell.test) == ("ca", "ea")]

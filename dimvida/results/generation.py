@@ -171,7 +171,7 @@ class GenerationBenchmark:
 
 
 def rate_columns() -> list[Column]:
-    """Of the table of runs, which are printed as they end."""
+    """Columns of the table of runs, whose rows are printed as they end."""
     widths = {"batch": 5, "steps": 5, "objects/s": 9, "views/s": 9, "MiB": 6, "growth": 7}
     named = [Column(title, width=width) for title, width in widths.items()]
     return [text_column("format", 11), *named, text_column("bound by", 8)]

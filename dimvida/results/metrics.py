@@ -54,7 +54,7 @@ class Metric:
 
     @property
     def short_heading(self) -> str:
-        """The same for a narrow column or an axis."""
+        """The abbreviation, or title, with the unit, for a narrow column or an axis."""
         return ", ".join(filter(None, (self.short, self.unit)))
 
     @property
@@ -72,7 +72,7 @@ class Metric:
         return number(value * self.factor, self.digits)
 
     def quantity(self, value: float) -> str:
-        """The same with its unit, as ``24.03 dB``."""
+        """A value of a result file as it is shown, with its unit, as ``24.03 dB``."""
         return " ".join(filter(None, (self.number(value), self.unit)))
 
 
@@ -136,5 +136,5 @@ def p_value(p: float | None) -> str:
 
 
 def p_statement(p: float) -> str:
-    """The same in a sentence: ``p = 0.012`` or ``p < 0.001``."""
+    """A p value in a sentence: ``p = 0.012`` or ``p < 0.001``."""
     return f"p {p_value(p)}" if p < 0.001 else f"p = {p_value(p)}"

@@ -76,7 +76,7 @@ class SolversResult:
 
 
 def quality_columns() -> list[Column]:
-    """Of the table of measurements, which are printed as they are made; 79 characters."""
+    """Columns of the table of measurements, whose rows are printed as they are made; 79 characters."""
     psnr, distance = metric("psnr").short, LATENT_FRECHET.short
     return [
         text_column("solver", 22),

@@ -71,7 +71,7 @@ class FusedForm(Protocol):
         """What buffers for a state [B, V, D] are counted in."""
 
     def allocate(self, size: int) -> FusedBuffers:
-        """Uninitialised buffers."""
+        """Buffers of that size, uninitialised."""
 
     def evaluate(self, x: Tensor, time: Any, evaluation: Tensor, buffers: Any) -> None:
         """buffers.model_output <- network(x, tau), at what ``condition`` gave, of evaluation int64 [1]. Neither waits
@@ -137,7 +137,7 @@ class EngineState:
         return [*changing, given.table, given.known, given.sample_ids, given.seed]
 
     def copy(self) -> EngineState:
-        """The same in memory of its own."""
+        """A copy of this state in memory of its own."""
         given = self.trajectory
         tensors = {name: getattr(given, name).clone() for name in ("table", "known", "sample_ids", "seed")}
         return EngineState(

@@ -68,7 +68,7 @@ class DeferredSum:
         return out, kept
 
     def taken(self) -> Tensor:
-        """The sum itself."""
+        """The sum itself, without an activation, [N, H, W, C]."""
         return self.activated(1.0)[0]
 
     def normalised(self, norm: Norm, *, total: bool = False) -> tuple[Tensor, Tensor | None]:
@@ -118,7 +118,7 @@ class Convolution:
         return cls(weight, bias.float(), stride, padding, scale, tiled)
 
     def __call__(self, x: Tensor, residual: Tensor | None = None) -> DeferredSum:
-        """Of x [N, h, w, I]; ``residual`` is to be added to the result."""
+        """Convolve x [N, h, w, I]; ``residual`` is added to the result when that is taken."""
         overlap = int(self.scale == 2 and self.padding == 1 and self.weight.shape[-1] == 2)
         return DeferredSum(self.made(x), self.bias, residual, self.scale, overlap)
 
@@ -171,7 +171,7 @@ def of_layer(conv: nn.Conv2d, dtype: torch.dtype, factor: float = 1.0) -> Convol
 
 
 def of_patches(conv: nn.Conv2d, patch: int, dtype: torch.dtype) -> Convolution:
-    """Of patches of bytes (``ops.images_to_patches_``) what a convolution makes of the unshuffled 255ths."""
+    """A convolution of unshuffled pixels in 0..1, for patches of bytes as ``ops.images_to_patches_`` makes them."""
     weight, bias = _weights(conv)
     blocks = weight.unflatten(1, (-1, patch * patch)).transpose(1, 2).flatten(1, 2)
     return Convolution.of(blocks / 255, bias, dtype, padding=conv.padding[0])

@@ -208,7 +208,7 @@ def require_rows(what: str, finite: Tensor) -> None:
 
 
 def require_made(finite: Tensor) -> None:
-    """The same of what ``MultiViewModel.decode_views`` says of latents and images, bool [B, 2], asking once."""
+    """Raise as ``require_rows`` does for what ``decode_views`` says of latents and images, bool [B, 2]; asks once."""
     if not finite.all():
         for what, rows in zip(("latents", "images"), finite.unbind(1), strict=True):
             require_rows(what, rows)

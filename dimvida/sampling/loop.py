@@ -159,7 +159,7 @@ def run_trajectory(
 def run_on_engine(
     engine: Engine, network: MultiTimeNetwork, x: Tensor, table: StepTable, trajectory: Trajectory
 ) -> Tensor:
-    """The same with evaluations by the engine, on CUDA as one graph; under ``plain_modes``.
+    """Apply every row of the table to x, evaluated by the engine, on CUDA as one graph; under ``plain_modes``.
 
     A graph is captured once, with a state that it holds, and run for every trajectory of its kind: what that begins
     with is copied into this state, and the result out of it.

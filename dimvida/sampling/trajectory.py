@@ -47,7 +47,7 @@ class Trajectory:
     views: Tensor | None = None
 
     def padded(self, rows: int) -> Trajectory:
-        """The same for a longer batch, in whose further rows the views of the last are known. Of drawn noise only."""
+        """A copy for a longer batch, whose further rows know the views of the last; its noise must be drawn."""
         on_host, views = self.known_on_host, self.views
         if views is not None and views.ndim > (2 if views.is_floating_point() else 1):  # of each row its own
             views = padded(views, rows)

@@ -81,7 +81,7 @@ class StageConfig:
 
 @dataclass(frozen=True, slots=True)
 class AutoencoderStageConfig(StageConfig):
-    """The autoencoder's objective.
+    """How the autoencoder is trained: the options of its objective.
 
     Attributes:
         likelihood: ``laplace`` (the paper's: absolute error) or ``normal`` (squared error, which learns colours
@@ -180,7 +180,7 @@ class DiffusionStageConfig(StageConfig):
 
 @dataclass(frozen=True, slots=True)
 class ClassifierStageConfig(StageConfig):
-    """The classifier's objective.
+    """How a classifier is trained: the options of its objective.
 
     Attributes:
         augment: ``none`` or ``trivial-augment-wide``.

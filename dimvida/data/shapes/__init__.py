@@ -56,7 +56,7 @@ def make_shape(class_name: str, *, seed: int = 0, split: str = "train", index: i
 
 
 class ShapeItem(NamedTuple):
-    """Identifies one object."""
+    """What identifies one object: equal items are equal objects."""
 
     seed: int
     split: str
@@ -71,7 +71,7 @@ class ShapeItem(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class ShapesPlan:
-    """The same plan, rendered with the same settings, gives the same bytes.
+    """Which objects a data set of shapes has; rendered alike, equal plans give equal bytes.
 
     Attributes:
         train_per_class: Objects of each class in split "train".
