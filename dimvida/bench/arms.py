@@ -26,7 +26,7 @@ from dimvida.sampling.backends import default_dtype
 BASELINE = "eager-fp32"
 EVERYWHERE = ("cpu", "cuda")
 FLOORS = {"fp32": torch.float32, "tf32": torch.float32, "bf16": torch.bfloat16}
-DTYPES = {"float32": "fp32", "tf32": "tf32", "bfloat16": "bf16"}
+DTYPE_NAMES = {"float32": "fp32", "tf32": "tf32", "bfloat16": "bf16"}
 """Names of ``--dtype``, and the kind of product that each stands for."""
 
 
@@ -210,10 +210,10 @@ def choose_arms(
     Raises:
         InputError: A name is unknown, or nothing of what is asked for runs here.
     """
-    for option, given, known in (("--arms", names, ARMS), ("--dtype", dtypes, DTYPES)):
+    for option, given, known in (("--arms", names, ARMS), ("--dtype", dtypes, DTYPE_NAMES)):
         for name in given or ():
             require_choice(option, name, known)
-    floors = {DTYPES[name] for name in dtypes or ()}
+    floors = {DTYPE_NAMES[name] for name in dtypes or ()}
     chosen, left_out = [], {}
     for arm in ARMS.values():
         asked = arm.name in (names or ()) or arm.floor in floors

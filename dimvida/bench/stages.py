@@ -20,7 +20,7 @@ from dimvida.sampling.engine import engine_of
 from dimvida.sampling.multiview import MultiViewModel
 
 REPEATS = 5
-PRODUCTS = {
+PRODUCT_OPERATIONS = {
     *("mm", "addmm", "addmm_", "_addmm_activation", "bmm", "baddbmm"),
     *("convolution", "_convolution", "mkldnn_convolution"),
 }
@@ -36,7 +36,7 @@ class _Recorder(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Mapping[str, Any] | None = None) -> Any:
         kwargs = dict(kwargs or {})
-        if func.overloadpacket.__name__ in PRODUCTS:
+        if func.overloadpacket.__name__ in PRODUCT_OPERATIONS:
             named = {name: _form(value) for name, value in kwargs.items()}
             self.calls.append((func, [_form(value) for value in args], named))
         return func(*args, **kwargs)
@@ -89,7 +89,7 @@ def products_of(work: Callable[[], object]) -> Callable[[], None]:
 
 @contextmanager
 def _without_graph(model: MultiViewModel) -> Iterator[None]:
-    """Of a graph's replay nothing would be noted of what is in it: meanwhile the engine launches one by one."""
+    """Have the engine launch one by one meanwhile: of what a graph replays, nothing could be noted."""
     engine = engine_of(model.score, default_dtype(model.device), model.device)
     before, engine.graphs = engine.graphs, False
     try:

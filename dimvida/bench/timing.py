@@ -24,7 +24,7 @@ from dimvida.sampling.workspace import capturing
 
 # Kinds of work: the first whose pattern is found in the name of an operation or kernel. Compiled kernels carry the
 # names of all that they do.
-KINDS = {
+WORK_KINDS = {
     "attention": r"attention|flash|fmha|softmax",
     "products": r"gemm|cutlass|xmma|nvjet|cublas|splitk|(?<![a-z])((add|b)?mm|baddbmm|linear|matmul|addmv)(?![a-z])",
     "step": r"masked_step|philox|rand|normal_",
@@ -32,7 +32,7 @@ KINDS = {
     "copies": r"cop[yi]|(?<![a-z])(cat|clone|to|fill_|zero_)(?![a-z])|memcpy|memset",
 }
 OTHER, OUTSIDE = "other", "outside"
-PRODUCTS = (
+PRODUCT_CALLS = (
     *((torch, name) for name in ("mm", "addmm", "bmm", "baddbmm")),
     *((functional, name) for name in ("linear", "scaled_dot_product_attention")),
 )
@@ -155,7 +155,7 @@ def beside_products(work: Callable[[], Any], repeats: int) -> float:
 
     Each of these is timed where it stands in the work, and so is what lies between two of them. Of all runs the
     smallest time of each counts: processor time of all threads, which other programs make longer at times and never
-    shorter. Of work on the CPU only, that asks for the same in every run, by the names of ``PRODUCTS``.
+    shorter. Of work on the CPU only, that asks for the same in every run, by the names of ``PRODUCT_CALLS``.
     """
     runs = []
     with no_garbage_collection():
@@ -184,7 +184,7 @@ def _product_marks() -> Iterator[list[float]]:
 
         return run
 
-    before = [(module, name, getattr(module, name)) for module, name in PRODUCTS]
+    before = [(module, name, getattr(module, name)) for module, name in PRODUCT_CALLS]
     for module, name, function in before:
         setattr(module, name, marked(function))
     try:
@@ -198,12 +198,12 @@ def _product_marks() -> Iterator[list[float]]:
 def kind_of(name: str) -> str:
     """What kind of work an operation or kernel does, by its name."""
     lowered = name.lower()
-    return next((kind for kind, pattern in KINDS.items() if re.search(pattern, lowered)), OTHER)
+    return next((kind for kind, pattern in WORK_KINDS.items() if re.search(pattern, lowered)), OTHER)
 
 
 def summarise(operations: Sequence[Operation], ms_per_step: float) -> Profile:
     """Shares of the wall-clock time; kernels that overlap can fill more than all of it, which then is theirs."""
-    totals = Counter({kind: 0.0 for kind in (*KINDS, OTHER)})
+    totals = Counter({kind: 0.0 for kind in (*WORK_KINDS, OTHER)})
     for operation in operations:
         totals[operation.kind] += operation.ms_per_step
     whole = max(ms_per_step, totals.total())

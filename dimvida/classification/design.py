@@ -46,7 +46,7 @@ class StudyDesign:
         _require_known("classifier", self.classifiers, CLASSIFIERS)
         _require_known("weights of", tuple(self.weights), self.classifiers)
         _require_known("budget", self.budgets, BUDGETS)
-        _require_known("--beyond", self.beyond, GROUPS)
+        _require_known("--beyond", self.beyond, QUESTION_NAMES)
         require_average(self.average)
         if not (self.classifiers and self.seeds and self.budgets):
             raise InputError("a study needs at least one classifier, one seed and one budget")
@@ -54,7 +54,7 @@ class StudyDesign:
             raise InputError("--samples-per-view and --sampler-steps must be at least 1")
 
     def with_sampler_steps(self, steps: int) -> StudyDesign:
-        """The same; if ``steps`` is asked about but no numbers are given: a quarter, half and twice the sampler's."""
+        """The design with numbers of steps to ask about: if none are given, a quarter, half and twice the sampler's."""
         if "steps" not in self.beyond or self.sampler_steps:
             return self
         counts = dict.fromkeys(max(1, count) for count in (steps // 4, steps // 2, 2 * steps))
@@ -93,7 +93,7 @@ class Recipe:
 
     @property
     def model(self) -> str:
-        """The paper's name."""
+        """What the paper calls a classifier that is trained so: ``omega_s`` or ``omega_m``."""
         return "omega_m" if self.augmented else "omega_s"
 
     @property
@@ -188,7 +188,7 @@ def study_cells(design: StudyDesign, views: int, steps: int) -> list[StudyCell]:
     for group in design.beyond:
         for name in design.classifiers:
             recipes = Recipe(name), Recipe(name, augmented=True, budget=design.budgets[0])
-            cells += [StudyCell(group, *pair) for pair in _GROUPS[group](design, *recipes, single, mean)]
+            cells += [StudyCell(group, *pair) for pair in _QUESTIONS[group](design, *recipes, single, mean)]
     return cells
 
 
@@ -230,14 +230,14 @@ def _steps(design: StudyDesign, small: Recipe, augmented: Recipe, single: Infere
     return itertools.product((augmented, small), (mean, *others))
 
 
-_GROUPS = {
+_QUESTIONS = {
     "averaging": _averaging,
     "samples": _samples,
     "augmentation": _augmentation,
     "views": _views,
     "steps": _steps,
 }
-GROUPS = tuple(_GROUPS)
+QUESTION_NAMES = tuple(_QUESTIONS)
 """Groups of cells beyond the paper's tables."""
 
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 app = typer.Typer(help="Look at, split and make multi-view data.", no_args_is_help=True)
 
 SAMPLE = 256  # images that inspect decodes without --check
-SHOWN = 10  # unreadable files; --print-json has all
+FILES_SHOWN = 10  # unreadable files; --print-json has all
 
 DataSet = Annotated[Path, typer.Argument(metavar="PATH", help="Folder or zip file: multi-view, single-view or NMR.")]
 
@@ -238,10 +238,10 @@ def _print_unreadable(summary: SourceSummary) -> None:
         print(f"unreadable: none of {summary.decoded}{hint}")
         return
     print(f"unreadable: {len(summary.unreadable)} of {summary.decoded}")
-    for location, reason in summary.unreadable[:SHOWN]:
+    for location, reason in summary.unreadable[:FILES_SHOWN]:
         print(f"  {location}: {reason}")
-    if len(summary.unreadable) > SHOWN:
-        print(f"  and {len(summary.unreadable) - SHOWN} more; --print-json lists all")
+    if len(summary.unreadable) > FILES_SHOWN:
+        print(f"  and {len(summary.unreadable) - FILES_SHOWN} more; --print-json lists all")
 
 
 @app.command()

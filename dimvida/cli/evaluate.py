@@ -30,11 +30,11 @@ if TYPE_CHECKING:
 
 BREAKDOWNS = ("view", "class")
 
-Known = Annotated[str | None, option(options.METRICS, "How many are known, as 1,2; else any.", metavar="LIST")]
-Subsets = Annotated[int, option(options.METRICS, "More sets are sampled.", min=1, metavar="N")]
-Metrics = Annotated[str | None, option(options.METRICS, "Default: all that can be had.", metavar="LIST")]
-Judge = Annotated[Path | None, option(options.METRICS, "For coherence, feature_frechet.", "--judge", metavar="DIR")]
-By = Annotated[str | None, option(options.METRICS, "Also print tables by view,class.", metavar="LIST")]
+Known = Annotated[str | None, option(options.SCORES, "How many are known, as 1,2; else any.", metavar="LIST")]
+Subsets = Annotated[int, option(options.SCORES, "More sets are sampled.", min=1, metavar="N")]
+Metrics = Annotated[str | None, option(options.SCORES, "Default: all that can be had.", metavar="LIST")]
+Judge = Annotated[Path | None, option(options.SCORES, "For coherence, feature_frechet.", "--judge", metavar="DIR")]
+By = Annotated[str | None, option(options.SCORES, "Also print tables by view,class.", metavar="LIST")]
 OutWithSheets = Annotated[Path | None, option(options.OUTPUT, "Here, with contact sheets.", "--out", metavar="DIR")]
 
 

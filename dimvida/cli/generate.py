@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from dimvida.generation.stats import GenerationReport
     from dimvida.generation.storage import Place
 
-SHOWN = 20  # skipped or damaged files on the screen; of those that are skipped the report lists all
+FILES_SHOWN = 20  # skipped or damaged files on the screen; of those that are skipped the report lists all
 
 
 def _verify(folder: str | None) -> None:
@@ -107,7 +107,7 @@ def generate(
         check_cores(ray, cpus_per_worker)
     model = load(checkpoint, resolve_device(device) if ray is None else "cpu")
     data = split, parse_columns(column), parse_nmr_views(nmr_views), parse_names("--classes", classes)
-    plan = own.make_plan(input_, model, views, *data, draws=samples_per_view, limit=limit)
+    plan = own.plan_wanted(input_, model, views, *data, draws=samples_per_view, limit=limit)
     true_source = own.open_truth(input_, plan, truth)
 
     # Then how: what is chosen by options and the checkpoint, and a batch that fits, on which all processes agree.
@@ -202,9 +202,9 @@ def _run_with_progress(generation: Generation, make: MakeShards | None) -> Gener
 
         def show_skip(file: str, reason: str) -> None:
             number = next(numbers)
-            if number <= SHOWN:
+            if number <= FILES_SHOWN:
                 bar.message(f"skipped {file}: {reason}")
-            elif number == SHOWN + 1:
+            elif number == FILES_SHOWN + 1:
                 bar.message("skipped more; the report lists all")
 
         try:
@@ -248,7 +248,7 @@ def verify_output(folder: str) -> int:
     output = open_output(place)
     with ProgressBar("verifying", len(output.shards), "shards") as bar:
         damage = find_damage(output, bar.advance)
-    for line in damage[:SHOWN]:
+    for line in damage[:FILES_SHOWN]:
         print(line)
     if damage:
         are = "is" if len(damage) == 1 else "are"

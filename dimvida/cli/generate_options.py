@@ -92,7 +92,7 @@ def parse_wanted(
     return Wanted(given, None, angles, elevation, None if places is None else places[0])
 
 
-def make_plan(
+def plan_wanted(
     path: str,
     model: MultiViewModel,
     wanted: Wanted,

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from dimvida.data.source import BadFile
 
-DATA, MODEL, METRICS, TRAINING, CAMERAS, OUTPUT = "Data", "Model", "Metrics", "Training", "Views", "Output"
+DATA, MODEL, SCORES, TRAINING, CAMERAS, OUTPUT = "Data", "Model", "Metrics", "Training", "Views", "Output"
 
 FLOAT32_PRODUCTS, FLOAT32_CONVOLUTIONS = "ieee", "tf32"
 """What a GPU computes float32 in, in PyTorch's words.
@@ -86,8 +86,8 @@ TimedCheckpoint = Annotated[
     str | None, option(MODEL, "Trained weights: DIR, hf://a/b, bundled.", "--checkpoint", metavar="DIR")
 ]
 Repeats = Annotated[int | None, option(MODEL, "Timed runs of each piece.", min=1, metavar="N")]
-InceptionWeights = Annotated[Path | None, option(METRICS, "FID's; else downloaded.", metavar="FILE")]
-LpipsWeights = Annotated[Path | None, option(METRICS, "SqueezeNet's; else downloaded.", metavar="FILE")]
+InceptionWeights = Annotated[Path | None, option(SCORES, "FID's; else downloaded.", metavar="FILE")]
+LpipsWeights = Annotated[Path | None, option(SCORES, "SqueezeNet's; else downloaded.", metavar="FILE")]
 
 Preset = Annotated[str, option(TRAINING, "paper, base, small or tiny.", metavar="NAME")]
 Presets = Annotated[str, option(TRAINING, "Of paper, base, small, tiny.", "--preset", metavar="LIST")]
@@ -232,9 +232,9 @@ def parse_weights(given: list[str] | None, classifiers: tuple[str, ...]) -> dict
 
 def parse_beyond(text: str | None) -> tuple[str, ...]:
     """Groups of cells beyond the paper's tables, ``all`` or by name; ``StudyDesign`` refuses what is none."""
-    from dimvida.classification.design import GROUPS
+    from dimvida.classification.design import QUESTION_NAMES
 
-    return GROUPS if text == "all" else parse_names("--beyond", text) or ()
+    return QUESTION_NAMES if text == "all" else parse_names("--beyond", text) or ()
 
 
 def resolve_device(name: str) -> torch.device:

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from dimvida.training.options import TrainOptions
     from dimvida.training.run import Run
 
-SKIPS_SHOWN = 20  # on the screen; run.json lists all
+FILES_SHOWN = 20  # on the screen; run.json lists all
 
 Data = Annotated[Path | None, typer.Option(metavar="PATH", help="A folder, a zip, or NMR; --resume knows it.")]
 Preset = Annotated[str | None, typer.Option(metavar="NAME", help="paper, base, small (default) or tiny.")]
@@ -226,10 +226,10 @@ def _read(
     with ProgressBar("reading", len(source), "objects") as bar:
         size = asked.config.autoencoder.image_size
         batch, bad, notes = load_all(source, image_size=size, channels=channels, progress=bar.update)
-        for file in bad[:SKIPS_SHOWN]:
+        for file in bad[:FILES_SHOWN]:
             bar.message(f"skipped {file.location}: {file.reason}")
-        if len(bad) > SKIPS_SHOWN:
-            bar.message(f"skipped {len(bad) - SKIPS_SHOWN} more{listed}")
+        if len(bad) > FILES_SHOWN:
+            bar.message(f"skipped {len(bad) - FILES_SHOWN} more{listed}")
     for text in (*source.notes, *notes):
         note(text)
     description = {

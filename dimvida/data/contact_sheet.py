@@ -13,7 +13,7 @@ from dimvida.data.images import to_picture
 from dimvida.errors import InputError
 from dimvida.files import atomic_path
 
-KINDS = ("given", "generated", "true", "missing")
+TILE_KINDS = ("given", "generated", "true", "missing")
 WIDE = 12
 """Most columns of a sheet whose pictures have their full size; those of a wider one are smaller."""
 
@@ -33,8 +33,8 @@ class Tile:
     kind: str
 
     def __post_init__(self) -> None:
-        if self.kind not in KINDS:
-            raise ValueError(f"kind {self.kind!r} is not one of {', '.join(KINDS)}")
+        if self.kind not in TILE_KINDS:
+            raise ValueError(f"kind {self.kind!r} is not one of {', '.join(TILE_KINDS)}")
         if self.image is not None and (self.image.dtype != np.uint8 or self.image.shape[2:] not in ((1,), (3,))):
             raise ValueError(f"image is {self.image.dtype} {list(self.image.shape)}, not uint8 [H, W, 1 or 3]")
 
@@ -122,7 +122,7 @@ class _Sheet:
         self._captions = self._column_captions()
         used = {tile.kind for row in rows for tile in row.tiles}
         # Where all are true there is nothing to tell apart.
-        self._kinds = [kind for kind in KINDS if kind in used] if used != {"true"} else []
+        self._kinds = [kind for kind in TILE_KINDS if kind in used] if used != {"true"} else []
         self._labels = any(self._label(tile) for row in rows for tile in row.tiles)
 
         titles = [line for row in rows for line in row.title.split("\n")]

@@ -12,7 +12,7 @@ import numpy as np
 
 T = TypeVar("T")
 
-CHUNK = 1024
+CHUNK_ITEMS = 1024
 """Items that are packed together; whoever asks for one has all of them unpacked."""
 
 PACKED_FROM = 50_000
@@ -44,7 +44,7 @@ class Packed(Sequence[T]):
 
         for item in items:
             chunk.append(item)
-            if len(chunk) == CHUNK:
+            if len(chunk) == CHUNK_ITEMS:
                 pack()
         if chunk:
             pack()
@@ -73,7 +73,7 @@ class Packed(Sequence[T]):
             return tuple(self[each] for each in range(*place.indices(self._count)))
         if not -self._count <= place < self._count:
             raise IndexError(place)
-        number, within = divmod(place % self._count, CHUNK)
+        number, within = divmod(place % self._count, CHUNK_ITEMS)
         with self._lock:
             chunk = self._unpacked.pop(number, None)
             if chunk is None:

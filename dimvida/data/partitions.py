@@ -23,7 +23,7 @@ from dimvida.files import atomic_write
 
 SCHEMA = "dimvida-partitions/1"
 PARTS = ("d", "c", "e")
-SHOWN = 20  # names of classes in a message
+CLASSES_SHOWN = 20  # names of classes in a message
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,7 +227,8 @@ def first(source: MultiViewSource, limit: int | None) -> MultiViewSource:
 def _list(classes: Sequence[str]) -> str:
     if not classes:
         return "it has none"
-    return f"it has {', '.join(map(_quoted, classes[:SHOWN]))}{' and more' if len(classes) > SHOWN else ''}"
+    more = " and more" if len(classes) > CLASSES_SHOWN else ""
+    return f"it has {', '.join(map(_quoted, classes[:CLASSES_SHOWN]))}{more}"
 
 
 def _quoted(name: str) -> str:

@@ -25,8 +25,8 @@ from dimvida.results.metrics import METRICS
 from dimvida.results.schema import Availability, Estimate
 
 LEVEL = 0.95  # of intervals
-BACKGROUND = 0.1  # of the range of a channel: what differs by more from the background is the object
-CHUNK = 256  # pictures at a time: SSIM makes several copies of each
+BACKGROUND_TOLERANCE = 0.1  # of the range of a channel: what differs by more from the background is the object
+PICTURE_CHUNK = 256  # pictures at a time: SSIM makes several copies of each
 
 PictureMetric = Callable[[Tensor, Tensor], Tensor]
 """A function of generated and true pictures, uint8 [N, C, H, W] each, that gives float64 [N]."""
@@ -47,7 +47,7 @@ def picture_metric(window: int = 1) -> Callable[[PictureMetric], PictureMetric]:
         def of_bytes(images: Tensor, references: Tensor) -> Tensor:
             if images.shape != references.shape or images.ndim != 4:
                 raise ValueError(f"expected two times [N, C, H, W], not {[*images.shape]} and {[*references.shape]}")
-            chunks = zip(images.split(CHUNK), references.split(CHUNK), strict=True)
+            chunks = zip(images.split(PICTURE_CHUNK), references.split(PICTURE_CHUNK), strict=True)
             # reshape: a metric of one picture comes back without a dimension.
             values = [metric(x.float() / 255, y.float() / 255).reshape(-1) for x, y in chunks]
             return torch.cat(values).double().cpu()
@@ -108,7 +108,7 @@ def colour(images: Tensor, references: Tensor) -> Tensor:
 def _mean_colour(images: Tensor, background: Tensor) -> Tensor:
     """Mean [N, C] of the pixels of [N, C, H, W] that are not background [N, C, 1, 1]."""
     apart = images - background
-    is_object = (apart.abs().amax(1, keepdim=True) > BACKGROUND).to(images)
+    is_object = (apart.abs().amax(1, keepdim=True) > BACKGROUND_TOLERANCE).to(images)
     return background.flatten(1) + (apart * is_object).sum((2, 3)) / is_object.sum((2, 3)).clamp_min(1)
 
 

@@ -18,7 +18,7 @@ from dimvida.sampling.cameras import degrees_from
 from dimvida.sampling.multiview import MultiViewModel
 
 SAME_ANGLE = 0.5  # degrees up to which a view counts as one that a model was trained on
-RECONSTRUCTED = 256  # views, about, of which it is seen whether the model can show them
+VIEWS_RECONSTRUCTED = 256  # views, about, of which it is seen whether the model can show them
 
 SUBSETS = 100
 """Sets of known views of one size, unless there are fewer."""
@@ -151,7 +151,7 @@ def unfamiliar(model: MultiViewModel, objects: MultiViewBatch, classes: Sequence
     foreign = int(inputs.foreign_border(images).sum())
     if foreign:
         lines.append(f"the border of {foreign} of {len(images)} views is not the background of the training images")
-    some = images[:: max(1, len(images) // RECONSTRUCTED)]
+    some = images[:: max(1, len(images) // VIEWS_RECONSTRUCTED)]
     bad = int(inputs.badly_reconstructed(some, model.decode(model.encode(some))).sum())
     if bad:
         lines.append(f"{bad} of {len(some)} views that were looked at cannot be shown as well as training images")

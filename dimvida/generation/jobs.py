@@ -23,7 +23,7 @@ from dimvida.generation.lease import require_unrenewed
 from dimvida.generation.lock import FolderBusy, require_unled
 from dimvida.generation.output import OutputFolder, stored_configuration
 from dimvida.generation.plan import Shard
-from dimvida.generation.read import CHUNK, RowReader
+from dimvida.generation.read import CHUNK_ROWS, RowReader
 from dimvida.generation.stats import GenerationReport, fail_empty
 from dimvida.generation.storage import Place, RemotePath
 from dimvida.generation.verify import recheck_files, recheck_inputs
@@ -155,8 +155,8 @@ class Job:
 def _require_readable(reader: RowReader) -> None:
     """Raise InputError unless some input can be read."""
     skipped, rows = [], len(reader.plan)
-    for start in range(0, rows, CHUNK):
-        batch = reader.read(range(start, min(start + CHUNK, rows)))
+    for start in range(0, rows, CHUNK_ROWS):
+        batch = reader.read(range(start, min(start + CHUNK_ROWS, rows)))
         if batch.rows:
             return
         skipped += batch.skipped

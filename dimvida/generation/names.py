@@ -21,7 +21,7 @@ from dimvida.generation.formats import FORMATS
 from dimvida.generation.plan import GenerationPlan
 from dimvida.generation.tasks import Task
 
-BYTE_LIMIT = 180  # of 255 that file systems allow, leaving room for draw, view and suffix
+NAME_BYTES = 180  # of 255 that file systems allow, leaving room for draw, view and suffix
 # Not for folders of classes: our own files lie beside them, and Windows has devices of these names.
 _RESERVED = re.compile(
     r"((generation|report|cameras)\.json|readme\.md|metadata\.jsonl|shard-\d{6,}\..*|(con|prn|aux|nul|com\d|lpt\d)(\..*)?)",
@@ -125,7 +125,7 @@ def safe_part(text: str) -> str:
     """``text`` as one part of a path: printable, visible, on every file system, not too long."""
     part = re.sub(r'[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff/\\:*?"<>|]', "_", text).rstrip(" .")
     part = re.sub(r"^\.+", lambda dots: "_" * len(dots.group()), part) or "_"
-    return part if len(part.encode()) <= BYTE_LIMIT else _hashed(part, text)
+    return part if len(part.encode()) <= NAME_BYTES else _hashed(part, text)
 
 
 def _part(name: str, plain: bool) -> str:
@@ -144,4 +144,4 @@ def _class_part(name: str, plain: bool) -> str:
 
 def _hashed(part: str, text: str) -> str:
     digest = hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()[:16]
-    return part.encode()[: BYTE_LIMIT - 17].decode(errors="ignore") + "-" + digest
+    return part.encode()[: NAME_BYTES - 17].decode(errors="ignore") + "-" + digest

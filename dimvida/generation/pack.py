@@ -178,7 +178,7 @@ def image_encoder(image_format: str, quality: int | None = None) -> Callable[[np
     """A function from pictures uint8 [N, H, W, C], RGB or gray, to the bytes of their image files.
 
     Args:
-        image_format: One of ``IMAGE_SUFFIXES`` (in ``formats.columns``).
+        image_format: One of ``SUFFIX_OF_FORMAT`` (in ``formats.columns``).
         quality: 1 to 100, for JPEG and WebP; PNG has none.
     """
     if image_format == "png":

@@ -7,7 +7,7 @@
     finishing thread     shards forced to disk                   at most 3
 
 Seven batches at most are anywhere on the way, the calling thread's among them, so memory does not grow with the data
-set. Reading processes hold ``workers.PREFETCH`` chunks of ``read.CHUNK`` rows each besides.
+set. Reading processes hold ``workers.PREFETCH`` chunks of ``read.CHUNK_ROWS`` rows each besides.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from dimvida.errors import DimvidaError
 AHEAD = 3
 """Batches that may be on each side of the calling thread, and shards that may be forced to disk or wait for that."""
 
-STAGES = ("read", "encode", "sample", "decode", "pack", "write")
+PIPELINE_STAGES = ("read", "encode", "sample", "decode", "pack", "write")
 _POLL = 0.1  # seconds after which the calling thread, where it waits, looks at signals and at the other stages
 T = TypeVar("T")
 
@@ -183,7 +183,7 @@ class StageTimes:
     """
 
     def __init__(self, device: torch.device) -> None:
-        self._seconds = dict.fromkeys(STAGES, 0.0)
+        self._seconds = dict.fromkeys(PIPELINE_STAGES, 0.0)
         self._device = device
         self._events: list[tuple[str, torch.cuda.Event, torch.cuda.Event]] = []
         self._lock = threading.Lock()

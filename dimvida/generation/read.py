@@ -23,15 +23,15 @@ from dimvida.sampling.memory import host_memory
 if TYPE_CHECKING:
     from dimvida.sampling.multiview import MultiViewModel
 
-CHUNK = 64
+CHUNK_ROWS = 64
 """Rows that are read at once: worth sending between processes, and little to hold."""
 
-RECONSTRUCTED = 64
+OBJECTS_RECONSTRUCTED = 64
 """Objects of a run, about, whose images are reconstructed to see whether the model can show them."""
 
-BACKGROUND = "the border is not the background of the training images, views may be wrong"
-CLASS = "of a class that the model was not trained on, views may be of another object"
-LIKENESS = "the model cannot show it as well as its training images, views may be of another object"
+BACKGROUND_NOTE = "the border is not the background of the training images, views may be wrong"
+CLASS_NOTE = "of a class that the model was not trained on, views may be of another object"
+LIKENESS_NOTE = "the model cannot show it as well as its training images, views may be of another object"
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,8 +183,8 @@ def read_batches(
                 room = host_memory(reader.plan.known_in(rows), *reader.shape, pinned=pinned)
                 begun.append((shard, rows, room))
                 filled = 0
-                for start in range(0, len(rows), CHUNK):
-                    chunk = rows[start : start + CHUNK]
+                for start in range(0, len(rows), CHUNK_ROWS):
+                    chunk = rows[start : start + CHUNK_ROWS]
                     count = reader.plan.known_in(chunk)
                     yield chunk, room[filled : filled + count]
                     filled += count
@@ -192,7 +192,7 @@ def read_batches(
     parts = iter(read(chunks()))
     for first in parts:
         shard, rows, room = begun.popleft()
-        yield shard, rows, _joined([first, *itertools.islice(parts, (len(rows) - 1) // CHUNK)], room)
+        yield shard, rows, _joined([first, *itertools.islice(parts, (len(rows) - 1) // CHUNK_ROWS)], room)
 
 
 def _joined(parts: list[ReadBatch], room: Tensor) -> ReadBatch:
@@ -232,8 +232,8 @@ class FamiliarityCheck:
 
     def __init__(self, model: MultiViewModel, plan: GenerationPlan) -> None:
         self._model, self._plan = model, plan
-        self._stride = max(1, len(plan.tasks) // RECONSTRUCTED)
-        self.likeness = LIKENESS + (f" (1 in {self._stride} looked at)" if self._stride > 1 else "")
+        self._stride = max(1, len(plan.tasks) // OBJECTS_RECONSTRUCTED)
+        self.likeness = LIKENESS_NOTE + (f" (1 in {self._stride} looked at)" if self._stride > 1 else "")
 
     def __call__(self, batch: ReadBatch) -> None:
         """Look at the known views of a batch, each object once."""
@@ -245,7 +245,7 @@ class FamiliarityCheck:
         classes = set(model.classes)
         for _, task, view in shown:
             if classes and task.record.class_name and task.record.class_name not in classes:
-                self._add(batch, CLASS, task, view)
+                self._add(batch, CLASS_NOTE, task, view)
         if inputs is None:
             return
         images = batch.images.permute(0, 3, 1, 2)
@@ -253,7 +253,7 @@ class FamiliarityCheck:
             images = images[[place for place, _, _ in shown]]
         for (_, task, view), foreign in zip(shown, inputs.foreign_border(images).tolist(), strict=True):
             if foreign:
-                self._add(batch, BACKGROUND, task, view)
+                self._add(batch, BACKGROUND_NOTE, task, view)
         chosen = [number for number, (_, task, _) in enumerate(shown) if task.index % self._stride == 0]
         if chosen:
             reconstructed = model.decode(model.encode(images[chosen]))

@@ -19,7 +19,7 @@ from dimvida._version import __version__
 from dimvida.diffusion.solvers import step_table
 from dimvida.errors import InputError, require_choice
 from dimvida.generation.formats import FORMATS
-from dimvida.generation.formats.columns import IMAGE_SUFFIXES
+from dimvida.generation.formats.columns import SUFFIX_OF_FORMAT
 from dimvida.generation.plan import GenerationPlan, default_shard_size
 from dimvida.generation.storage import Place
 from dimvida.records import from_json
@@ -157,7 +157,7 @@ def _image_options(format: str, image_format: str | None, quality: int | None) -
 
 def _check_image_options(image_format: str, quality: int | None) -> None:
     """Raise InputError for an unknown format, or a quality that is none."""
-    require_choice("--image-format", image_format, IMAGE_SUFFIXES)
+    require_choice("--image-format", image_format, SUFFIX_OF_FORMAT)
     if quality is not None and image_format == "png":
         raise InputError(f"--quality {quality}: PNG has none; choose --image-format jpeg or webp")
     if quality is not None and not 1 <= quality <= 100:

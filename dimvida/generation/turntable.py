@@ -14,7 +14,7 @@ from dimvida.data.contact_sheet import SheetRow, Tile, draw_contact_sheet
 from dimvida.data.images import decode_image, resize_image, to_picture, with_channels
 from dimvida.errors import InputError, UnreadableImage
 from dimvida.files import atomic_path
-from dimvida.generation.read import BACKGROUND, LIKENESS
+from dimvida.generation.read import BACKGROUND_NOTE, LIKENESS_NOTE
 from dimvida.sampling.multiview import MultiViewModel
 
 ANIMATIONS = (".gif", ".webp")
@@ -52,7 +52,9 @@ def read_known(paths: Sequence[Path], model: MultiViewModel) -> tuple[Tensor, li
             inputs.badly_reconstructed(images, model.decode(model.encode(images))),
         )
         for path, background, likeness in zip(paths, foreign.tolist(), unlike.tolist(), strict=True):
-            notes += [f"{path}: {text}" for text, true in ((BACKGROUND, background), (LIKENESS, likeness)) if true]
+            notes += [
+                f"{path}: {text}" for text, true in ((BACKGROUND_NOTE, background), (LIKENESS_NOTE, likeness)) if true
+            ]
     return images, notes
 
 

@@ -30,7 +30,7 @@ CLASSIFIERS = tuple(_ARCHITECTURES)
 BATCH_NORM_MOMENTUM = 0.1
 
 BATCH = 256  # of images whose logits are predicted
-LARGEST_SIZE = 8192
+LARGEST_IMAGE = 8192
 """Most pixels along an edge."""
 
 IMAGENET = "imagenet"
@@ -65,8 +65,8 @@ class ClassifierConfig:
         if len(self.classes) < 2 or len(set(self.classes)) != len(self.classes):
             raise InputError(f"a classifier needs at least 2 different classes, not {list(self.classes)}")
         for name in ("input_size", "image_size"):
-            if not 0 <= getattr(self, name) <= LARGEST_SIZE:
-                raise InputError(f"{name} must be between 0 and {LARGEST_SIZE}, not {getattr(self, name)}")
+            if not 0 <= getattr(self, name) <= LARGEST_IMAGE:
+                raise InputError(f"{name} must be between 0 and {LARGEST_IMAGE}, not {getattr(self, name)}")
         if self.channels not in (0, 1, 3):
             raise InputError(f"channels must be 1 or 3, or 0 for any, not {self.channels}")
         if len(self.mean) != 3 or len(self.std) != 3 or not all(map(math.isfinite, self.mean + self.std)):

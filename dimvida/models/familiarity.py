@@ -12,7 +12,7 @@ from dimvida.errors import InputError
 from dimvida.models.autoencoder import Autoencoder
 
 QUANTILE = 0.99
-CHUNK = 32  # images at a time
+IMAGE_CHUNK = 32  # images at a time
 TOLERANCE = 8.0
 """Levels by which a border may always be off, as JPEG or another renderer's white are."""
 MARGIN = 1.5
@@ -61,7 +61,7 @@ def measure_inputs(autoencoder: Autoencoder, images: Tensor) -> InputStatistics:
     background = _border(images).float().median(2).values.median(0).values  # [C]
     border = border_deviation(images, background).quantile(QUANTILE)
     errors = []
-    for part in images.split(CHUNK):
+    for part in images.split(IMAGE_CHUNK):
         pixels = part.to(device).float() / 255
         reconstructed = autoencoder.decode(autoencoder.encode(pixels)).clamp(0, 1)
         errors.append(reconstruction_error(part, reconstructed).cpu())

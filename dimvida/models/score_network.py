@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-STAGES = 2
+LEVELS = 2
 
 
 class MultiTimeNetwork(nn.Module, ABC):
@@ -111,11 +111,11 @@ class ScoreNetwork(MultiTimeNetwork):
         size = views * latent_dim
         self.time_embedding = nn.Sequential(nn.Linear(views, time_dim), nn.GELU(), nn.Linear(time_dim, time_dim))
         self.input = nn.Linear(size, width)
-        self.down_blocks = nn.ModuleList(ResidualBlock(width, width, time_dim, groups) for _ in range(STAGES))
-        self.down_linears = nn.ModuleList(nn.Linear(width, width) for _ in range(STAGES))
+        self.down_blocks = nn.ModuleList(ResidualBlock(width, width, time_dim, groups) for _ in range(LEVELS))
+        self.down_linears = nn.ModuleList(nn.Linear(width, width) for _ in range(LEVELS))
         self.mid_blocks = nn.ModuleList(ResidualBlock(width, width, time_dim, groups) for _ in range(2))
-        self.up_blocks = nn.ModuleList(ResidualBlock(2 * width, width, time_dim, groups) for _ in range(STAGES))
-        self.up_linears = nn.ModuleList(nn.Linear(width, width) for _ in range(STAGES))
+        self.up_blocks = nn.ModuleList(ResidualBlock(2 * width, width, time_dim, groups) for _ in range(LEVELS))
+        self.up_linears = nn.ModuleList(nn.Linear(width, width) for _ in range(LEVELS))
         self.final_block = ResidualBlock(2 * width, width, time_dim, groups)
         self.output_norm = nn.GroupNorm(groups, width)
         self.output = nn.Linear(width, size)

@@ -15,7 +15,7 @@ from dimvida.results.metrics import DASH
 from dimvida.results.tables import Column, Table, TableCell, text_column
 
 SKIPS_SHOWN = 20  # in the page; report.json lists all
-SETTINGS = ("data", "checkpoint", "solver", "steps", "seed", "dtype", "backend")
+SETTINGS_COMPARED = ("data", "checkpoint", "solver", "steps", "seed", "dtype", "backend")
 
 
 def training_section(runs: Runs) -> Section:
@@ -93,10 +93,10 @@ def _settings(runs: Runs) -> Table:
     for part in (*runs.evaluations, *runs.classifications, *runs.solvers, *runs.generated):
         made = isinstance(part.record, GeneratedOutput)
         values = part.record.configuration if made else part.content.get("settings", part.content)
-        shown = [values.get(name) for name in SETTINGS]
+        shown = [values.get(name) for name in SETTINGS_COMPARED]
         cells = [TableCell(DASH if value is None else _short(str(value))) for value in shown]
         rows.append([TableCell(part.label), *cells])
-    columns = [text_column("run"), *map(text_column, SETTINGS)]
+    columns = [text_column("run"), *map(text_column, SETTINGS_COMPARED)]
     return Table("Settings. A checkpoint is named by the beginning of its SHA-256.", columns, rows)
 
 

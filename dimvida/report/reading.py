@@ -29,7 +29,7 @@ from dimvida.results.schema import ClassificationResult, EvaluationResult, Skipp
 from dimvida.results.solvers import SolversResult
 
 # The kinds of results, each recognised by its file, and what report.json calls them.
-KINDS: dict[type, str] = {
+RESULT_KINDS: dict[type, str] = {
     TrainingResult: "training",
     EvaluationResult: "evaluation",
     ClassificationResult: "classification",
@@ -112,13 +112,13 @@ def read_runs(paths: Sequence[Path], *, paper: bool = True) -> Runs:
     for path in paths:
         folders.update(dict.fromkeys(_with_stages(path)))
     labels = _labels(list(folders))
-    parts: dict[str, list[Part]] = {kind: [] for kind in KINDS.values()}
+    parts: dict[str, list[Part]] = {kind: [] for kind in RESULT_KINDS.values()}
     generated: list[Part[GeneratedOutput]] = []
     for folder in folders:
         if isinstance(folder, str):
             generated.append(Part(labels[folder], folder, "generated", *read_generated(folder)))
             continue
-        for declared, kind in KINDS.items():
+        for declared, kind in RESULT_KINDS.items():
             if (path := folder / declared.file).is_file():
                 content = read_content(path)
                 record = parse_result(declared, content, path)
@@ -126,7 +126,7 @@ def read_runs(paths: Sequence[Path], *, paper: bool = True) -> Runs:
                 parts[kind].append(Part(labels[folder], folder, kind, record, content, curves))
         if (folder / GeneratedOutput.file).is_file():
             generated.append(Part(labels[folder], folder, "generated", *read_generated(folder)))
-    return Runs(*(parts[kind] for kind in KINDS.values()), generated, paper)
+    return Runs(*(parts[kind] for kind in RESULT_KINDS.values()), generated, paper)
 
 
 def read_curves(folder: Path) -> list[Curve]:
@@ -164,7 +164,7 @@ def _with_stages(path: Path) -> Iterator[Path | str]:
     if not path.exists():
         raise InputError(f"{path}: does not exist")
     if not _is_run(path):
-        files = ", ".join(kind.file for kind in (*KINDS, GeneratedOutput))
+        files = ", ".join(kind.file for kind in (*RESULT_KINDS, GeneratedOutput))
         raise InputError(f"{path}: not a run folder; it has none of {files}")
     path = path.resolve()
     yield path
@@ -177,7 +177,7 @@ def _with_stages(path: Path) -> Iterator[Path | str]:
 
 
 def _is_run(path: Path) -> bool:
-    return any((path / kind.file).is_file() for kind in (*KINDS, GeneratedOutput))
+    return any((path / kind.file).is_file() for kind in (*RESULT_KINDS, GeneratedOutput))
 
 
 def _labels(folders: Sequence[Path | str]) -> dict[Path | str, str]:
@@ -199,7 +199,7 @@ def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-SHOWN = ("checkpoint", "solver", "steps", "seed", "dtype", "backend", "format", "image_size", "version")
+SETTINGS_SHOWN = ("checkpoint", "solver", "steps", "seed", "dtype", "backend", "format", "image_size", "version")
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,7 +223,7 @@ class GeneratedOutput:
     @property
     def settings(self) -> list[tuple[str, str]]:
         """What a reader asks first of how it was made, a checkpoint by the beginning of its hash."""
-        found = [(name, self.configuration.get(name)) for name in SHOWN]
+        found = [(name, self.configuration.get(name)) for name in SETTINGS_SHOWN]
         return [(name.replace("_", " "), str(value)[:24]) for name, value in found if value is not None]
 
     @property

@@ -18,7 +18,8 @@ from pathlib import Path
 from dimvida.data.partitions import Partitions, save_partitions
 from dimvida.data.source import spread
 from dimvida.errors import DimvidaError, InputError
-from dimvida.reproduction.stages import CLASSIFIER, MODEL, PARTITION, ChainOptions, StageMaker
+from dimvida.reproduction.stages import MODEL, PARTITION, ChainOptions, StageMaker
+from dimvida.results.files import CLASSIFIER
 from dimvida.results.schema import JUDGE
 from dimvida.training.config import TrainConfig, load_preset
 from dimvida.training.latents import training_variants

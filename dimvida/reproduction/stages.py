@@ -14,7 +14,7 @@ from dimvida.data.sample import locate
 from dimvida.data.source import MultiViewSource
 from dimvida.errors import InputError
 from dimvida.remote import shown
-from dimvida.results.files import ClassifierTraining, TrainingResult
+from dimvida.results.files import CLASSIFIER, ClassifierTraining, TrainingResult
 from dimvida.results.schema import JUDGE
 from dimvida.training.config import load_preset
 
@@ -24,9 +24,8 @@ if TYPE_CHECKING:
 
 NMR_PREFIX = "nmr:"
 
-PARTITION, MODEL, CLASSIFIER, EVALUATION, CLASSIFICATION, REPORT = (
-    "partition.json", "model", "classifier", "evaluation", "classification", "report",
-)  # fmt: skip
+PARTITION, MODEL, EVALUATION = "partition.json", "model", "evaluation"
+CLASSIFICATION, REPORT = "classification", "report"
 
 
 @dataclass(frozen=True, slots=True)

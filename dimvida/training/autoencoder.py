@@ -10,12 +10,10 @@ from torch.nn.functional import avg_pool2d
 from torchvision.transforms import v2
 
 from dimvida.models.autoencoder import Autoencoder
-from dimvida.training.batches import CachedRows, product_dtype
+from dimvida.training.batches import VALIDATION_BATCH, CachedRows, product_dtype
 from dimvida.training.ranks import Ranks, Share
 from dimvida.training.seeds import derived_generator, derived_seed, seeded
 from dimvida.training.stage_config import AutoencoderStageConfig
-
-VALIDATION_BATCH = 256
 
 _WINDOW, _STRIDE = 8, 4
 _STABILISERS = 0.01**2, 0.03**2  # C1 and C2 of pixels in [0, 1]

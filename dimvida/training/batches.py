@@ -28,7 +28,8 @@ DrawnBatch = tuple[Share, dict[str, Tensor]]
 
 MOST_WORKERS = 8
 LARGEST_SHARE = 0.5  # of a GPU's free memory, that data may take
-AHEAD = 4  # batches that each worker may be ahead
+VALIDATION_BATCH = 256  # held-out items at a time
+BATCHES_AHEAD = 4  # batches that each worker may be ahead
 
 
 class Objective(Protocol):
@@ -110,7 +111,7 @@ def feed(draws: Draws, steps: range, workers: int) -> Iterator[Iterator[DrawnBat
     context = multiprocessing.get_context("fork")
     pool = ProcessPoolExecutor(workers, context, _begin_worker, (draws,))
     try:
-        yield _ahead(pool, steps, AHEAD * workers)
+        yield _ahead(pool, steps, BATCHES_AHEAD * workers)
     except BrokenProcessPool:
         raise DimvidaError(
             "a process that augments images was killed, as where memory is short; what was saved before is whole: go "

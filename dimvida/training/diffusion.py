@@ -14,15 +14,13 @@ from dimvida.diffusion.masking import random_known
 from dimvida.diffusion.schedule import VPSchedule
 from dimvida.models.checkpoint import Checkpoint
 from dimvida.models.score_network import MultiTimeNetwork
-from dimvida.training.batches import CachedRows, product_dtype
+from dimvida.training.batches import VALIDATION_BATCH, CachedRows, product_dtype
 from dimvida.training.config import TrainConfig
 from dimvida.training.data import TrainingData
 from dimvida.training.latents import training_variants
 from dimvida.training.ranks import Share
 from dimvida.training.seeds import derived_generator, derived_seed
 from dimvida.training.stage_config import DiffusionStageConfig
-
-VALIDATION_BATCH = 256
 
 
 class DiffusionObjective:

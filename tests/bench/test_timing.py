@@ -8,9 +8,9 @@ from torch.nn import functional
 
 from dimvida.bench import timing
 from dimvida.bench.timing import (
-    KINDS,
     OTHER,
     OUTSIDE,
+    WORK_KINDS,
     beside_products,
     interleaved,
     kind_of,
@@ -80,7 +80,9 @@ def test_kinds_of_work(name: str, kind: str):
 def test_shares_of_a_step():
     operations = [Operation("mm", "products", 6.0, 1), Operation("norm", "norm", 2.0, 1)]
     shares = summarise(operations, 10.0).shares
-    assert shares == pytest.approx(dict.fromkeys((*KINDS, OTHER), 0.0) | {"products": 0.6, "norm": 0.2, OUTSIDE: 0.2})
+    assert shares == pytest.approx(
+        dict.fromkeys((*WORK_KINDS, OTHER), 0.0) | {"products": 0.6, "norm": 0.2, OUTSIDE: 0.2}
+    )
     # Kernels side by side: nothing is outside, and the shares are those of the kernels.
     shares = summarise(operations, 4.0).shares
     assert (shares["products"], shares[OUTSIDE]) == (0.75, 0)

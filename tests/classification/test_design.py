@@ -6,8 +6,9 @@ from collections import Counter
 
 import pytest
 
-from dimvida.classification.design import GROUPS, Recipe, StudyDesign, study_cells
+from dimvida.classification.design import QUESTION_NAMES, Recipe, StudyDesign, study_cells
 from dimvida.errors import InputError
+from dimvida.results.classification import QUESTIONS
 from dimvida.training.stage_config import ClassifierStageConfig
 
 
@@ -34,8 +35,8 @@ def test_the_papers_tables():
 
 
 def test_every_group_and_no_cell_twice():
-    ids = asked(beyond=GROUPS, budgets=("steps", "epochs"), sampler_steps=(5, 10, 20), samples_per_view=5)
-    assert len(set(ids)) == len(ids)
+    ids = asked(beyond=QUESTION_NAMES, budgets=("steps", "epochs"), sampler_steps=(5, 10, 20), samples_per_view=5)
+    assert tuple(QUESTIONS) == QUESTION_NAMES and len(set(ids)) == len(ids)
     counts = Counter(tuple(identity.split("/")[:3]) for identity in ids)
     # averages 3 x 2; samples 1, 2, 4, 5 x 2 and three of the classifier trained on all; four arms x 2; views 4 x 2;
     # steps 10, 5, 20 x 2

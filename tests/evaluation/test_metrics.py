@@ -13,7 +13,7 @@ from torchmetrics.image import PeakSignalNoiseRatio, StructuralSimilarityIndexMe
 from dimvida.errors import InputError
 from dimvida.evaluation import metrics as metrics_module
 from dimvida.evaluation import networks
-from dimvida.evaluation.metrics import CHUNK, Tally, build_metrics, colour, estimate_mean, psnr, ssim
+from dimvida.evaluation.metrics import PICTURE_CHUNK, Tally, build_metrics, colour, estimate_mean, psnr, ssim
 from dimvida.evaluation.weights import Unavailable
 from dimvida.models.classifiers import ImageClassifier, build_classifier
 from dimvida.records import to_json
@@ -55,11 +55,11 @@ def test_ssim_of_two_flat_pictures():
 
 
 def test_many_pictures_are_as_each_alone():
-    a, b = noise(CHUNK + 3), noise(CHUNK + 3, seed=1)
+    a, b = noise(PICTURE_CHUNK + 3), noise(PICTURE_CHUNK + 3, seed=1)
     for metric in (psnr, ssim, colour):
         together = metric(a, b)
-        assert together.shape == (CHUNK + 3,) and together.dtype == torch.float64
-        for place in (0, CHUNK - 1, CHUNK, CHUNK + 2):
+        assert together.shape == (PICTURE_CHUNK + 3,) and together.dtype == torch.float64
+        for place in (0, PICTURE_CHUNK - 1, PICTURE_CHUNK, PICTURE_CHUNK + 2):
             one = metric(a[place : place + 1], b[place : place + 1])
             assert one.item() == pytest.approx(together[place].item(), abs=1e-6)
 

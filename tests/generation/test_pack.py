@@ -10,7 +10,7 @@ from PIL import Image
 
 from dimvida.data.images import decode_image
 from dimvida.generation import pack
-from dimvida.generation.formats.columns import IMAGE_SUFFIXES
+from dimvida.generation.formats.columns import SUFFIX_OF_FORMAT
 from dimvida.generation.pack import image_encoder
 
 
@@ -34,7 +34,7 @@ def test_lossy_files_are_near_and_smaller_with_less_quality(name: str, kind: str
     pixels = np.ascontiguousarray(pixels)
     good, poor = file_of(pixels, name, 95), file_of(pixels, name, 20)
     assert Image.open(io.BytesIO(good)).format == kind
-    assert IMAGE_SUFFIXES[name] in (".jpg", ".webp")
+    assert SUFFIX_OF_FORMAT[name] in (".jpg", ".webp")
     error = np.abs(decode_image(good, "x").pixels.astype(int) - pixels).mean()
     assert error < 4
     assert len(poor) < len(good)

@@ -20,7 +20,7 @@ from dimvida.generation.formats import FORMATS
 from dimvida.generation.formats.imagefolder import ImageFolderWriter
 from dimvida.generation.lock import FolderLock
 from dimvida.generation.pack import Packer
-from dimvida.generation.pipeline import AHEAD, STAGES, Pipeline, StageTimes
+from dimvida.generation.pipeline import AHEAD, PIPELINE_STAGES, Pipeline, StageTimes
 from dimvida.generation.read import RowReader
 from dimvida.generation.write import ShardInProgress
 from dimvida.sampling.completion import BatchCompleter
@@ -49,7 +49,7 @@ def test_what_is_reported_while_it_runs(start, tmp_path: Path):
     assert skipped == ["chair/03__front.png", "chair/04__front.png"]
     assert report.views == 3 * (OBJECTS - 2)
     times = generation.times.totals()
-    assert set(times) == set(STAGES) and all(seconds > 0 for seconds in times.values())
+    assert set(times) == set(PIPELINE_STAGES) and all(seconds > 0 for seconds in times.values())
 
 
 def test_no_more_batches_are_on_the_way_than_said(start, tmp_path: Path, monkeypatch):
@@ -221,7 +221,7 @@ def test_host_and_device_stages_add_up_on_a_cpu():
         torch.randn(64, 64) @ torch.randn(64, 64)
     times.add("read", 100)
     totals = times.totals()
-    assert tuple(totals) == STAGES
+    assert tuple(totals) == PIPELINE_STAGES
     assert totals["read"] > 100 and 0 < totals["sample"] < totals["read"] and totals["write"] == 0
 
 

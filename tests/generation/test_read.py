@@ -19,7 +19,15 @@ from dimvida.cli.app import run
 from dimvida.data.opening import open_source
 from dimvida.data.sample import sample_input
 from dimvida.generation.plan import cut_shards, make_plan
-from dimvida.generation.read import BACKGROUND, CHUNK, CLASS, LIKENESS, ReadBatch, RowReader, read_batches
+from dimvida.generation.read import (
+    BACKGROUND_NOTE,
+    CHUNK_ROWS,
+    CLASS_NOTE,
+    LIKENESS_NOTE,
+    ReadBatch,
+    RowReader,
+    read_batches,
+)
 from dimvida.models.checkpoint import load_checkpoint, save_checkpoint
 from dimvida.models.familiarity import InputStatistics
 
@@ -56,7 +64,7 @@ def test_every_row_is_read_once_and_in_the_batch_that_is_said(rows: int, size: i
         assert part.rows == tuple(place for place in places if place % 5)
         assert part.images.flatten().tolist() == [place % 256 for place in part.rows for _ in range(2)]
     assert [row for chunk in asked for row in chunk] == list(range(rows))
-    assert max(map(len, asked)) <= CHUNK
+    assert max(map(len, asked)) <= CHUNK_ROWS
     assert [name for _, _, part in read for name in part.notes["read"]] == [str(chunk.start) for chunk in asked]
 
 
@@ -127,12 +135,12 @@ def test_strange_images_are_counted_once_and_named(
 ):
     assert generate("--data", inputs, "--out", tmp_path / "out", "--checkpoint", known_inputs, *more) == 0
     assert notes(tmp_path / "out") == {
-        BACKGROUND: (2, "chair/c__front.png"),
-        CLASS: (2, "dog/d__front.png"),
+        BACKGROUND_NOTE: (2, "chair/c__front.png"),
+        CLASS_NOTE: (2, "dog/d__front.png"),
     }
     printed = capsys.readouterr().out
-    assert printed.count(f"note: {BACKGROUND}: 2 images (first: chair/c__front.png)") == 1
-    assert printed.count(f"note: {CLASS}: 2 images (first: dog/d__front.png)") == 1
+    assert printed.count(f"note: {BACKGROUND_NOTE}: 2 images (first: chair/c__front.png)") == 1
+    assert printed.count(f"note: {CLASS_NOTE}: 2 images (first: dog/d__front.png)") == 1
 
 
 def test_a_checkpoint_that_does_not_say_what_it_was_trained_on_says_nothing(
@@ -144,7 +152,7 @@ def test_a_checkpoint_that_does_not_say_what_it_was_trained_on_says_nothing(
 
 def test_the_bundled_model_knows_its_sample_and_no_photographs(tmp_path: Path):
     assert generate("--data", sample_input(), "--out", tmp_path / "sample") == 0
-    assert not {BACKGROUND, CLASS, LIKENESS} & notes(tmp_path / "sample").keys()
+    assert not {BACKGROUND_NOTE, CLASS_NOTE, LIKENESS_NOTE} & notes(tmp_path / "sample").keys()
     generator = torch.Generator().manual_seed(0)
     (tmp_path / "photos/cat").mkdir(parents=True)
     for number, cells in enumerate((4, 8, 16)):  # smooth to rough, all over the picture
@@ -155,4 +163,4 @@ def test_the_bundled_model_knows_its_sample_and_no_photographs(tmp_path: Path):
     photos = ("--data", tmp_path / "photos", "--view", "front")
     assert generate(*photos, "--out", tmp_path / "out") == 0
     first = (3, "cat/0.png")
-    assert notes(tmp_path / "out") == {BACKGROUND: first, CLASS: first, LIKENESS: first}
+    assert notes(tmp_path / "out") == {BACKGROUND_NOTE: first, CLASS_NOTE: first, LIKENESS_NOTE: first}

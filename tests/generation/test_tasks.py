@@ -9,13 +9,13 @@ import pytest
 
 from dimvida.data import packed
 from dimvida.data.opening import open_source
-from dimvida.data.packed import CHUNK, Packed
+from dimvida.data.packed import CHUNK_ITEMS, Packed
 from dimvida.generation.plan import make_plan
 
 VIEWS = ("front", "right", "back", "left")
 
 
-@pytest.mark.parametrize("count", [0, 1, CHUNK, 2 * CHUNK + 3])
+@pytest.mark.parametrize("count", [0, 1, CHUNK_ITEMS, 2 * CHUNK_ITEMS + 3])
 def test_packed_items_are_those_that_went_in(count: int):
     items = [(f"name {number}", number) for number in range(count)]
     sequence = Packed(iter(items))

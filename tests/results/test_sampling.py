@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dimvida.bench.arms import ARMS, FLOORS
-from dimvida.bench.timing import KINDS, OTHER, OUTSIDE
+from dimvida.bench.timing import OTHER, OUTSIDE, WORK_KINDS
 from dimvida.cli.terminal import print_table
 from dimvida.results.benchmarks import Spread
 from dimvida.results.sampling import (
@@ -21,7 +21,7 @@ SPREAD = Spread(2345.6, 2222.2, 2999.9, 9)
 
 
 def test_every_share_of_a_profile_has_a_column():
-    assert set(SHARES) == {*KINDS, OTHER, OUTSIDE}
+    assert set(SHARES) == {*WORK_KINDS, OTHER, OUTSIDE}
 
 
 def test_the_widest_table_of_a_gpu_fits(capsys):

@@ -21,7 +21,7 @@ from typing import IO, Any, NamedTuple
 import numpy as np
 
 from dimvida.files import atomic_path, fsync_folder, sha256_file
-from dimvida.generation.formats.columns import IMAGE_SUFFIXES, TypedColumn
+from dimvida.generation.formats.columns import SUFFIX_OF_FORMAT, TypedColumn
 from dimvida.generation.stats import StoredFile
 from dimvida.generation.storage import Place, RemotePath
 
@@ -136,7 +136,7 @@ class ShardWriter(ABC):
         expected: int,
     ) -> None:
         self.folder, self.stem, self.shape, self.expected = folder, stem, shape, expected
-        self.suffix = IMAGE_SUFFIXES.get(configuration["image_format"], "")  # of image files, with the dot
+        self.suffix = SUFFIX_OF_FORMAT.get(configuration["image_format"], "")  # of image files, with the dot
         self.begin(configuration)
 
     @abstractmethod

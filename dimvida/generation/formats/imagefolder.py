@@ -21,7 +21,7 @@ from dimvida.data.images import decode_image
 from dimvida.data.names import unsafe_name
 from dimvida.files import fsync_folder
 from dimvida.generation.formats.base import LaidOut, Sample, ShardWriter, json_text, store_lines
-from dimvida.generation.formats.columns import IMAGE_SUFFIXES, TypedColumn, line_columns
+from dimvida.generation.formats.columns import SUFFIX_OF_FORMAT, TypedColumn, line_columns
 from dimvida.generation.stats import StoredFile
 
 FORCED = 512
@@ -97,7 +97,7 @@ class ImageFolderWriter(ShardWriter):
 
     @classmethod
     def data_files(cls, configuration: Mapping[str, Any]) -> list[str]:
-        suffix = IMAGE_SUFFIXES[configuration["image_format"]]
+        suffix = SUFFIX_OF_FORMAT[configuration["image_format"]]
         special = [f"__*/*{suffix}"] if any(name.startswith("__") for name in configuration["classes"]) else []
         return ["metadata.jsonl", f"*/*{suffix}", *special]  # which are passed over unless they are asked for
 

@@ -20,7 +20,7 @@ import numpy as np
 
 from dimvida.data.images import decode_image
 from dimvida.generation.formats.base import LaidOut, Sample, SingleFileWriter, about, json_text
-from dimvida.generation.formats.columns import IMAGE_SUFFIXES, TypedColumn, line_columns
+from dimvida.generation.formats.columns import SUFFIX_OF_FORMAT, TypedColumn, line_columns
 from dimvida.generation.stats import StoredFile
 from dimvida.generation.storage import Place, local_file
 
@@ -84,7 +84,7 @@ class WebDatasetWriter(SingleFileWriter):
 
     @classmethod
     def columns(cls, configuration: Mapping[str, Any]) -> list[TypedColumn]:
-        suffix = IMAGE_SUFFIXES[configuration["image_format"]]
+        suffix = SUFFIX_OF_FORMAT[configuration["image_format"]]
         views = sorted(configuration["view_names"])
         line = [TypedColumn("file_name", "string"), *line_columns({**configuration, "classes": ()})]
         told = [
