@@ -75,13 +75,20 @@ class ImageFolderWriter(ShardWriter):
         folders = [self.folder / name for name in sorted({name.rpartition("/")[0] for name in written})]
         for folder in folders:
             folder.mkdir(exist_ok=True)
-        with _opened(self._staging) as staging, _opened(self.folder) as target:  # a quarter faster than by whole paths
-            for number, file in enumerate(self._files):
-                os.replace(str(number), file.name, src_dir_fd=staging, dst_dir_fd=target)
+        self._rename()
         for folder in [*folders, self.folder]:  # the names; the pictures of the next shard need not be there, too
             fsync_folder(folder)
         self._staging.rmdir()
         return [*self._files, lines]
+
+    def _rename(self) -> None:
+        """Give each picture its name."""
+        with _opened(self._staging) as staging, _opened(self.folder) as target:  # a quarter faster than by whole paths
+            for number, file in enumerate(self._files):
+                try:
+                    os.replace(str(number), file.name, src_dir_fd=staging, dst_dir_fd=target)
+                except OSError as error:  # which names the picture by its number
+                    raise OSError(error.errno, error.strerror, str(self.folder / file.name)) from error
 
     def abort(self) -> None:
         shutil.rmtree(self._staging, ignore_errors=True)
