@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 EXIT_FAILURE = 1
@@ -68,6 +69,19 @@ class FailedOnAnotherRank(DimvidaError):
     def __init__(self, code: int) -> None:
         super().__init__("another process tells what went wrong")
         self.code = code
+
+
+@contextmanager
+def thread_errors() -> Iterator[None]:
+    """Where threads are started: what Python says of one that cannot be becomes one line.
+
+    Raises:
+        DimvidaError: The system gives no more threads.
+    """
+    try:
+        yield
+    except RuntimeError as error:  # "can't start new thread"
+        raise DimvidaError(f"{error}; the system's limit of threads is reached (ulimit -u)") from error
 
 
 def require_whole(name: str, value: Any, low: int, high: int, spoken: str | None = None) -> int:

@@ -22,7 +22,7 @@ from functools import cache
 from typing import Any
 
 from dimvida import interruption
-from dimvida.errors import DimvidaError, InputError
+from dimvida.errors import DimvidaError, InputError, thread_errors
 from dimvida.generation.lock import FolderBusy
 from dimvida.generation.storage import RemotePath
 
@@ -73,11 +73,13 @@ class Lease:
                 first()
             elif not self._living_others():
                 raise DimvidaError(f"{self.folder}: whoever gave this work has ended")
+            beating = threading.Thread(target=self._beat, name="lease", daemon=True)
+            with thread_errors():
+                beating.start()
+            self._beating = beating
         except BaseException:
             self.release()
             raise
-        self._beating = threading.Thread(target=self._beat, name="lease", daemon=True)
-        self._beating.start()
 
     def be_alone(self) -> bool:
         """Whether no other process of the job is at work, or none has anything left to make."""

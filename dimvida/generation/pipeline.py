@@ -26,7 +26,7 @@ from typing import Any, TypeVar
 import torch
 
 from dimvida import interruption
-from dimvida.errors import DimvidaError
+from dimvida.errors import thread_errors
 
 AHEAD = 3
 """Batches that may be on each side of the calling thread, and shards that may be forced to disk or wait for that."""
@@ -170,10 +170,8 @@ def spared_from_collection() -> Iterator[None]:
 
 
 def _submit(threads: ThreadPoolExecutor, work: Callable[..., T], *arguments: Any) -> Future[T]:
-    try:
+    with thread_errors():
         return threads.submit(work, *arguments)
-    except RuntimeError as error:  # "can't start new thread"
-        raise DimvidaError(f"{error}; the system's limit of threads is reached (ulimit -u)") from error
 
 
 class StageTimes:

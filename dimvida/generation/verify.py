@@ -13,7 +13,7 @@ from pathlib import Path
 
 from dimvida.data.cameras import CAMERAS_NAME
 from dimvida.data.source import MultiViewSource
-from dimvida.errors import InputError, UnreadableImage
+from dimvida.errors import InputError, UnreadableImage, thread_errors
 from dimvida.generation.formats import FORMATS
 from dimvida.generation.output import METADATA, REPORT, OutputFolder, stored_configuration
 from dimvida.generation.plan import Shard, cut_shards
@@ -132,7 +132,9 @@ def recheck_inputs(output: OutputFolder, shard: Shard, reader: RowReader) -> lis
         return _input_problem(plan.source, task, view, recorded[task.record.id].get(view))
 
     with ThreadPoolExecutor(_THREADS) as threads:
-        changed = [line for line in threads.map(problem, known) if line is not None]
+        with thread_errors():
+            found = threads.map(problem, known)
+        changed = [line for line in found if line is not None]
     if changed and not output.overwrite:
         raise InputError(
             f"{changed[0]} since {shard.stem} of {output.folder} was made from it; put it back, "

@@ -208,3 +208,13 @@ def test_it_is_left_where_the_beginning_fails(place: RemotePath, enter):
     with pytest.raises(InputError, match="no"):
         enter("job", first=fail)
     assert place.names() == set()
+
+
+def test_it_is_left_where_no_thread_can_be_started(place: RemotePath, enter, monkeypatch):
+    def refuse(self: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    with pytest.raises(DimvidaError, match=r"\(ulimit -u\)$"):
+        enter("job")
+    assert place.names() == set()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import threading
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +15,7 @@ from PIL import Image
 
 from dimvida.data.opening import open_source
 from dimvida.data.tree import READ_LIMIT
-from dimvida.errors import InputError
+from dimvida.errors import DimvidaError, InputError
 from dimvida.generation.formats import FORMATS
 from dimvida.generation.plan import make_plan
 from dimvida.generation.run import Generation
@@ -98,6 +99,16 @@ def test_times_alone_are_no_change(generate, data: Path, tmp_path: Path, form: s
         os.utime(path, (0, 0))
     assert generate(data, form) == []
     assert tree(tmp_path / "out") == before
+
+
+def test_threads_that_cannot_be_started(generate, data: Path, monkeypatch):
+    def refuse(self: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    generate(data, "npy")
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    with pytest.raises(DimvidaError, match=r"^can't start new thread; .* \(ulimit -u\)$"):
+        generate(data, "npy")
 
 
 def test_a_picture_of_a_shard_that_is_still_to_be_made_may_change(generate, data: Path, tmp_path: Path):

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers.objects import VIEWS
+from helpers.objects import VIEWS, tree
 
 from dimvida import interruption
 from dimvida.data.opening import open_source
@@ -149,3 +149,10 @@ def test_a_forked_process_keeps_no_lock(tmp_path: Path):
     finally:
         os.write(go[1], b"x")
         os.waitpid(child, 0)
+
+
+def test_reading_processes_give_the_same_bytes(start, tmp_path: Path):
+    for workers in (0, 2):
+        with start(tmp_path / str(workers), workers=workers) as generation:
+            generation.run()
+    assert tree(tmp_path / "0") == tree(tmp_path / "2")

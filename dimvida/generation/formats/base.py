@@ -20,6 +20,7 @@ from typing import IO, Any, NamedTuple
 
 import numpy as np
 
+from dimvida.errors import thread_errors
 from dimvida.files import atomic_path, fsync_folder, sha256_file
 from dimvida.generation.formats.columns import SUFFIX_OF_FORMAT, TypedColumn
 from dimvida.generation.stats import StoredFile
@@ -224,7 +225,8 @@ class SingleFileWriter(ShardWriter):
         if len(data) < _WORTH_A_THREAD:
             self._digest.update(data)
         else:
-            self._hashed = self._hashing.submit(self._digest.update, data)
+            with thread_errors():
+                self._hashed = self._hashing.submit(self._digest.update, data)
         self._file.write(data)
 
     def replace_start(self, data: bytes) -> None:
