@@ -209,6 +209,21 @@ def test_steps_that_fit(gpu: ModuleType, tmp_path: Path):
     assert gpu.fitting(10.0, 10.0) == 92 and gpu.fitting(10.0, -3.0) == 1
 
 
+@pytest.mark.parametrize(("views", "known"), [(2, "1"), (4, "1,2,3"), (16, "1,2,3")])
+def test_an_evaluation_is_short_however_many_views_there_are(run, gpu: ModuleType, monkeypatch, views: int, known: str):
+    planned: list = []
+    run.do = lambda *stages: planned.extend(stages)
+    (run.out / "checkpoint").mkdir()
+    names = [f"view{number:02}" for number in range(views)]
+    (run.out / "checkpoint" / "config.json").write_text(json.dumps({"view_names": names}))
+    monkeypatch.setattr(sys, "argv", ["gpu", "train", "--data", str(SAMPLE), "--out", str(run.out)])
+    run.options = gpu.parse_options()
+    gpu.finish(run, run.out)
+    command = planned[0].command
+    assert (planned[0].name, command[command.index("--known") + 1]) == ("evaluation", known)
+    assert command[command.index("--subsets") + 1] == "6"  # all sets of two of four
+
+
 @pytest.mark.parametrize("preset", ["paper", "small", "base", "tiny"])
 def test_the_settings_are_ones_of_the_presets(gpu: ModuleType, preset: str):
     from dimvida.training.config import load_preset
@@ -265,7 +280,8 @@ def test_train_leaves_a_model_and_its_scores(tmp_path: Path):
     }
     last = (out / "diffusion.csv").read_text().splitlines()[-1].split(",")
     assert last[0] == "12"
-    assert json.loads((out / "evaluation.json").read_text())["objects"] == 4
+    scores = json.loads((out / "evaluation.json").read_text())
+    assert scores["objects"] == 4 and len(scores["known"]) == 3
     with tarfile.open(out / "checkpoint.tar") as archive:
         archive.extractall(tmp_path / "unpacked", filter="data")
     from dimvida.sampling.multiview import load
