@@ -37,12 +37,22 @@ def case(device):
 
 @pytest.mark.parametrize("backend", ["eager", "fused"])
 def test_a_model_makes_the_pictures_that_it_makes_on_the_cpu(device, tiny_checkpoint: Path, backend: str):
+    expect_same_pictures(tiny_checkpoint, device, backend)
+
+
+@pytest.mark.parametrize("backend", ["eager", "fused"])
+def test_so_does_one_of_grids_and_a_transformer(device, camera_checkpoint: Path, backend: str, exact_float32):
+    expect_same_pictures(camera_checkpoint, device, backend)
+
+
+def expect_same_pictures(checkpoint: Path, device: torch.device, backend: str) -> None:
+    """In float32, up to less than a level of 255."""
     generator = torch.Generator().manual_seed(0)
     views = torch.randint(0, 256, (8, 4, 3, 16, 16), generator=generator, dtype=torch.uint8)
     known = torch.arange(4) == torch.arange(8)[:, None] % 4
     dtype = torch.float32 if backend == "fused" else None
-    expected = load(tiny_checkpoint).generate(views, known, backend="eager")
-    got = load(tiny_checkpoint, device).generate(views.to(device), known.to(device), backend=backend, dtype=dtype)
+    expected = load(checkpoint).generate(views, known, backend="eager")
+    got = load(checkpoint, device).generate(views.to(device), known.to(device), backend=backend, dtype=dtype)
     assert got.device == device
     assert torch.equal(got.cpu()[known], views[known])
     error = (got.cpu().double() - expected.double())[~known].square().mean().sqrt()
