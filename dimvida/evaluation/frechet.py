@@ -115,7 +115,7 @@ class DistanceTally:
 def object_groups(objects: int, seed: int) -> Tensor:
     """A group from 0 to ``GROUPS`` - 1 for every object, int64 [N]: drawn at random, of equal sizes to within one."""
     order = torch.randperm(objects, generator=torch.Generator().manual_seed(seed))
-    return order % min(GROUPS, objects)
+    return order % GROUPS
 
 
 def estimate_distance(generated: Sequence[FeatureSums], true: Sequence[FeatureSums]) -> Estimate:
