@@ -1,10 +1,11 @@
-"""Commands with limits of time, run in turn on this checkout: what ``scripts/gpu`` is made of."""
+"""Commands with limits of time, run in turn on this checkout, and how long trainings fit them: of ``scripts/gpu``."""
 
 from __future__ import annotations
 
 import argparse
 import ast
 import contextlib
+import csv
 import importlib.util
 import json
 import os
@@ -42,6 +43,7 @@ NEEDED = {
     "for LPIPS": ("lpips",),
 }
 USUAL_CUDA = "/usr/local/cuda/bin"
+MARGIN = 0.92  # of the time left is filled with steps: a rate measured over seconds is not exact
 GRACE = 10.0  # seconds between asking a stage to stop and ending it
 
 
@@ -240,3 +242,23 @@ def stop(message: str) -> SystemExit:
     """To be raised: one line on standard error and exit status 2."""
     print(f"error: {message}", file=sys.stderr)
     return SystemExit(2)
+
+
+def steps_per_second(curve: Path) -> float | None:
+    """From the first point of a learning curve to the last, so that what happens once is left out; None without two."""
+    with contextlib.suppress(OSError), open(curve) as file:
+        points = [(int(row["step"]), float(row["seconds"])) for row in csv.DictReader(file)]
+        if len(points) > 1:  # seconds are given in tenths
+            return (points[-1][0] - points[0][0]) / max(points[-1][1] - points[0][1], 0.1)
+    return None
+
+
+def fitting(rate: float, seconds: float) -> int:
+    """Steps that fit some seconds at a rate, and at least one."""
+    return max(int(rate * seconds * MARGIN), 1)
+
+
+def lengths(stage: str, steps: int, points: int) -> list[str]:
+    """Settings of a stage of so many steps, whose learning curve has so many points."""
+    values = {"steps": steps, "log_every": max(steps // points, 1), "save_every": max(steps // 4, 1), "sheet_every": 0}
+    return [f"{stage}_stage.{name}={value}" for name, value in values.items()]
