@@ -21,6 +21,7 @@ import stat
 import struct
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from dimvida import interruption
@@ -104,7 +105,8 @@ class FolderLock:
             return
         _lock(self._handle, fcntl.F_UNLCK, 0, 0)  # else two that leave would each take the other for one that stays
         if _is_at(self._handle, self._path) and _lock(self._handle, fcntl.F_WRLCK, 0, 0):
-            self._path.unlink(missing_ok=True)
+            with suppress(OSError):  # of a folder that is read-only by now: what ended the run says so
+                self._path.unlink(missing_ok=True)
         _close(self._handle)
         self._handle = None
 

@@ -96,6 +96,16 @@ def test_the_last_one_to_leave_removes_the_lock(tmp_path: Path):
     assert not list(tmp_path.iterdir())
 
 
+def test_a_lock_file_that_cannot_be_removed_hides_nothing_and_stops_nobody(tmp_path: Path, monkeypatch):
+    def refuse(path: Path, missing_ok: bool) -> None:
+        raise PermissionError(1, "Operation not permitted", str(path))
+
+    monkeypatch.setattr(Path, "unlink", refuse)
+    for job in ("first", "second"):
+        FolderLock(tmp_path, job).release()
+        assert (tmp_path / LOCK).exists()
+
+
 def test_two_that_want_to_be_alone_are_one_after_the_other(tmp_path: Path):
     one, other, third = (FolderLock(tmp_path, "job", part) for part in range(3))
     assert not one.be_alone() and not other.be_alone()  # the third is there
