@@ -122,7 +122,7 @@ def run_stage(
                 if ranks.count == 1 and interrupt.requested:
                     break  # ctrl-C reaches the compiler's processes, too; nothing of this step was done
                 raise _not_compiled(stage, error) from error
-            if len(stage.unread) >= patience:
+            if len(stage.unread) >= patience or stage.step == total:  # whose loss is the last one shown
                 read_losses(stage, ranks)
             now = time.monotonic()
             stage.seconds, clock = stage.seconds + now - clock, now

@@ -95,7 +95,8 @@ def test_two_processes_give_the_losses_of_one(
     said = [line for agent in agents for line in agent.out.splitlines()]
     assert said == [f"checkpoint: {tmp_path / 'two' / 'checkpoint'}"]
     progress = [line for agent in agents for line in agent.err.splitlines() if "24/24 steps" in line]
-    assert len(progress) == 1 and ", loss " in progress[0]
+    last = float(curve(tmp_path / "two" / "diffusion.csv")[-1]["loss"])  # of a point for each step
+    assert len(progress) == 1 and float(progress[0].rpartition(", loss ")[2]) == pytest.approx(last, rel=1e-3)
     assert "Grad strides" not in "".join(agent.err for agent in agents)  # gradients are averaged where they are
     for stage in ("autoencoder", "diffusion"):
         # The diffusion is always in float32: what rounding leaves of the autoencoder's weights is its data.
