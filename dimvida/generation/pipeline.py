@@ -154,14 +154,19 @@ class Pipeline:
 
 
 @contextmanager
-def spared_from_collection() -> Iterator[None]:
+def spared_from_collection(device: torch.device) -> Iterator[None]:
     """What there is already, which is all of torch, is not looked through for garbage meanwhile.
 
     Making some ten thousand objects sets the collector off, and it would hold all threads up for 0.2 seconds.
+
+    Args:
+        device: Where the run computes. Garbage of before is freed first where it may hold memory of a GPU.
     """
     if gc.get_freeze_count():  # somebody has done so, and will undo it
         yield
         return
+    if device.type == "cuda":
+        gc.collect()
     gc.freeze()
     try:
         yield

@@ -180,7 +180,7 @@ class Generation:
             if self.stopping:
                 raise self._stopped()
 
-        with interruption.held(), spared_from_collection():
+        with interruption.held(), spared_from_collection(self.model.device):
             own = self.job.own(self.pending)
             shards = itertools.takewhile(lambda shard: not self.stopping, own)
             with closing((make or self.make)(shards, on_skip, on_note, look_at_others)) as batches:

@@ -16,7 +16,7 @@ from helpers.objects import tree
 
 from dimvida.errors import DimvidaError, InputError
 from dimvida.generation import run
-from dimvida.generation.formats import FORMATS, base
+from dimvida.generation.formats import FORMATS
 from dimvida.generation.formats.imagefolder import ImageFolderWriter
 from dimvida.generation.lock import FolderLock
 from dimvida.generation.pack import Packer
@@ -169,26 +169,6 @@ def test_an_interrupt_leaves_finished_shards_and_nothing_temporary(start, tmp_pa
         assert len(generation.pending) <= len(generation.shards) - 2
         generation.run()
     assert tree(tmp_path / "out") == tree(tmp_path / "whole")
-
-
-@pytest.mark.parametrize("name", ["read", "pack", "write", "finish", "hash"])
-def test_a_thread_that_cannot_be_started_ends_a_run_with_one_line(start, tmp_path: Path, monkeypatch, name: str):
-    begin = threading.Thread.start
-
-    def refuse(self) -> None:
-        if self.name.startswith(f"dimvida-{name}"):
-            raise RuntimeError("can't start new thread")
-        begin(self)
-
-    monkeypatch.setattr(base, "_WORTH_A_THREAD", 1 << 10)  # less than a batch, more than a header
-    monkeypatch.setattr(threading.Thread, "start", refuse)
-    with (
-        pytest.raises(DimvidaError, match=r"^can't start new thread; .* \(ulimit -u\)$"),
-        start(tmp_path / "out", format="npy") as generation,
-    ):
-        generation.run()
-    assert no_thread_is_left()
-    assert not [path for path in (tmp_path / "out").glob(".*")]
 
 
 def test_ctrl_c_while_the_folder_is_locked(start, tmp_path: Path, monkeypatch):
